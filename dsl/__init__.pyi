@@ -961,7 +961,7 @@ def newer_than(duration: Value, /) -> Expression:
     """Whether the image was created more recently: `newer than 2 weeks` in text."""
     ...
 def based_on(image: _Name | Reference, /) -> Expression:
-    """Whether the lowest layers are all the layers of that image: `based on debian:12` in text."""
+    """Whether the lowest layers of the image are the layers of that image: `based on debian:12` in text."""
     ...
 def shares_layers_with(image: _Name | Reference, /) -> Expression:
     """Whether the two images have a layer in common: `shares layers with redis:7` in text."""

@@ -1,11 +1,11 @@
-"""Writing files outside the store: a regular file is replaced whole, anything else is written through.
+"""Writes files outside the store. Regular files are replaced atomically; others are written to directly.
 
-A regular file is written without a name (`O_TMPFILE`), or under a random name where the file system has no such
-files, then synced and put in place in one step. So a reader sees the old content or the new one, and an interrupted
-write leaves the old file as it was. Links are followed to their targets. Devices, FIFOs and open descriptors
-(`/dev/stdout`) are never replaced: the bytes go to them.
+A regular file is written without a name (`O_TMPFILE`), or with a random name where the file system does not support
+that. It is synced, then renamed or linked. So a reader sees the old content or the new content, and an interrupted
+write leaves the old file unchanged. Links are followed. Devices, FIFOs and open descriptors (`/dev/stdout`) are never
+replaced.
 
-Nothing that somebody else named is ever removed: names of temporaries are random, and only their maker removes them.
+Only files with the random names of this process are ever removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PROC = "/proc/"
 _MAX_LINKS = 40
 _MIN_HOLE = 4096
-"""Bytes: what file systems leave out."""
+"""Minimum size of a hole, in bytes: the block size of common file systems."""
 _ZEROS = bytes(64 << 10)
 _AT_FDCWD = -100  # AT_FDCWD
 _NOREPLACE, _EXCHANGE = 1, 2  # of renameat2
@@ -33,12 +33,12 @@ _NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, 
 
 
 def is_hole(piece: bytes | memoryview) -> bool:
-    """Whether a piece of at most 64 KiB is all zeros and long enough to be left out as a hole."""
+    """Return whether a chunk of at most 64 KiB is all zeros and long enough for a hole."""
     return len(piece) >= _MIN_HOLE and not piece[0] and not piece[-1] and bytes(piece) == _ZEROS[: len(piece)]
 
 
 class OutputFile:
-    """A file that is being written; `size` counts the bytes. In one with `holes` long runs of zeros take no room."""
+    """A file that is being written; `size` is its length so far. With `make_holes`, long runs of zeros become holes."""
 
     def __init__(self, descriptor: int, *, make_holes: bool) -> None:
         self.size = 0
@@ -61,15 +61,15 @@ class OutputFile:
         return len(content)
 
     def finish(self) -> None:
-        """Give the file the length of what was written."""
+        """Extend the file over a hole at its end."""
         if self._ends_in_hole:
             os.truncate(self._descriptor, self.size)
 
 
 def classify_output(path: str) -> str:
-    """Return what an output to this path meets: "" (nothing), "file", "folder" or "stream" (written through).
+    """Return what exists at an output path: "" (nothing), "file", "folder" or "stream" (written to directly).
 
-    Raises `OSError` when that cannot be found out, as for links in a circle.
+    Raises `OSError` when that is impossible to determine, such as for a loop of links.
     """
     try:
         mode = os.stat(path).st_mode
@@ -81,7 +81,7 @@ def classify_output(path: str) -> str:
 
 
 def _is_descriptor(path: str) -> bool:
-    """Whether a path means an open file of a process, as `/dev/stdout` does."""
+    """Return whether a path is an open file of a process, such as `/dev/stdout`."""
     for _ in range(_MAX_LINKS):
         folder = os.path.realpath(os.path.dirname(path))
         if f"{folder}/".startswith(_PROC):
@@ -95,11 +95,11 @@ def _is_descriptor(path: str) -> bool:
 
 @contextmanager
 def open_output(path: str, *, replace: bool = True, private: bool = False) -> Iterator[OutputFile]:
-    """Yield a file to write; it appears at `path`, or where a link at `path` leads, when the block ends well.
+    """Yield a file to write. It appears at `path`, or at the target of a link, when the block ends without an error.
 
-    Without `replace` a regular file that is there stays, and `FileExistsError` is raised, at the latest when the block
-    ends. A replaced file hands on its mode and, as far as that is allowed, its owner. A `private` file has mode 0600.
-    Raises `OSError`.
+    Without `replace`, an existing regular file stays and `FileExistsError` is raised, at the latest when the block
+    ends. The new file gets the mode of the file that it replaces, and its owner if that is permitted. A `private` file
+    has mode 0600. Raises `OSError`.
     """
     kind = classify_output(path)
     if kind == "folder":
@@ -120,7 +120,7 @@ def open_output(path: str, *, replace: bool = True, private: bool = False) -> It
 def _write_through(path: str) -> Iterator[OutputFile]:
     handle = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):  # what a shell has redirected to: behind what was written there
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # a file that a shell redirected to: append
             os.lseek(handle, 0, os.SEEK_END)
         yield OutputFile(handle, make_holes=False)
     finally:
@@ -160,7 +160,7 @@ def _write_atomically(directory: int, name: str, path: str, *, replace: bool, pr
 
 
 def _stat_regular_file(directory: int, name: str, path: str) -> os.stat_result | None:
-    """Return what is known of the regular file of this name, None when there is nothing; nothing else is replaced."""
+    """Return the status of a regular file, None when it is missing. Raises for anything else, which is not replaced."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def _make_temporary_name() -> str:
 
 
 def _open_temporary(directory: int, mode: int) -> tuple[int, str]:
-    """Return a new file in a folder, and its name; "" when it has none."""
+    """Return a new file in a folder and its name; "" for a file without a name."""
     handle = _open_unnamed(directory, mode)
     if handle is not None:
         return handle, ""
@@ -186,7 +186,7 @@ def _open_temporary(directory: int, mode: int) -> tuple[int, str]:
 
 
 def _open_unnamed(directory: int, mode: int) -> int | None:
-    """Return a new file without a name, None where there is no such thing or no /proc to name it by later."""
+    """Return a new file without a name; None when that, or naming it later through /proc, is not supported."""
     if not os.path.isdir("/proc/self/fd"):
         return None
     try:
@@ -198,7 +198,7 @@ def _open_unnamed(directory: int, mode: int) -> int | None:
 
 
 def _link_into_place(directory: int, handle: int, temporary: str, name: str) -> None:
-    """Give a written file its name, unless something has it; raises `FileExistsError` then."""
+    """Give a written file its name; raises `FileExistsError` when the name is taken."""
     if not temporary:
         os.link(f"/proc/self/fd/{handle}", name, dst_dir_fd=directory, follow_symlinks=True)
         return
@@ -211,7 +211,7 @@ def _link_into_place(directory: int, handle: int, temporary: str, name: str) -> 
 
 
 def rename_without_replacing(source: str, target: str, directory: int = _AT_FDCWD) -> None:
-    """Rename a file or folder; raises `FileExistsError` when something has the name already."""
+    """Rename a file or folder; raises `FileExistsError` when the target exists."""
     try:
         _renameat2(directory, source, target, _NOREPLACE)
     except OSError as problem:
@@ -227,7 +227,7 @@ def rename_without_replacing(source: str, target: str, directory: int = _AT_FDCW
 
 
 def exchange_paths(one: str, other: str) -> bool:
-    """Exchange what two paths name, in one step; return False where the system has no such step."""
+    """Exchange two paths atomically; return False when the system does not support it."""
     try:
         _renameat2(_AT_FDCWD, one, other, _EXCHANGE)
     except OSError as problem:
@@ -249,13 +249,13 @@ def _renameat2(directory: int, source: str, target: str, flags: int) -> None:
 
 
 def make_sibling_path(path: str) -> str:
-    """Return a path beside another one that nothing has, for what is to take the other's place."""
+    """Return an unused path in the same folder, for a file or folder that will replace `path`."""
     return os.path.join(os.path.dirname(os.path.abspath(path)), _make_temporary_name())
 
 
 @contextmanager
 def make_directories(directory: str) -> Iterator[None]:
-    """Make a folder and those above it that are missing; when the block fails, those go again that are empty."""
+    """Create a folder and its missing parents. After an error in the block, the created ones are removed if empty."""
     created: list[str] = []
     while directory and not os.path.lexists(directory):
         created.append(directory)

@@ -1,7 +1,6 @@
-"""What a transfer tells whoever watches it: docker's words for each layer, and one total.
+"""The progress of transfers: docker's status of each layer, and one total.
 
-Calls come from several threads, at most one for each 128 KiB that travel; an implementation must be quick and guard
-what it keeps.
+Methods are called from several threads, at most once for each 128 KiB. An implementation must be fast and thread-safe.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
 else:
-    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
+    Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
 PULLING = "Pulling fs layer"
 WAITING = "Waiting"
-"""What a layer does that others are fetched or sent before; it is shown, and not said."""
+"""The status of a layer that waits for other layers. It is displayed and never reported."""
 DOWNLOADING = "Downloading"
 DOWNLOADED = "Download complete"
 PULLED = "Pull complete"
@@ -28,69 +27,69 @@ PUSHING = "Pushing"
 PUSHED = "Pushed"
 LAYER_EXISTS = "Layer already exists"
 MOUNTED = "Mounted from "
-"""To be followed by the repository that the layer was mounted from."""
+"""The start of a status; the repository that the layer was mounted from follows."""
 SKIPPED = "Skipped foreign layer"
 
 
 class Progress(Protocol):
-    """Watches one transfer at a time."""
+    """Receives the progress of one transfer at a time."""
 
     def begin(self, name: str, total: int) -> None:
-        """Start a transfer under this name, in which `total` bytes may travel."""
+        """Begin a transfer with this name, of at most `total` bytes."""
 
-    def status(self, digest: Digest, word: str, size: int) -> None:
-        """Say that the layer, of `size` bytes as it travels, has come to the state that `word` names."""
+    def set_layer_status(self, digest: Digest, word: str, size: int) -> None:
+        """Set the status `word` of a layer, whose compressed size is `size` bytes."""
 
     def advance(self, digest: Digest, done: int, total_done: int) -> None:
-        """Say how many bytes have travelled by now, of this layer and of the whole transfer."""
+        """Report the bytes transferred so far, of this layer and of the whole transfer."""
 
     def end(self) -> None:
-        """End the transfer, well or not."""
+        """End the transfer, whether it succeeded or not."""
 
-    def count(self, what: str, done: int, total: int) -> None:
-        """Say that `done` of `total` things are done of what `what` names; no total: nobody knows it.
+    def report_items(self, label: str, done: int, total: int) -> None:
+        """Report that `done` of `total` items of the task `label` are done; 0: the total is unknown.
 
-        It ends when all are done; what was broken off ends with `stop`. Transfers may come between.
+        The task ends when all items are done, or with `stop`. Transfers may run in between.
         """
 
-    def weigh(self, what: str, done: int, total: int) -> None:
-        """Say the same of bytes, of something that no layers travel for."""
+    def report_bytes(self, label: str, done: int, total: int) -> None:
+        """Report that `done` of `total` bytes of the task `label` are done, as `report_items` does."""
 
     def stop(self) -> None:
-        """End all that is counted: it is done, or was broken off."""
+        """End all tasks, finished or not."""
 
     def warn(self, text: str) -> None:
-        """Say something that the user did not expect and that stops nothing; outside a transfer."""
+        """Warn the user, outside of a transfer."""
 
 
 def make_item_counter(progress: Progress, name: str, total: int) -> Callable[[object], None]:
-    """Return what is to be called whenever one more of `total` things is done."""
+    """Return a function to call after each of `total` items is done."""
     done = 0
 
-    def count_one(_thing: object) -> None:
+    def count_one(_item: object) -> None:
         nonlocal done
         done += 1
-        progress.count(name, done, total)
+        progress.report_items(name, done, total)
 
     if total:
-        progress.count(name, 0, total)
+        progress.report_items(name, 0, total)
     return count_one
 
 
 def make_byte_counter(progress: Progress, name: str, total: int) -> Callable[[int], None]:
-    """Return what is to be called with the number of bytes whenever more of `total` are done; 0: nobody knows it."""
+    """Return a function to call with the size of each chunk that is done; `total` 0: unknown."""
     done = 0
 
     def count_bytes(size: int) -> None:
         nonlocal done
         done += size
-        progress.weigh(name, done, total)
+        progress.report_bytes(name, done, total)
 
     return count_bytes
 
 
 class CountingReader:
-    """Reads from a source, and says each time how many bytes that were."""
+    """Reads from a source and calls `on_read` with the number of bytes of each read."""
 
     def __init__(self, source: Any, on_read: Callable[[int], None]) -> None:
         self._source = source
@@ -104,41 +103,41 @@ class CountingReader:
         self._source.__exit__(*problem)
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most so many bytes."""
-        piece: bytes = self._source.read(size)
-        self._on_read(len(piece))
-        return piece
+        """Return at most `size` bytes."""
+        chunk: bytes = self._source.read(size)
+        self._on_read(len(chunk))
+        return chunk
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill a buffer, as far as it goes."""
+        """Read into a buffer; return the number of bytes."""
         count: int = self._source.readinto(buffer)
         self._on_read(count)
         return count
 
 
 class NullProgress:
-    """Watches and says nothing."""
+    """Ignores all progress."""
 
     def begin(self, name: str, total: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
-    def status(self, digest: Digest, word: str, size: int) -> None:
-        """Say nothing."""
+    def set_layer_status(self, digest: Digest, word: str, size: int) -> None:
+        """Do nothing."""
 
     def advance(self, digest: Digest, done: int, total_done: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
-    def count(self, what: str, done: int, total: int) -> None:
-        """Say nothing."""
+    def report_items(self, label: str, done: int, total: int) -> None:
+        """Do nothing."""
 
-    def weigh(self, what: str, done: int, total: int) -> None:
-        """Say nothing."""
+    def report_bytes(self, label: str, done: int, total: int) -> None:
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def warn(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""

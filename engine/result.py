@@ -68,6 +68,6 @@ class Failure(Record):
 Result = RowSet | Documents | Message | Failure
 
 
-def exit_code_of(errors: Iterable[ImqError]) -> int:
+def get_exit_code(errors: Iterable[ImqError]) -> int:
     """Return the highest exit code of the errors, 0 without errors."""
     return max((error.exit_code for error in errors), default=0)

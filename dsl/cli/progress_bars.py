@@ -59,7 +59,7 @@ class ProgressLines:
         self._total, self._done = total, 0
         self._write(f"{name}: {human_size(total)} in all\n")
 
-    def status(self, digest: Digest, word: str, _size: int) -> None:
+    def set_layer_status(self, digest: Digest, word: str, _size: int) -> None:
         """Say a state that a log should keep."""
         if word in self._LOGGED_STATES or word.startswith(words.MOUNTED):
             self._write(f"{digest.short}: {word}\n")
@@ -72,22 +72,22 @@ class ProgressLines:
         """Say how much travelled."""
         self._write(f"total: {human_size(self._done)} of {human_size(self._total)} transferred\n")
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def report_items(self, label: str, done: int, total: int) -> None:
         """Say now and then how far what takes long has come, and that it is done."""
-        self._write_task(what, done, total, str)
+        self._write_task(label, done, total, str)
 
-    def weigh(self, what: str, done: int, total: int) -> None:
+    def report_bytes(self, label: str, done: int, total: int) -> None:
         """Say the same of bytes."""
-        self._write_task(what, done, total, human_size)
+        self._write_task(label, done, total, human_size)
 
-    def _write_task(self, what: str, done: int, total: int, shown: Callable[[int], str]) -> None:
+    def _write_task(self, label: str, done: int, total: int, shown: Callable[[int], str]) -> None:
         now = self._clock()
-        if what != self._task:
-            self._task, self._written_at, self._is_silent = what, now, True
+        if label != self._task:
+            self._task, self._written_at, self._is_silent = label, now, True
         ended = done >= total > 0
         if now - self._written_at >= _LINE_INTERVAL or (ended and not self._is_silent):
             self._written_at, self._is_silent = now, False
-            self._write(f"{what}: {_format_share(done, total, shown)}\n")
+            self._write(f"{label}: {_format_share(done, total, shown)}\n")
         if ended:
             self._task = ""
 
@@ -150,7 +150,7 @@ class ProgressBars:
             self._samples = [(self._clock(), 0)]
             self._start_redrawing()
 
-    def status(self, digest: Digest, word: str, size: int) -> None:
+    def set_layer_status(self, digest: Digest, word: str, size: int) -> None:
         """Write the layer's state before its bar."""
         with self._lock:
             layer = self._layers.setdefault(digest, _LayerProgress(digest, size))
@@ -173,22 +173,22 @@ class ProgressBars:
             self._name, self._layers = "", {}
             self._is_redrawing = bool(self._tasks)
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def report_items(self, label: str, done: int, total: int) -> None:
         """Show how far something counted has come; it goes when it is done."""
-        self._update_task(what, done, total, bytes_=False)
+        self._update_task(label, done, total, bytes_=False)
 
-    def weigh(self, what: str, done: int, total: int) -> None:
+    def report_bytes(self, label: str, done: int, total: int) -> None:
         """Show the same of bytes, with their speed."""
-        self._update_task(what, done, total, bytes_=True)
+        self._update_task(label, done, total, bytes_=True)
 
-    def _update_task(self, what: str, done: int, total: int, *, bytes_: bool) -> None:
+    def _update_task(self, label: str, done: int, total: int, *, bytes_: bool) -> None:
         with self._lock:
             if done >= total > 0:
-                self._tasks.pop(what, None)
+                self._tasks.pop(label, None)
                 self._stop_when_idle()
                 return
-            since = self._tasks[what][2] if what in self._tasks else self._clock()
-            self._tasks[what] = done, total, since, bytes_
+            since = self._tasks[label][2] if label in self._tasks else self._clock()
+            self._tasks[label] = done, total, since, bytes_
             self._start_redrawing()
 
     def stop(self) -> None:
@@ -268,10 +268,10 @@ class ProgressBars:
                 lines.append(_truncate(f"{len(layers)} layers, {finished} of them done", wide))
             lines.append(self._render_total(now, wide, last=last))
         if not last:
-            for what, (done, total, since, bytes_) in self._tasks.items():
+            for label, (done, total, since, bytes_) in self._tasks.items():
                 if now - since >= _DISPLAY_DELAY:
                     line = _render_bytes if bytes_ else _render_count
-                    lines.append(line(what, done, total, now - since, wide))
+                    lines.append(line(label, done, total, now - since, wide))
         return lines
 
     def _render_total(self, now: float, wide: int, *, last: bool) -> str:
@@ -311,20 +311,20 @@ def _render_layer(layer: _LayerProgress, wide: int, *, waits: bool) -> str:
     return _render_bar(head, layer.done, layer.size, f"{human_size(layer.done)}/{human_size(layer.size)}", wide)
 
 
-def _render_count(what: str, done: int, total: int, took: float, wide: int) -> str:
+def _render_count(label: str, done: int, total: int, took: float, wide: int) -> str:
     if not total:
-        return _truncate(f"{replace_controls(what)}: {done}", wide)
+        return _truncate(f"{replace_controls(label)}: {done}", wide)
     left = f"  {_format_duration(took / done * (total - done))} left" if done else ""
-    return _render_bar(replace_controls(what), done, total, f"{done}/{total}{left}", wide)
+    return _render_bar(replace_controls(label), done, total, f"{done}/{total}{left}", wide)
 
 
-def _render_bytes(what: str, done: int, total: int, took: float, wide: int) -> str:
+def _render_bytes(label: str, done: int, total: int, took: float, wide: int) -> str:
     speed = f"  {human_size(int(done / took))}/s" if done else ""
     if not total:
-        return _truncate(f"{replace_controls(what)}: {human_size(done)}{speed}", wide)
+        return _truncate(f"{replace_controls(label)}: {human_size(done)}{speed}", wide)
     left = f"  {_format_duration(took / done * (total - done))} left" if done else ""
     return _render_bar(
-        replace_controls(what), done, total, f"{human_size(done)}/{human_size(total)}{speed}{left}", wide
+        replace_controls(label), done, total, f"{human_size(done)}/{human_size(total)}{speed}{left}", wide
     )
 
 

@@ -43,7 +43,7 @@ class ActionExecutor:
         for number, action in enumerate(actions, done):
             described = action.describe()
             if total > 1:
-                self._context.progress.count(described.action, number, total)
+                self._context.progress.report_items(described.action, number, total)
             try:
                 yield from action.execute(self._context)
             except ImqError as error:

@@ -10,7 +10,7 @@ from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
 from imq.engine.render.docker_inspect import build_image_document
-from imq.engine.result import Documents, exit_code_of
+from imq.engine.result import Documents, get_exit_code
 from imq.engine.store.unindexed import list_unindexed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
         for problem in context.store.measure_layers(jobs=2, root=root)
     )
     documents = tuple(_inspect_image(root, id_, context) for root, id_ in images)
-    return Documents(documents, act.output, errors=problems, exit_code=exit_code_of(problems))
+    return Documents(documents, act.output, errors=problems, exit_code=get_exit_code(problems))
 
 
 def _build_artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:

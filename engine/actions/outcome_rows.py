@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.result import Column, RowSet, exit_code_of
+from imq.engine.result import Column, RowSet, get_exit_code
 from imq.engine.sources.action import OUTCOMES
 from imq.grammar.record import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ def build_outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str
     errors = tuple(result.error for result in results if result.error is not None)
     code = 0
     if errors:  # 1 when some actions failed; the code of the errors when all did
-        code = 1 if len(errors) < len(results) else exit_code_of(errors)
+        code = 1 if len(errors) < len(results) else get_exit_code(errors)
     return RowSet(
         tuple(Column(field.name, field.column_title, field.type, field) for _, field in columns),
         [tuple(row[position] for position, _ in columns) for row in rows],

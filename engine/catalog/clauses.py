@@ -22,8 +22,8 @@ CLAUSES: dict[str, Clause] = {
             "of",
             "TABLE of IMAGE, … | TABLE of (QUERY) | lines of FILE | FIELD of NAME",
             "the images whose layers, history or containers are listed; for lines and rows: the file, or stdin. FIELD"
-            " of NAME is a value of one image: rows of the store are compared with the image of this name in the store,"
-            " rows of registries with the tag of this name in its registry",
+            " of NAME is a value of one image: for rows of the store, the image in the store; for rows of registries,"
+            " the tag in its registry",
             "layers of (images where label.env = prod)",
         ),
         Clause(
@@ -110,14 +110,14 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "no", "no RELATION [where CONDITION] | no (QUERY)", "whether the row has none", "images where no containers"
         ),
-        Clause("as", "QUERY as FORM", "the output form", "images as json"),
+        Clause("as", "QUERY as FORMAT", "the output format", "images as json"),
         Clause(
             "format",
             "QUERY format TEMPLATE",
-            "formats each row with a Go template, between {{ }} or << >>; table at the start aligns columns",
+            "formats each row with a Go template; actions are in {{ }} or << >>; table at the start aligns columns",
             'images format "table {{.Repository}}\\t{{.Size}}"',
         ),
-        # Statements around statements
+        # Statements that contain a statement
         Clause(
             "explain",
             "explain STATEMENT",

@@ -30,14 +30,14 @@ def to_json_value(data_type: DataType, raw: Raw) -> JsonValue:
     if data_type is DataType.BOOLEAN:
         return bool(raw)
     if data_type is DataType.VERSION:
-        return version_text(raw)
+        return get_version_text(raw)
     if data_type in (DataType.LIST, DataType.MAP):
         value: list[str] | dict[str, str] = parse_json(raw)
         return value
     return None if isinstance(raw, float) and not isfinite(raw) else raw  # JSON has no infinity
 
 
-def version_text(raw: Raw) -> str:
+def get_version_text(raw: Raw) -> str:
     """Return the text of a version, without the key by which SQLite sorts it."""
     from imq.engine.oci.tag_version import SEPARATOR  # compiles patterns that most queries do not need
 

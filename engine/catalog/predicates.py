@@ -22,17 +22,19 @@ class Predicate(Record):
     expand: Callable[[tuple[ast.Expr, ...]], ast.Expr] | None = None
 
 
-def _field(*path: str) -> ast.Field:
+def _make_field(*path: str) -> ast.Field:
     return ast.Field(path)
 
 
 PREDICATES: dict[str, Predicate] = {
-    phrase.words: phrase
-    for phrase in (
-        Predicate("in use", "", "a container was made from the image", "in use", lambda _: _field("in_use")),
+    predicate.words: predicate
+    for predicate in (
+        Predicate("in use", "", "a container was made from the image", "in use", lambda _: _make_field("in_use")),
         Predicate("older than", "a duration", "the image was created longer ago", "older than 30d"),
         Predicate("newer than", "a duration", "the image was created more recently", "newer than 2 weeks"),
-        Predicate("based on", "an image", "the lowest layers are all the layers of that image", "based on debian:12"),
+        Predicate(
+            "based on", "an image", "the lowest layers of the image are the layers of that image", "based on debian:12"
+        ),
         Predicate(
             "shares layers with", "an image", "the two images have a layer in common", "shares layers with redis:7"
         ),
@@ -41,21 +43,25 @@ PREDICATES: dict[str, Predicate] = {
             "a glob",
             "the path of a file in the image matches the glob",
             'contains file "*log4j*.jar"',
-            lambda given: ast.Exists(ast.Query("files", where=ast.Comparison("like", _field("path"), given[0]))),
+            lambda arguments: ast.Exists(
+                ast.Query("files", where=ast.Comparison("like", _make_field("path"), arguments[0]))
+            ),
         ),
         Predicate(
             "contains package",
             "a name",
             "the package of that name is installed in the image",
             "contains package openssl",
-            lambda given: ast.Exists(ast.Query("packages", where=ast.Comparison("=", _field("name"), given[0]))),
+            lambda arguments: ast.Exists(
+                ast.Query("packages", where=ast.Comparison("=", _make_field("name"), arguments[0]))
+            ),
         ),
         Predicate(
             "outdated",
             "",
             "the tag has another digest in its registry",
             "outdated",
-            lambda _: ast.Comparison("!=", _field("remote", "digest"), _field("digest")),
+            lambda _: ast.Comparison("!=", _make_field("remote", "digest"), _make_field("digest")),
         ),
         Predicate(
             "local only",

@@ -142,7 +142,7 @@ class Relation(Record):
     members: tuple[Relation, ...] = ()
 
 
-def registry_relation(field: str) -> Relation:
+def make_registry_relation(field: str) -> Relation:
     """Return the relation from the name in this field to the tag of its registry."""
     doc = "the current tag of this name in its registry"
     return Relation("remote", "tags", doc, f"lookup {field}", is_many=False, lookup_fields=(field,), source="registry")

@@ -28,7 +28,7 @@ class Setting(Record):
     is_duration: bool = False
 
     @property
-    def describe_values(self) -> str:
+    def value_examples(self) -> str:
         """The valid values, for errors."""
         if self.maximum:
             return f"{self.minimum >> 10}KiB to {self.maximum >> 20}MiB"
@@ -74,7 +74,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "fresh",
-            "how long queries use a cached tag before they ask its registry again; actions always ask, and 0 turns the"
+            "how long queries use a cached tag before they request it again; actions always request it, and 0 turns the"
             " cache off. Example: 10m",
             "0",
             is_duration=True,
@@ -114,7 +114,7 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
             f'invalid value "{value}" for {setting.name}',
             code="setting",
             span=span,
-            hints=(f"values: {setting.describe_values}",),
+            hints=(f"values: {setting.value_examples}",),
         )
     return setting.name, normalized
 
@@ -127,7 +127,7 @@ def parse_size_limit(value: str) -> int | None:
 
 
 def parse_size_setting(value: str) -> int:
-    """Return the bytes of a setting that is always a size."""
+    """Return the bytes of a setting whose value is always a size."""
     size = parse_size(value)
     assert size is not None, value
     return size
@@ -137,6 +137,6 @@ def parse_duration_setting(value: str) -> int | None:
     """Return the nanoseconds of a duration; None when it is invalid."""
     if value == "0":
         return 0
-    from imq.engine.units.time import parse_duration  # only needed when it is set
+    from imq.engine.units.time import parse_duration  # only needed when the setting is not the default
 
     return parse_duration(value)

@@ -185,7 +185,7 @@ class _CursorContext:
         return self.kinds[-1] if self.kinds else ""
 
     @property
-    def refuses_rows(self) -> bool:
+    def refuses_query(self) -> bool:
         """Whether the verb before the cursor takes no query."""
         return (
             self.last_kind == "VERB"
@@ -269,7 +269,7 @@ def _iter_candidates(
         yield Candidate("", "value")
     if "RELATION" in kinds and context.table is not None:
         yield from (Candidate(item.name, "relation", item.doc) for item in context.table.relations)
-    if "TABLE" in kinds and not context.refuses_rows:
+    if "TABLE" in kinds and not context.refuses_query:
         for name in sorted(vocabulary.tables):
             yield Candidate(name, "table", TABLES[name].doc if name in TABLES else "")
     if "FUNCTION" in kinds and not prefix.startswith("."):
@@ -282,7 +282,7 @@ def _iter_candidates(
             yield Candidate(name, "verb", VERBS[name].doc if name in VERBS else "")
     if "VARIABLE" in kinds:
         yield Candidate("", "variable")
-    yield from sorted(_keywords(kinds, context), key=_rank_keyword)
+    yield from sorted(_iter_keywords(kinds, context), key=_rank_keyword)
 
 
 _COMMON_KEYWORDS = (
@@ -301,12 +301,12 @@ def _is_option(option: str, word: str) -> bool:
     return option == word or option.startswith(f"{word} ")
 
 
-def _keywords(kinds: frozenset[str], context: _CursorContext) -> Iterator[Candidate]:
+def _iter_keywords(kinds: frozenset[str], context: _CursorContext) -> Iterator[Candidate]:
     at_start = "VERB" in kinds
     for word, kind in WORDS.items():
         if kind not in kinds or not word.isalpha() or kind in context.clauses & _CLAUSES:
             continue
-        if context.refuses_rows and kind in ("ALL", "NONEMPTY"):
+        if context.refuses_query and kind in ("ALL", "NONEMPTY"):
             continue
         if context.verb is not None and kind in _OPTIONS and not at_start and context.last_kind != "DRY":
             of_kind = [option for option in context.verb.options if _is_option(option, _OPTIONS[kind])]

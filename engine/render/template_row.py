@@ -40,7 +40,7 @@ def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | No
             known = [placeholder for field in table.fields for placeholder, _ in field.docker_placeholders]
             known += [field.name for field in table.fields]
             raise UnknownName(
-                f"the template asks for .{name}, which {table.name} do not have",
+                f"{table.name} have no field .{name}, which the template uses",
                 code="template-field",
                 hints=(closest_hint(name, known) or "fields: " + join_names(f".{name}" for name in known),),
             )

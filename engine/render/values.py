@@ -5,7 +5,7 @@ SQLite returns strings and numbers; the data type of the field says how to read 
 
 from __future__ import annotations
 
-from imq.engine.catalog.json_values import parse_json, to_json_value, version_text
+from imq.engine.catalog.json_values import get_version_text, parse_json, to_json_value
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.timestamp import format_time
 from imq.engine.units.size import Size, human_size_exact
@@ -59,7 +59,7 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
     if data_type is DataType.MAP:
         return _truncate(_format_map(raw), options)
     if data_type is DataType.VERSION:
-        return replace_controls(version_text(raw))
+        return replace_controls(get_version_text(raw))
     if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")
     return _truncate(str(raw), options) if data_type is DataType.TEXT else replace_controls(str(raw))

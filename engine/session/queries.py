@@ -18,7 +18,7 @@ from imq.engine.query.plan import (
     reads_documents,
 )
 from imq.engine.query.visibility import unseen_fields
-from imq.engine.result import Column, Message, RowSet, exit_code_of
+from imq.engine.result import Column, Message, RowSet, get_exit_code
 from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, Refused, StoreError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
@@ -184,7 +184,7 @@ class QueryRunner:
 
             for caveat in find_caveats(select):
                 self._resources.progress.warn(caveat)
-        code = exit_code_of(problems)
+        code = get_exit_code(problems)
         rows = self._read_first(self._resources.runner.run(planned.sql))
         if select.count:
             column = Column("count", "COUNT", DataType.NUMBER)

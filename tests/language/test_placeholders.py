@@ -125,7 +125,7 @@ def test_json_of_a_row_is_the_whole_row(session: Session) -> None:
 @pytest.mark.parametrize(
     ("template", "why"),
     [
-        ("{{.Nope}}", "which images do not have"),
+        ("{{.Nope}}", "images have no field .nope"),
         ("{{.Size", "unclosed action"),
         ("{{nope .Size}}", 'function "nope" not defined'),
         ("{{if}}", "missing value for if"),

@@ -242,7 +242,7 @@ def test_views_may_refer_to_each_other(files: Callable[..., dict[str, str]], tmp
         session("let least = 0")
         assert session("large count").scalar() == every
         assert "tagged where size > $least" in session("view").render("table")
-        for name, said in (("circle", "contains itself"), ("wrong", 'no field "siz"'), ("two", "")):
+        for name, said in (("circle", "refers to itself"), ("wrong", 'no field "siz"'), ("two", "")):
             with pytest.raises(StatementError) as caught:
                 session(f"{name} count")
             assert said in caught.value.message

@@ -31,7 +31,7 @@ UNAVAILABLE_TABLES: dict[str, str] = {
 
 
 def is_field_name(text: str) -> bool:
-    """Whether a bare word of this text is ambiguous: the name or path of a field or relation, or a condition."""
+    """Return whether a bare word is ambiguous: the name or path of a field or relation, or a predicate."""
     return is_field_path(text) and casefold_name(split_path(text)[0]) in _list_field_names()
 
 

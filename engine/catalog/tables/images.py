@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, Field, Relation, Table, registry_relation
+from imq.engine.catalog.schema import DataType, Field, Relation, Table, make_registry_relation
 from imq.engine.oci.platform import normalize_architecture, normalize_os, normalize_variant
 
 from .image_config import CONFIG_FIELDS
@@ -137,6 +137,6 @@ IMAGES = Table(
             is_many=False,
         ),
         Relation("children", "images", "the images with this image as their base", join="children"),
-        registry_relation("name"),
+        make_registry_relation("name"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, Field, Table, TargetKind, registry_relation
+from imq.engine.catalog.schema import DataType, Field, Table, TargetKind, make_registry_relation
 
 LINES = Table(
     "lines",
@@ -14,7 +14,7 @@ LINES = Table(
     default_columns=("line",),
     order=("number",),
     key=("line",),
-    relations=(registry_relation("line"),),
+    relations=(make_registry_relation("line"),),
     target=TargetKind.FILE,
 )
 
@@ -25,7 +25,7 @@ ROWS = Table(
     (),
     default_columns=(),
     order=(),
-    relations=(registry_relation("name"),),
+    relations=(make_registry_relation("name"),),
     target=TargetKind.FILE,
 )
 

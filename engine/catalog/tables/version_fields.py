@@ -1,4 +1,4 @@
-"""The fields of the version in a tag: of images and of tags alike."""
+"""The fields of the version in a tag, for the tables `images` and `tags`."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class BlobFetcher:
         def fetch(pool: WorkerPool) -> None:
             while not self._fetch(pool, blob, diff_id, count):
                 pass
-            self._progress.status(blob.digest, words.PULLED, blob.size)
+            self._progress.set_layer_status(blob.digest, words.PULLED, blob.size)
 
         return fetch
 
@@ -80,7 +80,7 @@ class BlobFetcher:
         """Fetch a blob; return False when its bytes were wrong and another source is left."""
         resume_from = done = self._store.partial_size(blob)
         count.start_at(resume_from)
-        self._progress.status(blob.digest, words.DOWNLOADING, blob.size)
+        self._progress.set_layer_status(blob.digest, words.DOWNLOADING, blob.size)
         stream: BlobReader | None = None
 
         def readinto(view: memoryview) -> int:
@@ -94,7 +94,7 @@ class BlobFetcher:
             done += read
             count.advance_to(done)
             if not read:
-                self._progress.status(blob.digest, words.DOWNLOADED, blob.size)
+                self._progress.set_layer_status(blob.digest, words.DOWNLOADED, blob.size)
             return read
 
         try:

@@ -340,7 +340,7 @@ class _Pull:
         try:
             for blob, _ in blobs.values():
                 word = words.EXISTS if blob.digest in present else words.PULLING
-                self._progress.status(blob.digest, word, blob.size)
+                self._progress.set_layer_status(blob.digest, word, blob.size)
             if missing:
                 WorkerPool().run([self._fetcher.make_task(blob, diff_id) for blob, diff_id in missing], self._jobs)
         finally:

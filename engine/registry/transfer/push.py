@@ -122,10 +122,10 @@ class _Push:
             for document in existing_documents:
                 self._report_existing(document)
             for layer in skipped.values():
-                self._progress.status(layer.digest, words.SKIPPED, layer.size)
+                self._progress.set_layer_status(layer.digest, words.SKIPPED, layer.size)
             for blob, shown in blobs.values():
                 if shown:
-                    self._progress.status(blob.digest, words.PREPARING, blob.size)
+                    self._progress.set_layer_status(blob.digest, words.PREPARING, blob.size)
             WorkerPool().run([self._make_task(blob, shown) for blob, shown in blobs.values()], jobs)
         finally:
             self._progress.end()
@@ -156,7 +156,7 @@ class _Push:
         for layer in document.layers if isinstance(document, Manifest) else ():
             if not _is_foreign(layer):
                 self._client.mount_sources.record_blob(self._reference, layer.digest)
-                self._progress.status(layer.digest, words.LAYER_EXISTS, layer.size)
+                self._progress.set_layer_status(layer.digest, words.LAYER_EXISTS, layer.size)
 
     def _has_manifest(self, digest: Digest) -> bool:
         return self._client.resolve_for_push(self._reference.replace(tag=None, digest=digest)) == digest
@@ -235,7 +235,7 @@ class _Push:
 
         def status(word: str) -> None:
             if shown:
-                self._progress.status(blob.digest, word, blob.size)
+                self._progress.set_layer_status(blob.digest, word, blob.size)
 
         def send(pool: WorkerPool) -> None:
             placed = self._client.mount_sources

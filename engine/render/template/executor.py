@@ -1,4 +1,4 @@
-"""Executes the tree of a template on a value."""
+"""Executes the tree of a template for a value."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from .values import (
     LookupRules,
     TemplateFunctionError,
     get_field,
+    get_kind,
     get_own_string,
+    get_type_name,
     is_true,
     iter_elements,
-    kind_of,
     list_field_names,
-    type_name,
 )
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from .functions import FunctionDefinition
     from .nodes import Body, Node, Operand, Tree
 
-MAX_DEPTH = 100  # bodies, pipelines and templates within each other; each costs some frames of Python's stack
-_NO_VALUE: Any = object()  # no value comes in through the pipe
+MAX_DEPTH = 100  # nesting of bodies, pipelines and templates; each level takes some frames of Python's stack
+_NO_VALUE: Any = object()  # the piped value of the first command
 _BREAK, _CONTINUE = "break", "continue"
 _EXPECTED_TYPES = {"string": "string", "int": "integer", "list": "list"}
 
 
 def execute(tree: Tree, value: object, rules: LookupRules = LENIENT) -> str:
-    """Return the output of a template for a value. A `Heading` returns the heading row of a table."""
+    """Return the output of a template for a value; for a `Heading`, the heading row of a table."""
     return _Execution(tree, rules, heading=isinstance(value, Heading)).render(value)
 
 
@@ -73,11 +73,11 @@ class _Execution:
     def __init__(self, tree: Tree, rules: LookupRules, *, heading: bool) -> None:
         self.tree = tree
         self.rules = rules
-        self.heading = heading
+        self.renders_heading = heading
         self.parts: list[str] = []
         self.depth = 0
         self.template_name = ""
-        self.in_condition = False  # the value at hand decides a condition
+        self.in_condition = False  # whether the pipeline of an `if` or `with` is being evaluated
         self.variable_order: list[str] = []
         self.variables: dict[str, list[object]] = {}
 
@@ -96,16 +96,16 @@ class _Execution:
         )
 
     def format_error(self, node: Node, message: str, shown_at: str = "") -> str:
-        """Return a message in Go's form; `at` is what it names, when that is more than the node."""
-        before = self.tree.text[: self._position(node)]
+        """Return a message in Go's format; `shown_at` replaces the source of the node in it."""
+        before = self.tree.text[: self._find_position(node)]
         line, column = before.count("\n") + 1, len(to_bytes(before[before.rfind("\n") + 1 :]))
         position = (
-            f'template: :{line}:{column}: executing "{self.template_name}" at <{shown_at or self.source_of(node)}>'
+            f'template: :{line}:{column}: executing "{self.template_name}" at <{shown_at or self.get_source(node)}>'
         )
         return f"template parsing error: {position}: {message}"
 
-    def _position(self, node: Node) -> int:
-        """Return where Go says that a node is: a chain of names is at the first name behind what it begins with."""
+    def _find_position(self, node: Node) -> int:
+        """Return the position of a node in Go's messages: for a chain, that of the first name after its base."""
         start = node.span.start
         match node:
             case Field() if len(node.names) > 1:
@@ -117,7 +117,7 @@ class _Execution:
             case _:
                 return start
 
-    def source_of(self, node: Node) -> str:
+    def get_source(self, node: Node) -> str:
         return self.tree.text[node.span.start : node.span.end]
 
     # ---- variables
@@ -133,7 +133,7 @@ class _Execution:
     # ---- statements
 
     def run_body(self, statements: Body, dot: object) -> str | None:
-        """Run statements; return `break` or `continue` when one of them says so."""
+        """Execute statements; return `break` or `continue` when one of them is reached."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise StatementError(
@@ -179,7 +179,7 @@ class _Execution:
         pairs = iter_elements(value)
         if pairs is None:
             self.fail(pipe, f"range can't iterate over {format_value(value)}")
-        if len(pipe.names) > 1 and kind_of(value) == "int":
+        if len(pipe.names) > 1 and get_kind(value) == "int":
             self.fail(pipe, f"can't use {format_value(value)} to iterate over more than one variable")
         empty = True
         scope_start = len(self.variable_order)
@@ -193,7 +193,7 @@ class _Execution:
             self.pop_variables(scope_start)
             if stops:
                 break
-        jump = self.run_body(node.else_body, dot) if empty else None  # `break` in it means the range around this one
+        jump = self.run_body(node.else_body, dot) if empty else None  # `break` in it refers to the enclosing range
         self.pop_variables(mark)
         return jump
 
@@ -226,22 +226,22 @@ class _Execution:
         self.depth -= 1
         return value
 
-    def evaluate_command(self, node: Command, dot: object, final: object) -> object:
+    def evaluate_command(self, node: Command, dot: object, piped_value: object) -> object:
         first = node.operands[0]
         arguments = node.operands[1:]
         if isinstance(first, Function):
-            return self.call_function(first, arguments, dot, final)
-        if not arguments and final is _NO_VALUE:
+            return self.call_function(first, arguments, dot, piped_value)
+        if not arguments and piped_value is _NO_VALUE:
             if isinstance(first, Nil):
                 self.fail(first, "nil is not a command")
             return self.evaluate_operand(first, dot)
         if isinstance(first, (Field, Chain, Variable)) and first.names:
-            return self.evaluate_method(first, arguments, dot, final)
-        return self.fail(first, f"can't give argument to non-function {self.source_of(first)}")
+            return self.evaluate_method(first, arguments, dot, piped_value)
+        return self.fail(first, f"can't give argument to non-function {self.get_source(first)}")
 
     def evaluate_operand(self, node: Operand, dot: object) -> object:
-        """Return the value of an operand which has no arguments."""
-        value = dot  # what a field is looked up in
+        """Return the value of an operand without arguments."""
+        value = dot  # the value in which `names` are looked up
         match node:
             case Field():
                 pass
@@ -271,22 +271,22 @@ class _Execution:
         return self.evaluate_pipeline(node, dot)
 
     def read_nil_field(self, names: tuple[str, ...], node: Node) -> object:
-        """Read names from a value that is not there at all, which Go keeps apart from a field that is nil."""
+        """Look up names in missing data, which Go distinguishes from a field that is nil."""
         if self.rules.error_on_missing_key:
             self.fail(node, f'nil data; no entry for key "{names[0]}"')
         return None
 
     def get_member(self, value: object, name: str, node: Node, arguments: Sequence[object] = ()) -> object:
-        """Return what a value has under a name; what a record gives as a function is called, as Go's methods are."""
+        """Return the field of a value. A function is called with the arguments, like a method in Go."""
         try:
             member = get_field(value, name, self.rules)
         except TemplateFunctionError as failure:
             self.fail(node, str(failure))
         except KeyError:
             names = list_field_names(value)
-            hints = (closest_hint(name, names), f"known: {join_names(names)}" if names else "")
-            message = f"can't evaluate field {name}" + ("" if names else f" in type {type_name(value)}")
-            if kind_of(value) == "map":
+            hints = (closest_hint(name, names), f"fields: {join_names(names)}" if names else "")
+            message = f"can't evaluate field {name}" + ("" if names else f" in type {get_type_name(value)}")
+            if get_kind(value) == "map":
                 message = f'map has no entry for key "{name}"'
             raise UnknownName(
                 self.format_error(node, message),
@@ -295,7 +295,7 @@ class _Execution:
                 text=self.tree.text,
                 hints=hints,
             ) from None
-        if callable(member) and kind_of(member) == "other":
+        if callable(member) and get_kind(member) == "other":
             try:
                 return member(*arguments)
             except TypeError as error:
@@ -305,12 +305,12 @@ class _Execution:
         return member
 
     def evaluate_method(
-        self, node: Field | Chain | Variable, operands: Sequence[Operand], dot: object, final: object
+        self, node: Field | Chain | Variable, operands: Sequence[Operand], dot: object, piped_value: object
     ) -> object:
-        """Return the value of a chain whose last name is given arguments."""
+        """Return the value of a chain whose last name has arguments."""
         arguments = [self.evaluate_operand(operand, dot) for operand in operands]
-        if final is not _NO_VALUE:
-            arguments.append(final)
+        if piped_value is not _NO_VALUE:
+            arguments.append(piped_value)
         if isinstance(node, Field):
             value = dot
         elif isinstance(node, Variable):
@@ -323,12 +323,12 @@ class _Execution:
 
     # ---- functions
 
-    def call_function(self, node: Function, operands: Sequence[Operand], dot: object, final: object) -> object:
+    def call_function(self, node: Function, operands: Sequence[Operand], dot: object, piped_value: object) -> object:
         name = node.name
         definition = FUNCTIONS[name]
-        self.check_argument_count(node, definition, len(operands) + (final is not _NO_VALUE))
+        self.check_argument_count(node, definition, len(operands) + (piped_value is not _NO_VALUE))
         if name in {"and", "or"}:
-            return self.evaluate_and_or(operands, dot, final, name == "or")
+            return self.evaluate_and_or(operands, dot, piped_value, name == "or")
         parameter_types = definition.parameter_types
         arguments: list[object] = []
         for number, operand in enumerate(operands):
@@ -336,12 +336,12 @@ class _Execution:
             if isinstance(operand, Nil) and not number and definition.nil_error:
                 self.fail_call(node, operands, definition.nil_error)
             arguments.append(self.evaluate_argument(operand, parameter_type, dot))
-        if final is not _NO_VALUE:
+        if piped_value is not _NO_VALUE:
             parameter_type = (
                 parameter_types[len(operands)] if len(operands) < len(parameter_types) else definition.variadic_type
             )
-            arguments.append(self.convert_argument(final, parameter_type, node))
-        if self.heading:
+            arguments.append(self.convert_argument(piped_value, parameter_type, node))
+        if self.renders_heading:
             title = call_for_heading(name, arguments, in_condition=self.in_condition)
             if title is not None:
                 return title
@@ -349,7 +349,7 @@ class _Execution:
             self.rules.error_on_nil
             and definition.nil_error
             and arguments
-            and kind_of(arguments[0]) in {"nil", "pointer"}
+            and get_kind(arguments[0]) in {"nil", "pointer"}
         ):
             self.fail_call(node, operands, "len of nil pointer" if name == "len" else definition.nil_error)
         try:
@@ -358,7 +358,7 @@ class _Execution:
             self.fail_call(node, operands, str(failure))
 
     def fail_call(self, node: Function, operands: Sequence[Operand], message: str) -> NoReturn:
-        """Refuse a call, naming it with its arguments."""
+        """Raise the error of a call, with the source of the call and its arguments."""
         end = (operands[-1] if operands else node).span.end
         self.fail(node, f"error calling {node.name}: {message}", self.tree.text[node.span.start : end])
 
@@ -368,14 +368,14 @@ class _Execution:
             least = "at least " if definition.variadic_type else ""
             self.fail(node, f"wrong number of args for {node.name}: want {least}{expected} got {count}")
 
-    def evaluate_and_or(self, operands: Sequence[Operand], dot: object, final: object, stop_at: bool) -> object:
-        """Evaluate `and` and `or`: operands up to the one that decides."""
+    def evaluate_and_or(self, operands: Sequence[Operand], dot: object, piped_value: object, stop_at: bool) -> object:
+        """Evaluate `and` or `or`: operands up to the first whose truth is `stop_at`."""
         value: object = None
         for operand in operands:
             value = self.evaluate_operand(operand, dot)
             if is_true(value) is stop_at:
                 return value
-        return value if final is _NO_VALUE else final
+        return value if piped_value is _NO_VALUE else piped_value
 
     def evaluate_argument(self, node: Operand, parameter_type: str, dot: object) -> object:
         if isinstance(node, Nil) and parameter_type != "any":
@@ -384,10 +384,12 @@ class _Execution:
         return value if parameter_type == "any" else self.convert_argument(value, parameter_type, node)
 
     def convert_argument(self, value: object, parameter_type: str, node: Node) -> object:
-        """Return a value as a parameter takes it; what is unknown counts as empty, as the zero values of Go do."""
-        if parameter_type == "any" or (self.heading and parameter_type != "int" and kind_of(value) == "string"):
+        """Return a value converted to the type of a parameter. Nil is converted to the zero value."""
+        if parameter_type == "any" or (
+            self.renders_heading and parameter_type != "int" and get_kind(value) == "string"
+        ):
             return value
-        actual_kind = kind_of(value)
+        actual_kind = get_kind(value)
         if parameter_type == "string":
             text = "" if value is None else get_own_string(value)
             if text is not None:
@@ -397,20 +399,20 @@ class _Execution:
         elif parameter_type == "int" and actual_kind in {"int", "float"} and value == int(value):  # type: ignore[call-overload]
             return int(value)  # type: ignore[call-overload]
         if isinstance(node, Literal):
-            self.fail(node, f"expected {_EXPECTED_TYPES[parameter_type]}; found {self.source_of(node)}")
+            self.fail(node, f"expected {_EXPECTED_TYPES[parameter_type]}; found {self.get_source(node)}")
         return self.fail(
-            node, f"wrong type for value; expected {_EXPECTED_TYPES[parameter_type]}; got {type_name(value)}"
+            node, f"wrong type for value; expected {_EXPECTED_TYPES[parameter_type]}; got {get_type_name(value)}"
         )
 
 
 class _TracedExecution(_Execution):
-    """An execution that records the action of each part of the output."""
+    """An execution that records which action wrote each part of the output."""
 
     def __init__(self, tree: Tree, rules: LookupRules, *, heading: bool) -> None:
         super().__init__(tree, rules, heading=heading)
         self.actions_by_part: dict[int, Action] = {}
 
-    def action(self, node: Action, dot: object) -> None:
+    def run_action(self, node: Action, dot: object) -> None:
         position = len(self.parts)
         super().run_action(node, dot)
         if len(self.parts) > position:
@@ -424,4 +426,4 @@ _Execution.statements = {
     LoopControl: _Execution.run_loop_control,
     TemplateCall: _Execution.call_template,
 }
-_TracedExecution.statements = {**_Execution.statements, Action: _TracedExecution.action}
+_TracedExecution.statements = {**_Execution.statements, Action: _TracedExecution.run_action}

@@ -1,7 +1,7 @@
 """Finds the fields that a template can read, from its text alone.
 
-A path stands for everything below it. Dot, variables and the values of pipelines are followed as sets of paths; a path
-counts as read where its value is used. What cannot be followed is taken as read.
+A path includes everything below it. Dot, variables and the values of pipelines are tracked as sets of paths; a path is
+read where its value is used. Values that cannot be tracked count as read.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 _NO_PATHS: Paths = frozenset()
 _ROOT_PATHS: Paths = frozenset(((),))
-_MAX_CALLS = 500  # of named templates; what further ones are given counts as read whole
+_MAX_CALLS = 500  # of named templates; the arguments of further calls count as read completely
 
 
 def find_read_fields(tree: Tree) -> Paths | None:
-    """Return the paths which a template can read from its value; None when it may read everything."""
+    """Return the paths that a template can read; None when it may read everything."""
     reader = _FieldCollector(tree)
     reader.variables.append(("$", _ROOT_PATHS))
     reader.read_body(tree.body, _ROOT_PATHS)
@@ -46,24 +46,24 @@ def find_read_fields(tree: Tree) -> Paths | None:
 
 
 def find_direct_fields(action: Action) -> frozenset[str] | None:
-    """Return the fields, in lower case, that an action's value is made of with constants; None when with more."""
-    found: set[str] = set()
+    """Return the fields, in lower case, of an action that uses only fields, constants and functions; else None."""
+    names: set[str] = set()
     pending: list[Operand] = [action.pipe]
     while pending:
         match pending.pop():
             case Pipeline(commands=commands):
                 pending += [operand for command in commands for operand in command.operands]
             case Field(names=(name,)):
-                found.add(name.lower())
+                names.add(name.lower())
             case Literal() | Function():
                 pass
             case _:
                 return None
-    return frozenset(found)
+    return frozenset(names)
 
 
 def extend_paths(paths: Paths, names: Iterable[str]) -> Paths:
-    """Return the paths of what has these names below other paths."""
+    """Return the paths extended by these names."""
     tail = tuple(names)
     return frozenset((*path, *tail) if path else (tail[0].lower(), *tail[1:]) for path in paths)
 
@@ -93,7 +93,7 @@ class _FieldCollector:
                 value = self.follow_pipeline(node.pipe, dot)
                 if not node.pipe.names:
                     self.add_paths(value)
-                return  # what it declares stays visible
+                return  # its variables stay visible
             case Branch():
                 for pipe, body in node.arms:
                     value = self.add_paths(self.follow_pipeline(pipe, dot))
@@ -110,7 +110,7 @@ class _FieldCollector:
         del self.variables[mark:]
 
     def read_template_call(self, name: str, dot: Paths) -> None:
-        """Read what a named template reads; one which calls itself is taken to read all it is given."""
+        """Track a call of a named template. A recursive call counts as reading its whole argument."""
         if name in self.active_templates or len(self.visited) > _MAX_CALLS:
             self.add_paths(dot)
             return
@@ -129,19 +129,19 @@ class _FieldCollector:
             value = self.follow_command(command, dot, value)
         result = value or _NO_PATHS
         if node.is_assignment:
-            self.add_paths(result)  # whoever reads the variable later, reads below this
+            self.add_paths(result)  # a later use of the variable reads below these paths
         else:
             self.variables.extend((name, result) for name in node.names)
         return result
 
-    def follow_command(self, node: Command, dot: Paths, final: Paths | None) -> Paths:
+    def follow_command(self, node: Command, dot: Paths, piped_paths: Paths | None) -> Paths:
         first, arguments = node.operands[0], node.operands[1:]
         if isinstance(first, Function):
-            return self.follow_call(first.name, arguments, dot, final)
+            return self.follow_call(first.name, arguments, dot, piped_paths)
         for argument in arguments:
             self.add_paths(self.follow_operand(argument, dot))
-        if final is not None:
-            self.add_paths(final)
+        if piped_paths is not None:
+            self.add_paths(piped_paths)
         return self.follow_operand(first, dot)
 
     def follow_operand(self, node: Operand, dot: Paths) -> Paths:
@@ -165,18 +165,18 @@ class _FieldCollector:
     def find_variable(self, name: str) -> Paths:
         return next((paths for known, paths in reversed(self.variables) if known == name), _NO_PATHS)
 
-    def follow_call(self, name: str, operands: tuple[Operand, ...], dot: Paths, final: Paths | None) -> Paths:
-        """Follow `index` with constant keys, and what passes a value on; every other argument is read."""
+    def follow_call(self, name: str, operands: tuple[Operand, ...], dot: Paths, piped_paths: Paths | None) -> Paths:
+        """Track `index` with constant keys, and functions that return an argument; other arguments are read."""
         values = [self.follow_operand(operand, dot) for operand in operands]
-        if name == "index" and final is None and operands:
+        if name == "index" and piped_paths is None and operands:
             paths = values[0]
             for operand, value in zip(operands[1:], values[1:], strict=True):
                 self.add_paths(value)
                 if isinstance(operand, Literal) and isinstance(operand.value, str):
                     paths = extend_paths(paths, (operand.value,))
             return paths
-        if final is not None:
-            values.append(final)
+        if piped_paths is not None:
+            values.append(piped_paths)
         for value in values:
             self.add_paths(value)
         return frozenset().union(*values) if name in {"and", "or", "index", "slice"} else _NO_PATHS

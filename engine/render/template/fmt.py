@@ -1,4 +1,4 @@
-"""Go's fmt for templates: Sprint, Sprintln and Sprintf, with Go's marks for verbs and values that do not fit."""
+"""Go's package fmt for templates: Sprint, Sprintln and Sprintf, with Go's marks for verbs that do not match."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 from imq.grammar.record import TYPE_CHECKING
 
 from .fmt_verbs import FLOAT_VERBS, Flags, print_float, print_int, print_string
-from .values import Heading, get_own_string, kind_of, sort_entries, type_name
+from .values import Heading, get_kind, get_own_string, get_type_name, sort_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
 _TEXT_VERBS = "vsxXq"
-_MAX_WIDTH = 1_000_000  # beyond it Go stops reading the digits of a width
+_MAX_WIDTH = 1_000_000  # Go ignores further digits of a width
 
 
 def format_value(value: object) -> str:
-    """Return a value as `%v` and the actions of a template write it."""
+    """Return a value as `%v` and as actions write it."""
     if type(value) is str:
         return value
     if type(value) is int:
@@ -27,11 +27,11 @@ def format_value(value: object) -> str:
 
 
 def sprint(values: Sequence[object]) -> str:
-    """Join values with blanks between those neighbours of which neither is a string."""
+    """Join values, with a blank between two values of which neither is a string."""
     parts: list[str] = []
     before_is_text = True
     for value in values:
-        is_text = kind_of(value) == "string"
+        is_text = get_kind(value) == "string"
         if parts and not is_text and not before_is_text:
             parts.append(" ")
         parts.append(format_value(value))
@@ -40,14 +40,14 @@ def sprint(values: Sequence[object]) -> str:
 
 
 def sprintln(values: Sequence[object]) -> str:
-    """Join values with blanks and end the line."""
+    """Join values with blanks and append a line feed."""
     return " ".join(map(format_value, values)) + "\n"
 
 
 def print_value(value: object, verb: str, flags: Flags, depth: int = 0, *, plain: bool = False) -> str:
-    """Return one value as a verb writes it; `plain` passes over a value's own text."""
+    """Return one value formatted with a verb; `plain` ignores its own `__str__`."""
     if verb == "T" and not depth:
-        return print_string(type_name(value), "s", flags)
+        return print_string(get_type_name(value), "s", flags)
     if value is None:
         return _print_nil(verb, flags, depth)
     if verb == "w":
@@ -58,7 +58,7 @@ def print_value(value: object, verb: str, flags: Flags, depth: int = 0, *, plain
         text = get_own_string(value)
         if text is not None:
             return print_string(text, verb, flags)
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind in {"list", "map", "record", "struct"}:
         return _print_composite(value, verb, flags, depth)
     formatted = _print_scalar(value, kind, verb, flags)
@@ -66,7 +66,7 @@ def print_value(value: object, verb: str, flags: Flags, depth: int = 0, *, plain
 
 
 def _print_scalar(value: Any, kind: str, verb: str, flags: Flags) -> str | None:
-    """Return a scalar as a verb writes it, None when the verb does not fit."""
+    """Return a scalar formatted with a verb, None when the verb does not match its type."""
     match kind:
         case "bool":
             return flags.pad("true" if value else "false") if verb in "tv" else None
@@ -79,12 +79,12 @@ def _print_scalar(value: Any, kind: str, verb: str, flags: Flags) -> str | None:
 
 
 def _print_composite(value: Any, verb: str, flags: Flags, depth: int) -> str:
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind == "struct":
         formatted = [print_value(each, verb, flags, depth + 1) for each in value.list_values()]
         if flags.plus_v or flags.sharp_v:
             formatted = [f"{member.name}:{each}" for member, each in zip(value.type.fields, formatted, strict=True)]
-        return f"{type_name(value) if flags.sharp_v else ''}{{{(', ' if flags.sharp_v else ' ').join(formatted)}}}"
+        return f"{get_type_name(value) if flags.sharp_v else ''}{{{(', ' if flags.sharp_v else ' ').join(formatted)}}}"
     if kind == "list":
         opening = "[]interface {}"
         formatted = [print_value(element, verb, flags, depth + 1) for element in value]
@@ -106,23 +106,23 @@ def _print_nil(verb: str, flags: Flags, depth: int) -> str:
 
 
 def _format_bad_verb(value: object, verb: str, flags: Flags) -> str:
-    """Return Go's mark for a value that the verb cannot write."""
-    return f"%!{verb}({type_name(value)}={print_value(value, 'v', flags, plain=True)})"
+    """Return Go's mark for a value that does not match the verb."""
+    return f"%!{verb}({get_type_name(value)}={print_value(value, 'v', flags, plain=True)})"
 
 
 def _pad_heading(title: str, flags: Flags) -> str:
-    """Write a title where the rows have a number: as wide, but whole."""
+    """Return a title padded to the width of a number; it is never truncated."""
     return title.ljust(flags.width or 0) if flags.minus else title.rjust(flags.width or 0)
 
 
 # ---- Sprintf
 
 _INDEX = r"(\[[^\[\]%]*\]?)?"
-_VERB = rf"(?s)%([#0+\- ]*){_INDEX}(\*|[0-9]*)(?:(\.){_INDEX}(\*|[0-9]*))?{_INDEX}(.?)"  # compiled when it is needed
+_VERB = rf"(?s)%([#0+\- ]*){_INDEX}(\*|[0-9]*)(?:(\.){_INDEX}(\*|[0-9]*))?{_INDEX}(.?)"  # compiled at first use
 
 
 def sprintf(template: str, values: Sequence[object]) -> str:
-    """Return the text that Go's Sprintf makes of a format and values."""
+    """Return the result of Go's Sprintf."""
     printer = _Printer(values)
     parts: list[str] = []
     position = 0
@@ -144,7 +144,7 @@ def _is_too_long(digits: str | None) -> bool:
 
 
 class _Printer:
-    """Goes through the values of one Sprintf, in order or as `[n]` says."""
+    """Formats the values of one Sprintf, in order or by the index `[n]`."""
 
     def __init__(self, values: Sequence[object]) -> None:
         self.values = values
@@ -153,12 +153,12 @@ class _Printer:
         self.is_index_valid = True
 
     def write(self, match: re.Match[str], parts: list[str]) -> None:
-        """Write what one `%…verb` stands for."""
+        """Append the output of one `%…verb`."""
         flag_chars, first_index, width, dot, second_index, precision, third_index, verb = match.groups()
         flags = Flags()
         flags.minus, flags.plus, flags.sharp = "-" in flag_chars, "+" in flag_chars, "#" in flag_chars
         flags.zero, flags.space = "0" in flag_chars, " " in flag_chars
-        # an index belongs to a `*` or to the verb: before plain digits or a dot it is misplaced
+        # an index belongs before a `*` or the verb; before digits or a dot it is an error
         misplaced = (first_index and (width != "*" if width else dot)) or (second_index and precision != "*")
         self.is_index_valid = not misplaced
         self.take_index(first_index)
@@ -177,7 +177,7 @@ class _Printer:
             parts.append(f"%!{verb}(MISSING)")
         else:
             self.next_index += 1
-            if verb in "vw":  # for these the two flags choose the form of the whole value
+            if verb in "vw":  # for these verbs the two flags select a format of the whole value
                 flags.sharp_v, flags.plus_v, flags.sharp, flags.plus = flags.sharp, flags.plus, False, False
             parts.append(print_value(self.values[self.next_index - 1], verb, flags))
 
@@ -192,7 +192,7 @@ class _Printer:
             self.is_index_valid = False
 
     def take_star_argument(self) -> int | None:
-        """Take the value that a `*` stands for."""
+        """Consume and return the value for a `*`."""
         value = self.values[self.next_index] if self.next_index < len(self.values) else None
         self.next_index += self.next_index < len(self.values)
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_WIDTH:
@@ -219,11 +219,11 @@ class _Printer:
             parts.append("%!(BADPREC)")
 
     def format_extra(self) -> str:
-        """Return Go's mark for values that no verb took."""
+        """Return Go's mark for values without a verb."""
         if self.reordered or self.next_index >= len(self.values):
             return ""
         formatted = [
-            "<nil>" if value is None else f"{type_name(value)}={format_value(value)}"
+            "<nil>" if value is None else f"{get_type_name(value)}={format_value(value)}"
             for value in self.values[self.next_index :]
         ]
         return f"%!(EXTRA {', '.join(formatted)})"

@@ -1,4 +1,4 @@
-"""Verbs of Go's fmt for one string or number: padding, quoting, bases, exponents."""
+"""The verbs of Go's package fmt for one string or number: padding, quoting, bases, exponents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOAT_VERBS = "vbgGxXfFeE"
 
 
 class Flags:
-    """What stands between `%` and the verb."""
+    """The flags, width and precision between `%` and the verb."""
 
     __slots__ = ("minus", "plus", "plus_v", "precision", "sharp", "sharp_v", "space", "width", "zero")
 
@@ -27,7 +27,7 @@ class Flags:
         self.precision: int | None = None
 
     def pad(self, text: str, *, zero: bool = True) -> str:
-        """Fill a text up to the width."""
+        """Pad a string to the width."""
         if self.width is None or len(text) >= self.width:
             return text
         if self.minus:
@@ -36,7 +36,7 @@ class Flags:
 
 
 def print_string(text: str, verb: str, flags: Flags) -> str:
-    """Return a string as one of the verbs v, s, q, x, X writes it."""
+    """Return a string formatted with one of the verbs v, s, q, x, X."""
     if verb in "xX":
         return _print_hex(to_bytes(text), verb, flags)
     if flags.precision is not None:
@@ -62,7 +62,7 @@ def _print_hex(data: bytes, verb: str, flags: Flags) -> str:
 
 
 def print_int(number: int, verb: str, flags: Flags) -> str | None:
-    """Return an integer as a verb writes it, None when the verb does not fit."""
+    """Return an integer formatted with a verb, None when the verb does not match."""
     match verb:
         case "v" | "d":
             return _format_digits(number, f"{abs(number):d}", "", flags)
@@ -93,7 +93,7 @@ def _to_rune(number: int) -> str:
 
 
 def _format_digits(number: int, digits: str, prefix: str, flags: Flags, *, octal: bool = False) -> str:
-    """Put sign and prefix before digits and fill up; `octal` wants a leading zero."""
+    """Return digits with sign, prefix and padding; with `octal` they have a leading zero."""
     sign = "-" if number < 0 else "+" if flags.plus else " " if flags.space else ""
     if flags.precision is not None:
         if not flags.precision and not number:
@@ -107,7 +107,7 @@ def _format_digits(number: int, digits: str, prefix: str, flags: Flags, *, octal
 
 
 def print_float(number: float, verb: str, flags: Flags) -> str:
-    """Return a float as one of its verbs writes it."""
+    """Return a float formatted with one of `FLOAT_VERBS`."""
     special = number != number or number in {float("inf"), float("-inf")}  # noqa: PLR0124 - NaN
     formatted = ("NaN" if number != number else "Inf") if special else _format_unsigned(abs(number), verb, flags)  # noqa: PLR0124
     negative = number < 0 or (number == 0 and str(number)[0] == "-")
@@ -136,7 +136,7 @@ def _format_unsigned(number: float, verb: str, flags: Flags) -> str:
 
 
 def _format_shortest(number: float) -> str:
-    """Return the fewest digits that read back as the number, with an exponent below -4 and from 6 on."""
+    """Return the shortest digits that represent the number; below 1e-4 and from 1e6 on with an exponent."""
     mantissa, _, exponent = repr(number).partition("e")
     whole, _, fraction = mantissa.partition(".")
     digits = (whole + fraction).lstrip("0")
@@ -153,7 +153,7 @@ def _format_shortest(number: float) -> str:
 
 
 def _pad_digits(formatted: str) -> str:
-    """Return a number with zeros up to six digits and a point, as `#` asks for."""
+    """Return a number padded with zeros to six digits, with a point, for the flag `#`."""
     digits, exponent, power = formatted.partition("E" if "E" in formatted else "e")
     point = "" if "." in digits else "."
     missing = _SHARP_DIGITS - len(digits.replace(".", "").lstrip("0") or "0")
@@ -190,8 +190,8 @@ def _format_binary(number: float) -> str:
 
 
 def _split_float(number: float) -> tuple[int, int, int]:
-    """Return leading digit, fraction (52 bits) and power of two of a number that is not negative."""
+    """Return the leading digit, fraction (52 bits) and power of two of a non-negative number."""
     if not number:
         return 0, 0, 0
-    fraction, power = frexp(number)  # exact, for the smallest numbers too
+    fraction, power = frexp(number)  # exact for subnormal numbers too
     return 1, int(ldexp(fraction, _FRACTION_BITS + 1)) - (1 << _FRACTION_BITS), power - 1

@@ -1,4 +1,4 @@
-"""The functions of templates: those of Go's text/template, and docker's."""
+"""The functions of templates: those of Go's text/template and those of docker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .fmt import format_value, sprint, sprintf, sprintln
 from .json import encode_json
 from .literals import from_bytes, to_bytes
-from .values import Heading, TemplateFunctionError, get_own_string, is_true, kind_of, type_name
+from .values import Heading, TemplateFunctionError, get_kind, get_own_string, get_type_name, is_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ _MAX_PAD = 1_000_000
 
 
 class FunctionDefinition(Record):
-    """A function: its Python form, the kinds of its parameters, the kind of any number of further ones."""
+    """A function: its implementation, the types of its parameters, and the type of variadic arguments."""
 
     call: Callable[..., object]
     parameter_types: tuple[str, ...]
     variadic_type: str = ""
-    nil_error: str = ""  # what Go says when the constant nil is given
+    nil_error: str = ""  # Go's message for the constant nil as the first argument
     is_docker: bool = False
 
 
@@ -32,11 +32,11 @@ class FunctionDefinition(Record):
 
 
 def _to_comparable(value: object, other: object) -> tuple[Any, Any]:
-    """Return two values as ones that Python compares as Go does; raise Failure when Go would not compare them."""
-    kind, other_kind = kind_of(value), kind_of(other)
+    """Return two values that Python compares as Go would; raises `TemplateFunctionError` when Go cannot."""
+    kind, other_kind = get_kind(value), get_kind(other)
     if kind != other_kind and "string" in {kind, other_kind}:
         text, other_text = get_own_string(value), get_own_string(other)
-        if text is not None and other_text is not None:  # a size compares with a number, and with its text
+        if text is not None and other_text is not None:  # a size compares with a number and with its string
             return text, other_text
     if kind != other_kind:
         raise TemplateFunctionError("incompatible types for comparison")
@@ -54,8 +54,8 @@ def _eq(value: object, *others: object) -> bool:
                 return True
             continue
         left, right = _to_comparable(value, other)
-        if kind_of(left) in {"list", "map", "record", "struct"}:
-            raise TemplateFunctionError(f"non-comparable type {format_value(value)}: {type_name(value)}")
+        if get_kind(left) in {"list", "map", "record", "struct"}:
+            raise TemplateFunctionError(f"non-comparable type {format_value(value)}: {get_type_name(value)}")
         if left == right:
             return True
     return False
@@ -66,11 +66,11 @@ def _ne(value: object, other: object) -> bool:
 
 
 def _make_comparison(name: str) -> Callable[[object, object], bool]:
-    """Make `lt`, `le`, `gt` or `ge`; an unknown value is neither less nor greater than anything."""
+    """Return the function `lt`, `le`, `gt` or `ge`. Comparisons with nil are false."""
 
     def compare(value: object, other: object) -> bool:
         for side in (value, other):
-            if side is not None and kind_of(side) not in {"int", "float", "string"}:
+            if side is not None and get_kind(side) not in {"int", "float", "string"}:
                 raise TemplateFunctionError("invalid type for comparison")
         if value is None or other is None:
             return False
@@ -92,11 +92,11 @@ def _make_comparison(name: str) -> Callable[[object, object], bool]:
 
 
 def _check_index(index: object, length: int) -> int:
-    """Return an index into a list or string of this length; its end counts as inside."""
-    if kind_of(index) != "int":
+    """Return a valid index of a list or string of this length; the length itself is valid."""
+    if get_kind(index) != "int":
         raise TemplateFunctionError(
             "cannot index slice/array with nil" if index is None
-            else f"cannot index slice/array with type {type_name(index)}"
+            else f"cannot index slice/array with type {get_type_name(index)}"
         )  # fmt: skip
     number = int(index)  # type: ignore[call-overload]
     if not 0 <= number <= length:
@@ -106,7 +106,7 @@ def _check_index(index: object, length: int) -> int:
 
 def _index(value: Any, *indexes: object) -> object:
     for index in indexes:
-        kind = kind_of(value)
+        kind = get_kind(value)
         match kind:
             case "nil":
                 return None
@@ -121,17 +121,17 @@ def _index(value: Any, *indexes: object) -> object:
             case "map" | "record":
                 value = _get_entry(value, index)
             case _:
-                raise TemplateFunctionError(f"can't index item of type {type_name(value)}")
+                raise TemplateFunctionError(f"can't index item of type {get_type_name(value)}")
     return value
 
 
 def _get_entry(value: Any, key: object) -> object:
-    """Return what a map has under exactly this key, None when it has nothing."""
+    """Return the value of exactly this key in a map or record; the zero value, or None, when it is missing."""
     if key is None:
         raise TemplateFunctionError("value is nil; should be of type string")
-    record = kind_of(value) == "record"
-    if kind_of(key) != "string" and (record or not any(type(existing) is type(key) for existing in value)):
-        raise TemplateFunctionError(f"value has type {type_name(key)}; should be string")
+    record = get_kind(value) == "record"
+    if get_kind(key) != "string" and (record or not any(type(existing) is type(key) for existing in value)):
+        raise TemplateFunctionError(f"value has type {get_type_name(key)}; should be string")
     try:
         return value.lookup(key) if record else value[key]
     except KeyError:
@@ -139,13 +139,13 @@ def _get_entry(value: Any, key: object) -> object:
 
 
 def _slice(value: Any, *indexes: object) -> object:
-    kind = kind_of(value)
+    kind = get_kind(value)
     if len(indexes) > 3:
         raise TemplateFunctionError(f"too many slice indexes: {len(indexes)}")
     if kind == "nil":
         return None
     if kind not in {"list", "string"}:
-        raise TemplateFunctionError(f"can't slice item of type {type_name(value)}")
+        raise TemplateFunctionError(f"can't slice item of type {get_type_name(value)}")
     if kind == "string" and len(indexes) == 3:
         raise TemplateFunctionError("cannot 3-index slice a string")
     items = to_bytes(value) if kind == "string" else value
@@ -158,7 +158,7 @@ def _slice(value: Any, *indexes: object) -> object:
 
 
 def _len(value: Any) -> int:
-    kind = kind_of(value)
+    kind = get_kind(value)
     text = get_own_string(value)
     if kind == "nil":
         return 0
@@ -167,7 +167,7 @@ def _len(value: Any) -> int:
     if kind == "record":
         return len(value.data())
     if kind not in {"list", "map"}:
-        raise TemplateFunctionError(f"len of type {type_name(value)}")
+        raise TemplateFunctionError(f"len of type {get_type_name(value)}")
     return len(value)
 
 
@@ -179,7 +179,7 @@ _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 
 
 def _join_arguments(values: Sequence[object]) -> str:
-    """Join the arguments of an escape as `print` does."""
+    """Join the arguments of an escape function as `print` does."""
     return sprint(["<no value>" if value is None else value for value in values])
 
 
@@ -198,7 +198,7 @@ def _urlquery(*values: object) -> str:
     )
 
 
-# ---- docker's
+# ---- functions of docker
 
 
 def _split(text: str, separator: str) -> list[str]:
@@ -210,22 +210,22 @@ def _join(values: Sequence[object], separator: str) -> str:
 
 
 def _convert_case(text: str, *converters: Callable[[str], str]) -> str:
-    """Change the case of single characters, as Go does: by the first way in which no character becomes two."""
+    """Convert each character as Go does: with the first converter that returns one character."""
     if text.isascii():
         return converters[0](text)
     return "".join(next((converted for convert in converters if len(converted := convert(c)) == 1), c) for c in text)
 
 
 def _lower(text: str) -> str:
-    return _convert_case(text, str.lower, lambda dotted: dotted.lower()[0])  # of all characters only İ becomes two
+    return _convert_case(text, str.lower, lambda dotted: dotted.lower()[0])  # only İ becomes two characters
 
 
 def _upper(text: str) -> str:
-    return _convert_case(text, str.upper, str.title)  # some are two capitals, but one in a title
+    return _convert_case(text, str.upper, str.title)  # some have two capitals, but one title-case character
 
 
 def _title(text: str) -> str:
-    """Begin each word with a capital; a word ends where no letter, digit or underscore stands."""
+    """Convert the first character of each word to title case. Words consist of letters, digits and underscores."""
     parts: list[str] = []
     starts_word = True
     for character in text:
@@ -261,7 +261,9 @@ def _or(*values: object) -> object:
 
 
 def _call(function: object, *_arguments: object) -> object:
-    raise TemplateFunctionError("call of nil" if function is None else f"non-function of type {type_name(function)}")
+    raise TemplateFunctionError(
+        "call of nil" if function is None else f"non-function of type {get_type_name(function)}"
+    )
 
 
 _ANY = ("any",)
@@ -305,11 +307,11 @@ _ACCESSORS = frozenset(("index", "slice", "len"))
 
 
 def call_for_heading(name: str, arguments: Sequence[object], *, in_condition: bool) -> object | None:
-    """Return what a function gives in the heading of a table, None when it is called as in a row.
+    """Return the result of a function in the heading row of a table; None: call it as in any row.
 
-    Docker's own functions leave a title alone, but for `pad`. Comparisons compare the title itself, as docker's do; so
-    does what looks into a value when its result `decides` a condition. Written out it leaves the title whole, and so
-    does what cannot be done with a title, where the rows have numbers or lists.
+    Docker's functions except `pad` return the title unchanged. Comparisons use the title as a string, as docker does,
+    and so do `index`, `slice` and `len` in a condition. Other functions, and those that fail for a string because the
+    rows have numbers or lists, return the title unchanged.
     """
     definition = FUNCTIONS[name]
     if definition.is_docker:

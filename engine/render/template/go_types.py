@@ -1,7 +1,7 @@
 """Values with Go's static types: structs in their declared order, nil maps and lists, durations, times, nil pointers.
 
-A declared type decodes a JSON value as `encoding/json` does and gives a zero value for one that is missing. What does
-not fit its type counts as missing: documents come from outside.
+A declared type decodes a JSON value as `encoding/json` does, and a missing value to the zero value. A value of another
+type counts as missing, because documents are not trusted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 class NilPointer:
-    """A pointer that points to nothing: it prints `<nil>`, is false, is null in JSON and has no fields."""
+    """A nil pointer: it prints as `<nil>`, is false, is null in JSON and has no fields."""
 
     __slots__ = ()
     go_kind = "pointer"
@@ -39,7 +39,7 @@ NIL_POINTER = NilPointer()
 
 
 class TypedList(list[object]):
-    """A list of one type; one that is nil prints as an empty one and is null in JSON."""
+    """A list of one type. A nil list prints as an empty one and is null in JSON."""
 
     go_type = "[]string"
     is_nil = False
@@ -50,7 +50,7 @@ class TypedList(list[object]):
 
 
 class TypedMap(dict[str, object]):
-    """A map of one type: `zero` is what `index` gives for a key that it does not have."""
+    """A map of one type. `zero` is the result of `index` for a missing key."""
 
     go_type = "map[string]string"
     is_nil = False
@@ -62,7 +62,7 @@ class TypedMap(dict[str, object]):
 
 
 class Duration(int):
-    """A `time.Duration`: nanoseconds that print as `1m30s`."""
+    """A `time.Duration`: nanoseconds, printed as `1m30s`."""
 
     go_type = "time.Duration"
 
@@ -90,7 +90,7 @@ class Time:
 
 
 class Struct:
-    """A value of a declared struct type: its members by name, those of embedded structs too."""
+    """A value of a struct type; members are looked up by name, including those of embedded structs."""
 
     __slots__ = ("type", "values")
     go_kind = "struct"
@@ -105,7 +105,7 @@ class Struct:
         return self.type.name
 
     def lookup(self, name: str) -> object:
-        """Return a member; raise `KeyError` when the struct has none of this name."""
+        """Return a member; raises `KeyError` for an unknown name."""
         for field in self.type.fields:
             value = self.values[field.name]
             if field.name == name:
@@ -126,7 +126,7 @@ class Struct:
         return [self.values[field.name] for field in self.type.fields]
 
     def data(self) -> dict[str, object]:
-        """Return the JSON object: keys in declared order, empty members left out where their tag says so."""
+        """Return the JSON object: keys in declared order, without empty members that are tagged `omitempty`."""
         encoded: dict[str, object] = {}
         for field in self.type.fields:
             value = self.values[field.name]
@@ -138,12 +138,12 @@ class Struct:
 
 
 class Type(Record):
-    """A type that is no struct, by its name in Go."""
+    """A type other than a struct, by its name in Go."""
 
     name: str
 
     def decode(self, value: Any) -> object:
-        """Return a JSON value as one of this type; the zero value when it does not fit."""
+        """Return a JSON value as a value of this type; the zero value when it has another type."""
         match self.name:
             case "string":
                 return value if isinstance(value, str) else ""
@@ -157,7 +157,7 @@ class Type(Record):
                 return Time(value if isinstance(value, str) and "T" in value else ZERO_TIME)
             case "[]string":
                 is_valid = isinstance(value, list) and all(isinstance(item, str | None) for item in value)
-                strings = TypedList([item or "" for item in value] if is_valid else ())  # null is an empty text in Go
+                strings = TypedList([item or "" for item in value] if is_valid else ())  # null is an empty string in Go
                 strings.is_nil = not is_valid
                 return strings
             case "map[string]string" | "map[string]struct {}":
@@ -184,7 +184,7 @@ def _is_int(value: object) -> bool:
 
 
 class StructField(Record):
-    """A member of a struct: its name, its type, its key in JSON when that is another, and the options of its tag."""
+    """A member of a struct: its name, its type, its key in JSON if that differs, and the options of its tag."""
 
     name: str
     type: Type | StructType
@@ -194,7 +194,7 @@ class StructField(Record):
     is_pointer: bool = False
 
     def is_encoded(self, value: object) -> bool:
-        """Return whether `omitempty` keeps a value: structs and pointers always, other values unless empty."""
+        """Return whether a value with `omitempty` is encoded: structs and pointers always, others unless empty."""
         if self.type.name == "*int":
             return value is not NIL_POINTER
         return isinstance(value, (Struct, Time)) or bool(value)
@@ -207,7 +207,7 @@ class StructType(Record):
     fields: tuple[StructField, ...]
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all members, those of embedded structs in their place."""
+        """Yield the names of all members, with the members of embedded structs in place."""
         for field in self.fields:
             if field.is_embedded and isinstance(field.type, StructType):
                 yield from field.type.names()
@@ -215,7 +215,7 @@ class StructType(Record):
                 yield field.name
 
     def decode(self, value: Any) -> Struct:
-        """Return a JSON object as a struct of this type; other JSON values give the zero struct."""
+        """Return a JSON object as a struct of this type; any other JSON value is the zero struct."""
         decoded: Mapping[str, Any] = value if isinstance(value, dict) else {}
         values: dict[str, object] = {}
         for field in self.fields:
@@ -234,7 +234,7 @@ EMPTY_STRUCT = Struct(StructType("struct {}", ()), {})
 
 
 def to_plain(value: object) -> Any:
-    """Return a typed value as plain data, in the order in which Go writes JSON."""
+    """Return a typed value as plain data, in the order of Go's JSON."""
     json_value = getattr(value, "json_value", None)
     if json_value is not None:
         value = json_value()

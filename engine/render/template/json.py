@@ -1,10 +1,10 @@
-"""JSON as docker's `json` function writes it: Go's numbers, no escapes for HTML, no blanks."""
+"""Encodes JSON as docker's function `json` does: numbers as in Go, without escapes for HTML, without blanks."""
 
 from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .values import kind_of, sort_entries
+from .values import get_kind, sort_entries
 
 if TYPE_CHECKING:
     from typing import Any
@@ -13,20 +13,20 @@ _EXPONENT_FROM, _EXPONENT_BELOW = 1e21, 1e-6
 
 
 def encode_json(value: object) -> str:
-    """Return a value as JSON: the keys of a map sorted, those of a record or struct in their order.
+    """Return a value as JSON. The keys of a map are sorted; the fields of a record or struct keep their order.
 
-    What JSON cannot write gives no text at all.
+    A value that JSON cannot represent, such as NaN, results in an empty string.
     """
     parts: list[str] = []
     return "".join(parts) if _append_value(value, parts) else ""
 
 
 def _append_value(value: Any, parts: list[str]) -> bool:
-    """Append a value; return False when there is something in it that JSON has no form for."""
+    """Append a value; return False when JSON cannot represent it."""
     json_value = getattr(value, "json_value", None)
     if json_value is not None:
         value = json_value()
-    match kind_of(value):
+    match get_kind(value):
         case "nil":
             parts.append("null")
         case "bool":

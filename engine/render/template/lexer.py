@@ -1,4 +1,4 @@
-"""Template text cut into tokens, as Go's text/template cuts it; actions stand in `{{ }}` or `<< >>`."""
+"""Splits a template into tokens, as Go's text/template does. Actions are in `{{ }}` or `<< >>`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    Token = tuple[str, str, int, int]  # kind, the token as written (for text: as it is to be output), start, end
+    Token = tuple[str, str, int, int]  # kind, source (for text: after trimming), start, end
 
 WHITESPACE = " \t\r\n"
 KEYWORDS = frozenset(
@@ -45,7 +45,7 @@ _UNCLOSED_ERRORS = {
 
 
 def raise_error(message: str, text: str, start: int, end: int, hint: str = "") -> NoReturn:
-    """Raise the error of a template that cannot be read, pointing at a place in it."""
+    """Raise the error of an invalid template, with the position in it."""
     line = text.count("\n", 0, start) + 1
     raise StatementError(
         f"template parsing error: template: :{line}: {message}",
@@ -57,7 +57,7 @@ def raise_error(message: str, text: str, start: int, end: int, hint: str = "") -
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of a template: texts, and between `left` and `right` the tokens of the actions."""
+    """Return the tokens of a template: literal text, and the tokens of actions between `left` and `right`."""
     tokens: list[Token] = []
     position, trims_right = 0, False
     while True:
@@ -82,12 +82,12 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _has_trim_marker(text: str, position: int) -> bool:
-    """Return whether a left trim mark stands here: a minus and white space."""
+    """Return whether a left trim marker, a minus and white space, is at this position."""
     return text.startswith("-", position) and text[position + 1 : position + 2] in tuple(WHITESPACE)
 
 
-def _closing_length(text: str, position: int, closing: str) -> int:
-    """Return how many characters of an action's end stand here: 2, 4 with a right trim mark, else 0."""
+def _measure_closing(text: str, position: int, closing: str) -> int:
+    """Return the length of the closing delimiter at this position: 2, 4 with a right trim marker, 0 for none."""
     if text.startswith(closing, position):
         return 2
     marked = text.startswith("-" + closing, position + 1) and text[position] in WHITESPACE
@@ -98,18 +98,18 @@ def _scan_comment(text: str, start: int, action_start: int) -> tuple[int, bool]:
     end = text.find("*/", action_start + 2)
     if end < 0:
         raise_error("unclosed comment", text, start, action_start + 2)
-    length = _closing_length(text, end + 2, _CLOSING_DELIMITERS[text[start : start + 2]])
+    length = _measure_closing(text, end + 2, _CLOSING_DELIMITERS[text[start : start + 2]])
     if not length:
         raise_error("comment ends before closing delimiter", text, end, end + 2)
     return end + 2 + length, length > 2
 
 
 def _scan_action(text: str, start: int, position: int, tokens: list[Token]) -> tuple[int, bool]:
-    """Cut one action; return where it ends and whether it trims the text behind it."""
+    """Scan one action; return its end and whether it trims the text after it."""
     closing = _CLOSING_DELIMITERS[text[start : start + 2]]
     open_parens: list[int] = []
     while position < len(text):
-        length = _closing_length(text, position, closing)
+        length = _measure_closing(text, position, closing)
         if length:
             if open_parens:
                 raise_error("unclosed left paren", text, open_parens[-1], open_parens[-1] + 1)
@@ -126,12 +126,12 @@ def _scan_action(text: str, start: int, position: int, tokens: list[Token]) -> t
         position = end
     opening = text[start : start + 2]
     return raise_error(
-        "unclosed action", text, start, start + 2, f"an action that opens with {opening} ends with {closing}"
+        "unclosed action", text, start, start + 2, f"an action that begins with {opening} ends with {closing}"
     )
 
 
 def _scan_token(text: str, position: int, closing: str) -> tuple[str, int]:
-    """Return the kind and the end of the token that starts here."""
+    """Return the kind and the end of the token at this position."""
     match = _TOKEN.match(text, position)
     if match is None or not match.lastindex:
         character = text[position]
@@ -140,7 +140,7 @@ def _scan_token(text: str, position: int, closing: str) -> tuple[str, int]:
         )
     kind, end = _TOKEN_KINDS[match.lastindex], match.end()
     if kind == "space":
-        return kind, end - (_closing_length(text, end - 1, closing) > 0)  # the last blank may belong to a trim mark
+        return kind, end - (_measure_closing(text, end - 1, closing) > 0)  # the last blank may belong to a trim marker
     if kind in {"field", "variable", "word", "number"}:
         _check_terminator(text, kind, position, end, closing)
     elif kind == "sign" and text[position] in _UNCLOSED_ERRORS:
@@ -151,7 +151,7 @@ def _scan_token(text: str, position: int, closing: str) -> tuple[str, int]:
 
 
 def _check_terminator(text: str, kind: str, start: int, end: int, closing: str) -> None:
-    """Refuse a name or number that runs into something else, as in `3x` or `.Name!`."""
+    """Raise for a name or number without a valid character after it, as in `3x` or `.Name!`."""
     after = text[end : end + 1]
     if kind == "number":
         if after == "_" or after.isalnum():
@@ -164,7 +164,7 @@ def _check_terminator(text: str, kind: str, start: int, end: int, closing: str) 
 
 
 def find_text_spans(text: str) -> list[tuple[int, int]]:
-    """Return the stretches of a template that are not actions; comments count as text."""
+    """Return the spans of a template outside of actions; comments count as text."""
     spans, position = [], 0
     for kind, _, start, end in tokenize(text):
         if kind == "left":

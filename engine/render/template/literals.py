@@ -1,4 +1,4 @@
-"""Constants of templates, read as Go reads them: numbers, characters and strings."""
+"""Parses the constants of templates, as Go does: numbers, characters and strings."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _MAX_BYTE = 0xFF
 
 
 def to_bytes(text: str) -> bytes:
-    """Return a text's bytes, which is what Go counts and cuts; bytes that are not UTF-8 stand as surrogate escapes."""
+    """Return the bytes of a string, which Go counts and slices. Surrogate escapes become bytes that are not UTF-8."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+    except UnicodeEncodeError:  # a lone surrogate that does not represent a byte
         return text.encode("utf-8", "replace")
 
 
 def from_bytes(data: bytes) -> str:
-    """Return the text of bytes, of which some need not be UTF-8."""
+    """Return the string of bytes; bytes that are not UTF-8 become surrogate escapes."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def read_number(text: str) -> int | float:
-    """Return the number of a numeric constant; raise ValueError saying why in Go's words when it is none."""
+    """Return the value of a numeric constant; raises ValueError with Go's message for an invalid one."""
     digits = text.lstrip("+-").lower()
     hexadecimal = digits.startswith("0x")
     floating = "p" in digits or (not hexadecimal and ("." in digits or "e" in digits))
@@ -51,7 +51,7 @@ def _read_float(text: str, *, hexadecimal: bool) -> float:
 
 
 def read_string(text: str) -> str:
-    """Return the text of a quoted or raw constant; raise ValueError when an escape is not valid."""
+    """Return the value of a quoted or raw string constant; raises ValueError for an invalid escape."""
     if text[0] == "`":
         return text[1:-1].replace("\r", "")
     body = text[1:-1]
@@ -59,7 +59,7 @@ def read_string(text: str) -> str:
 
 
 def read_character(text: str) -> int:
-    """Return the number of a character constant; raise ValueError when it is not one character."""
+    """Return the code point of a character constant; raises ValueError when it is not one character."""
     body = text[1:-1]
     if body.startswith("\\"):
         match = re.match(_ESCAPE, body)

@@ -1,15 +1,15 @@
-"""The parts of a parsed template: statements, which write, and operands, which have a value."""
+"""The nodes of a parsed template: statements, which write output, and operands, which have a value."""
 
 from __future__ import annotations
 
 from imq.grammar.errors import Span
 from imq.grammar.record import Record
 
-Value = object  # what a template computes with: None, bool, int, float, str, sequences, mappings, and records of data
+Value = object  # None, bool, int, float, str, sequences, mappings, and records of data
 
 
 class Node(Record):
-    """A part of a template and its place in the text."""
+    """A node and its position in the source."""
 
     span: Span
 
@@ -23,7 +23,7 @@ class Nil(Node):
 
 
 class Literal(Node):
-    """A constant: a string, a character (its number), an integer, a float, `true` or `false`."""
+    """A constant: a string, a character (as its code point), an integer, a float, `true` or `false`."""
 
     value: str | int | float | bool
 
@@ -35,14 +35,14 @@ class Field(Node):
 
 
 class Variable(Node):
-    """`$x` or `$x.A.B`; `$` itself is the value that the template was given."""
+    """`$x` or `$x.A.B`; `$` is the value that the template is rendered for."""
 
     name: str
     names: tuple[str, ...] = ()
 
 
 class Chain(Node):
-    """`(pipeline).A.B`, or names read from what a function returns."""
+    """`(pipeline).A.B`, or fields of the result of a function."""
 
     base: Operand
     names: tuple[str, ...]
@@ -61,7 +61,7 @@ class Command(Node):
 
 
 class Pipeline(Node):
-    """Commands, each given the value of the one before; `names` are the variables that take the last value."""
+    """Commands; the value of each is the last argument of the next. `names` are the variables set to the last value."""
 
     commands: tuple[Command, ...]
     names: tuple[str, ...] = ()
@@ -69,19 +69,19 @@ class Pipeline(Node):
 
 
 class Text(Node):
-    """Text that is written as it stands."""
+    """Literal text."""
 
     text: str
 
 
 class Action(Node):
-    """A pipeline whose value is written, unless it goes to a variable."""
+    """A pipeline. Its value is written, unless it sets a variable."""
 
     pipe: Pipeline
 
 
 class Branch(Node):
-    """`if` and `with`: the first arm whose pipeline is true; `with` moves dot to its value."""
+    """`if` and `with`: executes the first arm whose pipeline is true; `with` sets dot to its value."""
 
     sets_dot: bool
     arms: tuple[tuple[Pipeline, Body], ...]
@@ -89,7 +89,7 @@ class Branch(Node):
 
 
 class Range(Node):
-    """The body once for each element, with dot moved to it; `otherwise` when there is none."""
+    """`range`: executes the body once for each element, which is dot; `else_body` without elements."""
 
     pipe: Pipeline
     body: Body
@@ -103,7 +103,7 @@ class LoopControl(Node):
 
 
 class TemplateCall(Node):
-    """`template "name" pipeline`: the named template, with the pipeline's value as its dot."""
+    """`template "name" pipeline`: executes the named template with the value of the pipeline as dot."""
 
     name: str
     pipe: Pipeline | None
@@ -115,7 +115,7 @@ Body = tuple[Statement, ...]
 
 
 class Tree(Record):
-    """A whole template: what it writes, and the templates that it defines."""
+    """A parsed template: its source, its body, and the templates that it defines."""
 
     text: str
     body: Body

@@ -1,4 +1,4 @@
-"""Tokens to a tree, by the grammar of Go's text/template."""
+"""Parses tokens to a tree, by the grammar of Go's text/template."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _STRING_KINDS = frozenset({"string", "raw string"})
 
 
 def parse(text: str, functions: Collection[str]) -> Tree:
-    """Return the tree of a template; raise StatementError, code `template`, when it is not one."""
+    """Return the tree of a template; raises `StatementError` (code `template`) for an invalid one."""
     return _Parser(text, functions).parse()
 
 
 class _Parser(PipelineParser):
-    """Reads statements; `loops` counts the ranges around the place, `defined` keeps named templates."""
+    """Parses statements. `loop_depth` is the number of enclosing ranges; `templates` are the named templates."""
 
     def __init__(self, text: str, functions: Collection[str]) -> None:
         super().__init__(text, functions)
@@ -37,7 +37,7 @@ class _Parser(PipelineParser):
         return Tree(self.text, body, self.templates)
 
     def parse_body(self, *, top: bool = False) -> tuple[Body, Token]:
-        """Read statements up to `{{end}}`, `{{else`, or the end of the text; return what stopped it."""
+        """Parse statements up to `{{end}}`, `{{else`, or the end of the text; return them and that token."""
         statements: list[Statement] = []
         while True:
             kind, source, start, end = self.next()
@@ -57,7 +57,7 @@ class _Parser(PipelineParser):
             statements.append(self.parse_statement(start, token))
 
     def parse_statement(self, start: int, token: Token) -> Statement:
-        """Read one action; its left delimiter has been read, `token` is what follows."""
+        """Parse one action, whose left delimiter is consumed; `token` is the next token."""
         if token[0] == "keyword" and token[1] not in {"nil", "define"}:
             self.next()
             match token[1]:
@@ -75,7 +75,7 @@ class _Parser(PipelineParser):
         return Action(Span(start, self.tokens[self.position - 1][3]), pipe)
 
     def parse_block_body(self, opener: Token, scope: int) -> tuple[Body, Token]:
-        """Read the body of a block; a text that ends inside it is an error at the block's opening."""
+        """Parse the body of a block. A missing `{{end}}` is an error at the start of the block."""
         body, end = self.parse_body()
         if end[0] == "end":
             self.fail(f"unexpected EOF: {{{{{opener[1]}}}}} has no {{{{end}}}}", opener)
@@ -106,7 +106,7 @@ class _Parser(PipelineParser):
         return Branch(Span(start, self.tokens[self.position - 1][3]), keyword == "with", tuple(arms), else_body)
 
     def parse_else(self, opener: Token) -> Body:
-        """Read what follows `{{else}}` up to and with `{{end}}`."""
+        """Parse the statements after `{{else}}`, and `{{end}}`."""
         token = self.peek_non_space()
         if token[0] == "keyword" and token[1] in {"if", "with"}:
             self.fail_unexpected(token, "input")
@@ -153,7 +153,7 @@ class _Parser(PipelineParser):
         self.parse_named_body(name, token)
 
     def parse_named_body(self, name: str, token: Token) -> None:
-        """Read a template's body, which sees no variable and no loop of its surroundings, and keep it by its name."""
+        """Parse and store the body of a named template. Variables and loops around it are not visible in it."""
         outer = self.visible_variables, self.declared_variables, self.loop_depth
         self.visible_variables, self.declared_variables, self.loop_depth = {"$": 1}, ["$"], 0
         self.enter_level(token)
@@ -188,5 +188,5 @@ class _Parser(PipelineParser):
 
 
 def _is_empty(body: Body) -> bool:
-    """Return whether a definition writes nothing, so that another of the same name may stand beside it."""
+    """Return whether a definition writes nothing; another one of the same name is then allowed."""
     return all(isinstance(statement, Text) and not statement.text.strip() for statement in body)

@@ -1,4 +1,4 @@
-"""The inside of actions: tokens to pipelines, commands and operands."""
+"""Parses the tokens of actions to pipelines, commands and operands."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .lexer import Token
     from .nodes import Operand
 
-MAX_DEPTH = 80  # blocks and parentheses within each other; each level costs some frames of Python's stack
+MAX_DEPTH = 80  # nesting of blocks and parentheses; each level takes some frames of Python's stack
 _OPERAND_KINDS = frozenset({"word", "dot", "field", "variable", "number", "string", "raw string", "character", "("})
-_MAX_QUOTED_LENGTH = 10  # characters of an unexpected token that a message quotes
+_MAX_QUOTED_LENGTH = 10  # characters of an unexpected token in a message
 
 
 class PipelineParser:
-    """Recursive descent over the tokens of actions; every method leaves `position` behind what it read."""
+    """A recursive descent parser; every method leaves `position` after the last token that it consumed."""
 
     def __init__(self, text: str, functions: Collection[str]) -> None:
         self.text = text
@@ -37,24 +37,24 @@ class PipelineParser:
     # ---- tokens
 
     def peek(self) -> Token:
-        """Look at the next token."""
+        """Return the next token without consuming it."""
         return self.tokens[self.position]
 
     def next(self) -> Token:
-        """Take the next token; the end of the text can be taken again and again."""
+        """Consume and return the next token. The end of the text is never consumed."""
         token = self.tokens[self.position]
         if token[0] != "end":
             self.position += 1
         return token
 
     def peek_non_space(self) -> Token:
-        """Look at the next token that is no white space."""
+        """Skip white space; return the next token without consuming it."""
         if self.tokens[self.position][0] == "space":
             self.position += 1
         return self.tokens[self.position]
 
     def next_non_space(self) -> Token:
-        """Take the next token that is no white space."""
+        """Skip white space; consume and return the next token."""
         self.peek_non_space()
         return self.next()
 
@@ -63,7 +63,7 @@ class PipelineParser:
         raise_error(message, self.text, token[2], token[3])
 
     def fail_unexpected(self, token: Token, context: str) -> NoReturn:
-        """Raise the error of a token which cannot stand here."""
+        """Raise the error of an unexpected token."""
         kind, source = token[0], token[1]
         if kind == "end":
             quoted = "EOF"
@@ -77,13 +77,13 @@ class PipelineParser:
         self.fail(f"unexpected {quoted}" + (f" in {context}" if kind != "end" else ""), token)
 
     def expect_right_delimiter(self, context: str) -> None:
-        """Take the right delimiter, which must be next."""
+        """Consume the right delimiter; raises when another token is next."""
         token = self.next_non_space()
         if token[0] != "right":
             self.fail_unexpected(token, context)
 
     def enter_level(self, token: Token) -> None:
-        """Go one level deeper; the caller comes back up by `depth -= 1`."""
+        """Enter a nested level; the caller leaves it with `depth -= 1`."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail(f"max expression depth exceeded: at most {MAX_DEPTH} levels of blocks and parentheses", token)
@@ -91,12 +91,12 @@ class PipelineParser:
     # ---- scopes
 
     def declare_variable(self, name: str) -> None:
-        """Make a variable visible up to the end of its block."""
+        """Declare a variable, which is visible up to the end of its block."""
         self.declared_variables.append(name)
         self.visible_variables[name] = self.visible_variables.get(name, 0) + 1
 
     def leave_scope(self, scope_start: int) -> None:
-        """Forget the variables declared since `declared` had this length."""
+        """Remove the variables declared since `declared_variables` had this length."""
         for name in self.declared_variables[scope_start:]:
             self.visible_variables[name] -= 1
         del self.declared_variables[scope_start:]
@@ -104,7 +104,7 @@ class PipelineParser:
     # ---- pipelines
 
     def parse_pipeline(self, context: str, opener: Token, closer: str = "right") -> Pipeline:
-        """Read a pipeline and the delimiter or parenthesis that ends it."""
+        """Parse a pipeline, and the delimiter or parenthesis that ends it."""
         start = self.peek_non_space()[2]
         names, is_assignment = self.parse_declarations(context)
         commands: list[Command] = []
@@ -130,7 +130,7 @@ class PipelineParser:
         return Pipeline(Span(start, commands[-1].span.end), tuple(commands), names, is_assignment)
 
     def parse_declarations(self, context: str) -> tuple[tuple[str, ...], bool]:
-        """Read `$x :=`, `$x =` or, in a range, `$i, $x :=` when one stands here."""
+        """Parse `$x :=`, `$x =` or, in a range, `$i, $x :=`, if one is next."""
         names: list[str] = []
         while self.peek_non_space()[0] == "variable":
             start_position, token = self.position, self.next()
@@ -156,7 +156,7 @@ class PipelineParser:
         return (), False
 
     def parse_command(self) -> Command:
-        """Read an operand and its arguments, up to `|` (which is read) or the pipeline's end (which is not)."""
+        """Parse an operand and its arguments, up to `|` (consumed) or the end of the pipeline (not consumed)."""
         operands: list[Operand] = []
         while True:
             token = self.peek_non_space()
@@ -173,7 +173,7 @@ class PipelineParser:
             return Command(Span(operands[0].span.start, operands[-1].span.end), tuple(operands))
 
     def parse_operand(self) -> Operand:
-        """Read a term and the chain of fields behind it."""
+        """Parse a term and the fields that follow it."""
         term = self.parse_term()
         names: list[str] = []
         end = term.span.end
@@ -194,7 +194,7 @@ class PipelineParser:
         return Chain(span, term, tuple(names))
 
     def parse_term(self) -> Operand:
-        """Read an operand without fields behind it."""
+        """Parse an operand without the fields that follow it."""
         token = self.next()
         kind, source, start, end = token
         span = Span(start, end)
@@ -219,7 +219,7 @@ class PipelineParser:
                 return Literal(span, self.parse_constant(token))
 
     def parse_word(self, token: Token, span: Span) -> Operand:
-        """Return the operand that a word names: `true`, `false` or a function."""
+        """Return the operand of a word: `true`, `false` or a function."""
         source = token[1]
         if source in {"true", "false"}:
             return Literal(span, source == "true")
@@ -230,7 +230,7 @@ class PipelineParser:
         return Function(span, source)
 
     def check_variable(self, name: str, token: Token) -> None:
-        """Refuse a variable which is not visible here."""
+        """Raise for a variable that is not visible."""
         if not self.visible_variables.get(name):
             self.fail(f'undefined variable "{name}"', token)
 
@@ -246,5 +246,5 @@ class PipelineParser:
             self.fail(str(error), token)
 
     def parse_string(self, token: Token) -> str:
-        """Return the text of a string constant."""
+        """Return the value of a string constant."""
         return str(self.parse_constant(token))

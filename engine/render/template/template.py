@@ -1,4 +1,4 @@
-"""Go's text/template over data, as `docker --format` has it, with docker's functions; actions in `{{ }}` or `<< >>`."""
+"""Go's text/template with docker's functions, as in `docker --format`. Actions are in `{{ }}` or `<< >>`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Template:
         """Return a parsed template. Raises `StatementError` (code `template`) with the position in the text."""
         try:
             return cls(parse(text, FUNCTIONS))
-        except RecursionError:  # called with little of Python's stack left
+        except RecursionError:  # the caller has used most of Python's stack
             raise StatementError(
                 "template parsing error: max expression depth exceeded", code="template", text=text
             ) from None
@@ -55,27 +55,27 @@ class Template:
         return self.tree.text
 
     def render(self, value: object, rules: LookupRules = LENIENT) -> str:
-        r"""Return the text for a value, which is dot and `$`; `template_values` says which values there are.
+        r"""Return the output for a value, which is dot and `$`; see `values.py` for the kinds of values.
 
-        Raises StatementError (code `template`) where Go's execution fails, UnknownName (code `template-field`) for a
-        field that a record does not have. Bytes that are not UTF-8 (a character cut by `truncate`, `"\xff"`) stand in
-        the answer as surrogate escapes: written with `errors="surrogateescape"` they are the bytes docker writes.
+        Raises `StatementError` (code `template`) where Go's execution fails, and `UnknownName` (code `template-field`)
+        for an unknown field of a record. Bytes that are not UTF-8, such as a character cut by `truncate` or `"\xff"`,
+        are surrogate escapes in the result; encoded with `errors="surrogateescape"` they are the bytes docker writes.
         """
         return execute(self.tree, value, rules)
 
     def render_pieces(self, value: object) -> list[Piece]:
-        """Return the output of `render` in pieces, by the part of the template that wrote them."""
+        """Return the output of `render` as one piece for each literal text and each action."""
         return [
             Piece(text) if action is None else Piece(text, from_action=True, fields=find_direct_fields(action))
             for text, action in execute_in_pieces(self.tree, value)
         ]
 
     def render_heading(self, titles: Callable[[tuple[str, ...]], str]) -> str:
-        """Return the heading row of a table: the template with the titles of fields in place of their values."""
+        """Return the heading row of a table: the template rendered with column titles instead of values."""
         return execute(self.tree, Heading((), titles))
 
     def find_fields(self) -> frozenset[tuple[str, ...]] | None:
-        """Return the field paths which the template can read, each standing for all below it; None for everything.
+        """Return the field paths that the template can read, each with everything below it; None for all fields.
 
         The first name of a path is in lower case, the others are as written.
         """
@@ -83,7 +83,7 @@ class Template:
 
 
 def split_table_directive(text: str) -> tuple[bool, str]:
-    """Part `table TEMPLATE` into whether it asks for a table and the template, without the blanks around it."""
+    """Split `table TEMPLATE`: return whether the directive is present, and the template without surrounding blanks."""
     rest = text[len(_TABLE_DIRECTIVE) :]
     if text.startswith(_TABLE_DIRECTIVE) and not rest[:1].isalnum():
         return True, rest.strip(" ")
@@ -91,9 +91,9 @@ def split_table_directive(text: str) -> tuple[bool, str]:
 
 
 def expand_escapes(text: str) -> str:
-    r"""Return a template in which the two characters `\t` and `\n`, outside of actions, are a tab and a line's end.
+    r"""Return a template with the escapes `\t` and `\n` outside of actions replaced by a tab and a line feed.
 
-    A text that is not a template comes back as it is: parsing it will say why.
+    An invalid template is returned unchanged; parsing it raises the error.
     """
     if "\\" not in text:
         return text

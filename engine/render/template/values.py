@@ -1,9 +1,9 @@
-"""Values as templates see them: their kinds, truth, text, names and elements.
+"""Values of templates: their kinds, truth, strings, fields and elements.
 
-Data are None, bool, int, float, str, sequences, mappings, and records: objects with `lookup(name)` (KeyError when there
-is no such name) and `data()` (a mapping of everything). A number whose class has a `__str__` of its own, as a size has,
-counts as a number and prints as that text. `template_types` has values with Go's static types, which name their kind
-(`go_kind`: struct, pointer) and their type (`go_type`).
+A value is None, a bool, int, float, str, sequence or mapping, or a record. A record is an object with `lookup(name)`,
+which raises KeyError for an unknown name, and `data()`, a mapping of all fields. A number with its own `__str__`, such
+as a size, is a number that prints as that string. `go_types.py` has values with Go's static types; they declare their
+kind (`go_kind`: struct, pointer) and type (`go_type`).
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _KINDS_BY_TYPE: dict[type, str] = {
 
 
 class LookupRules(Record):
-    """What a template may name. The default suits listings, where a value that is not known must not end the whole.
+    """How names are looked up. The default is for listings, in which an unknown value is not an error.
 
-    `folds_case`: names compare without regard to case when they are not there as written. `missing_key_fails` is Go's
-    option `missingkey=error`. `nil_fails`: a field of nil is an error, as in Go.
+    `ignore_case`: names match in any case when there is no exact match. `error_on_missing_key` is Go's option
+    `missingkey=error`. `error_on_nil`: a field of nil is an error, as in Go.
     """
 
     ignore_case: bool = True
@@ -55,11 +55,11 @@ LENIENT = LookupRules()
 
 
 class TemplateFunctionError(Exception):
-    """A function failed. The message is Go's."""
+    """A function failed. The message is that of Go."""
 
 
 class Heading:
-    """Stands for a field when the heading of a table is made: whatever is read from it is a heading again."""
+    """The value of every field while a heading row is rendered. Its fields are headings too."""
 
     __slots__ = ("path", "titles")
 
@@ -68,19 +68,19 @@ class Heading:
         self.titles = titles
 
     def lookup(self, name: str) -> Heading:
-        """Return the heading of what a field has under a name."""
+        """Return the heading of a field below this one."""
         return Heading((*self.path, name if self.path else name.lower()), self.titles)
 
     def data(self) -> dict[str, object]:
-        """Return an empty mapping: a heading has no names."""
+        """Return an empty mapping."""
         return {}
 
     def __str__(self) -> str:
         return self.titles(self.path) if self.path else ""  # the whole row has no title
 
 
-def kind_of(value: object) -> str:
-    """Return a value's kind: nil, bool, int, float, string, list, map, record, struct, nil pointer or other."""
+def get_kind(value: object) -> str:
+    """Return the kind of a value: nil, bool, int, float, string, list, map, record, struct, pointer or other."""
     kind = _KINDS_BY_TYPE.get(type(value))
     if kind is None:
         kind = getattr(type(value), "go_kind", None)
@@ -102,9 +102,9 @@ def kind_of(value: object) -> str:
     return kind
 
 
-def type_name(value: object) -> str:
-    """Return the name of a value's type in Go."""
-    return getattr(value, "go_type", None) or _TYPE_NAMES[kind_of(value)]
+def get_type_name(value: object) -> str:
+    """Return the name of the type of a value in Go."""
+    return getattr(value, "go_type", None) or _TYPE_NAMES[get_kind(value)]
 
 
 def get_own_string(value: object) -> str | None:
@@ -114,25 +114,25 @@ def get_own_string(value: object) -> str | None:
     kind = type(value)
     if kind.__str__ is object.__str__ or kind in _KINDS_BY_TYPE:
         return None
-    return str(value) if isinstance(value, (int, float, Heading)) or kind_of(value) == "other" else None
+    return str(value) if isinstance(value, (int, float, Heading)) or get_kind(value) == "other" else None
 
 
 def is_true(value: object) -> bool:
     """Return whether a value is true for `if`: not zero, not empty, not nil."""
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind == "string":
         return isinstance(value, Heading) or bool(value)
     return True if kind in {"record", "other", "struct"} else bool(value)
 
 
 def sort_entries(value: object) -> list[tuple[object, object]]:
-    """Return the keys and values of a map or record, keys in order."""
-    mapping: Mapping[object, object] = value.data() if kind_of(value) == "record" else value  # type: ignore[attr-defined,assignment]
+    """Return the keys and values of a map or record, sorted by key."""
+    mapping: Mapping[object, object] = value.data() if get_kind(value) == "record" else value  # type: ignore[attr-defined,assignment]
     pairs = list(mapping.items())
     try:
         pairs.sort(key=_sort_key)
-    except TypeError:  # keys of several kinds
-        pairs.sort(key=lambda pair: (type_name(pair[0]), str(pair[0])))
+    except TypeError:  # keys of several types
+        pairs.sort(key=lambda pair: (get_type_name(pair[0]), str(pair[0])))
     return pairs
 
 
@@ -141,16 +141,16 @@ def _sort_key(pair: tuple[object, object]) -> Any:
 
 
 def get_field(value: object, name: str, rules: LookupRules = LENIENT) -> object:
-    """Return what a value has under a name.
+    """Return the field of this name.
 
-    A map without the name gives None, or by the rules raises KeyError, as a record, a struct, or a value which has no
-    names does. An unknown value has unknown fields, None, or by the rules Failure.
+    A missing key of a map is None, or raises KeyError with `error_on_missing_key`. Other values raise KeyError. A field
+    of nil is None, or raises `TemplateFunctionError` with `error_on_nil`.
     """
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind in {"nil", "pointer"}:
         if rules.error_on_nil:
             raise TemplateFunctionError(
-                f"nil pointer evaluating {'interface {}' if value is None else type_name(value)}.{name}"
+                f"nil pointer evaluating {'interface {}' if value is None else get_type_name(value)}.{name}"
             )
         return None
     if kind in {"record", "struct"} or isinstance(value, Heading):
@@ -187,19 +187,19 @@ def _get_record_field(value: object, name: str, rules: LookupRules) -> object:
 
 
 def list_field_names(value: object) -> list[str]:
-    """Return the names which can be read from a record, struct or map."""
-    if kind_of(value) == "struct":
+    """Return the names of the fields of a record, struct or map."""
+    if get_kind(value) == "struct":
         return value.names()  # type: ignore[attr-defined,no-any-return]
-    if kind_of(value) not in {"record", "map"}:
+    if get_kind(value) not in {"record", "map"}:
         return []
     return [str(key) for key, _ in sort_entries(value)]
 
 
 def iter_elements(value: object) -> Iterator[tuple[object, object]] | None:
-    """Return the (index or key, element) pairs that `range` goes through; None when it cannot go through the value."""
+    """Return the pairs of index or key and element for `range`; None for a value that is not iterable."""
     if isinstance(value, Heading):
         return iter(((value, value),))
-    match kind_of(value):
+    match get_kind(value):
         case "nil":
             return iter(())
         case "list":

@@ -40,7 +40,7 @@ class RegistryRemoval(BatchedAction, RegistryWrite):
         outcomes = []
         for number, action in enumerate(actions):
             if len(actions) > 1:
-                context.progress.count(action.describe().action, number, len(actions))
+                context.progress.report_items(action.describe().action, number, len(actions))
             outcomes.append(remover.attempt(action))
         yield from remover.check_listings(actions, outcomes, context.progress.warn)
 

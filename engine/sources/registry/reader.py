@@ -192,7 +192,7 @@ def open_reader(context: SourceContext) -> RegistryReader:
     settings = context.network()
 
     def report(registry: str, done: int, remaining: int) -> None:
-        context.progress.count(f"query {registry}", done, done + remaining)
+        context.progress.report_items(f"query {registry}", done, done + remaining)
 
     client = Client(settings)
     connection = context.store.index.connection

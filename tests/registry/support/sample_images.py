@@ -107,7 +107,7 @@ class Watcher:
     def begin(self, name: str, total: int) -> None:
         self.name, self.expected = name, total
 
-    def status(self, digest: Digest, word: str, size: int) -> None:
+    def set_layer_status(self, digest: Digest, word: str, size: int) -> None:
         assert size >= 0
         with self._lock:
             self.words.setdefault(digest, []).append(word)
@@ -121,7 +121,7 @@ class Watcher:
     def end(self) -> None:
         self.ended = True
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def report_items(self, label: str, done: int, total: int) -> None:
         pass
 
     def stop(self) -> None:
