@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_said(store: Held, root: Path, text: str, code: s
 def test_no_such_image_names_what_is_like_it(store: Held, made: dict[str, Image]) -> None:
     with pytest.raises(ImqError, match="No such image: redis:8") as caught:
         store.rows("rm redis:8")
-    assert caught.value.hints[0] == "tags here: redis:7, redis:latest"
+    assert caught.value.hints[0] == "tags in the store: redis:7, redis:latest"
     with pytest.raises(ImqError) as caught:
         store.rows("rm redi:7")
     assert "redis:7" in caught.value.hints[0]
