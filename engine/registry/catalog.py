@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from imq.engine.registry.auth.authorizer import CATALOG_SCOPE, pull_scope
+from imq.engine.registry.auth.authorizer import CATALOG_SCOPE, make_pull_scope
 from imq.engine.registry.http.client import Request
 from imq.engine.registry.http.pagination import (
     MAX_PAGE_BYTES,
@@ -55,12 +55,12 @@ class Repository(Record):
 def list_repositories(http: RegistryHttp, registry: str) -> Iterator[str]:
     """Yield the names of all repositories of a registry.
 
-    Raises `RegistryError` (code `no-catalog`) when the registry has no catalog or denies access to it.
+    Raises `RegistryError` (code `no-catalog`) if the registry has no catalog or denies access to it.
     """
     if registry == DOCKER_HUB:
-        raise _no_catalog_error(registry, "", "Docker Hub can be searched")
+        raise _no_catalog_error(registry, "", "search Docker Hub instead")
 
-    def refused(response: ResponseLike) -> RegistryError:
+    def make_error(response: ResponseLike) -> RegistryError:
         error = errors.response_error(response, registry, "its catalog")
         if response.status not in _CATALOG_REFUSED:
             return error
@@ -71,17 +71,17 @@ def list_repositories(http: RegistryHttp, registry: str) -> Iterator[str]:
         request,
         "repositories",
         lambda document: _get_strings(document, "repositories"),
-        refused,
+        make_error,
         accepts_page_size=True,
     )
     yield from iterate_pages(http, listing)
 
 
-def tag_listing(reference: Reference) -> Listing:
+def make_tag_listing(reference: Reference) -> Listing:
     """Return the paginated list of the tags of a repository."""
     name = reference.repository
     return Listing(
-        Request("GET", reference.registry, name, f"/v2/{name}/tags/list", pull_scope(name)),
+        Request("GET", reference.registry, name, f"/v2/{name}/tags/list", make_pull_scope(name)),
         f"tags of {name}",
         lambda document: _get_strings(document, "tags"),
         lambda response: errors.response_error(response, reference.registry, f"repository {name}"),
@@ -121,7 +121,7 @@ def _search_docker_hub(http: RegistryHttp, term: str, limit: int) -> Iterator[Re
         page_document = parse_page_json(response)
         results = page_document.get("results") if isinstance(page_document, dict) else None
         if not isinstance(results, list):
-            raise Malformed(f"{DOCKER_HUB} answers the search with no list of repositories", code="document")
+            raise Malformed(f"invalid search response from {DOCKER_HUB}: not a list of repositories", code="document")
         repositories = [repository for result in results if (repository := _read_repository(result)).name not in seen]
         seen.update(repository.name for repository in repositories)
         yield from repositories[:remaining]
@@ -140,7 +140,7 @@ def _read_repository(result: Any) -> Repository:
     """Read one result of Docker Hub's search. Strings are cleaned: any user may write them."""
     name = result.get("name") if isinstance(result, dict) else None
     if not isinstance(name, str) or not name:
-        raise Malformed(f"{DOCKER_HUB} answers the search with what is no repository", code="document")
+        raise Malformed(f"invalid search response from {DOCKER_HUB}: not a repository", code="document")
     description, stars = result.get("description"), result.get("star_count")
     return Repository(
         errors.clean_text(name),
@@ -153,8 +153,8 @@ def _read_repository(result: Any) -> Repository:
 
 def _no_catalog_error(registry: str, reason: str, *hints: str) -> RegistryError:
     return RegistryError(
-        f"{registry} lists its repositories to nobody" + (f": {reason}" if reason else ""),
+        f"{registry} does not list its repositories" + (f": {reason}" if reason else ""),
         code="no-catalog",
         host=registry,
-        hints=(*hints, "name the repository: its tags can be listed"),
+        hints=(*hints, "specify a repository to list its tags"),
     )

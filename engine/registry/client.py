@@ -7,7 +7,7 @@ from http import HTTPStatus
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import Descriptor, check_document_size
-from imq.engine.registry.auth.authorizer import pull_scope, push_scope
+from imq.engine.registry.auth.authorizer import make_pull_scope, make_push_scope
 from imq.engine.registry.http.client import RegistryHttp, Request
 from imq.engine.registry.http.pagination import iterate_pages
 from imq.engine.registry.transfer.blob_reader import ResumingReader
@@ -18,13 +18,13 @@ from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import errors
-from .catalog import list_repositories, search_repositories, tag_listing
+from .catalog import list_repositories, make_tag_listing, search_repositories
 from .manifests import (
     FetchedManifest,
     delete_manifest,
     digest_changed_error,
-    manifest_path,
-    manifest_request,
+    make_manifest_path,
+    make_manifest_request,
     read_head_response,
     read_manifest_response,
     verify_blob,
@@ -69,26 +69,26 @@ class Client:
         """Close the open connections."""
         self.http.close()
 
-    def rate_limit(self, registry: str) -> RateLimit | None:
+    def get_rate_limit(self, registry: str) -> RateLimit | None:
         """Return the rate limit that the registry last stated, None when it stated none."""
-        return self.http.rate_limit(registry)
+        return self.http.get_rate_limit(registry)
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
+    def fetch_manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
         """Return the manifest or index of a reference, verified against its digest."""
-        request = manifest_request("GET", reference, accept)
+        request = make_manifest_request("GET", reference, accept)
         limit = self.settings.largest_document
         response = self.http.fetch(request, limit, f"the manifest of {reference}")
         return read_manifest_response(response, reference, accept, limit)
 
-    def head(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
+    def fetch_head(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
         """Return the descriptor of a reference, None when there is no such manifest."""
-        response = self.http.send(manifest_request("HEAD", reference, accept))
+        response = self.http.send(make_manifest_request("HEAD", reference, accept))
         response.close()
-        found = read_head_response(response, reference, accept)
-        if found is not None:
-            return found
+        descriptor = read_head_response(response, reference, accept)
+        if descriptor is not None:
+            return descriptor
         try:
-            return self.manifest(reference, accept).descriptor
+            return self.fetch_manifest(reference, accept).descriptor
         except RegistryError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -99,19 +99,19 @@ class Client:
 
         Registries may deny read access to a missing name and still allow a push, so a denial counts as missing.
         """
-        request = manifest_request("HEAD", reference).replace(scopes=push_scope(reference.repository))
+        request = make_manifest_request("HEAD", reference).replace(scopes=make_push_scope(reference.repository))
         response = self.http.send(request)
         response.close()
         if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return None
-        found = read_head_response(response, reference) or self.manifest(reference).descriptor
-        return found.digest
+        descriptor = read_head_response(response, reference) or self.fetch_manifest(reference).descriptor
+        return descriptor.digest
 
-    def tags(self, reference: Reference) -> Iterator[str]:
+    def list_tags(self, reference: Reference) -> Iterator[str]:
         """Yield the tags of the repository in the registry's order, which is usually alphabetical."""
-        return iterate_pages(self.http, tag_listing(reference))
+        return iterate_pages(self.http, make_tag_listing(reference))
 
-    def catalog(self, registry: str) -> Iterator[str]:
+    def list_repositories(self, registry: str) -> Iterator[str]:
         """Yield the names of the registry's repositories.
 
         Raises `RegistryError` (code `no-catalog`) when the registry lists none.
@@ -125,12 +125,14 @@ class Client:
         """
         return search_repositories(self.http, term, registry, limit)
 
-    def referrers(self, reference: Reference, digest: Digest, artifact_type: str | None = None) -> Iterator[Descriptor]:
+    def list_referrers(
+        self, reference: Reference, digest: Digest, artifact_type: str | None = None
+    ) -> Iterator[Descriptor]:
         """Yield the referrers of a manifest: signatures, SBOMs and other artifacts.
 
         An `artifact_type` selects the referrers of this type.
         """
-        return list_referrers(self.http, self.manifest, reference, digest, artifact_type)
+        return list_referrers(self.http, self.fetch_manifest, reference, digest, artifact_type)
 
     def open_blob(
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
@@ -154,7 +156,7 @@ class Client:
 
     def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
         """Whether the repository has the blob."""
-        return self._uploads.has_blob(reference, descriptor, pull_scope(reference.repository))
+        return self._uploads.has_blob(reference, descriptor, make_pull_scope(reference.repository))
 
     def mount_blob(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
         """Mount a blob from the repository `source` of the same registry; return False when the registry refuses."""
@@ -192,8 +194,8 @@ class Client:
             "PUT",
             reference.registry,
             reference.repository,
-            manifest_path(reference.replace(digest=None) if reference.tag else reference.replace(digest=digest)),
-            push_scope(reference.repository),
+            make_manifest_path(reference.replace(digest=None) if reference.tag else reference.replace(digest=digest)),
+            make_push_scope(reference.repository),
             {"Content-Type": media_type},
             lambda: content,
         )

@@ -40,36 +40,36 @@ def is_temporary(status: int) -> bool:
 
 
 def response_error(response: ResponseLike, host: str, description: str) -> RegistryError:
-    """Read the error in a response, close it, and return the exception; `description` names the request's subject."""
+    """Read the error in a response, close it, and return the exception. `description` is the subject of the request."""
     status = response.status
     reasons = () if response.bodiless else _read_errors(response)
     response.close()
     codes = {code for code, _ in reasons}
-    code = _error_code(status, codes)
-    reason = "; ".join(f"{word.lower().replace('_', ' ')}: {text}".rstrip(": ") for word, text in reasons)
+    code = _choose_error_code(status, codes)
+    reason = "; ".join(f"{code.lower().replace('_', ' ')}: {text}".rstrip(": ") for code, text in reasons)
     if code in ("unauthorized", "denied"):
         return _access_denied(host, description, reason, code, status)
     hints: list[str] = []
     if code == "too-many-requests":
-        sentence = f"{host} limits how often it may be asked, and refuses {description} for now"
+        sentence = f"{host} rate limit exceeded for {description}"
         if response.rate_limit is not None:
             hints.append(str(response.rate_limit))
         seconds = parse_retry_after(response.headers)
         wait = f"try again in {format_wait(seconds)}" if seconds else "wait a while"
-        hints.append(f"{wait}, or log in for a higher limit: {login_command(host)}")
+        hints.append(f"{wait}, or log in for a higher limit: {format_login_command(host)}")
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        sentence = f"{host} fails to answer for {description} (HTTP {status})"
+        sentence = f"{host} server error for {description} (HTTP {status})"
         seconds = parse_retry_after(response.headers)
         when = f"in {format_wait(seconds)}" if seconds else "later"
-        hints.append(f"the registry has a fault of its own: try again {when}, or ask who runs it")
+        hints.append(f"the registry failed: try again {when}, or contact its operator")
     elif code in ("manifest-unknown", "name-unknown", "blob-unknown", "not-found"):
         sentence = f"{description} not found on {host}"
         if code in ("blob-unknown", "not-found") and description.startswith("blob "):
-            hints.append("the registry has lost it: push the image again")
+            hints.append("the registry no longer has it: push the image again")
     else:
-        sentence = f"{host} refuses {description} (HTTP {status})"
+        sentence = f"{host} rejected the request for {description} (HTTP {status})"
         if code == "too-large":
-            hints.append("the registry, or a proxy before it, limits the size of requests: ask who runs it")
+            hints.append("the registry, or a proxy in front of it, limits the size of requests: contact its operator")
     return RegistryError(
         f"{sentence}: {reason}" if reason else sentence,
         code=code,
@@ -80,7 +80,7 @@ def response_error(response: ResponseLike, host: str, description: str) -> Regis
     )
 
 
-def _error_code(status: int, codes: set[str]) -> str:
+def _choose_error_code(status: int, codes: set[str]) -> str:
     for error_code in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "DENIED", "UNAUTHORIZED", "TOOMANYREQUESTS"):
         if error_code in codes:
             return "too-many-requests" if error_code == "TOOMANYREQUESTS" else error_code.lower().replace("_", "-")
@@ -89,24 +89,24 @@ def _error_code(status: int, codes: set[str]) -> str:
 
 def _access_denied(host: str, description: str, reason: str, code: str, status: int) -> RegistryError:
     return RegistryError(
-        f"{host} denies access to {description}" + (f": {reason}" if reason else ""),
+        f"{host} denied access to {description}" + (f": {reason}" if reason else ""),
         code=code,
         hints=(
-            f"log in first: {login_command(host)}",
-            "or it does not exist: some registries answer so to hide which names there are",
+            f"log in first: {format_login_command(host)}",
+            "or it does not exist: some registries deny access to hide which names exist",
         ),
         host=host,
         status=status,
     )
 
 
-def login_command(host: str) -> str:
+def format_login_command(host: str) -> str:
     """Return the command that stores credentials for `host`; Docker Hub is the default host."""
     return "imq login" if host in ("docker.io", "registry-1.docker.io") else f"imq login {host}"
 
 
 def _read_errors(response: ResponseLike) -> tuple[tuple[str, str], ...]:
-    """Return `errors[].code` and `.message` of the body; empty for a body of another form."""
+    """Return `errors[].code` and `.message` of the body, or nothing if the body has another structure."""
     import json
 
     try:
@@ -116,13 +116,13 @@ def _read_errors(response: ResponseLike) -> tuple[tuple[str, str], ...]:
     errors = document.get("errors") if isinstance(document, dict) else None
     if not isinstance(errors, list):
         return ()
-    found = []
+    entries = []
     for error in errors[:5]:
         if isinstance(error, dict):
             word, text = error.get("code"), error.get("message")
-            said = [clean_text(one, response.secrets) if isinstance(one, str) else "" for one in (word, text)]
-            found.append((said[0], said[1]))
-    return tuple(found)
+            cleaned = [clean_text(one, response.secrets) if isinstance(one, str) else "" for one in (word, text)]
+            entries.append((cleaned[0], cleaned[1]))
+    return tuple(entries)
 
 
 def clean_text(text: str, secrets: Secrets = NO_SECRETS) -> str:
@@ -151,7 +151,7 @@ def transport_error(error: BaseException, host: str, event: str) -> RegistryErro
         return _tls_error(chain, host)
     if names & _TIMEOUTS:
         return RegistryError(
-            f"{host} {event}: no word from it in time",
+            f"{host} {event}: timed out",
             code="timeout",
             host=host,
             hints=("check the network, and the proxy if one is set; then try again",),
@@ -162,50 +162,50 @@ def transport_error(error: BaseException, host: str, event: str) -> RegistryErro
 def content_length_error(host: str, value: str) -> RegistryError:
     """Return the error of a response with an invalid Content-Length, such as a negative one."""
     return RegistryError(
-        f"{host} answers with the Content-Length {value[:40]!r}, which is no number of bytes",
+        f"{host} sent an invalid Content-Length: {value[:40]!r}",
         code="not-a-registry",
         host=host,
-        hints=("the registry or a proxy before it is broken",),
+        hints=("the registry or a proxy in front of it is faulty",),
     )
 
 
-def stalled_error(host: str, event: str, speed: float, least: int) -> RegistryError:
+def stalled_error(host: str, event: str, speed: float, minimum: int) -> RegistryError:
     """Return the error of a stalled transfer; `speed` and `least` are in bytes a second."""
     return RegistryError(
-        f"{host} {event} at {speed:,.0f} bytes a second, and {least:,} are the least that is waited for",
+        f"{host} {event} at {speed:,.0f} bytes a second; the minimum is {minimum:,}",
         code="too-slow",
         host=host,
         temporary=True,
         hints=(
-            "the registry, or the network on the way to it, is overloaded: try again later",
-            "or allow for it: least-speed and speed-window under [limits] in the configuration file",
+            "the registry or the network is overloaded: try again later",
+            "or change least-speed and speed-window under [limits] in the configuration file",
         ),
     )
 
 
-def deadline_error(host: str, event: str, longest: float) -> RegistryError:
+def deadline_error(host: str, event: str, seconds: float) -> RegistryError:
     """Return the error of a response that exceeds its deadline of `longest` seconds."""
     return RegistryError(
-        f"{host} {event} for longer than {longest:g} seconds",
+        f"{host} {event} for longer than {seconds:g} seconds",
         code="timeout",
         host=host,
         hints=(
-            "the registry, or the network on the way to it, is overloaded: try again later",
-            "or allow for it: answer-timeout under [limits] in the configuration file",
+            "the registry or the network is overloaded: try again later",
+            "or increase answer-timeout under [limits] in the configuration file",
         ),
     )
 
 
 def _connect_error(names: set[str], chain: list[BaseException], host: str) -> RegistryError | None:
-    """Map the failure of a connection attempt; None when a connection was made."""
+    """Map the failure of a connection attempt. None if a connection was made."""
     if "ProxyError" in names:
-        message = f"the proxy set for {host} cannot be used"
-        hint = "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names hosts to be reached without"
+        message = f"the proxy for {host} cannot be used"
+        hint = "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY lists hosts to connect to directly"
     elif names & {"NameResolutionError", "gaierror"}:
-        message = f"no host is called {host}"
-        hint = "check the spelling of the registry, and that the network is there"
+        message = f"host {host} not found"
+        hint = "check the spelling of the registry, and the network connection"
     elif "NewConnectionError" in names:
-        message = f"{host} cannot be reached: {_os_error_text(chain) or 'no connection'}"
+        message = f"{host} cannot be reached: {_get_os_error_text(chain) or 'no connection'}"
         hint = "check that the registry runs, and its port"
     else:
         return None
@@ -213,11 +213,11 @@ def _connect_error(names: set[str], chain: list[BaseException], host: str) -> Re
 
 
 def _disconnect_error(names: set[str], chain: list[BaseException], host: str, event: str) -> RegistryError:
-    reason = _os_error_text(chain)
+    reason = _get_os_error_text(chain)
     if not reason and names & _DISCONNECTS and not names & _OVERLONG_HEADERS:
         reason = "the connection broke"
     return RegistryError(
-        f"{host} {event}: {reason or 'it speaks no valid HTTP'}",
+        f"{host} {event}: {reason or 'invalid HTTP response'}",
         code="unreachable" if reason else "not-a-registry",
         host=host,
         temporary=bool(reason),
@@ -226,10 +226,10 @@ def _disconnect_error(names: set[str], chain: list[BaseException], host: str, ev
 
 
 _CERTIFICATE_HINTS = {
-    9: "it begins to be valid later: is the clock of this machine right?",
-    10: "whoever runs the registry has to renew it, unless the clock of this machine is wrong",
-    62: "ask for the registry by a name that its certificate has",
-    64: "ask for the registry by a name that its certificate has, and not by an address",
+    9: "it is not valid yet: check the clock of this machine",
+    10: "the operator of the registry must renew it, unless the clock of this machine is wrong",
+    62: "use a name of the registry that its certificate contains",
+    64: "use a name of the registry that its certificate contains, not an address",
 }
 """Hints by OpenSSL's verification error; other errors concern the authority."""
 
@@ -237,7 +237,7 @@ _CERTIFICATE_HINTS = {
 def _tls_error(chain: list[BaseException], host: str) -> RegistryError:
     verify_error = next((cause for cause in chain if getattr(cause, "verify_message", "")), None)
     if verify_error is not None:
-        authority = f"name the file with its authority in SSL_CERT_FILE, or put it at /etc/docker/certs.d/{host}/ca.crt"
+        authority = f"set SSL_CERT_FILE to the file of its authority, or copy that to /etc/docker/certs.d/{host}/ca.crt"
         return RegistryError(
             f"the certificate of {host} is not trusted: {getattr(verify_error, 'verify_message', '')}",
             code="tls",
@@ -248,12 +248,12 @@ def _tls_error(chain: list[BaseException], host: str) -> RegistryError:
             ),
         )
     return RegistryError(
-        f"no TLS connection to {host} can be made",
+        f"cannot open a TLS connection to {host}",
         code="tls",
         host=host,
         hints=(
-            f"if it serves plain http and you accept the risk, list {host} as an insecure registry",
-            f"if it asks for a client's certificate, put it into /etc/docker/certs.d/{host}: client.cert, client.key",
+            f"if it serves plain HTTP and you accept the risk, list {host} as an insecure registry",
+            f"if it requires a client certificate, copy it to /etc/docker/certs.d/{host}: client.cert, client.key",
         ),
     )
 
@@ -270,7 +270,7 @@ def _collect_causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
-def _os_error_text(chain: list[BaseException]) -> str:
+def _get_os_error_text(chain: list[BaseException]) -> str:
     for cause in chain:
         if isinstance(cause, OSError) and isinstance(cause.errno, int) and cause.strerror:
             return cause.strerror.lower()

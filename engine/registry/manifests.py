@@ -8,7 +8,7 @@ from http import HTTPStatus
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, Descriptor, check_document_size
-from imq.engine.registry.auth.authorizer import delete_scope, pull_scope
+from imq.engine.registry.auth.authorizer import make_delete_scope, make_pull_scope
 from imq.engine.registry.http.client import IF_NONE_MATCH, Request
 from imq.engine.registry.http.urls import quote_segment
 from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
@@ -40,12 +40,12 @@ class FetchedManifest(Record):
         return Descriptor(self.media_type, self.digest, len(self.content))
 
 
-def manifest_path(reference: Reference) -> str:
+def make_manifest_path(reference: Reference) -> str:
     """Return the request path of a reference. A listed tag may contain any character, so it is quoted."""
     return f"/v2/{reference.repository}/manifests/{quote_segment(reference.selector)}"
 
 
-def manifest_request(
+def make_manifest_request(
     method: str, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED, if_none_match: Digest | None = None
 ) -> Request:
     """Return the request for a manifest: `GET` for its bytes, `HEAD` for its descriptor.
@@ -53,11 +53,11 @@ def manifest_request(
     `if_none_match`: the response may be 304 when the digest is still this one.
     """
     name = reference.repository
-    target = manifest_path(reference)
+    target = make_manifest_path(reference)
     headers = {"Accept": ", ".join(accept)}
     if if_none_match is not None:
         headers[IF_NONE_MATCH] = f'"{if_none_match}"'
-    return Request(method, reference.registry, name, target, pull_scope(name), headers)
+    return Request(method, reference.registry, name, target, make_pull_scope(name), headers)
 
 
 def read_manifest_response(
@@ -87,10 +87,10 @@ def read_head_response(
         raise manifest_error(response, reference)
     if response.status != HTTPStatus.OK:
         return None
-    stated = response.header("Docker-Content-Digest")
-    if not is_digest(stated) or response.length is None:
+    header_digest = response.header("Docker-Content-Digest")
+    if not is_digest(header_digest) or response.length is None:
         return None
-    digest = Digest(stated)
+    digest = Digest(header_digest)
     if reference.digest is not None and digest != reference.digest:
         raise digest_changed_error(reference, digest)
     return Descriptor(_read_media_type(response, reference, accept), digest, response.length)
@@ -102,28 +102,28 @@ def verify_blob(content: bytes, reference: Reference, descriptor: Descriptor) ->
     hasher.update(content)
     if hasher.hexdigest() != descriptor.digest.encoded:
         raise DigestMismatch(
-            f"{reference.registry} sent other bytes than {descriptor.digest} for {reference.repository}",
-            hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+            f"{reference.registry} sent content of {reference.repository} that does not match {descriptor.digest}",
+            hints=("the registry or a proxy is faulty, or the content was manipulated in transit",),
         )
     return content
 
 
 def manifest_error(response: ResponseLike, reference: Reference) -> RegistryError:
-    """Return the error of a missing manifest in docker's words, else the registry's error."""
+    """Return the error of a missing manifest in docker's wording, or the registry's error."""
     if response.status != HTTPStatus.NOT_FOUND:
         return errors.response_error(response, reference.registry, str(reference))
-    found = errors.response_error(response, reference.registry, str(reference))
-    if found.code not in ("manifest-unknown", "name-unknown", "not-found"):
-        return found
-    reason = found.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
-    code = found.code if found.code != "not-found" else "manifest-unknown"
+    error = errors.response_error(response, reference.registry, str(reference))
+    if error.code not in ("manifest-unknown", "name-unknown", "not-found"):
+        return error
+    reason = error.message.partition(f" not found on {reference.registry}")[2].removeprefix(": ")
+    code = error.code if error.code != "not-found" else "manifest-unknown"
     word = code.replace("-", " ")
     return RegistryError(
         f"manifest for {reference} not found: {reason or f'{word}: {word}'}",
         code=code,
         host=reference.registry,
         status=HTTPStatus.NOT_FOUND,
-        hints=(f"check the name and the tag; {reference.registry} was asked, and answers",),
+        hints=(f"check the name and the tag; {reference.registry} itself is reachable",),
     )
 
 
@@ -137,31 +137,31 @@ def _read_media_type(response: ResponseLike, reference: Reference, accept: Seque
     response.close()
     if media_type in ("text/html", "application/xhtml+xml"):
         raise RegistryError(
-            f"{reference.registry} answers with a web page where the manifest of {reference} should be",
+            f"{reference.registry} returned a web page instead of the manifest of {reference}",
             code="not-a-registry",
             host=reference.registry,
-            hints=("check the name of the registry; a proxy or login page may stand in between",),
+            hints=("check the name of the registry; the response may come from a proxy or login page",),
         )
     shown = errors.clean_text(media_type, response.secrets)
     raise Malformed(
-        f"{reference.registry} answers with {shown} where the manifest of {reference} should be",
+        f"{reference.registry} returned {shown} instead of the manifest of {reference}",
         code="content-type",
-        hints=("what has this name is no container image",),
+        hints=("this name is not a container image",),
     )
 
 
 def _verify_digest(content: bytes, response: ResponseLike, reference: Reference) -> Digest:
     """Return the digest of the content, verified against the requested and the stated digest."""
-    stated = response.header("Docker-Content-Digest")
-    expected = reference.digest or (Digest(stated) if is_digest(stated) else None)
+    header_digest = response.header("Docker-Content-Digest")
+    expected = reference.digest or (Digest(header_digest) if is_digest(header_digest) else None)
     if expected is None:
         return Digest.of(content)
     hasher = expected.new_hash()
     hasher.update(content)
     if hasher.hexdigest() != expected.encoded:
         raise DigestMismatch(
-            f"{reference.registry} sent other bytes than {expected} for the manifest of {reference}",
-            hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+            f"{reference.registry} sent a manifest of {reference} that does not match {expected}",
+            hints=("the registry or a proxy is faulty, or the content was manipulated in transit",),
         )
     return expected
 
@@ -169,8 +169,8 @@ def _verify_digest(content: bytes, response: ResponseLike, reference: Reference)
 def digest_changed_error(reference: Reference, digest: Digest) -> DigestMismatch:
     """Return the error of a registry that states another digest for a reference by digest."""
     return DigestMismatch(
-        f"{reference.registry} says that {reference} is {digest}",
-        hints=("the registry or a proxy before it changes manifests",),
+        f"{reference.registry} reports the digest {digest} for {reference}",
+        hints=("the registry or a proxy in front of it changes manifests",),
     )
 
 
@@ -180,7 +180,7 @@ _DELETE_UNSUPPORTED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_A
 
 
 class DeleteResult(Enum):
-    """The registry's response to a DELETE. It does not prove that anything is gone."""
+    """The registry's response to a DELETE. It does not prove that anything was deleted."""
 
     ACCEPTED = "accepted"
     ABSENT = "absent"
@@ -192,10 +192,12 @@ class DeleteResult(Enum):
 def delete_manifest(http: RegistryHttp, reference: Reference) -> DeleteResult:
     """Delete a manifest with all its tags, or only the tag of a reference without digest.
 
-    Raises `RegistryError` (code `no-delete`) when the registry deletes nothing.
+    Raises `RegistryError` (code `no-delete`) if the registry does not support deletion.
     """
     name = reference.repository
-    response = http.send(Request("DELETE", reference.registry, name, manifest_path(reference), delete_scope(name)))
+    response = http.send(
+        Request("DELETE", reference.registry, name, make_manifest_path(reference), make_delete_scope(name))
+    )
     if response.status in _DELETE_ACCEPTED:
         response.close()
         return DeleteResult.ACCEPTED
@@ -207,27 +209,27 @@ def delete_manifest(http: RegistryHttp, reference: Reference) -> DeleteResult:
         if error.code == "manifest-unknown":
             return DeleteResult.ABSENT
         raise RegistryError(
-            f"{reference.registry} did not remove {reference} (HTTP 404): {_error_reason(error)}",
+            f"{reference.registry} did not delete {reference} (HTTP 404): {_get_error_reason(error)}",
             code=error.code,
             host=reference.registry,
             status=response.status,
-            hints=("check the name; the registry, or a proxy before it, may not allow removals here",),
+            hints=("check the name; the registry, or a proxy in front of it, may not allow deletion",),
         )
     if response.status in _DELETE_UNSUPPORTED:
         raise RegistryError(
-            f"{reference.registry} removes nothing: deletion is turned off there",
+            f"{reference.registry} does not allow deletion",
             code="no-delete",
             host=reference.registry,
             status=response.status,
             hints=(
-                f"its answer: {error.message}",
-                "whoever runs the registry can allow it: REGISTRY_STORAGE_DELETE_ENABLED=true for docker's",
+                f"response: {error.message}",
+                "its operator can enable it; for Docker's registry: REGISTRY_STORAGE_DELETE_ENABLED=true",
             ),
         )
     raise error
 
 
-def _error_reason(error: RegistryError) -> str:
-    """Return the reason of a 404, if it is an error of a registry."""
+def _get_error_reason(error: RegistryError) -> str:
+    """Return the reason in a 404 of a registry, or a note that the response is not one."""
     reason = error.message.partition(f" not found on {error.host}")[2].removeprefix(": ")
-    return reason or "the answer is none of a registry"
+    return reason or "the response is not from a registry"

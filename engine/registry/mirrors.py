@@ -1,4 +1,4 @@
-"""Fetches images from the mirrors of a registry, and from the registry when every mirror fails.
+"""Fetches images from the mirrors of a registry, and from the registry if every mirror fails.
 
 As in docker and podman, mirrors are tried in their order, for manifests and blobs only. On any failure (unreachable,
 denied, missing, wrong digest) the next one is tried. A mirror is trusted for the digest of a tag; content is verified
@@ -29,7 +29,7 @@ else:
     Protocol = object
 
 _CONNECT_TIMEOUT = 5.0
-"""Maximum seconds to connect to a mirror: there is another source."""
+"""Timeout of a connection to a mirror in seconds; it is short because there is another source."""
 _NOT_FOUND_CODES = frozenset({"manifest-unknown", "name-unknown", "blob-unknown", "not-found"})
 """Error codes of a mirror that lacks the image, which cause no warning."""
 _UNREACHABLE_CODES = frozenset({"unreachable", "timeout", "tls"})
@@ -48,7 +48,7 @@ class BlobReader(Protocol):
         """Fill `view` with the next bytes and return their number; 0 at the end."""
 
     def abort(self) -> None:
-        """Make a `readinto` that waits in another thread raise."""
+        """Make a `readinto` that is waiting in another thread raise an error."""
 
     def close(self) -> None:
         """Release the connection."""
@@ -61,7 +61,7 @@ class ImageReader(Protocol):
     def settings(self) -> Settings:
         """The settings of the client."""
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
+    def fetch_manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
         """Return the manifest or index of a reference."""
 
     def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
@@ -134,7 +134,7 @@ class MirroredClient:
         """Close the connections to mirrors; those of the client stay open."""
         self.mirror_client.close()
 
-    def manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
+    def fetch_manifest(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> FetchedManifest:
         """Return the manifest or index of a reference from the first source that has it."""
         skipped: list[str] = []
         for mirror in list_mirrors(self.settings.mirrors, reference):
@@ -142,7 +142,7 @@ class MirroredClient:
                 continue
             key = mirror.location, mirror.reference.repository
             try:
-                fetched = self.mirror_client.manifest(mirror.reference, accept)
+                fetched = self.mirror_client.fetch_manifest(mirror.reference, accept)
             except (RegistryError, DigestMismatch, Malformed) as error:
                 self._missing.add(key)
                 skipped.append(self.skip_mirror(mirror, reference, error))
@@ -150,14 +150,14 @@ class MirroredClient:
                 self._missing.discard(key)
                 return fetched
         try:
-            return self._client.manifest(reference, accept)
+            return self._client.fetch_manifest(reference, accept)
         except RegistryError as error:
             error.hints = (*error.hints, *skipped)
             raise
 
     def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob, verified against its descriptor, from the first source that has it."""
-        for mirror in self.candidates(reference, descriptor.digest):
+        for mirror in self.list_candidates(reference, descriptor.digest):
             try:
                 return self.mirror_client.fetch_blob(mirror.reference, descriptor)
             except (RegistryError, DigestMismatch, Malformed) as error:
@@ -176,10 +176,10 @@ class MirroredClient:
             locations = self._sources.pop(descriptor.digest, set())
             self._rejected |= {(location, descriptor.digest) for location in locations}
         for location in locations:
-            self._warn(f"the mirror {location} was passed over: it sent other bytes than {descriptor.digest}")
+            self._warn(f"mirror {location} skipped: it sent content that does not match {descriptor.digest}")
         return bool(locations)
 
-    def candidates(self, reference: Reference, digest: Digest) -> list[Mirror]:
+    def list_candidates(self, reference: Reference, digest: Digest) -> list[Mirror]:
         """Return the mirrors to try for a blob, or for a manifest by digest."""
         return [
             mirror
@@ -208,8 +208,8 @@ class MirroredClient:
     def skip_mirror(
         self, mirror: Mirror, reference: Reference, error: RegistryError | DigestMismatch | Malformed
     ) -> str:
-        """Record a mirror's failure and return it as a sentence; warn unless the image is only missing."""
-        message = f"the mirror {mirror.location} of {reference.registry} was passed over: {error.message}"
+        """Record a mirror's failure and return a message. It is a warning too, unless only the image is missing."""
+        message = f"mirror {mirror.location} of {reference.registry} skipped: {error.message}"
         if error.code in _UNREACHABLE_CODES:
             self._unreachable.add(mirror.reference.registry)
         if error.code not in _NOT_FOUND_CODES:
@@ -239,7 +239,7 @@ class _MirroredBlob:
         self._offset = offset
         self._stop = stop
         self._aborted = False
-        self._remaining: list[Mirror | None] = [*mirrors.candidates(reference, descriptor.digest), None]
+        self._remaining: list[Mirror | None] = [*mirrors.list_candidates(reference, descriptor.digest), None]
         self._open()
 
     def __enter__(self) -> Self:
@@ -264,7 +264,7 @@ class _MirroredBlob:
                 return count
 
     def abort(self) -> None:
-        """Make a `readinto` that waits in another thread raise."""
+        """Make a `readinto` that is waiting in another thread raise an error."""
         self._aborted = True
         self._stream.abort()
 

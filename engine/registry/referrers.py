@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from imq.engine.oci import json_schema, media_types
 from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
-from imq.engine.registry.auth.authorizer import pull_scope
+from imq.engine.registry.auth.authorizer import make_pull_scope
 from imq.engine.registry.http.client import Request
 from imq.engine.registry.http.pagination import Listing, iterate_pages
 from imq.grammar.errors import RegistryError
@@ -58,16 +58,16 @@ def list_referrers(
     An `artifact_type` selects the referrers of this type, whether or not the registry supports the filter.
     """
     try:
-        for found in iterate_pages(http, referrers_listing(reference, digest, artifact_type)):
-            if artifact_type in (None, found.artifact_type):
-                yield found
+        for descriptor in iterate_pages(http, make_referrers_listing(reference, digest, artifact_type)):
+            if artifact_type in (None, descriptor.artifact_type):
+                yield descriptor
     except NoReferrersApiError:
-        for found in _list_tagged(get_manifest, reference, digest):
-            if artifact_type in (None, found.artifact_type):
-                yield found
+        for descriptor in _list_tagged(get_manifest, reference, digest):
+            if artifact_type in (None, descriptor.artifact_type):
+                yield descriptor
 
 
-def referrers_listing(reference: Reference, digest: Digest, artifact_type: str | None = None) -> Listing:
+def make_referrers_listing(reference: Reference, digest: Digest, artifact_type: str | None = None) -> Listing:
     """Return the paginated list of the referrers; reading it raises `NoReferrersApiError` without the API."""
     target = f"/v2/{reference.repository}/referrers/{digest}"
     if artifact_type is not None:
@@ -76,19 +76,19 @@ def referrers_listing(reference: Reference, digest: Digest, artifact_type: str |
         target += "?" + urlencode({"artifactType": artifact_type})
     description = f"referrers of {digest.short} of {reference.repository}"
 
-    def refused(response: ResponseLike) -> RegistryError:
+    def make_error(response: ResponseLike) -> RegistryError:
         if response.status in _API_MISSING:
             response.close()
             raise NoReferrersApiError
         return errors.response_error(response, reference.registry, description)
 
     headers = {"Accept": media_types.OCI_INDEX}
-    scopes = pull_scope(reference.repository)
+    scopes = make_pull_scope(reference.repository)
     request = Request("GET", reference.registry, reference.repository, target, scopes, headers)
-    return Listing(request, description, _parse_page, refused)
+    return Listing(request, description, _parse_page, make_error)
 
 
-def referrers_tag(digest: Digest) -> str:
+def make_referrers_tag(digest: Digest) -> str:
     """Return the tag of the referrers index in registries without the API."""
     tag = f"{digest.algorithm[:_MAX_ALGORITHM_LENGTH]}-{digest.encoded[:_MAX_HEX_LENGTH]}"
     return tag.replace("+", "-").replace("=", "-")  # the specification replaces characters that are invalid in tags
@@ -101,13 +101,13 @@ def _parse_page(document: Any) -> list[Descriptor] | None:
     entries = document.get("manifests", 0)
     if entries is not None and not isinstance(entries, list):
         return None
-    return [Descriptor.parse(entry, f"referrer {place}") for place, entry in enumerate(entries or ())]
+    return [Descriptor.parse(entry, f"referrer {number}") for number, entry in enumerate(entries or ())]
 
 
 def _list_tagged(
     get_manifest: Callable[[Reference], FetchedManifest], reference: Reference, digest: Digest
 ) -> tuple[Descriptor, ...]:
-    name = referrers_tag_reference(reference, digest)
+    name = make_referrers_tag_reference(reference, digest)
     try:
         fetched = get_manifest(name)
     except RegistryError as error:
@@ -117,9 +117,9 @@ def _list_tagged(
     return read_referrers_index(fetched, name, digest)
 
 
-def referrers_tag_reference(reference: Reference, digest: Digest) -> Reference:
+def make_referrers_tag_reference(reference: Reference, digest: Digest) -> Reference:
     """Return the reference of the referrers index in registries without the API."""
-    return reference.replace(tag=referrers_tag(digest), digest=None)
+    return reference.replace(tag=make_referrers_tag(digest), digest=None)
 
 
 def is_subject(fetched: FetchedManifest, subject: Digest) -> bool:

@@ -74,7 +74,7 @@ class Settings(Record):
         """Hash without the environment: a mapping is unhashable."""
         return hash((self.insecure, self.jobs, self.user_agent, self.retries))
 
-    def host(self, host: str) -> HostSettings | None:
+    def get_host_settings(self, host: str) -> HostSettings | None:
         """Return the settings of a host; docker.io has several names."""
         return self.hosts.get(DOCKER_HUB if host in DOCKER_HUB_NAMES else host)
 
@@ -84,19 +84,19 @@ class Settings(Record):
 
     def is_insecure(self, host: str) -> bool:
         """Whether `insecure` contains `host`, with or without its port, or a range with its address."""
-        name = hostname(host)
+        name = get_hostname(host)
         if host in self.insecure or name in self.insecure:
             return True
         ranges = [entry for entry in self.insecure if "/" in entry]
         return any(_is_in_range(name, entry) for entry in ranges)
 
 
-def server_of(registry: str) -> str:
+def get_server(registry: str) -> str:
     """Return the API host of `registry`: docker.io is served by another host."""
     return _DOCKER_HUB_SERVER if registry == DOCKER_HUB else registry
 
 
-def hostname(host: str) -> str:
+def get_hostname(host: str) -> str:
     """Return `host` without its port and without the brackets around an IPv6 address."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
@@ -105,7 +105,7 @@ def hostname(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether `host` is this machine, on any port: its traffic crosses no network."""
-    name = hostname(host).lower()
+    name = get_hostname(host).lower()
     if name in ("localhost", "::1"):
         return True
     return _LOOPBACK_ADDRESS.match(name) is not None

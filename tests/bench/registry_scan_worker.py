@@ -29,7 +29,7 @@ def main(kind: str, name: str) -> int:
     with Client(Settings()) as client, BatchClient(client) as many:
         if kind == "list":
             return sum(len(page.tags) for _, page in many.fetch_tags([(0, repository)]))  # type: ignore[union-attr]
-        names = [repository.replace(tag=tag) for tag in client.tags(repository)]
+        names = [repository.replace(tag=tag) for tag in client.list_tags(repository)]
         if kind == "warm":
             return sum(isinstance(found, Descriptor) for _, found in many.fetch_heads(enumerate(names)))
 

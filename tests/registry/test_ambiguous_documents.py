@@ -338,4 +338,4 @@ def test_a_wrong_size_in_an_index_is_named(registry: Referring, store: Held) -> 
     name = put(registry, index_with(described(GOOD, size=5)), kind=INDEX_TYPE)
     done = imq(store.root, "pull", name, code=3)
     said = f"the manifest {GOOD.digest.removeprefix('sha256:')[:12]} of {name} has {len(GOOD.manifest)} bytes"
-    assert f"error[size]: {said}, and the index that names it says 5" in done.stderr
+    assert f"error[size]: {said}, but the index specifies 5" in done.stderr

@@ -461,7 +461,7 @@ def test_a_long_wait_ends_it_and_says_when_to_go_on(ask: Open, thousand: Thousan
         assert len(problems(answers)) == 950
         assert many.request_counts["head"] < 50 + 20
         hints = problems(answers)[999].hints
-        assert any("questions were answered before: go on in 1 hour" in hint for hint in hints)
+        assert any("requests succeeded before: continue in 1 hour" in hint for hint in hints)
         again = dict(many.fetch_heads(before(proxy, thousand.numbered(), 10).items()))
         assert len(problems(again)) == 10, "and it is not asked again before that"
         assert many.request_counts["head"] < 50 + 20
@@ -482,8 +482,8 @@ def test_a_budget_is_not_overdrawn(ask: Open, thousand: Thousand) -> None:
     failed = problems(answers)
     assert len(failed) == 260
     assert {problem.code for problem in failed.values()} == {"too-many-requests"}
-    assert "40 requests in 6 hours are allowed, 0 are left" in failed[299].message
-    assert "40 questions were answered before: go on in 6 hours" in failed[299].hints
+    assert "limit: 40 requests in 6 hours, 0 remaining" in failed[299].message
+    assert "40 requests succeeded before: continue in 6 hours" in failed[299].hints
 
 
 def test_a_budget_that_is_soon_renewed_is_waited_for(ask: Open, thousand: Thousand) -> None:

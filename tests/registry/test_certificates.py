@@ -86,7 +86,7 @@ def keep(home: Path, host: str, *files: tuple[str, str]) -> dict[str, str]:
 
 def absent(client: Client, registry: Registry) -> bool:
     """Ask the registry something, and say whether it answers as a registry."""
-    return client.head(Reference.parse(f"{registry.host}/a")) is None
+    return client.fetch_head(Reference.parse(f"{registry.host}/a")) is None
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -131,7 +131,7 @@ def test_a_certificate_that_has_expired_is_told(
     with pytest.raises(RegistryError, match="is not trusted: certificate has expired") as caught:
         absent(client, registry)
     assert (caught.value.code, caught.value.exit_code) == ("tls", 3)
-    assert caught.value.hints[0].startswith("whoever runs the registry has to renew it")
+    assert caught.value.hints[0].startswith("the operator of the registry must renew it")
     assert f"--insecure {registry.host}" in caught.value.hints[1]
 
 
@@ -220,7 +220,7 @@ def test_half_a_pair_is_told(
     lacking: str,
 ) -> None:
     environment = keep(tmp_path, encrypted.host, (person[0], kept))
-    with pytest.raises(RegistryError, match=rf"{kept}, for {encrypted.host}, there is no {lacking}") as caught:
+    with pytest.raises(RegistryError, match=rf"{kept} for {encrypted.host} requires {lacking}") as caught:
         absent(connect(environment=environment), encrypted)
     assert caught.value.code == "tls"
 

@@ -13,7 +13,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
-from imq.engine.registry.auth.authorizer import push_scope
+from imq.engine.registry.auth.authorizer import make_push_scope
 from imq.engine.registry.http import request_body
 from imq.engine.registry.http.retry import RetryBudget
 from imq.engine.registry.transfer import chunked_upload
@@ -257,7 +257,7 @@ def test_chunks_that_are_hardly_taken_are_told(
     opened = BlobUploader(exchange)._open_session(name, blob, None, None)
     assert opened is not None
     upload = chunked_upload.ChunkedUpload(
-        exchange, name, push_scope(name.repository), opened, RetryBudget(settings), None
+        exchange, name, make_push_scope(name.repository), opened, RetryBudget(settings), None
     )
     sending = request_body.BlobBody(
         io.BytesIO(content), blob.size, lambda _: None, None, settings, name.registry, "a blob"
@@ -265,7 +265,7 @@ def test_chunks_that_are_hardly_taken_are_told(
     with pytest.raises(RegistryError) as raised:
         upload.send(sending, lambda address: address)
     assert raised.value.code == "too-slow"
-    assert f"{name.registry} takes a blob at " in raised.value.message
+    assert f"{name.registry} receives a blob at " in raised.value.message
     assert "least-speed" in "".join(raised.value.hints)
 
 
@@ -273,5 +273,5 @@ def test_a_file_that_became_shorter_is_told(client: Client, registry: Registry, 
     path = tmp_path / "blob"
     path.write_bytes(CONTENT[:-1])
     reference = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
-    with pytest.raises(DigestMismatch, match="has 249999 bytes, and should have 250000"):
+    with pytest.raises(DigestMismatch, match="has 249999 bytes, but should have 250000"):
         client.upload_blob(reference, BLOB, lambda: path.open("rb"))

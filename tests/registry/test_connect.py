@@ -10,7 +10,7 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
 from imq.engine.registry.http.proxies import get_ca_bundle, resolve_proxies
-from imq.engine.registry.settings import Settings, is_loopback, server_of
+from imq.engine.registry.settings import Settings, get_server, is_loopback
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import RegistryError
@@ -41,9 +41,9 @@ def test_tls_on_the_loopback_is_found_out(connect: Callable[..., Client], encryp
     name = Reference.parse(f"{encrypted.host}/team/{method}:1")
     if method == "get":
         with pytest.raises(RegistryError, match="manifest unknown"):
-            client.manifest(name)
+            client.fetch_manifest(name)
     elif method == "head":
-        assert client.head(name) is None
+        assert client.fetch_head(name) is None
     else:
         manifest = sample_images.image(store)
         push(client, name, manifest, store, NullProgress())
@@ -52,7 +52,7 @@ def test_tls_on_the_loopback_is_found_out(connect: Callable[..., Client], encryp
 
 def test_a_plain_loopback_registry_costs_no_failed_attempt(client: Client) -> None:
     with Scripted(Step("GET", "/v2/a/manifests/latest", 404)) as server, pytest.raises(RegistryError):
-        client.manifest(Reference.parse(f"{server.host}/a"))
+        client.fetch_manifest(Reference.parse(f"{server.host}/a"))
     assert len(server.seen) == 1
 
 
@@ -67,7 +67,7 @@ def test_hosts_elsewhere_must_have_a_good_certificate(
 ) -> None:
     elsewhere(monkeypatch)
     with pytest.raises(RegistryError, match="not trusted: self-signed certificate") as caught:
-        client.manifest(Reference.parse(f"{encrypted.host}/a"))
+        client.fetch_manifest(Reference.parse(f"{encrypted.host}/a"))
     assert caught.value.code == "tls"
     assert "SSL_CERT_FILE" in caught.value.hints[0]
 
@@ -80,7 +80,7 @@ def test_an_authority_of_ones_own_is_taken_from_the_environment(
 ) -> None:
     elsewhere(monkeypatch)
     client = connect(environment={"REQUESTS_CA_BUNDLE": certificate[0]})
-    assert client.head(Reference.parse(f"{encrypted.host}/a")) is None
+    assert client.fetch_head(Reference.parse(f"{encrypted.host}/a")) is None
 
 
 def test_plain_http_elsewhere_is_refused_unless_told(
@@ -88,24 +88,26 @@ def test_plain_http_elsewhere_is_refused_unless_told(
 ) -> None:
     elsewhere(monkeypatch)
     with pytest.raises(RegistryError) as caught:
-        connect().manifest(Reference.parse(f"{registry.host}/a"))
+        connect().fetch_manifest(Reference.parse(f"{registry.host}/a"))
     assert caught.value.code == "tls"
     assert f"list {registry.host} as an insecure registry" in caught.value.hints[0]
     told = connect(insecure=frozenset({registry.host, "127.0.0.0/8"}))
-    assert told.head(Reference.parse(f"{registry.host}/a")) is None
-    assert told.head(Reference.parse(f"{encrypted.host}/a")) is None, "TLS that is not verified, without a warning"
+    assert told.fetch_head(Reference.parse(f"{registry.host}/a")) is None
+    assert told.fetch_head(Reference.parse(f"{encrypted.host}/a")) is None, (
+        "TLS that is not verified, without a warning"
+    )
 
 
 def test_nobody_listens(client: Client) -> None:
     host = f"127.0.0.1:{servers.free_port()}"
     with pytest.raises(RegistryError, match=f"{host} cannot be reached: connection refused") as caught:
-        client.manifest(Reference.parse(f"{host}/a"))
+        client.fetch_manifest(Reference.parse(f"{host}/a"))
     assert (caught.value.code, caught.value.exit_code, caught.value.temporary) == ("unreachable", 3, False)
 
 
 def test_no_such_host(client: Client) -> None:
-    with pytest.raises(RegistryError, match=r"no host is called nowhere\.invalid") as caught:
-        client.manifest(Reference.parse("nowhere.invalid/a"))
+    with pytest.raises(RegistryError, match=r"host nowhere\.invalid not found") as caught:
+        client.fetch_manifest(Reference.parse("nowhere.invalid/a"))
     assert caught.value.code == "unreachable"
 
 
@@ -125,7 +127,7 @@ def test_something_else_listens(connect: Callable[..., Client]) -> None:
         thread.start()
         host = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(RegistryError) as caught:
-            connect(retries=0).manifest(Reference.parse(f"{host}/a"))
+            connect(retries=0).fetch_manifest(Reference.parse(f"{host}/a"))
         thread.join()
     assert host in caught.value.message
 
@@ -139,8 +141,8 @@ def test_a_proxy_is_used_but_not_for_the_loopback(connect: Callable[..., Client]
     ):
         environment = {"http_proxy": proxy.url, "https_proxy": f"http://127.0.0.1:{servers.free_port()}"}
         client = connect(environment=environment, insecure=frozenset({"registry.invalid:80"}))
-        assert client.manifest(Reference.parse("registry.invalid:80/a")).content == b"{}"
-        assert client.manifest(Reference.parse(f"{direct.host}/a")).content == b"[]"
+        assert client.fetch_manifest(Reference.parse("registry.invalid:80/a")).content == b"{}"
+        assert client.fetch_manifest(Reference.parse(f"{direct.host}/a")).content == b"[]"
 
 
 @pytest.mark.parametrize(
@@ -186,8 +188,8 @@ def test_which_hosts_are_named_insecure() -> None:
 
 
 def test_docker_hub_is_served_elsewhere() -> None:
-    assert server_of("docker.io") == "registry-1.docker.io"
-    assert server_of("ghcr.io") == "ghcr.io"
+    assert get_server("docker.io") == "registry-1.docker.io"
+    assert get_server("ghcr.io") == "ghcr.io"
 
 
 def test_the_environment_is_not_printed() -> None:

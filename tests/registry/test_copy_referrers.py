@@ -11,7 +11,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
-from imq.engine.registry.referrers import referrers_tag
+from imq.engine.registry.referrers import make_referrers_tag
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.push import push
 from registry.support import sample_images
@@ -47,8 +47,8 @@ class Attached:
         self.signed_bill = self.attach(self.bill, SIGNATURE, b"of the bill")
         self.of_image = self.attach(self.images[1], SIGNATURE, b"of the image")
         signature = sample_images.artifact(here, media_types.OCI_CONFIG, COSIGN, content=b"signed")
-        self.cosign = {f"{referrers_tag(self.top.digest)}.sig": signature}
-        self.cosign[f"{referrers_tag(signature.digest)}.att"] = sample_images.artifact(
+        self.cosign = {f"{make_referrers_tag(self.top.digest)}.sig": signature}
+        self.cosign[f"{make_referrers_tag(signature.digest)}.att"] = sample_images.artifact(
             here, media_types.EMPTY, "text/plain", BILL
         )
         for tag, made in self.cosign.items():
@@ -66,7 +66,7 @@ class Attached:
 
     def list_under(self, subject: Descriptor, entries: Sequence[Descriptor], name: Reference | None = None) -> None:
         index = sample_images.index(self.here, [entry.to_json() for entry in entries])
-        tag = referrers_tag(subject.digest)
+        tag = make_referrers_tag(subject.digest)
         push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, NullProgress())
 
     def all_at(self, client: Client, place: Reference) -> None:
@@ -74,13 +74,13 @@ class Attached:
         for subject, wanted in (
             (self.top, self.bill), (self.bill, self.signed_bill), (self.images[1], self.of_image),
         ):  # fmt: skip
-            assert list(client.referrers(place, subject.digest)) == [wanted]
-            fetched = client.manifest(place.replace(tag=None, digest=wanted.digest))
+            assert list(client.list_referrers(place, subject.digest)) == [wanted]
+            fetched = client.fetch_manifest(place.replace(tag=None, digest=wanted.digest))
             assert fetched.content == self.here.blobs[wanted.digest]
             (layer,) = json.loads(fetched.content)["layers"]
             assert client.has_blob(place, wanted.replace(digest=layer["digest"], size=layer["size"]))
         for tag, made in self.cosign.items():
-            assert client.head(place.replace(tag=tag)) == made
+            assert client.fetch_head(place.replace(tag=tag)) == made
 
 
 @pytest.fixture
@@ -108,14 +108,14 @@ def test_all_goes_along_between_registries_without_the_api(
     attached.all_at(client, there)
     again = copy(connect(), attached.name, there, (), NullProgress(), referrers=True)
     assert (again.referrer_count, again.transferred_bytes, again.changed) == (5, 0, False)
-    tag = referrers_tag(attached.top.digest)
-    assert client.head(there.replace(tag=tag)) == client.head(attached.name.replace(tag=tag))
+    tag = make_referrers_tag(attached.top.digest)
+    assert client.fetch_head(there.replace(tag=tag)) == client.fetch_head(attached.name.replace(tag=tag))
 
 
 def test_without_the_words_nothing_goes_along(client: Client, attached: Attached, there: Reference) -> None:
     copied = copy(client, attached.name, there, (), NullProgress())
     assert copied.referrer_count == 0
-    assert list(client.tags(there)) == ["v1"]
+    assert list(client.list_tags(there)) == ["v1"]
 
 
 def test_only_what_belongs_to_the_chosen_platforms_goes_along(
@@ -123,8 +123,8 @@ def test_only_what_belongs_to_the_chosen_platforms_goes_along(
 ) -> None:
     copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.manifest.digest) == (1, attached.images[1].digest)
-    assert list(client.referrers(there, attached.images[1].digest)) == [attached.of_image]
-    assert list(client.referrers(there, attached.top.digest)) == []
+    assert list(client.list_referrers(there, attached.images[1].digest)) == [attached.of_image]
+    assert list(client.list_referrers(there, attached.top.digest)) == []
 
 
 def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
@@ -143,7 +143,7 @@ def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
     monkeypatch.setattr(new, "found", as_digest)
     monkeypatch.setattr(new, "has_api", False)
     assert copy(client, name, there, (), NullProgress(), referrers=True).referrer_count == 0
-    assert list(client.tags(there)) == ["v1"]
+    assert list(client.list_tags(there)) == ["v1"]
 
 
 def test_what_is_listed_at_the_target_already_stays(client: Client, attached: Attached, there: Reference) -> None:
@@ -152,7 +152,7 @@ def test_what_is_listed_at_the_target_already_stays(client: Client, attached: At
     push(client, there.replace(tag=None, digest=own.digest), own, attached.here, NullProgress())
     attached.list_under(attached.top, [own], there)
     copy(client, attached.name, there, (), NullProgress(), referrers=True)
-    listed = {found.digest for found in client.referrers(there, attached.top.digest)}
+    listed = {found.digest for found in client.list_referrers(there, attached.top.digest)}
     assert listed == {own.digest, attached.bill.digest}
 
 
@@ -202,9 +202,9 @@ def test_the_platform_of_the_session_counts(
 ) -> None:
     with Held(tmp_path / "store", platform=Platform("linux", "arm64")) as held:
         held.do(f"copy {attached.name} to {there}")
-        assert client.head(there) == attached.images[1]
+        assert client.fetch_head(there) == attached.images[1]
         held.do(f"copy {attached.name} to {there} platform all")
-        assert client.head(there) == attached.top
+        assert client.fetch_head(there) == attached.top
 
 
 # What one repository of a host has got, others mount

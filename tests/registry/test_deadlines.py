@@ -112,23 +112,23 @@ def impatient(connect: Callable[..., Client], **settings: object) -> Client:
 
 
 def manifest(client: Client, reference: Reference) -> None:
-    client.manifest(reference)
+    client.fetch_manifest(reference)
 
 
 def head(client: Client, reference: Reference) -> None:
-    client.head(reference)
+    client.fetch_head(reference)
 
 
 def tags(client: Client, reference: Reference) -> None:
-    list(client.tags(reference))
+    list(client.list_tags(reference))
 
 
 def catalog(client: Client, reference: Reference) -> None:
-    list(client.catalog(reference.registry))
+    list(client.list_repositories(reference.registry))
 
 
 def referrers(client: Client, reference: Reference) -> None:
-    list(client.referrers(reference, Digest.of(b"a")))
+    list(client.list_referrers(reference, Digest.of(b"a")))
 
 
 def config(client: Client, reference: Reference) -> None:

@@ -272,7 +272,7 @@ def test_a_password_that_is_refused_for_ever_is_tried_a_few_times(
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
         client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
         with pytest.raises(RegistryError) as caught:
-            client.manifest(Reference.parse(f"{between.host}/a:1"))
+            client.fetch_manifest(Reference.parse(f"{between.host}/a:1"))
         check_told(caught.value, between.host, "unauthorized")
         assert sample_images.PASSWORD not in str(caught.value)
         assert len(between.requests) <= 3
@@ -287,7 +287,7 @@ def test_tokens_that_are_refused_for_ever_are_fetched_a_few_times(connect: Calla
             Fault("GET /v2/", answer=fault_proxy.status(401, WWW_Authenticate=challenge)),
         ]
         with pytest.raises(RegistryError) as caught:
-            impatient(connect).manifest(Reference.parse(f"{between.host}/a:1"))
+            impatient(connect).fetch_manifest(Reference.parse(f"{between.host}/a:1"))
         check_told(caught.value, between.host, "unauthorized")
         assert "abc" not in str(caught.value)
         assert between.count("GET /v2/") <= 3

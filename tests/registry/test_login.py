@@ -191,7 +191,7 @@ def test_wrong_passwords_are_neither_kept_nor_shown(home: Home, guarded: Registr
     before = home.file.read_bytes()
     done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given="not-this-one\n")
     assert done.returncode == 3
-    assert f"{guarded.host} refuses this user and password" in done.stderr
+    assert f"{guarded.host} rejected this user and password" in done.stderr
     assert "not-this-one" not in done.stdout + done.stderr
     assert home.file.read_bytes() == before
 
@@ -348,7 +348,5 @@ def test_login_does_not_hide_a_password_that_the_configuration_refers_to(home: H
     configured(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
     with imq.connect(root=home.folder / "store", environment=home.environment) as session:
         (error,) = session(f'login work as {USER} from "nowhere"').errors
-    assert error.message == (
-        f"the configuration says that the password for {guarded.host} is in the variable WORK_PASSWORD"
-    )
+    assert error.message == (f"the configuration reads the password for {guarded.host} from the variable WORK_PASSWORD")
     assert not pulls(home, f"{guarded.host}/team/app:1"), "the variable is not set"

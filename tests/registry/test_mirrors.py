@@ -238,7 +238,7 @@ def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
     copied = copy(there, source, target, (), NullProgress(), fetcher=fetcher)
     assert copied.manifest == made
     assert {request.method for request in mirror.requests} == {"GET"}
-    assert client.head(target.replace(registry=origin.upstream)) == made
+    assert client.fetch_head(target.replace(registry=origin.upstream)) == made
 
 
 def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
@@ -251,7 +251,7 @@ def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
     fetcher = MirroredClient(there)
     copied = copy(there, Reference.parse(f"{origin.host}/{path}:v1"), target, (), NullProgress(), fetcher=fetcher)
     assert copied.manifest == made
-    assert client.head(target) == made
+    assert client.fetch_head(target) == made
     assert fetcher.warnings
 
 

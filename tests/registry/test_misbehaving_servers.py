@@ -55,7 +55,7 @@ def test_429_is_obeyed_and_tried_again(client: Client) -> None:
         Step("GET", MANIFEST, 200, OCI, BODY),
     ) as server:
         start = time.monotonic()
-        assert client.manifest(at(server)).content == BODY
+        assert client.fetch_manifest(at(server)).content == BODY
         assert time.monotonic() - start >= 1
 
 
@@ -64,7 +64,7 @@ def test_a_wait_that_is_too_long_is_not_waited_for(client: Client) -> None:
         Scripted(Step("GET", MANIFEST, 429, {"Retry-After": "3600"})) as server,
         pytest.raises(RegistryError) as caught,
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
     assert (caught.value.code, caught.value.status, caught.value.temporary) == ("too-many-requests", 429, True)
     assert "imq login" in caught.value.hints[0]
 
@@ -75,14 +75,14 @@ def test_servers_that_stay_broken_are_given_up(connect: Callable[..., Client], s
         Scripted(*[Step("GET", MANIFEST, status) for _ in range(4)]) as server,
         pytest.raises(RegistryError, match=f"HTTP {status}") as caught,
     ):
-        connect(retries=3).manifest(at(server))
+        connect(retries=3).fetch_manifest(at(server))
     assert caught.value.temporary
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 418, 501])
 def test_what_will_not_change_is_asked_once(client: Client, status: int) -> None:
     with Scripted(Step("GET", MANIFEST, status)) as server, pytest.raises(RegistryError) as caught:
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
     assert caught.value.status == status
 
 
@@ -92,14 +92,14 @@ def test_a_connection_that_breaks_is_made_again(client: Client) -> None:
         Step("GET", MANIFEST, cut=True),
         Step("GET", MANIFEST, 200, OCI, BODY),
     ) as server:
-        assert client.manifest(at(server)) == client.manifest(at(server))
+        assert client.fetch_manifest(at(server)) == client.fetch_manifest(at(server))
 
 
 def test_a_server_that_says_nothing_in_time(connect: Callable[..., Client]) -> None:
     hold = threading.Event()
     with Scripted(Step("GET", MANIFEST, 200, OCI, BODY, length=1000, hold=hold)) as server:
         with pytest.raises(RegistryError) as caught:
-            connect(read_timeout=0.2).manifest(at(server))
+            connect(read_timeout=0.2).fetch_manifest(at(server))
         hold.set()
     assert caught.value.code == "timeout"
 
@@ -113,7 +113,7 @@ def test_errors_of_the_registry_are_told_cleaned(client: Client) -> None:
         Scripted(Step("GET", MANIFEST, 403, body=json.dumps(errors).encode())) as server,
         pytest.raises(RegistryError) as caught,
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
     assert caught.value.code == "denied"
     assert "\x1b" not in caught.value.message
     assert "\n" not in caught.value.message
@@ -126,16 +126,16 @@ def test_error_bodies_of_any_kind_are_survived(client: Client, body: bytes) -> N
         Scripted(Step("GET", MANIFEST, 404, body=body)) as server,
         pytest.raises(RegistryError, match="not found: manifest unknown: manifest unknown"),
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
 
 
 def test_other_bytes_than_the_header_says(client: Client) -> None:
     headers = {**OCI, "Docker-Content-Digest": Digest.of(b"other")}
     with (
         Scripted(Step("GET", MANIFEST, 200, headers, BODY)) as server,
-        pytest.raises(DigestMismatch, match="sent other bytes"),
+        pytest.raises(DigestMismatch, match="does not match"),
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
 
 
 def test_other_bytes_than_the_digest_asked_for(client: Client) -> None:
@@ -145,7 +145,7 @@ def test_other_bytes_than_the_digest_asked_for(client: Client) -> None:
         Scripted(Step("GET", f"/v2/a/manifests/{wanted}", 200, headers, BODY)) as server,
         pytest.raises(DigestMismatch),
     ):
-        client.manifest(at(server).replace(digest=wanted))
+        client.fetch_manifest(at(server).replace(digest=wanted))
 
 
 def test_a_web_page_is_no_manifest(client: Client) -> None:
@@ -153,7 +153,7 @@ def test_a_web_page_is_no_manifest(client: Client) -> None:
         Scripted(Step("GET", MANIFEST, 200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>")) as server,
         pytest.raises(RegistryError, match="web page") as caught,
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
     assert caught.value.code == "not-a-registry"
 
 
@@ -162,7 +162,7 @@ def test_other_types_are_no_manifest(client: Client) -> None:
         Scripted(Step("GET", MANIFEST, 200, {"Content-Type": "image/png"}, b"\x89PNG")) as server,
         pytest.raises(Malformed, match="image/png"),
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
 
 
 @pytest.mark.parametrize("length", [None, -1], ids=["told", "not told"])
@@ -171,13 +171,13 @@ def test_a_manifest_that_is_too_large(client: Client, length: int | None) -> Non
         Scripted(Step("GET", MANIFEST, 200, OCI, b" " * ((4 << 20) + 1), length=length)) as server,
         pytest.raises(Malformed, match="more than 4194304 bytes"),
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
 
 
 def test_the_largest_manifest_is_read(client: Client) -> None:
     content = b" " * (4 << 20)
     with Scripted(Step("GET", MANIFEST, 200, OCI, content, length=-1)) as server:
-        assert client.manifest(at(server)).content == content
+        assert client.fetch_manifest(at(server)).content == content
 
 
 def test_a_manifest_that_is_cut_short_is_asked_for_again(client: Client) -> None:
@@ -186,7 +186,7 @@ def test_a_manifest_that_is_cut_short_is_asked_for_again(client: Client) -> None
         Step("GET", MANIFEST, 200, OCI, BODY[:5], length=len(BODY), cut=True),
         Step("GET", MANIFEST, 200, OCI, BODY),
     ) as server:
-        assert client.manifest(at(server)).content == BODY
+        assert client.fetch_manifest(at(server)).content == BODY
 
 
 def test_a_manifest_that_stays_short(connect: Callable[..., Client]) -> None:
@@ -194,7 +194,7 @@ def test_a_manifest_that_stays_short(connect: Callable[..., Client]) -> None:
         Scripted(*[Step("GET", MANIFEST, 200, OCI, BODY, length=len(BODY) + 5)] * 3) as server,
         pytest.raises(RegistryError, match=f"sent {len(BODY)} of {len(BODY) + 5} bytes of the manifest") as caught,
     ):
-        connect(retries=2).manifest(at(server))
+        connect(retries=2).fetch_manifest(at(server))
     assert caught.value.temporary
 
 
@@ -203,7 +203,7 @@ def test_an_endless_manifest_is_given_up(client: Client) -> None:
         Scripted(Step("GET", MANIFEST, 200, OCI, endless=True)) as server,
         pytest.raises(Malformed, match="more than"),
     ):
-        client.manifest(at(server))
+        client.fetch_manifest(at(server))
 
 
 def test_index_and_image_at_once(client: Client) -> None:
@@ -243,9 +243,9 @@ def test_schema_1_is_told_apart(client: Client) -> None:
 
 def test_head_falls_back_to_get(client: Client) -> None:
     with Scripted(Step("HEAD", MANIFEST, 200, OCI), Step("GET", MANIFEST, 200, OCI, BODY)) as server:
-        assert client.head(at(server)) == Descriptor(media_types.OCI_MANIFEST, Digest.of(BODY), len(BODY))
+        assert client.fetch_head(at(server)) == Descriptor(media_types.OCI_MANIFEST, Digest.of(BODY), len(BODY))
     with Scripted(Step("HEAD", MANIFEST, 405), Step("GET", MANIFEST, 200, OCI, BODY)) as server:
-        assert client.head(at(server)) is not None
+        assert client.fetch_head(at(server)) is not None
 
 
 # tags
@@ -268,16 +268,16 @@ def test_pages_of_tags_are_followed(client: Client) -> None:
         Step("GET", "/v2/a/tags/list?last=c", 200, {}, b'{"name":"a","tags":null}'),
     ) as server:
         server.steps[1].headers["Link"] = f'<{server.url}/v2/a/tags/list?last=c>; foo=bar; rel="next"'
-        assert list(client.tags(at(server))) == ["a", "b", "c"]
+        assert list(client.list_tags(at(server))) == ["a", "b", "c"]
 
 
 def test_pages_in_a_circle_are_noticed(client: Client) -> None:
     link = {"Link": '</v2/a/tags/list?last=b>; rel="next"'}
     with (
         Scripted(*[Step("GET", "/v2/a/tags/list", 200, link, tag_page("a", "b")) for _ in range(2)]) as server,
-        pytest.raises(RegistryError, match="in a circle") as caught,
+        pytest.raises(RegistryError, match="twice") as caught,
     ):
-        list(client.tags(at(server)))
+        list(client.list_tags(at(server)))
     assert caught.value.code == "pagination"
 
 
@@ -287,8 +287,8 @@ def test_a_page_that_comes_again_under_another_address_is_noticed(client: Client
         Step("GET", "/v2/a/tags/list", 200, {"Link": f'</v2/a/tags/list?last={n}>; rel="next"'}, tag_page("a", "b"))
         for n in range(2)
     ]
-    with Scripted(*steps) as server, pytest.raises(RegistryError, match="in a circle"):
-        list(client.tags(at(server)))
+    with Scripted(*steps) as server, pytest.raises(RegistryError, match="twice"):
+        list(client.list_tags(at(server)))
 
 
 def test_pages_without_entries_are_passed_over(client: Client) -> None:
@@ -297,13 +297,13 @@ def test_pages_without_entries_are_passed_over(client: Client) -> None:
         for n in range(3)
     ]
     with Scripted(*steps, Step("GET", "/v2/a/tags/list", 200, {}, tag_page("a"))) as server:
-        assert list(client.tags(at(server))) == ["a"]
+        assert list(client.list_tags(at(server))) == ["a"]
 
 
 def test_pages_are_asked_for_when_they_are_wanted(client: Client) -> None:
     link = {"Link": '</v2/a/tags/list?last=b>; rel="next"'}
     with Scripted(Step("GET", "/v2/a/tags/list", 200, link, tag_page("a", "b"))) as server:
-        tags = client.tags(at(server))
+        tags = client.list_tags(at(server))
         assert not server.seen
         assert [next(tags), next(tags)] == ["a", "b"]
 
@@ -314,16 +314,16 @@ def test_a_link_to_another_host_stays_here(client: Client) -> None:
         Step("GET", "/v2/a/tags/list?n=1000", 200, link, tag_page("b")),
         Step("GET", "/v2/a/tags/list?last=b", 200, {}, tag_page("c")),
     ) as server:
-        assert list(client.tags(at(server))) == ["b", "c"]
+        assert list(client.list_tags(at(server))) == ["b", "c"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"tags":5}', b'{"tags":[5]}', b"<html>"])
 def test_no_list_of_tags(client: Client, body: bytes) -> None:
     with (
         Scripted(Step("GET", "/v2/a/tags/list", body=body)) as server,
-        pytest.raises(Malformed, match="no list of tags"),
+        pytest.raises(Malformed, match="not return a list of tags"),
     ):
-        list(client.tags(at(server)))
+        list(client.list_tags(at(server)))
 
 
 # blobs
@@ -445,9 +445,8 @@ def test_a_blob_that_stays_short(connect: Callable[..., Client]) -> None:
     ):
         read(connect(retries=2), at(server))
     assert (caught.value.code, caught.value.temporary) == ("truncated", True)
-    assert f"ends after 5000 bytes at {server.host}, and its manifest says that it has {len(CONTENT)}" in str(
-        caught.value
-    )
+    assert f"{server.host} sent 5000 bytes of blob" in caught.value.message
+    assert f"but its manifest specifies {len(CONTENT)}" in caught.value.message
 
 
 def test_a_blob_longer_than_told_is_refused_by_its_header(client: Client) -> None:
@@ -462,7 +461,7 @@ def test_a_blob_longer_than_told_is_refused_by_its_header(client: Client) -> Non
 def test_an_endless_blob_is_refused_as_soon_as_seen(client: Client, piece: int) -> None:
     with (
         Scripted(Step("GET", BLOB_PATH, body=CONTENT, endless=True)) as server,
-        pytest.raises(DigestMismatch, match="sends more than"),
+        pytest.raises(DigestMismatch, match="sent more than"),
     ):
         read(client, at(server), piece)
 
@@ -470,7 +469,7 @@ def test_an_endless_blob_is_refused_as_soon_as_seen(client: Client, piece: int) 
 def test_other_bytes_for_a_config(client: Client) -> None:
     with (
         Scripted(Step("GET", BLOB_PATH, body=bytes(len(CONTENT)))) as server,
-        pytest.raises(DigestMismatch, match="sent other bytes"),
+        pytest.raises(DigestMismatch, match="does not match"),
     ):
         client.fetch_blob(at(server), BLOB)
 
@@ -574,7 +573,7 @@ def test_an_upload_that_breaks_starts_again(client: Client) -> None:
 def test_an_upload_without_an_address(client: Client) -> None:
     with (
         Scripted(Step("HEAD", BLOB_PATH, 404), Step("POST", "/v2/a/blobs/uploads/", 202)) as server,
-        pytest.raises(RegistryError, match="does not say where"),
+        pytest.raises(RegistryError, match="without a Location header"),
     ):
         client.upload_blob(at(server), BLOB, sample_images.Memory)  # type: ignore[arg-type]
 

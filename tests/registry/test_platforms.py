@@ -282,7 +282,7 @@ def test_an_index_is_pushed_whole(store: Held, client: Client, registry: Registr
     to = f"{registry.host}/pushed/{uuid.uuid4().hex[:8]}:2"
     (outcome,) = store.do(f"push {name} to {to}")
     assert outcome["note"] == f"digest: {index_digest()}"
-    assert client.manifest(Reference.parse(to)).content == index_of(IMAGES)
+    assert client.fetch_manifest(Reference.parse(to)).content == index_of(IMAGES)
 
 
 def test_an_index_that_is_not_all_here_is_pushed_where_the_rest_is(
@@ -291,17 +291,17 @@ def test_an_index_that_is_not_all_here_is_pushed_where_the_rest_is(
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     there = name.replace(":1", ":again")
     store.do(f"push {name} to {there.removeprefix('docker.io/')}")
-    assert client.manifest(Reference.parse(there)).digest == index_digest()
+    assert client.fetch_manifest(Reference.parse(there)).digest == index_digest()
     other = f"{second.host}/pushed/{uuid.uuid4().hex[:8]}:1"
     (outcome,) = store.outcomes(f"push {name} to {other}")
     assert outcome["error"] == "partial-index"
     assert "linux/s390x" in outcome["message"]
-    assert client.head(Reference.parse(other)) is None
+    assert client.fetch_head(Reference.parse(other)) is None
     store.do(f"push {name} to {other} platform linux/amd64, linux/arm64")
-    got = json.loads(client.manifest(Reference.parse(other)).content)
+    got = json.loads(client.fetch_manifest(Reference.parse(other)).content)
     assert [entry["digest"] for entry in got["manifests"]] == [AMD.digest, ARM.digest]
     store.do(f"push {name} to {other} platform linux/arm64")
-    assert client.manifest(Reference.parse(other)).digest == ARM.digest
+    assert client.fetch_manifest(Reference.parse(other)).digest == ARM.digest
 
 
 @pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
@@ -425,7 +425,7 @@ def test_an_artifact_goes_through_every_verb(
     store.do(f"tag {name} as chart:2")
     to = Reference.parse(f"{second.host}/charts/{uuid.uuid4().hex[:8]}:1")
     store.do(f"push chart:2 to {to}")
-    assert client.head(to) == made
+    assert client.fetch_head(to) == made
     store.do(f'save chart:2 to "{tmp_path}/chart.tar"')
     again = opened(tmp_path / "again")
     again.do(f'load "{tmp_path}/chart.tar"')

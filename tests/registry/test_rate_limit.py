@@ -41,12 +41,12 @@ HUB = {
         (
             HUB,
             RateLimit(100, 76, 21600, "203.0.113.7"),
-            "100 requests in 6 hours are allowed to 203.0.113.7, 76 are left",
+            "limit: 100 requests in 6 hours for 203.0.113.7, 76 remaining",
         ),
-        ({"RateLimit-Limit": "5000"}, RateLimit(5000, -1, -1), "5000 requests are allowed"),
-        ({"RateLimit-Remaining": "0;w=60"}, RateLimit(-1, 0, 60), "0 are left"),
-        ({"RateLimit-Limit": "10, 10;q=1;w=90"}, RateLimit(10, -1, -1), "10 requests are allowed"),
-        ({"RateLimit-Limit": "10;comment=x;w=90"}, RateLimit(10, -1, 90), "10 requests in 90 seconds are allowed"),
+        ({"RateLimit-Limit": "5000"}, RateLimit(5000, -1, -1), "limit: 5000 requests"),
+        ({"RateLimit-Remaining": "0;w=60"}, RateLimit(-1, 0, 60), "0 remaining"),
+        ({"RateLimit-Limit": "10, 10;q=1;w=90"}, RateLimit(10, -1, -1), "limit: 10 requests"),
+        ({"RateLimit-Limit": "10;comment=x;w=90"}, RateLimit(10, -1, 90), "limit: 10 requests in 90 seconds"),
         ({"RateLimit-Limit": "many", "Docker-RateLimit-Source": "x"}, None, ""),
         ({}, None, ""),
     ],
@@ -109,19 +109,19 @@ def test_patience_ends_and_doubles() -> None:
 def test_what_is_left_is_kept(client: Client) -> None:
     with Scripted(Step("GET", MANIFEST, 200, {**OCI, **HUB}, b"{}"), Step("GET", MANIFEST, 200, OCI, b"{}")) as server:
         name = Reference.parse(f"{server.host}/a:latest")
-        assert client.rate_limit(server.host) is None
-        client.manifest(name)
-        client.manifest(name)
-        assert client.rate_limit(server.host) == RateLimit(100, 76, 21600, "203.0.113.7")
+        assert client.get_rate_limit(server.host) is None
+        client.fetch_manifest(name)
+        client.fetch_manifest(name)
+        assert client.get_rate_limit(server.host) == RateLimit(100, 76, 21600, "203.0.113.7")
 
 
 def test_a_refusal_says_what_was_allowed_and_when_to_come_again(client: Client) -> None:
     spent = {**HUB, "RateLimit-Remaining": "0;w=21600", "Retry-After": "7200"}
     with Scripted(Step("GET", MANIFEST, 429, spent)) as server, pytest.raises(RegistryError) as caught:
-        client.manifest(Reference.parse(f"{server.host}/a:latest"))
-    assert caught.value.message.startswith(f"{server.host} limits how often it may be asked")
+        client.fetch_manifest(Reference.parse(f"{server.host}/a:latest"))
+    assert caught.value.message.startswith(f"{server.host} rate limit exceeded")
     assert caught.value.hints == (
-        "100 requests in 6 hours are allowed to 203.0.113.7, 0 are left",
+        "limit: 100 requests in 6 hours for 203.0.113.7, 0 remaining",
         f"try again in 2 hours, or log in for a higher limit: imq login {server.host}",
     )
 
@@ -132,7 +132,7 @@ def test_a_server_that_is_down_for_long_is_not_waited_for(connect: Callable[...,
         Scripted(Step("GET", MANIFEST, 503, {"Retry-After": date})) as server,
         pytest.raises(RegistryError) as caught,
     ):
-        connect().manifest(Reference.parse(f"{server.host}/a:latest"))
+        connect().fetch_manifest(Reference.parse(f"{server.host}/a:latest"))
     assert "try again in " in caught.value.hints[0]
 
 
@@ -143,5 +143,5 @@ def test_a_date_is_waited_for(client: Client) -> None:
             Step("GET", MANIFEST, 200, OCI, b"{}"),
         )
         start = time.monotonic()
-        client.manifest(Reference.parse(f"{server.host}/a:latest"))
+        client.fetch_manifest(Reference.parse(f"{server.host}/a:latest"))
         assert time.monotonic() - start >= 0.5, "dates are in whole seconds"

@@ -109,7 +109,7 @@ def test_one_connection_serves_many_requests(
     manifest = sample_images.image(here)
     push(client, name, manifest, here, NullProgress())
     pull(client, name, AMD64, sample_images.Memory(), NullProgress())
-    assert client.head(name.replace(tag="none")) is None
+    assert client.fetch_head(name.replace(tag="none")) is None
     assert len(opened) == 1
 
 
@@ -209,12 +209,12 @@ def test_an_image_that_does_not_say_its_variant_matches(client: Client, name: Re
 def test_a_missing_name_is_told_in_dockers_words(client: Client, registry: Registry) -> None:
     reference = Reference.parse(f"{registry.host}/no/such:v9")
     with pytest.raises(RegistryError) as caught:
-        client.manifest(reference)
+        client.fetch_manifest(reference)
     assert caught.value.message == f"manifest for {reference} not found: manifest unknown: manifest unknown"
     assert (caught.value.code, caught.value.status, caught.value.host) == ("manifest-unknown", 404, registry.host)
-    assert client.head(reference) is None
+    assert client.fetch_head(reference) is None
     with pytest.raises(RegistryError) as caught:
-        list(client.tags(reference))
+        list(client.list_tags(reference))
     assert caught.value.code == "name-unknown"
 
 
@@ -222,7 +222,7 @@ def test_head_says_what_get_brings(client: Client, name: Reference) -> None:
     here = sample_images.Memory()
     manifest = sample_images.image(here)
     push(client, name, manifest, here, NullProgress())
-    assert client.head(name) == client.manifest(name).descriptor == manifest
+    assert client.fetch_head(name) == client.fetch_manifest(name).descriptor == manifest
 
 
 def test_tags_are_listed(client: Client, name: Reference) -> None:
@@ -231,7 +231,7 @@ def test_tags_are_listed(client: Client, name: Reference) -> None:
     wanted = [f"t{number:02}" for number in range(11)]
     for tag in wanted:
         push(client, name.replace(tag=tag), manifest, here, NullProgress())
-    assert sorted(client.tags(name)) == wanted
+    assert sorted(client.list_tags(name)) == wanted
 
 
 def test_a_layer_named_twice_travels_once(client: Client, name: Reference) -> None:
@@ -319,7 +319,7 @@ def test_a_blob_that_is_not_what_it_says_is_not_accepted(client: Client, name: R
     here = sample_images.Memory()
     content = b"some bytes"
     lying = Descriptor("", here.add(content), len(content) + 5)
-    with pytest.raises(DigestMismatch, match="has 10 bytes, and should have 15"):
+    with pytest.raises(DigestMismatch, match="has 10 bytes, but should have 15"):
         client.upload_blob(name, lying, lambda: here.open(lying.digest))
     other = Descriptor("", Digest.of(b"another"), len(content))
     with pytest.raises(RegistryError) as caught:

@@ -46,7 +46,7 @@ def shown(problem: ImqError) -> str:
 
 def from_client(client: Client, reference: Reference) -> str:
     with pytest.raises(ImqError) as caught:
-        client.manifest(reference)
+        client.fetch_manifest(reference)
     return shown(caught.value)
 
 
@@ -146,7 +146,7 @@ def test_a_form_with_an_identity_token_is_sent_on_within_its_origin(
             Step("GET", "/v2/a/tags/list", 200, {}, b'{"tags":["b"]}'),
         )
         client = connect(environment={"DOCKER_CONFIG": str(tmp_path)})
-        assert list(client.tags(Reference(server.host, "a"))) == ["b"]
+        assert list(client.list_tags(Reference(server.host, "a"))) == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from imq.engine.oci.manifest import Descriptor, encode_json
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
 from imq.engine.registry.batch.client import BatchClient
-from imq.engine.registry.referrers import referrers_tag
+from imq.engine.registry.referrers import make_referrers_tag
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Malformed, RegistryError
 from registry.support import sample_images
@@ -49,7 +49,7 @@ def test_the_api(client: Client) -> None:
         Step("GET", PATH, 200, {"Content-Type": media_types.OCI_INDEX, **more}, page(SIGNATURE)),
         Step("GET", f"{PATH}?page=2", 200, {"Content-Type": media_types.OCI_INDEX}, page(BILL)),
     ) as server:
-        assert list(client.referrers(at(server), SUBJECT)) == [SIGNATURE, BILL]
+        assert list(client.list_referrers(at(server), SUBJECT)) == [SIGNATURE, BILL]
     assert server.seen[0].headers["Accept"] == media_types.OCI_INDEX
 
 
@@ -57,23 +57,23 @@ def test_the_api(client: Client) -> None:
 def test_of_one_type(client: Client, filtered: bool) -> None:
     answer = page(BILL) if filtered else page(SIGNATURE, BILL)
     with Scripted(Step("GET", f"{PATH}?artifactType=application%2Fspdx%2Bjson", 200, {}, answer)) as server:
-        assert list(client.referrers(at(server), SUBJECT, BILL.artifact_type)) == [BILL]
+        assert list(client.list_referrers(at(server), SUBJECT, BILL.artifact_type)) == [BILL]
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 def test_without_the_api_the_tag_is_read(client: Client, status: int) -> None:
-    tagged = f"/v2/a/manifests/{referrers_tag(SUBJECT)}"
+    tagged = f"/v2/a/manifests/{make_referrers_tag(SUBJECT)}"
     with Scripted(
         Step("GET", PATH, status),
         Step("GET", tagged, 200, {"Content-Type": media_types.OCI_INDEX}, page(SIGNATURE, BILL)),
     ) as server:
-        assert list(client.referrers(at(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
+        assert list(client.list_referrers(at(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
     with Scripted(Step("GET", PATH, status), Step("GET", tagged, 404)) as server:
-        assert list(client.referrers(at(server), SUBJECT)) == []
+        assert list(client.list_referrers(at(server), SUBJECT)) == []
 
 
 def from_client(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
-    return list(client.referrers(at(server), subject))
+    return list(client.list_referrers(at(server), subject))
 
 
 def from_many(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
@@ -93,27 +93,29 @@ def test_a_registry_that_reads_the_tag_as_the_digest(
     subject = Digest(f"{algorithm}:{hashlib.new(algorithm, index).hexdigest()}")
     with Scripted(
         Step("GET", f"/v2/a/referrers/{subject}", 404),
-        Step("GET", f"/v2/a/manifests/{referrers_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index),
+        Step(
+            "GET", f"/v2/a/manifests/{make_referrers_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index
+        ),
     ) as server:
         assert asked(client, server, subject) == []
 
 
 def test_the_tag_is_of_bounded_length() -> None:
-    assert referrers_tag(SUBJECT) == f"sha256-{SUBJECT.encoded}"
-    assert referrers_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
+    assert make_referrers_tag(SUBJECT) == f"sha256-{SUBJECT.encoded}"
+    assert make_referrers_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
 
 
 @pytest.mark.parametrize("status", [403, 418])
 def test_a_refusal_is_told(client: Client, status: int) -> None:
     with Scripted(Step("GET", PATH, status)) as server, pytest.raises(RegistryError) as caught:
-        list(client.referrers(at(server), SUBJECT))
+        list(client.list_referrers(at(server), SUBJECT))
     assert (caught.value.status, caught.value.host) == (status, server.host)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"manifests":{}}', b'{"manifests":[5]}', b"<html>"])
 def test_what_is_no_list_is_refused(client: Client, body: bytes) -> None:
     with Scripted(Step("GET", PATH, 200, {}, body)) as server, pytest.raises(Malformed):
-        list(client.referrers(at(server), SUBJECT))
+        list(client.list_referrers(at(server), SUBJECT))
 
 
 def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) -> None:
@@ -122,7 +124,7 @@ def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) 
     name = Reference.parse(f"{registry.host}/referred/{uuid.uuid4().hex[:8]}:v1")
     subject = sample_images.image(here, layers=1, size=1000)
     push(client, name, subject, here, NullProgress())
-    assert list(client.referrers(name, subject.digest)) == []
+    assert list(client.list_referrers(name, subject.digest)) == []
     artifact = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
@@ -133,6 +135,6 @@ def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) 
     }
     bill = here.describe(media_types.OCI_MANIFEST, encode_json(artifact)).replace(artifact_type="application/spdx+json")
     index = sample_images.index(here, [bill.to_json()])
-    push(client, name.replace(tag=referrers_tag(subject.digest)), index, here, NullProgress())
-    assert list(client.referrers(name, subject.digest)) == [bill]
-    assert list(client.referrers(name, subject.digest, "application/other")) == []
+    push(client, name.replace(tag=make_referrers_tag(subject.digest)), index, here, NullProgress())
+    assert list(client.list_referrers(name, subject.digest)) == [bill]
+    assert list(client.list_referrers(name, subject.digest, "application/other")) == []

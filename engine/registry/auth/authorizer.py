@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from imq.engine.registry.settings import Settings
 
     Send = Callable[[str, str, Mapping[str, str], Any], Response]
-    """Sends (method, URL, headers, body) to a token server; redirects drop the credentials."""
+    """Sends (method, URL, headers, body) to a token server. Redirects to another host drop the credentials."""
 
 _MAX_TOKEN_RESPONSE_BYTES = 1 << 20
 _MIN_TOKEN_LIFETIME = 60
-"""Minimum lifetime of a token in seconds, also when its server states none: docker's rule."""
-_MARGIN = 10
+"""Minimum lifetime of a token in seconds, also if the server specifies none. This is docker's rule."""
+_EXPIRY_MARGIN = 10
+"""Seconds before its expiry at which a token is replaced."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PARAMETER = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))\s*(?:,|\Z)")
 _TOKEN68 = re.compile(r"\s*[A-Za-z0-9._~+/-]+=*\s*(?:,|\Z)")
@@ -76,9 +77,9 @@ class _Token:
 
     __slots__ = ("expires_at", "header")
 
-    def __init__(self, header: str, until: float) -> None:
+    def __init__(self, header: str, expires_at: float) -> None:
         self.header = header
-        self.expires_at = until
+        self.expires_at = expires_at
 
 
 class Authorizer:
@@ -109,7 +110,7 @@ class Authorizer:
         return self._identity_tokens.get(registry, "")
 
     def get_authorization(self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool) -> str | None:
-        """Return the Authorization header for a request, None when the registry has not required one."""
+        """Return the Authorization header for a request, or None if the registry has not required one."""
         with self._lock:
             challenge = self._challenges.get(registry)
         return None if challenge is None else self._authorize(challenge, registry, repository, scopes, plain=plain)
@@ -117,14 +118,14 @@ class Authorizer:
     def get_cached_authorization(
         self, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
     ) -> tuple[bool, str | None]:
-        """Return whether `get_authorization` needs no request, and its result then."""
+        """Return whether `get_authorization` needs no request, and its result in that case."""
         with self._lock:
             challenge = self._challenges.get(registry)
             if challenge is None:
                 return True, None
             if challenge.scheme == "basic":
                 cached = (registry, repository) in self._credentials
-                return cached, self._basic_authorization(registry, repository, plain=plain) if cached else None
+                return cached, self._make_basic_authorization(registry, repository, plain=plain) if cached else None
             token = self._tokens.get((registry, scopes))
         fresh = token is not None and token.expires_at > self._clock()
         return fresh, token.header if fresh and token is not None else None
@@ -132,9 +133,9 @@ class Authorizer:
     def answer_challenge(
         self, header: str, refused: str | None, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
     ) -> str | None:
-        """Return the Authorization header that answers a challenge; None when there is no other one.
+        """Return the Authorization header that answers a challenge, or None if no other one is available.
 
-        `refused` is the header of the refused request. `plain` means that the request was sent without TLS.
+        `refused` is the header of the refused request. `plain`: the request was sent without TLS.
         """
         challenges = parse_challenges(header)
         challenge = next((c for c in challenges if c.scheme == "bearer" and c.get("realm")), None)
@@ -148,14 +149,14 @@ class Authorizer:
             cached = self._tokens.get((registry, scopes))
             if cached is not None and cached.header == refused:
                 del self._tokens[registry, scopes]
-        found = self._authorize(challenge, registry, repository, scopes, plain=plain)
-        return None if found == refused else found
+        header_value = self._authorize(challenge, registry, repository, scopes, plain=plain)
+        return None if header_value == refused else header_value
 
     def _authorize(
         self, challenge: Challenge, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
     ) -> str | None:
         if challenge.scheme == "basic":
-            return self._basic_authorization(registry, repository, plain=plain)
+            return self._make_basic_authorization(registry, repository, plain=plain)
         key = registry, scopes
         with self._lock:
             token_lock = self._token_locks.setdefault(key, threading.Lock())
@@ -167,7 +168,7 @@ class Authorizer:
                     self._tokens[key] = token
         return token.header
 
-    def _basic_authorization(self, registry: str, repository: str, *, plain: bool) -> str | None:
+    def _make_basic_authorization(self, registry: str, repository: str, *, plain: bool) -> str | None:
         if plain and not self._settings.allows_insecure(registry):
             return None
         credentials = self._get_credentials(registry, repository)
@@ -178,10 +179,10 @@ class Authorizer:
         if key not in self._credentials:
             with self._credentials_lock:  # a helper may prompt the user, which must happen once
                 if key not in self._credentials:
-                    found = find_credentials(self._settings, registry, repository)
-                    if found is not None:
-                        self._register_secrets(found)
-                    self._credentials[key] = found
+                    credentials = find_credentials(self._settings, registry, repository)
+                    if credentials is not None:
+                        self._register_secrets(credentials)
+                    self._credentials[key] = credentials
         return self._credentials[key]
 
     def _register_secrets(self, credentials: Credentials) -> None:
@@ -192,29 +193,31 @@ class Authorizer:
         """Fetch a token from the challenge's realm, for the scope in the challenge and the required scopes."""
         from urllib.parse import urlencode
 
-        who = self._get_credentials(registry, repository)
-        if who is not None and who.registry_token:
-            return _Token(f"Bearer {who.registry_token}", math.inf)
+        credentials = self._get_credentials(registry, repository)
+        if credentials is not None and credentials.registry_token:
+            return _Token(f"Bearer {credentials.registry_token}", math.inf)
         realm, offered_scope = self._check_realm(challenge.get("realm"), registry), challenge.get("scope")
         requested_scopes = list(scopes)
         if offered_scope:
             requested_scopes[:1] = [_widen_scope(offered_scope, scopes[0]) if scopes else offered_scope]
         query = [("service", challenge.get("service"))] if challenge.get("service") else []
-        asked_at = self._clock()
-        if who is not None and who.identity_token:
+        requested_at = self._clock()
+        if credentials is not None and credentials.identity_token:
             form = [*query, ("client_id", "imq"), ("grant_type", "refresh_token")]
-            form += [("refresh_token", who.identity_token), ("scope", " ".join(requested_scopes))]
+            form += [("refresh_token", credentials.identity_token), ("scope", " ".join(requested_scopes))]
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             response = self._send("POST", realm, headers, urlencode(form).encode())
         else:
             query += [("scope", scope) for scope in requested_scopes]
-            if who is not None:
-                query.append(("account", who.user))
+            if credentials is not None:
+                query.append(("account", credentials.user))
             if registry in self._identity_tokens:
                 query += [("offline_token", "true"), ("client_id", "imq")]
             address = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}" if query else realm
-            response = self._send("GET", address, {"Authorization": who.basic} if who is not None else {}, None)
-        return self._read_token(response, registry, repository, asked_at)
+            response = self._send(
+                "GET", address, {"Authorization": credentials.basic} if credentials is not None else {}, None
+            )
+        return self._read_token(response, registry, repository, requested_at)
 
     def _check_realm(self, realm: str, registry: str) -> str:
         """Return the URL of the token server. Raises `RegistryError` for an invalid or insecure one."""
@@ -222,22 +225,22 @@ class Authorizer:
         scheme, host = address.partition("://")[0], get_authority(address)
         if scheme not in ("http", "https") or not host:
             raise RegistryError(
-                f"{registry} names a token server that is no http address",
+                f"{registry} specifies an invalid token server URL",
                 code="not-a-registry",
                 host=registry,
-                hints=("whoever runs the registry has to set its realm right",),
+                hints=("the operator of the registry must correct its realm",),
             )
         is_local = is_loopback(host) and is_loopback(registry)  # a remote registry must not redirect to this machine
         if scheme == "http" and not (is_local or self._settings.is_insecure(host)):
             raise RegistryError(
-                f"{registry} asks to fetch a token over plain http from {host}, where anyone could read it",
+                f"{registry} requests a token over plain HTTP from {host}, which would expose it",
                 code="insecure-realm",
                 host=registry,
                 hints=(f"if you accept the risk, list {host} as an insecure registry",),
             )
         return address
 
-    def _read_token(self, response: Response, registry: str, repository: str, asked_at: float) -> _Token:
+    def _read_token(self, response: Response, registry: str, repository: str, requested_at: float) -> _Token:
         import json
 
         if response.status != HTTPStatus.OK:
@@ -250,10 +253,10 @@ class Authorizer:
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise RegistryError(
-                f"the token server of {registry} answers without a token",
+                f"the token server of {registry} returned no token",
                 code="not-a-registry",
                 host=registry,
-                hints=("try again; if it stays so, tell whoever runs the registry",),
+                hints=("try again; if the error persists, contact the operator of the registry",),
             )
         self.secrets.add(token)
         identity = document.get("refresh_token")
@@ -262,7 +265,7 @@ class Authorizer:
             self.secrets.add(identity)
         lifetime = document.get("expires_in")
         seconds = lifetime if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) else 0
-        return _Token(f"Bearer {token}", asked_at + max(seconds, _MIN_TOKEN_LIFETIME) - _MARGIN)
+        return _Token(f"Bearer {token}", requested_at + max(seconds, _MIN_TOKEN_LIFETIME) - _EXPIRY_MARGIN)
 
 
 def _widen_scope(offered: str, required: str) -> str:
@@ -278,17 +281,17 @@ CATALOG_SCOPE = ("registry:catalog:*",)
 """The scope to list all repositories."""
 
 
-def pull_scope(repository: str) -> tuple[str, ...]:
+def make_pull_scope(repository: str) -> tuple[str, ...]:
     """Return the scope to read a repository."""
     return (f"repository:{repository}:pull",)
 
 
-def delete_scope(repository: str) -> tuple[str, ...]:
+def make_delete_scope(repository: str) -> tuple[str, ...]:
     """Return the scope to delete from a repository, and to read it before."""
     return (f"repository:{repository}:delete,pull",)
 
 
-def push_scope(repository: str, source: str | None = None) -> tuple[str, ...]:
+def make_push_scope(repository: str, source: str | None = None) -> tuple[str, ...]:
     """Return the scope to write to a repository, and to read the one that blobs are mounted from."""
     own = f"repository:{repository}:pull,push"
     return (own, f"repository:{source}:pull") if source and source != repository else (own,)

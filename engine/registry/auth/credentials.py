@@ -49,13 +49,13 @@ def find_credentials(settings: Settings, registry: str, repository: str = "") ->
     Raises `RegistryError` (code `credentials`) for an unusable file or helper, and for a missing variable or file that
     the settings name.
     """
-    host_settings = settings.host(registry)
+    host_settings = settings.get_host_settings(registry)
     if (
         host_settings is not None
         and (configured := _find_configured(host_settings, registry, repository, settings)) is not None
     ):
         return configured[0]
-    for path in _credential_files(settings.environment):
+    for path in _list_credential_files(settings.environment):
         document = read_file(path)
         if document is not None:
             credentials = _find_in_file(document, path, registry, repository, settings)
@@ -69,7 +69,7 @@ def _find_configured(
 ) -> tuple[Credentials | None] | None:
     """Return the credentials from the settings of a host, in a tuple; None when the settings name none."""
     if host_settings.helper:
-        results = (get_from_helper(host_settings.helper, key, settings) for key in credential_keys(registry))
+        results = (get_from_helper(host_settings.helper, key, settings) for key in list_credential_keys(registry))
         return (next((credentials for credentials in results if credentials is not None), None),)
     if host_settings.credentials_file:
         document = read_file(host_settings.credentials_file)
@@ -83,11 +83,10 @@ def _find_configured(
         secret = settings.environment.get(host_settings.password_variable, "")
         if not secret:
             raise RegistryError(
-                f"the variable {host_settings.password_variable}, which is to hold the password for {registry}, "
-                "is not set",
+                f"the password variable {host_settings.password_variable} for {registry} is not set",
                 code="credentials",
                 host=registry,
-                hints=("set it, or name another way to credentials in the configuration",),
+                hints=("set it, or configure another source of credentials",),
             )
     elif host_settings.password_file:
         secret = _read_password_file(host_settings.password_file, registry)
@@ -106,21 +105,21 @@ def _read_password_file(path: str, registry: str) -> str:
         with open(path, encoding="utf-8") as file:
             secret = file.read(_MAX_FILE_BYTES).rstrip("\r\n")
     except (OSError, ValueError) as error:
-        cause = (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else "it is no UTF-8"
+        cause = (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else "invalid UTF-8"
         secret, reason = "", f"cannot be read: {cause}"
     else:
         reason = "is empty"
     if not secret:
         raise RegistryError(
-            f"the file {path}, which is to hold the password for {registry}, {reason}",
+            f"the password file {path} for {registry} {reason}",
             code="credentials",
             host=registry,
-            hints=("write the password into it, and nothing else",),
+            hints=("write only the password into it",),
         )
     return secret
 
 
-def docker_config_path(environment: Mapping[str, str]) -> str:
+def get_docker_config_path(environment: Mapping[str, str]) -> str:
     """Return the path of docker's config.json; "" without a home folder."""
     folder, home = environment.get("DOCKER_CONFIG"), environment.get("HOME", "")
     if not folder:
@@ -128,12 +127,12 @@ def docker_config_path(environment: Mapping[str, str]) -> str:
     return os.path.join(folder, "config.json") if folder else ""
 
 
-def _credential_files(environment: Mapping[str, str]) -> Iterator[str]:
+def _list_credential_files(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield the files that may hold credentials: an explicit one, docker's, then podman's."""
     home = environment.get("HOME", "")
-    if named := environment.get("REGISTRY_AUTH_FILE"):
-        yield named
-    if path := docker_config_path(environment):
+    if explicit := environment.get("REGISTRY_AUTH_FILE"):
+        yield explicit
+    if path := get_docker_config_path(environment):
         yield path
     if runtime := environment.get("XDG_RUNTIME_DIR"):
         yield os.path.join(runtime, "containers", "auth.json")
@@ -149,7 +148,7 @@ def read_file(path: str) -> dict[str, Any] | None:
 
 
 def read_file_to_rewrite(path: str) -> dict[str, Any] | None:
-    """Return what a file of credentials holds, with numbers as they are written, for `exact_json.dumps`."""
+    """Return the content of a credentials file, with numbers as written, for `exact_json.dumps`."""
     from imq.engine.units import exact_json
 
     return _parse_file(path, exact_json.loads)
@@ -166,7 +165,7 @@ def _parse_file(path: str, parse: Callable[[bytes], Any]) -> dict[str, Any] | No
     try:
         document = parse(content) if content.strip() else {}
     except (ValueError, RecursionError):
-        raise _file_error(path, "is not JSON") from None  # the parser's message may quote what stands there
+        raise _file_error(path, "is not JSON") from None  # the parser's message may quote a secret
     if not isinstance(document, dict):
         raise _file_error(path, "is not a JSON object")
     return document
@@ -181,17 +180,17 @@ def _find_in_file(
         if helper:
             return get_from_helper(helper, key, settings)
     elif helper:
-        for key in credential_keys(registry):
-            found = get_from_helper(helper, key, settings)
-            if found is not None:
-                return found
+        for key in list_credential_keys(registry):
+            credentials = get_from_helper(helper, key, settings)
+            if credentials is not None:
+                return credentials
     auths = _get_mapping(document, "auths")
-    for key in _matching_keys(auths, registry, repository):
+    for key in _list_matching_keys(auths, registry, repository):
         entry = auths[key]
         if isinstance(entry, dict):
-            found = _read_entry(entry, path, registry)
-            if found is not None:
-                return found
+            credentials = _read_entry(entry, path, registry)
+            if credentials is not None:
+                return credentials
     return None
 
 
@@ -201,20 +200,20 @@ def _get_mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def find_helper(document: Mapping[str, Any], registry: str) -> tuple[str, str]:
-    """Return the key of `credHelpers` that names the registry, "" for none, and its helper, else the general one.
+    """Return the registry's key in `credHelpers` and its helper, or "" and the general helper.
 
-    An empty helper under such a key keeps the registry's credentials in the file, as docker does.
+    If the helper of such a key is empty, the credentials are in the file, as in docker.
     """
     helpers = _get_mapping(document, "credHelpers")
-    for key in credential_keys(registry):
+    for key in list_credential_keys(registry):
         if isinstance(helper := helpers.get(key), str):
             return key, helper
     store = document.get("credsStore")
     return "", store if isinstance(store, str) else ""
 
 
-def credential_keys(registry: str) -> tuple[str, ...]:
-    """Return the keys of a registry in docker's files, the usual one first."""
+def list_credential_keys(registry: str) -> tuple[str, ...]:
+    """Return the keys of a registry in docker's files, the most common first."""
     return (_DOCKER_HUB_KEY, "docker.io", "index.docker.io") if registry in DOCKER_HUB_NAMES else (registry,)
 
 
@@ -232,7 +231,7 @@ def is_url_of(key: str, registry: str) -> bool:
     return host == registry or (host in DOCKER_HUB_NAMES and registry in DOCKER_HUB_NAMES)
 
 
-def _matching_keys(auths: Mapping[str, Any], registry: str, repository: str) -> Iterator[str]:
+def _list_matching_keys(auths: Mapping[str, Any], registry: str, repository: str) -> Iterator[str]:
     """Yield the keys of `auths` that may hold the credentials, in order of preference.
 
     Namespaces (podman) come first, the longest one before the others. Then comes the registry's name: if it is there,
@@ -241,7 +240,7 @@ def _matching_keys(auths: Mapping[str, Any], registry: str, repository: str) -> 
     host = "docker.io" if registry in DOCKER_HUB_NAMES else registry
     parts = repository.split("/") if repository else []
     yield from (key for count in range(len(parts), 0, -1) if (key := "/".join((host, *parts[:count]))) in auths)
-    exact = [key for key in credential_keys(registry) if key in auths]
+    exact = [key for key in list_credential_keys(registry) if key in auths]
     if exact:
         yield from exact
         return
@@ -256,12 +255,12 @@ def _read_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentia
 
     user, password = text("username"), text("password")
     identity_token, registry_token = text("identitytoken"), text("registrytoken")
-    if packed := text("auth"):
+    if encoded := text("auth"):
         from base64 import b64decode
 
-        packed = packed.replace("\n", "").replace("\r", "")  # Go ignores line endings in base64
+        encoded = encoded.replace("\n", "").replace("\r", "")  # Go ignores line endings in base64
         try:
-            decoded = b64decode(packed, validate=True).decode(errors="surrogateescape")
+            decoded = b64decode(encoded, validate=True).decode(errors="surrogateescape")
         except ValueError:
             raise _file_error(path, f'has an "auth" for {registry} that is not base64') from None
         user, colon, password = decoded.partition(":")
@@ -274,12 +273,12 @@ def _read_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentia
 
 
 def run_helper(name: str, verb: str, stdin: bytes, settings: Settings) -> bytes | None:
-    """Run `docker-credential-NAME` with get, store or erase; None when it has no such credentials."""
+    """Run `docker-credential-NAME` with get, store or erase. None if it has no such credentials."""
     import subprocess
 
     program = f"docker-credential-{name}"
     if "/" in name or "\0" in name:
-        raise _helper_error(program, "has a name that is none")
+        raise _helper_error(program, "has an invalid name")
     try:
         process = subprocess.run(  # noqa: S603 - the user's own configuration names it
             [program, verb],
@@ -292,7 +291,7 @@ def run_helper(name: str, verb: str, stdin: bytes, settings: Settings) -> bytes 
     except FileNotFoundError:
         raise _helper_error(program, "is not on the PATH") from None
     except subprocess.TimeoutExpired:
-        raise _helper_error(program, f"gave no answer in {settings.helper_timeout:g} seconds") from None
+        raise _helper_error(program, f"timed out after {settings.helper_timeout:g} seconds") from None
     except OSError as error:
         raise _helper_error(program, f"cannot be started: {(error.strerror or '').lower()}") from None
     if process.returncode:
@@ -314,7 +313,7 @@ def get_from_helper(name: str, key: str, settings: Settings) -> Credentials | No
     except ValueError:
         response = None
     if not isinstance(response, dict):
-        raise _helper_error(f"docker-credential-{name}", "did not answer with a JSON object")
+        raise _helper_error(f"docker-credential-{name}", "did not return a JSON object")
     user, secret = response.get("Username"), response.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not secret:
         return None
@@ -333,5 +332,5 @@ def _helper_error(program: str, reason: str) -> RegistryError:
     return RegistryError(
         f"the credential helper {program} {reason}",
         code="credentials",
-        hints=("config.json names it in credsStore or credHelpers: install it, or remove it from there",),
+        hints=("install it, or remove it from credsStore or credHelpers in config.json",),
     )

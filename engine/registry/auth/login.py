@@ -1,6 +1,6 @@
-"""Logs in and out: verifies credentials and stores them where docker and podman find them.
+"""Logs in and out: verifies credentials and stores them where docker and podman read them.
 
-The store is the credential helper in docker's config.json, else that file, readable by its owner only.
+The store is the credential helper in docker's config.json, or that file itself, readable by its owner only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .credentials import (
     TOKEN_USER,
     Credentials,
-    credential_keys,
-    docker_config_path,
     find_helper,
+    get_docker_config_path,
     is_url_of,
+    list_credential_keys,
     read_file,
     read_file_to_rewrite,
     run_helper,
@@ -49,7 +49,7 @@ class CredentialStore(Record):
 
 
 def try_credentials(settings: Settings, registry: str, credentials: Credentials) -> Credentials:
-    """Return the credentials when the registry accepts them, with the identity token it issues.
+    """Return the credentials if the registry accepts them, with the identity token it issues.
 
     An identity token replaces the password. Raises `RegistryError` (code `unauthorized`) when they are refused.
     """
@@ -75,11 +75,11 @@ def try_credentials(settings: Settings, registry: str, credentials: Credentials)
 
 def _rejected_error(registry: str, status: int) -> RegistryError:
     return RegistryError(
-        f"{registry} refuses this user and password (HTTP {status})",
+        f"{registry} rejected this user and password (HTTP {status})",
         code="unauthorized",
         host=registry,
         status=status,
-        hints=("check both; some registries want an access token in the place of the password",),
+        hints=("check both; some registries require an access token instead of the password",),
     )
 
 
@@ -88,7 +88,7 @@ def find_store(settings: Settings, registry: str) -> CredentialStore:
 
     Raises `RegistryError` (code `credentials`) when the configuration names a store that cannot be written.
     """
-    host_settings = settings.host(registry)
+    host_settings = settings.get_host_settings(registry)
     if host_settings is not None and (host_settings.password_variable or host_settings.password_file):
         location = (
             f"the variable {host_settings.password_variable}"
@@ -96,22 +96,22 @@ def find_store(settings: Settings, registry: str) -> CredentialStore:
             else host_settings.password_file
         )
         raise RegistryError(
-            f"the configuration says that the password for {registry} is in {location}",
+            f"the configuration reads the password for {registry} from {location}",
             code="credentials",
             host=registry,
-            hints=("change it there, or take that out of the configuration",),
+            hints=("change it there, or remove that setting from the configuration",),
         )
     path = (
         host_settings.credentials_file
         if host_settings is not None and host_settings.credentials_file
-        else docker_config_path(settings.environment)
+        else get_docker_config_path(settings.environment)
     )
     if not path:
         raise RegistryError(
-            "there is no home folder to keep credentials in",
+            "cannot store credentials: no home folder",
             code="credentials",
             host=registry,
-            hints=("name a folder for docker's config.json in DOCKER_CONFIG",),
+            hints=("set DOCKER_CONFIG to a folder for docker's config.json",),
         )
     if host_settings is not None and host_settings.helper:
         return CredentialStore(path, host_settings.helper)
@@ -124,12 +124,12 @@ def find_store(settings: Settings, registry: str) -> CredentialStore:
         or document.get("credHelpers")
         or (host_settings is not None and host_settings.credentials_file)
     ):
-        return CredentialStore(path, _default_helper(settings))
+        return CredentialStore(path, _find_default_helper(settings))
     return CredentialStore(path)
 
 
-def _default_helper(settings: Settings) -> str:
-    """Return docker's default helper when nothing is configured; "" without one."""
+def _find_default_helper(settings: Settings) -> str:
+    """Return docker's default helper, for when none is configured, or "" if it is not installed."""
     from shutil import which
 
     path = settings.environment.get("PATH", "")
@@ -142,7 +142,7 @@ def _default_helper(settings: Settings) -> str:
 def store_credentials(settings: Settings, registry: str, credentials: Credentials) -> CredentialStore:
     """Store credentials and return the store."""
     store = find_store(settings, registry)
-    key = credential_keys(registry)[0]
+    key = list_credential_keys(registry)[0]
     entry: dict[str, str] = {}
     if store.helper:
         user = TOKEN_USER if credentials.identity_token else credentials.user
@@ -153,7 +153,7 @@ def store_credentials(settings: Settings, registry: str, credentials: Credential
             entry["auth"] = credentials.basic.removeprefix("Basic ")
         if credentials.identity_token:
             entry["identitytoken"] = credentials.identity_token
-    host_settings = settings.host(registry)
+    host_settings = settings.get_host_settings(registry)
     if host_settings is None or not host_settings.helper:
         document = read_file_to_rewrite(store.path) or {}
         if store.helper and "credHelpers" not in document:
@@ -169,13 +169,13 @@ def store_credentials(settings: Settings, registry: str, credentials: Credential
 
 
 def erase_credentials(settings: Settings, registry: str) -> CredentialStore:
-    """Erase the credentials for a registry and return the store; it is no error when there are none."""
+    """Erase the credentials for a registry and return the store. Having none is not an error."""
     store = find_store(settings, registry)
-    host = credential_keys(registry)[0]
+    host = list_credential_keys(registry)[0]
     document = read_file_to_rewrite(store.path)
     auths = document.get("auths") if document else None
     url_keys = [key for key in auths if is_url_of(key, registry)] if isinstance(auths, dict) else []
-    keys = {*credential_keys(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https")), *url_keys}
+    keys = {*list_credential_keys(registry), *(f"{scheme}://{registry}" for scheme in ("http", "https")), *url_keys}
     changed = False
     if store.helper:
         for key in (host, *sorted(keys - {host})):
@@ -191,7 +191,7 @@ def erase_credentials(settings: Settings, registry: str) -> CredentialStore:
 
 def _auths_error(path: str) -> RegistryError:
     return RegistryError(
-        f'the credentials file {path} has "auths" that hold no entries',
+        f'credentials file {path}: "auths" is not an object',
         code="credentials",
         hints=("repair it, or remove it",),
     )
@@ -200,7 +200,7 @@ def _auths_error(path: str) -> RegistryError:
 def _write_file(path: str, document: dict[str, Any], *, secret: bool) -> None:
     """Replace the file atomically, in docker's format; a symbolic link is followed.
 
-    With a `secret` the file becomes readable by its owner only; else its permissions stay.
+    With `secret`, the file becomes readable by its owner only. Otherwise its permissions do not change.
     """
     content = exact_json.dumps(document, indent="\t")
     try:
@@ -209,7 +209,7 @@ def _write_file(path: str, document: dict[str, Any], *, secret: bool) -> None:
             file.write(content)
     except OSError as error:
         raise RegistryError(
-            f"the credentials file {path} cannot be written: {(error.strerror or 'unknown reason').lower()}",
+            f"cannot write the credentials file {path}: {(error.strerror or 'unknown reason').lower()}",
             code="credentials",
-            hints=("name another folder in DOCKER_CONFIG",),
+            hints=("set DOCKER_CONFIG to another folder",),
         ) from None

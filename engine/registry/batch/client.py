@@ -14,7 +14,7 @@ import time
 from collections import deque
 from types import MappingProxyType
 
-from imq.engine.registry.settings import server_of
+from imq.engine.registry.settings import get_server
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .requests import BatchRequest
 
     ProgressCallback = Callable[[str, int, int], None]
-    """Receives a registry, the number of its responses, and the number of requests left."""
+    """Receives a registry, the number of its responses, and the number of remaining requests."""
 
 DEFAULT_CONCURRENCY = 24
 """Default number of concurrent requests to one registry."""
@@ -43,7 +43,7 @@ _MAX_OUTSTANDING = 4096
 """Maximum number of waiting requests of one batch."""
 _PROGRESS_INTERVAL = 0.1
 _TIMEOUT_CHECK_INTERVAL = 0.5
-"""Seconds of waiting between two checks for late responses."""
+"""Seconds of waiting between checks for late responses."""
 
 
 class BatchClient:
@@ -68,7 +68,7 @@ class BatchClient:
         self._on_progress = on_progress
         self._progress_at = 0.0
         self._queues: dict[str, HostQueue] = {}
-        self._calls: set[Batch] = set()
+        self._batches: set[Batch] = set()
         self._selector = selectors.DefaultSelector()
         self._watched: dict[PipelinedConnection, HostQueue] = {}
         self._no_referrers_api: set[tuple[str, str]] = set()
@@ -105,9 +105,9 @@ class BatchClient:
         *,
         expect_missing: bool = False,
     ) -> Iterator[tuple[int, Descriptor | ImqError]]:
-        """Yield the descriptor of each reference; the manifest is fetched only when HEAD is insufficient.
+        """Yield the descriptor of each reference. The manifest is fetched only if HEAD is insufficient.
 
-        `cached` holds earlier descriptors by number. `expect_missing` means that most references do not exist: when
+        `cached` holds earlier descriptors by number. `expect_missing` means that most references do not exist: if
         HEAD works in the repository, its 404 is final.
         """
 
@@ -162,7 +162,7 @@ class BatchClient:
         batch = Batch()
         iterator = iter(items)
         has_more = True
-        self._calls.add(batch)
+        self._batches.add(batch)
         for queue in self._queues.values():
             queue.reopen()
         try:
@@ -174,25 +174,25 @@ class BatchClient:
                     else:
                         self._enqueue(batch, item, make_request)
                 if batch.is_cancelled:
-                    raise Interrupted("the questions were called off")
+                    raise Interrupted("the requests were cancelled")
                 if batch.results:
                     yield batch.results.popleft()
                 elif batch.deferred:
-                    parked = batch.deferred.popleft()
-                    self._get_queue(parked.request.registry).enqueue(parked)
+                    request = batch.deferred.popleft()
+                    self._get_queue(request.request.registry).enqueue(request)
                 elif batch.pending_count:
                     self._run_once(batch)
                 elif not has_more:
                     return
         finally:
             batch.is_cancelled = True
-            self._calls.discard(batch)
+            self._batches.discard(batch)
             batch.results.clear()
 
     def _has_capacity(self, batch: Batch) -> bool:
-        """Whether another item can be taken: the queues have room, or no queued request can be sent now.
+        """Whether another item can be taken: the queues have capacity, or no queued request can be sent now.
 
-        Not while results wait for the caller: the next item may depend on another batch.
+        False while results wait for the caller: the next item may depend on another batch.
         """
         if batch.results or batch.pending_count >= _MAX_OUTSTANDING:
             return False
@@ -208,7 +208,7 @@ class BatchClient:
         self._get_queue(batch_request.request.registry).enqueue(batch_request)
 
     def _get_queue(self, registry: str) -> HostQueue:
-        name = server_of(registry)
+        name = get_server(registry)
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = HostQueue(self, registry, self._concurrency)
@@ -217,7 +217,7 @@ class BatchClient:
     # The loop
 
     def _run_once(self, batch: Batch) -> None:
-        """Send queued requests; if the batch is then without a result, wait for events."""
+        """Send queued requests. If the batch still has no result, wait for events."""
         try:
             for queue in self._queues.values():
                 queue.send_queued()
@@ -264,20 +264,20 @@ class BatchClient:
         now = time.monotonic()
         if self._on_progress is not None and now - self._progress_at >= _PROGRESS_INTERVAL:
             self._progress_at = now
-            remaining = sum(batch.pending_count for batch in self._calls)
+            remaining = sum(batch.pending_count for batch in self._batches)
             for queue in self._queues.values():
                 self._on_progress(queue.registry, queue.response_count, remaining)
 
     def _cancel_all(self) -> None:
         """Cancel every batch."""
-        for batch in self._calls:
+        for batch in self._batches:
             batch.is_cancelled = True
         for queue in self._queues.values():
             queue.clear()
 
 
 class _ThreadPool:
-    """Threads for work that would block the event loop; they end when the client is closed."""
+    """Threads for work that would block the event loop. They end when the client is closed."""
 
     def __init__(self) -> None:
         from queue import SimpleQueue
@@ -308,7 +308,7 @@ class _ThreadPool:
                 self._idle_count -= 1
         self._tasks.put((work, done))
         if start:
-            threading.Thread(target=self._run, name=f"imq-asking-{self._thread_count}", daemon=True).start()
+            threading.Thread(target=self._run, name=f"imq-request-{self._thread_count}", daemon=True).start()
 
     def deliver_results(self) -> None:
         """Call `done` for all finished work."""

@@ -24,7 +24,7 @@ from imq.engine.registry.http.pipelined import (
 from imq.engine.registry.http.rate_limit import format_wait, is_rate_limited, parse_retry_after
 from imq.engine.registry.http.retry import RetryBudget
 from imq.engine.registry.http.stall import StallDetector
-from imq.engine.registry.settings import server_of
+from imq.engine.registry.settings import get_server
 from imq.grammar.errors import ImqError, RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 _MAX_CONSECUTIVE_FAILURES = 40
-"""Failures without a good response between them, after which the host is given up."""
+"""Consecutive failures after which the host is given up."""
 _MAX_DENIED_REPOSITORIES = 8
 """Denied repositories after which the host is given up, if no repository was accessible."""
 _MAX_UNSUPPORTED = 3
@@ -87,7 +87,7 @@ class _ResponseTimer:
         self.due = now + min(settings.read_timeout, settings.answer_timeout)
 
     def record(self, connection: PipelinedConnection, now: float) -> float | None:
-        """Record received bytes; return bytes a second when the body has stalled."""
+        """Record received bytes. Return the speed in bytes a second if the body has stalled."""
         if not connection.has_head:
             return None
         speed = None
@@ -105,7 +105,7 @@ class _ResponseTimer:
         """Return the error of a response that is past its deadline."""
         if now - self._started_at >= self._settings.answer_timeout:
             return deadline_error(host, f"sends {description}", self._settings.answer_timeout)
-        event = "does not answer" if self._stall_detector is None else "broke off while answering"
+        event = "does not respond" if self._stall_detector is None else "closed the connection during the response"
         return transport_error(TimeoutError(), host, event)
 
 
@@ -118,7 +118,7 @@ class HostQueue:
     def __init__(self, loop: EventLoop, registry: str, concurrency: int) -> None:
         self.registry = registry
         self.fatal_error: ImqError | None = None
-        """The error of all further requests, None while the host is usable."""
+        """The error of all remaining requests, or None while the host is usable."""
         self.retry_at = 0.0
         """The monotonic time from which the host may be tried again."""
         self.response_count = 0
@@ -127,7 +127,7 @@ class HostQueue:
         self._loop = loop
         self._http = loop.http
         self._settings = loop.http.settings
-        self._server = server_of(registry)
+        self._server = get_server(registry)
         self._max_concurrency = concurrency
         self._concurrency = float(concurrency)
         self._queue: deque[BatchRequest] = deque()
@@ -147,7 +147,7 @@ class HostQueue:
         self._unsupported_counts: dict[str, int] = {}
         self._remaining_requests: int | None = None
         self._encoded_headers: dict[tuple[object, ...], str] = {}
-        rate_limit = self._http.rate_limit(registry)
+        rate_limit = self._http.get_rate_limit(registry)
         if rate_limit is not None and rate_limit.remaining >= 0:
             self._remaining_requests = rate_limit.remaining
 
@@ -165,7 +165,7 @@ class HostQueue:
         self._queue.append(batch_request)
 
     def reopen(self) -> None:
-        """Try a host again that was given up, unless it stated for how long to wait."""
+        """Retry a host that was given up, unless it specified how long to wait."""
         if self.fatal_error is not None and time.monotonic() >= self.retry_at:
             self.fatal_error, self._consecutive_failures, self._denied_count = None, 0, 0
             self._retry_budget.reset()
@@ -219,7 +219,7 @@ class HostQueue:
                 return
 
     def _send_next(self, batch_request: BatchRequest) -> bool:
-        """Send the first queued request, or hold it back; return False when it stays in the queue."""
+        """Send the first queued request, or hold it. Return False if it remains in the queue."""
         batch_request.prepare()
         request = batch_request.request
         is_direct = self._http.is_direct(request.registry)
@@ -274,7 +274,7 @@ class HostQueue:
             self._loop.watch(self, connection)
 
     def _encode_request(self, request: Request, ready: ReadyRequest) -> bytes | None:
-        """Encode a request; None when it has a body or characters that need quoting."""
+        """Encode a request. None if it has a body or characters that need quoting."""
         condition = request.headers.get(IF_NONE_MATCH, "")  # differs for each request; the other headers are shared
         common = (
             {name: value for name, value in request.headers.items() if name != IF_NONE_MATCH}
@@ -300,7 +300,7 @@ class HostQueue:
         return f"{request.method} {request.target} HTTP/1.1\r\n{conditional_header}{encoded_headers}".encode("ascii")
 
     def _send_in_thread(self, batch_request: BatchRequest, hold_key: str | None) -> None:
-        """Send a request with `RegistryHttp` in a thread; requests held by `hold_key` continue after it."""
+        """Send a request with `RegistryHttp` in a thread. Requests held by `hold_key` continue after it."""
         if hold_key is not None:
             self._held_requests[hold_key] = deque()
         self._thread_count += 1
@@ -337,7 +337,7 @@ class HostQueue:
                 self._idle.append(connection := PipelinedConnection(sock, url))
                 self._loop.watch(self, connection)
             elif self.active or self._idle:
-                self._max_concurrency = len(self.active) + len(self._idle)  # the server accepts no further connections
+                self._max_concurrency = len(self.active) + len(self._idle)  # the server accepts no more connections
                 self._concurrency = min(self._concurrency, self._max_concurrency)
             elif not self._connecting_count:
                 delay = self._retry_budget.next_delay_after(error) if isinstance(error, RegistryError) else None
@@ -401,7 +401,9 @@ class HostQueue:
             return
         from http.client import RemoteDisconnected
 
-        error = transport_error(broken.cause or RemoteDisconnected(""), self.registry, "broke off while answering")
+        error = transport_error(
+            broken.cause or RemoteDisconnected(""), self.registry, "closed the connection during the response"
+        )
         self._handle_failure(batch_request, error)
 
     def check_timeouts(self) -> None:
@@ -460,7 +462,7 @@ class HostQueue:
             )
             return
         try:
-            more = batch_request.handle_response(response)
+            next_request = batch_request.handle_response(response)
         except RegistryError as error:
             if error.temporary:
                 self._retry_later(batch_request, error, None)
@@ -474,10 +476,10 @@ class HostQueue:
             self._fail_request(batch_request, error)
         else:
             self._record_success(response)
-            if more is None:
+            if next_request is None:
                 batch_request.batch.pending_count -= 1
                 return
-            batch_request.request, batch_request.attempts, batch_request.needs_full_client = more, 0, False
+            batch_request.request, batch_request.attempts, batch_request.needs_full_client = next_request, 0, False
             (batch_request.batch.deferred if batch_request.batch.results else self._queue).append(batch_request)
 
     def _record_success(self, response: ResponseLike) -> None:
@@ -533,7 +535,7 @@ class HostQueue:
             return
         delay = self._retry_budget.next_delay(retry_after)
         if delay is None:
-            hints = (*error.hints[:-1], self._resume_hint(retry_after), *error.hints[-1:])
+            hints = (*error.hints[:-1], self._format_resume_hint(retry_after), *error.hints[-1:])
             final_error = RegistryError(
                 error.message, code=error.code, hints=hints, host=self.registry, status=error.status
             )
@@ -551,8 +553,8 @@ class HostQueue:
             return False
         if self._active_count:
             return True
-        rate_limit = self._http.rate_limit(self.registry)
-        delay = _seconds_until_reset(rate_limit)
+        rate_limit = self._http.get_rate_limit(self.registry)
+        delay = _get_seconds_until_reset(rate_limit)
         now = time.monotonic()
         limit_text = "" if rate_limit is None else str(rate_limit.replace(remaining=max(0, self._remaining_requests)))
         self._remaining_requests = None
@@ -560,9 +562,12 @@ class HostQueue:
             self.paused_until = now + delay
             return True
         error = RegistryError(
-            f"{self.registry} allows no more requests for now: {limit_text}",
+            f"{self.registry} rate limit exceeded: {limit_text}",
             code="too-many-requests",
-            hints=(self._resume_hint(delay), f"log in for a higher limit: {errors.login_command(self.registry)}"),
+            hints=(
+                self._format_resume_hint(delay),
+                f"log in for a higher limit: {errors.format_login_command(self.registry)}",
+            ),
             host=self.registry,
             status=HTTPStatus.TOO_MANY_REQUESTS,
         )
@@ -581,25 +586,25 @@ class HostQueue:
         ):
             self._remaining_requests = remaining
 
-    def _resume_hint(self, wait: float) -> str:
-        answers = f"{self.response_count} questions were answered before"
-        return f"{answers}: go on in {format_wait(wait)}" if wait > 0 else f"{answers}: go on later"
+    def _format_resume_hint(self, wait: float) -> str:
+        progress = f"{self.response_count} requests succeeded before"
+        return f"{progress}: continue in {format_wait(wait)}" if wait > 0 else f"{progress}: continue later"
 
     def _deny_repository(self, batch_request: BatchRequest, error: ImqError) -> None:
-        """Fail the requests to a repository that denies access, and to the host when all do."""
+        """Fail the requests to a repository that denies access, or to the host if every repository does."""
         self._denied_repositories[batch_request.request.repository] = error
         self._denied_count += 1
         if self._denied_count >= _MAX_DENIED_REPOSITORIES and not self._is_authorized:
             self._give_up_host(error)
 
     def _record_failure(self, error: ImqError) -> None:
-        """Count a failure; too many in a row give the host up."""
+        """Count a failure. Too many consecutive failures give the host up."""
         self._consecutive_failures += 1
         if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES and self.fatal_error is None:
             self._give_up_host(error)
 
     def _is_alive(self, error: RegistryError) -> bool:
-        """Whether the host has responded since the failed request can have been sent."""
+        """Whether the host has responded since the failed request was sent."""
         if error.code == "timeout":
             return (
                 bool(self._last_response_at) and time.monotonic() - self._last_response_at < self._settings.read_timeout
@@ -630,8 +635,8 @@ class HostQueue:
         return classify_request(request.method, request.target)
 
 
-def _seconds_until_reset(rate_limit: RateLimit | None) -> float:
-    """Return the seconds until a rate limit is reset, -1 when the host does not state them."""
+def _get_seconds_until_reset(rate_limit: RateLimit | None) -> float:
+    """Return the seconds until a rate limit is reset, or -1 if the host does not specify them."""
     if rate_limit is None:
         return -1.0
     return float(rate_limit.reset if rate_limit.reset >= 0 else rate_limit.window)

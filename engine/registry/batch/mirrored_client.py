@@ -91,7 +91,7 @@ class MirroredBatchClient(BatchClient):
 
     def _next_mirror(self, item: Any, digest: Digest | None, tried: set[tuple[int, str]]) -> Mirror | None:
         """Return the next mirror to try for an item, None when only its registry is left."""
-        mirrors = self._mirrors.candidates(item[1], digest) if digest is not None else []
+        mirrors = self._mirrors.list_candidates(item[1], digest) if digest is not None else []
         return next((mirror for mirror in mirrors if (item[0], mirror.location) not in tried), None)
 
     def _skip_mirror(

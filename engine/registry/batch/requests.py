@@ -11,22 +11,22 @@ from http import HTTPStatus
 
 from imq.engine.oci.manifest import check_document_size
 from imq.engine.registry import errors
-from imq.engine.registry.auth.authorizer import pull_scope
-from imq.engine.registry.catalog import tag_listing
+from imq.engine.registry.auth.authorizer import make_pull_scope
+from imq.engine.registry.catalog import make_tag_listing
 from imq.engine.registry.http.client import Request, read_complete
 from imq.engine.registry.http.pagination import MAX_PAGE_BYTES, Pager
 from imq.engine.registry.manifests import (
+    make_manifest_request,
     manifest_error,
-    manifest_request,
     read_head_response,
     read_manifest_response,
     verify_blob,
 )
 from imq.engine.registry.referrers import (
     NoReferrersApiError,
+    make_referrers_listing,
+    make_referrers_tag_reference,
     read_referrers_index,
-    referrers_listing,
-    referrers_tag_reference,
 )
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class TagPage(Record):
-    """One page of the tags of a repository; `is_last` when no page follows."""
+    """One page of the tags of a repository. `is_last`: no page follows."""
 
     tags: tuple[str, ...]
     is_last: bool
@@ -56,7 +56,7 @@ class Batch:
         self.results: deque[tuple[int, Any]] = deque()
         self.pending_count = 0
         self.deferred: deque[BatchRequest] = deque()
-        """Requests for further pages, held until the results so far are taken."""
+        """Requests for more pages, which wait until the caller has taken the results."""
         self.is_cancelled = False
 
 
@@ -92,7 +92,7 @@ class BatchRequest:
         return f"the manifest of {self.reference}"
 
     def prepare(self) -> None:
-        """Update the request before it is sent: other requests may have learned more."""
+        """Update the request before it is sent, from the results of other requests."""
 
     def handle_response(self, response: ResponseLike) -> Request | None:
         """Read a response and add its results; return the next request, if any. Raises `ImqError`."""
@@ -129,7 +129,7 @@ class HeadRequest(BatchRequest):
         """The repositories in which HEAD has succeeded, shared by all requests of the client."""
         if_none_match = cached.digest if cached is not None else None
         super().__init__(
-            batch, key, reference, manifest_request("HEAD", reference, if_none_match=if_none_match), max_bytes
+            batch, key, reference, make_manifest_request("HEAD", reference, if_none_match=if_none_match), max_bytes
         )
 
     def handle_response(self, response: ResponseLike) -> Request | None:
@@ -141,13 +141,13 @@ class HeadRequest(BatchRequest):
                 self.add_result(self.cached)
                 return None
             self.cached = None
-            return manifest_request("HEAD", self.reference)
+            return make_manifest_request("HEAD", self.reference)
         if self.request.method == "HEAD":
             if response.status == HTTPStatus.NOT_FOUND and self.expects_missing and repository in self.head_works:
                 raise manifest_error(response, self.reference)
             descriptor = read_head_response(response, self.reference)
             if descriptor is None:
-                return manifest_request("GET", self.reference)
+                return make_manifest_request("GET", self.reference)
             self.head_works.add(repository)
         else:
             read_complete(response, self.request, self.max_bytes, self.description)
@@ -162,7 +162,7 @@ class ManifestRequest(BatchRequest):
     __slots__ = ()
 
     def __init__(self, batch: Batch, key: int, reference: Reference, max_bytes: int) -> None:
-        super().__init__(batch, key, reference, manifest_request("GET", reference), max_bytes)
+        super().__init__(batch, key, reference, make_manifest_request("GET", reference), max_bytes)
 
     def handle_response(self, response: ResponseLike) -> Request | None:
         """Add the manifest."""
@@ -181,7 +181,9 @@ class ConfigRequest(BatchRequest):
         check_document_size(descriptor.size, max_bytes, f"the config of {reference}")
         self.descriptor = descriptor
         name = reference.repository
-        request = Request("GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", pull_scope(name))
+        request = Request(
+            "GET", reference.registry, name, f"/v2/{name}/blobs/{descriptor.digest}", make_pull_scope(name)
+        )
         super().__init__(batch, key, reference, request, descriptor.size)
 
     @property
@@ -198,9 +200,9 @@ class ConfigRequest(BatchRequest):
         if len(content) != self.descriptor.size:
             more = "more than" if len(content) > self.descriptor.size else f"{len(content)} of"
             raise DigestMismatch(
-                f"{self.request.registry} sends {more} the {self.descriptor.size} bytes that "
-                f"{self.description} is said to have",
-                hints=("the manifest and the blob do not belong together: push the image again",),
+                f"{self.request.registry} sent {more} the {self.descriptor.size} bytes that "
+                f"the manifest specifies for {self.description}",
+                hints=("the manifest does not match the blob: push the image again",),
             )
         self.add_result(verify_blob(content, self.reference, self.descriptor))
         return None
@@ -212,7 +214,7 @@ class TagsRequest(BatchRequest):
     __slots__ = ("pager",)
 
     def __init__(self, batch: Batch, key: int, reference: Reference, max_pages: int) -> None:
-        self.pager = Pager(listing := tag_listing(reference), max_pages)
+        self.pager = Pager(listing := make_tag_listing(reference), max_pages)
         super().__init__(batch, key, reference, listing.first_request, MAX_PAGE_BYTES)
 
     @property
@@ -244,7 +246,7 @@ class ReferrersRequest(BatchRequest):
         no_referrers_api: set[tuple[str, str]],
         max_pages: int,
     ) -> None:
-        listing = referrers_listing(reference, digest)
+        listing = make_referrers_listing(reference, digest)
         self.digest = digest
         self.descriptors: list[Descriptor] = []
         self.no_referrers_api = no_referrers_api
@@ -258,16 +260,16 @@ class ReferrersRequest(BatchRequest):
         return f"referrers of {self.digest.short} of {self.reference.repository}"
 
     def prepare(self) -> None:
-        """Read the referrers tag at once when the repository is known to have no API."""
+        """Request the referrers tag directly if the repository is known to have no API."""
         if self.pager is not None and (self.reference.registry, self.reference.repository) in self.no_referrers_api:
-            self.pager, self.request = None, self._referrers_tag_request(self.reference)
+            self.pager, self.request = None, self._make_tag_request(self.reference)
 
     def handle_response(self, response: ResponseLike) -> Request | None:
         """Collect the pages, and add the list after the last; without the API, read the referrers tag."""
         if response.status == HTTPStatus.OK:
             read_complete(response, self.request, self.max_bytes, self.description)
         if self.pager is None:
-            name = referrers_tag_reference(self.reference, self.digest)
+            name = make_referrers_tag_reference(self.reference, self.digest)
             if response.status != HTTPStatus.NOT_FOUND:
                 self.descriptors.extend(read_referrers_index(read_manifest_response(response, name), name, self.digest))
             self.add_result(self.descriptors)
@@ -277,11 +279,11 @@ class ReferrersRequest(BatchRequest):
         except NoReferrersApiError:
             self.pager = None
             self.no_referrers_api.add((self.reference.registry, self.reference.repository))
-            return self._referrers_tag_request(self.reference)
+            return self._make_tag_request(self.reference)
         self.pager.check_next()
         if self.pager.next_request is None:
             self.add_result(self.descriptors)
         return self.pager.next_request
 
-    def _referrers_tag_request(self, reference: Reference) -> Request:
-        return manifest_request("GET", referrers_tag_reference(reference, self.digest))
+    def _make_tag_request(self, reference: Reference) -> Request:
+        return make_manifest_request("GET", make_referrers_tag_reference(reference, self.digest))

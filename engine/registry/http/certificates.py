@@ -28,9 +28,9 @@ class HostCertificates(Record):
 
 
 def resolve_certificates(settings: Settings, host: str) -> HostCertificates | None:
-    """Return the certificates of `host`: from the settings, else from a certs.d folder."""
+    """Return the certificates of `host`, from the settings or a certs.d folder."""
     from_folder = find_certificates(settings.environment, host)
-    host_settings = settings.host(host)
+    host_settings = settings.get_host_settings(host)
     if host_settings is None or not (host_settings.authority or host_settings.certificate):
         return from_folder
     defaults = from_folder or HostCertificates((), ())
@@ -47,7 +47,7 @@ def find_certificates(environment: Mapping[str, str], host: str) -> HostCertific
     """
     if not host or "/" in host or host.startswith("."):
         return None
-    for folder in _certificate_folders(environment):
+    for folder in _list_certificate_folders(environment):
         directory = os.path.join(folder, host)
         try:
             names = sorted(os.listdir(directory))
@@ -58,7 +58,7 @@ def find_certificates(environment: Mapping[str, str], host: str) -> HostCertific
         for name in sorted({*certificates} ^ {*keys}):
             present, missing = (".cert", ".key") if name in certificates else (".key", ".cert")
             raise RegistryError(
-                f"beside {os.path.join(directory, name)}{present}, for {host}, there is no {name}{missing}",
+                f"{os.path.join(directory, name)}{present} for {host} requires {name}{missing}, which was not found",
                 code="tls",
                 host=host,
                 hints=("a certificate ends in .cert and its key in .key; authorities end in .crt",),
@@ -71,7 +71,7 @@ def find_certificates(environment: Mapping[str, str], host: str) -> HostCertific
 
 
 def make_tls_context(certificates: HostCertificates, host: str, *, verify: bool) -> ssl.SSLContext:
-    """Return a TLS context with these authorities and client certificates; without `verify` it accepts any server.
+    """Return a TLS context with these authorities and client certificates. Without `verify`, it accepts any server.
 
     Raises `RegistryError` (code `tls`) for files that are invalid or unreadable.
     """
@@ -87,16 +87,16 @@ def make_tls_context(certificates: HostCertificates, host: str, *, verify: bool)
         for path, key in certificates.pairs:
             context.load_cert_chain(path, key, password=_no_password)
     except (OSError, ValueError) as error:
-        why = "is no certificate, or not the one of its key"
+        reason = "is not a valid certificate, or does not match its key"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):  # a subclass of OSError
-            why = f"cannot be read: {(error.strerror or 'unknown reason').lower()}"
+            reason = f"cannot be read: {(error.strerror or 'unknown reason').lower()}"
         raise RegistryError(
-            f"{path}, for {host}, {why}", code="tls", host=host, hints=("repair the file, or take it away",)
+            f"{path}, for {host}, {reason}", code="tls", host=host, hints=("repair the file, or remove it",)
         ) from None
     return context
 
 
-def _certificate_folders(environment: Mapping[str, str]) -> Iterator[str]:
+def _list_certificate_folders(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield the folders, the user's before the system's."""
     home = environment.get("HOME")
     configuration = environment.get("XDG_CONFIG_HOME") or (home and os.path.join(home, ".config"))

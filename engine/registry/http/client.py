@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from imq.engine.registry import errors
 from imq.engine.registry.auth.authorizer import Authorizer
-from imq.engine.registry.settings import is_loopback, server_of
+from imq.engine.registry.settings import get_server, is_loopback
 from imq.grammar.errors import Interrupted, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -45,7 +45,7 @@ class Request(Record):
     """One request to a registry. `target` is a path, or a URL that the registry itself sent.
 
     `body` returns a new body for each attempt. A `confidential` body is not sent to another origin. With `no_retry` the
-    request is sent once: a repetition could do harm, or the caller repeats it.
+    request is sent once: repeating it could do harm, or the caller repeats it.
     """
 
     method: str
@@ -117,7 +117,7 @@ class RegistryHttp:
         retry_budget = retry_budget or RetryBudget(self.settings)
         while True:
             if stop is not None and stop.is_set():
-                raise Interrupted("the transfer was called off")
+                raise Interrupted("the transfer was cancelled")
             wait: float | None
             try:
                 response = self.send_once(request)
@@ -154,19 +154,19 @@ class RegistryHttp:
                 return response
             self.pause(wait, None)
 
-    def rate_limit(self, registry: str) -> RateLimit | None:
-        """Return the rate limit that the registry last stated, None when it stated none."""
-        return self._rate_limits.get(server_of(registry))
+    def get_rate_limit(self, registry: str) -> RateLimit | None:
+        """Return the latest rate limit of the registry, or None if it sent none."""
+        return self._rate_limits.get(get_server(registry))
 
     def is_direct(self, registry: str) -> bool | None:
-        """Whether a registry is reached without a proxy; None when its scheme is unknown so far."""
-        server = server_of(registry)
+        """Whether a registry is reached without a proxy, or None if its scheme is not known yet."""
+        server = get_server(registry)
         scheme = self._schemes.get(server)
         return None if scheme is None else self._transport.is_direct(f"{scheme}://{server}")
 
     def prepare_request(self, request: Request) -> ReadyRequest | None:
-        """Return how a request can be sent at once; None when the scheme or a token is still unknown."""
-        server = server_of(request.registry)
+        """Return the data to send a request directly, or None if the scheme or a token is not known yet."""
+        server = get_server(request.registry)
         scheme = self._schemes.get(server)
         if scheme is None or "://" in request.target:
             return None
@@ -185,7 +185,7 @@ class RegistryHttp:
         if stop is None:
             time.sleep(seconds)
         elif stop.wait(seconds):
-            raise Interrupted("the transfer was called off")
+            raise Interrupted("the transfer was cancelled")
 
     def send_once(self, request: Request) -> Response:
         """Send a request once, authenticated. Secrets are redacted from the errors it raises."""
@@ -200,9 +200,9 @@ class RegistryHttp:
     def _send_authenticated(self, request: Request) -> Response:
         """Send a request with the known credentials, and again after a 401 challenge.
 
-        There is a third attempt when a cached token was refused first: it may have expired.
+        A third attempt is made if a cached token was refused first: it may have expired.
         """
-        server = server_of(request.registry)
+        server = get_server(request.registry)
         plain = self._schemes.get(server) == "http"
         header = self._authorizer.get_authorization(request.registry, request.repository, request.scopes, plain=plain)
         attempts = 2 if header else 1
@@ -214,12 +214,12 @@ class RegistryHttp:
             attempts -= 1
             response.drain(_MAX_PEEK_BYTES)
             plain = response.url.startswith("http:")
-            answer = self._authorizer.answer_challenge(
+            new_header = self._authorizer.answer_challenge(
                 challenge, header, request.registry, request.repository, request.scopes, plain=plain
             )
-            if answer is None:
+            if new_header is None:
                 return response
-            header = answer
+            header = new_header
 
     def _detect_scheme_and_send(self, request: Request, server: str, header: str | None) -> Response:
         """Send a request with the server's scheme; detect the scheme when it is unknown."""
@@ -289,12 +289,12 @@ class RegistryHttp:
             response.close()
             url = resolve_url(url, location)
             if request.confidential and request.body is not None and get_origin(url) != get_origin(origin):
-                raise _credentials_redirected(request.registry)
+                raise _credentials_redirect_error(request.registry)
         raise RegistryError(
-            f"{request.registry} sends requests for {request.description} from address to address without end",
+            f"{request.registry} redirected the request for {request.description} too many times",
             code="redirects",
             host=request.registry,
-            hints=("whoever runs the registry, or the proxy before it, has to mend this",),
+            hints=("the operator of the registry or of the proxy in front of it must fix this",),
         )
 
     def _send_to_token_server(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Response:
@@ -308,11 +308,11 @@ class RegistryHttp:
         return self._follow_redirects(request, url.partition("://")[0], host, header)
 
     def record_rate_limit(self, response: ResponseLike, host: str) -> None:
-        """Store the rate limit that a host states, and attach it and the known secrets to the response."""
+        """Store the rate limit in a response, and attach it and the known secrets to the response."""
         response.secrets = self._authorizer.secrets
-        stated = parse_rate_limit(response.headers)
-        if stated is not None:
-            self._rate_limits[host] = stated.replace(source=response.secrets.redact(stated.source))
+        rate_limit = parse_rate_limit(response.headers)
+        if rate_limit is not None:
+            self._rate_limits[host] = rate_limit.replace(source=response.secrets.redact(rate_limit.source))
         response.rate_limit = self._rate_limits.get(host)
 
     def _is_tls_verified(self, url: str) -> bool:
@@ -329,15 +329,16 @@ class RegistryHttp:
         is_local = is_loopback(host) and is_loopback(server)
         if url.startswith("http://") and host and (is_local or self.settings.is_insecure(host)):
             return
-        scheme, shown = (
+        scheme, shown_host = (
             errors.clean_text(url.partition("://")[0]) if "://" in url else "no scheme",
             errors.clean_text(host),
         )
         raise RegistryError(
-            f"{request.registry} sends requests for {request.description} on to {shown or 'nowhere'} over {scheme}",
+            f"{request.registry} redirected the request for {request.description}"
+            f" to {shown_host or 'no host'} over {scheme}",
             code="insecure-redirect",
             host=request.registry,
-            hints=(f"if you accept the risk, list {shown} as an insecure registry",) if shown else (),
+            hints=(f"if you accept the risk, list {shown_host} as an insecure registry",) if shown_host else (),
         )
 
     def _is_same_origin(self, url: str, server: str) -> bool:
@@ -353,16 +354,16 @@ def read_complete(response: ResponseLike, request: Request, limit: int, descript
             code="truncated",
             host=request.registry,
             temporary=True,
-            hints=("try again; if it stays so, the registry or a proxy before it is broken",),
+            hints=("try again; if the error persists, the registry or a proxy in front of it is faulty",),
         )
 
 
-def _credentials_redirected(host: str) -> RegistryError:
+def _credentials_redirect_error(host: str) -> RegistryError:
     return RegistryError(
-        f"{host} sends a request with credentials on to another host",
+        f"{host} redirected a request with credentials to another host",
         code="insecure-redirect",
         host=host,
-        hints=("the credentials were not sent there; the address of the token server has to be corrected",),
+        hints=("the credentials were not sent there; the URL of the token server must be corrected",),
     )
 
 

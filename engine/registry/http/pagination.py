@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from imq.engine.oci.manifest import parse_json
-from imq.engine.registry.settings import server_of
+from imq.engine.registry.settings import get_server
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .response import ResponseLike
 
 PAGE_SIZE = 1000
-"""Entries requested for each page; registries may return fewer."""
+"""Number of entries to request for each page; registries may return fewer."""
 MAX_PAGE_BYTES = 16 << 20
 _PAGE_SIZE_REJECTED = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -30,8 +30,8 @@ _PAGE_SIZE_REJECTED = frozenset(
 class Listing(Record):
     """A paginated list. `request` is its first page, `description` names it in errors.
 
-    `parse_page` returns the entries of a page's JSON document, None when it is not such a page. `make_error` maps a
-    response of another status than 200. With `accepts_page_size` the request may state a page size.
+    `parse_page` returns the entries of a page's JSON document, or None if it is not such a page. `make_error` maps a
+    response with a status other than 200. With `accepts_page_size`, the request may specify a page size.
     """
 
     request: Request
@@ -53,7 +53,7 @@ class Listing(Record):
 class Pager:
     """Reads the pages of one list. `next_request` is None after the last page.
 
-    `max_pages` is the number of pages that are read at most.
+    `max_pages` is the maximum number of pages to read.
     """
 
     def __init__(self, listing: Listing, max_pages: int) -> None:
@@ -86,15 +86,15 @@ class Pager:
         entries = self._listing.parse_page(parse_page_json(response))
         if entries is None:
             raise Malformed(
-                f"{request.registry} answers with no list of {self._listing.description}",
+                f"{request.registry} did not return a list of {self._listing.description}",
                 code="document",
-                hints=("check the name of the registry; a proxy may stand in between",),
+                hints=("check the name of the registry; the response may come from a proxy",),
             )
         if entries:  # empty pages may repeat: some registries filter after they paginate
-            mark = hash(response.read(MAX_PAGE_BYTES))
-            if mark in self._page_hashes:
+            page_hash = hash(response.read(MAX_PAGE_BYTES))
+            if page_hash in self._page_hashes:
                 raise self._loop_error(request)
-            self._page_hashes.add(mark)
+            self._page_hashes.add(page_hash)
         self._page_count += 1
         self._requested_targets.add(hash(request.target))
         self._follow_link(request, response)
@@ -117,7 +117,7 @@ class Pager:
                 f"{self.next_request.registry} lists more than {self._max_pages} pages of {self._listing.description}",
                 code="pagination",
                 host=self.next_request.registry,
-                hints=("raise list-pages under [limits] in the configuration file to read more of them",),
+                hints=("increase list-pages under [limits] in the configuration file to read more",),
             )
 
     def _follow_link(self, request: Request, response: ResponseLike) -> None:
@@ -131,21 +131,21 @@ class Pager:
         target = _parse_next_target(header, response.url, request.registry)
         if target is None:
             self._link_error = RegistryError(
-                f"{request.registry} sends a Link header that cannot be read, "
-                f"so the {self._listing.description} may not be all",
+                f"{request.registry} sent an invalid Link header, "
+                f"so the list of {self._listing.description} may be incomplete",
                 code="pagination",
                 host=request.registry,
-                hints=("this is a fault of the registry: the header does not follow RFC 8288",),
+                hints=("this is an error of the registry: the header does not follow RFC 8288",),
             )
         if target != "":
             self.next_request = request.replace(target=target or request.target)
 
     def _loop_error(self, request: Request) -> RegistryError:
         return RegistryError(
-            f"{request.registry} lists the {self._listing.description} in a circle",
+            f"{request.registry} returned a page of {self._listing.description} twice",
             code="pagination",
             host=request.registry,
-            hints=("this is a fault of the registry",),
+            hints=("this is an error of the registry",),
         )
 
 
@@ -199,5 +199,5 @@ def _parse_next_target(header: str, url: str, registry: str) -> str | None:
     target = targets.pop()
     if targets or not target:
         return None
-    found = get_authority(url)
-    return target if found == get_authority(target) != server_of(registry) else get_target(target)
+    authority = get_authority(url)
+    return target if authority == get_authority(target) != get_server(registry) else get_target(target)

@@ -59,7 +59,7 @@ class PipelinedConnection:
         self.response_count = 0
         self.received_bytes = 0
         """Bytes received of the response to the last request."""
-        self._would_block = _would_block_errors(sock)
+        self._would_block = _get_would_block_errors(sock)
         self._buffer = b""
         self._unsent = b""
         self._method = ""
@@ -236,19 +236,19 @@ class _ResponseHead:
         self.chunked = coding is not None
         if coding is not None and (coding.lower() != "chunked" or "content-length" in headers):
             raise UnsupportedResponseError
-        stated = headers.get("content-length")
-        self.length = parse_length(stated) if stated is not None else None
-        if stated is not None and self.length is None:
+        content_length = headers.get("content-length")
+        self.length = parse_length(content_length) if content_length is not None else None
+        if content_length is not None and self.length is None:
             raise UnsupportedResponseError
-        kept = (headers.get("connection") or "").lower()
-        self.closes_connection = "close" in kept or (match[1] == "0" and "keep-alive" not in kept)
+        connection = (headers.get("connection") or "").lower()
+        self.closes_connection = "close" in connection or (match[1] == "0" and "keep-alive" not in connection)
         self.chunks: list[bytes] = []
         self.size = 0
         self.in_trailers = False
 
 
 def are_sendable(*texts: str) -> bool:
-    """Whether strings may stand in a request line: printable ASCII without spaces."""
+    """Whether strings are valid in a request line: printable ASCII without spaces."""
     return all(_REQUEST_TEXT.match(text) for text in texts)
 
 
@@ -257,7 +257,7 @@ def is_header_value(value: str) -> bool:
     return value.isascii() and value.isprintable()
 
 
-def _would_block_errors(sock: socket.socket) -> tuple[type[OSError], ...]:
+def _get_would_block_errors(sock: socket.socket) -> tuple[type[OSError], ...]:
     """Return the exceptions by which a socket reports that it would block."""
     if type(sock).__name__ == "socket":
         return (BlockingIOError, InterruptedError)

@@ -16,7 +16,7 @@ SYSTEM_BUNDLES = (
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # Alpine without ca-certificates, the BSDs
 )
-"""Where systems store their trusted authorities, including those of an organisation."""
+"""Paths at which systems store their trusted authorities, including those of an organisation."""
 
 
 def resolve_proxies(url: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -34,13 +34,13 @@ def resolve_proxies(url: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def get_ca_bundle(environment: Mapping[str, str]) -> str:
-    """Return the file or folder of trusted authorities that the environment names, else ""."""
+    """Return the file or folder of trusted authorities that the environment specifies, or ""."""
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
     return next((path for name in names if (path := environment.get(name))), "")
 
 
 def find_system_bundle() -> str:
-    """Return the system's file of trusted authorities; "" without one: then the bundle of certifi is used."""
+    """Return the system's file of trusted authorities. For "", the bundle of certifi is used."""
     for path in SYSTEM_BUNDLES:
         try:
             if os.path.getsize(path):

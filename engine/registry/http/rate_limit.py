@@ -19,9 +19,9 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 class RateLimit(Record):
-    """The rate limit of a host: `limit` requests in `window` seconds, of which `remaining` are left.
+    """The rate limit of a host: `limit` requests in `window` seconds, of which `remaining` remain.
 
-    -1 means that a number is not stated. `source` is the address or account that the host counts for. `reset` is the
+    -1 means that a number is unknown. `source` is the address or account that the host counts for. `reset` is the
     number of seconds until the window starts again.
     """
 
@@ -32,13 +32,14 @@ class RateLimit(Record):
     reset: int = -1
 
     def __str__(self) -> str:
-        """Return a phrase. Example: `100 requests in 6 hours are allowed, 0 are left`."""
-        within = f" in {format_wait(self.window)}" if self.window > 0 else ""
-        parts = [f"{self.limit} requests{within} are allowed" + (f" to {self.source}" if self.source else "")]
-        if self.limit < 0:
-            parts = []
+        """Return a phrase. Example: `limit: 100 requests in 6 hours, 0 remaining`."""
+        parts = []
+        if self.limit >= 0:
+            window = f" in {format_wait(self.window)}" if self.window > 0 else ""
+            source = f" for {self.source}" if self.source else ""
+            parts.append(f"limit: {self.limit} requests{window}{source}")
         if self.remaining >= 0:
-            parts.append(f"{self.remaining} are left")
+            parts.append(f"{self.remaining} remaining")
         return ", ".join(parts)
 
 

@@ -19,7 +19,7 @@ class Secrets:
 
     def add(self, *secrets: str) -> None:
         """Add secrets to redact."""
-        new = {form for secret in secrets if secret for form in _encodings(secret)} - self._encoded_secrets
+        new = {form for secret in secrets if secret for form in _list_encodings(secret)} - self._encoded_secrets
         if new:
             self._encoded_secrets = self._encoded_secrets | new
             self._pattern = None
@@ -31,7 +31,7 @@ class Secrets:
         pattern = self._pattern
         if pattern is None and self._encoded_secrets:
             longest_first = sorted(self._encoded_secrets, key=len, reverse=True)
-            pattern = self._pattern = re.compile("|".join(map(_pattern_for, longest_first)), re.IGNORECASE)
+            pattern = self._pattern = re.compile("|".join(map(_make_pattern, longest_first)), re.IGNORECASE)
         if pattern is not None:
             text = pattern.sub(REDACTED, text)
         return _HEADER.sub(rf"\1 {REDACTED}", text)
@@ -41,8 +41,8 @@ NO_SECRETS = Secrets()
 """An empty set of secrets: only values that look like Authorization headers are redacted."""
 
 
-def _encodings(secret: str) -> set[str]:
-    """Return a secret as it is, URL-encoded, in base64 and as a JSON string."""
+def _list_encodings(secret: str) -> set[str]:
+    """Return a secret unchanged, URL-encoded, in base64, and as a JSON string."""
     import json
     from base64 import b64encode, urlsafe_b64encode
     from urllib.parse import quote, quote_plus
@@ -54,5 +54,5 @@ def _encodings(secret: str) -> set[str]:
     return forms
 
 
-def _pattern_for(form: str) -> str:
+def _make_pattern(form: str) -> str:
     return re.escape(form) if len(form) >= _MIN_SUBSTRING_LENGTH else rf"(?<!\w){re.escape(form)}(?!\w)"

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 BLOCK_SIZE = 256 << 10
-"""Bytes read and sent at once; small enough for a slow connection to accept within the timeout."""
+"""Bytes to read and send at once; small enough for a slow connection to accept within the timeout."""
 _SENDFILE_SIZE = 8 << 20
-"""Bytes passed to the kernel at once."""
+"""Bytes to pass to the kernel at once."""
 
 
 class BlobBody:
@@ -71,7 +71,7 @@ class BlobBody:
 
     def __iter__(self) -> Iterator[bytes | bytearray | memoryview | SendfileRange]:
         stall_detector = StallDetector(self._settings)
-        file_descriptor = _regular_file_descriptor(self._content)
+        file_descriptor = _get_file_descriptor(self._content)
         if file_descriptor is None:
             while block := self.read_block(BLOCK_SIZE):
                 started = time.monotonic()
@@ -91,22 +91,22 @@ class BlobBody:
         return block
 
     def check_stopped(self) -> None:
-        """Raise `Interrupted` when the transfer was cancelled."""
+        """Raise `Interrupted` if the transfer was cancelled."""
         if self._stop is not None and self._stop.is_set():
-            raise Interrupted("the transfer was called off")
+            raise Interrupted("the transfer was cancelled")
 
     def advance(self, offset: int, *, more: bool) -> None:
-        """Record the bytes sent so far; raise `DigestMismatch` when they do not match the blob's size."""
+        """Record the bytes sent so far. Raises `DigestMismatch` if they do not match the blob's size."""
         self._offset = offset
         if offset > self._size or (not more and offset < self._size):
-            raise DigestMismatch(f"a blob to be sent has {offset} bytes, and should have {self._size}")
+            raise DigestMismatch(f"a blob to upload has {offset} bytes, but should have {self._size}")
         self._on_progress(offset)
 
     def check_speed(self, stall_detector: StallDetector, count: int, seconds: float) -> None:
-        """Raise `RegistryError` when the transfer has stalled."""
+        """Raise `RegistryError` if the transfer has stalled."""
         speed = stall_detector.record(count, seconds)
         if speed is not None:
-            raise stalled_error(self._host, f"takes {self._description}", speed, self._settings.least_speed)
+            raise stalled_error(self._host, f"receives {self._description}", speed, self._settings.least_speed)
 
     @property
     def write_timeout(self) -> float:
@@ -185,7 +185,7 @@ class SendfileRange:
         self._body.check_speed(self._stall_detector, count, seconds)
 
 
-def _regular_file_descriptor(content: Content) -> int | None:
+def _get_file_descriptor(content: Content) -> int | None:
     """Return the descriptor of the regular file of a content; None for any other content."""
     try:
         file_descriptor: int = content.fileno()  # type: ignore[attr-defined]

@@ -91,8 +91,8 @@ class BufferedResponse:
 
 def parse_chunk_size(line: bytes) -> int | None:
     """Return the size in the line before a chunk (RFC 9112, 7.1); None when the line is invalid."""
-    said = re.match(CHUNK_LINE, line)
-    return int(said[1], 16) if said is not None else None
+    match = re.match(CHUNK_LINE, line)
+    return int(match[1], 16) if match is not None else None
 
 
 def parse_length(text: str) -> int | None:

@@ -78,7 +78,7 @@ class Response:
         self.status = raw_response.status_code
         self.headers: Mapping[str, str] = raw_response.headers
         self.url = raw_response.request.url or ""
-        self.description = "an answer"
+        self.description = "a response"
 
     def header(self, name: str) -> str:
         """Return a header, or an empty string."""
@@ -107,7 +107,7 @@ class Response:
                 raise
             if self._reader is not None and self._reader.is_late:
                 raise deadline_error(self._host, f"sends {self.description}", self._settings.answer_timeout) from None
-            raise transport_error(error, self._host, "broke off while answering") from None
+            raise transport_error(error, self._host, "closed the connection during the response") from None
         speed = self._stall_detector.record(count, time.monotonic() - started) if count else None
         if speed is not None:
             raise self._stalled(speed)
@@ -156,12 +156,12 @@ class Response:
             self._content = b""
 
     def abort(self) -> None:
-        """Wake a thread that waits in `readinto`: it gets an end or an error. Callable from any thread."""
+        """Wake a thread that waits in `readinto`, which then returns 0 or raises. Callable from any thread."""
         with contextlib.suppress(Exception):  # the response may be closed already
             self._response.raw.shutdown()
 
     def close(self) -> None:
-        """Return the connection to the pool when the body is read, else close it. May be called again."""
+        """Return the connection to the pool if the body was read, or close it. May be called again."""
         with contextlib.suppress(Exception):  # closing a broken connection may fail; it is not reused
             if self._response.raw.length_remaining == 0:  # a response to HEAD is never read
                 self._response.raw.drain_conn()
@@ -246,7 +246,7 @@ class Transport:
         except Exception as error:
             if not isinstance(error, _library_errors()):
                 raise
-            raise transport_error(error, host, "does not answer") from None
+            raise transport_error(error, host, "does not respond") from None
         response = Response(raw_response, host, self._settings, bodiless=method == "HEAD")
         if not response.bodiless and not _has_valid_length(response):
             response.close()
@@ -287,7 +287,7 @@ class Transport:
         except Exception as error:
             if not isinstance(error, _library_errors()):
                 raise
-            raise transport_error(error, host, "does not answer") from None
+            raise transport_error(error, host, "does not respond") from None
         connection.sock = None  # the caller owns it now
         result: socket.socket = sock
         return result
@@ -333,7 +333,7 @@ def _make_session(settings: Settings) -> requests.Session:
             return None
 
     session = NoRedirectSession()
-    session.trust_env = False  # else requests reads .netrc; `proxies` resolves proxies and certificates
+    session.trust_env = False  # otherwise requests reads .netrc; `proxies` resolves proxies and certificates
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     adapter = _make_adapter(settings, None)
     session.mount("http://", adapter)

@@ -21,9 +21,9 @@ def resolve_url(base: str, reference: str) -> str:
     """
     reference = reference.strip(" \t").partition("#")[0]
     scheme, rest = base.partition("://")[::2]
-    stated = _SCHEME.match(reference)
-    if stated is not None:
-        scheme, reference = stated[1], reference[stated.end() :]
+    scheme_match = _SCHEME.match(reference)
+    if scheme_match is not None:
+        scheme, reference = scheme_match[1], reference[scheme_match.end() :]
         if not reference.startswith("//"):
             return ""
     if reference.startswith("//"):
@@ -86,10 +86,10 @@ def _merge_paths(base: str, reference: str) -> str:
     return "/" + "/".join(segments) + end + reference[len(path) :]
 
 
-def _percent_encode(found: re.Match[str]) -> str:
+def _percent_encode(match: re.Match[str]) -> str:
     """Percent-encode characters as the original bytes: headers are decoded as Latin-1."""
     try:
-        content = found[0].encode("latin-1")
+        content = match[0].encode("latin-1")
     except UnicodeEncodeError:
-        content = found[0].encode()
+        content = match[0].encode()
     return "".join(f"%{byte:02X}" for byte in content)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-_FOREIGN_LAYER_HINT = "imq asks registries alone; a registry that has the layer itself can be pulled from"
+_FOREIGN_LAYER_HINT = "imq does not fetch layers from other URLs; pull from a registry that has the layer"
 
 
 class BlobStore(Protocol):
@@ -77,7 +77,7 @@ class BlobFetcher:
         return fetch
 
     def _fetch(self, pool: WorkerPool, blob: Descriptor, diff_id: Digest | None, count: LayerCounter) -> bool:
-        """Fetch a blob; return False when its bytes were wrong and another source is left."""
+        """Fetch a blob. Return False if its bytes were wrong and another source remains."""
         resume_from = done = self._store.partial_size(blob)
         count.start_at(resume_from)
         self._progress.set_layer_status(blob.digest, words.DOWNLOADING, blob.size)
@@ -85,7 +85,7 @@ class BlobFetcher:
 
         def readinto(view: memoryview) -> int:
             nonlocal done, stream
-            if stream is None:  # opened late: hashing the stored bytes may take longer than a server's timeout
+            if stream is None:  # opened late: hashing the stored bytes may take longer than the server's timeout
                 if resume_from == blob.size:
                     return 0
                 stream = self._open(blob, resume_from, pool)
@@ -104,7 +104,7 @@ class BlobFetcher:
                 blob
             ):  # the stored bytes may have been wrong; they are deleted now
                 return False
-            raise self._name_sender(error) from None
+            raise self._add_sender(error) from None
         finally:
             if stream is not None:
                 pool.unwatch(stream)
@@ -112,7 +112,7 @@ class BlobFetcher:
         return True
 
     def _open(self, blob: Descriptor, resume_from: int, pool: WorkerPool) -> BlobReader:
-        """Open a blob; the URLs of a foreign layer are not requested."""
+        """Open a blob. The URLs of a foreign layer are never requested."""
         try:
             return self._client.open_blob(self._reference, blob, resume_from, pool.stop)
         except RegistryError as error:
@@ -121,19 +121,19 @@ class BlobFetcher:
             ):
                 raise
             raise RegistryError(
-                f"the layer {blob.digest.short} of {self._reference} may not be handed on by registries, "
-                f"and {self._reference.registry} has not got it",
+                f"the layer {blob.digest.short} of {self._reference} must not be distributed by registries, "
+                f"and {self._reference.registry} does not have it",
                 code="foreign-layer",
                 status=error.status,
                 host=error.host,
-                hints=(*(f"the image says that it is at {url}" for url in blob.urls[:1]), _FOREIGN_LAYER_HINT),
+                hints=(*(f"URL of the layer: {url}" for url in blob.urls[:1]), _FOREIGN_LAYER_HINT),
             ) from None
 
-    def _name_sender(self, error: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
+    def _add_sender(self, error: DigestMismatch | Malformed) -> DigestMismatch | Malformed:
         """Name the registry in an error of the store, which does not know it."""
         host = self._reference.registry
         if host in error.message:
             return error
-        hints = error.hints or ("the image is broken as it is stored there, or something on the way changes it",)
-        told = f"{error.message} (sent by {host} for {self._reference.repository})"
-        return type(error)(told, code=error.code, hints=hints)
+        hints = error.hints or ("the image is corrupt in the registry, or it was changed in transit",)
+        message = f"{error.message} (sent by {host} for {self._reference.repository})"
+        return type(error)(message, code=error.code, hints=hints)

@@ -7,7 +7,7 @@ import time
 from http import HTTPStatus
 
 from imq.engine.registry import errors
-from imq.engine.registry.auth.authorizer import pull_scope
+from imq.engine.registry.auth.authorizer import make_pull_scope
 from imq.engine.registry.http.client import Request
 from imq.engine.registry.http.retry import RetryBudget
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError
@@ -74,7 +74,7 @@ class ResumingReader:
         self.close()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view`, or a part of it when data is slow, and return the number of bytes.
+        """Fill `view`, or part of it if data is slow, and return the number of bytes.
 
         It returns 0 at the end. A broken connection is resumed a limited number of times; then, and for a truncated
         blob, `RegistryError` is raised. More bytes than the descriptor's size raise `DigestMismatch` at once.
@@ -94,10 +94,10 @@ class ResumingReader:
             except RegistryError as failed:
                 error = failed
             except Exception:
-                if not self._is_cancelled:  # else the error is a result of the abort
+                if not self._is_cancelled:  # otherwise the error is a result of the abort
                     raise
             if self._is_cancelled:
-                raise Interrupted("the transfer was called off")
+                raise Interrupted("the transfer was cancelled")
             if count:
                 self._offset += count
                 filled += count
@@ -141,10 +141,10 @@ class ResumingReader:
         self.close()
         if error is None:
             error = RegistryError(
-                f"{self._description} ends after {self._offset} bytes at {self._reference.registry}, "
-                f"and its manifest says that it has {self._end}",
+                f"{self._reference.registry} sent {self._offset} bytes of {self._description}, "
+                f"but its manifest specifies {self._end}",
                 code="truncated",
-                hints=("the manifest has a wrong size, or the registry has a part of the blob: push the image again",),
+                hints=("the manifest or the blob in the registry is wrong: push the image again",),
                 host=self._reference.registry,
                 temporary=True,
             )
@@ -159,14 +159,14 @@ class ResumingReader:
     def _open(self) -> None:
         """Request the blob from the current offset, and check the response's headers."""
         response = self._request()
-        start = self._response_offset(response)
+        start = self._parse_offset(response)
         if start is None:  # the response is not the requested range: request the whole blob once
             response.close()
             if self._is_range:
                 raise RangesIgnoredError
             self._uses_ranges = False
             response = self._request()
-            start = self._response_offset(response)
+            start = self._parse_offset(response)
         if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or start is None:
             raise errors.response_error(response, self._reference.registry, self._description)
         self._response = response
@@ -176,7 +176,7 @@ class ResumingReader:
             if self._is_range:
                 raise RangesIgnoredError
             raise _size_error(self._reference, self._descriptor)
-        self._validator = _strong_etag(response.header("ETag"))
+        self._validator = _get_strong_etag(response.header("ETag"))
         self._skip(response, self._offset - start)
 
     def _request(self) -> Response:
@@ -190,19 +190,19 @@ class ResumingReader:
             if self._validator:
                 headers["If-Range"] = self._validator
         target = f"/v2/{name.repository}/blobs/{self._descriptor.digest}"
-        request = Request("GET", name.registry, name.repository, target, pull_scope(name.repository), headers)
+        request = Request("GET", name.registry, name.repository, target, make_pull_scope(name.repository), headers)
         return self._http.send(request, self._stop, self._retry_budget)
 
-    def _response_offset(self, response: Response) -> int | None:
+    def _parse_offset(self, response: Response) -> int | None:
         """Return the offset at which a response starts; None for an unusable range."""
         if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return None
         if response.status != HTTPStatus.PARTIAL_CONTENT:
             return None if self._is_range and response.status == HTTPStatus.OK else 0
-        said = _CONTENT_RANGE.match(response.header("Content-Range").strip())
-        if said is None or int(said[1]) > self._offset or said[2] not in ("*", str(self._descriptor.size)):
+        match = _CONTENT_RANGE.match(response.header("Content-Range").strip())
+        if match is None or int(match[1]) > self._offset or match[2] not in ("*", str(self._descriptor.size)):
             return None
-        return int(said[1])
+        return int(match[1])
 
     def _skip(self, response: Response, count: int) -> None:
         """Skip bytes that were read before, for servers without range support."""
@@ -214,21 +214,21 @@ class ResumingReader:
         if count:
             self.close()
             raise RegistryError(
-                f"{self._reference.registry} sends less than before of {self._description}",
+                f"{self._reference.registry} sent less of {self._description} than before",
                 code="truncated",
                 host=self._reference.registry,
                 temporary=True,
             )
 
 
-def _strong_etag(etag: str) -> str:
+def _get_strong_etag(etag: str) -> str:
     """Return a strong entity tag, which If-Range requires; "" for a weak or invalid one."""
     return etag if etag.startswith('"') and etag.endswith('"') and etag.isascii() and etag.isprintable() else ""
 
 
 def _size_error(reference: Reference, descriptor: Descriptor) -> DigestMismatch:
     return DigestMismatch(
-        f"{reference.registry} sends more than the {descriptor.size} bytes that the manifest says "
-        f"blob {descriptor.digest.short} of {reference.repository} has",
-        hints=("the manifest and the blob do not belong together: push the image again",),
+        f"{reference.registry} sent more than the {descriptor.size} bytes that the manifest specifies for "
+        f"blob {descriptor.digest.short} of {reference.repository}",
+        hints=("the manifest does not match the blob: push the image again",),
     )

@@ -19,7 +19,7 @@ BUFFER_SIZE = 256 << 10
 class BlobRelay:
     """A blob as the body of an upload.
 
-    The last bytes are held back until the digest is verified, so an upload with other bytes never completes;
+    The last bytes are held back until the digest is verified, so an upload of wrong bytes never completes.
     `on_mismatch` receives such a blob.
     """
 
@@ -60,9 +60,9 @@ class BlobRelay:
         ):
             self._on_mismatch(self._descriptor)
             raise DigestMismatch(
-                f"{self._reference.registry} sent other bytes than {self._descriptor.digest} "
-                f"for {self._reference.repository}",
-                hints=("the registry or a proxy before it is broken, or someone meddles with what you get",),
+                f"{self._reference.registry} sent content of {self._reference.repository} "
+                f"that does not match {self._descriptor.digest}",
+                hints=("the registry or a proxy is faulty, or the content was manipulated in transit",),
             )
         return piece
 

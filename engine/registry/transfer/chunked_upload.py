@@ -1,6 +1,6 @@
 """Uploads a blob in chunks, for registries and proxies that reject one large body: PATCH requests, then an empty PUT.
 
-A chunk that is too large is halved. After a broken connection, or an unexpected range, the registry is asked for its
+A chunk that is too large is halved. After a broken connection, or an unexpected range, a request reads the registry's
 offset, and the upload continues there.
 """
 
@@ -59,7 +59,7 @@ class ChunkedUpload:
         self._retry_budget = retry_budget
         self._stop = stop
 
-    def send(self, body: BlobBody, closing: Callable[[str], str]) -> Response:
+    def send(self, body: BlobBody, make_final_url: Callable[[str], str]) -> Response:
         """Upload the blob; return the last response, or the first rejection.
 
         `closing` returns the URL of the last request from that of the session.
@@ -68,7 +68,7 @@ class ChunkedUpload:
         stall_detector = StallDetector(self._http.settings)
         while chunk := _read_chunk(body.read_block, self._chunk_size):
             remaining = memoryview(chunk)
-            has_asked_offset = False
+            has_requested_offset = False
             while remaining:
                 chunk_part = remaining[: self._chunk_size]
                 response = self._send_chunk(ChunkBody(body, chunk_part, stall_detector), offset)
@@ -79,20 +79,20 @@ class ChunkedUpload:
                     response.close()
                     self._chunk_size = len(chunk_part) // 2
                     continue
-                if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and not has_asked_offset:
-                    has_asked_offset = (
+                if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and not has_requested_offset:
+                    has_requested_offset = (
                         True  # a response was lost: the registry may have stored some or all of this part
                     )
                     status = self._send("GET")
-                    received = _received_bytes(status) if status.status == HTTPStatus.NO_CONTENT else None
+                    received = _parse_received_bytes(status) if status.status == HTTPStatus.NO_CONTENT else None
                     if received is None or not offset <= received <= offset + len(chunk_part):
                         status.close()
                         return response
                     response.close()
                     response = status
                 elif response.status in (HTTPStatus.ACCEPTED, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
-                    has_asked_offset = False
-                    received = _received_bytes(response)
+                    has_requested_offset = False
+                    received = _parse_received_bytes(response)
                     received = (
                         received
                         if received is not None and offset < received <= offset + len(chunk_part)
@@ -108,7 +108,7 @@ class ChunkedUpload:
                 "PUT",
                 self._reference.registry,
                 self._reference.repository,
-                closing(self._url),
+                make_final_url(self._url),
                 self._scopes,
                 {"Content-Length": "0"},
                 no_retry=True,
@@ -146,7 +146,7 @@ def _read_chunk(read: Callable[[int], bytes | bytearray | memoryview], length: i
     return chunk
 
 
-def _received_bytes(response: Response) -> int | None:
+def _parse_received_bytes(response: Response) -> int | None:
     """Return the number of bytes that the registry has, from its Range header; None without one.
 
     Example: `0-9` is 10 bytes.

@@ -56,42 +56,44 @@ def copy(
     fetcher: ImageReader | None = None,
     referrers: bool = False,
 ) -> CopyResult:
-    """Copy `source` to `target`: a whole index, unless `platforms` select from it.
+    """Copy `source` to `target`. An index is copied completely, unless `platforms` select from it.
 
-    One platform gives its image, several give an index of these and their attestations. A single image of another
-    platform is copied with a warning. `fetcher` reads `source`, by default the client. With `referrers`, signatures,
-    attestations and SBOMs are copied too.
+    For one platform the result is its image; for several, an index of these and their attestations. A single image of
+    another platform is copied with a warning. `fetcher` reads `source`; the default is the client. With `referrers`,
+    signatures, attestations and SBOMs are copied too.
     """
     documents = _RegistryExport(fetcher or client, source.with_default_tag())
-    selected = documents.select(platforms)
-    chosen = selected.descriptor
-    document = parse_manifest(documents.read(chosen.digest), chosen.media_type)
+    selection = documents.select(platforms)
+    manifest = selection.descriptor
+    document = parse_manifest(documents.read(manifest.digest), manifest.media_type)
     id_ = document.config.digest if isinstance(document, Manifest) and document.is_image else None
-    mounted = source.repository if source.registry == target.registry else None
+    mount_from = source.repository if source.registry == target.registry else None
 
-    def hand_on(reference: Reference, descriptor: Descriptor) -> PushResult:
-        """Push a manifest, and try another source after wrong bytes."""
+    def push_manifest(reference: Reference, descriptor: Descriptor) -> PushResult:
+        """Push a manifest; if content does not match its digest, try another source."""
         while True:
             try:
-                return push(client, reference, descriptor, documents, progress, jobs=jobs, mount_from=mounted)
+                return push(client, reference, descriptor, documents, progress, jobs=jobs, mount_from=mount_from)
             except DigestMismatch:
                 if not documents.reject_sources():
                     raise
 
-    sent = attached = 0
-    if referrers:  # first: who sees the name sees what is said about it
+    transferred_bytes = referrer_count = 0
+    if referrers:  # before the name exists, so that its readers find all referrers
         from .copy_referrers import copy_referrers
 
-        subjects = documents.list_manifests(chosen)
-        attached, sent = copy_referrers(client, source, target, subjects, hand_on, jobs or client.settings.jobs)
-    pushed = hand_on(target, chosen)
+        subjects = documents.list_manifests(manifest)
+        referrer_count, transferred_bytes = copy_referrers(
+            client, source, target, subjects, push_manifest, jobs or client.settings.jobs
+        )
+    pushed = push_manifest(target, manifest)
     return CopyResult(
-        chosen,
+        manifest,
         id_,
-        sent + pushed.transferred_bytes,
+        transferred_bytes + pushed.transferred_bytes,
         pushed.changed,
-        selected.warnings,
-        referrer_count=attached,
+        selection.warnings,
+        referrer_count=referrer_count,
         skipped_layers=pushed.skipped_layers,
     )
 
@@ -108,7 +110,7 @@ class _RegistryExport:
 
     def select(self, platforms: Sequence[Platform]) -> PlatformSelection:
         """Return the manifest to copy."""
-        fetched = self._client.manifest(self._reference)
+        fetched = self._client.fetch_manifest(self._reference)
         top = self._add_document(fetched.descriptor, fetched.content)
         selection = PlatformSelector(
             self._reference, self.read, lambda config: self._client.fetch_blob(self._reference, config)
@@ -127,12 +129,12 @@ class _RegistryExport:
         """Return a manifest or index, and record its blobs."""
         if digest not in self._documents:
             digest.require_supported(f"{self._reference}: the manifest")
-            fetched = self._client.manifest(self._reference.replace(tag=None, digest=digest))
+            fetched = self._client.fetch_manifest(self._reference.replace(tag=None, digest=digest))
             self._add_document(fetched.descriptor, fetched.content)
         return self._documents[digest]
 
     def reject_sources(self) -> bool:
-        """Reject the sources of blobs with wrong bytes; return whether other sources are left."""
+        """Reject the sources of blobs with wrong bytes. Return whether other sources remain."""
         wrong, self._mismatched = self._mismatched, []
         return sum(self._client.reject_source(blob) for blob in wrong) > 0  # reject every one, without short-circuit
 

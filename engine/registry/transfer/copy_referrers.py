@@ -15,10 +15,10 @@ from imq.engine.registry.http.pagination import iterate_pages
 from imq.engine.registry.referrers import (
     NoReferrersApiError,
     is_subject,
+    make_referrers_listing,
+    make_referrers_tag,
+    make_referrers_tag_reference,
     read_referrers_index,
-    referrers_listing,
-    referrers_tag,
-    referrers_tag_reference,
 )
 from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING
@@ -49,7 +49,7 @@ def copy_referrers(
     copy_manifest: Callable[[Reference, Descriptor], PushResult],
     jobs: int,
 ) -> tuple[int, int]:
-    """Copy the referrers of these manifests; return their number and the transferred bytes.
+    """Copy the referrers of these manifests. Return their number and the transferred bytes.
 
     `copy_manifest` copies one manifest of the source, with its blobs, to a reference at the target.
     """
@@ -108,38 +108,38 @@ class _SourceReferrers:
                 )
 
     def _fetch_level(self, subjects: Sequence[Digest]) -> None:
-        referring: dict[Digest, list[Descriptor]] = {}
-        tagged: dict[str, Descriptor] = {}
+        by_subject: dict[Digest, list[Descriptor]] = {}
+        by_tag: dict[str, Descriptor] = {}
 
-        def referrers(subject: Digest) -> Task:
+        def make_referrers_task(subject: Digest) -> Task:
             def request(_: WorkerPool) -> None:
-                referring[subject] = self._list_referrers(subject)
+                by_subject[subject] = self._list_referrers(subject)
 
             return request
 
-        def cosign(subject: Digest, ending: str) -> Task:
-            tag = referrers_tag(subject) + ending
+        def make_cosign_task(subject: Digest, suffix: str) -> Task:
+            tag = make_referrers_tag(subject) + suffix
 
             def request(_: WorkerPool) -> None:
-                descriptor = self._client.head(self._source.replace(tag=tag, digest=None))
+                descriptor = self._client.fetch_head(self._source.replace(tag=tag, digest=None))
                 if descriptor is not None and descriptor.digest != subject:
-                    tagged[tag] = descriptor
+                    by_tag[tag] = descriptor
 
             return request
 
-        tasks = [referrers(subject) for subject in subjects]
-        tasks += [cosign(subject, ending) for subject in subjects for ending in _COSIGN_SUFFIXES]
+        tasks = [make_referrers_task(subject) for subject in subjects]
+        tasks += [make_cosign_task(subject, ending) for subject in subjects for ending in _COSIGN_SUFFIXES]
         WorkerPool().run(tasks, self._jobs)
-        self.by_subject |= {subject: referring[subject] for subject in subjects if referring[subject]}
-        self.by_cosign_tag |= dict(sorted(tagged.items()))
+        self.by_subject |= {subject: by_subject[subject] for subject in subjects if by_subject[subject]}
+        self.by_cosign_tag |= dict(sorted(by_tag.items()))
 
     def _list_referrers(self, subject: Digest) -> list[Descriptor]:
         if self._has_api:
             try:
-                return list(iterate_pages(self._client.http, referrers_listing(self._source, subject)))
+                return list(iterate_pages(self._client.http, make_referrers_listing(self._source, subject)))
             except NoReferrersApiError:
                 self._has_api = False
-        name = referrers_tag_reference(self._source, subject)
+        name = make_referrers_tag_reference(self._source, subject)
         fetched = _get_manifest(self._client, name)
         if fetched is None:
             return []
@@ -163,7 +163,7 @@ class _TargetReferrers:
         """
         if self._detect_api():
             return
-        name = referrers_tag_reference(self._target, subject)
+        name = make_referrers_tag_reference(self._target, subject)
         current = _get_manifest(self._client, name)
         if current is not None and is_subject(current, subject):
             current = None
@@ -175,7 +175,7 @@ class _TargetReferrers:
         document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
         if current is not None:
             if not isinstance(parse_manifest(current.content, current.media_type), Index):
-                raise Malformed(f"{name} is no index of referrers", code="document")
+                raise Malformed(f"{name} is not an index of referrers", code="document")
             known_digests = {entry.digest for entry in read_referrers_index(current, name, subject)}
             document = parse_json_object(current.content, f"the manifest of {name}")
         new_entries = [descriptor.to_json() for descriptor in referrers if descriptor.digest not in known_digests]
@@ -187,7 +187,7 @@ class _TargetReferrers:
         """Whether the registry has the referrers API."""
         if self._has_api is None:
             try:
-                for _ in iterate_pages(self._client.http, referrers_listing(self._target, Digest.of(b""))):
+                for _ in iterate_pages(self._client.http, make_referrers_listing(self._target, Digest.of(b""))):
                     break
                 self._has_api = True
             except NoReferrersApiError:
@@ -197,7 +197,7 @@ class _TargetReferrers:
 
 def _get_manifest(client: Client, name: Reference) -> FetchedManifest | None:
     try:
-        return client.manifest(name)
+        return client.fetch_manifest(name)
     except RegistryError as error:
         if error.status == HTTPStatus.NOT_FOUND:
             return None

@@ -1,7 +1,7 @@
 """Records which repositories have which blobs, so that uploads can mount them.
 
 Blobs seen by this client are certain. Cached ones may have been deleted: they are tried, and a registry that refuses a
-cached mount is not asked again.
+cached mount gets no more of them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ class MountSources:
     def load_cached(self, reference: Reference, digests: Iterable[Digest]) -> None:
         """Load other repositories that may have these blobs."""
         if self.find_cached is not None:
-            found = self.find_cached(reference.registry, digests)
-            self._cached_repositories.update(((reference.registry, digest), place) for digest, place in found.items())
+            repositories = self.find_cached(reference.registry, digests)
+            self._cached_repositories.update(
+                ((reference.registry, digest), repository) for digest, repository in repositories.items()
+            )
 
     def record_manifest(self, reference: Reference, digest: Digest, size: int, document: Manifest | Index) -> None:
         """Record that the reference's repository has a manifest and its blobs."""
@@ -47,9 +49,9 @@ class MountSources:
     def record_blob(self, reference: Reference, digest: Digest) -> None:
         """Record that the reference's repository has a blob."""
         with self._lock:
-            places = self._repositories.setdefault((reference.registry, digest), [])
-            if reference.repository not in places:
-                places.append(reference.repository)
+            repositories = self._repositories.setdefault((reference.registry, digest), [])
+            if reference.repository not in repositories:
+                repositories.append(reference.repository)
 
     def has_blob(self, reference: Reference, digest: Digest) -> bool:
         """Whether the reference's repository is known to have a blob."""
@@ -59,15 +61,15 @@ class MountSources:
     def find_source(self, reference: Reference, digest: Digest) -> str | None:
         """Return another repository of the registry that has, or may have, a blob; None without one."""
         with self._lock:
-            places = self._repositories.get((reference.registry, digest))
-            if places:
-                return places[0]
-            guess = (
+            repositories = self._repositories.get((reference.registry, digest))
+            if repositories:
+                return repositories[0]
+            cached = (
                 None
                 if reference.registry in self._refusing_registries
                 else self._cached_repositories.get((reference.registry, digest))
             )
-        return guess if guess != reference.repository else None
+        return cached if cached != reference.repository else None
 
     def record_refusal(self, reference: Reference, digest: Digest, source: str) -> None:
         """Record a refused mount; a refused cached source disables the cache for the registry."""

@@ -30,7 +30,7 @@ RANGE_SIZE = 4 << 20
 MIN_REMAINING = 16 << 20
 """Minimum number of remaining bytes for a parallel read."""
 MAX_CONNECTIONS = 6
-"""Maximum number of connections, which bounds the ranges in memory."""
+"""Maximum number of connections, which limits the ranges in memory."""
 _CANCEL_CHECK_INTERVAL = 1.0
 """Seconds between checks for cancellation while waiting."""
 FAST_SPEED = 48_000_000
@@ -42,18 +42,18 @@ MEASURE_SECONDS = 0.5
 class ConnectionBudget:
     """The connections that all blobs of one client share."""
 
-    def __init__(self, most: int) -> None:
-        self._limit = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._in_use = 0
         self._lock = threading.Lock()
 
     def acquire(self) -> None:
-        """Take a connection for a blob, even when none is free."""
+        """Take a connection for a blob, even if none is free."""
         with self._lock:
             self._in_use += 1
 
     def try_acquire(self) -> bool:
-        """Take a further connection for a blob; return False when none is free."""
+        """Take another connection for a blob. Return False if none is free."""
         with self._lock:
             if self._in_use >= self._limit:
                 return False
@@ -67,7 +67,7 @@ class ConnectionBudget:
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether more connections are taken than allowed: further ones should be returned."""
+        """Whether more connections are in use than allowed, so that additional ones should be released."""
         with self._lock:
             return self._in_use > self._limit
 
@@ -82,13 +82,13 @@ class ParallelReader:
         descriptor: Descriptor,
         offset: int,
         stop: threading.Event | None,
-        lanes: ConnectionBudget,
+        budget: ConnectionBudget,
     ) -> None:
         self._http = http
         self._reference = reference
         self._descriptor = descriptor
         self._stop = stop
-        self._budget = lanes
+        self._budget = budget
         self._offset = offset
         self._measured_bytes = 0
         self._measured_seconds = 0.0
@@ -96,11 +96,11 @@ class ParallelReader:
         self._may_split = True
         self._aborted = False
         self._closed = False
-        lanes.acquire()
+        budget.acquire()
         try:
             self._single: ResumingReader | None = ResumingReader(http, reference, descriptor, offset, stop)
         except BaseException:
-            lanes.release()
+            budget.release()
             raise
 
     def __enter__(self) -> Self:
@@ -127,11 +127,11 @@ class ParallelReader:
             except RangesIgnoredError:
                 self._fall_back()
         assert self._single is not None
-        begun = time.monotonic()
+        started = time.monotonic()
         count = self._single.readinto(view)
         self._offset += count
         self._measured_bytes += count
-        self._measured_seconds += time.monotonic() - begun
+        self._measured_seconds += time.monotonic() - started
         if self._may_split and self._measured_seconds >= MEASURE_SECONDS and count:
             self._split_if_slow()
         return count
@@ -143,7 +143,7 @@ class ParallelReader:
         return count
 
     def _split_if_slow(self) -> None:
-        """Fetch ranges in parallel when the connection is slow; else measure again later."""
+        """Fetch ranges in parallel if the connection is slow; otherwise measure again later."""
         speed = self._measured_bytes / self._measured_seconds
         self._measured_bytes, self._measured_seconds = 0, 0.0
         if (
@@ -201,16 +201,16 @@ class RangeFetcher:
 
     def __init__(
         self,
-        opened: Callable[[int, int], ResumingReader],
+        open_range: Callable[[int, int], ResumingReader],
         start: int,
         size: int,
-        lanes: ConnectionBudget,
+        budget: ConnectionBudget,
         stop: threading.Event | None,
     ) -> None:
         self.start = start
-        self._open_range = opened
+        self._open_range = open_range
         self._size = size
-        self._budget = lanes
+        self._budget = budget
         self._stop = stop
         self._condition = threading.Condition()
         self._read_start = start  # start of the range that is being read,
@@ -242,7 +242,7 @@ class RangeFetcher:
         with self._condition:
             while self._read_start not in self._ready:
                 if self._is_cancelled:
-                    raise Interrupted("the transfer was called off")
+                    raise Interrupted("the transfer was cancelled")
                 if self._error is not None:
                     raise self._error
                 if self._read_start >= self._size:
@@ -275,8 +275,8 @@ class RangeFetcher:
 
     def _run_worker(self) -> None:
         try:
-            while (taken := self._claim_range()) is not None:
-                self._fetch_range(*taken)
+            while (claimed := self._claim_range()) is not None:
+                self._fetch_range(*claimed)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
             with self._condition:
                 self._worker_count -= 1
@@ -317,7 +317,7 @@ class RangeFetcher:
             done = 0
             while done < len(part):
                 if self._is_cancelled:
-                    raise Interrupted("the transfer was called off")
+                    raise Interrupted("the transfer was cancelled")
                 done += stream.readinto(part[done:])
         finally:
             with self._condition:

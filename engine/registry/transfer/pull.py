@@ -33,7 +33,7 @@ else:
     Protocol = object
 
 _MAX_MANIFESTS = 1024
-"""Maximum number of manifests below one reference, which bounds memory."""
+"""Maximum number of manifests below one reference, to limit memory."""
 
 
 class ImageStore(BlobStore, Protocol):
@@ -87,8 +87,8 @@ def pull(
     another platform is pulled, with a warning when a platform was requested; an artifact is pulled as it is. When the
     name already has the index `stored_index`, the image is added to it.
     """
-    asked = () if platform is None else (platform,)
-    return _Pull(client, reference.with_default_tag(), asked, ingest, progress, jobs, stored_index).pull_image()
+    platforms = () if platform is None else (platform,)
+    return _Pull(client, reference.with_default_tag(), platforms, ingest, progress, jobs, stored_index).pull_image()
 
 
 def pull_index(
@@ -101,8 +101,8 @@ def pull_index(
     jobs: int | None = None,
 ) -> PullResult:
     """Pull the index of `reference` with the images of these platforms (default: all) and their attestations."""
-    taken = _Pull(client, reference.with_default_tag(), tuple(platforms), ingest, progress, jobs)
-    return taken.pull_index()
+    state = _Pull(client, reference.with_default_tag(), tuple(platforms), ingest, progress, jobs)
+    return state.pull_index()
 
 
 class _ManifestEntry(Record):
@@ -121,19 +121,19 @@ class _Pull:
         self,
         client: ImageReader,
         reference: Reference,
-        asked: tuple[Platform, ...],
+        platforms: tuple[Platform, ...],
         ingest: ImageStore,
         progress: Progress,
         jobs: int | None,
-        kept: Digest | None = None,
+        stored_index: Digest | None = None,
     ) -> None:
         self._client = client
         self._reference = reference
-        self._platforms = asked
+        self._platforms = platforms
         self._ingest = ingest
         self._progress = progress
         self._jobs = jobs or client.settings.jobs
-        self._stored_index = kept
+        self._stored_index = stored_index
         self._fetcher = BlobFetcher(client, reference, ingest, progress)
         self._entries: dict[Digest, _ManifestEntry] = {}
 
@@ -142,23 +142,23 @@ class _Pull:
         top = self._fetch_root()
         path = self._resolve_platform(top, self._platforms[0] if self._platforms else host_platform())
         if self._stored_index == top.descriptor.digest and isinstance(top.document, Index):
-            return self._store_entries(top, path[::-1], keeps=True)
-        return self._store_entries(top, path[-1:], keeps=False)
+            return self._store_entries(top, path[::-1], keeps_index=True)
+        return self._store_entries(top, path[-1:], keeps_index=False)
 
     def pull_index(self) -> PullResult:
         """Pull the images of several platforms, or all manifests."""
         top = self._fetch_root()
         if isinstance(top.document, Manifest):
-            return self._store_entries(top, [top], keeps=False)
+            return self._store_entries(top, [top], keeps_index=False)
         if not self._platforms:
-            return self._store_entries(top, self._collect_tree(top), keeps=True, every=True)
+            return self._store_entries(top, self._collect_tree(top), keeps_index=True, is_complete=True)
         paths = {one.descriptor.digest for platform in self._platforms for one in self._resolve_platform(top, platform)}
-        return self._store_entries(top, self._collect_tree(top, paths), keeps=True)
+        return self._store_entries(top, self._collect_tree(top, paths), keeps_index=True)
 
     # Documents
 
     def _fetch_root(self) -> _ManifestEntry:
-        fetched = self._client.manifest(self._reference)
+        fetched = self._client.fetch_manifest(self._reference)
         return self._add_entry(fetched.descriptor, fetched.content, stored=False)
 
     def _add_entry(self, descriptor: Descriptor, content: bytes, *, stored: bool) -> _ManifestEntry:
@@ -187,9 +187,9 @@ class _Pull:
             count += len(entries)
             if count > _MAX_MANIFESTS:
                 raise Malformed(
-                    f"{self._reference} names more than {_MAX_MANIFESTS} manifests",
+                    f"{self._reference} has more than {_MAX_MANIFESTS} manifests",
                     code="document",
-                    hints=("fetch some of its platforms: pull NAME platform linux/amd64, linux/arm64",),
+                    hints=("pull only some of its platforms: pull NAME platform linux/amd64, linux/arm64",),
                 )
             self._fetch_entries(entries)
 
@@ -224,21 +224,21 @@ class _Pull:
                 missing.append(entry)
         fetched: dict[Digest, FetchedManifest] = {}
 
-        def task(entry: Descriptor) -> Task:
+        def make_task(entry: Descriptor) -> Task:
             def fetch(_: WorkerPool) -> None:
                 name = self._reference.replace(tag=None, digest=entry.digest)
-                fetched[entry.digest] = self._client.manifest(name)
+                fetched[entry.digest] = self._client.fetch_manifest(name)
 
             return fetch
 
         if missing:
-            WorkerPool().run([task(entry) for entry in missing], self._jobs)
+            WorkerPool().run([make_task(entry) for entry in missing], self._jobs)
         for entry in missing:
             content = fetched[entry.digest].content
             if len(content) != entry.size:
                 raise Malformed(
                     f"the manifest {entry.digest.short} of {self._reference} has {len(content)} bytes, "
-                    f"and the index that names it says {entry.size}",
+                    f"but the index specifies {entry.size}",
                     code="size",
                     hints=("the index has a wrong size: push it again, or pull the manifest by its digest",),
                 )
@@ -255,11 +255,11 @@ class _Pull:
     # Blobs
 
     def _store_entries(
-        self, top: _ManifestEntry, documents: Sequence[_ManifestEntry], *, keeps: bool, every: bool = False
+        self, top: _ManifestEntry, documents: Sequence[_ManifestEntry], *, keeps_index: bool, is_complete: bool = False
     ) -> PullResult:
         """Fetch the blobs of these manifests, then store the manifests; an index comes after its entries."""
         manifests = [(one, one.document) for one in documents if isinstance(one.document, Manifest)]
-        blobs = _unique_blobs([b for _, one in manifests for b in (one.config, *one.layers)], self._reference)
+        blobs = _list_unique_blobs([b for _, one in manifests for b in (one.config, *one.layers)], self._reference)
         present = self._ingest.reserve([*(one.descriptor for one in documents), *blobs])
         configs = self._fetch_configs([one for _, one in manifests if one.is_image], present)
         self._fetch_blobs([one for _, one in manifests], configs, present)
@@ -268,25 +268,28 @@ class _Pull:
             if not (one.stored or (one.descriptor.digest in present and self._read_stored(one.descriptor) is not None)):
                 self._ingest.store_document(one.descriptor, one.content)
                 new = True
-        single = manifests[0][1] if not keeps else None
+        single = manifests[0][1] if not keeps_index else None
         config = configs.get(single.config.digest) if single is not None and single.is_image else None
         return PullResult(
             self._reference,
             top.descriptor.digest,
-            top.descriptor if keeps else manifests[0][0].descriptor,
+            top.descriptor if keeps_index else manifests[0][0].descriptor,
             single.config if config is not None and single is not None else None,
             config.platform if config is not None else None,
-            (*self._platform_warnings(top, config), *(error for one in configs.values() for error in one.problems)),
+            (
+                *self._list_platform_warnings(top, config),
+                *(error for one in configs.values() for error in one.problems),
+            ),
             new,
             self._fetcher.transferred_bytes,
             single.artifact_kind if single is not None and not single.is_image else "",
-            keeps,
-            None if every else frozenset(one.descriptor.digest for one in documents if one is not top),
+            keeps_index,
+            None if is_complete else frozenset(one.descriptor.digest for one in documents if one is not top),
         )
 
     def _fetch_configs(self, images: Sequence[Manifest], present: frozenset[Digest]) -> dict[Digest, Config]:
         """Return the configs of images by digest; missing ones are fetched concurrently and stored."""
-        what = f"the config of {self._reference}"
+        description = f"the config of {self._reference}"
         requested = {image.config.digest: image.config for image in images}
         contents = {
             digest: content
@@ -295,7 +298,7 @@ class _Pull:
         }
         fetched: dict[Digest, bytes] = {}
 
-        def task(descriptor: Descriptor) -> Task:
+        def make_task(descriptor: Descriptor) -> Task:
             def fetch(_: WorkerPool) -> None:
                 fetched[descriptor.digest] = self._client.fetch_blob(self._reference, descriptor)
 
@@ -303,15 +306,15 @@ class _Pull:
 
         missing = [descriptor for digest, descriptor in requested.items() if digest not in contents]
         if missing:
-            WorkerPool().run([task(descriptor) for descriptor in missing], self._jobs)
-        configs = {digest: Config.parse(content, what) for digest, content in (contents | fetched).items()}
+            WorkerPool().run([make_task(descriptor) for descriptor in missing], self._jobs)
+        configs = {digest: Config.parse(content, description) for digest, content in (contents | fetched).items()}
         for image in images:
             if len(configs[image.config.digest].diff_ids) != len(image.layers):
                 raise Malformed(
                     f"{self._reference} has {len(image.layers)} layers and "
                     f"{len(configs[image.config.digest].diff_ids)} diff IDs",
                     code="document",
-                    hints=("its manifest and its config do not belong together: push the image again",),
+                    hints=("its manifest does not match its config: push the image again",),
                 )
         for descriptor in missing:
             self._ingest.store_document(descriptor, fetched[descriptor.digest])
@@ -330,7 +333,7 @@ class _Pull:
             for layer, diff_id in zip(manifest.layers, configs[manifest.config.digest].diff_ids, strict=True):
                 if blobs.get(layer.digest, (layer, None))[1] not in (None, diff_id):
                     raise Malformed(
-                        f"{self._reference} gives the layer {layer.digest.short} two diff IDs", code="document"
+                        f"{self._reference} has two diff IDs for the layer {layer.digest.short}", code="document"
                     )
                 blobs[layer.digest] = (layer, diff_id)
         missing = [(blob, diff_id) for blob, diff_id in blobs.values() if blob.digest not in present]
@@ -346,21 +349,21 @@ class _Pull:
         finally:
             self._progress.end()
 
-    def _platform_warnings(self, top: _ManifestEntry, config: Config | None) -> tuple[str, ...]:
+    def _list_platform_warnings(self, top: _ManifestEntry, config: Config | None) -> tuple[str, ...]:
         """Warn about a single image of another platform, as docker does."""
         if config is None or isinstance(top.document, Index):
             return ()
-        warned = (
+        warnings = (
             describe_mismatch(self._reference, requested.normalize(), config.platform) for requested in self._platforms
         )
-        return tuple(warning for warning in warned if warning)
+        return tuple(warning for warning in warnings if warning)
 
 
-def _unique_blobs(blobs: Sequence[Descriptor], reference: Reference) -> list[Descriptor]:
+def _list_unique_blobs(blobs: Sequence[Descriptor], reference: Reference) -> list[Descriptor]:
     """Return each blob once; one digest with two sizes raises `Malformed`."""
     blobs_by_digest: dict[Digest, Descriptor] = {}
     for blob in blobs:
         blob.digest.require_supported(f"{reference}: the blob")
         if blobs_by_digest.setdefault(blob.digest, blob).size != blob.size:
-            raise Malformed(f"{reference} gives the blob {blob.digest.short} two sizes", code="document")
+            raise Malformed(f"{reference} has two sizes for the blob {blob.digest.short}", code="document")
     return list(blobs_by_digest.values())

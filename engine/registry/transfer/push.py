@@ -1,4 +1,4 @@
-"""Pushes an image to a registry: layers and config first, the manifest last, and only what is missing there."""
+"""Pushes an image to a registry: layers and config first, the manifest last. Existing blobs are not sent."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ class _Push:
         self._absent = absent
         self._counter = ByteCounter(progress)
         self._configs: dict[Digest, bytes] = {}
-        """Configs that were read already, and need not be read again for the upload."""
+        """Configs that were read already and are not read again for the upload."""
 
     def run(self, manifest: Descriptor, jobs: int) -> PushResult:
-        """Push all that is missing. A repository that has a manifest has its blobs, so manifests are checked first."""
+        """Push missing content. A repository that has a manifest has its blobs, so manifests are checked first."""
         is_tagged = self._client.resolve_for_push(self._reference) == manifest.digest
         if is_tagged or (self._reference.tag is not None and self._has_manifest(manifest.digest)):
             return self._push_existing(manifest, new=not is_tagged)
@@ -164,22 +164,22 @@ class _Push:
     def _find_existing(self, manifests: Sequence[Digest], jobs: int) -> set[Digest]:
         """Return the manifests of an index that the repository has.
 
-        Raises `Conflict` when a manifest is neither there nor in the store.
+        Raises `Conflict` if a manifest is neither there nor in the store.
         """
         existing: set[Digest] = set()
 
-        def task(digest: Digest) -> Task:
+        def make_task(digest: Digest) -> Task:
             def request(_: WorkerPool) -> None:
                 if self._has_manifest(digest):
                     existing.add(digest)
 
             return request
 
-        WorkerPool().run([task(digest) for digest in dict.fromkeys((*manifests, *self._absent))], jobs)
+        WorkerPool().run([make_task(digest) for digest in dict.fromkeys((*manifests, *self._absent))], jobs)
         missing = [name for digest, name in self._absent.items() if digest not in existing]
         if missing:
             raise Conflict(
-                f"{self._reference.registry} has not got all that the index names, nor has the store: "
+                f"manifests of the index are neither in {self._reference.registry} nor in the store: "
                 f"{join_names(missing)} of {self._reference.repository}",
                 code="partial-index",
                 hints=(
@@ -206,11 +206,11 @@ class _Push:
         return [(node.descriptor, contents[node.descriptor.digest], node.document) for node in tree.bottom_up()]
 
     def _read_configs(self, configs: Sequence[Descriptor], jobs: int) -> None:
-        """Read the configs of images, and reject one whose keys are ambiguous: tools would read two images."""
+        """Read the configs of images, and reject ambiguous keys, which tools would interpret differently."""
 
-        def task(config: Descriptor) -> Task:
+        def make_task(config: Descriptor) -> Task:
             def check(pool: WorkerPool) -> None:
-                what, limit = f"the config of {self._reference}", self._client.settings.largest_document
+                description, limit = f"the config of {self._reference}", self._client.settings.largest_document
                 content = bytearray()
                 source = self._blobs.open(config.digest)
                 try:
@@ -220,32 +220,32 @@ class _Push:
                         content += piece
                 finally:
                     source.close()
-                check_document_size(len(content), limit, what)
-                check_ambiguous_keys(bytes(content), what)
+                check_document_size(len(content), limit, description)
+                check_ambiguous_keys(bytes(content), description)
                 self._configs[config.digest] = bytes(content)
 
             return check
 
         distinct = {config.digest: config for config in configs}
         if distinct:
-            WorkerPool().run([task(config) for config in distinct.values()], jobs)
+            WorkerPool().run([make_task(config) for config in distinct.values()], jobs)
 
     def _make_task(self, blob: Descriptor, shown: bool) -> Task:
         count = self._counter.add_layer(blob.digest, blob.size)
 
-        def status(word: str) -> None:
+        def report(word: str) -> None:
             if shown:
                 self._progress.set_layer_status(blob.digest, word, blob.size)
 
         def send(pool: WorkerPool) -> None:
-            placed = self._client.mount_sources
-            if placed.has_blob(self._reference, blob.digest):
-                status(words.LAYER_EXISTS)
+            mount_sources = self._client.mount_sources
+            if mount_sources.has_blob(self._reference, blob.digest):
+                report(words.LAYER_EXISTS)
                 return
-            source = self._mount_from or placed.find_source(self._reference, blob.digest)
+            source = self._mount_from or mount_sources.find_source(self._reference, blob.digest)
 
-            def opened() -> Content:
-                status(words.PUSHING)
+            def open_content() -> Content:
+                report(words.PUSHING)
                 if blob.digest in self._configs:
                     return BytesIO(self._configs[blob.digest])
                 content = self._blobs.open(blob.digest)
@@ -254,15 +254,15 @@ class _Push:
                 return content
 
             outcome = self._client.upload_blob(
-                self._reference, blob, opened, source=source, on_progress=count.advance_to, stop=pool.stop
+                self._reference, blob, open_content, source=source, on_progress=count.advance_to, stop=pool.stop
             )
-            placed.record_blob(self._reference, blob.digest)
+            mount_sources.record_blob(self._reference, blob.digest)
             if source is not None and outcome != "mounted":
-                placed.record_refusal(self._reference, blob.digest, source)
+                mount_sources.record_refusal(self._reference, blob.digest, source)
             if outcome == "mounted":
-                status(words.MOUNTED + str(source))
+                report(words.MOUNTED + str(source))
             else:
-                status(words.PUSHED if outcome == "sent" else words.LAYER_EXISTS)
+                report(words.PUSHED if outcome == "sent" else words.LAYER_EXISTS)
 
         return send
 

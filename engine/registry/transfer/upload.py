@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from imq.engine.registry import errors
-from imq.engine.registry.auth.authorizer import push_scope
+from imq.engine.registry.auth.authorizer import make_push_scope
 from imq.engine.registry.http.client import Request
 from imq.engine.registry.http.rate_limit import parse_retry_after
 from imq.engine.registry.http.request_body import BlobBody
@@ -37,7 +37,7 @@ _BLOB_UNKNOWN = frozenset(
 """Statuses of a HEAD for a missing blob, or where HEAD is refused: then the blob is uploaded."""
 
 _MAX_CHUNK_SIZE = 32 << 20
-"""Bytes: a registry that demands larger chunks would demand too much memory."""
+"""The maximum chunk size in bytes. Larger chunks would require too much memory."""
 _MAX_DIGITS = 19
 
 
@@ -76,13 +76,13 @@ class BlobUploader:
         on_progress: Callable[[int], None],
         stop: threading.Event | None,
     ) -> UploadResult:
-        """Ensure that the repository has the blob; return how.
+        """Ensure that the repository has the blob, and return how.
 
-        A blob in another repository is mounted without a check whether this one has it. Any refusal of the mount is
+        A blob in another repository is mounted without checking whether this one has it. A refused mount is
         handled like a missing source.
         """
         mounts = source is not None and source != reference.repository
-        scopes = push_scope(reference.repository, source)
+        scopes = make_push_scope(reference.repository, source)
         if not mounts and self.has_blob(reference, descriptor, scopes):
             return "exists"
         retry_budget = RetryBudget(self._http.settings)
@@ -93,7 +93,7 @@ class BlobUploader:
             except RegistryError as error:
                 if not mounts or error.status is None:
                     raise
-                mounts, source, scopes = False, None, push_scope(reference.repository)
+                mounts, source, scopes = False, None, make_push_scope(reference.repository)
                 if self.has_blob(reference, descriptor, scopes):
                     return "exists"
                 continue
@@ -144,14 +144,14 @@ class BlobUploader:
         stop: threading.Event | None,
         retry_budget: RetryBudget | None = None,
     ) -> UploadSession | None:
-        """Open an upload session; None means that the blob was mounted."""
+        """Open an upload session. None means that the blob was mounted."""
         name = reference.repository
         target = f"/v2/{name}/blobs/uploads/"
         if source and source != name:
             from urllib.parse import urlencode
 
             target += "?" + urlencode({"mount": descriptor.digest, "from": source})
-        scopes = push_scope(name, source)
+        scopes = make_push_scope(name, source)
         request = Request("POST", reference.registry, name, target, scopes, {"Content-Length": "0"})
         response = self._http.send(request, stop, retry_budget)
         if response.status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
@@ -163,14 +163,14 @@ class BlobUploader:
         address = resolve_url(response.url, location) if location else ""
         if not address:
             raise RegistryError(
-                f"{reference.registry} opens an upload to {name} and does not say where",
+                f"{reference.registry} opened an upload to {name} without a Location header",
                 code="not-a-registry",
                 host=reference.registry,
-                hints=("check the name of the registry; a proxy may stand in between",),
+                hints=("check the name of the registry; the response may come from a proxy",),
             )
-        least = response.header("OCI-Chunk-Min-Length")
-        least = least if least.isascii() and least.isdigit() and len(least) <= _MAX_DIGITS else "0"
-        return UploadSession(address, min(int(least), _MAX_CHUNK_SIZE))
+        min_size = response.header("OCI-Chunk-Min-Length")
+        min_size = min_size if min_size.isascii() and min_size.isdigit() and len(min_size) <= _MAX_DIGITS else "0"
+        return UploadSession(address, min(int(min_size), _MAX_CHUNK_SIZE))
 
     def _send_single(
         self,
@@ -194,8 +194,8 @@ class BlobUploader:
             "PUT",
             reference.registry,
             reference.repository,
-            _final_url(location, descriptor),
-            push_scope(reference.repository, source),
+            _make_final_url(location, descriptor),
+            make_push_scope(reference.repository, source),
             {"Content-Type": "application/octet-stream", "Content-Length": str(descriptor.size)},
             body,
             no_retry=True,
@@ -217,11 +217,11 @@ class BlobUploader:
         stop: threading.Event | None,
         retry_budget: RetryBudget,
     ) -> Response:
-        scopes = push_scope(reference.repository, source)
+        scopes = make_push_scope(reference.repository, source)
         upload = ChunkedUpload(self._http, reference, scopes, session, retry_budget, stop)
         body = self._make_body(reference, descriptor, open_content(), on_progress, stop)
         try:
-            return upload.send(body, lambda address: _final_url(address, descriptor))
+            return upload.send(body, lambda address: _make_final_url(address, descriptor))
         finally:
             body.close()
 
@@ -241,10 +241,12 @@ class BlobUploader:
     def _cancel_session(self, reference: Reference, location: str) -> None:
         """Cancel an upload session. Registries that do not support this expire it."""
         name = reference.repository
-        self._http.send(Request("DELETE", reference.registry, name, location, push_scope(name), no_retry=True)).close()
+        self._http.send(
+            Request("DELETE", reference.registry, name, location, make_push_scope(name), no_retry=True)
+        ).close()
 
 
-def _final_url(address: str, descriptor: Descriptor) -> str:
+def _make_final_url(address: str, descriptor: Descriptor) -> str:
     """Return the URL that completes an upload: the session's, with the digest."""
     from urllib.parse import quote
 

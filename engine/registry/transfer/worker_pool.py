@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     Task = Callable[["WorkerPool"], None]
 
 _JOIN_TIMEOUT = 5.0
-"""Seconds that threads have to notice the cancellation.
+"""Seconds to wait for threads after a cancellation.
 
-A thread that still waits for a server's response is then abandoned: it has nothing to undo and ends by itself.
+A thread that still waits for a response is then abandoned: it has nothing to undo and ends by itself.
 """
 
 
@@ -74,7 +74,7 @@ class WorkerPool:
                 worker = threading.Thread(target=self._run_tasks, name=f"imq-transfer-{number}", daemon=True)
                 try:
                     worker.start()
-                except RuntimeError:  # the system allows no further thread: the running ones do its tasks
+                except RuntimeError:  # the system allows no more threads: the running ones do its tasks
                     if self._subtract_threads(count - number):
                         raise
                     break

@@ -82,7 +82,7 @@ def plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 def _list_entries(client: Client, source: Reference) -> list[Descriptor]:
     """Return the index entry of an image, or the image entries of an index."""
-    fetched = client.manifest(source)
+    fetched = client.fetch_manifest(source)
     document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {source}")
     if isinstance(document, Index):
         return [entry for entry in document.manifests if entry.platform is not None and entry.platform.is_known]

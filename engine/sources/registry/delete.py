@@ -143,7 +143,7 @@ class _Remover:
     def _list_tags(self, repository: Reference, when: str, warn: Callable[[str], None]) -> frozenset[str] | None:
         """Return the tags of a repository, empty if it no longer exists, or None if the request fails."""
         try:
-            return frozenset(self._client.tags(repository))
+            return frozenset(self._client.list_tags(repository))
         except ImqError as error:
             if isinstance(error, Interrupted):
                 raise
@@ -203,7 +203,7 @@ class _Remover:
 
     def _check_unchanged(self, name: Reference, digest: Digest) -> None:
         """Raise `NotFound` if a name no longer exists, or names another manifest than in the plan."""
-        current = self._client.head(name)
+        current = self._client.fetch_head(name)
         if current is None or current.digest != digest:
             raise NotFound(
                 f"{name} has changed since this was planned, so it was not removed",
@@ -216,7 +216,7 @@ class _Remover:
         manifests: dict[Digest, FetchedManifest] = {}
         for name, digest in action.needed:
             if digest not in manifests:
-                manifests[digest] = self._client.manifest(name.replace(tag=None, digest=digest))
+                manifests[digest] = self._client.fetch_manifest(name.replace(tag=None, digest=digest))
         return manifests
 
     def _check_result(
@@ -245,7 +245,7 @@ class _Remover:
         failed: list[tuple[Reference, ImqError]] = []
         for name, digest in action.needed:
             try:
-                if self._client.head(name) is not None:
+                if self._client.fetch_head(name) is not None:
                     continue
                 lost.append(name)
                 self._client.put_manifest(name, manifests[digest].content, manifests[digest].media_type)
@@ -271,7 +271,7 @@ class _Remover:
             claim, hint = "reports that it does not have", "this registry may not support removal by this kind of name"
         for name in names:
             try:
-                current = self._client.head(name)
+                current = self._client.fetch_head(name)
             except ImqError as problem:
                 raise RegistryError(
                     f"{name.registry} {claim} {name}, but checking for it failed: {problem.message}",

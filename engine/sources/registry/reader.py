@@ -125,7 +125,7 @@ class RegistryReader:
     def _list_catalog(self, ref: SourceRef) -> Iterator[str]:
         """Yield the paths in the catalog. If the registry has no catalog, yield the path that the reference names."""
         try:
-            yield from self.client.catalog(ref.address)
+            yield from self.client.list_repositories(ref.address)
         except RegistryError as error:
             if error.code != "no-catalog" or not get_exact_repository(ref):
                 raise

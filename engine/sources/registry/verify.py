@@ -9,7 +9,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
 from imq.engine.oci.manifest_walk import IndexDepthError, read_manifest_tree
 from imq.engine.oci.reference import Reference
-from imq.engine.registry.auth.authorizer import pull_scope
+from imq.engine.registry.auth.authorizer import make_pull_scope
 from imq.engine.registry.errors import is_temporary, response_error
 from imq.engine.registry.http.client import Request
 from imq.engine.sources.action import Failed, Outcome
@@ -91,7 +91,7 @@ class _Verifier:
         def read(descriptor: Descriptor) -> Manifest | Index:
             nonlocal total
             manifest = name.replace(tag=None, digest=descriptor.digest)
-            fetched = self._client.manifest(manifest)
+            fetched = self._client.fetch_manifest(manifest)
             document = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {manifest}")
             total += len(fetched.content)
             return document
@@ -140,7 +140,7 @@ class _Verifier:
         key = (name.registry, name.repository, blob.digest)
         if key not in self._sizes:
             target = f"/v2/{name.repository}/blobs/{blob.digest}"
-            request = Request("HEAD", name.registry, name.repository, target, pull_scope(name.repository))
+            request = Request("HEAD", name.registry, name.repository, target, make_pull_scope(name.repository))
             response = self._client.http.send(request)
             response.close()
             if response.status != HTTPStatus.OK and not is_temporary(response.status):  # HEAD alone may be refused
