@@ -280,7 +280,9 @@ class StoreVerifier:
         client = self._fetcher()
         descriptor = blob.descriptor
         if descriptor.media_type in media_types.INDEXES | media_types.MANIFESTS:
-            ingest.store_document(descriptor, client.fetch_manifest(repository.replace(digest=descriptor.digest)).content)
+            ingest.store_document(
+                descriptor, client.fetch_manifest(repository.replace(digest=descriptor.digest)).content
+            )
             return descriptor.size
         fetcher = BlobFetcher(client, repository, ingest, self._progress)
         diff_id = blob.diff_id if media_types.is_layer(descriptor.media_type) else None

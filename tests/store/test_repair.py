@@ -231,7 +231,7 @@ def test_wrong_bytes_repair_nothing(store: Held, root: Path, names: list[str], r
 
 
 def test_a_registry_is_not_repaired(store: Held, registry: Registry) -> None:
-    with pytest.raises(Exception, match="not repaired from here"):
+    with pytest.raises(Exception, match="repair works only on the store"):
         store.rows(f"verify tags of {registry.host}/repair/x where tag = 1 repair")
 
 
