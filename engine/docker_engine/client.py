@@ -1,7 +1,7 @@
 """Requests to one engine: JSON documents, and streams of bytes.
 
-The package `docker` takes about 100 ms to import, `requests` as long, and `http.client` 28 ms (CPython 3.11). A whole
-`docker images` takes about 60 ms, so this client uses none of them.
+It uses neither `docker` nor `requests`, which take about 100 ms to import, nor `http.client` (28 ms; CPython 3.11):
+`docker images` takes about 60 ms as a whole.
 """
 
 from __future__ import annotations
@@ -11,92 +11,131 @@ import threading
 from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .errors import api_version_error, clean_text, protocol_error, response_error, timeout_error
-from .http_connection import ConnectionEnded, HttpConnection, ProtocolError
-from .transport import open_connection
+from .errors import api_version_error, clean_text, protocol_error, response_error, timeout_error, tls_error
+from .http_connection import ConnectionEnded, ProtocolError, RequestBodyFailed
+from .transport import open_channel
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import Any, Self
+    from typing import Any, Protocol, Self
 
     from .endpoint import Endpoint
+    from .transport import Channel
+
+    class Readable(Protocol):
+        """A binary file."""
+
+        def read(self, size: int, /) -> bytes:
+            """Return at most `size` bytes; no bytes at the end."""
+
 
 MAX_API = (1, 47)
 MIN_API = (1, 24)
 """The range of versions of the Engine API that imq supports."""
+_PING_TIMEOUT = 20.0
+"""Maximum seconds of silence before the answer to a ping: it needs no work of the engine."""
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_MESSAGE_BYTES = 1 << 20
 """Maximum length of a line of a progress stream."""
 _READ_SIZE = 256 << 10
+_SEND_SIZE = 1 << 20
 _CONNECTION_ERRORS = (OSError, ProtocolError, ConnectionEnded)
 
 
 class EngineVersion(Record):
-    """The versions and the platform of an engine.
+    """The versions and the platform of an engine. `kind` is `docker` or `podman`.
 
-    `kind` is `docker` or `podman`. `api` is the negotiated version of the Engine API. Example: `1.41`.
-    `architecture` and `storage_driver` are empty unless the details were requested.
+    `api` is the negotiated version of the Engine API. Example: `1.41`. `libpod_api` is the version of podman's own API;
+    empty for docker. The fields after `os` are empty unless the details were requested. `has_containerd_images` is
+    whether images are stored by containerd; then their sizes include compressed content.
     """
 
     api: str
     engine_version: str
     kind: str
     os: str
+    libpod_api: str = ""
     architecture: str = ""
     storage_driver: str = ""
-    libpod_api: str = ""
-    """The version of podman's own API; empty for other engines."""
+    has_containerd_images: bool = False
 
 
 class EngineClient:
-    """A client of one engine. Methods may be called from several threads; each request has its own connection.
+    """A client of one engine. Methods may be called from several threads; each request has a connection of its own.
 
-    `timeout` is the maximum silence of the engine in seconds. `jobs` is how many idle connections are kept.
-    `max_document` is the maximum size of a JSON document in bytes.
+    `timeout` is the maximum silence of the engine in seconds. `jobs` is the maximum number of connections of concurrent
+    JSON requests; streams are not counted. `max_document` is the maximum size of a JSON document in bytes.
+    `environment` is that of ssh processes; the default is the one of this process.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, timeout: float = 60.0, jobs: int = 8, max_document: int = 256 << 20
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout: float = 60.0,
+        jobs: int = 8,
+        max_document: int = 256 << 20,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._timeout = timeout
-        self._jobs = jobs
         self._max_document = max_document
+        self._environment = environment
+        if endpoint.address.startswith("ssh://"):
+            from .ssh import MAX_CONNECTIONS
+
+            jobs = min(jobs, MAX_CONNECTIONS)
+        self._jobs = max(1, jobs)
+        self._slots = threading.BoundedSemaphore(self._jobs)
         self._lock = threading.Lock()
-        self._idle: list[_Channel] = []
-        self._busy: set[_Channel] = set()
+        self._ping_lock = threading.Lock()
+        self._idle: list[Channel] = []
+        self._busy: set[Channel] = set()
         self._version: EngineVersion | None = None
         self._is_closed = False
 
     def ping(self, *, details: bool = False) -> EngineVersion:
         """Return the version of the engine, and negotiate the version of the API. The engine is asked once.
 
-        `details` also fetches the architecture and the storage driver, with a second request.
+        `details` adds the fields that a second request returns.
         """
-        version = self._version
-        if version is None:
-            with self._request("GET", "/_ping") as response:
-                response.read_document()
-                version = self._version = _read_version(self.endpoint, response.headers)
+        with self._ping_lock:
+            version = self._version
+            if version is None:
+                version = self._version = self._negotiate()
         if details and not version.architecture:
             info = self.get_json("info")
+            if not isinstance(info, dict):
+                raise protocol_error(self.endpoint, "its description of itself is not a JSON object")
             version = self._version = version.replace(
-                architecture=str(info.get("Architecture") or ""), storage_driver=str(info.get("Driver") or "")
+                architecture=str(info.get("Architecture") or "unknown"),
+                storage_driver=str(info.get("Driver") or ""),
+                has_containerd_images="io.containerd.snapshotter" in str(info.get("DriverStatus")),
             )
         return version
 
-    def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """Return the JSON document at a path such as `images/json`; None for an empty answer."""
-        return self._exchange_json("GET", path, query)
+    def get_json(self, path: str, query: Mapping[str, str] | None = None, *, timeout: float | None = None) -> Any:
+        """Return the JSON document at a path; None for an empty answer.
 
-    def post_json(self, path: str, query: Mapping[str, str] | None = None, document: object = None) -> Any:
+        A path is without the version. Examples: `images/json`, `libpod/images/json`. `timeout` replaces that of the
+        client, for a request that takes an engine long. Raises `NotFound`, `Conflict` and `EngineError`.
+        """
+        return self._exchange_json("GET", path, query, None, timeout)
+
+    def post_json(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        document: object = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
         """Post a JSON document, and return the one in the answer."""
-        return self._exchange_json("POST", path, query, document)
+        return self._exchange_json("POST", path, query, document, timeout)
 
-    def delete_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+    def delete_json(self, path: str, query: Mapping[str, str] | None = None, *, timeout: float | None = None) -> Any:
         """Delete what is at a path, and return the JSON document in the answer."""
-        return self._exchange_json("DELETE", path, query)
+        return self._exchange_json("DELETE", path, query, None, timeout)
 
     def open_stream(
         self,
@@ -104,11 +143,15 @@ class EngineClient:
         path: str,
         query: Mapping[str, str] | None = None,
         *,
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | Readable | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> EngineStream:
-        """Send a request and return the body of the answer as a stream, which the caller closes."""
-        return self._request(method, self._target(path, query), body, headers)
+        """Send a request and return the body of the answer as a stream, which the caller closes.
+
+        An exception that `body` raises while it is read ends the request, and is raised again.
+        """
+        return self._send_request(method, self._make_target(path, query), body, headers, timeout)
 
     def close(self) -> None:
         """Close all connections; requests in other threads fail."""
@@ -116,6 +159,7 @@ class EngineClient:
             self._is_closed = True
             channels = [*self._idle, *self._busy]
             self._idle.clear()
+            self._busy.clear()
         for channel in channels:
             channel.close()
 
@@ -125,13 +169,37 @@ class EngineClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _exchange_json(self, method: str, path: str, query: Mapping[str, str] | None, document: object = None) -> Any:
+    def _negotiate(self) -> EngineVersion:
+        try:
+            return self._ping_engine()
+        except EngineError as error:
+            if not self.endpoint.address.startswith("ssh://") or self.endpoint.kind == "podman":
+                raise
+            from .ssh import RemoteCommandMissing
+
+            if not isinstance(error, RemoteCommandMissing):
+                raise
+            self.endpoint = self.endpoint.replace(kind="podman")
+            try:
+                return self._ping_engine()
+            except RemoteCommandMissing:
+                raise error from None
+
+    def _ping_engine(self) -> EngineVersion:
+        with self._send_request("GET", "/_ping", timeout=min(self._timeout, _PING_TIMEOUT)) as response:
+            response.read_document()
+            return _read_version(self.endpoint, response.headers)
+
+    def _exchange_json(
+        self, method: str, path: str, query: Mapping[str, str] | None, document: object, timeout: float | None
+    ) -> Any:
         import json
 
         body, headers = None, {}
         if document is not None:
             body, headers = json.dumps(document).encode(), {"Content-Type": "application/json"}
-        with self._request(method, self._target(path, query), body, headers) as response:
+        target = self._make_target(path, query)
+        with self._slots, self._send_request(method, target, body, headers, timeout) as response:
             content = response.read_document()
         if not content.strip():
             return None
@@ -140,7 +208,7 @@ class EngineClient:
         except (ValueError, RecursionError):
             raise protocol_error(self.endpoint, f"its answer for {path} is not JSON") from None
 
-    def _target(self, path: str, query: Mapping[str, str] | None) -> str:
+    def _make_target(self, path: str, query: Mapping[str, str] | None) -> str:
         version = self.ping()
         api = version.libpod_api if path.startswith("libpod/") and version.libpod_api else version.api
         target = f"/v{api}/{_quote(path, '/:@')}"
@@ -148,62 +216,61 @@ class EngineClient:
             target += "?" + "&".join(f"{_quote(key)}={_quote(value)}" for key, value in query.items())
         return target
 
-    def _request(
+    def _send_request(
         self,
         method: str,
         target: str,
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | Readable | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> EngineStream:
         """Send a request, and return its response when its status is no error."""
         fields = {"Host": "docker", "User-Agent": "imq", **(headers or {})}
-        if isinstance(body, bytes) or (body is None and method == "POST"):
-            body = body or b""
+        if body is None and method == "POST":
+            body = b""
+        if isinstance(body, bytes):
             fields["Content-Length"] = str(len(body))
-        channel = self._take_channel()
+        timeout = timeout or self._timeout
+        channel = self._take_channel(timeout)
         try:
-            if body is None or isinstance(body, bytes):
-                channel.http.send(method, target, fields, body or b"")
-            else:
-                channel.http.send_chunks(method, target, fields, body)
-            status = channel.http.read_head()
-            stream = EngineStream(self, channel, self._max_document)
-            if status < 200 or status >= 300:
-                content = channel.http.read_all(_MAX_ERROR_BYTES) or b""
-                stream.close()
-                raise response_error(self.endpoint, status, content)
+            status = _exchange_heads(channel, method, target, fields, body)
         except _CONNECTION_ERRORS as error:
+            failure = self._fail(channel, error, timeout)
+            if method != "GET" or not channel.was_idle or isinstance(error, TimeoutError | ProtocolError):
+                raise failure from None
+            # the engine closed the idle connection in this moment, before it read the request
+            return self._send_request(method, target, body, headers, timeout)
+        except RequestBodyFailed as error:
             self._drop_channel(channel)
-            raise self._translate(error) from None
+            raise error.cause from None
         except BaseException:  # a half-used connection is never used again
             self._drop_channel(channel)
             raise
-        return stream
+        stream = EngineStream(self, channel, self._max_document, timeout)
+        if 200 <= status < 300 or status == 304:
+            return stream
+        with stream:
+            raise response_error(self.endpoint, status, stream.read_document(_MAX_ERROR_BYTES))
 
-    def _translate(self, error: Exception) -> EngineError:
-        """Return the exception of imq for a failure of a connection."""
-        if isinstance(error, TimeoutError):
-            return timeout_error(self.endpoint, self._timeout, "did not answer")
-        if isinstance(error, ProtocolError):
-            return protocol_error(self.endpoint, str(error))
-        return protocol_error(self.endpoint, "the connection ended before its answer was complete")
-
-    def _take_channel(self) -> _Channel:
+    def _take_channel(self, timeout: float) -> Channel:
         with self._lock:
             if self._is_closed:
                 raise EngineError("the client is closed", endpoint=self.endpoint.name)
             while self._idle:
                 channel = self._idle.pop()
-                if not channel.has_ended():
+                if channel.is_alive():
                     self._busy.add(channel)
+                    channel.was_idle = True
+                    channel.socket.settimeout(timeout)
                     return channel
                 channel.close()
-        channel = _Channel(open_connection(self.endpoint, self._timeout))
+        channel = open_channel(self.endpoint, timeout, self._environment)
         with self._lock:
             self._busy.add(channel)
         return channel
 
-    def _release_channel(self, channel: _Channel) -> None:
+    def _release_channel(self, channel: Channel) -> None:
+        """Keep a connection whose response was read to its end, and close others."""
         with self._lock:
             self._busy.discard(channel)
             http = channel.http
@@ -212,36 +279,27 @@ class EngineClient:
                 return
         channel.close()
 
-    def _drop_channel(self, channel: _Channel) -> None:
+    def _drop_channel(self, channel: Channel) -> None:
         with self._lock:
             self._busy.discard(channel)
         channel.close()
 
-
-class _Channel:
-    """A connection and its socket."""
-
-    __slots__ = ("http", "socket")
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-        self.http = HttpConnection(connection)
-
-    def has_ended(self) -> bool:
-        """Whether the engine closed the idle connection."""
-        import select
-
-        return bool(select.select([self.socket], [], [], 0)[0])
-
-    def close(self) -> None:
-        """Close the socket; a blocked read in another thread returns."""
-        import socket
-
-        try:
-            self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.socket.close()
+    def _fail(self, channel: Channel, error: Exception, timeout: float) -> EngineError:
+        """Close a connection, and return the exception for its failure."""
+        if self._is_closed:
+            self._drop_channel(channel)
+            return EngineError("the client is closed", endpoint=self.endpoint.name)
+        explained = None if isinstance(error, TimeoutError) else channel.explain_end()
+        self._drop_channel(channel)
+        if explained is not None:
+            return explained
+        if isinstance(error, TimeoutError):
+            return timeout_error(self.endpoint, timeout, "did not answer")
+        if isinstance(error, ProtocolError):
+            return protocol_error(self.endpoint, str(error))
+        if type(error).__module__ == "ssl" and isinstance(error, OSError):
+            return tls_error(self.endpoint, error)
+        return protocol_error(self.endpoint, "the connection ended before its answer was complete")
 
 
 class EngineStream:
@@ -250,10 +308,11 @@ class EngineStream:
     Every read raises `EngineError` when the connection ends before the body is complete.
     """
 
-    def __init__(self, client: EngineClient, channel: _Channel, max_document: int) -> None:
+    def __init__(self, client: EngineClient, channel: Channel, max_document: int, timeout: float) -> None:
         self._client = client
-        self._channel: _Channel | None = channel
+        self._channel: Channel | None = channel
         self._max_document = max_document
+        self._timeout = timeout
         self.status = channel.http.status
         self.headers = channel.http.headers
         """Headers by lower-case name."""
@@ -261,19 +320,22 @@ class EngineStream:
     def read(self, size: int = -1) -> bytes:
         """Return at most `size` bytes; the rest of the body without a size. No bytes at the end."""
         if size < 0:
-            return b"".join(iter(lambda: self._read_some(_READ_SIZE), b""))
-        return self._read_some(size)
+            return b"".join(iter(lambda: self._read_part(_READ_SIZE), b""))
+        return self._read_part(size)
 
-    def read_document(self) -> bytes:
-        """Return the rest of the body. Raises `EngineError` when it is longer than a document may be."""
+    def read_document(self, limit: int | None = None) -> bytes:
+        """Return the rest of the body. Raises `EngineError` when it is longer than a document may be.
+
+        With a `limit` the first bytes of a longer body are returned.
+        """
         parts, total = [], 0
-        while data := self._read_some(_READ_SIZE):
+        while data := self._read_part(_READ_SIZE):
             total += len(data)
-            if total > self._max_document:
-                self.close()
-                endpoint = self._client.endpoint
-                raise protocol_error(endpoint, f"its answer is longer than {self._max_document:,} bytes")
             parts.append(data)
+            if limit is not None and total >= limit:
+                break
+            if total > self._max_document:
+                raise protocol_error(self._client.endpoint, f"its answer is longer than {self._max_document:,} bytes")
         return b"".join(parts)
 
     def read_messages(self) -> Iterator[dict[str, Any]]:
@@ -285,13 +347,12 @@ class EngineStream:
 
         buffer = b""
         while True:
-            data = self._read_some(_READ_SIZE)
+            data = self._read_part(_READ_SIZE)
             *lines, buffer = (buffer + data).split(b"\n")
-            if not data and buffer:
-                lines, buffer = [buffer], b""
-            for line in lines:
-                if not line.strip():
-                    continue
+            if not data:
+                lines.append(buffer)
+                buffer = b""
+            for line in filter(None, map(bytes.strip, lines)):
                 try:
                     message = json.loads(line)
                 except (ValueError, RecursionError):
@@ -310,7 +371,7 @@ class EngineStream:
         """Release the connection."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            self._client._release_channel(channel)  # noqa: SLF001 - one module, one protocol
+            self._client._release_channel(channel)  # noqa: SLF001 - a stream is a part of its client
 
     def __enter__(self) -> Self:
         return self
@@ -318,35 +379,59 @@ class EngineStream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read_some(self, size: int) -> bytes:
-        if self._channel is None:
+    def _read_part(self, size: int) -> bytes:
+        channel = self._channel
+        if channel is None:
             return b""
         try:
-            return self._channel.http.read(size)
+            return channel.http.read(size)
         except _CONNECTION_ERRORS as error:
-            channel, self._channel = self._channel, None
-            self._client._drop_channel(channel)  # noqa: SLF001
-            raise self._client._translate(error) from None  # noqa: SLF001
+            self._channel = None
+            raise self._client._fail(channel, error, self._timeout) from None  # noqa: SLF001
+
+
+def _exchange_heads(
+    channel: Channel,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | Readable | Iterable[bytes] | None,
+) -> int:
+    """Send a request, read the head of its response, and return the status."""
+    if body is None or isinstance(body, bytes):
+        channel.http.send(method, target, headers, body or b"")
+    else:
+        channel.http.send_chunks(method, target, headers, _split_body(body))
+    return channel.http.read_head()
+
+
+def _split_body(body: Readable | Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a request's body."""
+    if hasattr(body, "read"):
+        while data := body.read(_SEND_SIZE):
+            yield data
+    else:
+        yield from body
 
 
 def _read_version(endpoint: Endpoint, headers: Mapping[str, str]) -> EngineVersion:
     """Read the headers of a ping and negotiate: the newest version of the API that both support."""
     text = headers.get("api-version", "")
     major, _, minor = text.partition(".")
-    if not (major.isdecimal() and minor.isdecimal() and len(text) < 12):
+    if not (text.isascii() and major.isdecimal() and minor.isdecimal() and len(text) < 12):
         raise protocol_error(endpoint, "its answer to a ping has no API version")
     offered = (int(major), int(minor))
     if offered < MIN_API:
-        low = ".".join(map(str, MIN_API))
-        raise api_version_error(endpoint, f"its newest version is {text}, and imq requires {low} or newer")
-    server = clean_text(headers.get("server", "")).partition(" ")[0]
+        minimum = ".".join(map(str, MIN_API))
+        raise api_version_error(endpoint, f"its newest version is {text}, and imq requires {minimum} or newer")
+    server, _, system = clean_text(headers.get("server", "")).partition(" ")
     libpod = clean_text(headers.get("libpod-api-version", ""))
     return EngineVersion(
         ".".join(map(str, min(offered, MAX_API))),
         server.partition("/")[2],
         "podman" if libpod or server.startswith("Libpod") else "docker",
-        headers.get("ostype", "") or "linux",
-        libpod_api=libpod,
+        clean_text(headers.get("ostype", "")) or system.strip("()") or "linux",
+        libpod,
     )
 
 
@@ -357,4 +442,7 @@ def _quote(text: str, safe: str = "") -> str:
     """Percent-encode a string for a URL."""
     if _PLAIN.issuperset(text):
         return text
-    return "".join(c if c in _PLAIN or c in safe else "".join(f"%{b:02X}" for b in c.encode()) for c in text)
+    return "".join(
+        c if c in _PLAIN or c in safe else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogateescape"))
+        for c in text
+    )

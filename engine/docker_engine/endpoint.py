@@ -7,24 +7,33 @@ import os
 from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .contexts import Tls, default_context, list_contexts, read_context
+from .address import DEFAULT_SOCKET, SCHEMES, normalize_address
+from .docker_contexts import (
+    DEFAULT_CONTEXT,
+    config_folder,
+    is_context,
+    list_contexts,
+    read_context,
+    read_current_context,
+)
+from .podman_connections import Connections, read_connections
+from .tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imq.grammar.errors import ImqError
 
-_DOCKER_SOCKET = "/var/run/docker.sock"
 _PODMAN_SOCKET = "/run/podman/podman.sock"
-_SCHEMES = ("unix://", "tcp://", "ssh://")
 
 
 class Endpoint(Record):
     """An address at which an engine listens.
 
     `name` is how users write it: `docker`, `docker:CONTEXT`, `podman`, `ssh://HOST`. `kind` is `docker` or `podman`;
-    for an address it is a guess, and a ping returns the kind of the engine. `address` is `unix://PATH`, `tcp://HOST:PORT`
-    or `ssh://[USER@]HOST[:PORT][/PATH]`. `problem` is why the endpoint is unusable. Example: a broken context.
+    for an address it is a guess, and a ping returns the kind of the engine. `address` is `unix://PATH`,
+    `tcp://HOST:PORT` or `ssh://[USER@]HOST[:PORT][/PATH]`. `problem` is why the endpoint is unusable. Example: a broken
+    context. `identity` is the path of a private key for ssh; None leaves the choice to ssh.
     """
 
     name: str
@@ -32,6 +41,7 @@ class Endpoint(Record):
     address: str
     tls: Tls | None = None
     problem: ImqError | None = None
+    identity: str | None = None
 
     @property
     def socket_path(self) -> str | None:
@@ -42,74 +52,107 @@ class Endpoint(Record):
 def find_endpoint(text: str, environment: Mapping[str, str], home: str) -> Endpoint | None:
     """Return the endpoint that a user's text names; None when the text names no endpoint.
 
-    A context that exists but is broken, and a missing one after `docker:`, make an endpoint with a `problem`.
+    A broken context or address, and a missing context after `docker:`, make an endpoint with a `problem`. `home` is the
+    home folder of the user.
     """
     if text == "docker":
         return _default_docker(environment, home)
     if text == "podman":
-        return _default_podman(environment)
-    if text.startswith(_SCHEMES):
-        return _parse_address(text, text, environment, home)
+        return _default_podman(environment, home)
+    if text.startswith(SCHEMES):
+        return _make_endpoint(text, _guess_kind(text), text, _environment_tls(text, environment, home))
     if text.startswith("docker:"):
-        return _context_endpoint(text.removeprefix("docker:"), environment, home)
-    if text in list_contexts(environment, home):
-        return _context_endpoint(text, environment, home).replace(name=text)
-    return None
+        return _context_endpoint(text, text.removeprefix("docker:"), environment, home)
+    if text.startswith("podman:"):
+        return _connection_endpoint(text, text.removeprefix("podman:"), read_connections(environment, home))
+    return _context_endpoint(text, text, environment, home) if is_context(text, environment, home) else None
 
 
 def list_endpoints(environment: Mapping[str, str], home: str) -> list[Endpoint]:
-    """Return the endpoints of this machine and user that are configured, or whose sockets exist."""
-    endpoints = []
-    for endpoint in (_default_docker(environment, home), _default_podman(environment)):
-        path = endpoint.socket_path
-        if path is None or os.path.exists(path):
-            endpoints.append(endpoint)
-    endpoints += [_context_endpoint(name, environment, home) for name in list_contexts(environment, home)]
+    """Return the endpoints of this user and machine: configured ones, and default sockets that exist.
+
+    Several endpoints may have the same address. Example: `docker` and its current context.
+    """
+    defaults = (_default_docker(environment, home), _default_podman(environment, home))
+    endpoints = [one for one in defaults if one.socket_path is None or os.path.exists(one.socket_path)]
+    contexts = list_contexts(environment, home)
+    endpoints += [_context_endpoint(f"docker:{name}", name, environment, home) for name in contexts]
+    connections = read_connections(environment, home)
+    endpoints += [_connection_endpoint(f"podman:{name}", name, connections) for name in sorted(connections.by_name)]
     return endpoints
 
 
 def _default_docker(environment: Mapping[str, str], home: str) -> Endpoint:
-    host = environment.get("DOCKER_HOST", "")
-    if host:
-        return _parse_address("docker", host, environment, home)
-    context = default_context(environment, home)
-    if context != "default":
-        return _context_endpoint(context, environment, home).replace(name="docker")
-    return Endpoint("docker", "docker", f"unix://{_find_docker_socket(environment)}")
+    if environment.get("DOCKER_HOST"):
+        return _host_endpoint("docker", environment, home)
+    try:
+        context = read_current_context(environment, home)
+    except EngineError as error:
+        return Endpoint("docker", "docker", "", problem=error)
+    return _context_endpoint("docker", context, environment, home)
+
+
+def _context_endpoint(name: str, context: str, environment: Mapping[str, str], home: str) -> Endpoint:
+    if context == DEFAULT_CONTEXT:
+        return _host_endpoint(name, environment, home)
+    try:
+        address, tls = read_context(context, environment, home)
+    except EngineError as error:
+        return Endpoint(name, "docker", "", problem=error)
+    return _make_endpoint(name, "docker", address, tls)
+
+
+def _host_endpoint(name: str, environment: Mapping[str, str], home: str) -> Endpoint:
+    """Return the endpoint of docker's default context: DOCKER_HOST, else a socket of this machine."""
+    host = environment.get("DOCKER_HOST") or f"unix://{_find_docker_socket(environment)}"
+    return _make_endpoint(name, "docker", host, _environment_tls(host, environment, home))
 
 
 def _find_docker_socket(environment: Mapping[str, str]) -> str:
     runtime = environment.get("XDG_RUNTIME_DIR")
     rootless = os.path.join(runtime, "docker.sock") if runtime else ""
-    return rootless if rootless and not os.path.exists(_DOCKER_SOCKET) and os.path.exists(rootless) else _DOCKER_SOCKET
+    return rootless if rootless and not os.path.exists(DEFAULT_SOCKET) and os.path.exists(rootless) else DEFAULT_SOCKET
 
 
-def _default_podman(environment: Mapping[str, str]) -> Endpoint:
-    host = environment.get("CONTAINER_HOST", "")
+def _environment_tls(address: str, environment: Mapping[str, str], home: str) -> Tls | None:
+    """Return the certificates that docker's environment variables name for an address."""
+    verify = bool(environment.get("DOCKER_TLS_VERIFY"))
+    if address.startswith(("unix:", "ssh:")) or not (verify or environment.get("DOCKER_TLS")):
+        return None
+    return Tls.of_folder(environment.get("DOCKER_CERT_PATH") or config_folder(environment, home), verify=verify)
+
+
+def _default_podman(environment: Mapping[str, str], home: str) -> Endpoint:
+    host = environment.get("CONTAINER_HOST")
     if host:
-        return Endpoint("podman", "podman", host)
+        return _make_endpoint("podman", "podman", host, None, environment.get("CONTAINER_SSHKEY"))
+    connection = environment.get("CONTAINER_CONNECTION")
+    if connection:
+        return _connection_endpoint("podman", connection, read_connections(environment, home))
     runtime = environment.get("XDG_RUNTIME_DIR")
-    rootless = os.path.join(runtime, "podman", "podman.sock") if runtime else ""
-    return Endpoint("podman", "podman", f"unix://{rootless if os.path.exists(rootless) else _PODMAN_SOCKET}")
+    sockets = [os.path.join(runtime, "podman", "podman.sock"), _PODMAN_SOCKET] if runtime else [_PODMAN_SOCKET]
+    existing = [path for path in sockets if os.path.exists(path)]
+    if not existing:  # a machine without a service: podman's own machine, or another host
+        connections = read_connections(environment, home)
+        if connections.default:
+            return _connection_endpoint("podman", connections.default, connections)
+    return Endpoint("podman", "podman", f"unix://{[*existing, *sockets][0]}")
 
 
-def _parse_address(name: str, address: str, environment: Mapping[str, str], home: str) -> Endpoint:
-    if address == "unix://":
-        address = f"unix://{_DOCKER_SOCKET}"
-    kind = "podman" if "podman" in address else "docker"
-    tls = None
-    if address.startswith("tcp://") and (environment.get("DOCKER_TLS_VERIFY") or environment.get("DOCKER_TLS")):
-        folder = environment.get("DOCKER_CERT_PATH") or os.path.join(home, ".docker")
-        tls = Tls.of_folder(folder, verify=bool(environment.get("DOCKER_TLS_VERIFY")))
-    return Endpoint(name, kind, address, tls)
-
-
-def _context_endpoint(context: str, environment: Mapping[str, str], home: str) -> Endpoint:
-    name = f"docker:{context}"
-    if context == "default":
-        return Endpoint(name, "docker", f"unix://{_find_docker_socket(environment)}")
+def _connection_endpoint(name: str, connection_name: str, connections: Connections) -> Endpoint:
     try:
-        address, tls = read_context(context, environment, home)
+        connection = connections.find(connection_name)
     except EngineError as error:
-        return Endpoint(name, "docker", "", problem=error)
-    return Endpoint(name, "docker", address, tls)
+        return Endpoint(name, "podman", "", problem=error)
+    return _make_endpoint(name, "podman", connection.address, None, connection.identity)
+
+
+def _guess_kind(address: str) -> str:
+    return "podman" if "podman" in address else "docker"
+
+
+def _make_endpoint(name: str, kind: str, address: str, tls: Tls | None, identity: str | None = None) -> Endpoint:
+    try:
+        return Endpoint(name, kind, normalize_address(address, tls=tls is not None), tls, identity=identity or None)
+    except EngineError as error:
+        return Endpoint(name, kind, address, tls, problem=error)

@@ -88,6 +88,39 @@ def timeout_error(endpoint: Endpoint, seconds: float, event: str) -> EngineError
     )
 
 
+def tls_error(endpoint: Endpoint, error: OSError) -> EngineError:
+    """Return the error of a TLS connection that one side rejects."""
+    reason = getattr(error, "verify_message", "") or (getattr(error, "reason", "") or str(error)).lower().replace(
+        "_", " "
+    )
+    hints = ["check the certificates: ca.pem is the authority of the engine, cert.pem and key.pem are your own"]
+    if "wrong version number" in reason or "http request" in reason:
+        hints = [
+            "the engine does not use TLS at this port: unset DOCKER_TLS_VERIFY, or use the port of TLS, often 2376"
+        ]
+    return EngineError(
+        f"no TLS connection to {endpoint.name} at {endpoint.address}: {reason}",
+        code="engine-tls",
+        hints=hints,
+        endpoint=endpoint.name,
+    )
+
+
+def certificate_error(endpoint: Endpoint, error: Exception) -> EngineError:
+    """Return the error of a certificate or key that cannot be loaded."""
+    tls = endpoint.tls
+    paths = [path for path in (tls.ca, tls.cert, tls.key) if path] if tls is not None else []
+    reason = "a file is invalid, or the key is not that of the certificate"
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        reason = error.strerror or reason
+    return EngineError(
+        f"the certificates of {endpoint.name} cannot be loaded: {reason.lower()}",
+        code="engine-tls",
+        hints=(f"check {', '.join(paths)}",) if paths else (),
+        endpoint=endpoint.name,
+    )
+
+
 def connect_error(endpoint: Endpoint, error: OSError) -> EngineError:
     """Map the failure of a connection attempt over a unix socket or TCP."""
     path = endpoint.socket_path

@@ -6,28 +6,24 @@ by Content-Length, by chunks, or with the connection.
 
 from __future__ import annotations
 
+import select
+
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Protocol
-
-    class Socket(Protocol):
-        """The methods of a socket that a connection uses."""
-
-        def recv(self, size: int, /) -> bytes:
-            """Receive at most `size` bytes; no bytes at the end."""
-
-        def sendall(self, data: bytes, /) -> None:
-            """Send all bytes."""
-
+    import socket
+    from collections.abc import Iterable, Iterator, Mapping
 
 _RECEIVE_SIZE = 256 << 10
 _MAX_HEAD_BYTES = 256 << 10
 _MAX_LINE_BYTES = 4 << 10
+_MAX_EARLY_BYTES = 16 << 20
+"""Maximum bytes of a response that arrive before the request is complete."""
 _MAX_DIGITS = 18
 """The maximum number of digits of a valid Content-Length."""
 _BODILESS = (204, 304)
+_FIRST_FINAL_STATUS = 200
+_FIRST_ERROR_STATUS = 400
 
 
 class ProtocolError(Exception):
@@ -35,38 +31,39 @@ class ProtocolError(Exception):
 
 
 class ConnectionEnded(Exception):
-    """The connection ended before the response did. `started` is whether a part of the response arrived."""
+    """The connection ended before the response did."""
 
-    def __init__(self, *, started: bool) -> None:
+
+class RequestBodyFailed(Exception):
+    """The iterator of a request's body raised the exception `cause`."""
+
+    def __init__(self, cause: Exception) -> None:
         super().__init__()
-        self.started = started
+        self.cause = cause
 
 
 class HttpConnection:
-    """One connection, for one request at a time. Close its socket after any exception, and when `is_reusable` is false.
+    """One connection, for one request at a time. Close its socket after any exception, and when it is not reusable.
 
-    Raises `OSError` as the socket does, `TimeoutError` among them.
+    Raises `OSError` as the socket does, `TimeoutError` included.
     """
 
     __slots__ = (
-        "_buffer",
-        "_chunked",
-        "_left",
-        "_method",
-        "_socket",
-        "headers",
-        "is_complete",
-        "is_reusable",
-        "status",
+        *("_buffer", "_chunked", "_has_line_end", "_left", "_method", "_position", "_socket"),
+        *("headers", "is_complete", "is_reusable", "status"),
     )
 
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
         self._buffer = b""
+        self._position = 0
+        """Where the unread part of the buffer starts."""
         self._method = ""
         self._chunked = False
         self._left: int | None = 0
-        """Bytes left of the body or the current chunk; None: the body ends with the connection."""
+        """Bytes left of the body or of the current chunk; None: the body ends with the connection."""
+        self._has_line_end = False
+        """Whether the line end after a chunk is still to be read."""
         self.status = 0
         self.headers: Mapping[str, str] = {}
         """Headers of the response by lower-case name."""
@@ -80,87 +77,130 @@ class HttpConnection:
         self._socket.sendall(self._start(method, target, headers) + body)
 
     def send_chunks(self, method: str, target: str, headers: Mapping[str, str], chunks: Iterable[bytes]) -> None:
-        """Send a request whose body is of unknown length."""
-        head = self._start(method, target, {**headers, "Transfer-Encoding": "chunked"})
-        self._socket.sendall(head)
-        for chunk in chunks:
-            if chunk:
-                self._socket.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        self._socket.sendall(b"0\r\n\r\n")
+        """Send a request whose body has an unknown length.
 
-    def _start(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
-        self._method, self.is_complete = method, False
-        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        An engine may answer before the body ends: progress is kept for `read`, and an error ends the sending.
+        Raises `RequestBodyFailed` when `chunks` raises an exception.
+        """
+        head = self._start(method, target, {**headers, "Transfer-Encoding": "chunked"})
+        timeout = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            is_sending = self._send_part(head, timeout)
+            for chunk in _guard(chunks):
+                if not is_sending:
+                    break
+                if chunk:
+                    is_sending = self._send_part(b"%x\r\n%b\r\n" % (len(chunk), chunk), timeout)
+            if is_sending:
+                is_sending = self._send_part(b"0\r\n\r\n", timeout)
+        finally:
+            self._socket.settimeout(timeout)
+        self.is_reusable = is_sending
 
     def read_head(self) -> int:
         """Read the status line and the headers, and return the status. Informational responses are skipped."""
+        is_reusable = self.is_reusable
         while True:
-            end = self._buffer.find(b"\r\n\r\n")
+            end = self._buffer.find(b"\r\n\r\n", self._position)
             if end < 0:
                 self._check_head_start()
-                self._receive(started=bool(self._buffer))
+                self._receive()
                 continue
-            head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
+            head = self._buffer[self._position : end]
+            self._position = end + 4
             self._parse_head(head.decode("latin-1"))
-            if self.status >= 200:
+            if self.status >= _FIRST_FINAL_STATUS:
+                self.is_reusable = self.is_reusable and is_reusable
                 return self.status
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes of the body, and at least one before its end."""
         if self.is_complete or size <= 0:
             return b""
-        if self._left == 0 and self._chunked:
-            self._read_chunk_size()
-        if self._left == 0:
+        if self._left == 0 and not self._read_chunk_size():
             return b""
-        if not self._buffer:
-            if self._left is None:
-                self._buffer = self._socket.recv(min(size, _RECEIVE_SIZE))
-                if not self._buffer:
-                    self.is_complete = True
-                    return b""
-            else:
-                self._receive(started=True)
-        length = min(size, len(self._buffer)) if self._left is None else min(size, len(self._buffer), self._left)
-        data, self._buffer = self._buffer[:length], self._buffer[length:]
+        if self._position == len(self._buffer):
+            self._buffer, self._position = self._socket.recv(_RECEIVE_SIZE), 0
+            if not self._buffer:
+                if self._left is not None:
+                    raise ConnectionEnded
+                self.is_complete = True
+                return b""
+        stop = self._position + (size if self._left is None else min(size, self._left))
+        data = self._buffer[self._position : stop]
+        self._position += len(data)
         if self._left is not None:
-            self._left -= length
-            if self._left == 0:
-                self._finish_part()
+            self._left -= len(data)
+            if not self._left:
+                self._has_line_end = self._chunked
+                self.is_complete = not self._chunked
         return data
 
-    def read_all(self, limit: int) -> bytes | None:
-        """Return the rest of the body; None when it is longer than `limit` bytes."""
-        parts, total = [], 0
-        while data := self.read(_RECEIVE_SIZE):
-            total += len(data)
-            if total > limit:
-                return None
-            parts.append(data)
-        return b"".join(parts)
+    def _start(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
+        self._method, self.is_complete, self.is_reusable = method, False, True
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _send_part(self, data: bytes, timeout: float | None) -> bool:
+        """Send bytes, and receive what arrives meanwhile; return whether the engine still accepts the request."""
+        blocked = _would_block_errors(self._socket)
+        view = memoryview(data)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | select.POLLOUT)
+        while view:
+            ready = poll.poll(None if timeout is None else timeout * 1000)
+            if not ready:
+                raise TimeoutError
+            if ready[0][1] & ~select.POLLOUT:
+                try:
+                    received = self._socket.recv(_RECEIVE_SIZE)
+                except blocked:
+                    pass
+                else:
+                    if not received:
+                        return False
+                    self._buffer += received
+                    if self._has_error_status():
+                        return False
+                    if len(self._buffer) > _MAX_EARLY_BYTES:
+                        raise ProtocolError("its answer to an incomplete request is too long")
+            try:
+                view = view[self._socket.send(view) :]
+            except blocked:
+                continue
+            except (BrokenPipeError, ConnectionResetError):  # the reason may be in its response
+                return False
+        return True
+
+    def _has_error_status(self) -> bool:
+        digits = self._buffer[9:12]
+        return digits.isdigit() and int(digits) >= _FIRST_ERROR_STATUS
 
     def _parse_head(self, text: str) -> None:
         first, *fields = text.split("\r\n")
         version, _, rest = first.partition(" ")
-        digits = rest[:3]
-        if version not in ("HTTP/1.1", "HTTP/1.0") or len(digits) < 3 or not digits.isdecimal() or rest[3:4].strip():
+        digits, end = rest[:3], rest[3:4]
+        if version not in ("HTTP/1.1", "HTTP/1.0") or not (digits.isascii() and digits.isdecimal()) or end.strip():
             raise ProtocolError("its answer is not HTTP")
         headers: dict[str, str] = {}
         for field in fields:
             name, colon, value = field.partition(":")
+            name, value = name.lower(), value.strip()
             if not colon or not name or name != name.strip():
                 raise ProtocolError("its answer has an invalid header")
-            name, value = name.lower(), value.strip()
-            if name in headers and name in ("content-length", "transfer-encoding") and headers[name] != value:
-                raise ProtocolError(f"its answer has two different headers {name}")
+            if headers.get(name, value) != value and name in ("content-length", "transfer-encoding"):
+                raise ProtocolError(f"its answer has several headers {name}")
             headers[name] = value
         self.status, self.headers = int(digits), headers
-        kept = headers.get("connection", "").lower()
-        self.is_reusable = "close" not in kept and (version == "HTTP/1.1" or "keep-alive" in kept)
+        connection = headers.get("connection", "").lower()
+        self.is_reusable = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
+        self._parse_body_length(headers)
+
+    def _parse_body_length(self, headers: Mapping[str, str]) -> None:
         coding, length = headers.get("transfer-encoding", "").lower(), headers.get("content-length")
-        self._chunked, self._left = False, None
-        if self._method == "HEAD" or self.status in _BODILESS:
+        self._chunked, self._has_line_end, self._left = False, False, None
+        if self._method == "HEAD" or self.status in _BODILESS or self.status < _FIRST_FINAL_STATUS:
             self._left = 0
         elif coding == "chunked":
             self._chunked, self._left = True, 0
@@ -175,38 +215,76 @@ class HttpConnection:
         self.is_complete = self._left == 0 and not self._chunked
 
     def _check_head_start(self) -> None:
-        if len(self._buffer) > _MAX_HEAD_BYTES:
+        start = self._buffer[self._position : self._position + 7]
+        if len(self._buffer) - self._position > _MAX_HEAD_BYTES:
             raise ProtocolError("the headers of its answer are too long")
-        if self._buffer and not b"HTTP/1.".startswith(self._buffer[:7]):
+        if not b"HTTP/1.".startswith(start):
             raise ProtocolError("its answer is not HTTP")
 
-    def _read_chunk_size(self) -> None:
-        size_text = self._read_line().partition(b";")[0].strip()
-        if not size_text or len(size_text) > 15 or size_text.strip(b"0123456789abcdefABCDEF"):
+    def _read_chunk_size(self) -> bool:
+        """Read the line before a chunk; return whether a chunk follows, else the body is complete."""
+        if self._has_line_end and self._read_line():
             raise ProtocolError("its answer has an invalid chunk")
-        self._left = int(size_text, 16)
-        if self._left == 0:
+        self._has_line_end = False
+        digits = self._read_line().partition(b";")[0].strip()
+        if not digits or len(digits) >= _MAX_DIGITS or digits.strip(b"0123456789abcdefABCDEF"):
+            raise ProtocolError("its answer has an invalid chunk")
+        self._left = int(digits, 16)
+        if not self._left:
             while self._read_line():  # trailers
                 pass
             self.is_complete = True
-
-    def _finish_part(self) -> None:
-        """Read what follows the last byte of a body or of a chunk."""
-        if not self._chunked:
-            self.is_complete = True
-        elif self._read_line():
-            raise ProtocolError("its answer has an invalid chunk")
+        return not self.is_complete
 
     def _read_line(self) -> bytes:
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_LINE_BYTES:
+        while (end := self._buffer.find(b"\n", self._position)) < 0:
+            if len(self._buffer) - self._position > _MAX_LINE_BYTES:
                 raise ProtocolError("its answer has an invalid chunk")
-            self._receive(started=True)
-        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
+            self._receive()
+        line = self._buffer[self._position : end]
+        self._position = end + 1
         return line.removesuffix(b"\r")
 
-    def _receive(self, *, started: bool) -> None:
+    def _receive(self) -> None:
+        """Append received bytes to the unread part of the buffer."""
         received = self._socket.recv(_RECEIVE_SIZE)
         if not received:
-            raise ConnectionEnded(started=started)
-        self._buffer += received
+            raise ConnectionEnded
+        self._buffer, self._position = self._buffer[self._position :] + received, 0
+
+
+def _guard(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield chunks; mark their own exceptions, so that they are not taken for failures of the connection."""
+    iterator = iter(chunks)
+    while True:
+        try:
+            chunk = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - it is raised again by the client
+            raise RequestBodyFailed(error) from None
+        yield chunk
+
+
+def _would_block_errors(connection: socket.socket) -> tuple[type[OSError], ...]:
+    """Return the exceptions by which a non-blocking socket reports that it would block."""
+    if type(connection).__name__ == "socket":
+        return (BlockingIOError, InterruptedError)
+    from ssl import SSLWantReadError, SSLWantWriteError
+
+    return (BlockingIOError, InterruptedError, SSLWantReadError, SSLWantWriteError)
+
+
+def is_idle(connection: socket.socket) -> bool:
+    """Whether an unused connection is open and silent, as it is before a request."""
+    timeout = connection.gettimeout()
+    connection.settimeout(0)
+    try:
+        connection.recv(1)
+    except _would_block_errors(connection):
+        return True
+    except OSError:
+        return False
+    finally:
+        connection.settimeout(timeout)
+    return False
