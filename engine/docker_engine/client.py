@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, Protocol, Self
 
+    from .channel import Channel
     from .endpoint import Endpoint
-    from .transport import Channel
 
     class Readable(Protocol):
         """A binary file."""

@@ -14,8 +14,8 @@ from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING
 
 from .address import split_address
+from .channel import Channel
 from .errors import clean_text
-from .transport import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

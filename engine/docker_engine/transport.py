@@ -8,44 +8,16 @@ import socket
 from imq.grammar.record import TYPE_CHECKING
 
 from .address import split_address
+from .channel import Channel
 from .errors import certificate_error, connect_error, timeout_error, tls_error
-from .http_connection import HttpConnection, is_idle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from imq.grammar.errors import EngineError
 
     from .endpoint import Endpoint
 
 _MAX_SOCKET_PATH = 107
 """Maximum length of the path of a unix socket in bytes (Linux: 108 with the final zero)."""
-
-
-class Channel:
-    """An open connection to an engine."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-        self.http = HttpConnection(connection)
-        self.was_idle = False
-        """Whether the connection has served a request before the present one."""
-
-    def is_alive(self) -> bool:
-        """Whether the unused connection accepts a request."""
-        return is_idle(self.socket)
-
-    def explain_end(self) -> EngineError | None:
-        """Return the error that ended the connection; None when the cause is unknown."""
-        return None
-
-    def close(self) -> None:
-        """Close the connection; a blocked read in another thread returns."""
-        try:
-            self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.socket.close()
 
 
 def open_channel(endpoint: Endpoint, timeout: float, environment: Mapping[str, str] | None = None) -> Channel:

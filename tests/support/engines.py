@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +17,7 @@ import pytest
 from .servers import needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _START_LIMIT = 60.0
 _STOP_LIMIT = 20.0
@@ -87,13 +90,11 @@ class Engine:
 
 
 class Dockerd(Engine):
-    """A dockerd. With `tls` it also listens at `tls_address`: the files of the authority, certificate and key."""
+    """A dockerd. With `tls`, a folder with ca.pem, cert.pem and key.pem, it also listens at `tls_address`."""
 
     kind = "dockerd"
 
-    def __init__(
-        self, folder: str | os.PathLike[str], *, tls: tuple[str, str, str] | None = None, port: int = 0
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, tls: str = "", port: int = 0) -> None:
         super().__init__(folder)
         self.client = ["docker", "--host", self.address]
         self.tls_address = f"tcp://127.0.0.1:{port}" if tls else ""
@@ -106,10 +107,9 @@ class Dockerd(Engine):
             *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid"),
             *("--bridge=none", "--iptables=false", "--ip6tables=false"),
         ]
-        if self._tls is not None:
-            ca, cert, key = self._tls
-            words += ["--host", self.tls_address, "--tlsverify"]
-            words += ["--tlscacert", ca, "--tlscert", cert, "--tlskey", key]
+        if self._tls:
+            words += ["--host", self.tls_address, "--tlsverify", f"--tlscacert={self._tls}/ca.pem"]
+            words += [f"--tlscert={self._tls}/cert.pem", f"--tlskey={self._tls}/key.pem"]
         return words
 
     def stop(self) -> None:
@@ -166,3 +166,63 @@ def podman_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanS
     needed("podman")
     with PodmanService(tmp_path_factory.mktemp("podman")) as running:
         yield running
+
+
+HANG: bytes | None = None
+"""A scripted answer that never comes."""
+
+
+class ScriptedEngine:
+    """A server on a unix socket that gives scripted answers, for faults that a real engine cannot be made to have.
+
+    `answers` maps a part of a request line to the bytes of the answer, after which the connection is closed; `HANG`
+    keeps it open without an answer. Other requests are answered as a ping. A context manager that starts and stops it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], answers: Mapping[str, bytes | None]) -> None:
+        self.address = f"unix://{os.fspath(path)}"
+        self.requests: list[str] = []
+        """The request lines that arrived."""
+        self._answers = dict(answers)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(os.fspath(path))
+        self._listener.listen()
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for connection in (self._listener, *self._open):
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            head = b""
+            while b"\r\n\r\n" not in head and (received := connection.recv(1 << 16)):
+                head += received
+            line = head.partition(b"\r\n")[0].decode("latin-1")
+            self.requests.append(line)
+            answer = next((answer for part, answer in self._answers.items() if part in line), PING_ANSWER)
+            if answer is not None:
+                with contextlib.suppress(OSError):
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+def http_answer(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
+    """Return an HTTP response. `length` is a false Content-Length."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body) if length is None else length}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+PING_ANSWER = http_answer(b"OK", "Api-Version: 1.41", "Ostype: linux", "Server: Docker/20.10.24 (linux)")
