@@ -1,7 +1,7 @@
-"""What all compressed streams have in common; memory is bounded whatever the ratio.
+"""The protocols of compressors and decompressors. Memory is bounded, whatever the compression ratio.
 
-A decompressor is fed chunks as they arrive and yields what they unpack to in pieces of at most `MAX_PIECE` bytes (a
-plain stream yields the caller's own buffer). 256 KiB stays in a core's second-level cache until it is hashed: pieces
+A decompressor is fed chunks and yields their decompressed content in pieces of at most `MAX_PIECE` bytes; for a plain
+stream it yields the caller's own buffer. 256 KiB stay in the second-level cache of a core until they are hashed: pieces
 of 4 MiB halve the speed.
 """
 
@@ -15,28 +15,30 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Decompressor(Protocol):
-        """Unpacks one stream."""
+        """Decompresses one stream."""
 
         def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
-            """Yield what `chunk` unpacks to; the iterator is to be used up before the next call."""
+            """Yield the content of `chunk`. The iterator must be exhausted before the next call."""
 
         def finish(self) -> None:
-            """Raise `Malformed(code="truncated")` when the stream ended before its end."""
+            """Raise `Malformed` (code `truncated`) when the stream is incomplete."""
 
     class Compressor(Protocol):
-        """Packs one stream; equal input, level and library versions give equal output, with no time or name in it."""
+        """Compresses one stream. Equal input, level and library versions give equal output: it has no time or name."""
 
         def feed(self, chunk: bytes | memoryview) -> bytes | memoryview:
-            """Return the packed bytes that are ready."""
+            """Return the compressed bytes that are ready."""
 
         def finish(self) -> bytes:
-            """Return the rest."""
+            """Return the last compressed bytes."""
 
 
 MAX_PIECE = 256 * 1024
-"""Maximum size in bytes of one piece of decompressed data."""
+"""The maximum size in bytes of one decompressed piece."""
 
 
 def truncated_error(kind: str) -> Malformed:
-    """Return the error for a stream that ends too early."""
-    return Malformed(f"the {kind} stream breaks off", code="truncated", hints=("it may not be whole: fetch it again",))
+    """Return the error for a stream that ends early."""
+    return Malformed(
+        f"the {kind} stream is truncated", code="truncated", hints=("it may be incomplete: fetch it again",)
+    )

@@ -1,10 +1,10 @@
-"""The files of a stack of layers as one archive, as `docker export` gives those of a container.
+"""Flattens a stack of layers to one archive, like `docker export` does for a container.
 
-The layers are gone through twice. The first time everything is drawn: what there is in the end, and which entry each
-thing is of; all is checked before a byte is written. The second time what was found to stay is written as it comes, so
-that nothing is unpacked to a disk and nothing but names is kept. Sparse files stay sparse. Hard links stand behind the
-files, and folders behind all, the deepest first: tar gives a folder its mode and time when it meets it, and later files
-would change both.
+The layers are read twice. The first pass plans the resulting tree, and which entry each file comes from; all errors are
+raised before a byte is written. The second pass writes the files that remain in the order of the layers: nothing is
+unpacked to disk, and only names are held in memory. Sparse files stay sparse. Hard links follow the files, and folders
+come last, the deepest first: tar sets the mode and time of a folder when it reads its entry, and later files would
+change the time.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from .tar_entry import TarEntry
 
 _DEFAULT_DIRECTORY_MODE = 0o755
-"""The mode of folders that no entry tells of."""
+"""The mode of folders without an entry."""
 _MAX_NAME, _MAX_PATH = 255, 4095
-"""Bytes: what Linux takes."""
+"""The limits of Linux in bytes."""
 _NS_PER_SECOND = 1_000_000_000
 _RECORD_SIZE = 20 * BLOCK_SIZE
-"""What archives are filled up to."""
+"""Archives are padded to a multiple of this size."""
 _TYPES = {
     "file": tarfile.REGTYPE, "symlink": tarfile.SYMTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE,
     "fifo": tarfile.FIFOTYPE, "directory": tarfile.DIRTYPE,
@@ -43,7 +43,7 @@ _TYPES = {
 
 
 class _PlannedFile:
-    """What has one or more names and is no folder: the number of the entry that it is of, and where a link leads."""
+    """A file that is not a folder, with one or more names: the number of its entry, and the target of a link."""
 
     __slots__ = ("entry_number", "link_target", "mode")
 
@@ -54,7 +54,7 @@ class _PlannedFile:
 
 
 class _PlannedTree(DirectoryTree):
-    """Folders by their places; None stands for a folder in a folder."""
+    """Folders by path, with their children by name; None is a folder."""
 
     def __init__(self, max_depth: int) -> None:
         super().__init__(max_depth)
@@ -98,7 +98,7 @@ def _join(directory: str, name: str) -> str:
 
 
 class _TreePlanner(OverlayApplier):
-    """Draws what layers make together."""
+    """Plans the tree that results from all layers."""
 
     def __init__(self, planned: _PlannedTree, limits: UnpackLimits) -> None:
         super().__init__(planned, limits)
@@ -114,11 +114,11 @@ class _TreePlanner(OverlayApplier):
         }
 
     def entry_of(self, directory: str) -> TarEntry | None:
-        """Return the last entry of a folder; None when none tells of it."""
+        """Return the last entry of a folder; None when it has none."""
         return self._directory_entries.get(directory)
 
     def group_paths_by_entry(self) -> dict[int, list[str]]:
-        """Return the paths of what is no folder, by the number of its entry."""
+        """Return the paths of files that are not folders, by the number of their entry."""
         paths: dict[int, list[str]] = {}
         for directory, children in self._planned.directories.items():
             for name, file in children.items():
@@ -136,7 +136,7 @@ class _TreePlanner(OverlayApplier):
     def _plan(self, entry: TarEntry, directory: str, name: str) -> None:
         _check_name(name, entry)
         if len(os.fsencode(entry.link_target)) > _MAX_PATH:
-            raise Malformed(f"{entry.path[:200]!r} cannot be made: it leads too far", code="path")
+            raise Malformed(f"{entry.path[:200]!r} cannot be created: the target of the link is too long", code="path")
         mode = {"symlink": stat.S_IFLNK, "fifo": stat.S_IFIFO}.get(entry.type, stat.S_IFREG)
         owner_of(entry)
         self._add(directory, name, _PlannedFile(self.entries, mode, entry.link_target))
@@ -149,7 +149,7 @@ class _TreePlanner(OverlayApplier):
         try:
             os.makedev(*entry.device)
         except (OverflowError, ValueError):
-            raise Malformed(f"{entry.path!r} is a device of impossible numbers", code="device") from None
+            raise Malformed(f"{entry.path!r} has invalid device numbers", code="device") from None
         self._plan(entry, directory, name)
 
     def _plan_directory(self, entry: TarEntry, directory: str, name: str) -> None:
@@ -174,11 +174,11 @@ class _TreePlanner(OverlayApplier):
 
 def _check_name(name: str, entry: TarEntry) -> None:
     if len(os.fsencode(name)) > _MAX_NAME:
-        raise Malformed(f"{entry.path[:200]!r} cannot be made: its name is too long", code="path")
+        raise Malformed(f"{entry.path[:200]!r} cannot be created: its name is too long", code="path")
 
 
 class _ArchiveWriter:
-    """Writes what stays of the layers, as they come by for the second time. `paths` is what `_Drawer.things` told."""
+    """Writes the remaining files of the layers in the second pass; `paths` has their paths by entry number."""
 
     def __init__(self, paths: Mapping[int, list[str]], limits: UnpackLimits) -> None:
         self.pieces: list[bytes | memoryview] = []
@@ -187,8 +187,8 @@ class _ArchiveWriter:
         self._paths = paths
         self._limits = limits
         self._entry_number = 0
-        self._remaining = 0  # bytes of the content that are still to come,
-        self._padding = 0  # and of the zeros behind it
+        self._remaining = 0  # bytes of the content that are not written yet
+        self._padding = 0  # bytes of zeros after it
         self._sparse: SparseWriter | None = None
         self._begin_layer()
 
@@ -197,7 +197,7 @@ class _ArchiveWriter:
         self._offset = 0
 
     def feed(self, piece: bytes | memoryview) -> None:
-        """Take the next piece of the current layer's archive."""
+        """Process the next piece of the current layer's archive."""
         self._piece, self._piece_offset = memoryview(piece), self._offset
         self._offset += len(piece)
         if self._remaining:
@@ -205,7 +205,7 @@ class _ArchiveWriter:
         self._walker.feed(piece)
 
     def end_layer(self) -> None:
-        """Take note that the current layer is whole."""
+        """End the current layer. Raises `Malformed` when its archive is incomplete."""
         self._walker.finish()
         self._begin_layer()
 
@@ -227,7 +227,7 @@ class _ArchiveWriter:
         self._write_content(entry.offset - self._piece_offset)
 
     def _write_content(self, position: int) -> None:
-        """Write what the piece has of the content, from `position` on, and fill up the file when that was all."""
+        """Write the content in the current piece, from `position` on, and the padding at the end of the file."""
         content = self._piece[position : position + self._remaining]
         self._remaining -= len(content)
         if self._sparse is not None:
@@ -241,26 +241,26 @@ class _ArchiveWriter:
         self.pieces.append(bytes(self._padding))
 
     def take_pieces(self) -> list[bytes | memoryview]:
-        """Return what has been written since this was last called."""
+        """Return the bytes written since the last call."""
         pieces, self.pieces = self.pieces, []
         return pieces
 
 
 class FlatArchive:
-    """The archive of a stack of layers, bottom first. `size` and `entries` are known when all pieces were taken.
+    """The archive of a stack of layers, bottom first. `size` and `entries` are valid after the last piece.
 
-    Raises as `unpack_layers` does, nearly all of it before the first piece.
+    Raises the errors of `unpack_layers`, nearly all of them before the first piece.
     """
 
     def __init__(self, layers: Sequence[StackedLayer], limits: UnpackLimits | None = None) -> None:
         self.size = 0
-        """Bytes of all files."""
+        """The size of all files in bytes."""
         self.entries = 0
         self._layers = layers
         self._limits = limits or UnpackLimits()
 
     def iter_pieces(self) -> Iterator[bytes | memoryview]:
-        """Yield the archive; each piece is to be used before the next is asked for."""
+        """Yield the pieces of the archive; each is valid until the next one is requested."""
         tree = _PlannedTree(self._limits.max_depth)
         planner = _TreePlanner(tree, self._limits)
         for _ in apply_layers(self._layers, planner, self._limits.layer):
@@ -281,19 +281,19 @@ class FlatArchive:
         self.size = writer.size
         for name, first, entry in writer.links:
             yield encode_header(entry, name, link=first)
-        for place in reversed(directories):
-            yield encode_header(planner.entry_of(place), place)
+        for directory in reversed(directories):
+            yield encode_header(planner.entry_of(directory), directory)
 
 
 def is_sparse(entry: TarEntry) -> bool:
-    """Whether an entry says where its content lies in a larger file."""
+    """Whether an entry is a sparse file."""
     return entry.segments is not None or entry.map_in_content
 
 
 def encode_header(entry: TarEntry | None, path: str, *, link: str = "", map_size: int = 0) -> bytes:
-    """Return what stands before the content of an entry under another path; None: a folder that no entry tells of.
+    """Return the headers of an entry under another path; None: a folder without an entry.
 
-    A sparse file stays one, in format 1.0: `before` are the bytes of a map that is put before its content.
+    A sparse file stays sparse, in format 1.0: `map_size` is the size in bytes of the map before its content.
     """
     info = tarfile.TarInfo(path)
     if entry is None:

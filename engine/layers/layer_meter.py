@@ -1,7 +1,7 @@
-"""What a layer unpacks to: its diff ID, its size as docker counts it, its entries; measured as the bytes come in.
+"""Measures a layer while it is received: its diff ID, its size as docker counts it, and the number of its entries.
 
-A pull does this for every layer, so it has to keep up with the network: beside inflating and hashing, walking the
-archive takes the crumbs.
+A pull does this for every layer, so it must keep up with the network: compared to decompression and hashing, the cost
+of walking the archive is negligible.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 class LayerSummary(Record):
-    """What a whole layer unpacks to."""
+    """The measures of a complete layer."""
 
     diff_id: Digest
-    """Digest of the unpacked archive."""
+    """The digest of the decompressed archive."""
     size: int
-    """Bytes in files: the sum of the contents of the archive's entries."""
+    """The sum of the file sizes in bytes."""
     tar_size: int
-    """Bytes of the unpacked archive."""
+    """The size of the decompressed archive in bytes."""
     entries: int
 
 
 class LayerMeter:
-    """Measures one layer: feed() it as it comes, packed as `compression` says, then finish().
+    """Measures one layer: call feed() with its bytes, in the given `compression`, then finish().
 
-    Every error is a `Malformed` (codes: compression, truncated, archive, bomb) and ends the meter. A meter that is
-    given up earlier must be closed, as leaving its `with` block does. `blob_hash` is as for `UnpackedLayer`.
+    Every error is a `Malformed` (codes: compression, truncated, archive, bomb) and closes the meter. A meter that is
+    not finished must be closed; leaving its `with` block does so. `blob_hash` is that of `LayerDecompressor`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LayerMeter:
         self._walker = TarWalker(on_entry, limits.archive)
 
     def feed(self, chunk: bytes | memoryview) -> None:
-        """Measure the next bytes of the layer; `chunk` may be reused after the call."""
+        """Measure the next bytes of the layer. `chunk` may be reused after the call."""
         try:
             for piece in self._layer.feed(chunk):
                 self._walker.feed(piece)
@@ -63,7 +63,7 @@ class LayerMeter:
             raise
 
     def finish(self) -> LayerSummary:
-        """Return the measures, or raise `Malformed` when the layer is not whole."""
+        """Return the measures. Raises `Malformed` when the layer is incomplete."""
         for piece in self._layer.flush():
             self._walker.feed(piece)
         diff_id = self._layer.finish()
@@ -76,7 +76,7 @@ class LayerMeter:
         )
 
     def close(self) -> None:
-        """End the thread; closing twice does nothing."""
+        """End the hashing thread. Idempotent."""
         self._layer.close()
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""A layer as it unpacks: the pieces of its archive, weighed and hashed while they are made.
+"""Decompresses a layer, and counts and hashes the decompressed bytes.
 
-Inflating costs most (880 MB/s), hashing half of that: they run side by side, each outside the interpreter's lock.
+Decompression costs most (880 MB/s), hashing half of that. They run in parallel, each without the interpreter lock.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 
 _GIB = 1 << 30
 _NEEDS_WHOLE_BLOCK = frozenset({"", "bzip2"})
-"""What `sniff` tells surely only of a whole block."""
+"""Results of `detect_compression` that are certain only for a whole block."""
 _HASH_INLINE_UP_TO = 1 << 20
-"""Unpacked bytes up to which a thread for hashing is not worth starting."""
+"""Decompressed bytes up to which a hashing thread is not worth starting."""
 _MAX_QUEUED = 8
-"""Most pieces that wait for the hashing thread: 2 MiB."""
+"""The maximum number of pieces that wait for the hashing thread: 2 MiB."""
 
 
 class LayerLimits(Record):
-    """How far a layer may unpack before it is refused as a bomb."""
+    """Limits of the decompressed size; a layer that exceeds them is rejected as a decompression bomb."""
 
     max_bytes: int = 64 * _GIB
     max_ratio: int = 1500
-    """Unpacked to packed bytes. gzip cannot pass 1,032, and honest files of zeros come near that."""
+    """Decompressed to compressed bytes. gzip cannot exceed 1,032, and legitimate files of zeros come close."""
     ratio_threshold: int = 4 * _GIB
-    """The ratio counts only for layers that unpack to more."""
+    """The ratio is checked only for layers with more decompressed bytes."""
     archive: TarLimits = TarLimits()
 
 
 class LayerDecompressor:
-    """Unpacks one layer: feed() it as it comes, packed as `compression` says, then finish() for its diff ID.
+    """Decompresses one layer: call feed() with its bytes, then flush(), then finish() for its diff ID.
 
-    With `compression` None the first bytes tell how it is packed. That is how the layers of images are read: their
-    media types are labels, and docker, podman and skopeo look at the bytes too.
+    With `compression` None it is detected from the first bytes. The layers of images are read so: their media types
+    are only labels, and docker, podman and skopeo detect the compression too.
 
-    Every error is a `Malformed` (codes: compression, truncated, bomb). Who gives up earlier closes it, as leaving its
-    `with` block does. `size` is how many bytes it has unpacked to.
+    Every error is a `Malformed` (codes: compression, truncated, bomb). A decompressor that is not finished must be
+    closed; leaving its `with` block does so. `size` is the number of decompressed bytes.
 
-    A plain layer's diff ID is the digest of the blob. Who hashes the blob anyway passes that hash object as
-    `blob_hash` and goes on feeding it: then nothing is hashed twice.
+    The diff ID of an uncompressed layer is the digest of its blob. A caller that hashes the blob itself passes its hash
+    object as `blob_hash`, so that nothing is hashed twice.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LayerDecompressor:
         self._blob_hash = blob_hash
         self._is_plain = self._uses_blob_hash = False
         self._decompressor: Decompressor | None = None
-        self._undetected = b""  # what has come while nobody knows how it is packed
+        self._undetected = b""  # the first bytes, until the compression is detected
         if compression is not None:
             self._set_compression(compression)
         self._hash_thread: _HashThread | None = None
@@ -84,7 +84,7 @@ class LayerDecompressor:
         return self._decompressor
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """Yield what `chunk` unpacks to; the iterator is to be used up before `chunk` is reused and the next call."""
+        """Yield the decompressed content of `chunk`. The iterator must be exhausted before `chunk` is reused."""
         decompressor = self._decompressor
         if decompressor is None:
             if self._undetected:
@@ -97,7 +97,7 @@ class LayerDecompressor:
         yield from self._decompress(decompressor, chunk)
 
     def flush(self) -> Iterator[bytes | memoryview]:
-        """Yield what is left once everything was fed: a stream so short that its compression was not known before."""
+        """Yield the content of a stream that was too short to detect its compression. Call it after all feeds."""
         if self._decompressor is None:
             yield from self._decompress(self._set_compression(detect_compression(self._undetected)), self._undetected)
             self._undetected = b""
@@ -115,9 +115,7 @@ class LayerDecompressor:
     def _hash_piece(self, piece: bytes | memoryview) -> None:
         if self._hash_thread is not None:
             self._hash_thread.update(piece)
-        elif (
-            self._is_plain or self.size < _HASH_INLINE_UP_TO
-        ):  # a plain layer's pieces are the caller's, who will reuse them
+        elif self._is_plain or self.size < _HASH_INLINE_UP_TO:  # the caller may reuse the pieces of a plain layer
             self._hash.update(piece)
         else:
             self._hash_thread = _start_hash_thread(self._hash)
@@ -131,9 +129,9 @@ class LayerDecompressor:
             raise Malformed(f"the layer unpacks to more than {limits.max_ratio:,} times its size", code="bomb")
 
     def finish(self) -> Digest:
-        """Return the digest of the unpacked archive, or raise `Malformed` when the packed stream is not whole.
+        """Return the digest of the decompressed archive. Call `flush` before it.
 
-        `flush` comes before it.
+        Raises `Malformed` when the compressed stream is incomplete.
         """
         try:
             assert self._decompressor is not None
@@ -143,7 +141,7 @@ class LayerDecompressor:
         return Digest.parse(f"{self._algorithm}:{self._hash.hexdigest()}")
 
     def close(self) -> None:
-        """End the thread; closing twice does nothing."""
+        """End the hashing thread. Idempotent."""
         if self._hash_thread is not None:
             self._hash_thread.close()
             self._hash_thread = None
@@ -156,7 +154,7 @@ class LayerDecompressor:
 
 
 def _start_hash_thread(hasher: hashlib._Hash) -> _HashThread | None:
-    """Start a thread that hashes; None when the system has no room for one more, and the caller hashes itself."""
+    """Start a hashing thread; return None when the system cannot start another, and the caller hashes itself."""
     try:
         return _HashThread(hasher)
     except RuntimeError:
@@ -164,21 +162,21 @@ def _start_hash_thread(hasher: hashlib._Hash) -> _HashThread | None:
 
 
 class _HashThread:
-    """Hashes pieces in order, behind the caller's back."""
+    """Hashes pieces in order in a thread of its own."""
 
     def __init__(self, hasher: hashlib._Hash) -> None:
         from queue import SimpleQueue
         from threading import Thread
 
         self._pieces: SimpleQueue[bytes | memoryview | None] = SimpleQueue()
-        self._slots: SimpleQueue[None] = SimpleQueue()  # a semaphore, without the Python that threading's is made of
+        self._slots: SimpleQueue[None] = SimpleQueue()  # a semaphore, faster than the pure Python one of threading
         for _ in range(_MAX_QUEUED):
             self._slots.put(None)
         self._thread = Thread(target=_hash_pieces, args=(hasher, self._pieces, self._slots), daemon=True)
         self._thread.start()
 
     def update(self, piece: bytes | memoryview) -> None:
-        """Hash `piece` some time; wait when too many are waiting already."""
+        """Queue `piece` for hashing; wait while the queue is full."""
         self._slots.get()
         self._pieces.put(piece)
 

@@ -1,4 +1,4 @@
-"""The layers of an image, bottom first, as one stream of unpacked pieces that runs ahead of who reads it."""
+"""The layers of an image, bottom first, as one stream of decompressed pieces, prefetched by a thread."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
 
     class BlobReader(Protocol):
-        """Where a blob is read from."""
+        """A blob that is open for reading."""
 
         def read(self, size: int, /) -> bytes:
-            """Return up to `size` bytes, nothing at the end."""
+            """Return up to `size` bytes, none at the end."""
 
     Pieces = Generator[bytes | memoryview | None, None, None]
 
 
 _READ_SIZE = 256 * 1024
 _MAX_PREFETCHED = 8
-"""Pieces that wait to be used: 3 MiB at most."""
+"""The maximum number of prefetched pieces: at most 3 MiB."""
 
 
 class StackedLayer(Record):
-    """One layer: its blob, how that is packed (None: its bytes tell), and what it has to unpack to."""
+    """One layer: its blob, its compression (None: detected from its bytes), and the diff ID of its config."""
 
     digest: Digest
     diff_id: Digest
@@ -39,10 +39,10 @@ class StackedLayer(Record):
 
 
 def iter_unpacked(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:
-    """Yield the pieces of each layer's archive, and None where a layer has ended and has the diff ID it should have.
+    """Yield the pieces of each layer's archive, and None at the end of a layer whose diff ID matches.
 
-    Errors name the layer: `Malformed` (compression, truncated, bomb), `DigestMismatch(code="diff-id-mismatch")`. Who
-    gives the iterator up closes it.
+    Errors name the layer: `Malformed` (codes: compression, truncated, bomb), and `DigestMismatch` (code:
+    diff-id-mismatch). An iterator that is not exhausted must be closed.
     """
     return prefetch(_unpack_layers(layers, limits), _MAX_PREFETCHED)
 
@@ -70,7 +70,7 @@ def _unpack_layers(layers: Sequence[StackedLayer], limits: LayerLimits) -> Piece
 
 
 def with_layer_context(layer: StackedLayer, error: ImqError) -> ImqError:
-    """Let a problem say which layer it is about, as those of archives and streams do not."""
+    """Add the digest of the layer to an error of its archive or stream."""
     if layer.digest.encoded not in error.message:
         error.message = f"the layer {layer.digest} cannot be unpacked: {error.message}"
     return error

@@ -1,4 +1,4 @@
-"""Linux's openat2(2), which Python does not have: opening a path that the kernel keeps beneath a folder."""
+"""Linux's openat2(2), which Python does not have: opens a path, and the kernel ensures that it stays in a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Openat2:
-    """Opens folders beneath others. Making it raises `OSError` where the kernel, or what guards it, has no openat2."""
+    """Opens folders inside of others. Creating it raises `OSError` when the kernel lacks or forbids openat2."""
 
     def __init__(self) -> None:
         import ctypes  # 10 ms
@@ -27,7 +27,7 @@ class Openat2:
             os.close(here)
 
     def open(self, folder: int, path: str) -> int:
-        """Open the folder at `path` beneath `folder`; no part of the path may be a link. Raises `OSError`."""
+        """Open the folder at `path` inside of `folder`; no part of the path may be a link. Raises `OSError`."""
         descriptor: int = self._call(_NUMBER, folder, os.fsencode(path), self._how, self._size)
         if descriptor < 0:
             number = self._errno()
@@ -36,7 +36,7 @@ class Openat2:
 
 
 def load_openat2() -> Openat2 | None:
-    """Return what calls openat2, None where there is none."""
+    """Return a caller of openat2; None where it is not available."""
     try:
         return Openat2()
     except (OSError, ImportError, AttributeError):

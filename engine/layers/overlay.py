@@ -1,6 +1,6 @@
-"""Laying the layers of an image over each other, entry by entry: what each brings, and what it hides of those below.
+"""Applies the layers of an image to a tree, entry by entry: each adds files, and its whiteouts hide lower ones.
 
-What things are made of is the matter of who derives from `Layering`: files of a folder, or a drawing of them.
+Subclasses of `OverlayApplier` create the files: in a folder, or in a plan of the tree.
 """
 
 from __future__ import annotations
@@ -26,60 +26,60 @@ if TYPE_CHECKING:
     from .tar_entry import TarEntry
 
     class LayerSink(Protocol):
-        """What takes the pieces of layers."""
+        """A consumer of the pieces of layers."""
 
         def feed(self, piece: bytes | memoryview, /) -> None:
-            """Take the next piece of the current layer's archive."""
+            """Process the next piece of the current layer's archive."""
 
         def end_layer(self) -> None:
-            """Take note that the current layer is whole."""
+            """End the current layer. Raises `Malformed` when its archive is incomplete."""
 
 
 _INVALID_ENTRY_ERRNOS = frozenset(
     {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOENT, errno.ELOOP, errno.ENOTDIR}
 )
-"""What the kernel says to names and numbers that cannot be: the archive is wrong, not the disk."""
+"""Errors of the kernel for invalid names and numbers: the archive is at fault, not the disk."""
 
 
 _MAX_FILE_SIZE = 16 << 40
-"""Bytes: what ext4 takes, holes counted."""
+"""The limit of ext4 in bytes, holes included."""
 
 
 class UnpackLimits(Record):
-    """How much a whole image may ask for before it is refused; each layer has limits beside."""
+    """The limits of a whole image, in addition to those of each layer."""
 
     max_bytes: int = 64 << 30
-    """Bytes of all files, without the holes of sparse ones."""
+    """The size of all files in bytes, without the holes of sparse files."""
     max_entries: int = 4_000_000
     max_depth: int = MAX_DEPTH
-    """Names in a path; a descriptor is open for each. At most 200."""
+    """The number of names in a path; a descriptor is open for each. At most 200."""
     layer: LayerLimits = LayerLimits()
 
 
 class OverlayApplier:
-    """Layers that are laid into `places`, one after the other. `_makers` make what an entry says, by its type."""
+    """Applies layers to `tree`, one after the other. `_handlers` create the file of an entry, by the type of entry."""
 
     def __init__(self, tree: DirectoryTree, limits: UnpackLimits) -> None:
         self.entries = 0
         self._tree = tree
         self._limits = limits
-        self._directory_entries: dict[str, TarEntry] = {}  # by their places; what is to be said of them in the end
+        self._directory_entries: dict[str, TarEntry] = {}  # by resolved path; their metadata is set at the end
         self._content_size = 0  # bytes of files
-        self._parent_path, self._parent = "", ""  # the folder of the last entry, as the archive and as the disk has it
+        self._parent_path, self._parent = "", ""  # the folder of the last entry: its path in the archive, and resolved
         self._handlers: dict[str, Callable[[TarEntry, str, str], None]] = {}
         self._begin_layer()
 
     def _begin_layer(self) -> None:
         self._walker = TarWalker(self._apply, self._limits.layer.archive)
-        self._layer_names: dict[str, set[str]] = {}  # what this layer has brought, which its whiteouts do not hide
-        self._opaque: set[str] = set()  # folders that have nothing of lower layers any more
+        self._layer_names: dict[str, set[str]] = {}  # names added by this layer, which its whiteouts do not hide
+        self._opaque: set[str] = set()  # folders without files of lower layers
 
     def feed(self, piece: bytes | memoryview) -> None:
-        """Take the next piece of the current layer's archive."""
+        """Process the next piece of the current layer's archive."""
         self._walker.feed(piece)
 
     def end_layer(self) -> None:
-        """Say that the current layer is whole; raises when its archive is not."""
+        """End the current layer. Raises `Malformed` when its archive is incomplete."""
         self._walker.finish()
         self._begin_layer()
 
@@ -91,7 +91,7 @@ class OverlayApplier:
             self._apply_entry(entry)
         except OSError as error:
             if error.errno in _INVALID_ENTRY_ERRNOS:
-                raise Malformed(f"{entry.path[:200]!r} cannot be made: {error.strerror}", code="path") from None
+                raise Malformed(f"{entry.path[:200]!r} cannot be created: {error.strerror}", code="path") from None
             raise
 
     def _apply_entry(self, entry: TarEntry) -> None:
@@ -106,7 +106,7 @@ class OverlayApplier:
                 return
         if not name:
             if entry.type != "directory":
-                raise Malformed(f"{entry.path!r} would put a {entry.type} in the root's place", code="path")
+                raise Malformed(f"{entry.path!r} would replace the root by a {entry.type}", code="path")
             self._directory_entries[""] = entry
             return
         if parent_path != self._parent_path or not parent_path:
@@ -119,11 +119,11 @@ class OverlayApplier:
         layer_names.add(name)
         handler = self._handlers.get(entry.type)
         if handler is None:
-            raise Malformed(f"{entry.path!r} is of a type that no file has", code="entry-type")
+            raise Malformed(f"{entry.path!r} has an unknown entry type", code="entry-type")
         handler(entry, self._parent, name)
 
     def _record_directory(self, directory: str) -> set[str]:
-        """Note that this layer has something in a folder, and so the folder itself and those above."""
+        """Record that this layer adds files to a folder, and so also the folder and its parents."""
         names = self._layer_names[directory] = set()
         while directory:
             directory, _, name = directory.rpartition("/")
@@ -134,38 +134,38 @@ class OverlayApplier:
         return names
 
     def _count_content(self, entry: TarEntry) -> None:
-        """Count the bytes of a file: what it holds, without the holes of a sparse one."""
+        """Count the bytes of a file, without the holes of a sparse file."""
         if entry.real_size > _MAX_FILE_SIZE:
-            raise Malformed(f"{entry.path[:200]!r} is a file of {entry.real_size:,} bytes", code="bomb")
+            raise Malformed(f"{entry.path[:200]!r} is too large: {entry.real_size:,} bytes", code="bomb")
         self._content_size += entry.size
         if self._content_size > self._limits.max_bytes:
             raise Malformed(f"the image unpacks to more than {self._limits.max_bytes:,} bytes", code="bomb")
 
     def _resolve_hard_link(self, entry: TarEntry) -> tuple[str, str]:
-        """Return the place and the name of what a hard link is to."""
+        """Return the folder and the name of the target of a hard link."""
         target = clean_path(entry.link_target, self._limits.max_depth, clamp=True)
         parent_path, _, target_name = target.rpartition("/")
         parent = self._tree.resolve(parent_path)
         mode = self._tree.mode_of(parent, target_name) if parent is not None and target_name else None
         if parent is None or mode is None or stat.S_ISDIR(mode):
-            raise Malformed(f"{entry.path!r} is a hard link to {target!r}, which is no file here", code="link-target")
+            raise Malformed(f"{entry.path!r} is a hard link to {target!r}, which is not a file", code="link-target")
         return parent, target_name
 
     def _remove(self, directory: str, name: str) -> None:
-        self._parent_path, self._parent = "", ""  # it may go through what is removed
+        self._parent_path, self._parent = "", ""  # its path may contain the removed name
         self._tree.remove(directory, name, self._on_removed)
 
     def _on_removed(self, directory: str) -> None:
-        """Take note that a folder is gone."""
+        """Forget a removed folder."""
         self._directory_entries.pop(directory, None)
         self._layer_names.pop(directory, None)
         self._opaque.discard(directory)
 
     def _on_implied_directory(self, directory: str) -> None:
-        """Take note of a folder that was made on the way, and that no entry tells of."""
+        """Handle a folder that was created for a path, without an entry of its own."""
 
     def _apply_whiteout(self, parent_path: str, name: str) -> None:
-        """Remove what lower layers have under a name, or (`OPAQUE`) everything that they have in its folder."""
+        """Remove a file of lower layers; for `OPAQUE`, all files of lower layers in the folder."""
         parent = self._tree.resolve(parent_path)
         if parent is None:
             return
@@ -195,7 +195,7 @@ class OverlayApplier:
 
 
 def apply_layers(layers: Sequence[StackedLayer], sink: LayerSink, limits: LayerLimits) -> Iterator[None]:
-    """Feed the pieces of the layers to `taker`, bottom first, and yield after each; errors name the layer."""
+    """Feed the pieces of the layers to `sink`, bottom first, and yield after each. Errors name the layer."""
     pieces = iter_unpacked(layers, limits)
     remaining = iter(layers)
     layer = next(remaining, None)

@@ -1,8 +1,8 @@
-"""Packing a directory tree as a layer: the same tree gives the same bytes.
+"""Packs a directory tree as a layer: the same tree gives the same bytes.
 
-Headers are the standard library's (20 µs an entry, a fifth of what opening and reading a file costs), written as pax,
-which is plain ustar but for names, numbers and attributes that do not fit there. Names are sorted, owners are numbers
-only, times are whole seconds as docker keeps them.
+Headers are written by the standard library (20 µs an entry, a fifth of the cost of opening and reading a file) in the
+pax format, which is plain ustar except for names, numbers and attributes that do not fit. Names are sorted, owners are
+numeric only, and times are whole seconds, as in docker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PIECE_SIZE = 256 * 1024
 _BLOCK_SIZE = 512
 _PACKED_XATTRS = ("user.", "security.capability")
-"""What belongs to the files; the other namespaces belong to this host (labels, overlay marks, integrity keys)."""
+"""Attributes of the files; other namespaces belong to this host (labels, overlay marks, integrity keys)."""
 
 
 def pack_tree(
@@ -34,16 +34,16 @@ def pack_tree(
     max_depth: int | None = None,
     on_skipped: Callable[[str, str], None] | None = None,
 ) -> Iterator[bytes]:
-    """Yield a tar archive of everything under `root`, in pieces of about 256 KiB; the root itself is no entry.
+    """Yield a tar archive of all files below `root`, in pieces of about 256 KiB; the root itself is not an entry.
 
-    `exclude` are shell patterns: one without a slash matches a name at any depth, one with a slash a whole path
-    relative to `root` (`*` matches slashes too); what is below a match is left out as well. `newest` (seconds since
-    1970) is put in place of later modification times. Sockets cannot be archived: `on_left_out` hears their relative
-    path and why. Symbolic links are kept, names of one file become hard links, devices and fifos are entries.
+    `exclude` has shell patterns. One without a slash matches a name at any depth, one with a slash a whole path
+    relative to `root` (`*` matches slashes too). Everything below a match is excluded as well. Modification times are
+    limited to `max_mtime` (seconds since the epoch). Sockets cannot be archived: `on_skipped` is called with the
+    relative path and the reason. Symbolic links stay, further names of a file become hard links, and devices and FIFOs
+    are entries.
 
-    A missing root raises `NotFound`, a path of more than `most_depth` names `Malformed(code="path-depth")`. What cannot
-    be read raises `ImqError(code="unreadable")`, a file whose size changes while it is read `ImqError(code="changed")`.
-    Each names the file.
+    Raises `NotFound` for a missing root, `Malformed` (code `path-depth`) for a path of more than `max_depth` names, and
+    `ImqError` (code `unreadable`, or `changed` for a file that changes while it is read). Each error names the file.
     """
     if not os.path.isdir(root):
         raise NotFound(f"no such directory: {root}", hints=("import takes a directory or an archive",))
@@ -75,8 +75,10 @@ class _TreePacker:
         self._max_mtime = max_mtime
         self._max_depth = max_depth
         self._on_skipped = on_skipped
-        self._first_names: dict[tuple[int, int], str] = {}  # of files with several names, by device and inode
-        self._without_xattrs: set[int] = set()  # devices whose file system has none
+        self._first_names: dict[
+            tuple[int, int], str
+        ] = {}  # the first name of files with several names, by device and inode
+        self._without_xattrs: set[int] = set()  # devices with a file system without extended attributes
 
     def iter_parts(self) -> Iterator[bytes]:
         """Yield headers, contents and padding."""
@@ -95,7 +97,7 @@ class _TreePacker:
                 yield self._encode_header(self._make_info(path, name, status))
 
     def _iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
-        """Yield path, relative name and status of everything, a directory before what is in it, in order of bytes."""
+        """Yield path, relative name and status of each entry in byte order, a directory before its children."""
         pending = [self._iter_names("")]
         while pending:
             name = next(pending[-1], None)
@@ -120,7 +122,7 @@ class _TreePacker:
                 yield prefix + name
 
     def _find_first_name(self, status: os.stat_result, name: str) -> str | None:
-        """Return the name under which the same file went before; None when it did not."""
+        """Return the first name of a file that was packed already; None for a new file."""
         if status.st_nlink < 2 or stat.S_ISDIR(status.st_mode):
             return None
         first = self._first_names.setdefault((status.st_dev, status.st_ino), name)
@@ -128,7 +130,7 @@ class _TreePacker:
 
     def _pack_file(self, path: str, name: str, listed_status: os.stat_result) -> Iterator[bytes]:
         with _ReadErrors(path):
-            # it may have become a link since, or a fifo that nobody writes to
+            # it may have been replaced by a link, or by a FIFO without a writer
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 status = os.fstat(descriptor)
@@ -168,7 +170,7 @@ class _TreePacker:
         return self._set_common_fields(info, status)
 
     def _set_common_fields(self, info: tarfile.TarInfo, status: os.stat_result) -> tarfile.TarInfo:
-        """Add what every entry has."""
+        """Set the fields that every entry has."""
         info.mode = stat.S_IMODE(status.st_mode)
         info.uid, info.gid = status.st_uid, status.st_gid
         info.mtime = status.st_mtime_ns // 10**9
@@ -181,7 +183,7 @@ class _TreePacker:
         return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
     def _read_xattrs(self, path: str, device: int) -> dict[str, str]:
-        """Return the pax records of a file's extended attributes; those that may not be read are left out."""
+        """Return the pax records of a file's extended attributes; unreadable ones are skipped."""
         if device in self._without_xattrs:
             return {}
         try:
@@ -202,7 +204,7 @@ class _TreePacker:
 
 
 def _compile_exclusions(patterns: Iterable[str]) -> Callable[[str, str], bool]:
-    """Return whether a name below a prefix is excluded."""
+    """Return a function that checks whether a name below a prefix is excluded."""
     all_patterns = tuple(patterns)
     if not all_patterns:
         return lambda _prefix, _name: False
@@ -220,12 +222,12 @@ def _compile_exclusions(patterns: Iterable[str]) -> Callable[[str, str], bool]:
 
 
 def _changed_error(path: str) -> ImqError:
-    hint = "import it when nothing writes to it"
+    hint = "import it while no process writes to it"
     return ImqError(f"{path} changed while it was read", code="changed", hints=(hint,))
 
 
 class _ReadErrors:
-    """Names the file in the errors that the operating system raises while it is read."""
+    """Converts an `OSError` while a file is read to an `ImqError` that names the file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -237,5 +239,5 @@ class _ReadErrors:
         if isinstance(error, FileNotFoundError):
             raise _changed_error(self._path) from None
         if isinstance(error, OSError):
-            hint = "run as a user who may read it, or exclude it" if isinstance(error, PermissionError) else ""
+            hint = "run as a user that may read it, or exclude it" if isinstance(error, PermissionError) else ""
             raise ImqError(f"cannot read {self._path}: {error.strerror}", code="unreadable", hints=(hint,)) from None

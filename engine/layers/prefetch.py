@@ -1,4 +1,4 @@
-"""Running an iterator ahead of who uses it, in a thread: so inflating goes on while files are written."""
+"""Runs an iterator ahead of its consumer in a thread, so that decompression goes on while files are written."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def prefetch(source: Generator[T, None, None], limit: int) -> Generator[T, None, None]:
-    """Yield what `source` yields, which runs in a thread of its own and at most `most` items ahead.
+    """Yield the items of `source`, which runs in a thread of its own and at most `limit` items ahead.
 
-    What it raises is raised here, after what came before. Who gives the generator up closes it: that ends the thread
-    and closes `source`.
+    Its errors are raised here, after the items before them. A generator that is not exhausted must be closed: that ends
+    the thread and closes `source`.
     """
     from queue import SimpleQueue
     from threading import Thread
 
     items: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    slots: SimpleQueue[bool] = SimpleQueue()  # True: there is room for one more; False: nobody wants more
+    slots: SimpleQueue[bool] = SimpleQueue()  # True: one more item may be queued; False: stop
     for _ in range(limit):
         slots.put(True)
     thread = Thread(target=_fill_queue, args=(source, items, slots), daemon=True)
@@ -47,7 +47,7 @@ def _fill_queue(
             if not slots.get():
                 return
         items.put(None)
-    except BaseException as error:  # noqa: BLE001 - raised again where the items are used
+    except BaseException as error:  # noqa: BLE001 - raised again by the consumer
         items.put(error)
     finally:
         source.close()

@@ -1,10 +1,9 @@
-"""A folder that nothing leaves: every path is meant beneath it, whatever it says and whatever links lie on the way.
+"""A rooted file system: no path leads out of the root, whatever links are on the way.
 
-A place is a true path: names of real folders with slashes between them, "" being the root. What an archive calls a
-folder becomes a place by following links as they would be followed with the root as `/`. A link that climbs above the
-root leads to the root, as `/..` is `/`. Folders are opened from the root or from a folder that is open already, never
-through a link, and what is done to a name is done to it in the descriptor of its folder: so no change of a link in
-between leads elsewhere.
+Folders are identified by resolved paths: names of real folders, separated by slashes; "" is the root. A path in an
+archive is resolved by following links as in a chroot: a link that climbs above the root leads to the root, as `/..` is
+`/`. Folders are opened relative to the root or to an open folder, never through a link, and all operations on a name
+use the descriptor of its folder. So a link that is changed meanwhile cannot redirect them.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ if TYPE_CHECKING:
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DEPTH = 128
-"""Names in a path that are unpacked, and so packed, unless a limit says otherwise."""
+"""The default limit of names in a path when layers are unpacked and packed."""
 _MAX_OPEN = 256
 _MAX_LINKS = 40
-"""Links on the way to one folder, as in Linux."""
+"""The maximum number of links on the way to one folder, as in Linux."""
 
 
 class DirectoryTree:
-    """Folders, files and links by their places, as far as finding a way among them goes."""
+    """An abstract tree of folders, files and links, in which paths can be resolved."""
 
     def __init__(self, max_depth: int) -> None:
         self._max_depth = max_depth
 
     def require_directory(self, directory: str) -> None:
-        """Raise `FileNotFoundError` or `NotADirectoryError` when there is no folder at a place."""
+        """Raise `FileNotFoundError` or `NotADirectoryError` when the folder does not exist."""
         raise NotImplementedError
 
     def mode_of(self, directory: str, name: str) -> int | None:
-        """Return the mode of what has this name in the folder at `place`; None when nothing has."""
+        """Return the mode of a name in a folder; None when it does not exist."""
         raise NotImplementedError
 
     def list_names(self, directory: str) -> list[str]:
@@ -50,21 +49,21 @@ class DirectoryTree:
         raise NotImplementedError
 
     def make_directory(self, directory: str, name: str) -> None:
-        """Make a folder."""
+        """Create a folder."""
         raise NotImplementedError
 
     def read_link(self, directory: str, name: str) -> str:
-        """Return where a link leads."""
+        """Return the target of a link."""
         raise NotImplementedError
 
     def remove(self, directory: str, name: str, on_removed: Callable[[str], None]) -> None:
-        """Remove what has this name, with all that is in it when it is a folder; `gone` is told of each folder."""
+        """Remove a file, or a folder with its content; `on_removed` is called for each folder."""
         raise NotImplementedError
 
     def resolve(self, path: str, on_created: Callable[[str], None] | None = None) -> str | None:
-        """Return the place of the folder at `path`, a cleaned path; None when there is none.
+        """Return the resolved path of the folder at `path`, a clean path; None when it does not exist.
 
-        With `make` what is missing is made, and `make` told its place; then a file on the way is refused.
+        With `on_created`, missing folders are created and passed to it, and a file on the way raises `Malformed`.
         """
         try:
             self.require_directory(path)
@@ -81,7 +80,7 @@ class DirectoryTree:
             if name in ("", "."):
                 continue
             if name == "..":
-                if resolved:  # else it is the root, whose parent is itself
+                if resolved:  # otherwise it is the root, which is its own parent
                     resolved.pop()
                 continue
             mode = self.mode_of("/".join(resolved), name)
@@ -89,13 +88,13 @@ class DirectoryTree:
                 if on_created is None:
                     return None
                 if mode is not None:
-                    raise Malformed(f"the folder of {path!r} is a file", code="path-parent")
+                    raise Malformed(f"the parent of {path!r} is a file", code="path-parent")
                 self.make_directory("/".join(resolved), name)
                 on_created("/".join((*resolved, name)))
             elif stat.S_ISLNK(mode):
                 links += 1
                 if links > _MAX_LINKS:
-                    raise Malformed(f"links lead in a circle on the way to {path!r}", code="path-parent")
+                    raise Malformed(f"too many links on the way to {path!r}", code="path-parent")
                 target = self.read_link("/".join(resolved), name)
                 if target.startswith("/"):
                     resolved.clear()
@@ -108,16 +107,16 @@ class DirectoryTree:
 
 
 class RootedDirectory(DirectoryTree):
-    """The folder `root`, which is there. `most_depth` is how many names a place may have, at most 200.
+    """The tree of the existing folder `root`. A resolved path may have `max_depth` names, at most 200.
 
-    With `kernel` openat2 is used where there is one; without it descriptors alone lead down. Folders that are made on
-    the way have mode 0700. Refusals are `Malformed(code="path-escape" | "path-depth" | "path-parent")`.
+    With `use_openat2` the kernel opens deep paths, where openat2 is available; otherwise they are opened name by name.
+    Missing parents are created with mode 0700. Raises `Malformed` (codes: path-escape, path-depth, path-parent).
     """
 
     def __init__(self, root: str, max_depth: int, *, use_openat2: bool = True) -> None:
         super().__init__(max_depth)
         self._root_descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._descriptors: dict[str, int] = {}  # folders by their places, the one that was used last behind the others
+        self._descriptors: dict[str, int] = {}  # by resolved path, the most recently used last
         self._openat2 = load_openat2() if use_openat2 else None
 
     def close(self) -> None:
@@ -134,9 +133,9 @@ class RootedDirectory(DirectoryTree):
         self.close()
 
     def open_directory(self, directory: str) -> int:
-        """Return the descriptor of the folder at a place; it stays open for at least the next 50 that are opened.
+        """Return the descriptor of a folder; it stays open while at least the next 50 folders are opened.
 
-        Raises `FileNotFoundError`, or `NotADirectoryError` when a link or a file is on the way.
+        Raises `FileNotFoundError`, or `NotADirectoryError` when the path has a link or a file.
         """
         if not directory:
             return self._root_descriptor
@@ -160,26 +159,26 @@ class RootedDirectory(DirectoryTree):
         return descriptor
 
     def require_directory(self, directory: str) -> None:
-        """Raise `FileNotFoundError` or `NotADirectoryError` when there is no folder at a place."""
+        """Raise `FileNotFoundError` or `NotADirectoryError` when the folder does not exist."""
         self.open_directory(directory)
 
     def make_directory(self, directory: str, name: str) -> None:
-        """Make a folder."""
+        """Create a folder."""
         os.mkdir(name, 0o700, dir_fd=self.open_directory(directory))
 
     def read_link(self, directory: str, name: str) -> str:
-        """Return where a link leads."""
+        """Return the target of a link."""
         return os.readlink(name, dir_fd=self.open_directory(directory))
 
     def mode_of(self, directory: str, name: str) -> int | None:
-        """Return the mode of what has this name in the folder at `place`; None when nothing has."""
+        """Return the mode of a name in a folder; None when it does not exist."""
         try:
             return os.stat(name, dir_fd=self.open_directory(directory), follow_symlinks=False).st_mode
         except FileNotFoundError:
             return None
 
     def create_file(self, directory: str, name: str, mode: int) -> int:
-        """Make a file and return its descriptor; raises `FileExistsError`."""
+        """Create a file and return its descriptor. Raises `FileExistsError`."""
         return os.open(name, _CREATE_FLAGS, mode, dir_fd=self.open_directory(directory))
 
     def list_names(self, directory: str) -> list[str]:
@@ -187,7 +186,7 @@ class RootedDirectory(DirectoryTree):
         return os.listdir(self.open_directory(directory))
 
     def remove(self, directory: str, name: str, on_removed: Callable[[str], None]) -> None:
-        """Remove what has this name, with all that is in it when it is a folder; `gone` is told of each folder."""
+        """Remove a file, or a folder with its content; `on_removed` is called for each folder."""
         try:
             os.unlink(name, dir_fd=self.open_directory(directory))
         except (IsADirectoryError, PermissionError):
@@ -202,9 +201,10 @@ class RootedDirectory(DirectoryTree):
 
 
 def clean_path(path: str, max_depth: int, *, clamp: bool = False) -> str:
-    """Return a path of an archive without what says nothing ("", "."), and with `..` taken back; "" is the root.
+    """Return a path of an archive without empty names, `.` and `..`; "" is the root.
 
-    A slash at the beginning is the root's, as for docker. What climbs above the root is refused, or `clamped` to it.
+    A leading slash is ignored, as in docker. A path that climbs above the root raises `Malformed`; with `clamp` it
+    stops at the root.
     """
     path = path.removeprefix("./")
     if "/." not in f"/{path}" and "//" not in f"/{path}":
@@ -230,7 +230,7 @@ def _escape_error(path: str) -> Malformed:
 
 
 def too_deep_error(path: str, max_depth: int) -> Malformed:
-    """Return the error for a path of too many names."""
+    """Return the error for a path with too many names."""
     return Malformed(f"{_quote_path(path)} is more than {max_depth} folders deep", code="path-depth")
 
 

@@ -1,20 +1,20 @@
-"""What the fields of a tar header say: numbers, names, pax records, in every dialect met in layers.
+"""Parses the fields of tar headers: numbers, names and pax records, in every format that layers have.
 
-The dialects are those of Go's archive/tar, which docker, containerd and skopeo read layers with: v7, ustar, pax, GNU
-and star. Everything raises `ValueError` with a few words; the walker adds the place.
+The formats are those of Go's archive/tar, which docker, containerd and skopeo use: v7, ustar, pax, GNU and star.
+All functions raise `ValueError` with a short reason; the walker adds the position.
 """
 
 from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
-from isal.isal_zlib import adler32  # twice as fast as zlib's on so few bytes
+from isal.isal_zlib import adler32  # twice as fast as zlib's on few bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BLOCK_SIZE = 512
 MAX_NUMBER = (1 << 63) - 1
-"""Largest number that is taken: sizes are summed and stored in 64 bits."""
+"""The largest accepted number: sizes are summed and stored in 64 bits."""
 
 _NANO_DIGITS = 9
 _SPARSE_PAIR_KEYS = ("GNU.sparse.offset", "GNU.sparse.numbytes")
@@ -33,12 +33,12 @@ def parse_number(field: bytes) -> int:
     if not digits:
         return 0
     if digits.strip(b"01234567"):
-        raise ValueError(f"{digits!r} is no number")
+        raise ValueError(f"{digits!r} is not a number")
     return int(digits, 8)
 
 
 def parse_size(field: bytes) -> int:
-    """Read a size, which cannot be negative."""
+    """Read a size; it must not be negative."""
     value = parse_number(field)
     if value < 0:
         raise ValueError("a negative size")
@@ -46,7 +46,7 @@ def parse_size(field: bytes) -> int:
 
 
 def decode_name(raw: bytes) -> str:
-    """Decode a name; bytes that are not UTF-8 survive as surrogates, as Python's file names have them."""
+    """Decode a name. Bytes that are not UTF-8 become surrogates, as in Python's file names."""
     return raw.partition(b"\x00")[0].decode("utf-8", "surrogateescape")
 
 
@@ -56,7 +56,7 @@ def sum_bytes(data: bytes) -> int:
 
 
 def has_valid_checksum(header: bytes) -> bool:
-    """Whether the header's checksum is right, summed over unsigned bytes or, as old Suns did, signed ones."""
+    """Whether the checksum of a header is right: the sum of its unsigned bytes or, as in old SunOS, signed bytes."""
     stored = parse_number(header[148:156])
     covered = header[:148] + header[156:]
     unsigned = 8 * 32 + sum_bytes(covered[:256]) + sum_bytes(covered[256:])
@@ -66,7 +66,7 @@ def has_valid_checksum(header: bytes) -> bool:
 
 
 def read_path(header: bytes) -> bytes:
-    """Return the name in the header itself, with the prefix that ustar and star keep apart."""
+    """Return the name in the header itself, with the prefix field of ustar and star."""
     name = header[:100].partition(b"\x00")[0]
     if header[257:263] != _USTAR:
         return name
@@ -76,7 +76,7 @@ def read_path(header: bytes) -> bytes:
 
 
 def read_owner_names(header: bytes) -> tuple[str, str]:
-    """Return the names of user and group; v7 headers have none."""
+    """Return the names of user and group; empty in v7 headers."""
     if header[257:263] not in (_USTAR, _GNU):
         return "", ""
     return decode_name(header[265:297]), decode_name(header[297:329])
@@ -90,7 +90,7 @@ def read_device(header: bytes) -> tuple[int, int]:
 
 
 def parse_pax_records(body: bytes) -> dict[str, bytes]:
-    """Read the records of a pax header: `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it."""
+    """Read the records of a pax header: `LENGTH KEY=VALUE` and a newline; LENGTH is the size of the whole record."""
     records: dict[str, bytes] = {}
     pairs: list[bytes] = []
     start = 0
@@ -101,7 +101,7 @@ def parse_pax_records(body: bytes) -> dict[str, bytes]:
             raise ValueError("a pax record without a length")
         end = start + int(digits)
         if end > len(body) or end <= space + 1 or body[end - 1] != 0x0A:
-            raise ValueError("a pax record that does not end where it says")
+            raise ValueError("a pax record with a wrong length")
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if not (key and equals):
             raise ValueError("a pax record without a key")
@@ -111,18 +111,18 @@ def parse_pax_records(body: bytes) -> dict[str, bytes]:
         else:
             records[name] = value
         start = end
-    if pairs:  # format 0.0 has a record for each number, 0.1 one for all of them
+    if pairs:  # format 0.0 has a record for each number, format 0.1 one for all
         records["GNU.sparse.map"] = b",".join(pairs)
     return records
 
 
 def get_pax_number(records: Mapping[str, bytes], key: str, default: int) -> int:
-    """Read a decimal number from pax records; an empty value takes the record back."""
+    """Read a decimal number from pax records; an empty value revokes the record."""
     value = records.get(key)
     if not value:
         return default
     if not value.removeprefix(b"-").isdigit() or len(value) > len(str(MAX_NUMBER)) + 1:
-        raise ValueError(f"{key} is no number in a pax header")
+        raise ValueError(f"{key} is not a number in a pax header")
     result = int(value)
     if abs(result) > MAX_NUMBER:
         raise ValueError(f"{key} has more than 63 bits in a pax header")
@@ -143,17 +143,17 @@ def get_pax_string(records: Mapping[str, bytes], key: str, default: str) -> str:
     if not value:
         return default
     if b"\x00" in value:
-        raise ValueError(f"{key} holds a zero byte in a pax header")
+        raise ValueError(f"{key} has a NUL byte in a pax header")
     return value.decode("utf-8", "surrogateescape")
 
 
 def get_pax_time(records: Mapping[str, bytes], key: str, default: int) -> int:
-    """Read a time, seconds with a fraction, as nanoseconds since 1970; finer digits are cut off."""
+    """Read a time in seconds with a fraction; return it in nanoseconds since the epoch, rounded down."""
     value = records.get(key)
     if not value:
         return default
     seconds, _, fraction = value.removeprefix(b"-").partition(b".")
     if not (seconds + fraction).isdigit() or len(seconds) > _NANO_DIGITS + 3:
-        raise ValueError(f"{key} is no time in a pax header")
+        raise ValueError(f"{key} is not a time in a pax header")
     nanoseconds = int((seconds or b"0") + fraction[:_NANO_DIGITS].ljust(_NANO_DIGITS, b"0"))
     return -nanoseconds if value.startswith(b"-") else nanoseconds

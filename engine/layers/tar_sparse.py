@@ -1,7 +1,7 @@
-"""Sparse files: where the pieces of their content lie, in every form that GNU tar and star have written it.
+"""The maps of sparse files, which list the segments of content, in all formats of GNU tar and star.
 
-Old GNU headers hold four (offset, length) pairs and blocks of 21 more; pax formats 0.0 and 0.1 hold the pairs in their
-records, format 1.0 in front of the content. What reads them raises `ValueError` with a few words, as `header` does.
+Old GNU headers have four (offset, size) pairs, and further blocks with 21 each. The pax formats 0.0 and 0.1 have the
+pairs in their records, format 1.0 has them before the content. The parsers raise `ValueError` with a short reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .tar_entry import Segments, TarEntry
 
 _MAX_SEGMENTS = 1 << 16
-"""Most segments of one file; a map of so many takes 2.6 MB."""
+"""The maximum number of segments of one file; such a map takes 2.6 MB."""
 _PAIR_SIZE = 24
 
 
@@ -36,25 +36,25 @@ def parse_gnu_map(blocks: Sequence[bytes]) -> Segments:
 
 
 def parse_pax_map(records: Mapping[str, bytes]) -> Segments | None:
-    """Read the map out of the records of formats 0.0 and 0.1; None when there is none."""
+    """Read the map from the records of formats 0.0 and 0.1; None when they have none."""
     text = records.get("GNU.sparse.map")
     if text is None:
         return None
     numbers = [_parse_number(digits) for digits in text.split(b",")] if text else []
     if len(numbers) % 2:
-        raise ValueError("a sparse map with an odd number of numbers")
+        raise ValueError("a sparse map with an odd count of numbers")
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def is_map_in_content(records: Mapping[str, bytes]) -> bool:
-    """Whether the map stands before the content, as in format 1.0."""
+    """Whether the content begins with the map, as in format 1.0."""
     return records.get("GNU.sparse.major") == b"1" and records.get("GNU.sparse.minor") == b"0"
 
 
 def parse_content_map(content: bytes) -> tuple[Segments, int] | None:
-    """Read the map that stands before the content, and its length in bytes; None when `content` is too short for it.
+    """Read the map at the beginning of the content; return it and its size in bytes. None: `content` is too short.
 
-    It is a count and then as many pairs, each number a line, filled up with zeros to whole blocks.
+    The map has the number of pairs and then the pairs, one number per line, padded with zeros to whole blocks.
     """
     end = content.find(b"\n")
     if end < 0:
@@ -63,7 +63,7 @@ def parse_content_map(content: bytes) -> tuple[Segments, int] | None:
         return None
     count = _parse_number(content[:end])
     if count > _MAX_SEGMENTS:
-        raise ValueError(f"a sparse map of {count:,} pieces")
+        raise ValueError(f"a sparse map of {count:,} segments")
     lines = content.split(b"\n", 1 + 2 * count)
     if len(lines) < 2 + 2 * count:
         if len(content) > (2 * count + 1) * 20 + BLOCK_SIZE:
@@ -75,18 +75,18 @@ def parse_content_map(content: bytes) -> tuple[Segments, int] | None:
 
 
 def encode_map(segments: Segments) -> bytes:
-    """Return the map that stands before the content in format 1.0."""
+    """Return the map before the content in format 1.0."""
     numbers = [len(segments), *(number for pair in segments for number in pair)]
     text = "".join(f"{number}\n" for number in numbers).encode()
     return text + bytes(-len(text) % BLOCK_SIZE)
 
 
 def validate_segments(segments: Segments, content_size: int, file_size: int) -> Segments:
-    """Return the segments of a file of `length` bytes when they are in order, within it, and take all its content."""
+    """Return the segments if they are in order, within the file, and match the size of the content."""
     end = 0
     for offset, size in segments:
         if offset < end or offset + size > file_size:
-            raise ValueError("a sparse map whose pieces are not in order, or not within the file")
+            raise ValueError("a sparse map with segments that are out of order, or not within the file")
         end = offset + size
     if sum(size for _, size in segments) != content_size:
         raise ValueError("a sparse map that does not fit its content")
@@ -94,16 +94,18 @@ def validate_segments(segments: Segments, content_size: int, file_size: int) -> 
 
 
 class SparseWriter:
-    """Puts the content of one sparse entry to where it lies in the file, in order; the rest is holes.
+    """Writes the content of one sparse entry to the offsets of its segments, in order; the rest are holes.
 
-    `put` is given some bytes and their offset, and returns how many of them it took.
+    `write_at` is called with bytes and their offset, and returns the number of bytes that it wrote.
     """
 
     def __init__(self, write_at: Callable[[memoryview, int], int], entry: TarEntry) -> None:
         self._write_at = write_at
         self._entry = entry
-        self._partial_map = b""  # the content so far, while the map in it is not whole
-        self._remaining_segments: list[tuple[int, int]] | None = None  # segments to be filled, the next one last
+        self._partial_map = b""  # the content read so far, until it has the whole map
+        self._remaining_segments: list[tuple[int, int]] | None = (
+            None  # segments that are not written yet, the next one last
+        )
         if not entry.map_in_content:
             self._remaining_segments = list(reversed(entry.segments or ()))
 
@@ -133,12 +135,12 @@ class SparseWriter:
         return self._partial_map[length:]
 
     def finish(self) -> None:
-        """Raise when the content did not hold a whole map."""
+        """Raise `Malformed` when the map in the content is incomplete."""
         if self._remaining_segments is None:
             raise Malformed(f"{self._entry.path!r} has a sparse map that does not end", code="archive")
 
 
 def _parse_number(digits: bytes) -> int:
     if not digits.isdigit() or len(digits) > len(str(MAX_NUMBER)):
-        raise ValueError("a sparse map with something that is no number")
+        raise ValueError("a sparse map with an invalid number")
     return int(digits)

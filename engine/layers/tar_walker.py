@@ -1,10 +1,10 @@
-"""Walking a tar stream without copying its contents.
+"""Walks a tar stream without copying its contents.
 
-`TarWalker` is fed the stream in pieces of any size. It counts entries and their bytes, and on demand describes each
-entry to a callback. Where only totals are wanted an ordinary header costs about a microsecond: two `struct` fields,
-two integers and one checksum in C. Everything unusual (pax and GNU headers, sparse files, odd numbers, the end) takes
-the careful way. What is accepted, and which size counts, follows Go's archive/tar, so that docker and imq agree on
-whether a layer is whole.
+`TarWalker` is fed the stream in pieces of any size. It counts entries and their bytes, and optionally passes each entry
+to a callback. Without a callback an ordinary header costs about a microsecond: two `struct` fields, two integers and
+one checksum in C. Everything unusual (pax and GNU headers, sparse files, odd numbers, the end marker) takes a slower
+path. The accepted formats and sizes are those of Go's archive/tar, so that docker and imq agree on which layers are
+valid.
 """
 
 from __future__ import annotations
@@ -25,43 +25,45 @@ if TYPE_CHECKING:
 
 
 class TarLimits(Record):
-    """How much an archive may ask for before it is refused."""
+    """The limits of an archive; one that exceeds them is rejected."""
 
     max_entries: int = 10_000_000
     max_name: int = 64 * 1024
-    """Longest path or link target, in bytes; Linux takes 4,096."""
+    """The maximum size in bytes of a path or link target; Linux accepts 4,096."""
     max_header: int = 1024 * 1024
-    """Longest pax header, in bytes; Go's archive/tar takes as much."""
+    """The maximum size in bytes of a pax header, as in Go's archive/tar."""
     max_trailing: int = 1 << 30
-    """Bytes after the end marker: more than any padding, and the bound of an endless source."""
+    """The maximum number of bytes after the end marker: more than any padding, but a bound for endless sources."""
 
 
 _TYPES = {
     0x30: "file", 0x00: "file", 0x37: "file", 0x53: "file",  # 0, v7's NUL, contiguous, GNU sparse
     0x31: "link", 0x32: "symlink", 0x33: "char", 0x34: "block", 0x35: "directory", 0x36: "fifo",
 }  # fmt: skip
-_BODILESS = frozenset({"link", "symlink", "char", "block", "directory", "fifo"})  # whatever size they claim
+_BODILESS = frozenset(
+    {"link", "symlink", "char", "block", "directory", "fifo"}
+)  # without content, whatever their size field
 _V7, _SPARSE, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _PAX_SUN = 0x00, 0x53, 0x4C, 0x4B, 0x78, 0x67, 0x58
 _ZEROS = bytes(BLOCK_SIZE)
 
 _FAST = Struct("148s6s2s356s")
-"""A header around its checksum: what it covers, its digits, its end, what it covers."""
+"""A header, split around its checksum: the bytes before, the digits, their terminator, the bytes after."""
 _FAST_ENDS = frozenset({b"\x00 ", b" \x00"})
 _FAST_TYPES = {kind: name == "file" for kind, name in _TYPES.items() if kind not in (_V7, _SPARSE)}
-"""Typeflags whose header needs no second look, and whether content follows."""
+"""Type flags with ordinary headers, and whether content follows."""
 _ADLER_MODULUS = 65521
 
 _GLOBAL_PAX_KEYS = ("mtime", "uid", "gid", "uname", "gname")
-"""What a global pax header may set: docker ignores them, and a path or size for all entries would be nonsense."""
+"""The keys that a global pax header may set. Docker ignores global headers; a path or size for all makes no sense."""
 _XATTR_PREFIX = "SCHILY.xattr."
 
 
 class TarWalker:
     """Walks one archive.
 
-    feed() every piece, then finish(); `entries` and `size` (the sum of the contents) are valid after it. Nonsense
-    raises `Malformed(code="archive")`, more than `limits` allow `Malformed(code="bomb")`. Bytes after the end marker
-    are ignored up to a limit, as by every reader.
+    Call feed() with every piece, then finish(); then `entries` and `size` (the sum of the contents) are valid. Raises
+    `Malformed` (code `archive` for invalid archives, `bomb` for those that exceed the limits). Bytes after the end
+    marker are ignored up to a limit, as by other readers.
     """
 
     def __init__(self, on_entry: Callable[[TarEntry], None] | None = None, limits: TarLimits | None = None) -> None:
@@ -70,17 +72,17 @@ class TarWalker:
         self._on_entry = on_entry
         self._limits = limits or TarLimits()
         self._fed_size = 0
-        self._next_offset = 0  # where in the stream the next thing to be read begins,
-        self._next_size = BLOCK_SIZE  # how long it is,
-        self._next_reader: Callable[[bytes], None] = self._read_header  # and what reads it
-        self._partial = b""  # the part of it that came in an earlier piece
-        self._padding = 0  # before `_at`, after the content of an entry
+        self._next_offset = 0  # the offset in the stream of the next part to read, a header or an extension,
+        self._next_size = BLOCK_SIZE  # its size,
+        self._next_reader: Callable[[bytes], None] = self._read_header  # and its reader
+        self._partial = b""  # the bytes of it in earlier pieces
+        self._padding = 0  # bytes before `_next_offset` that pad the content of an entry
         self._ended = False
         self._global_pax: dict[str, bytes] = {}
         self._reset_extensions()
 
     def _reset_extensions(self) -> None:
-        """Drop what was said about the next entry only."""
+        """Drop the extension headers, which apply to one entry only."""
         self._pax: dict[str, bytes] = {}
         self._long_name: bytes | None = None
         self._long_link: bytes | None = None
@@ -88,7 +90,7 @@ class TarWalker:
         self._sparse_blocks: list[bytes] = []  # the header of a GNU sparse file and the blocks of its map
 
     def feed(self, piece: bytes | memoryview) -> None:
-        """Walk on through `piece`, which is not kept."""
+        """Walk through the next piece. It may be reused after the call."""
         start = self._fed_size
         self._fed_size = end = start + len(piece)
         while not self._ended and self._next_offset + self._next_size <= end:
@@ -105,23 +107,21 @@ class TarWalker:
         if not self._ended and self._next_offset < end:
             self._partial += piece[max(0, self._next_offset - start) :]
         if self._ended and end - self._next_offset > self._limits.max_trailing:
-            raise Malformed(
-                f"the archive goes on for more than {self._limits.max_trailing:,} bytes after its end", code="bomb"
-            )
+            raise Malformed(f"the archive has more than {self._limits.max_trailing:,} bytes after its end", code="bomb")
 
     @property
     def has_ended(self) -> bool:
-        """Whether the end marker has come."""
+        """Whether the end marker has been read."""
         return self._ended
 
     def skip_content(self) -> int:
-        """Count what lies before the next header as fed; return its bytes, which the caller passes over."""
+        """Return the number of bytes before the next header. They count as fed: the caller skips them in the stream."""
         skipped = max(self._next_offset - self._fed_size, 0)
         self._fed_size += skipped
         return skipped
 
     def _scan_ordinary_headers(self, piece: bytes | memoryview, start: int) -> None:
-        """Walk over ordinary headers, up to the first that is not, or is not wholly in `piece`."""
+        """Walk over ordinary headers, up to the first that is unusual or incomplete in `piece`."""
         adler, unpack, types, ends = adler32, _FAST.unpack_from, _FAST_TYPES, _FAST_ENDS
         position, last = self._next_offset - start, len(piece) - BLOCK_SIZE
         size = padding = entries = total = 0
@@ -140,7 +140,7 @@ class TarWalker:
                 size, checksum = int(size_digits, 8), int(digits, 8)
             except ValueError:
                 break
-            # the low half of adler32 is 1 + the sum of the bytes; the checksum takes its own eight as blanks
+            # the low half of adler32 is 1 + the sum of the bytes; the checksum counts its own eight bytes as spaces
             if adler(after, adler(before)) & 0xFFFF != (checksum - 255) % _ADLER_MODULUS:
                 break
             entries += 1
@@ -164,12 +164,12 @@ class TarWalker:
 
     def _corrupt_error(self, reason: object) -> Malformed:
         return Malformed(
-            f"not a whole tar archive: {reason}, in entry {self.entries + 1:,} at byte {self._next_offset:,}",
+            f"invalid tar archive: {reason}, in entry {self.entries + 1:,} at byte {self._next_offset:,}",
             code="archive",
         )
 
     def _expect(self, reader: Callable[[bytes], None], size: int, skip: int, padding: int = 0) -> None:
-        """Go on `skip` bytes behind where the current thing begins."""
+        """Set the next part to read: it begins `skip` bytes after the current one, and has `size` bytes."""
         self._next_offset += skip
         self._next_reader, self._next_size, self._padding = reader, size, padding
 
@@ -188,7 +188,7 @@ class TarWalker:
 
     def _read_end_marker(self, block: bytes) -> None:
         if block != _ZEROS:
-            raise self._corrupt_error("a lone block of zeros stands where the end is marked by two")
+            raise self._corrupt_error("only one block of zeros, expected two as the end marker")
         self._ended = True
 
     def _dispatch_header(self, block: bytes) -> None:
@@ -206,7 +206,7 @@ class TarWalker:
         if size > limit:
             raise Malformed(
                 f"a header of {size:,} bytes in entry {self.entries + 1:,} of the archive "
-                f"at byte {self._next_offset:,}; {limit:,} are allowed",
+                f"at byte {self._next_offset:,}; the limit is {limit:,}",
                 code="bomb",
             )
         padding = -size % BLOCK_SIZE
@@ -234,7 +234,7 @@ class TarWalker:
             self._pax = fields.parse_pax_records(body)
 
     def _read_sparse_map(self, block: bytes) -> None:
-        """Pass one block of a sparse file's map; the last one says so."""
+        """Read one block of a sparse file's map; a flag marks the last one."""
         if self._on_entry:
             self._sparse_blocks.append(block)
             if len(self._sparse_blocks) * BLOCK_SIZE > self._limits.max_header:
@@ -251,7 +251,7 @@ class TarWalker:
             raise self._corrupt_error(error) from None
 
     def _finish_entry(self, block: bytes, skip: int) -> None:
-        """Take the entry that `block` describes, and whose content begins `skip` bytes on."""
+        """Count the entry of the header `block`, whose content begins `skip` bytes later."""
         kind = _TYPES.get(block[156], "unknown")
         path = self._read_path(block) if self._on_entry or block[156] == _V7 else ""
         if block[156] == _V7 and path.endswith("/"):
@@ -314,7 +314,7 @@ class TarWalker:
         )
 
     def finish(self) -> None:
-        """Raise `Malformed` when the archive ends within an entry; without an end marker it may end between two."""
+        """Raise `Malformed` when the archive ends within an entry. The end marker may be missing."""
         if self._ended or (self._next_reader == self._read_end_marker and not self._partial):
             return
         is_complete = self._fed_size >= self._next_offset - self._padding
@@ -324,4 +324,4 @@ class TarWalker:
             or not is_complete
             or self._next_reader not in (self._read_header, self._read_end_marker)
         ):
-            raise self._corrupt_error(f"it ends too early, after {self._fed_size:,} bytes")
+            raise self._corrupt_error(f"it is truncated after {self._fed_size:,} bytes")

@@ -1,9 +1,9 @@
-"""Unpacking a stack of layers to the folder that they describe together, whatever they try.
+"""Unpacks a stack of untrusted layers to a folder.
 
-Everything is done beneath the folder (`beneath`), which nobody else can look into until it is whole. The folders in it
-get their modes, owners and times last: so a user can fill those that he may not write to, and times stay as they are.
-A thread reads, inflates and hashes ahead; what is left here is system calls, four or five for a file. Long runs of
-zeros become holes, so that a file takes the room of what it holds.
+All operations stay inside of the folder (see `rooted_fs`), and no other user can read it until it is complete. Folders
+in it get their mode, owner and time last, so that files can be added to read-only folders, and times do not change.
+A thread reads, decompresses and hashes ahead; this one makes four or five system calls for a file. Long runs of zeros
+become holes, so that they take no space on the disk.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from .tar_entry import TarEntry
 
 _WRITE_SIZE = 32 * 1024
-"""Bytes written at once: what the page cache takes without looking for large blocks."""
+"""Bytes of one write: the page cache takes them without allocating large blocks."""
 _DEFAULT_DIRECTORY_MODE = 0o755
-"""The mode of folders that no entry tells of."""
+"""The mode of folders without an entry."""
 
 
 class UnpackResult(Record):
-    """What came of it. `left_out` are things that could not be made or set as they are, and how many of each."""
+    """The result of unpacking. `skipped` counts, by reason, the metadata that could not be set."""
 
     size: int
-    """Bytes that were written into files."""
+    """The number of bytes written to files."""
     entries: int
-    """Entries of all layers, whiteouts too."""
+    """The number of entries of all layers, whiteouts included."""
     skipped: tuple[tuple[str, int], ...]
 
 
@@ -51,13 +51,13 @@ def unpack_layers(
     privileged: bool | None = None,
     use_openat2: bool = True,
 ) -> UnpackResult:
-    """Make the folder and unpack the layers into it, bottom first; when that fails the folder goes again.
+    """Create the folder and unpack the layers into it, bottom first. After an error the folder is removed.
 
-    `privileged` says whether owners, devices and all attributes are set: root's default. `kernel` lets openat2 lead.
+    `privileged`: set owners, devices and all attributes; the default for root. `use_openat2`: see `RootedDirectory`.
 
     Raises `Malformed`, naming layer and entry, with the code `path-escape`, `path-depth`, `path-parent`, `path`,
     `whiteout`, `link-target`, `device`, `owner`, `entry-type`, `archive`, `bomb`, `compression` or `truncated`;
-    `DigestMismatch` when a layer has not its diff ID; `OSError` for what the disk does not do.
+    `DigestMismatch` when a layer does not match its diff ID; `OSError` for errors of the disk.
     """
     limits = limits or UnpackLimits()
     os.mkdir(directory, 0o777)
@@ -82,7 +82,7 @@ def unpack_layers(
 
 
 def lock(descriptor: int) -> None:
-    """Lock an open file or folder, so that others see that somebody is at work there; not where there are no locks."""
+    """Lock an open file or folder, to show other processes that it is in use. Errors are ignored."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -90,20 +90,20 @@ def lock(descriptor: int) -> None:
 
 
 def _make_private(directory: str) -> int:
-    """Close a new folder to all others, and return which mode bits files keep that are created here."""
+    """Make a new folder private, and return the mode bits that files keep when they are created in it."""
     creation_mask = stat.S_IMODE(os.stat(directory).st_mode) & 0o777
     for inherited in ("system.posix_acl_default", "system.posix_acl_access"):
         try:
             os.removexattr(directory, inherited)
         except OSError:
-            pass  # it has none, as almost all
-    os.chown(directory, -1, os.getegid())  # in a folder with the setgid bit it has another, and so would all in it
+            pass  # almost no folder has one
+    os.chown(directory, -1, os.getegid())  # below a folder with the setgid bit it inherits another group
     os.chmod(directory, 0o700)
     return creation_mask
 
 
 def remove_tree(directory: str) -> None:
-    """Remove a folder with all that is in it, also where the modes in it do not let its owner in."""
+    """Remove a folder with its content, even if the modes of its folders deny access to the owner."""
     from shutil import rmtree
 
     def grant_access(_call: object, path: str, _error: object) -> None:
@@ -118,7 +118,7 @@ def remove_tree(directory: str) -> None:
 
 
 class _TreeWriter(OverlayApplier):
-    """A folder that layers are laid into, one after the other."""
+    """Writes the files of layers to a folder, one layer after the other."""
 
     def __init__(self, root: RootedDirectory, metadata: MetadataWriter, limits: UnpackLimits) -> None:
         super().__init__(root, limits)
@@ -127,11 +127,11 @@ class _TreeWriter(OverlayApplier):
         self._metadata = metadata
         self._offset = 0
         self._descriptor = -1
-        self._entry: TarEntry | None = None  # whose content is being written to the file,
-        self._has_final_mode = False  # whether the file has the mode of the entry already,
-        self._remaining = 0  # how much of it is still to come,
-        self._ends_in_hole = False  # whether its last bytes so far are zeros that were passed over,
-        self._sparse: SparseWriter | None = None  # and where it goes when not one after the other
+        self._entry: TarEntry | None = None  # the entry of the file that is being written
+        self._has_final_mode = False  # whether the file was created with the mode of the entry
+        self._remaining = 0  # bytes of content that are not written yet
+        self._ends_in_hole = False  # whether the last bytes written so far are zeros that were skipped
+        self._sparse: SparseWriter | None = None  # the writer of a sparse file
         self._handlers = {
             "file": self._make_file,
             "directory": self._make_directory,
@@ -143,7 +143,7 @@ class _TreeWriter(OverlayApplier):
         }
 
     def feed(self, piece: bytes | memoryview) -> None:
-        """Take the next piece of the current layer's archive."""
+        """Process the next piece of the current layer's archive."""
         self._piece, self._piece_offset = memoryview(piece), self._offset
         self._offset += len(piece)
         if self._remaining:
@@ -151,7 +151,7 @@ class _TreeWriter(OverlayApplier):
         super().feed(piece)
 
     def end_layer(self) -> None:
-        """Say that the current layer is whole; raises when its archive is not."""
+        """End the current layer. Raises `Malformed` when its archive is incomplete."""
         super().end_layer()
         self._offset = 0
 
@@ -162,7 +162,7 @@ class _TreeWriter(OverlayApplier):
             self._descriptor = -1
 
     def apply_directory_metadata(self) -> None:
-        """Give every folder what its last entry said of it, the deepest first; those without one are 0755."""
+        """Set the metadata of folders from their last entries, the deepest first; a root without one gets 0755."""
         for directory in sorted(self._directory_entries, reverse=True):
             self._metadata.apply(
                 self._root.open_directory(directory), self._directory_entries[directory], created=False
@@ -170,10 +170,10 @@ class _TreeWriter(OverlayApplier):
         if "" not in self._directory_entries:
             self._on_implied_directory("")
 
-    # What is made
+    # Entries
 
     def _create_replacing(self, create: Callable[[], object], directory: str, name: str) -> None:
-        """Make something by `call`, in the place of what is there under its name."""
+        """Create a file with `create`, replacing an existing one."""
         try:
             create()
         except FileExistsError:
@@ -181,7 +181,7 @@ class _TreeWriter(OverlayApplier):
             create()
 
     def _on_implied_directory(self, directory: str) -> None:
-        """Open a folder to all that no entry tells of, as an entry would."""
+        """Set the default mode of a folder without an entry."""
         os.chmod(self._root.open_directory(directory), _DEFAULT_DIRECTORY_MODE)
 
     def _make_directory(self, entry: TarEntry, parent: str, name: str) -> None:
@@ -210,7 +210,7 @@ class _TreeWriter(OverlayApplier):
         self._write_content(entry.offset - self._piece_offset)
 
     def _write_content(self, position: int) -> None:
-        """Write what the piece has of the file's content, from `position` on; dress the file when that was all."""
+        """Write the content in the current piece, from `position` on, and at its end set the metadata of the file."""
         content = self._piece[position : position + self._remaining]
         self._remaining -= len(content)
         self.size += len(content)
@@ -264,7 +264,7 @@ class _TreeWriter(OverlayApplier):
         try:
             device = os.makedev(*entry.device)
         except (OverflowError, ValueError):
-            raise Malformed(f"{entry.path!r} is a device of impossible numbers", code="device") from None
+            raise Malformed(f"{entry.path!r} has invalid device numbers", code="device") from None
         if self._metadata.privileged:
             try:
                 self._create_replacing(
@@ -273,11 +273,11 @@ class _TreeWriter(OverlayApplier):
                     name,
                 )
             except PermissionError:
-                pass  # root of a container that may not make devices
+                pass  # root in a container without the right to create devices
             else:
                 self._metadata.apply_at(self._root.open_directory(parent), name, entry)
                 return
-        self._metadata.count_skipped("devices, in whose place stand empty files")
+        self._metadata.count_skipped("devices, replaced by empty files")
         self._make_file(entry, parent, name)
 
     def _make_fifo(self, entry: TarEntry, parent: str, name: str) -> None:

@@ -227,7 +227,7 @@ def test_attributes_of_the_host_are_no_part_of_an_image(tmp_path):
 def test_a_device_without_root_is_an_empty_file(tmp_path):
     stack = (layer(member("null", kind=tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)),)
     found = unpack_layers(stack, str(tmp_path / "made"), privileged=False)
-    assert found.skipped == (("devices, in whose place stand empty files", 1),)
+    assert found.skipped == (("devices, replaced by empty files", 1),)
     about = os.stat(tmp_path / "made" / "null")
     assert (oct(about.st_mode), about.st_size, about.st_mtime) == ("0o100666", 0, MOMENT)
 
