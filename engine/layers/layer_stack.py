@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 256 * 1024
 _MAX_PREFETCHED = 8
-"""The maximum number of prefetched pieces: at most 3 MiB."""
+"""The maximum number of prefetched pieces: at most 2 MiB."""
 
 
 class StackedLayer(Record):

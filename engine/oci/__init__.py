@@ -1,4 +1,4 @@
-"""The image specification's values: digests, references, platforms, media types and documents.
+"""The values of the OCI image specification: digests, references, platforms, media types and documents.
 
-They know nothing of stores, registries or queries, and are valid once they exist.
+They are validated when they are created, and do not depend on stores, registries or queries.
 """

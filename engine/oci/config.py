@@ -1,4 +1,4 @@
-"""The image config: what a container of the image runs as, how it was built, and its diff IDs."""
+"""The image config: the configuration of its containers, its build history, and its diff IDs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class HistoryEntry(Record):
-    """One step of the build. `created` is in nanoseconds since the epoch, None when not known."""
+    """One step of the build. `created` is in nanoseconds since the epoch; None when unknown."""
 
     created: int | None
     created_by: str
@@ -27,9 +27,9 @@ class HistoryEntry(Record):
 
 
 class Config(Record):
-    """An image config. `runtime` is its `config` object as it stands; `created` is as in `HistoryEntry`.
+    """An image config. `runtime` is its `config` object, unchanged; `created` is as in `HistoryEntry`.
 
-    `problems` is what some tools refuse and imq reads on with.
+    `problems` has errors that make some tools reject the config, but not imq.
     """
 
     platform: Platform
@@ -43,7 +43,7 @@ class Config(Record):
 
     @classmethod
     def parse(cls, content: bytes, name: str = "the config") -> Config:
-        """Parse a config; raises `Malformed` for what no tool reads. Absent details, and null, are empty."""
+        """Parse a config. Missing keys, and null, are empty. Raises `Malformed` for a config that no tool can read."""
         document = parse_json_object(content, name, replace_invalid=True)
         rootfs = document.get("rootfs")
         if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids") or [], list):
@@ -72,7 +72,7 @@ class Config(Record):
 
     @property
     def healthcheck(self) -> list[str] | None:
-        """The words of the health check; None when there is none. Of one of a wrong type, what is written there."""
+        """The words of the health check; None without one. Values of wrong types are returned as JSON."""
         import json
 
         health = self.runtime.get("Healthcheck")
@@ -85,7 +85,7 @@ class Config(Record):
 
 
 def check_ambiguous_keys(content: bytes, name: str) -> None:
-    """Raise `Malformed` for a config whose keys have two meanings; what else may be wrong with it is passed over."""
+    """Raise `Malformed` for a config with ambiguous keys; all other errors are ignored."""
     try:
         Config.parse(content, name)
     except Malformed as error:

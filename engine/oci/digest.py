@@ -1,7 +1,7 @@
-"""Content digests: the names of blobs.
+"""Content digests, the identifiers of blobs.
 
-A digest that exists is well formed. Documents may name blobs by algorithms that cannot be computed here: such a digest
-is kept as it is, and refused when the blob is needed.
+A `Digest` is always well-formed. Documents may have digests of unsupported algorithms: such a digest is preserved, and
+rejected only when its blob is needed.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     import hashlib
 
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
-"""The algorithms that can be computed here, and the hex digits of each."""
+"""The supported algorithms, and the number of hex digits of each."""
 _SUPPORTED = r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})\Z"
 _GRAMMAR = r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+\Z"
-"""The image specification's grammar of all digests."""
+"""The grammar of digests in the image specification."""
 _MAX_LENGTH = 255
-"""Characters of a digest: as many as the name of a file may have."""
+"""The maximum length of a digest, which is that of a file name."""
 
 
 class Digest(str):
-    """`ALGORITHM:ENCODED`, of sha256, sha384 and sha512 the hex digits. Being a `str`, it is stored as it is."""
+    """`ALGORITHM:ENCODED`; for sha256, sha384 and sha512, ENCODED are hex digits. As a `str` it is stored directly."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: object) -> Digest:
-        """Return the digest that `text` writes, of an algorithm that can be computed, or raise `Malformed`."""
+        """Parse a digest of a supported algorithm. Raises `Malformed`."""
         digest = cls.parse_any(text)
         digest.require_supported()
         return digest
 
     @classmethod
     def parse_any(cls, text: object) -> Digest:
-        """Return the digest that `text` writes, of whatever algorithm, or raise `Malformed`."""
+        """Parse a digest of any algorithm. Raises `Malformed`."""
         if isinstance(text, str) and not re.match(_SUPPORTED, text):
             match = re.match(_GRAMMAR, text) if len(text) <= _MAX_LENGTH else None
             if match is not None and match[1] not in _HEX_LENGTH:
@@ -52,8 +52,8 @@ class Digest(str):
 
     @classmethod
     def of(cls, content: bytes | memoryview) -> Digest:
-        """Return the sha256 digest of `content`."""
-        import hashlib  # loads OpenSSL, which a question about the index does not need
+        """Return the SHA-256 digest of `content`."""
+        import hashlib  # loads OpenSSL, which queries of the index do not need
 
         return cls("sha256:" + hashlib.sha256(content).hexdigest())
 
@@ -69,25 +69,25 @@ class Digest(str):
 
     @property
     def short(self) -> str:
-        """The first twelve hex digits, as docker shows an id."""
+        """The first twelve hex digits, as in docker's short IDs."""
         return self.encoded[:12]
 
     @property
     def is_supported(self) -> bool:
-        """Whether content can be checked against it here."""
+        """Whether the algorithm is supported, so that content can be verified."""
         return self.algorithm in _HEX_LENGTH
 
     def require_supported(self, name: str = "the digest") -> None:
-        """Raise `Malformed` (code `digest-algorithm`) when no content can be checked against it; `what` says whose."""
+        """Raise `Malformed` (code `digest-algorithm`) for an unsupported algorithm; `name` starts the message."""
         if not self.is_supported:
             raise Malformed(
-                f"{name} {self[:100]!r} cannot be checked: the algorithm {self.algorithm[:40]!r} is not known",
+                f"{name} {self[:100]!r} cannot be verified: unknown algorithm {self.algorithm[:40]!r}",
                 code="digest-algorithm",
-                hints=("sha256, sha384 and sha512 are known; ask its publisher to build the image with sha256",),
+                hints=("supported are sha256, sha384 and sha512; ask the publisher to build the image with sha256",),
             )
 
     def new_hash(self) -> hashlib._Hash:
-        """Return a fresh hash object of this digest's algorithm; raises `Malformed` when it is unknown."""
+        """Return a new hash object of this digest's algorithm. Raises `Malformed` when it is not supported."""
         import hashlib
 
         self.require_supported()
@@ -95,12 +95,12 @@ class Digest(str):
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` is a whole digest of an algorithm that can be computed here."""
+    """Whether a string is a complete digest of a supported algorithm."""
     return re.match(_SUPPORTED, text) is not None
 
 
 def parse_hex_prefix(text: str) -> str | None:
-    """Return the lower-case hex digits of a short id, with or without `sha256:` before it; None if it is not one."""
+    """Return the lower-case hex digits of a short ID, with or without `sha256:`; None for other strings."""
     digits = text.lower().removeprefix("sha256:")
     if 0 < len(digits) <= _HEX_LENGTH["sha256"] and all(c in "0123456789abcdef" for c in digits):
         return digits

@@ -1,6 +1,6 @@
-"""The text of a Dockerfile as nodes: lines joined, comments left out, flags and arguments parted, as BuildKit does.
+"""Parses a Dockerfile like BuildKit: joins lines, removes comments, and splits flags and arguments.
 
-Everything that does not fit raises `ValueError` in docker's words.
+Errors are `ValueError`s with docker's messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_STRINGS = "when using JSON array syntax, arrays must be comprised of string
 class Instruction(Record):
     """One instruction: its name as written and in upper case, flags, arguments, and the whole line.
 
-    `listed` says that the arguments were written as a JSON array.
+    `is_json`: the arguments were written as a JSON array.
     """
 
     name_as_written: str
@@ -35,14 +35,14 @@ class Instruction(Record):
 
 
 class Dockerfile(Record):
-    """The instructions of a Dockerfile, and the character that escapes in it."""
+    """The instructions of a Dockerfile, and its escape character."""
 
     instructions: tuple[Instruction, ...]
     escape: str
 
 
 def parse_dockerfile(text: str) -> Dockerfile:
-    """Return the instructions that a text holds."""
+    """Parse the text of a Dockerfile."""
     lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
     escape = _find_escape(lines)
     instructions: list[Instruction] = []
@@ -65,7 +65,7 @@ def parse_dockerfile(text: str) -> Dockerfile:
 
 
 def parse_instruction(line: str, escape: str) -> Instruction:
-    """Return one instruction, its continuation lines joined."""
+    """Parse one instruction, with its continuation lines joined."""
     name_as_written, *rest = re.split(_WHITESPACE, line.strip(), maxsplit=1)
     flags, text = split_flags(rest[0]) if rest else ([], "")
     name = name_as_written.upper()
@@ -74,7 +74,7 @@ def parse_instruction(line: str, escape: str) -> Instruction:
 
 
 def _find_escape(lines: list[str]) -> str:
-    """Return the escape character that the directives at the head of the file set."""
+    """Return the escape character, which a parser directive at the beginning of the file can set."""
     escape = "\\"
     seen: set[str] = set()
     for line in lines:
@@ -97,7 +97,7 @@ def _strip_comment(line: str) -> str:
 
 
 def _strip_continuation(line: str, escape: str) -> tuple[str, bool]:
-    """Return a line without the escape character at its end, and whether it had one, so that the next line follows."""
+    """Return a line without a trailing escape character, and whether it had one: the next line continues it."""
     stripped = line.rstrip(" \t")
     if stripped.endswith(escape) and not stripped.endswith(escape * 2):
         return stripped[:-1], True
@@ -105,7 +105,7 @@ def _strip_continuation(line: str, escape: str) -> tuple[str, bool]:
 
 
 def split_flags(text: str) -> tuple[list[str], str]:
-    """Part the words that begin with `--` from what follows them; quotes and backslashes may stand in them."""
+    """Split the leading words that begin with `--` from the rest; they may have quotes and backslashes."""
     flags: list[str] = []
     position = 0
     while True:
@@ -131,7 +131,7 @@ def split_flags(text: str) -> tuple[list[str], str]:
         flags.append(word)
 
 
-# ---- arguments: each form gets the text, the instruction's name and the escape character
+# ---- arguments: each parser gets the text, the name of the instruction and the escape character
 
 
 def _parse_raw(text: str, _name: str, _escape: str) -> tuple[list[str], bool]:
@@ -139,19 +139,19 @@ def _parse_raw(text: str, _name: str, _escape: str) -> tuple[list[str], bool]:
 
 
 def _parse_json_or_raw(text: str, _name: str, _escape: str) -> tuple[list[str], bool]:
-    """Read a JSON array of texts; what is none is one text, for a shell."""
+    """Read a JSON array of strings; anything else is one string for a shell."""
     words = _parse_json_array(text)
     return ([text] if text else [], False) if words is None else (words, True)
 
 
 def _parse_json_or_words(text: str, name: str, escape: str) -> tuple[list[str], bool]:
-    """Read a JSON array of texts, or words between blanks."""
+    """Read a JSON array of strings, or words separated by spaces."""
     words = _parse_json_array(text)
     return _parse_words(text, name, escape) if words is None else (words, True)
 
 
 def _parse_json_array(text: str) -> list[str] | None:
-    """Return the JSON array that a text begins with, None when it begins with none. What follows it is passed over."""
+    """Return the JSON array at the beginning of a text; None when there is none. The rest is ignored."""
     if not text.startswith("["):
         return None
     import json
@@ -162,11 +162,11 @@ def _parse_json_array(text: str) -> list[str] | None:
         return None
     if not all(isinstance(word, str) for word in words):
         raise ValueError(_NOT_STRINGS)
-    return [re.sub(r"[\ud800-\udfff]", "\ufffd", word) for word in words]  # as Go reads half a pair
+    return [re.sub(r"[\ud800-\udfff]", "\ufffd", word) for word in words]  # as Go reads lone surrogates
 
 
 def _reject_constant(word: str) -> None:
-    raise ValueError(word)  # NaN and Infinity are no JSON
+    raise ValueError(word)  # NaN and Infinity are not JSON
 
 
 def _parse_words(text: str, _name: str, _escape: str) -> tuple[list[str], bool]:
@@ -174,7 +174,7 @@ def _parse_words(text: str, _name: str, _escape: str) -> tuple[list[str], bool]:
 
 
 def _parse_pairs(text: str, name: str, escape: str) -> tuple[list[str], bool]:
-    """Read `key=value key2="value 2"`, or the old form `key value`, as keys and values in turn."""
+    """Read `key=value key2="value 2"`, or the old form `key value`; return alternating keys and values."""
     words = split_words(text, escape)
     if not words:
         return [], False
@@ -193,7 +193,7 @@ def _parse_pairs(text: str, name: str, escape: str) -> tuple[list[str], bool]:
 
 
 def _parse_healthcheck(text: str, name: str, escape: str) -> tuple[list[str], bool]:
-    """Read the type of a check and its command."""
+    """Read the type of a health check and its command."""
     if not text:
         return [], False
     kind, *rest = text.split(None, 1)
@@ -202,12 +202,12 @@ def _parse_healthcheck(text: str, name: str, escape: str) -> tuple[list[str], bo
 
 
 def _parse_trigger(text: str, _name: str, escape: str) -> tuple[list[str], bool]:
-    """Read the instruction of a trigger, which must be written rightly; its name is the argument."""
+    """Read the instruction of a trigger, which must be valid; its name is the argument."""
     return [parse_instruction(text, escape).name_as_written] if text else [], False
 
 
 def split_words(text: str, escape: str) -> list[str]:
-    """Part words at blanks outside of quotes; quotes and escape characters stay as they are."""
+    """Split a text at spaces outside of quotes; quotes and escape characters stay in the words."""
     words: list[str] = []
     word, quote, in_word = "", "", False
     position = 0
@@ -221,7 +221,7 @@ def split_words(text: str, escape: str) -> list[str]:
             continue
         if character == escape and quote != "'":
             if position == len(text):
-                break  # an escape character at the end escapes nothing
+                break  # docker drops an escape character at the end
             word += character + text[position]
             in_word = True
             position += 1
@@ -249,4 +249,4 @@ _ARGUMENT_PARSERS: dict[str, Callable[[str, str, str], tuple[list[str], bool]]] 
     "SHELL": _parse_json_or_raw,
     "VOLUME": _parse_json_or_words,
 }
-"""How each instruction reads its arguments; every other takes them as one text."""
+"""The parser of the arguments, by instruction; all others take them as one string."""

@@ -1,4 +1,4 @@
-"""Dockerfile instructions that change a config, as `docker import --change` takes them."""
+"""Applies Dockerfile instructions to a config, like `docker import --change`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SIGNALS = (
     "(ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP"
     "|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)"
 )
-"""A pattern of Linux's signals, without the SIG before them."""
+"""A pattern for the names of Linux signals without SIG."""
 
 
 def apply_instructions(runtime: Runtime, changes: Sequence[str]) -> None:
-    """Change the runtime part of a config as instructions say, each change a line: `LABEL env=prod`, `CMD ["sh"]`.
+    """Apply instructions to the `config` object of a config, one per line: `LABEL env=prod`, `CMD ["sh"]`.
 
-    Raises StatementError, code `instruction`, in docker's words.
+    Raises `StatementError` (code `instruction`) with docker's messages.
     """
     if not changes:
         return
@@ -60,7 +60,7 @@ def apply_instructions(runtime: Runtime, changes: Sequence[str]) -> None:
 
 def _hints_for(name: str) -> tuple[str, ...]:
     if name in _EXAMPLES:
-        return (f"for example: {_EXAMPLES[name]}",)
+        return (f"example: {_EXAMPLES[name]}",)
     return (
         closest_hint(name, _INSTRUCTION_HANDLERS) if name else "",
         "instructions: " + ", ".join(_INSTRUCTION_HANDLERS),
@@ -68,7 +68,7 @@ def _hints_for(name: str) -> tuple[str, ...]:
 
 
 class _ConfigEditor:
-    """The config while it is changed. Reading an instruction returns what applies it: all are read before one is."""
+    """The config being changed. Each handler returns the function that applies it: all are parsed before any is."""
 
     def __init__(self, runtime: Runtime, dockerfile: Dockerfile) -> None:
         self.runtime = runtime
@@ -77,12 +77,12 @@ class _ConfigEditor:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment that variables are put in from; the first of a name counts."""
+        """The environment for the expansion of variables; the first of several equal names wins."""
         pairs = [pair.partition("=") for pair in self.runtime.get("Env", ())]
         return {key: value for key, _, value in reversed(pairs)}
 
     def expand(self, words: Sequence[str]) -> list[str]:
-        """Return words with their variables put in."""
+        """Return words with expanded variables."""
         variables = self.variables
         return [expand(word, variables, self.escape) for word in words]
 
@@ -100,7 +100,7 @@ class _ConfigEditor:
         return change
 
     def set_entrypoint(self, instruction: Instruction) -> Callable[[], None]:
-        """Read ENTRYPOINT, which takes away a command that no instruction set."""
+        """Handle ENTRYPOINT, which resets a command that no instruction has set."""
         _parse_flags(instruction)
 
         def change() -> None:
@@ -195,8 +195,8 @@ class _ConfigEditor:
 
         def change() -> None:
             (signal,) = self.expand([text])
-            known = re.fullmatch(_SIGNALS, signal.upper().removeprefix("SIG"))
-            if not known and not (signal.isascii() and signal.isdigit() and int(signal[:9])):
+            is_name = re.fullmatch(_SIGNALS, signal.upper().removeprefix("SIG"))
+            if not is_name and not (signal.isascii() and signal.isdigit() and int(signal[:9])):
                 raise ValueError(f"Invalid signal: {signal}")
             self.runtime["StopSignal"] = signal
 
@@ -221,7 +221,7 @@ class _ConfigEditor:
         return change
 
     def set_working_directory(self, instruction: Instruction) -> Callable[[], None]:
-        """Read WORKDIR; a relative one is below the one that is set."""
+        """Handle WORKDIR; a relative path is joined to the current working directory."""
         text = _require_one_argument(instruction)
 
         def change() -> None:
@@ -235,18 +235,18 @@ class _ConfigEditor:
         return change
 
     def set_key(self, key: str, value: object) -> None:
-        """Set a key; an empty value takes it away."""
+        """Set a key; an empty value removes it."""
         if value:
             self.runtime[key] = value
         else:
             self.runtime.pop(key, None)
 
 
-# ---- what instructions have in common
+# ---- helpers
 
 
 def _parse_flags(instruction: Instruction, *known: str) -> dict[str, str]:
-    """Return the flags of an instruction that knows these."""
+    """Return the flags of an instruction that accepts the flags `known`."""
     flags: dict[str, str] = {}
     for text in instruction.flags:
         name, equals, value = text.removeprefix("--").partition("=")

@@ -1,6 +1,6 @@
-"""Ports as `EXPOSE` and `docker run --publish` write them: `80`, `53/udp`, `8000-8002`, `127.0.0.1:8080:80`.
+"""Parses the ports of `EXPOSE` and `docker run --publish`: `80`, `53/udp`, `8000-8002`, `127.0.0.1:8080:80`.
 
-Raises `ValueError` in docker's words for what is none.
+Errors are `ValueError`s with docker's messages.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 
 
 def parse_container_ports(text: str) -> list[str]:
-    """Return the ports of the container that a specification names, each as `80/tcp`."""
+    """Return the container ports of a port specification, each in the form `80/tcp`."""
     address, host, container = _split_parts(text)
     number, _, rest = container.partition("/")
     protocol = rest.partition("/")[0] or "tcp"
@@ -31,7 +31,7 @@ def parse_container_ports(text: str) -> list[str]:
 
 
 def _split_parts(text: str) -> tuple[str, str, str]:
-    """Part `address:host:container`; an address of version 6 has colons of its own, in brackets or without."""
+    """Split `address:host:container`. An IPv6 address has further colons, with or without brackets."""
     parts = text.split(":")
     if len(parts) == 1:
         return "", "", parts[0]
@@ -52,12 +52,12 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _parse_range(text: str, what: str) -> tuple[int, int]:
-    first, *last = text.split("-")  # docker passes over what follows a second dash
+def _parse_range(text: str, name: str) -> tuple[int, int]:
+    first, *last = text.split("-")  # docker ignores the part after a second dash
     numbers = (first, *last[:1]) if last else (first, first)
     for number in numbers:
         if not (number.isascii() and number.isdigit() and int(number[:9]) <= _MAX_PORT and len(number) <= 9):
-            raise ValueError(f"Invalid {what}: {text}")
+            raise ValueError(f"Invalid {name}: {text}")
     if int(numbers[0]) > int(numbers[1]):
-        raise ValueError(f"Invalid {what}: {text}")
+        raise ValueError(f"Invalid {name}: {text}")
     return int(numbers[0]), int(numbers[1])

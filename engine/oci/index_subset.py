@@ -1,4 +1,4 @@
-"""What some platforms mean of an image or an index: one image, or an index of these and of what is said about them."""
+"""Selects platforms of an image or index: one image, or an index with several and their attestations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PlatformSelection(Record):
-    """What is meant, and what to warn of; `content` is that of an index which was made for it."""
+    """A selection and its warnings. `content` is the JSON of a new index."""
 
     descriptor: Descriptor
     content: bytes | None = None
@@ -28,7 +28,7 @@ class PlatformSelection(Record):
 
 
 class PlatformSelector:
-    """Chooses from what `reference` names; `read` gives manifests and indexes, `config` gives configs."""
+    """Selects from the manifest or index of `reference`; `read` reads manifests and indexes, `config` reads configs."""
 
     def __init__(
         self, reference: Reference, read: Callable[[Digest], bytes], config: Callable[[Descriptor], bytes]
@@ -38,7 +38,7 @@ class PlatformSelector:
         self._read_config = config
 
     def select(self, top: Descriptor, platforms: Sequence[Platform]) -> PlatformSelection:
-        """Return what these platforms mean; none mean all. A single image of another one is taken, with a warning."""
+        """Select `platforms`; an empty list selects all. A single image is selected in any case, with a warning."""
         if not platforms:
             return PlatformSelection(top)
         requested = [platform.normalize() for platform in platforms]
@@ -73,7 +73,7 @@ class PlatformSelector:
         return Config.parse(self._read_config(manifest.config)).platform
 
     def _build_subset(self, top: Descriptor, index: Index, selected: set[Digest]) -> PlatformSelection:
-        """Return an index with these entries, and those about them, written as they stand in the whole one."""
+        """Return an index with these manifests and their attestations, with unchanged descriptors."""
         document = parse_json_object(self._read_document(top.digest), f"the manifest of {self._reference}")
         entries = [
             entry_json
@@ -82,10 +82,10 @@ class PlatformSelector:
         ]
         if not selected <= {entry.digest for entry in index.manifests}:
             raise RegistryError(
-                f"{self._reference} is an index of indexes, from which one platform at a time can be taken",
+                f"{self._reference} is an index of indexes: only one platform can be selected",
                 code="nested-index",
                 host=self._reference.registry,
-                hints=("leave the platforms out to take it whole",),
+                hints=("omit the platforms to get all of it",),
             )
         if len(entries) == len(index.manifests):
             return PlatformSelection(top)

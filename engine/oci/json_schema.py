@@ -1,11 +1,11 @@
-"""The objects of the formats and the types of their fields, as the structs of Go's readers declare them.
+"""The fields of JSON documents and their types, as declared by the structs of tools that are written in Go.
 
-Go's readers match a key to a field without regard to case, and of several matches the last wins. Python's compare keys
-exactly. A document with such keys has two meanings, so it is refused. Maps with free keys (labels, annotations,
-environment) are no structs: their keys are data.
+Go matches keys to fields case-insensitively, and of several matches the last wins. Python compares keys exactly. So a
+document with such keys is ambiguous, and is rejected. Maps with arbitrary keys (labels, annotations, environment) are
+not structs: their keys are data.
 
-A field of another type ends every reader of the OCI specification; those that docker added end only docker's. The first
-are refused here, too, and the second are reported.
+A field with a wrong type is an error for every tool if the OCI specification has the field, and only for docker if
+docker has added it. Errors of the first kind are raised, those of the second kind are returned.
 """
 
 from __future__ import annotations
@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 
     Doubts = list["_WrongTypeError"]
     Check = Callable[[Any, Doubts], None]
-    """Checks a value that is not null, and raises `_FieldError`; what is wrong for docker alone goes to the list."""
+    """Checks a value that is not null, and raises `_FieldError`; errors for docker alone are appended to the list."""
 
 _MAX_INTEGER = (1 << 63) - 1
-_TYPE_NAMES = {str: "a text", bool: "a boolean", int: "a number", float: "a number", dict: "an object", list: "a list"}
+_TYPE_NAMES = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+}
 
 
 class _FieldError(Exception):
-    """What is wrong inside of a document. `path` leads to it from the inside out."""
+    """An error in a document. `path` is the path to the value, from the inside out."""
 
     code = "document"
     hints: tuple[str, ...] = ()
@@ -39,30 +46,30 @@ class _FieldError(Exception):
         self.path = list(path)
 
     def __str__(self) -> str:
-        """Return where it is, from the outside in, and what is wrong: `config.Labels['a'] is a number`."""
-        place = "".join(reversed(self.path)).removeprefix(".")
-        return f"{place or 'the document'} {self.problem}"
+        """Return the path from the outside in, and the problem. Example: `config.Labels['a'] is a number`."""
+        path = "".join(reversed(self.path)).removeprefix(".")
+        return f"{path or 'the document'} {self.problem}"
 
 
 class _WrongTypeError(_FieldError):
-    """A value of another type than its field."""
+    """A value that does not have the type of its field."""
 
     def __init__(self, expected: str, value: object) -> None:
-        super().__init__(f"is {_TYPE_NAMES.get(type(value), 'null')}, and {expected} is expected")
+        super().__init__(f"is {_TYPE_NAMES.get(type(value), 'null')}, expected {expected}")
 
 
 class _AmbiguousKeyError(_FieldError):
-    """A key that readers take for another one."""
+    """A key that case-insensitive tools confuse with another one."""
 
     code = "ambiguous-key"
     hints = (
-        "most tools match keys without regard to case: the document has two meanings",
+        "most tools ignore the case of keys, so the document is ambiguous",
         "build the image again",
     )
 
 
 class Struct:
-    """The fields of an object, by their exact keys; `docker` are those that only docker's readers know."""
+    """The fields of an object, by their exact keys; `docker` has the fields that docker has added."""
 
     __slots__ = ("_docker", "_fields", "_folded")
 
@@ -70,12 +77,12 @@ class Struct:
         self._fields = fields
         self._docker = docker or {}
         self._folded: dict[str, str] = {}
-        """The exact key of each folded one; made when a key is met that is no field."""
+        """The exact key of each case-folded key; built when the first unknown key is checked."""
 
     def check(self, document: Any, name: str) -> tuple[str, ...]:
-        """Raise `Malformed` for keys that Go's readers confuse and for fields of other types.
+        """Raise `Malformed` for ambiguous keys and for fields with wrong types; `name` names the document in errors.
 
-        `what` names the document in errors. Returns what is wrong with fields that only docker's readers know.
+        Returns the errors in fields that docker has added.
         """
         doubts: Doubts = []
         try:
@@ -85,7 +92,7 @@ class Struct:
         return tuple(f"{name}: {doubt}" for doubt in doubts)
 
     def __call__(self, document: Any, doubts: Doubts) -> None:
-        """Check an object within another."""
+        """Check an object; errors for docker alone are appended to `doubts`."""
         if type(document) is not dict:
             raise _WrongTypeError("an object", document)
         fields = self._fields
@@ -109,7 +116,7 @@ class Struct:
             self._check_unknown_keys(document, others, doubts)
 
     def _check_unknown_keys(self, document: Mapping[str, Any], others: list[str], doubts: Doubts) -> None:
-        """Check the keys that are no fields of the specification."""
+        """Check the keys that are not in the specification."""
         seen: dict[str, str] = {}
         for key in others:
             field = self._docker.get(key)
@@ -117,7 +124,7 @@ class Struct:
                 folded = fold_case(key)
                 match = self._find_field(folded) or seen.setdefault(folded, key)
                 if match != key:
-                    raise _AmbiguousKeyError(f"has the key {key[:60]!r}, which readers take for {match[:60]!r}")
+                    raise _AmbiguousKeyError(f"has the key {key[:60]!r}, which most tools read as {match[:60]!r}")
             elif (value := document[key]) is not None:
                 inner: Doubts = []
                 try:
@@ -138,14 +145,14 @@ class Struct:
 
 
 def fold_case(key: str) -> str:
-    """Return what equals that of another key exactly when Go's `strings.EqualFold` says so of the two."""
+    """Return the case-folded key: two results are equal exactly if Go's `strings.EqualFold` is true for the keys."""
     if key.isascii():
         return key.lower()
     return "".join(map(_fold_character, key))
 
 
 def _fold_character(character: str) -> str:
-    """Return the simple case folding of a character: of U+017F it is s, of U+212A it is k."""
+    """Return the simple case folding of a character. Examples: s for U+017F, k for U+212A."""
     folded = character.casefold()
     if len(folded) == 1:
         return folded
@@ -154,12 +161,12 @@ def _fold_character(character: str) -> str:
 
 
 def _check_any(_value: Any, _doubts: Doubts) -> None:
-    """Take any value: it is checked by whoever reads it."""
+    """Accept any value: its reader checks it."""
 
 
 def _check_string(value: Any, _doubts: Doubts) -> None:
     if type(value) is not str:
-        raise _WrongTypeError("a text", value)
+        raise _WrongTypeError("a string", value)
 
 
 def _check_boolean(value: Any, _doubts: Doubts) -> None:
@@ -169,16 +176,16 @@ def _check_boolean(value: Any, _doubts: Doubts) -> None:
 
 def _check_integer(value: Any, _doubts: Doubts) -> None:
     if type(value) is not int or not -_MAX_INTEGER <= value <= _MAX_INTEGER:
-        raise _WrongTypeError("a whole number", value)
+        raise _WrongTypeError("an integer", value)
 
 
 def _check_time(value: Any, _doubts: Doubts) -> None:
     if type(value) is not str or not is_rfc3339(value):
-        raise _WrongTypeError("a time of RFC 3339", value)
+        raise _WrongTypeError("an RFC 3339 time", value)
 
 
 def _check_base64(value: Any, _doubts: Doubts) -> None:
-    from binascii import a2b_base64  # hardly any document has such a field
+    from binascii import a2b_base64  # rarely needed
 
     try:
         a2b_base64(value, strict_mode=True)
@@ -190,12 +197,12 @@ def _list_of(item: Check) -> Check:
     def check(value: Any, doubts: Doubts) -> None:
         if type(value) is not list:
             raise _WrongTypeError("a list", value)
-        for place, one in enumerate(value):
+        for index, one in enumerate(value):
             if one is not None:
                 try:
                     item(one, doubts)
                 except _FieldError as problem:
-                    problem.path.append(f"[{place}]")
+                    problem.path.append(f"[{index}]")
                     raise
 
     return check
@@ -217,7 +224,7 @@ def _map_of(item: Check) -> Check:
 
 
 def _check_command(value: Any, doubts: Doubts) -> None:
-    """Check a command: a list of texts, or the one text that docker takes, too."""
+    """Check a command: a list of strings, or a single string, which docker accepts too."""
     if type(value) is not str:
         _check_strings(value, doubts)
 
@@ -225,7 +232,7 @@ def _check_command(value: Any, doubts: Doubts) -> None:
 _check_strings = _list_of(_check_string)
 _check_string_map = _map_of(_check_string)
 _check_set = _map_of(Struct({}))
-"""Checks a set as Go writes it: a map to empty objects."""
+"""Checks a set in Go's form: a map with empty objects as values."""
 
 _HEALTHCHECK = Struct(
     {
@@ -299,7 +306,7 @@ CONFIG = Struct(
         "docker_version": _check_string,
     },
 )
-"""An image config, OCI's and docker's."""
+"""An image config of OCI or docker."""
 
 PLATFORM = Struct(
     {
@@ -323,7 +330,7 @@ DESCRIPTOR = Struct(
         "artifactType": _check_string,
     },
 )
-"""A descriptor; its digest and size have errors of their own."""
+"""A descriptor; its digest and size are checked by its parser."""
 
 MANIFEST = Struct(
     {
@@ -339,7 +346,7 @@ MANIFEST = Struct(
         "history": _check_any,
     },
 )
-"""A manifest, an index, the index.json of a layout and the answer to a question for referrers; not what they list."""
+"""A manifest, an index, the index.json of a layout, or a list of referrers, without the descriptors in them."""
 
 ARCHIVE_IMAGE = Struct(
     {
@@ -350,7 +357,7 @@ ARCHIVE_IMAGE = Struct(
         "LayerSources": _map_of(DESCRIPTOR),
     },
 )
-"""An entry of the manifest.json of docker's archives."""
+"""An entry of manifest.json in docker's archives."""
 
 LAYOUT = Struct({"imageLayoutVersion": _check_string})
-"""The oci-layout file of an image layout."""
+"""The file oci-layout of an image layout."""

@@ -1,10 +1,9 @@
 """The JSON documents of an image: descriptor, manifest, index and config, checked when they are read.
 
-A value that exists is valid: digests are digests, sizes are not negative, an index is not also a manifest.
-Documents come from outside, so everything that does not fit raises `Malformed` naming the field; its code says what is
-wrong: `document-size`, `json`, `duplicate-key`, `ambiguous-key`, `layer-count`, `size`, `digest`,
-`ambiguous-manifest`, `schema1`, and `document` for a field that is missing or of another type. As in Go, null is a
-field that is missing.
+Parsed values are valid: digests are well-formed, sizes are not negative, an index is not also a manifest.
+Documents are untrusted, so an invalid field raises `Malformed` with its name. The codes are `document-size`, `json`,
+`duplicate-key`, `ambiguous-key`, `layer-count`, `size`, `digest`, `ambiguous-manifest`, `schema1`, and `document` for a
+field that is missing or has a wrong type. As in Go, null is a missing field.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 _COMMON_KEYS = frozenset({"mediaType", "digest", "size"})
-"""All that most descriptors have, and images have many."""
+"""The keys of most descriptors, which need no further checks."""
 LAYOUT_VERSION = "1.0.0"
-"""The one version of image layouts that there is."""
+"""The only version of image layouts."""
 DEFAULT_MAX_DOCUMENT = 4 << 20
-"""Bytes: the distribution specification's limit for manifests, used for every document unless a setting says more."""
+"""Bytes: the limit of the distribution specification for manifests, and the default limit of all documents."""
 MAX_DOCUMENT = 256 << 20
-"""Bytes: more than that is never read as one document, whatever the setting."""
+"""Bytes: the upper bound of the setting `largest_document`."""
 MAX_LAYERS = 4096
-"""More layers than any runtime mounts; a manifest with more is refused."""
+"""More layers than any runtime can mount; a manifest with more is rejected."""
 
 
 def check_document_size(size: int, limit: int, name: str) -> None:
-    """Raise `Malformed` (code `document-size`) for a document of more bytes than the setting `largest_document` allows.
+    """Raise `Malformed` (code `document-size`) for a document that is larger than the setting `largest_document`.
 
-    `size` is what is known of it: of one that is still being read, a byte more than the limit.
+    `size` is its size in bytes; for a document that is not read completely, limit + 1.
     """
     if size <= limit:
         return
@@ -45,9 +44,9 @@ def check_document_size(size: int, limit: int, name: str) -> None:
     raise Malformed(
         f"{name} has {size if size > limit + 1 else f'more than {limit}'} bytes; largest_document allows {limit}",
         code="document-size",
-        hints=(f"if it is meant to be so large: set largest_document = {mebibytes}MiB",)
+        hints=(f"to allow it: set largest_document = {mebibytes}MiB",)
         if size <= MAX_DOCUMENT
-        else (f"set largest_document allows {MAX_DOCUMENT >> 20}MiB at most",),
+        else (f"the maximum of largest_document is {MAX_DOCUMENT >> 20}MiB",),
     )
 
 
@@ -56,7 +55,7 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         seen: set[str] = set()
         duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(f"the key {duplicate!r} stands twice in one object", code="duplicate-key")
+        raise Malformed(f"the key {duplicate!r} appears twice in one object", code="duplicate-key")
     return document
 
 
@@ -132,7 +131,7 @@ def _replace_lone_surrogates(text: str) -> str:
 
 
 def parse_layout_index(content: bytes, name: str) -> dict[str, Any]:
-    """Return the index.json of an image layout, whose `manifests` are a list; null is none, as Go writes it."""
+    """Parse the index.json of an image layout; `manifests` is always a list: null is empty, as in Go."""
     document = parse_json(content, name, keep_numbers=True)
     if not isinstance(document, dict):
         raise Malformed(f"{name} is not a JSON object", code="document")
@@ -143,9 +142,9 @@ def parse_layout_index(content: bytes, name: str) -> dict[str, Any]:
 
 
 def parse_archive_manifest(content: bytes, name: str) -> list[tuple[str, list[str], list[str]]]:
-    """Return the config, the names and the layers of each image that the manifest.json of docker's archives lists.
+    """Parse manifest.json of docker's archives: return the config, the names and the layers of each image.
 
-    null lists none, as in Go.
+    null is an empty list, as in Go.
     """
     images = parse_json(content, name)
     if images is None:
@@ -156,20 +155,20 @@ def parse_archive_manifest(content: bytes, name: str) -> list[tuple[str, list[st
     for number, image in enumerate(images):
         json_schema.ARCHIVE_IMAGE.check(image, f"entry {number} of {name}")
         if not image.get("Config"):
-            raise Malformed(f"entry {number} of {name} names no config", code="document")
+            raise Malformed(f"entry {number} of {name} has no config", code="document")
         strings = ([text or "" for text in image.get(key) or ()] for key in ("RepoTags", "Layers"))
         parsed.append((image["Config"], *strings))
     return parsed
 
 
 def check_layout_file(content: bytes, name: str) -> None:
-    """Raise `Malformed` when `content` is no oci-layout file, or that of a layout of another version."""
+    """Raise `Malformed` when `content` is not a valid oci-layout file of a supported version."""
     document = parse_json_object(content, name)
     json_schema.LAYOUT.check(document, name)
     version = document.get("imageLayoutVersion")
     if version != LAYOUT_VERSION:
         raise Malformed(
-            f"{name} says that this is an image layout of version {str(version)[:40]!r}, and {LAYOUT_VERSION} is known",
+            f"{name}: unknown version {str(version)[:40]!r} of the image layout, expected {LAYOUT_VERSION}",
             code="layout-version",
             hints=("write it again with a current tool: skopeo copy docker://NAME oci:FOLDER",),
         )
@@ -206,9 +205,9 @@ def _with_marks(value: Any, numbers: list[str], mark: str) -> Any:
 
 
 class Descriptor(Record):
-    """Where some content is named: its media type, digest and size in bytes, and what is said about it.
+    """A reference to content: its media type, digest and size in bytes, and optional metadata.
 
-    `urls` are other places that may have it, which nobody is made to ask.
+    `urls` are further locations of the content; imq does not use them.
     """
 
     media_type: str
@@ -221,7 +220,7 @@ class Descriptor(Record):
 
     @classmethod
     def parse(cls, document: Any, name: str) -> Descriptor:
-        """Read a descriptor out of a parsed document; `what` names it in errors."""
+        """Parse a descriptor from a JSON value; `name` is its name in errors."""
         if not isinstance(document, dict):
             raise Malformed(f"{name} is not a descriptor", code="document")
         if not (document.keys() <= _COMMON_KEYS and type(document.get("mediaType")) is str):
@@ -245,7 +244,7 @@ class Descriptor(Record):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the descriptor as the JSON object that `read` reads."""
+        """Return the descriptor as a JSON object, the inverse of `parse`."""
         document: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
@@ -270,7 +269,7 @@ class Descriptor(Record):
 
 
 class Manifest(Record):
-    """One image for one platform (or an artifact): its config and its layers, bottom first."""
+    """The manifest of an image for one platform, or of an artifact: its config, and its layers, bottom first."""
 
     media_type: str
     config: Descriptor
@@ -281,9 +280,9 @@ class Manifest(Record):
 
     @property
     def is_image(self) -> bool:
-        """False for artifacts: what has another config than an image, or nothing that is a layer among its layers.
+        """False for artifacts: manifests with a config of another type than an image's, or without image layers.
 
-        The first are charts and bills of materials, the second cosign's signatures and buildkit's attestations.
+        Examples of the first are charts and SBOMs, of the second cosign signatures and BuildKit attestations.
         """
         config = self.config.media_type
         if config in media_types.CONFIGS and not self.layers:
@@ -291,25 +290,25 @@ class Manifest(Record):
         if config not in media_types.CONFIGS and config not in media_types.GENERIC_CONFIGS:
             return False
         types = {layer.media_type for layer in self.layers}
-        if config not in media_types.CONFIGS:  # then its layers alone tell
+        if config not in media_types.CONFIGS:  # only the layers are evidence: one without a type is not enough
             types.discard("")
         return any(media_types.is_layer(media_type) for media_type in types)
 
     @property
     def artifact_kind(self) -> str:
-        """What an artifact says that it is: its own type, else that of its config, else of what it holds."""
+        """The type of an artifact: its artifact type, else the type of its config, else of its first layer."""
         config = self.config.media_type
         config_type = "" if config in media_types.CONFIGS or config == media_types.EMPTY else config
         return self.artifact_type or config_type or next((layer.media_type for layer in self.layers), config)
 
     @property
     def download_size(self) -> int:
-        """Bytes of config and layers as they travel, each distinct blob once."""
+        """The compressed size of config and layers in bytes, each distinct blob once."""
         return sum({d.digest: d.size for d in (self.config, *self.layers)}.values())
 
 
 class Index(Record):
-    """Several manifests under one name, one for each platform, and attestations beside them."""
+    """A list of manifests, one for each platform, and their attestations."""
 
     media_type: str
     manifests: tuple[Descriptor, ...]
@@ -319,14 +318,14 @@ class Index(Record):
 
 
 def parse_manifest(content: bytes, media_type: str = "", name: str = "the manifest") -> Manifest | Index:
-    """Parse a manifest or an index. `media_type` is what its descriptor or server said; it must agree with the text."""
+    """Parse a manifest or index. `media_type` is that of its descriptor or response, and must match the content."""
     document = parse_json_object(content, name)
     if document.get("schemaVersion") == 1 or media_type in (
         media_types.DOCKER_SCHEMA1,
         media_types.DOCKER_SCHEMA1_SIGNED,
     ):
         raise Malformed(
-            f"{name} is of schema 1, which docker has retired",
+            f"{name} has the retired docker schema 1",
             code="schema1",
             hints=("push the image again with a current docker, or copy it with: skopeo copy --format oci",),
         )
@@ -336,7 +335,7 @@ def parse_manifest(content: bytes, media_type: str = "", name: str = "the manife
     if has_index and has_image:
         raise Malformed(f"{name} is both an index and an image", code="ambiguous-manifest")
     if (has_index or has_image) and ("fsLayers" in document or document.get("history") is not None):
-        raise Malformed(f"{name} is of schema 1 and of schema 2 at once", code="ambiguous-manifest")
+        raise Malformed(f"{name} has fields of both schema 1 and schema 2", code="ambiguous-manifest")
     if not has_index and not has_image:
         raise Malformed(f"{name} is neither an index nor an image", code="document")
     allowed_types, default = (
@@ -345,9 +344,9 @@ def parse_manifest(content: bytes, media_type: str = "", name: str = "the manife
     known = media_types.INDEXES | media_types.MANIFESTS
     for media_type_claim in (stated, media_type):
         if media_type_claim in known and media_type_claim not in allowed_types:
-            raise Malformed(f"{name} says it is {media_type_claim}, but its content is not", code="ambiguous-manifest")
+            raise Malformed(f"{name} does not match its media type {media_type_claim}", code="ambiguous-manifest")
     if stated in known and media_type in known and stated != media_type:
-        raise Malformed(f"{name} says it is {stated}, but came as {media_type}", code="ambiguous-manifest")
+        raise Malformed(f"{name} has the media type {stated}, expected {media_type}", code="ambiguous-manifest")
     media_type = stated if stated in allowed_types else media_type if media_type in allowed_types else default
     annotations = _read_string_map(document.get("annotations") or {})
     artifact_type, subject_json = document.get("artifactType") or "", document.get("subject")
@@ -367,7 +366,7 @@ def parse_manifest(content: bytes, media_type: str = "", name: str = "the manife
     return Manifest(
         media_type,
         Descriptor.parse(document.get("config"), f"the config of {name}"),
-        tuple(Descriptor.parse(layer, f"layer {place} of {name}") for place, layer in enumerate(layers)),
+        tuple(Descriptor.parse(layer, f"layer {number} of {name}") for number, layer in enumerate(layers)),
         annotations,
         artifact_type,
         subject,
@@ -375,7 +374,7 @@ def parse_manifest(content: bytes, media_type: str = "", name: str = "the manife
 
 
 def _read_list(value: Any, name: str, key: str) -> list[Any]:
-    """Return a list; null is an empty one, as Go writes it."""
+    """Return a list; null is an empty list, as in Go."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -384,5 +383,5 @@ def _read_list(value: Any, name: str, key: str) -> list[Any]:
 
 
 def _read_string_map(value: Mapping[str, str | None]) -> Mapping[str, str]:
-    """Return a map of texts that was checked; null in it is an empty text, as in Go."""
+    """Return a validated map of strings; null is an empty string, as in Go."""
     return {key: text or "" for key, text in value.items()}

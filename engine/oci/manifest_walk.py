@@ -19,37 +19,37 @@ if TYPE_CHECKING:
     Document = Manifest | Index
 
 MAX_INDEX_DEPTH = 8
-"""Most indexes on the way to a manifest: an index of images counts as one."""
+"""The maximum number of indexes on the way to a manifest: an index of images counts as one."""
 
 
 class IndexDepthError(Malformed):
-    """An index lies within more indexes than `MAX_INDEX_DEPTH`."""
+    """An index is nested in more indexes than `MAX_INDEX_DEPTH` allows."""
 
     code = "document"
 
     def __init__(self, index: Descriptor) -> None:
         super().__init__(
-            f"the index {index.digest} lies within {MAX_INDEX_DEPTH} other indexes; {MAX_INDEX_DEPTH} is the limit",
-            hints=("push the images under an index of their own",),
+            f"the index {index.digest} is nested too deep: at most {MAX_INDEX_DEPTH} levels of indexes are allowed",
+            hints=("push the images with an index of their own",),
         )
 
 
 class ManifestNode(Record):
-    """A document of a walk: its descriptor, its parsed content."""
+    """A document of a walk: its descriptor and its parsed content."""
 
     descriptor: Descriptor
     document: Document
 
 
 class ManifestTree:
-    """The documents below one descriptor, each digest once. `nodes` holds them by digest, nearest to the root first."""
+    """The documents below one descriptor, each digest once. `nodes` has them by digest, nearest to the root first."""
 
     def __init__(self, root: Descriptor, nodes: dict[Digest, ManifestNode]) -> None:
         self.root = root
         self.nodes = nodes
 
     def top_down(self) -> Iterator[ManifestNode]:
-        """Yield each index before its entries, entries in their order."""
+        """Yield each index before its entries, entries in order."""
         seen: set[Digest] = set()
         pending = [self.root.digest]
         while pending:
@@ -61,7 +61,7 @@ class ManifestTree:
             pending += [entry.digest for entry in reversed(_entries_of(node.document))]
 
     def bottom_up(self) -> Iterator[ManifestNode]:
-        """Yield each index after its entries, entries in their order: a registry and a store accept this order."""
+        """Yield each index after its entries, entries in order: registries require this order."""
         seen: set[Digest] = set()
         pending = [(self.root.digest, False)]
         while pending:
@@ -89,7 +89,7 @@ def read_manifest_tree(
 
     `descends` selects the entries of indexes to read, by default all. `prefetch` gets the descriptors of each level
     before `read` is called for them. `on_error` gets the errors of `read` and `IndexDepthError`; the walk then
-    continues beside the document. Without it the first error is raised.
+    continues without the document. Without `on_error` the first error is raised.
     """
     nodes: dict[Digest, ManifestNode] = {}
     failed: set[Digest] = set()
@@ -132,7 +132,7 @@ def read_path(
 
 
 def check_index_depth(index: Descriptor, depth: int) -> None:
-    """Raise `IndexDepthError` for an index within `depth` others when that is too deep."""
+    """Raise `IndexDepthError` for an index nested in `depth` others when that is too deep."""
     if depth >= MAX_INDEX_DEPTH:
         raise IndexDepthError(index)
 

@@ -1,4 +1,4 @@
-"""Media types of the OCI image specification and of docker's schema 2, and what each means here."""
+"""Media types of the OCI image specification and of docker's schema 2, and their classification."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 GENERIC_CONFIGS = frozenset({"", "application/octet-stream", "application/json", "text/html"})
-"""What old registries say of an image's config; docker takes it for one, too."""
+"""Media types that old registries return for image configs; docker accepts them too."""
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
-"""The annotation by which an entry of an index, as buildkit writes it, says about which other one it is."""
+"""The annotation of an attestation in an index, written by BuildKit: the digest of its image's manifest."""
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
-"""What a client of the distribution API asks for, in order of preference."""
+"""The media types in the Accept header of manifest requests, in order of preference."""
 
 LAYER_TYPES = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
-"""The media types of layers that are made here, by how they are packed."""
+"""The media types of new layers, by compression."""
 _LAYERS = frozenset({
     OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
     DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD,
@@ -39,14 +39,14 @@ _LAYERS = frozenset({
     DOCKER_FOREIGN, DOCKER_FOREIGN + ".gzip",
     "",
 })  # fmt: skip
-"""Types of layers; a layer without a type is one, too."""
+"""Media types of layers; the empty type counts too."""
 
 
 def is_layer(media_type: str) -> bool:
-    """Whether a blob of this type is a layer: a tar archive. How it is packed is told by its bytes alone."""
+    """Whether a blob of this type is a layer: a tar archive. Its compression is detected from its bytes."""
     return media_type in _LAYERS
 
 
 def is_nondistributable(media_type: str) -> bool:
-    """Whether a layer of this type may not be handed on: registries need not have it, and clients do not push it."""
+    """Whether a layer of this type must not be redistributed: registries may lack it, and clients do not push it."""
     return media_type.startswith((OCI_NONDISTRIBUTABLE, DOCKER_FOREIGN))

@@ -1,7 +1,7 @@
-"""Platforms: `os[(version+feature)]/architecture[/variant]`, normalised, and the choice of the best entry of an index.
+"""Platforms: `os[(version+feature)]/architecture[/variant]`, their normalization, and the selection of the best match.
 
-The rules are those of containerd's package `platforms`: `Parse`, `Normalize`, `FormatAll` and `Only`. A wanted platform
-accepts older variants that its processor also runs, the nearest first, and Windows versions that its system runs.
+The rules are those of containerd's package `platforms`: `Parse`, `Normalize`, `FormatAll` and `Only`. A requested
+platform matches older variants that its processor can run, the nearest first, and compatible Windows versions.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _ARCHITECTURES = {
     "x86_64": ("amd64", None),
     "x86-64": ("amd64", None),
 }
-"""Other names of architectures, and the variant that a name says, None when it says none."""
+"""Aliases of architectures, and the variant that an alias implies; None when it implies none."""
 _VARIANTS = {
     "amd64": {"v1": ""},
     "arm64": {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"},
     "arm": {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"},
 }
-"""Other names of variants; an empty one goes without saying."""
+"""Aliases of variants; the empty string is the default variant."""
 _DEFAULT_VARIANTS = {"arm64": "v8", "amd64": "v1"}
 _KNOWN_SYSTEMS = frozenset(
     (
@@ -55,7 +55,7 @@ _KNOWN_SYSTEMS = frozenset(
         *("openbsd", "plan9", "solaris", "wasip1", "windows", "zos"),
     )
 )
-"""The systems that Go knows."""
+"""The operating systems that Go supports."""
 _KNOWN_ARCHITECTURES = frozenset(
     (
         *("386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le"),
@@ -63,19 +63,20 @@ _KNOWN_ARCHITECTURES = frozenset(
         *("sparc", "sparc64", "wasm"),
     )
 )
-"""The architectures that Go knows."""
+"""The architectures that Go supports."""
 _SYSTEM_PATTERN = r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?\Z"
 _COMPONENT_PATTERN = r"[A-Za-z0-9_.-]+\Z"
 _WINDOWS_VERSION_PATTERN = r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\.|\Z)"
 _STABLE_BUILDS = (20348, 26100)
-"""Builds of Windows Server 2022 and 2025: from the first on, a system runs images of the last long-term one, too."""
+"""The builds of Windows Server 2022 and 2025. From the first on, a system also runs images of the previous
+long-term release."""
 _MAX_DISTANCE = 1 << 17
-"""More than the distance of any two builds."""
+"""Larger than the distance between any two builds."""
 _MAX_FEATURES = 1 << 7
 
 
 class Platform(Record):
-    """What an image runs on. Empty values mean: not said."""
+    """The platform of an image. Empty strings are unspecified values."""
 
     os: str
     architecture: str
@@ -85,9 +86,9 @@ class Platform(Record):
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Return the platform that `text` writes (`linux/arm64/v8`, `windows(10.0.20348)/amd64`, `arm64`), normalised.
+        """Parse and normalize a platform. Examples: `linux/arm64/v8`, `windows(10.0.20348)/amd64`, `arm64`.
 
-        One word is a system or an architecture that Go knows; where both are written, they may be others.
+        A single word must be an operating system or architecture that Go supports; in longer forms they may be others.
         """
         first, *rest = text.split("/")
         match = re.match(_SYSTEM_PATTERN, first)
@@ -110,7 +111,7 @@ class Platform(Record):
         return alone
 
     def normalize(self) -> Platform:
-        """Return the same platform in Go's words: x86_64 is amd64, arm64/v8 is arm64, arm is arm/v7."""
+        """Return the platform with Go's names: x86_64 is amd64, arm64/v8 is arm64, arm is arm/v7."""
         architecture, variant = self.architecture.lower(), self.variant.lower()
         if architecture in _ARCHITECTURES:
             architecture, implied_variant = _ARCHITECTURES[architecture]
@@ -123,15 +124,15 @@ class Platform(Record):
 
     @property
     def canonical(self) -> str:
-        """`os/architecture[/variant]`, normalised, as the field `platform` has it."""
+        """`os/architecture[/variant]`, normalized: the value of the field `platform`."""
         same = self.normalize()
         return "/".join(part for part in (same.os, same.architecture, same.variant) if part)
 
     @property
     def field_values(self) -> tuple[str | None, str | None, str | None, str | None, str | None]:
-        """The values of the fields platform, os, architecture, variant and os_version; None for what is not said.
+        """The values of the fields platform, os, architecture, variant and os_version; None for unspecified values.
 
-        A variant that goes without saying, and is said, is shown.
+        A default variant is included if it was specified.
         """
         same = self.normalize()
         variant = same.variant or (_DEFAULT_VARIANTS.get(same.architecture) if self.variant else None)
@@ -143,7 +144,7 @@ class Platform(Record):
         return self.os not in ("", "unknown") and self.architecture not in ("", "unknown")
 
     def rank(self, offered: Platform) -> int | None:
-        """Say how well `offered` serves this wanted platform: 0 is exact, higher is worse, None is not at all."""
+        """Return how well `offered` matches this requested platform: 0 is exact, higher is worse, None is no match."""
         requested, offered = self.normalize(), offered.normalize()
         position = _compatible_variants(requested.architecture, requested.variant).get(
             (offered.architecture, offered.variant)
@@ -176,7 +177,7 @@ class Platform(Record):
         return rank
 
     def matches_exactly(self, offered: Platform) -> bool:
-        """Whether `offered` is what is written here, and no other that would do: what is not said may be anything."""
+        """Whether `offered` is this platform, and not only compatible; unspecified version and features match any."""
         requested, offered = self.normalize(), offered.normalize()
         return (
             requested.canonical == offered.canonical
@@ -185,47 +186,47 @@ class Platform(Record):
         )
 
     def __str__(self) -> str:
-        """Return the way `--platform` takes it: `os[(version+feature)]/architecture[/variant]`."""
+        """Return the form of `--platform`: `os[(version+feature)]/architecture[/variant]`."""
         options = "+".join(map(_escape, (self.os_version, *self.os_features)))
         system = f"{self.os}({options})" if options else self.os
         return "/".join(part for part in (system, self.architecture, self.variant) if part)
 
 
 def normalize_os(text: str) -> str:
-    """Return an operating system in Go's words: Linux is linux, macos is darwin."""
+    """Return Go's name of an operating system: Linux is linux, macos is darwin."""
     return _normalize_os(text)
 
 
 def normalize_architecture(text: str) -> str:
-    """Return an architecture in Go's words: aarch64 is arm64.
+    """Return Go's name of an architecture: aarch64 is arm64.
 
-    Raises `StatementError` for a word that gives a variant too, as armhf does.
+    Raises `StatementError` for an alias that implies a variant. Example: armhf.
     """
     architecture, variant = _ARCHITECTURES.get(text.lower(), (text.lower(), None))
     if variant:
         raise StatementError(
             f"{text!r} is the architecture {architecture} with the variant {variant}",
             code="platform",
-            hints=(f"platform = linux/{architecture}/{variant}, or architecture = {architecture}",),
+            hints=(f"write platform = linux/{architecture}/{variant}, or architecture = {architecture}",),
         )
     return architecture
 
 
 def normalize_variant(text: str) -> str:
-    """Return a variant as config files have it: 8 and V8.0 are v8."""
+    """Return a variant in the form of image configs: 8 and V8.0 are v8."""
     number = re.match(r"v?(\d{1,2}(?:\.[1-9])?)(?:\.0)?\Z", text.lower(), re.ASCII)
     return f"v{number[1]}" if number is not None else text.lower()
 
 
 def host_platform() -> Platform:
-    """Return the platform of this machine; the operating system is linux, for that is what images here hold."""
-    import os  # the machine is asked when it matters, not at import
+    """Return the platform of this machine; the operating system is always linux."""
+    import os  # at call time: tests may change the machine
 
     return Platform("linux", os.uname().machine).normalize()
 
 
 def parse_platform(document: Mapping[str, Any]) -> Platform:
-    """Read the platform fields of an index entry or an image config, which were checked."""
+    """Read the platform fields of a validated index entry or image config."""
     return Platform(
         document.get("os") or "",
         document.get("architecture") or "",
@@ -236,10 +237,8 @@ def parse_platform(document: Mapping[str, Any]) -> Platform:
 
 
 def find_best_platform(requested: Platform, offered: Iterable[tuple[Platform, int]]) -> int | None:
-    """Return the number paired with the platform that serves `wanted` best; the first of equals wins."""
-    ranked = [
-        (rank, place) for place_platform, place in offered if (rank := requested.rank(place_platform)) is not None
-    ]
+    """Return the number paired with the best match for `requested`; the first of equal matches wins."""
+    ranked = [(rank, number) for platform, number in offered if (rank := requested.rank(platform)) is not None]
     return min(ranked)[1] if ranked else None
 
 
@@ -250,7 +249,7 @@ def _normalize_os(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def _compatible_variants(architecture: str, variant: str) -> dict[tuple[str, str], int]:
-    """Return the architectures and variants, normalised, that a processor runs, each with its place: the best first."""
+    """Return the normalized architectures and variants that a processor runs, each with its rank, the best first."""
     vector = [(architecture, variant)]
     number = re.match(r"v?(\d{1,2})\Z", variant, re.ASCII)
     if architecture == "amd64":
@@ -263,7 +262,7 @@ def _compatible_variants(architecture: str, variant: str) -> dict[tuple[str, str
         for major, minor in _arm64_versions(variant):
             vector += [("arm64", _arm64_variant(major, older)) for older in range(minor, -1, -1)]
         vector += [("arm", f"v{older}") for older in range(8 if len(vector) > 1 else 0, 4, -1)]
-    return {one: place for place, one in reversed([*enumerate(dict.fromkeys(vector))])}
+    return {pair: rank for rank, pair in reversed([*enumerate(dict.fromkeys(vector))])}
 
 
 def _arm64_versions(variant: str) -> list[tuple[int, int]]:
@@ -280,7 +279,7 @@ def _arm64_variant(major: int, minor: int) -> str:
 
 
 def _version_distance(requested: Platform, offered: Platform) -> int | None:
-    """Say how far an offered system's version is from the wanted one; None when it does not run there."""
+    """Return the distance of the offered OS version from the requested one; None when they are incompatible."""
     version, offered_version = requested.os_version, offered.os_version
     if version in ("", offered_version):
         return 0
@@ -303,7 +302,7 @@ def _windows_build(version: str) -> tuple[int, int, int] | None:
 
 
 def _has_version_prefix(version: str, prefix: str) -> bool:
-    """Whether a version is this one, or a more detailed one: 10.0.17763.1 begins with 10.0.17763."""
+    """Whether a version equals the prefix or refines it: 10.0.17763.1 has the prefix 10.0.17763."""
     return version == prefix or version.startswith(f"{prefix}.")
 
 

@@ -1,6 +1,6 @@
-"""Image references: `[registry/]repository[:tag][@digest]`, by the rules of docker's reference grammar.
+"""Image references: `[registry/]repository[:tag][@digest]`, in docker's reference grammar.
 
-The familiar form leaves out what docker leaves out (`docker.io/`, `library/`); the canonical form has every part.
+The familiar form omits the defaults `docker.io/` and `library/`, as docker does; the canonical form has every part.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_NAMESPACE = "library/"
 DEFAULT_TAG = "latest"
 MAX_NAME_LENGTH = 255
 
-# Patterns as texts: `re` compiles and keeps them at their first use, and most questions have none.
+# Patterns are strings: `re` compiles and caches them at first use, and most queries need none.
 _TAG_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"
 _COMPONENT_PATTERN = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z"
 _HOST_PATTERN = (
@@ -28,7 +28,7 @@ _ID_PATTERN = r"[0-9a-f]{64}\Z"
 
 
 class Reference(Record):
-    """A parsed name. `repository` is the path within `registry`, with `library/` written out."""
+    """A parsed reference. `repository` is the path in the `registry`, including `library/`."""
 
     registry: str
     repository: str
@@ -37,7 +37,7 @@ class Reference(Record):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Return the reference that `text` writes; the tag stays None when the text has none."""
+        """Parse a reference; without a tag in the string, the tag is None. Raises `InvalidReference`."""
         if "://" in text:
             raise _invalid_reference(text, "a reference has no scheme", f"write {text.partition('://')[2]}")
         name, at, digest_text = text.partition("@")
@@ -63,7 +63,7 @@ class Reference(Record):
                 advice = ""
                 if component != component.lower():
                     advice = f"repository names are lower case: {repository.lower()}"
-                raise _invalid_reference(text, f"{component!r} cannot stand in a repository name", advice)
+                raise _invalid_reference(text, f"{component!r} is not valid in a repository name", advice)
         if len(registry) + 1 + len(repository) > MAX_NAME_LENGTH:
             raise _invalid_reference(text, f"a repository name has at most {MAX_NAME_LENGTH} characters")
         return cls(registry, repository, tag, Digest(digest_text) if at else None)
@@ -74,7 +74,7 @@ class Reference(Record):
         if self.registry != DEFAULT_REGISTRY:
             return f"{self.registry}/{self.repository}"
         rest = self.repository.removeprefix(DEFAULT_NAMESPACE)
-        # `library/team/app` may only lose its prefix when what is left reads back as the same name
+        # the prefix of `library/team/app` is significant: without it the name is another repository
         return rest if "/" not in rest else self.repository
 
     @property
@@ -84,7 +84,7 @@ class Reference(Record):
 
     @property
     def selector(self) -> str:
-        """What picks one manifest of the repository in the distribution API: the digest, else the tag."""
+        """The digest, else the tag: it selects a manifest of the repository in the distribution API."""
         return self.digest or self.tag or DEFAULT_TAG
 
     def with_default_tag(self) -> Reference:
@@ -92,7 +92,7 @@ class Reference(Record):
         return self if self.tag or self.digest else self.replace(tag=DEFAULT_TAG)
 
     def without_redundant_tag(self) -> Reference:
-        """Return the name that an image is kept under: beside a digest a tag says nothing, and docker forgets it."""
+        """Return the reference to store: with a digest, the tag is dropped, as in docker."""
         return self.replace(tag=None) if self.digest else self
 
     def __str__(self) -> str:
@@ -103,36 +103,36 @@ class Reference(Record):
 
 
 class LayoutName(Record):
-    """A name that another tool gave in an OCI layout and that is no docker reference: `v1`, `MyApp`, `Team/App:1.0`.
+    """A name set by another tool in an OCI layout that is not a docker reference: `v1`, `MyApp`, `Team/App:1.0`.
 
-    It is kept as it is written and never read as a docker reference, which would add a tag or a registry.
+    It is preserved unchanged, and never parsed as a docker reference, which would add a tag or a registry.
     """
 
     text: str
 
     @property
     def registry(self) -> None:
-        """No registry: the name says nothing about where the image is from."""
+        """None: the name has no registry."""
         return None
 
     @property
     def familiar_name(self) -> str | None:
-        """The part before the tag, None when the name is a tag alone."""
+        """The part before the tag; None when the name is only a tag."""
         return self._parts[0]
 
     @property
     def canonical_name(self) -> str:
-        """The text: no other name is in the same repository."""
+        """The whole name, so that it shares a repository with no other name."""
         return self.text
 
     @property
     def tag(self) -> str:
-        """The part behind the last colon, else the text: a name of a layout is a tag unless it says more."""
+        """The part after the last colon, else the whole name: by convention, names in a layout are tags."""
         return self._parts[1]
 
     @property
     def digest(self) -> None:
-        """No digest: the name says nothing about content."""
+        """None: the name has no digest."""
         return None
 
     @property
@@ -146,11 +146,11 @@ class LayoutName(Record):
 
 
 Name = Reference | LayoutName
-"""What an image of an OCI layout is called."""
+"""The name of an image in an OCI layout."""
 
 
 def parse_name(text: str) -> Name:
-    """Return the name that `text` writes in an OCI layout: a docker reference says its tag or its digest there."""
+    """Parse a name in an OCI layout. It is a docker reference only if it has a tag or a digest."""
     try:
         reference = Reference.parse(text)
     except InvalidReference:
@@ -159,7 +159,7 @@ def parse_name(text: str) -> Name:
 
 
 def _split_registry(name: str) -> tuple[str, str]:
-    """Part a name into registry and repository: the first component is a host iff it looks like one."""
+    """Split a name into registry and repository. The first component is a host if it looks like one."""
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         registry, repository = first, rest

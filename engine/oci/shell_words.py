@@ -1,6 +1,6 @@
-"""Words of a Dockerfile as its instructions take them: quotes and escapes removed, variables put in.
+"""Expands the words of Dockerfile instructions: removes quotes and escapes, and substitutes variables.
 
-Raises `ValueError` in docker's words for what it cannot expand.
+Errors are `ValueError`s with docker's messages.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _NO_BRACE = "syntax error: missing '}'"
 
 
 def expand(word: str, variables: Mapping[str, str], escape: str) -> str:
-    """Return a word with its variables put in: `$x`, `${x}`, `${x:-default}`, `${x:+alternative}`, `${x:?message}`."""
+    """Expand the variables in a word: `$x`, `${x}`, `${x:-default}`, `${x:+alternative}`, `${x:?message}`."""
     return _Expansion(word, variables, escape).expand_to_string()[0]
 
 
 def expand_words(word: str, variables: Mapping[str, str], escape: str) -> list[str]:
-    """Return the words that one becomes: a variable's value is parted at its blanks."""
+    """Expand a word to a list of words: the values of variables are split at whitespace."""
     return _Expansion(word, variables, escape).expand_to_string()[1]
 
 
 class _Expansion:
-    """Goes through one word."""
+    """The expansion of one word."""
 
     def __init__(self, word: str, variables: Mapping[str, str], escape: str) -> None:
         self.word = word
@@ -51,7 +51,7 @@ class _Expansion:
         return sign
 
     def read_until(self, stop: str) -> tuple[str, list[str]]:
-        """Read up to a character, past it; return the text and the words that it makes."""
+        """Read up to and including the character `stop`; return the expanded text, and the words in it."""
         parts: list[str] = []
         words = _WordSplitter()
         while sign := self.next():
@@ -99,7 +99,7 @@ class _Expansion:
         raise ValueError("unexpected end of statement while looking for matching double-quote")
 
     def read_variable(self) -> str:
-        """Return what stands for the `$` that was read and what follows it."""
+        """Return the value of the variable after a `$`."""
         if self.peek() != "{":
             name = self.read_name()
             return self.variables.get(name, "") if name else "$"
@@ -162,7 +162,7 @@ class _Expansion:
 
 
 class _WordSplitter:
-    """The words of an expansion: blanks part them, but for those that were quoted or escaped."""
+    """Collects the words of an expansion. Whitespace splits words, except when quoted or escaped."""
 
     def __init__(self) -> None:
         self.words: list[str] = []

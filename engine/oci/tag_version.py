@@ -1,8 +1,8 @@
-"""Versions in tags: what `7.2`, `v1.14.3-alpine` and `3.13.0rc1` say, and in which order they stand.
+"""Parses and orders versions in tags, such as `7.2`, `v1.14.3-alpine` and `3.13.0rc1`.
 
-A tag is a version when it begins with a number (after a `v`, if there is one) of up to four parts. What follows is a
-prerelease when it begins with a word for one (`rc1`, `beta.2`, `alpha`, `SNAPSHOT` …); the rest is the variant, by
-which images are built in streams (`alpine`, `bookworm-slim`). Everything else (`latest`, `3f5ab2`, `pr-12`) is none.
+A tag is a version when it begins with an optional `v` and a number of up to four parts. The rest is a prerelease if it
+begins with a word for one (`rc1`, `beta.2`, `alpha`, `SNAPSHOT` …); the remainder is the variant (`alpine`,
+`bookworm-slim`). Other tags (`latest`, `3f5ab2`, `pr-12`) are not versions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from imq.grammar.record import Record
 
 SEPARATOR = "\x1f"
-"""Between the key and the text of a version, in the one value that SQL sorts and compares."""
+"""Separates the sort key and the text of a version, in the single value that SQL sorts and compares."""
 _NUMBERS = re.compile(r"[vV]?(\d{1,18}(?:\.\d{1,18}){0,3})(?![\d.])", re.ASCII)
 _PRERELEASE = re.compile(
     r"(?:alpha|beta|rc|pre|preview|dev|snapshot|nightly|canary|next|test|eap|ea|cr|milestone|m|a|b)(?:[.-]?\d+)*"
@@ -25,10 +25,10 @@ _IDENTIFIERS = re.compile(r"\d+|[a-z]+", re.ASCII)
 
 
 class Version(Record):
-    """A version. `text` is the tag; minor and patch are None when the tag leaves them out.
+    """A version. `text` is the tag; minor and patch are None when the tag omits them.
 
-    `key` is a text that sorts as versions do: a prerelease before its release, numbers as numbers. Parts left out count
-    as 0, and the variant does not count: `7.2`, `v7.2.0` and `7.2-alpine` have one key.
+    `key` is a string that sorts in the order of versions: numerically, and a prerelease before its release. Omitted
+    parts count as 0, and the variant is ignored: `7.2`, `v7.2.0` and `7.2-alpine` have the same key.
     """
 
     text: str
@@ -41,9 +41,9 @@ class Version(Record):
 
 
 def parse_version(text: str) -> Version | None:
-    """Return the version that a tag says, None when it says none.
+    """Return the version of a tag; None when the tag is not a version.
 
-    A number alone behind the numbers (`1.2.3-4`) is a further build of that version, as packagers count them.
+    A number after the version (`1.2.3-4`) is a build number, as in packages of distributions.
     """
     parts = parse_version_parts(text)
     if parts is None:
@@ -53,15 +53,15 @@ def parse_version(text: str) -> Version | None:
 
 
 def parse_version_parts(text: str) -> tuple[str, int, int | None, int | None, str | None, str | None] | None:
-    """Return what `parse_version` tells as plain values: key and text in one, major, minor, patch, prerelease, variant.
+    """Return the parts of `parse_version` as a tuple: key and text, major, minor, patch, prerelease, variant.
 
-    Lists have hundreds of thousands of tags, and making a record takes as long as all the rest.
+    Lists can have hundreds of thousands of tags, and creating a record takes as long as the parsing.
     """
-    found = _NUMBERS.match(text)
-    if found is None:
+    match = _NUMBERS.match(text)
+    if match is None:
         return None
-    numbers = found[1].split(".")
-    count, end = len(numbers), found.end()
+    numbers = match[1].split(".")
+    count, end = len(numbers), match.end()
     key = ".".join(map(_make_sortable, numbers)) + _DEFAULT_PARTS[count]
     major, minor = int(numbers[0]), int(numbers[1]) if count > 1 else None
     patch = int(numbers[2]) if count > 2 else None
@@ -83,12 +83,12 @@ def parse_version_parts(text: str) -> tuple[str, int, int | None, int | None, st
 
 
 _DEFAULT_PARTS = ("", ".010.010.010", ".010.010", ".010", "")
-"""What stands for the numbers that a version leaves out, by how many it has."""
+"""The key of the omitted parts of a version, by the number of its parts."""
 
 
 @lru_cache(maxsize=4096)
 def _make_sortable(digits: str) -> str:
-    """Write a number so that texts sort as numbers do: its length first."""
+    """Return a string for a number that sorts numerically: its length comes first."""
     digits = digits.lstrip("0") or "0"
     return f"{len(digits):02}{digits}"
 

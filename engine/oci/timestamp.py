@@ -1,4 +1,4 @@
-"""Times in documents: RFC 3339 texts, kept as whole nanoseconds since the epoch."""
+"""Times in documents: RFC 3339 strings, parsed to nanoseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MAX_TIME = (1 << 63) - 1
 
 
 def parse_time(value: object) -> int | None:
-    """Return the time that an RFC 3339 text writes, in nanoseconds.
+    """Return the nanoseconds since the epoch of an RFC 3339 string; None when the time is unknown.
 
-    A missing, malformed, zero (year 1) or epoch time means "not known" (reproducible builds write these): None.
+    Unknown are missing and malformed times, and those up to the epoch: reproducible builds write the epoch or year 1.
     """
     if not isinstance(value, str):
         return None
@@ -42,7 +42,7 @@ def parse_time(value: object) -> int | None:
 
 
 def is_rfc3339(text: str) -> bool:
-    """Whether Go reads this text as a time: RFC 3339 to the letter, on a day that the calendar has."""
+    """Whether Go accepts a string as a time: strict RFC 3339, with a valid date."""
     match = re.match(_STRICT_PATTERN, text, re.ASCII)
     if match is None:
         return False
@@ -55,7 +55,7 @@ def is_rfc3339(text: str) -> bool:
 
 
 def format_time(nanoseconds: int) -> str:
-    """Return the RFC 3339 text of a time in UTC, with as many decimals as it needs."""
+    """Return a time as an RFC 3339 string in UTC, with as many decimals as needed."""
     seconds, rest = divmod(nanoseconds, _NS_PER_SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     decimals = f".{rest:09d}".rstrip("0") if rest else ""

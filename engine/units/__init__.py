@@ -1,1 +1,1 @@
-"""Sizes, durations and times, and paths as text."""
+"""Parsing and formatting of sizes, durations, times and paths."""

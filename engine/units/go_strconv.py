@@ -1,4 +1,4 @@
-"""Values as Go writes them as text: quoted constants and durations."""
+"""Go's string forms of values: quoted constants and durations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_DURATION = (1 << 63) - 1
 
 
 def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
-    """Return a text as a quoted constant of Go."""
+    """Return a string as a quoted Go constant."""
     parts = [mark]
     for character in text:
         number = ord(character)
@@ -35,7 +35,7 @@ def quote(text: str, mark: str = '"', *, ascii_only: bool = False) -> str:
 
 
 def format_duration(nanoseconds: int) -> str:
-    """Return the text of a duration: `1m30s`, `1.5ms`, `0s`."""
+    """Return a duration in Go's form. Examples: `1m30s`, `1.5ms`, `0s`."""
     rest = abs(nanoseconds)
     sign = "-" if nanoseconds < 0 else ""
     for unit, word in _SMALL_UNITS:
@@ -56,7 +56,7 @@ def _format_decimal(count: int, unit: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Return the nanoseconds of a duration as Go writes one: `1h30m`, `1.5s`, `-3ms`, `0`."""
+    """Return the nanoseconds of a duration in Go's form: `1h30m`, `1.5s`, `-3ms`, `0`. Raises `ValueError`."""
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return 0

@@ -1,4 +1,4 @@
-"""Paths as statements write them."""
+"""Paths in statements and settings."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 
 
 def home_directory(environment: Mapping[str, str]) -> str:
-    """Return the user's home folder: $HOME when that is a whole path, else what the system says; "" for none."""
+    """Return the user's home folder: $HOME if it is an absolute path, else the system's entry; "" when unknown."""
     home = environment.get("HOME", "")
     if not os.path.isabs(home):
-        import pwd  # nearly everybody has a HOME
+        import pwd  # rarely needed: HOME is nearly always set
 
         try:
             home = pwd.getpwuid(os.getuid()).pw_dir
-        except KeyError:  # as in containers that run with any user number
+        except KeyError:  # Example: a container that runs with an arbitrary user ID
             return ""
     return home if os.path.isabs(home) else ""
 
 
 def expand_path(text: str, base: str, home: str | None, span: Span | None = None) -> str:
-    """Return the path that a text means: from `folder`, `~/` from the user's `home`; None: `~` means nothing there.
+    """Return a path with `~/` replaced by `home`; a relative path is joined to `base`. None as `home`: `~` is literal.
 
-    Raises `StatementError` for a text that can be no path: one with a NUL, or `~/` where the home is not known ("").
+    Raises `StatementError` for a path with a NUL character, and for `~/` when the home folder is unknown ("").
     """
     if "\0" in text:
-        raise StatementError("a path has no NUL character", code="path", span=span)
+        raise StatementError("a path cannot have a NUL character", code="path", span=span)
     if home is not None and text.startswith("~/"):
         if not home:
             raise StatementError(
-                f"{text} begins in the home folder of the user, and none is known",
+                f"{text} is in the user's home folder, which is unknown",
                 code="no-home",
                 span=span,
-                hints=("set HOME, or write the path from /",),
+                hints=("set HOME, or write an absolute path",),
             )
         return os.path.join(home, text[2:])
     return text if base == os.curdir else os.path.join(base, text)

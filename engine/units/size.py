@@ -1,16 +1,16 @@
-"""Numbers of bytes as people write and read them; what docker prints is printed by docker's rules."""
+"""Parses and formats sizes in bytes; the formats are docker's."""
 
 from __future__ import annotations
 
-_MAX_SIZE = (1 << 63) - 1  # what SQLite and Go keep in an integer
+_MAX_SIZE = (1 << 63) - 1  # the largest integer of SQLite and Go
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
-_SIZE_PATTERN = r"(?ai)(\d+)(?:\.(\d+))? ?([kmgtpe]?)(i?)b?\Z"  # patterns are compiled when they are needed
-_MAX_DIGITS = 40  # digits; a size with more is no size
+_SIZE_PATTERN = r"(?ai)(\d+)(?:\.(\d+))? ?([kmgtpe]?)(i?)b?\Z"  # compiled at first use
+_MAX_DIGITS = 40  # a string with more digits is not a size
 _THOUSAND = 1000.0
 
 
 def human_size(n: float, precision: int = 3) -> str:
-    """Return a number of bytes in decimal units with so many significant digits, as docker does: `142MB`, `1.09kB`."""
+    """Return a size in decimal units with `precision` significant digits, as docker does: `142MB`, `1.09kB`."""
     size, unit = float(n), 0
     while size >= _THOUSAND and unit < len(_SIZE_UNITS) - 1:
         size /= _THOUSAND
@@ -19,12 +19,12 @@ def human_size(n: float, precision: int = 3) -> str:
 
 
 def human_size_exact(n: float) -> str:
-    """Return a number of bytes with four significant digits, as docker's `system df` and pull progress do."""
+    """Return a size with four significant digits, as docker's `system df` and pull progress do."""
     return human_size(n, 4)
 
 
 class Size(int):
-    """A number of bytes whose text is docker's; it computes and compares as the number, which `int()` and `:d` give."""
+    """A number of bytes that `str()` formats as docker does. Otherwise it is an `int`; `:d` formats the number."""
 
     __slots__ = ()
 
@@ -33,11 +33,11 @@ class Size(int):
 
 
 def parse_size(text: str) -> int | None:
-    """Return the bytes that a size means, a rest of a byte dropped; None when the text is no size or beyond 63 bits.
+    """Return a size in bytes, rounded down; None when the string is not a size or exceeds 63 bits.
 
-    `k`, `kB`, `M`, `MB` … are decimal, `KiB`, `MiB` … binary, without regard to case; a blank may precede the unit.
+    `k`, `kB`, `M`, `MB` … are decimal, `KiB`, `MiB` … binary, in any case; a space may precede the unit.
     """
-    import re  # which much else does without
+    import re  # not needed by most statements
 
     match = re.match(_SIZE_PATTERN, text)
     if match is None:

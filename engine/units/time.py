@@ -1,14 +1,14 @@
-"""Durations and times as people write and read them; what docker prints is printed by docker's rules."""
+"""Parses and formats durations and times; the formats are docker's."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-_MAX_INT64 = (1 << 63) - 1  # what SQLite and Go keep in an integer
+_MAX_INT64 = (1 << 63) - 1  # the largest integer of SQLite and Go
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_SECOND = 1_000_000_000
-_MAX_DIGITS = 40  # digits; a duration with more is none
+_MAX_DIGITS = 40  # a string with more digits is not a duration
 
 # ---- durations
 
@@ -30,7 +30,10 @@ _DURATION_PART_PATTERN = r"(?ai)(\d*)(?:\.(\d*))? ?([a-zµμ]+) ?"
 def human_duration(seconds: float) -> str:
     """Return an approximate duration in docker's words, from `Less than a second` to `3 years`."""
     whole = int(seconds)
-    minutes, hours = whole // _MINUTE, (whole + _HOUR // 2) // _HOUR  # docker rounds hours and cuts all else
+    minutes, hours = (
+        whole // _MINUTE,
+        (whole + _HOUR // 2) // _HOUR,
+    )  # docker rounds hours, and truncates all other units
     if whole < 1:
         return "Less than a second"
     if whole < _MINUTE:
@@ -49,15 +52,15 @@ def human_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Return how long ago something was, as docker's CreatedSince: `3 weeks ago`."""
+    """Return an age in the form of docker's CreatedSince. Example: `3 weeks ago`."""
     return f"{human_duration(seconds)} ago"
 
 
 def parse_duration(text: str) -> int | None:
-    """Return the nanoseconds of a duration; None when the text is none, is negative or beyond 63 bits.
+    """Return the nanoseconds of a duration; None when the string is not a duration, is negative or exceeds 63 bits.
 
-    Parts of numbers and units follow each other: Go's (`1h30m`, `1.5h`, `300ms`), `30d`, `2w`, `1y`, and words as in
-    `2 weeks` or `1 day 12 hours`. A month has 30 days, a year 365. Only `0` may go without a unit.
+    A duration is a sequence of numbers with units: those of Go (`1h30m`, `1.5h`, `300ms`), `30d`, `2w`, `1y`, and words
+    (`2 weeks`, `1 day 12 hours`). A month has 30 days, a year 365. Only `0` needs no unit.
     """
     if text == "0":
         return 0
@@ -78,7 +81,7 @@ def parse_duration(text: str) -> int | None:
 
 
 def _unit_of(name: str) -> int | None:
-    """Return the nanoseconds of a unit: Go's letters as they are, words in either case and number."""
+    """Return the nanoseconds of a unit. Go's units are case-sensitive; words may have any case, and be plural."""
     word = name.lower()
     return _DURATION_UNITS.get(name) or _DURATION_WORDS.get(word) or _DURATION_WORDS.get(word.removesuffix("s"))
 
@@ -93,9 +96,9 @@ _LEAP_SECOND = 60
 
 
 def format_created_at(ns: int, zone: tzinfo | None = None) -> str:
-    """Return a time (nanoseconds since the epoch) as docker's CreatedAt: Go's time.String(), in whole seconds.
+    """Return a time (nanoseconds since the epoch) in the form of docker's CreatedAt: Go's time.String() in seconds.
 
-    Without a zone the local one is meant.
+    The default zone is the local one.
     """
     moment = (_EPOCH + timedelta(seconds=ns // _NS_PER_SECOND)).astimezone(zone)
     offset = moment.strftime("%z")[:5]
@@ -106,19 +109,19 @@ def format_created_at(ns: int, zone: tzinfo | None = None) -> str:
 
 
 def parse_time(text: str, zone: tzinfo | None = None) -> int | None:
-    """Return the nanoseconds since the epoch of a time, of a day's, month's or year's beginning; None when it is none.
+    """Return a time in nanoseconds since the epoch; None when the string is not a time.
 
-    A text without `Z` or an offset means the zone given, without one the local zone.
+    A year, month or day is its beginning. Without `Z` or an offset the time is in `zone`, by default the local zone.
     """
     match = re.match(_TIME_PATTERN, text)
     if match is None:
         return None
-    parts = zip(match.groups()[:6], "011000", strict=True)  # a month or day left out is the first
+    parts = zip(match.groups()[:6], "011000", strict=True)  # missing parts are the first month or day, or zero
     year, month, day, hour, minute, second = (int(part or least) for part, least in parts)
     own_zone = match[8]
     try:
         if second == _LEAP_SECOND:
-            second -= 1  # as the reader of times in documents takes leap seconds
+            second -= 1  # as in oci/timestamp.py
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC if own_zone else zone)
         if own_zone and own_zone not in "Zz":
             offset = timedelta(hours=int(own_zone[1:3]), minutes=int(own_zone[4:6]))
@@ -141,12 +144,16 @@ _TIMESTAMP_PATTERN = r"(?a)\+?(\d{1,19})(?:\.(\d{1,19}))?\Z"
 
 
 def parse_until(text: str, now: int, zone: tzinfo | None = None) -> int | None:
-    """Return the nanoseconds since the epoch that docker's filter `until` means, None when it would refuse the text.
+    """Return the time of docker's filter `until` in nanoseconds since the epoch; None when docker rejects the string.
 
-    It may be one of Go's durations before `now` (`24h`, `1h30m`; a negative one is after it), which docker takes to the
-    second; a day, or a time from the hour on, with an offset or `Z` or in the zone given, without one the local zone;
-    or the seconds since the epoch, with a fraction or without, as a year alone is too. As in docker the zone counts
-    with the offset that it has now. A time beyond 63 bits, as milliseconds make one, is refused here.
+    It has one of these forms:
+
+    - a Go duration before `now` (`24h`, `1h30m`; a negative one is after it), in whole seconds;
+    - a day, or a time with at least the hour, with `Z`, an offset, or in `zone`, by default the local zone. As in
+      docker the zone has the offset that it has now;
+    - seconds since the epoch, optionally with a fraction. A year alone is parsed as such a number.
+
+    A time that exceeds 63 bits is rejected here. Example: milliseconds since the epoch.
     """
     if text != "0" and re.match(_GO_DURATION_PATTERN, text):
         length = parse_duration(text.lstrip("+-"))
@@ -164,5 +171,5 @@ def parse_until(text: str, now: int, zone: tzinfo | None = None) -> int | None:
 
 
 def _check_int64(ns: int) -> int | None:
-    """Return a number that 63 bits hold, else None."""
+    """Return a number if it fits into 63 bits, else None."""
     return ns if abs(ns) <= _MAX_INT64 else None

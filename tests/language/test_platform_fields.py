@@ -46,7 +46,7 @@ def test_a_name_that_gives_a_variant_too_is_refused(session: Session) -> None:
     with pytest.raises(StatementError) as refused:
         list(session.run("images where architecture = armhf"))
     assert refused.value.code == "platform"
-    assert refused.value.hints == ("platform = linux/arm/v7, or architecture = arm",)
+    assert refused.value.hints == ("write platform = linux/arm/v7, or architecture = arm",)
 
 
 def test_an_unknown_architecture_is_compared_as_it_is(session: Session) -> None:

@@ -390,5 +390,5 @@ def test_verify_warns_of_what_other_tools_reject_in_a_config(root: Path, tmp_pat
     Layout(tmp_path / "layout").add(image, "odd:1")
     imq(root, "load", str(tmp_path / "layout"))
     done = imq(root, "verify", "odd:1")
-    assert "Healthcheck is a text, and an object is expected" in " ".join(done.stderr.split())
+    assert "Healthcheck is a string, expected an object" in " ".join(done.stderr.split())
     assert "every blob is intact" in done.stdout

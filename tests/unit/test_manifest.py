@@ -162,15 +162,15 @@ MISTYPED: dict[str, dict[str, Any]] = {
     "architecture is a list": {"architecture": []},
     "variant is a number": {"variant": 8},
     "author is a boolean": {"author": True},
-    "os.features is a text": {"os.features": "win32k"},
+    "os.features is a string": {"os.features": "win32k"},
     "created is a number": {"created": 5},
-    "created is a text": {"created": ""},
-    "history is a text": {"history": "x"},
+    "created is a string": {"created": ""},
+    "history is a string": {"history": "x"},
     "history is a number": {"history": 5},
     "history is an object": {"history": {"a": 1}},
     "history[0] is a number": {"history": [1]},
-    "history[1].created is a text": {"history": [None, {"created": "2023-02-29T00:00:00Z"}]},
-    "history[0].empty_layer is a text": {"history": [{"empty_layer": "true"}]},
+    "history[1].created is a string": {"history": [None, {"created": "2023-02-29T00:00:00Z"}]},
+    "history[0].empty_layer is a string": {"history": [{"empty_layer": "true"}]},
     "history[0].created_by is a number": {"history": [{"created_by": 1.5}]},
     "config is a list": {"config": []},
     "config.User is a number": {"config": {"User": 0}},
@@ -189,9 +189,9 @@ MISTYPED: dict[str, dict[str, Any]] = {
 }
 """What is said of configs that docker, podman and containerd refuse to pull, all three."""
 READ_ON: dict[str, dict[str, Any]] = {
-    "config.Healthcheck is a text": {"config": {"Healthcheck": "true"}},
-    "config.Healthcheck.Test is a text": {"config": {"Healthcheck": {"Test": "true"}}},
-    "config.OnBuild is a text": {"config": {"OnBuild": "RUN true"}},
+    "config.Healthcheck is a string": {"config": {"Healthcheck": "true"}},
+    "config.Healthcheck.Test is a string": {"config": {"Healthcheck": {"Test": "true"}}},
+    "config.OnBuild is a string": {"config": {"OnBuild": "RUN true"}},
     "config.Hostname is a number": {"config": {"Hostname": 5}},
     "container_config.User is a number": {"container_config": {"User": 5}},
     "docker_version is a number": {"docker_version": 20},
@@ -247,7 +247,7 @@ def test_a_config_is_refused(case: str) -> None:
         (DEFAULT_MAX_DOCUMENT + 1, DEFAULT_MAX_DOCUMENT, "largest_document = 8MiB"),
         (11 << 20, DEFAULT_MAX_DOCUMENT, "largest_document = 11MiB"),
         ((11 << 20) + 1, DEFAULT_MAX_DOCUMENT, "largest_document = 12MiB"),
-        (MAX_DOCUMENT + 2, MAX_DOCUMENT, "largest_document allows 256MiB at most"),
+        (MAX_DOCUMENT + 2, MAX_DOCUMENT, "the maximum of largest_document is 256MiB"),
     ],
 )
 def test_what_is_too_large_names_the_setting(size: int, limit: int, said: str) -> None:
@@ -262,7 +262,7 @@ def test_what_is_too_large_names_the_setting(size: int, limit: int, said: str) -
 def test_a_config_with_a_field_of_another_type_is_refused(case: str) -> None:
     with pytest.raises(Malformed) as caught:
         Config.parse(config(**MISTYPED[case]))
-    assert (caught.value.code, caught.value.message.startswith(f"the config: {case}, and ")) == ("document", True)
+    assert (caught.value.code, caught.value.message.startswith(f"the config: {case}, expected ")) == ("document", True)
 
 
 @pytest.mark.parametrize("case", READ_ON)
