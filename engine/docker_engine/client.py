@@ -289,7 +289,7 @@ class EngineClient:
         if self._is_closed:
             self._drop_channel(channel)
             return EngineError("the client is closed", endpoint=self.endpoint.name)
-        explained = None if isinstance(error, TimeoutError) else channel.explain_end()
+        explained = None if isinstance(error, TimeoutError | ProtocolError) else channel.explain_end()
         self._drop_channel(channel)
         if explained is not None:
             return explained

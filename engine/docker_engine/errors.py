@@ -70,10 +70,15 @@ def api_version_error(endpoint: Endpoint, reason: str) -> EngineError:
 
 def protocol_error(endpoint: Endpoint, reason: str) -> EngineError:
     """Return the error of an engine whose answer is invalid or incomplete."""
+    hints = ["check that a container engine listens at this address, and read its log"]
+    if endpoint.address.startswith("ssh://"):
+        hints.append(
+            "the shell of that host must write nothing when a command is run over ssh: check its startup files"
+        )
     return EngineError(
         f"{endpoint.name} at {endpoint.address} failed: {reason}",
         code="engine-protocol",
-        hints=("check that a container engine listens at this address, and read its log",),
+        hints=hints,
         endpoint=endpoint.name,
     )
 
@@ -169,6 +174,8 @@ def _permission_error(endpoint: Endpoint, path: str) -> EngineError:
         if group:
             message += f": it belongs to the group {name}"
             hints = [f"join the group with `sudo usermod -aG {name} $USER`, and log in again"]
+    if endpoint.kind == "podman":
+        hints.append("or start a service of your own with `systemctl --user start podman.socket`")
     return EngineError(message, code="engine-permission", hints=hints, endpoint=endpoint.name)
 
 

@@ -73,30 +73,17 @@ class HttpConnection:
         """Whether the connection accepts another request once `is_complete`."""
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> None:
-        """Send a whole request."""
-        self._socket.sendall(self._start(method, target, headers) + body)
+        """Send a request. An error that the engine returns before the body ends stops the sending."""
+        self._send_parts((self._start(method, target, headers), body))
 
     def send_chunks(self, method: str, target: str, headers: Mapping[str, str], chunks: Iterable[bytes]) -> None:
         """Send a request whose body has an unknown length.
 
-        An engine may answer before the body ends: progress is kept for `read`, and an error ends the sending.
+        An engine may answer before the body ends: its progress is kept for `read`, and an error stops the sending.
         Raises `RequestBodyFailed` when `chunks` raises an exception.
         """
         head = self._start(method, target, {**headers, "Transfer-Encoding": "chunked"})
-        timeout = self._socket.gettimeout()
-        self._socket.settimeout(0)
-        try:
-            is_sending = self._send_part(head, timeout)
-            for chunk in _guard(chunks):
-                if not is_sending:
-                    break
-                if chunk:
-                    is_sending = self._send_part(b"%x\r\n%b\r\n" % (len(chunk), chunk), timeout)
-            if is_sending:
-                is_sending = self._send_part(b"0\r\n\r\n", timeout)
-        finally:
-            self._socket.settimeout(timeout)
-        self.is_reusable = is_sending
+        self._send_parts(_encode_chunks(head, chunks))
 
     def read_head(self) -> int:
         """Read the status line and the headers, and return the status. Informational responses are skipped."""
@@ -142,36 +129,45 @@ class HttpConnection:
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def _send_part(self, data: bytes, timeout: float | None) -> bool:
-        """Send bytes, and receive what arrives meanwhile; return whether the engine still accepts the request."""
-        blocked = _would_block_errors(self._socket)
-        view = memoryview(data)
+    def _send_parts(self, parts: Iterable[bytes]) -> None:
+        """Send bytes, and receive what arrives meanwhile: neither side waits for the other to read."""
+        timeout = self._socket.gettimeout()
+        self._socket.settimeout(0)
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | select.POLLOUT)
-        while view:
-            ready = poll.poll(None if timeout is None else timeout * 1000)
-            if not ready:
-                raise TimeoutError
-            if ready[0][1] & ~select.POLLOUT:
-                try:
-                    received = self._socket.recv(_RECEIVE_SIZE)
-                except blocked:
-                    pass
-                else:
-                    if not received:
-                        return False
-                    self._buffer += received
-                    if self._has_error_status():
-                        return False
-                    if len(self._buffer) > _MAX_EARLY_BYTES:
-                        raise ProtocolError("its answer to an incomplete request is too long")
-            try:
-                view = view[self._socket.send(view) :]
-            except blocked:
-                continue
-            except (BrokenPipeError, ConnectionResetError):  # the reason may be in its response
-                return False
-        return True
+        try:
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    ready = poll.poll(None if timeout is None else timeout * 1000)
+                    if not ready:
+                        raise TimeoutError
+                    if ready[0][1] & ~select.POLLOUT and not self._receive_early():
+                        self.is_reusable = False
+                        return
+                    view = view[self._send_some(view) :]
+        except (BrokenPipeError, ConnectionResetError):  # the reason may be in the response
+            self.is_reusable = False
+        finally:
+            self._socket.settimeout(timeout)
+
+    def _send_some(self, view: memoryview) -> int:
+        """Send what the socket accepts at once, and return the number of bytes."""
+        try:
+            return self._socket.send(view)
+        except _would_block_errors(self._socket):
+            return 0
+
+    def _receive_early(self) -> bool:
+        """Receive bytes before the request is complete; return whether the engine accepts the rest of it."""
+        try:
+            received = self._socket.recv(_RECEIVE_SIZE)
+        except _would_block_errors(self._socket):
+            return True
+        self._buffer += received
+        if len(self._buffer) > _MAX_EARLY_BYTES:
+            raise ProtocolError("its answer to an incomplete request is too long")
+        return bool(received) and not self._has_error_status()
 
     def _has_error_status(self) -> bool:
         digits = self._buffer[9:12]
@@ -253,17 +249,20 @@ class HttpConnection:
         self._buffer, self._position = self._buffer[self._position :] + received, 0
 
 
-def _guard(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield chunks; mark their own exceptions, so that they are not taken for failures of the connection."""
+def _encode_chunks(head: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a chunked request. Marks exceptions of `chunks`: they are no failures of the connection."""
+    yield head
     iterator = iter(chunks)
     while True:
         try:
             chunk = next(iterator)
         except StopIteration:
-            return
-        except Exception as error:  # noqa: BLE001 - it is raised again by the client
+            break
+        except Exception as error:  # noqa: BLE001 - the client raises it again
             raise RequestBodyFailed(error) from None
-        yield chunk
+        if chunk:
+            yield b"%x\r\n%b\r\n" % (len(chunk), chunk)
+    yield b"0\r\n\r\n"
 
 
 def _would_block_errors(connection: socket.socket) -> tuple[type[OSError], ...]:

@@ -132,6 +132,8 @@ def _ssh_error(endpoint: Endpoint, status: int, lines: list[str]) -> EngineError
         if "host key verification failed" in text or "no matching host key" in text:
             hints = [f"the host key is unknown or has changed: run `ssh {host}` once, and check the key"]
             reason = "host key verification failed"
+        elif "timed out" in text:
+            code, hints = "engine-timeout", ["check the name of the host, and the network"]
         elif "permission denied" in text:
             hints = ["imq does not ask for passwords: use a key, with ssh-agent if it has a passphrase"]
     elif status == _COMMAND_NOT_FOUND:

@@ -104,6 +104,16 @@ def test_ssh_asks_for_no_host_key(ssh_server: SshServer, key: str, connect: Call
     assert "run `ssh" in error.hints[0]
 
 
+def test_a_shell_that_writes_a_greeting_is_an_error(
+    ssh_server: SshServer, connect: Callable[..., EngineClient]
+) -> None:
+    key = ssh_server.make_key("greeting")
+    ssh_server.authorize(key, 'command="echo welcome; exec docker system dial-stdio"')
+    error = failure(connect(ssh_server.address, ssh_server.client_environment(key)))
+    assert error.code == "engine-protocol"
+    assert "must write nothing" in error.hints[1]
+
+
 def test_a_port_without_a_server_is_an_error(
     ssh_server: SshServer, key: str, connect: Callable[..., EngineClient]
 ) -> None:
