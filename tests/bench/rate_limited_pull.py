@@ -23,12 +23,12 @@ MEMORY_TARGET = 120
 def limited(bench: Bench) -> tuple[str, list[Figure]]:
     """Pull the layer over as many connections as imq likes, over one, and with skopeo; return the figures."""
     sys.path.append(TESTS)
-    from registry.support.fault_proxy import Fault, Proxy, paced
+    from registry.support.fault_proxy import Fault, FaultProxy, limit_speed
 
     image = single("eight", bench.registry(), bench.cache)
     host, _, rest = image.reference.partition("/")
     folder = os.path.join(bench.scratch, "pull")
-    with Proxy(host, Fault("GET .*/blobs/", change=paced(SPEED))) as between:
+    with FaultProxy(host, Fault("GET .*/blobs/", change=limit_speed(SPEED))) as between:
         reference = f"{between.host}/{rest}"
         several = _imq(bench, folder, "imq pull, lazy", f"set verify = lazy; pull {reference}")
         alone = _imq(bench, folder, "the same with jobs = 1", f"set verify = lazy; set jobs = 1; pull {reference}")

@@ -69,10 +69,10 @@ def _thousand(bench: Bench) -> str:
     folder = os.path.join(bench.cache, "thousand")
     if not os.path.exists(folder):
         sys.path.append(TESTS)
-        from registry.support.thousand_tags import write
+        from registry.support.thousand_tags import write_registry
 
         shutil.rmtree(f"{folder}.part", ignore_errors=True)
-        write(os.path.join(f"{folder}.part", "data"), TAGS)
+        write_registry(os.path.join(f"{folder}.part", "data"), TAGS)
         os.rename(f"{folder}.part", folder)
     return folder
 

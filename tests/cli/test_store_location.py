@@ -15,7 +15,7 @@ from imq.cli.store_location import store_root
 from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import StatementError, StoreError
 from imq.repl.history import History
-from registry.support.paging_server import REPOSITORY, Paging
+from registry.support.paging_server import REPOSITORY, PagingServer
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def test_a_name_in_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 
 def test_what_registries_answer_makes_no_store(tmp_path: Path) -> None:
-    with Paging(3) as server:
+    with PagingServer(3) as server:
         text = f"tags of {server.host}/{REPOSITORY} select tag"
         done = run(tmp_path, "--root", str(tmp_path / "typo"), text, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr

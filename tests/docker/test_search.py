@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.cli.main import Cli
 from imq.engine.registry import catalog
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     import pathlib
@@ -28,8 +28,8 @@ def results() -> bytes:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
-    with Scripted(Step("GET", "/v1/search", body=results())) as server:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    with ScriptedServer(Step("GET", "/v1/search", body=results())) as server:
         monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         yield server
 
@@ -40,10 +40,10 @@ def search(tmp_path: pathlib.Path, *words: str) -> tuple[int, str, str]:
     return code, stdout.getvalue(), stderr.getvalue()
 
 
-def test_the_table(hub: Scripted, tmp_path: pathlib.Path) -> None:
+def test_the_table(hub: ScriptedServer, tmp_path: pathlib.Path) -> None:
     code, shown, problem = search(tmp_path, "redis")
     assert (code, problem) == (0, "")
-    assert [seen.path.partition("&")[0] for seen in hub.seen] == ["/v1/search?q=redis"]
+    assert [seen.path.partition("&")[0] for seen in hub.requests] == ["/v1/search?q=redis"]
     assert shown == (
         "NAME                  DESCRIPTION                                     STARS     OFFICIAL\n"
         "redis                 Redis is the world's fastest data platform f…   13000     [OK]\n"
@@ -82,7 +82,7 @@ def test_imqs_own_forms(tmp_path: pathlib.Path) -> None:
 
 def test_a_registry_before_the_term(tmp_path: pathlib.Path) -> None:
     catalog = json.dumps({"repositories": ["team/app", "team/web", "other"]}).encode()
-    with Scripted(Step("GET", "/v2/_catalog", body=catalog)) as server:
+    with ScriptedServer(Step("GET", "/v2/_catalog", body=catalog)) as server:
         code, shown, problem = search(tmp_path, f"{server.host}/team/")
         assert (code, problem) == (0, "")
         lines = [line.split() for line in shown.splitlines()]
@@ -90,7 +90,7 @@ def test_a_registry_before_the_term(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_hub_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    with Scripted(Step("GET", "/v1/search", 403, body=b"{}")) as server:
+    with ScriptedServer(Step("GET", "/v1/search", 403, body=b"{}")) as server:
         monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         code, shown, problem = search(tmp_path, "redis")
     assert (code, problem.startswith("error[")) == (3, True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
-    """A registry that lets everyone in."""
+    """A registry without authentication."""
     servers.needed(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
@@ -29,7 +29,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regis
 
 @pytest.fixture(scope="session")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
-    """Another registry that lets everyone in."""
+    """Another registry without authentication."""
     servers.needed(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("second")) as running:
         yield running
@@ -37,7 +37,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registr
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
-    """A registry that wants basic auth."""
+    """A registry that requires basic auth."""
     servers.needed(servers.PROGRAM, "htpasswd")
     with servers.Registry(tmp_path_factory.mktemp("guarded"), users={USER: PASSWORD}) as running:
         yield running
@@ -45,18 +45,20 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regist
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A certificate for the loopback that nobody trusts, and its key."""
+    """An untrusted certificate for the loopback, and its key."""
     servers.needed("openssl")
     folder = tmp_path_factory.mktemp("certificate")
-    made, key = str(folder / "certificate.pem"), str(folder / "key.pem")
+    certificate_file, key = str(folder / "certificate.pem"), str(folder / "key.pem")
     names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-addext", names, "-keyout", key, "-out", made], check=True, capture_output=True)
-    return made, key
+    subprocess.run(
+        [*command, "-addext", names, "-keyout", key, "-out", certificate_file], check=True, capture_output=True
+    )
+    return certificate_file, key
 
 
-class Thousand:
-    """A registry with what `thousand` writes, running: `host`, and what is in it."""
+class RunningRegistry:
+    """A running registry with the content that `thousand_tags` writes."""
 
     def __init__(self, registry: servers.Registry, contents: thousand_tags.Contents) -> None:
         self.registry = registry
@@ -64,36 +66,36 @@ class Thousand:
         self.contents = contents
 
     def reference(self, tag: str | None = None, repository: str = thousand_tags.THOUSAND) -> Reference:
-        """Return the name of a tag, or of a repository."""
+        """Return the reference of a tag, or of a repository."""
         return Reference(self.host, repository, tag)
 
-    def numbered(self, repository: str = thousand_tags.THOUSAND) -> dict[int, Reference]:
-        """Return the names of all tags of a repository, with numbers."""
+    def list_references(self, repository: str = thousand_tags.THOUSAND) -> dict[int, Reference]:
+        """Return the references of all tags of a repository, by number."""
         return {number: self.reference(tag, repository) for number, tag in enumerate(self.contents.tags[repository])}
 
 
 @pytest.fixture(scope="session")
 def thousand_written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, thousand_tags.Contents]:
-    """The files of a registry with a thousand tags, to be read only, and what is in them."""
+    """The files of a registry with a thousand tags, and their contents. They are read-only."""
     folder = tmp_path_factory.mktemp("thousand") / "data"
-    return folder, thousand_tags.write(folder)
+    return folder, thousand_tags.write_registry(folder)
 
 
 @pytest.fixture(scope="session")
 def thousand(
     thousand_written: tuple[Path, thousand_tags.Contents], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Thousand]:
-    """A registry with a thousand tags that lets everyone in; it is shared: change nothing in it."""
-    yield from _serving(thousand_written, tmp_path_factory.mktemp("open"))
+) -> Iterator[RunningRegistry]:
+    """A registry with a thousand tags and without authentication. It is shared and must not be changed."""
+    yield from _serve(thousand_written, tmp_path_factory.mktemp("open"))
 
 
 @pytest.fixture(scope="session")
 def thousand_guarded(
     thousand_written: tuple[Path, thousand_tags.Contents], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Thousand]:
-    """The same behind basic auth, for `USER` with `PASSWORD`."""
+) -> Iterator[RunningRegistry]:
+    """The same with basic auth, for `USER` with `PASSWORD`."""
     servers.needed("htpasswd")
-    yield from _serving(thousand_written, tmp_path_factory.mktemp("guarded-thousand"), users={USER: PASSWORD})
+    yield from _serve(thousand_written, tmp_path_factory.mktemp("guarded-thousand"), users={USER: PASSWORD})
 
 
 @pytest.fixture(scope="session")
@@ -101,42 +103,42 @@ def thousand_tls(
     thousand_written: tuple[Path, thousand_tags.Contents],
     tmp_path_factory: pytest.TempPathFactory,
     authority: Authority,
-) -> Iterator[Thousand]:
-    """The same behind TLS, with a certificate of the tests' own authority."""
-    yield from _serving(thousand_written, tmp_path_factory.mktemp("tls-thousand"), tls=authority.pair)
+) -> Iterator[RunningRegistry]:
+    """The same with TLS, and a certificate of the tests' authority."""
+    yield from _serve(thousand_written, tmp_path_factory.mktemp("tls-thousand"), tls=authority.pair)
 
 
 @pytest.fixture
 def thousand_tokens(
     thousand_written: tuple[Path, thousand_tags.Contents], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Thousand, TokenServer]]:
-    """The same behind a token server that looks at scopes: it grants pulling to everyone, all to `USER`."""
+) -> Iterator[tuple[RunningRegistry, TokenServer]]:
+    """The same with a token server that grants pulls to everyone, and everything to `USER`."""
     servers.needed("openssl")
     folder = tmp_path_factory.mktemp("tokens-thousand")
     with TokenServer(folder, {USER: PASSWORD}, "no refresh") as tokens:
-        for running in _serving(thousand_written, folder, token=tokens.configuration):
+        for running in _serve(thousand_written, folder, token=tokens.configuration):
             yield running, tokens
 
 
 @pytest.fixture
-def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thousand]:
-    """A registry of one's own with twenty of the thousand tags and all the rest, to be changed at will."""
+def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """A separate registry with twenty of the thousand tags and everything else, which a test may change."""
     servers.needed(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("changeable")
-    contents = thousand_tags.write(folder / "data", 20)
+    contents = thousand_tags.write_registry(folder / "data", 20)
     with servers.Registry(folder) as running:
-        yield Thousand(running, contents)
+        yield RunningRegistry(running, contents)
 
 
-def _serving(written: tuple[Path, thousand_tags.Contents], folder: Path, **options: Any) -> Iterator[Thousand]:
+def _serve(written: tuple[Path, thousand_tags.Contents], folder: Path, **options: Any) -> Iterator[RunningRegistry]:
     servers.needed(servers.PROGRAM)
     (folder / "data").symlink_to(written[0])
     with servers.Registry(folder, **options) as running:
-        yield Thousand(running, written[1])
+        yield RunningRegistry(running, written[1])
 
 
 class Authority:
-    """A certificate authority of the tests: its `certificate`, and a `pair` of certificate and key for the loopback."""
+    """A certificate authority for tests: its `certificate`, and a `pair` of certificate and key for the loopback."""
 
     def __init__(self, folder: Path) -> None:
         self.certificate = str(folder / "authority.pem")
@@ -155,26 +157,26 @@ class Authority:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority whose certificate a client must be told to trust (`SSL_CERT_FILE`)."""
+    """An authority that clients trust only if `SSL_CERT_FILE` has its certificate."""
     servers.needed("openssl")
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Client]]:
-    """Make clients that wait hardly at all before they try again, and close them."""
-    made: list[Client] = []
+    """Make clients with short retry delays, and close them after the test."""
+    clients: list[Client] = []
 
     def make(**settings: object) -> Client:
-        made.append(Client(Settings(**{"first_wait": 0.01, **settings})))  # type: ignore[arg-type]
-        return made[-1]
+        clients.append(Client(Settings(**{"first_wait": 0.01, **settings})))  # type: ignore[arg-type]
+        return clients[-1]
 
     yield make
-    for client in made:
+    for client in clients:
         client.close()
 
 
 @pytest.fixture
 def client(connect: Callable[..., Client]) -> Client:
-    """A client with no credentials."""
+    """A client without credentials."""
     return connect()

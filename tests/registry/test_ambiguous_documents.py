@@ -1,4 +1,4 @@
-"""Documents that tools read differently, or not at all: refused on every way in, out and through."""
+"""Ambiguous and unreadable documents are refused by every operation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from registry.support.referrers_server import Referring
+from registry.support.referrers_server import ReferrersServer
 from store.support.stores import Held, imq
 from support.images import CONFIG_TYPE, INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, digest_of, layer, to_json
 
@@ -22,14 +22,14 @@ FOREIGN = "blake3:" + "a" * 64
 
 
 @pytest.fixture
-def registry() -> Iterator[Referring]:
-    with Referring() as running:
+def registry() -> Iterator[ReferrersServer]:
+    with ReferrersServer() as running:
         yield running
 
 
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Held]]:
-    """Open stores, and close them at the end."""
+    """Open stores, and close them after the test."""
     held: list[Held] = []
 
     def at(root: object, **world: object) -> Held:
@@ -46,21 +46,21 @@ def store(tmp_path: Path, opened: Callable[..., Held]) -> Held:
     return opened(tmp_path / "store")
 
 
-def changed(image: Image = GOOD, **changes: Any) -> bytes:
+def make_manifest(image: Image = GOOD, **changes: Any) -> bytes:
     """Return an image's manifest with changes."""
     return to_json({**json.loads(image.manifest), **changes})
 
 
-def described(image: Image, **changes: Any) -> dict[str, Any]:
+def describe_image(image: Image, **changes: Any) -> dict[str, Any]:
     return {**descriptor(MANIFEST_TYPE, image.manifest), "platform": dict(image.platform), **changes}
 
 
-def index_with(*entries: dict[str, Any], **changes: Any) -> bytes:
+def make_index(*entries: dict[str, Any], **changes: Any) -> bytes:
     return to_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(entries), **changes})
 
 
-def put(registry: Referring, manifest: bytes, image: Image = GOOD, kind: str = MANIFEST_TYPE) -> str:
-    """Put an image under a manifest of its own, and return its name."""
+def put_image(registry: ReferrersServer, manifest: bytes, image: Image = GOOD, kind: str = MANIFEST_TYPE) -> str:
+    """Add an image with this manifest, and return its name."""
     repository = "odd/image"
     for content in (*(one.blob for one in image.layers), image.config):
         registry.blobs[repository, digest_of(content)] = content
@@ -72,10 +72,10 @@ def put(registry: Referring, manifest: bytes, image: Image = GOOD, kind: str = M
 
 LAYERS = [descriptor(LAYER.media_type, LAYER.blob)]
 MANIFESTS = {
-    "layers in another case": changed(Layers=[]),
+    "layers in another case": make_manifest(Layers=[]),
     "layers in another case first": b'{"LAYERS":[],' + GOOD.manifest[1:],
-    "a digest in another case": changed(layers=[{**LAYERS[0], "Digest": "sha256:" + "0" * 64}]),
-    "an index beside an image": changed(Manifests=[]),
+    "a digest in another case": make_manifest(layers=[{**LAYERS[0], "Digest": "sha256:" + "0" * 64}]),
+    "an index beside an image": make_manifest(Manifests=[]),
 }
 CONFIGS = {
     "rootfs in another case": Image([LAYER], changes={"Rootfs": {"type": "layers", "diff_ids": []}}),
@@ -83,13 +83,13 @@ CONFIGS = {
     "a step in another case": Image([LAYER], changes={"history": [{"Empty_Layer": True}]}),
 }
 PLATFORMS = {
-    "a platform in another case": index_with(described(GOOD, platform={**GOOD.platform, "OS": "windows"})),
-    "entries in another case": index_with(described(GOOD), MANIFESTS=[]),
+    "a platform in another case": make_index(describe_image(GOOD, platform={**GOOD.platform, "OS": "windows"})),
+    "entries in another case": make_index(describe_image(GOOD), MANIFESTS=[]),
 }
 
 
-def refused_everywhere(registry: Referring, store: Held, name: str) -> None:
-    """Check that no way takes a name in or hands it on."""
+def check_refused_everywhere(registry: ReferrersServer, store: Held, name: str) -> None:
+    """Check that pull, copy and push refuse a name."""
     for text in (
         f"pull {name}",
         f"pull {name} platform all",
@@ -102,33 +102,33 @@ def refused_everywhere(registry: Referring, store: Held, name: str) -> None:
 
 
 @pytest.mark.parametrize("case", MANIFESTS)
-def test_a_manifest_of_two_meanings(registry: Referring, store: Held, case: str) -> None:
-    refused_everywhere(registry, store, put(registry, MANIFESTS[case]))
+def test_an_ambiguous_manifest_is_rejected(registry: ReferrersServer, store: Held, case: str) -> None:
+    check_refused_everywhere(registry, store, put_image(registry, MANIFESTS[case]))
 
 
 @pytest.mark.parametrize("case", PLATFORMS)
-def test_an_index_of_two_meanings(registry: Referring, store: Held, case: str) -> None:
-    refused_everywhere(registry, store, put(registry, PLATFORMS[case], kind=INDEX_TYPE))
+def test_an_ambiguous_index_is_rejected(registry: ReferrersServer, store: Held, case: str) -> None:
+    check_refused_everywhere(registry, store, put_image(registry, PLATFORMS[case], kind=INDEX_TYPE))
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_of_two_meanings(registry: Referring, store: Held, case: str) -> None:
+def test_an_ambiguous_config_is_rejected(registry: ReferrersServer, store: Held, case: str) -> None:
     image = CONFIGS[case]
-    refused_everywhere(registry, store, put(registry, image.manifest, image))
+    check_refused_everywhere(registry, store, put_image(registry, image.manifest, image))
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_of_two_meanings_is_not_unpacked_later_either(
-    registry: Referring, tmp_path: Path, opened: Callable[..., Held], case: str
+def test_an_ambiguous_config_is_not_unpacked_later(
+    registry: ReferrersServer, tmp_path: Path, opened: Callable[..., Held], case: str
 ) -> None:
     image = CONFIGS[case]
     store = opened(tmp_path / "lazy")
     store.tell("set verify = lazy")
-    assert store.problem(f"pull {put(registry, image.manifest, image)}") == "ambiguous-key"
+    assert store.problem(f"pull {put_image(registry, image.manifest, image)}") == "ambiguous-key"
 
 
 @pytest.mark.parametrize("case", [*MANIFESTS, *CONFIGS])
-def test_a_layout_with_two_meanings_is_not_loaded(store: Held, tmp_path: Path, case: str) -> None:
+def test_an_ambiguous_layout_is_not_loaded(store: Held, tmp_path: Path, case: str) -> None:
     image = CONFIGS.get(case, GOOD)
     layout = Layout(tmp_path / "layout")
     layout.add(image)
@@ -141,7 +141,7 @@ def test_a_layout_with_two_meanings_is_not_loaded(store: Held, tmp_path: Path, c
 
 
 @pytest.mark.parametrize("key", ["Manifests", "manife\u017fts"])
-def test_a_list_of_a_layout_with_two_meanings(store: Held, tmp_path: Path, key: str) -> None:
+def test_an_ambiguous_layout_index_is_rejected(store: Held, tmp_path: Path, key: str) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD, "good:1")
     document = {"schemaVersion": 2, "manifests": layout.entries, key: []}
@@ -151,7 +151,7 @@ def test_a_list_of_a_layout_with_two_meanings(store: Held, tmp_path: Path, key: 
     assert "ambiguous-key" in done.stderr
 
 
-def test_an_entry_of_a_layout_with_two_meanings(store: Held, tmp_path: Path) -> None:
+def test_an_ambiguous_layout_entry_is_rejected(store: Held, tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD)
     layout.entries.clear()
@@ -160,37 +160,37 @@ def test_an_entry_of_a_layout_with_two_meanings(store: Held, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_of_two_meanings_is_not_whole_there_either(registry: Referring, store: Held, case: str) -> None:
+def test_verify_rejects_an_ambiguous_config_in_a_registry(registry: ReferrersServer, store: Held, case: str) -> None:
     image = CONFIGS[case]
-    name = put(registry, image.manifest, image)
+    name = put_image(registry, image.manifest, image)
     (outcome,) = store.outcomes(f"verify tags of {name.rpartition(':')[0]}")
     assert outcome["error"] == "incomplete"
     assert "which most tools read as" in outcome["message"]
 
 
-def test_annotations_and_labels_differ_by_case(registry: Referring, store: Held) -> None:
+def test_annotations_and_labels_differ_by_case(registry: ReferrersServer, store: Held) -> None:
     image = Image([LAYER], labels={"Layers": "1", "layers": "2"}, annotations={"digest": "a", "Digest": "b"})
-    name = put(registry, image.manifest, image)
+    name = put_image(registry, image.manifest, image)
     store.do(f"pull {name}")
     (row,) = store.rows(f"images where name = {name} select label.Layers as one, label.layers as two")
     assert row == {"one": "1", "two": "2"}
 
 
 @pytest.mark.parametrize("key", ["Manifests", "MANIFESTS"])
-def test_a_list_of_referrers_of_two_meanings(registry: Referring, store: Held, key: str) -> None:
-    name = put(registry, GOOD.manifest)
+def test_an_ambiguous_list_of_referrers_is_rejected(registry: ReferrersServer, store: Held, key: str) -> None:
+    name = put_image(registry, GOOD.manifest)
     repository = name.rpartition(":")[0]
     listing = to_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [], key: []})
     fallback = "sha256-" + GOOD.digest.removeprefix("sha256:")
     registry.manifests["odd/image", digest_of(listing)] = (INDEX_TYPE, listing)
     registry.tags["odd/image", fallback] = digest_of(listing)
-    registry.referrers = lambda *_: json.loads("{}")  # type: ignore[method-assign]
+    registry.list_referrers = lambda *_: json.loads("{}")  # type: ignore[method-assign]
     assert store.problem(f"copy {repository}:{fallback} to {registry.host}/copy/image:1") == "ambiguous-key"
 
 
-def test_an_entry_of_an_unknown_algorithm_is_no_hindrance(registry: Referring, store: Held) -> None:
-    other = described(GOOD, digest=FOREIGN, platform={"os": "linux", "architecture": "arm64"})
-    name = put(registry, index_with(described(GOOD), other, subject=other), kind=INDEX_TYPE)
+def test_an_entry_with_an_unknown_algorithm_is_ignored(registry: ReferrersServer, store: Held) -> None:
+    other = describe_image(GOOD, digest=FOREIGN, platform={"os": "linux", "architecture": "arm64"})
+    name = put_image(registry, make_index(describe_image(GOOD), other, subject=other), kind=INDEX_TYPE)
     assert store.problem(f"pull {name} platform all") == "digest-algorithm"
     assert store.problem(f"pull {name} platform linux/arm64") == "digest-algorithm"
     store.do(f"pull {name}")
@@ -200,9 +200,9 @@ def test_an_entry_of_an_unknown_algorithm_is_no_hindrance(registry: Referring, s
     assert [row["digest"] for row in rows] == [GOOD.digest, FOREIGN]
 
 
-def test_a_subject_of_an_unknown_algorithm_is_no_hindrance(registry: Referring, store: Held, tmp_path: Path) -> None:
-    manifest = changed(subject={"mediaType": MANIFEST_TYPE, "digest": FOREIGN, "size": 5})
-    name = put(registry, manifest)
+def test_a_subject_with_an_unknown_algorithm_is_ignored(registry: ReferrersServer, store: Held, tmp_path: Path) -> None:
+    manifest = make_manifest(subject={"mediaType": MANIFEST_TYPE, "digest": FOREIGN, "size": 5})
+    name = put_image(registry, manifest)
     store.do(f"pull {name}")
     store.do(f"save {name} to {tmp_path / 'saved.tar'}")
     store.do(f"copy {name} to {registry.host}/copy/image:1")
@@ -211,13 +211,15 @@ def test_a_subject_of_an_unknown_algorithm_is_no_hindrance(registry: Referring, 
     assert imq(store.root, "verify", "all").returncode == 0
 
 
-def test_a_layer_of_an_unknown_algorithm_is_refused_before_anything_travels(registry: Referring, store: Held) -> None:
-    name = put(registry, changed(layers=[*LAYERS, {**LAYERS[0], "digest": FOREIGN}]), Image([LAYER, LAYER]))
+def test_a_layer_with_an_unknown_algorithm_is_refused_before_any_transfer(
+    registry: ReferrersServer, store: Held
+) -> None:
+    name = put_image(registry, make_manifest(layers=[*LAYERS, {**LAYERS[0], "digest": FOREIGN}]), Image([LAYER, LAYER]))
     assert store.problem(f"pull {name}") == "digest-algorithm"
     assert not [asked for asked in registry.requests if "/blobs/" in asked]
 
 
-def test_an_entry_of_a_layout_of_an_unknown_algorithm(tmp_path: Path, opened: Callable[..., Held]) -> None:
+def test_a_layout_entry_with_an_unknown_algorithm(tmp_path: Path, opened: Callable[..., Held]) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD, "good:1")
     layout.entry({"mediaType": MANIFEST_TYPE, "digest": FOREIGN, "size": 5}, "foreign:1")
@@ -225,9 +227,9 @@ def test_an_entry_of_a_layout_of_an_unknown_algorithm(tmp_path: Path, opened: Ca
     assert "good:1" in store.names("all")
 
 
-def test_a_layer_named_by_sha384(registry: Referring, store: Held) -> None:
+def test_a_layer_with_a_sha384_digest(registry: ReferrersServer, store: Held) -> None:
     digest = "sha384:" + hashlib.sha384(LAYER.blob).hexdigest()
-    name = put(registry, changed(layers=[{**LAYERS[0], "digest": digest}]))
+    name = put_image(registry, make_manifest(layers=[{**LAYERS[0], "digest": digest}]))
     registry.blobs["odd/image", digest] = LAYER.blob
     store.do(f"pull {name}")
     (row,) = store.rows(f"images where name = {name} select size")
@@ -248,9 +250,9 @@ ODD_HISTORIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", ODD_HISTORIES)
-def test_an_odd_history_is_shown(registry: Referring, store: Held, case: str) -> None:
+def test_an_inconsistent_history_is_shown(registry: ReferrersServer, store: Held, case: str) -> None:
     image = Image([LAYER], changes={"history": ODD_HISTORIES[case], "author": "\udfff"})
-    name = put(registry, image.manifest, image)
+    name = put_image(registry, image.manifest, image)
     done = imq(store.root, "pull", name, code=None)
     assert done.returncode == 0, done.stderr
     (document,) = json.loads(imq(store.root, "inspect", name).stdout)
@@ -260,32 +262,32 @@ def test_an_odd_history_is_shown(registry: Referring, store: Held, case: str) ->
 
 
 @pytest.mark.parametrize("history", ["x", 5, [1], {"a": 1}, [[]], [{"created": 5}]])
-def test_a_history_that_is_none_is_refused(registry: Referring, store: Held, history: object) -> None:
+def test_an_invalid_history_is_refused(registry: ReferrersServer, store: Held, history: object) -> None:
     image = Image([LAYER], changes={"history": history})
-    name = put(registry, image.manifest, image)
+    name = put_image(registry, image.manifest, image)
     done = imq(store.root, "pull", name, code=3)
     assert "history" in done.stderr
     assert store.problem(f"pull {name}") == "document"
 
 
-def test_more_steps_than_layers_are_warned_of(registry: Referring, store: Held) -> None:
+def test_a_pull_warns_about_more_steps_than_layers(registry: ReferrersServer, store: Held) -> None:
     image = Image([LAYER], changes={"history": [{"created_by": "one"}, {"created_by": "two"}]})
-    name = put(registry, image.manifest, image)
+    name = put_image(registry, image.manifest, image)
     done = imq(store.root, "pull", name)
     assert "history has 2 steps that made a layer, and there are 1 layers" in done.stderr
 
 
-def test_more_steps_than_layers_are_warned_of_at_a_load(store: Held, tmp_path: Path) -> None:
+def test_a_load_warns_about_more_steps_than_layers(store: Held, tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(Image([LAYER], changes={"history": [{}, {}]}), "steps:1")
     done = imq(store.root, "load", layout.folder)
     assert "history has 2 steps that made a layer" in done.stderr
 
 
-def test_an_index_may_have_several_versions_of_windows(registry: Referring, store: Held) -> None:
+def test_an_index_may_have_several_versions_of_windows(registry: ReferrersServer, store: Held) -> None:
     for version in ("10.0.17763.1", "10.0.20348.1"):
         image = Image([LAYER], platform={"os": "windows", "architecture": "amd64", "os.version": version})
-        name = put(registry, image.manifest, image).rpartition(":")[0]
+        name = put_image(registry, image.manifest, image).rpartition(":")[0]
         registry.tags["odd/image", version] = image.digest
     registry.tags.pop(("odd/image", "1"))
     (outcome,) = store.do(f"index tags of {name} as {name}:all")
@@ -294,20 +296,20 @@ def test_an_index_may_have_several_versions_of_windows(registry: Referring, stor
     assert [row["os_version"] for row in rows] == ["10.0.17763.1", "10.0.20348.1"]
 
 
-def test_an_image_whose_layers_have_no_media_type_is_an_image(registry: Referring, store: Held) -> None:
+def test_an_image_whose_layers_have_no_media_type_is_an_image(registry: ReferrersServer, store: Held) -> None:
     plain = layer({"etc/x": b"hello\n"})
     image = Image([plain])
     untyped = {key: value for key, value in descriptor("", plain.blob).items() if key != "mediaType"}
-    name = put(registry, changed(image, layers=[untyped]), image)
+    name = put_image(registry, make_manifest(image, layers=[untyped]), image)
     store.do(f"pull {name}")
     (row,) = store.rows(f"images where name = {name} select size, layer_count")
     assert row == {"size": plain.size, "layer_count": 1}
     assert imq(store.root, "verify", "all").returncode == 0
 
 
-def test_an_image_without_layers_says_null(registry: Referring, store: Held) -> None:
+def test_an_image_with_null_layers(registry: ReferrersServer, store: Held) -> None:
     image = Image([])
-    name = put(registry, changed(image, layers=None), image)
+    name = put_image(registry, make_manifest(image, layers=None), image)
     store.do(f"pull {name}")
     (row,) = store.rows(f"images where name = {name} select size, layer_count")
     assert row == {"size": 0, "layer_count": 0}
@@ -324,18 +326,18 @@ def test_a_layout_of_another_version_is_not_loaded(store: Held, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("where", "off"), [("layer", 1), ("layer", -1), ("config", -1)])
-def test_a_wrong_size_in_a_manifest_is_named(registry: Referring, store: Held, where: str, off: int) -> None:
+def test_a_wrong_size_in_a_manifest_is_reported(registry: ReferrersServer, store: Held, where: str, off: int) -> None:
     right = descriptor(CONFIG_TYPE, GOOD.config) if where == "config" else LAYERS[0]
     wrong = {**right, "size": right["size"] + off}
-    manifest = changed(config=wrong) if where == "config" else changed(layers=[wrong])
-    done = imq(store.root, "pull", put(registry, manifest), code=3)
+    manifest = make_manifest(config=wrong) if where == "config" else make_manifest(layers=[wrong])
+    done = imq(store.root, "pull", put_image(registry, manifest), code=3)
     assert right["digest"].removeprefix("sha256:")[:12] in done.stderr
     assert f"{wrong['size']}" in done.stderr
     assert "manifest" in done.stderr
 
 
-def test_a_wrong_size_in_an_index_is_named(registry: Referring, store: Held) -> None:
-    name = put(registry, index_with(described(GOOD, size=5)), kind=INDEX_TYPE)
+def test_a_wrong_size_in_an_index_is_reported(registry: ReferrersServer, store: Held) -> None:
+    name = put_image(registry, make_index(describe_image(GOOD, size=5)), kind=INDEX_TYPE)
     done = imq(store.root, "pull", name, code=3)
     said = f"the manifest {GOOD.digest.removeprefix('sha256:')[:12]} of {name} has {len(GOOD.manifest)} bytes"
     assert f"error[size]: {said}, but the index specifies 5" in done.stderr

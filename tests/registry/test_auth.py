@@ -1,4 +1,4 @@
-"""Getting in: challenges, basic auth, tokens, credential files and helpers."""
+"""Authentication: challenges, basic auth, tokens, credential files and helpers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import RegistryError
 from registry.support import sample_images
 from registry.support.sample_images import PASSWORD, USER
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 from registry.support.token_server import SERVICE, TokenServer
 from support import servers
 
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imq.engine.registry.client import Client
-    from registry.conftest import Thousand
+    from registry.conftest import RunningRegistry
     from support.servers import Registry
 
 AMD64 = Platform("linux", "amd64")
 REFRESH = "a-refresh-token"
 
 
-def pack(user: str = USER, password: str = PASSWORD) -> dict[str, str]:
+def make_auth(user: str = USER, password: str = PASSWORD) -> dict[str, str]:
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def stored(folder: Path, **document: Any) -> dict[str, str]:
-    """Write a config.json and return an environment that names it."""
+def write_config(folder: Path, **document: Any) -> dict[str, str]:
+    """Write a config.json and return an environment with its path."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(document))
     return {"DOCKER_CONFIG": str(folder), "PATH": os.environ["PATH"]}
 
 
-def helper(folder: Path, script: str, name: str = "tests") -> str:
-    """Put a credential helper into `folder` and return a PATH with it."""
+def install_helper(folder: Path, script: str, name: str = "tests") -> str:
+    """Write a credential helper into `folder` and return a PATH with it."""
     folder.mkdir(exist_ok=True)
     program = folder / f"docker-credential-{name}"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -61,10 +61,10 @@ def helper(folder: Path, script: str, name: str = "tests") -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-# challenges
+# Challenges
 
 
-def test_challenges_are_read_with_quoted_commas_and_several_schemes() -> None:
+def test_challenges_with_quoted_commas_and_several_schemes() -> None:
     header = (
         'Negotiate, NTLM abc==, Bearer realm="https://a.b/token?x=1,2",service="one, \\"two\\"", scope="repository:a/b:'
         'pull,push" , Basic realm=plain, charset="UTF-8"'
@@ -86,7 +86,7 @@ def test_challenges_are_read_with_quoted_commas_and_several_schemes() -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=80))
-def test_no_header_breaks_the_reader(header: str) -> None:
+def test_the_parser_accepts_or_rejects_any_header(header: str) -> None:
     assert all(challenge.scheme for challenge in parse_challenges(header))
 
 
@@ -96,7 +96,7 @@ _TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(_WORD, st.dictionaries(_WORD, _TEXT, min_size=1, max_size=4)), max_size=4))
-def test_what_is_written_is_read(challenges: list[tuple[str, dict[str, str]]]) -> None:
+def test_formatted_headers_are_parsed_back(challenges: list[tuple[str, dict[str, str]]]) -> None:
     def quoted(text: str) -> str:
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -104,14 +104,14 @@ def test_what_is_written_is_read(challenges: list[tuple[str, dict[str, str]]]) -
     assert parse_challenges(header) == tuple(Challenge(s, tuple(p.items())) for s, p in challenges)
 
 
-# basic auth
+# Basic auth
 
 
 def test_basic_auth_from_config_json(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
-    client = connect(environment=stored(tmp_path, auths={guarded.host: pack()}))
+    client = connect(environment=write_config(tmp_path, auths={guarded.host: make_auth()}))
     name = Reference.parse(f"{guarded.host}/team/basic:1")
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here)
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
     pull(client, name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
@@ -128,28 +128,28 @@ def test_without_credentials_the_error_says_how_to_log_in(client: Client, guarde
 
 
 def test_wrong_credentials_are_not_shown(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
-    client = connect(environment=stored(tmp_path, auths={guarded.host: pack(password="wr0ng")}))
+    client = connect(environment=write_config(tmp_path, auths={guarded.host: make_auth(password="wr0ng")}))
     with pytest.raises(RegistryError) as caught:
         client.fetch_manifest(Reference.parse(f"{guarded.host}/team/wrong"))
     assert caught.value.code == "unauthorized"
     shown = repr(caught.value) + str(caught.value.hints) + repr(client.settings)
     assert "wr0ng" not in shown
-    assert pack(password="wr0ng")["auth"] not in shown
+    assert make_auth(password="wr0ng")["auth"] not in shown
     assert len(guarded.requests("/v2/team/wrong/", 2)) == 2, "the same credentials are not tried twice"
 
 
-def test_a_helper_is_asked_once(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
+def test_a_helper_runs_once(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
     script = f"""echo "$1 $(cat)" >>{tmp_path}/asked
 printf '{{"ServerURL":"","Username":"{USER}","Secret":"{PASSWORD}"}}'"""
-    environment = stored(tmp_path / "config", credHelpers={guarded.host: "tests"})
-    client = connect(environment={**environment, "PATH": helper(tmp_path / "bin", script)})
+    environment = write_config(tmp_path / "config", credHelpers={guarded.host: "tests"})
+    client = connect(environment={**environment, "PATH": install_helper(tmp_path / "bin", script)})
     reference = Reference.parse(f"{guarded.host}/team/none:1")
     for _ in range(3):
         assert client.fetch_head(reference) is None
     assert (tmp_path / "asked").read_text() == f"get {guarded.host}\n"
 
 
-# tokens, with a registry that checks them
+# Tokens, with a registry that checks them
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +168,9 @@ def checked(tokens: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def asked(tokens: TokenServer) -> list[dict[str, Any]]:
-    """What the token server has been asked in this test."""
-    tokens.asked.clear()
-    return tokens.asked
+    """The requests to the token server in this test."""
+    tokens.requests.clear()
+    return tokens.requests
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def name(checked: Registry) -> Reference:
 
 
 @pytest.mark.parametrize("word", ["token", "access_token"])
-def test_tokens_are_fetched_for_the_scope_and_kept(
+def test_tokens_are_fetched_and_cached_by_scope(
     connect: Callable[..., Client],
     checked: Registry,
     tokens: TokenServer,
@@ -190,9 +190,15 @@ def test_tokens_are_fetched_for_the_scope_and_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tokens, "word", word)
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here)
-    push(connect(environment=stored(tmp_path, auths={checked.host: pack()})), name, manifest, here, NullProgress())
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
+    push(
+        connect(environment=write_config(tmp_path, auths={checked.host: make_auth()})),
+        name,
+        manifest,
+        here,
+        NullProgress(),
+    )
     assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull,push"]]
     assert asked[0]["account"] == [USER]
     assert asked[0]["service"] == [SERVICE]
@@ -203,12 +209,12 @@ def test_tokens_are_fetched_for_the_scope_and_kept(
     assert asked[0]["authorization"] == ""
 
 
-def test_mounting_asks_for_both_repositories(
+def test_a_mount_requests_access_to_both_repositories(
     connect: Callable[..., Client], checked: Registry, asked: list[dict[str, Any]], name: Reference, tmp_path: Path
 ) -> None:
-    client = connect(environment=stored(tmp_path, auths={checked.host: pack()}))
-    here, other = sample_images.Memory(), name.replace(repository=name.repository + "-b")
-    manifest = sample_images.image(here)
+    client = connect(environment=write_config(tmp_path, auths={checked.host: make_auth()}))
+    here, other = sample_images.MemoryStore(), name.replace(repository=name.repository + "-b")
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
     asked.clear()
     assert push(client, other, manifest, here, NullProgress(), mount_from=name.repository).transferred_bytes == 0
@@ -217,8 +223,8 @@ def test_mounting_asks_for_both_repositories(
 
 
 def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]], name: Reference) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     with pytest.raises(RegistryError) as caught:
         push(client, name, manifest, here, NullProgress())
     assert caught.value.code == "unauthorized"
@@ -229,7 +235,7 @@ def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]]
 def test_wrong_credentials_at_the_token_server(
     connect: Callable[..., Client], checked: Registry, name: Reference, tmp_path: Path
 ) -> None:
-    client = connect(environment=stored(tmp_path, auths={checked.host: pack(password="wr0ng")}))
+    client = connect(environment=write_config(tmp_path, auths={checked.host: make_auth(password="wr0ng")}))
     with pytest.raises(RegistryError, match="incorrect username or password") as caught:
         client.fetch_manifest(name)
     assert caught.value.code == "unauthorized"
@@ -238,7 +244,7 @@ def test_wrong_credentials_at_the_token_server(
 
 
 @pytest.mark.parametrize("how", ["file", "helper"])
-def test_an_identity_token_buys_access(
+def test_an_identity_token_is_exchanged_for_access_tokens(
     connect: Callable[..., Client],
     checked: Registry,
     asked: list[dict[str, Any]],
@@ -247,12 +253,12 @@ def test_an_identity_token_buys_access(
     how: str,
 ) -> None:
     if how == "file":
-        environment = stored(tmp_path, auths={checked.host: {"identitytoken": REFRESH}})
+        environment = write_config(tmp_path, auths={checked.host: {"identitytoken": REFRESH}})
     else:
-        path = helper(tmp_path / "bin", f"""printf '{{"Username":"<token>","Secret":"{REFRESH}"}}'""")
-        environment = {**stored(tmp_path / "config", credsStore="tests"), "PATH": path}
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, layers=1)
+        path = install_helper(tmp_path / "bin", f"""printf '{{"Username":"<token>","Secret":"{REFRESH}"}}'""")
+        environment = {**write_config(tmp_path / "config", credsStore="tests"), "PATH": path}
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=1)
     push(connect(environment=environment), name, manifest, here, NullProgress())
     assert asked[0]["method"] == "POST"
     assert asked[0]["grant_type"] == ["refresh_token"]
@@ -262,7 +268,7 @@ def test_an_identity_token_buys_access(
 def test_an_old_token_is_renewed(
     client: Client, tokens: TokenServer, asked: list[dict[str, Any]], name: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "life", -120)  # refused as soon as it is shown
+    monkeypatch.setattr(tokens, "life", -120)  # expired from the start
     with pytest.raises(RegistryError):
         client.fetch_manifest(name)
     monkeypatch.setattr(tokens, "life", 300)
@@ -270,10 +276,12 @@ def test_an_old_token_is_renewed(
     assert len(asked) == 2
 
 
-# what a registry may not ask for
+# Token servers that a registry must not use
 
 
-def test_several_at_once_share_a_token(client: Client, thousand_tokens: tuple[Thousand, TokenServer]) -> None:
+def test_concurrent_requests_share_a_token(
+    client: Client, thousand_tokens: tuple[RunningRegistry, TokenServer]
+) -> None:
     registry, tokens = thousand_tokens
     granted = tokens.grant
 
@@ -293,19 +301,19 @@ def test_several_at_once_share_a_token(client: Client, thousand_tokens: tuple[Th
         thread.join(10)
     assert len(found) == 5
     assert None not in found
-    assert len(tokens.asked) == 1
+    assert len(tokens.requests) == 1
 
 
 def test_a_realm_over_plain_http_is_refused(connect: Callable[..., Client], tmp_path: Path) -> None:
     challenge = {"WWW-Authenticate": 'Bearer realm="http://tokens.example/t",service="s"'}
-    with Scripted(Step("GET", "/v2/a/manifests/latest", 401, challenge)) as server:
-        client = connect(environment=stored(tmp_path, auths={server.host: pack()}))
+    with ScriptedServer(Step("GET", "/v2/a/manifests/latest", 401, challenge)) as server:
+        client = connect(environment=write_config(tmp_path, auths={server.host: make_auth()}))
         with pytest.raises(RegistryError) as caught:
             client.fetch_manifest(Reference.parse(f"{server.host}/a"))
     assert caught.value.code == "insecure-realm"
 
 
-def test_a_registry_elsewhere_may_not_have_services_of_this_machine_asked(connect: Callable[..., Client]) -> None:
+def test_a_remote_registry_must_not_redirect_to_this_machine(connect: Callable[..., Client]) -> None:
     authorizer = connect().http.authorizer
     near = 'Bearer realm="http://127.0.0.1:1/t",service="s"'
     with pytest.raises(RegistryError) as caught:
@@ -313,11 +321,11 @@ def test_a_registry_elsewhere_may_not_have_services_of_this_machine_asked(connec
     assert caught.value.code == "insecure-realm"
     with pytest.raises(RegistryError) as caught:
         authorizer.answer_challenge(near, None, "localhost:5000", "a", ("repository:a:pull",), plain=False)
-    assert caught.value.code == "unreachable", "one that is here itself may"
+    assert caught.value.code == "unreachable", "a loopback registry may"
 
 
-def test_a_token_that_is_never_right_does_not_loop(client: Client) -> None:
-    with Scripted() as server:
+def test_a_token_that_is_always_refused_does_not_loop(client: Client) -> None:
+    with ScriptedServer() as server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/t",service="s",scope="repository:a:pull"'}
         token = Step("GET", "/t", body=b'{"token":"nope"}')
         server.add(
@@ -328,130 +336,130 @@ def test_a_token_that_is_never_right_does_not_loop(client: Client) -> None:
         with pytest.raises(RegistryError) as caught:
             client.fetch_manifest(Reference.parse(f"{server.host}/a"))
     assert caught.value.code == "unauthorized"
-    assert server.seen[2].headers["Authorization"] == "Bearer nope"
+    assert server.requests[2].headers["Authorization"] == "Bearer nope"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"token":5}', b'{"token":"a\\r\\nX: y"}', b"<html>"])
 def test_a_token_server_without_tokens(client: Client, body: bytes) -> None:
-    with Scripted() as server:
+    with ScriptedServer() as server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/t"'}
         server.add(Step("GET", "/v2/a/manifests/latest", 401, challenge), Step("GET", "/t", body=body))
         with pytest.raises(RegistryError, match="returned no token"):
             client.fetch_manifest(Reference.parse(f"{server.host}/a"))
 
 
-# where credentials are found
+# Sources of credentials
 
 
-def found(registry: str, repository: str = "", **environment: str) -> Credentials | None:
+def find(registry: str, repository: str = "", **environment: str) -> Credentials | None:
     return find_credentials(Settings(environment={"PATH": os.environ["PATH"], **environment}), registry, repository)
 
 
 def test_docker_hub_has_its_own_key(tmp_path: Path) -> None:
-    environment = stored(tmp_path, auths={"https://index.docker.io/v1/": pack()})
-    assert found("docker.io", **environment) == Credentials(USER, PASSWORD)
-    assert found("ghcr.io", **environment) is None
+    environment = write_config(tmp_path, auths={"https://index.docker.io/v1/": make_auth()})
+    assert find("docker.io", **environment) == Credentials(USER, PASSWORD)
+    assert find("ghcr.io", **environment) is None
 
 
-def test_old_keys_with_a_scheme_still_count(tmp_path: Path) -> None:
-    environment = stored(tmp_path, auths={"https://old.example:5000/v1/": pack()})
-    assert found("old.example:5000", **environment) == Credentials(USER, PASSWORD)
+def test_old_keys_with_a_scheme_are_read(tmp_path: Path) -> None:
+    environment = write_config(tmp_path, auths={"https://old.example:5000/v1/": make_auth()})
+    assert find("old.example:5000", **environment) == Credentials(USER, PASSWORD)
 
 
-OTHER = pack("other", "old")
+OTHER = make_auth("other", "old")
 
 
 @pytest.mark.parametrize(
     ("auths", "user"),
     [
-        ({"https://a.io/v1/": OTHER, "a.io": pack(), "http://a.io/v2/": OTHER}, USER),
-        ({"a.io": pack(), "https://a.io": {}}, USER),
-        ({"a.io": {}, "https://a.io": pack()}, None),
-        ({"http://a.io/v2/": OTHER, "https://a.io/v1/": pack()}, USER),
-        ({"https://a.io/v1/": OTHER, "https://a.io": pack()}, USER),
-        ({"https://a.io": {}, "https://a.io/v2/": pack()}, USER),
-        ({"https://a.io/any/path": pack()}, USER),
-        ({"a.io/v1/": pack()}, USER),
+        ({"https://a.io/v1/": OTHER, "a.io": make_auth(), "http://a.io/v2/": OTHER}, USER),
+        ({"a.io": make_auth(), "https://a.io": {}}, USER),
+        ({"a.io": {}, "https://a.io": make_auth()}, None),
+        ({"http://a.io/v2/": OTHER, "https://a.io/v1/": make_auth()}, USER),
+        ({"https://a.io/v1/": OTHER, "https://a.io": make_auth()}, USER),
+        ({"https://a.io": {}, "https://a.io/v2/": make_auth()}, USER),
+        ({"https://a.io/any/path": make_auth()}, USER),
+        ({"a.io/v1/": make_auth()}, USER),
         ({"a.io:5000": OTHER, "https://b.a.io": OTHER, "ftp://a.io": OTHER, "https://a.io.b": OTHER}, None),
         ({"a.io": "text", "https://a.io": OTHER}, None),
     ],
 )
-def test_the_name_itself_goes_before_addresses_of_the_host(
-    tmp_path: Path, auths: dict[str, Any], user: str | None
-) -> None:
-    assert getattr(found("a.io", **stored(tmp_path, auths=auths)), "user", None) == user
+def test_an_exact_host_takes_precedence_over_urls(tmp_path: Path, auths: dict[str, Any], user: str | None) -> None:
+    assert getattr(find("a.io", **write_config(tmp_path, auths=auths)), "user", None) == user
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_an_auth_may_be_broken_into_lines(tmp_path: Path, end: str) -> None:
-    packed = pack()["auth"]
+def test_an_auth_value_may_contain_line_breaks(tmp_path: Path, end: str) -> None:
+    packed = make_auth()["auth"]
     auths = {"a.io": {"auth": f"{packed[:8]}{end}{packed[8:]}{end}"}}
-    assert found("a.io", **stored(tmp_path, auths=auths)) == Credentials(USER, PASSWORD)
+    assert find("a.io", **write_config(tmp_path, auths=auths)) == Credentials(USER, PASSWORD)
 
 
-def test_a_password_of_any_bytes_is_sent_as_it_is(tmp_path: Path) -> None:
+def test_a_password_of_any_bytes_is_sent_unchanged(tmp_path: Path) -> None:
     packed = base64.b64encode(b"ann:p\xe4ss\0\0").decode()
-    credentials = found("a.io", **stored(tmp_path, auths={"a.io": {"auth": packed}}))
+    credentials = find("a.io", **write_config(tmp_path, auths={"a.io": {"auth": packed}}))
     assert credentials is not None
     assert base64.b64decode(credentials.basic.removeprefix("Basic ")) == b"ann:p\xe4ss"
 
 
-def test_an_empty_helper_of_a_registry_goes_before_the_general_one(tmp_path: Path) -> None:
-    environment = stored(tmp_path, credsStore="none", credHelpers={"a.io": ""}, auths={"a.io": pack()})
-    assert found("a.io", **environment) == Credentials(USER, PASSWORD)
+def test_an_empty_registry_helper_takes_precedence(tmp_path: Path) -> None:
+    environment = write_config(tmp_path, credsStore="none", credHelpers={"a.io": ""}, auths={"a.io": make_auth()})
+    assert find("a.io", **environment) == Credentials(USER, PASSWORD)
     with pytest.raises(RegistryError, match="docker-credential-none"):
-        found("b.io", **environment)
+        find("b.io", **environment)
 
 
-def test_a_registry_token_is_shown_to_the_registry_and_buys_nothing(
-    connect: Callable[..., Client], tmp_path: Path
-) -> None:
-    """As docker does: the token server is not asked, and a token that is refused is not shown again."""
-    with Scripted() as server:
+def test_a_registry_token_is_sent_to_the_registry_unchanged(connect: Callable[..., Client], tmp_path: Path) -> None:
+    """As in docker, the token server is not used, and a refused token is not sent again."""
+    with ScriptedServer() as server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}
         listing = Step("GET", "/v2/a/tags/list", body=b'{"tags":["b"]}')
         refused = Step("GET", "/v2/c/tags/list", 401, challenge)
         server.add(Step("GET", "/v2/a/tags/list", 401, challenge), listing, refused)
-        client = connect(environment=stored(tmp_path, auths={server.host: {"registrytoken": "tok.en"}}))
+        client = connect(environment=write_config(tmp_path, auths={server.host: {"registrytoken": "tok.en"}}))
         assert list(client.list_tags(Reference(server.host, "a"))) == ["b"]
         with pytest.raises(RegistryError):
             list(client.list_tags(Reference(server.host, "c")))
-    shown = [seen.headers.get("Authorization") for seen in server.seen]
+    shown = [seen.headers.get("Authorization") for seen in server.requests]
     assert shown == [None, "Bearer tok.en", "Bearer tok.en"]
 
 
-def test_logging_out_forgets_every_key_of_the_host(tmp_path: Path) -> None:
+def test_logout_removes_every_key_of_the_host(tmp_path: Path) -> None:
     others = {"b.io": OTHER, "a.io/team": OTHER, "a.io:5000": OTHER}
-    environment = stored(tmp_path, auths={"https://a.io/v2/": OTHER, "a.io": pack(), "http://a.io": OTHER, **others})
+    environment = write_config(
+        tmp_path, auths={"https://a.io/v2/": OTHER, "a.io": make_auth(), "http://a.io": OTHER, **others}
+    )
     assert erase_credentials(Settings(environment=environment), "a.io").changed
     assert json.loads((tmp_path / "config.json").read_text()) == {"auths": others}
 
 
-def test_podmans_keys_may_name_part_of_a_registry(tmp_path: Path) -> None:
+def test_podman_keys_may_include_a_namespace(tmp_path: Path) -> None:
     (tmp_path / "auth.json").write_text(
-        json.dumps({"auths": {"q.io/team": pack("team"), "q.io": pack("all"), "q.io/team/app": pack("app")}})
+        json.dumps(
+            {"auths": {"q.io/team": make_auth("team"), "q.io": make_auth("all"), "q.io/team/app": make_auth("app")}}
+        )
     )
     environment = {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
     users = [
-        getattr(found("q.io", repository, **environment), "user", None)
+        getattr(find("q.io", repository, **environment), "user", None)
         for repository in ("team/app", "team/other", "teams/x", "")
     ]
     assert users == ["app", "team", "all", "all"]
 
 
-def test_the_first_file_that_knows_the_registry_decides(tmp_path: Path) -> None:
+def test_the_first_file_with_the_registry_takes_precedence(tmp_path: Path) -> None:
     home, runtime = tmp_path / "home", tmp_path / "run"
     for folder in (home / ".docker", home / ".config" / "containers", runtime / "containers"):
         folder.mkdir(parents=True)
-    (home / ".docker" / "config.json").write_text(json.dumps({"auths": {"a.io": pack("docker")}}))
-    two = {"auths": {"a.io": pack("run"), "b.io": pack("run")}}
+    (home / ".docker" / "config.json").write_text(json.dumps({"auths": {"a.io": make_auth("docker")}}))
+    two = {"auths": {"a.io": make_auth("run"), "b.io": make_auth("run")}}
     (runtime / "containers" / "auth.json").write_text(json.dumps(two))
-    three = {"auths": {"b.io": pack("home"), "c.io": {"username": "home", "password": "p"}}}
+    three = {"auths": {"b.io": make_auth("home"), "c.io": {"username": "home", "password": "p"}}}
     (home / ".config" / "containers" / "auth.json").write_text(json.dumps(three))
     environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
-    users = [getattr(found(host, **environment), "user", None) for host in ("a.io", "b.io", "c.io", "d.io")]
+    users = [getattr(find(host, **environment), "user", None) for host in ("a.io", "b.io", "c.io", "d.io")]
     assert users == ["docker", "run", "home", None]
-    assert found("a.io") is None, "an empty environment names no file"
+    assert find("a.io") is None, "an empty environment has no file"
 
 
 @pytest.mark.parametrize(
@@ -463,10 +471,10 @@ def test_the_first_file_that_knows_the_registry_decides(tmp_path: Path) -> None:
         ('{"auths":{"a.io":{"auth":"c2VjcmV0"}}}', "without a password"),
     ],
 )
-def test_a_broken_file_is_named_and_not_quoted(tmp_path: Path, content: str, why: str) -> None:
+def test_the_error_of_an_invalid_file_omits_its_content(tmp_path: Path, content: str, why: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(RegistryError, match=why) as caught:
-        found("a.io", DOCKER_CONFIG=str(tmp_path))
+        find("a.io", DOCKER_CONFIG=str(tmp_path))
     assert caught.value.code == "credentials"
     assert str(tmp_path) in caught.value.message
     assert "secret" not in caught.value.message.lower().replace(str(tmp_path).lower(), "")
@@ -480,24 +488,24 @@ def test_a_broken_file_is_named_and_not_quoted(tmp_path: Path, content: str, why
         ("exec sleep 20", "timed out after 0.2 seconds"),
     ],
 )
-def test_a_helper_that_fails_is_named_and_not_quoted(tmp_path: Path, script: str, why: str) -> None:
-    environment = {**stored(tmp_path, credsStore="tests"), "PATH": helper(tmp_path / "bin", script)}
+def test_the_error_of_a_failing_helper_omits_its_output(tmp_path: Path, script: str, why: str) -> None:
+    environment = {**write_config(tmp_path, credsStore="tests"), "PATH": install_helper(tmp_path / "bin", script)}
     with pytest.raises(RegistryError, match=why) as caught:
         find_credentials(Settings(environment=environment, helper_timeout=0.2), "a.io")
     assert "docker-credential-tests" in caught.value.message
     assert "secret-thing" not in repr(caught.value)
 
 
-def test_a_helper_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_helper(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="docker-credential-none is not on the PATH"):
-        found("a.io", **stored(tmp_path, credsStore="none"))
+        find("a.io", **write_config(tmp_path, credsStore="none"))
     with pytest.raises(RegistryError, match="has an invalid name"):
-        found("a.io", **stored(tmp_path, credsStore="../bin/sh"))
+        find("a.io", **write_config(tmp_path, credsStore="../bin/sh"))
 
 
-def test_a_helper_that_knows_nothing_lets_the_file_speak(tmp_path: Path) -> None:
+def test_the_file_is_used_if_the_helper_has_no_credentials(tmp_path: Path) -> None:
     script = 'echo "credentials not found in native keychain"; exit 1'
-    environment = stored(tmp_path, credsStore="tests", auths={"a.io": pack()})
-    environment["PATH"] = helper(tmp_path / "bin", script)
-    assert found("a.io", **environment) == Credentials(USER, PASSWORD)
-    assert PASSWORD not in repr(found("a.io", **environment))
+    environment = write_config(tmp_path, credsStore="tests", auths={"a.io": make_auth()})
+    environment["PATH"] = install_helper(tmp_path / "bin", script)
+    assert find("a.io", **environment) == Credentials(USER, PASSWORD)
+    assert PASSWORD not in repr(find("a.io", **environment))

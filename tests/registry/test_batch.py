@@ -1,4 +1,4 @@
-"""Thousands of small questions: a registry with a thousand tags, and what can be wrong with one tag or with all."""
+"""Batches of thousands of small requests: a registry with a thousand tags, and errors of one tag or of all."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from imq.engine.registry.batch.requests import TagPage
 from imq.engine.registry.http.transport import Transport
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, RegistryError
 from registry.support import thousand_tags
-from registry.support.fault_proxy import Fault, Passed, Proxy, Reply, reset, spoilt, status
+from registry.support.fault_proxy import Fault, FaultProxy, ReceivedRequest, Reply, flip_bit, reply_with, reset
 from registry.support.fault_proxy import redirect as redirected
-from registry.support.paging_server import Paging, tag
+from registry.support.paging_server import PagingServer, make_tag
 from registry.support.sample_images import PASSWORD, USER
-from registry.support.scripted_server import Scripted, Step
-from registry.support.thousand_tags import MIXED, THOUSAND, created_in
+from registry.support.scripted_server import ScriptedServer, Step
+from registry.support.thousand_tags import MIXED, THOUSAND, read_creation_time
 from support.servers import free_port
 from support.waiting import soon
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.registry.client import Client
-    from registry.conftest import Authority, Thousand
+    from registry.conftest import Authority, RunningRegistry
     from registry.support.token_server import TokenServer
 
     Open = Callable[..., BatchClient]
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ask(connect: Callable[..., Client]) -> Iterator[Open]:
-    """Make askers whose clients wait hardly at all before they try again, and close them."""
+    """Make batch clients with short retry delays, and close them after the test."""
     made: list[BatchClient] = []
 
     def make(jobs: int = 8, **settings: object) -> BatchClient:
@@ -54,16 +54,16 @@ def ask(connect: Callable[..., Client]) -> Iterator[Open]:
     yield make
     for many in made:
         many.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("imq-asking") and not _ends(t)]
+    assert not [t for t in threading.enumerate() if t.name.startswith("imq-asking") and not _has_ended(t)]
 
 
-def _ends(thread: threading.Thread) -> bool:
+def _has_ended(thread: threading.Thread) -> bool:
     thread.join(5)
     return not thread.is_alive()
 
 
-def created(many: BatchClient, references: dict[int, Reference]) -> dict[int, datetime | None]:
-    """Return when the images were made, the config of each asked for as soon as its manifest is there."""
+def fetch_creation_times(many: BatchClient, references: dict[int, Reference]) -> dict[int, datetime | None]:
+    """Return the creation times of images; each config is requested as soon as its manifest arrives."""
 
     def wanted() -> Iterator[tuple[int, Reference, Descriptor]]:
         for number, fetched in many.fetch_manifests(references.items()):
@@ -75,89 +75,95 @@ def created(many: BatchClient, references: dict[int, Reference]) -> dict[int, da
     found = {}
     for number, content in many.fetch_configs(wanted()):
         assert isinstance(content, bytes), content
-        found[number] = created_in(content)
+        found[number] = read_creation_time(content)
     return found
 
 
-def before(proxy: Proxy, references: dict[int, Reference], count: int | None = None) -> dict[int, Reference]:
-    """Return the same names at the proxy, the first few of them."""
+def list_references(
+    proxy: FaultProxy, references: dict[int, Reference], count: int | None = None
+) -> dict[int, Reference]:
+    """Return the first `count` of these names at the proxy."""
     return {number: references[number].replace(registry=proxy.host) for number in list(references)[:count]}
 
 
-def problems(answers: dict[int, Any]) -> dict[int, ImqError]:
+def select_errors(answers: dict[int, Any]) -> dict[int, ImqError]:
     return {number: answer for number, answer in answers.items() if isinstance(answer, ImqError)}
 
 
-# What works
+# Successful requests
 
 
-def test_when_hundreds_of_images_were_made(ask: Open, thousand: Thousand) -> None:
+def test_created_of_hundreds_of_images(ask: Open, thousand: RunningRegistry) -> None:
     many = ask()
-    references = dict(list(thousand.numbered().items())[:300])
-    by_tag = thousand.contents.created()
-    assert created(many, references) == {number: by_tag[name.tag or ""] for number, name in references.items()}
+    references = dict(list(thousand.list_references().items())[:300])
+    by_tag = thousand.contents.list_creation_times()
+    assert fetch_creation_times(many, references) == {
+        number: by_tag[name.tag or ""] for number, name in references.items()
+    }
     assert many.request_counts == {"manifest": 300, "blob": 300}
 
 
-def test_what_a_thousand_tags_stand_for(ask: Open, thousand: Thousand) -> None:
+def test_digests_of_a_thousand_tags(ask: Open, thousand: RunningRegistry) -> None:
     many = ask()
-    references = thousand.numbered()
+    references = thousand.list_references()
     found = dict(many.fetch_heads(references.items()))
     assert found == {
         number: Descriptor(made.media_type, made.digest, len(made.content))
         for number, name in references.items()
-        for made in [thousand.contents.made(THOUSAND, name.tag or "")]
+        for made in [thousand.contents.find(THOUSAND, name.tag or "")]
     }
     assert many.request_counts == {"head": 1000}
 
 
-def test_what_is_still_as_it_was_is_not_read_again(ask: Open, thousand: Thousand) -> None:
-    """Whoever knows what a name stood for asks whether that has changed."""
-    right = thousand.contents.made(THOUSAND, "v1")
+def test_an_unchanged_manifest_is_not_fetched_again(ask: Open, thousand: RunningRegistry) -> None:
+    """A name with a cached digest is requested conditionally."""
+    right = thousand.contents.find(THOUSAND, "v1")
     known = Descriptor(right.media_type, right.digest, len(right.content))
-    lied = Fault("HEAD .*/v3$", answer=status(304, Docker_Content_Digest="sha256:" + "0" * 64), times=1)
-    denied = Fault("HEAD .*/v4$", answer=status(304))
-    with Proxy(thousand.host, lied, denied) as proxy:
-        references = before(proxy, thousand.numbered(), 5)
+    lied = Fault("HEAD .*/v3$", answer=reply_with(304, Docker_Content_Digest="sha256:" + "0" * 64), times=1)
+    denied = Fault("HEAD .*/v4$", answer=reply_with(304))
+    with FaultProxy(thousand.host, lied, denied) as proxy:
+        references = list_references(proxy, thousand.list_references(), 5)
         found = dict(ask().fetch_heads(references.items(), {1: known, 2: known, 3: known}))
         asked = [one.path.rpartition("/")[2] for one in proxy.requests if "If-None-Match" in one.headers]
         whole = [one.path.rpartition("/")[2] for one in proxy.requests if one.method == "GET"]
-    assert "v4" in whole, "who is not asked for a change cannot say that there is none"
-    made = {number: thousand.contents.made(THOUSAND, f"v{number}") for number in range(5)}
+    assert "v4" in whole, "without a condition the response is complete"
+    made = {number: thousand.contents.find(THOUSAND, f"v{number}") for number in range(5)}
     assert found == {n: Descriptor(one.media_type, one.digest, len(one.content)) for n, one in made.items()}
     assert sorted(asked) == ["v1", "v2", "v3"]
 
 
-def test_ten_of_a_thousand_take_twenty_one_requests(ask: Open, thousand: Thousand) -> None:
+def test_ten_of_a_thousand_tags_take_twenty_one_requests(ask: Open, thousand: RunningRegistry) -> None:
     many = ask()
     [(_, page)] = many.fetch_tags([(0, thousand.reference())])
     assert isinstance(page, TagPage)
     assert page.is_last
     assert sorted(page.tags) == sorted(thousand.contents.tags[THOUSAND])
     wanted = [name for name in page.tags if name.startswith("v99") and len(name) == 4]
-    assert len(created(many, {number: thousand.reference(name) for number, name in enumerate(wanted)})) == 10
+    assert (
+        len(fetch_creation_times(many, {number: thousand.reference(name) for number, name in enumerate(wanted)})) == 10
+    )
     assert many.request_counts == {"tags": 1, "manifest": 10, "blob": 10}
 
 
-def test_what_else_is_in_repositories(ask: Open, thousand: Thousand) -> None:
-    references = thousand.numbered(MIXED)
+def test_other_content_of_repositories(ask: Open, thousand: RunningRegistry) -> None:
+    references = thousand.list_references(MIXED)
     for number, fetched in ask().fetch_manifests(references.items()):
         assert not isinstance(fetched, ImqError)
-        made = thousand.contents.made(MIXED, references[number].tag or "")
+        made = thousand.contents.find(MIXED, references[number].tag or "")
         assert (fetched.digest, fetched.content, fetched.media_type) == (made.digest, made.content, made.media_type)
 
 
-def test_the_bound_holds_for_all_calls_together(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", latency=0.01)) as proxy:
-        references = before(proxy, thousand.numbered(), 60)
-        assert len(created(ask(jobs=3), references)) == 60
-        assert proxy.most == 3
+def test_concurrent_batches_share_the_limit(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", latency=0.01)) as proxy:
+        references = list_references(proxy, thousand.list_references(), 60)
+        assert len(fetch_creation_times(ask(jobs=3), references)) == 60
+        assert proxy.max_active == 3
 
 
-def test_answers_come_as_they_are_there(ask: Open, thousand: Thousand) -> None:
+def test_results_are_yielded_as_they_arrive(ask: Open, thousand: RunningRegistry) -> None:
     held = Fault("GET .*/manifests/v0$", latency=1.0)
-    with Proxy(thousand.host, held) as proxy:
-        references = before(proxy, thousand.numbered(), 30)
+    with FaultProxy(thousand.host, held) as proxy:
+        references = list_references(proxy, thousand.list_references(), 30)
         asked = ask(jobs=4).fetch_manifests(
             [(99, thousand.reference("v5").replace(registry=proxy.host)), *references.items()]
         )
@@ -166,149 +172,151 @@ def test_answers_come_as_they_are_there(ask: Open, thousand: Thousand) -> None:
     assert len(order) == 31
 
 
-def test_a_slow_network_is_waited_for_once_and_not_a_thousand_times(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", latency=0.05)) as proxy:
-        references = before(proxy, thousand.numbered(), 160)
-        assert not problems(dict(ask(jobs=16).fetch_heads(references.items())))
-        assert proxy.most > 8
+def test_a_slow_network_times_out_once_for_a_batch(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", latency=0.05)) as proxy:
+        references = list_references(proxy, thousand.list_references(), 160)
+        assert not select_errors(dict(ask(jobs=16).fetch_heads(references.items())))
+        assert proxy.max_active > 8
 
 
-def test_no_more_is_asked_than_is_taken(ask: Open, thousand: Thousand) -> None:
+def test_requests_follow_the_consumer(ask: Open, thousand: RunningRegistry) -> None:
     many = ask(jobs=4)
-    answers = many.fetch_heads(thousand.numbered().items())
+    answers = many.fetch_heads(thousand.list_references().items())
     for _ in range(5):
         next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert many.request_counts["head"] <= 5 + 2 * 4
-    assert len(dict(many.fetch_heads(list(thousand.numbered().items())[:20]))) == 20, "and it goes on being of use"
+    assert len(dict(many.fetch_heads(list(thousand.list_references().items())[:20]))) == 20, (
+        "the client can be used again"
+    )
 
 
-# Who is let in
+# Authentication
 
 
-def test_basic_auth(ask: Open, thousand_guarded: Thousand, tmp_path: Path) -> None:
+def test_basic_auth(ask: Open, thousand_guarded: RunningRegistry, tmp_path: Path) -> None:
     login = {thousand_guarded.host: {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": login}))
     many = ask(environment={"DOCKER_CONFIG": str(tmp_path)})
-    assert not problems(dict(many.fetch_heads(list(thousand_guarded.numbered().items())[:300])))
+    assert not select_errors(dict(many.fetch_heads(list(thousand_guarded.list_references().items())[:300])))
     assert many.request_counts["head"] == 301, "one is refused, and the rest knows"
 
 
-def test_who_is_not_let_in_is_told_so_once(ask: Open, thousand_guarded: Thousand) -> None:
+def test_an_unauthorized_batch_fails_with_one_error(ask: Open, thousand_guarded: RunningRegistry) -> None:
     many = ask()
-    answers = dict(many.fetch_manifests(thousand_guarded.numbered().items()))
-    assert {problem.code for problem in problems(answers).values()} == {"unauthorized"}
-    assert len(problems(answers)) == 1000
+    answers = dict(many.fetch_manifests(thousand_guarded.list_references().items()))
+    assert {problem.code for problem in select_errors(answers).values()} == {"unauthorized"}
+    assert len(select_errors(answers)) == 1000
     assert many.request_counts == {"manifest": 1}
 
 
-def test_nobody_is_let_in_anywhere(ask: Open, thousand_guarded: Thousand) -> None:
+def test_denied_access_to_every_repository(ask: Open, thousand_guarded: RunningRegistry) -> None:
     many = ask(jobs=2)
     names = {number: Reference(thousand_guarded.host, f"team/r{number}", "1") for number in range(100)}
     answers = dict(many.fetch_manifests(names.items()))
-    assert {problem.code for problem in problems(answers).values()} == {"unauthorized"}
+    assert {problem.code for problem in select_errors(answers).values()} == {"unauthorized"}
     assert many.request_counts["manifest"] < 20
 
 
-def test_tls_of_an_authority_of_ones_own(ask: Open, thousand_tls: Thousand, authority: Authority) -> None:
+def test_tls_with_a_custom_authority(ask: Open, thousand_tls: RunningRegistry, authority: Authority) -> None:
     many = ask(environment={"SSL_CERT_FILE": authority.certificate})
-    references = dict(list(thousand_tls.numbered().items())[:100])
-    assert len(created(many, references)) == 100
+    references = dict(list(thousand_tls.list_references().items())[:100])
+    assert len(fetch_creation_times(many, references)) == 100
     assert many.request_counts["manifest"] == 101, "the first found out that it is TLS that is spoken"
 
 
-def test_tls_that_is_not_trusted(connect: Callable[..., Client], ask: Open, thousand_tls: Thousand) -> None:
+def test_untrusted_tls(connect: Callable[..., Client], ask: Open, thousand_tls: RunningRegistry) -> None:
     connection = connect()
     with pytest.raises(RegistryError) as caught:
         connection.http.connect(f"https://{thousand_tls.host}".replace("127.0.0.1", "localhost.localdomain"))
     assert caught.value.code in ("tls", "unreachable")
     name = Reference(thousand_tls.host, THOUSAND, "v1")
-    assert not problems(dict(ask().fetch_heads([(0, name)]))), "the loopback is trusted, whatever certificate it shows"
+    assert not select_errors(dict(ask().fetch_heads([(0, name)]))), (
+        "the loopback is trusted, whatever certificate it shows"
+    )
 
 
-def test_a_token_is_fetched_once(ask: Open, thousand_tokens: tuple[Thousand, TokenServer]) -> None:
+def test_a_token_is_fetched_once(ask: Open, thousand_tokens: tuple[RunningRegistry, TokenServer]) -> None:
     registry, tokens = thousand_tokens
     many = ask()
-    assert not problems(dict(many.fetch_heads(list(registry.numbered().items())[:300])))
-    assert len(tokens.asked) == 1
+    assert not select_errors(dict(many.fetch_heads(list(registry.list_references().items())[:300])))
+    assert len(tokens.requests) == 1
     assert many.request_counts == {"head": 301, "other": 1}
 
 
-def test_a_token_that_expires_half_way_is_renewed_once(
-    ask: Open, thousand_tokens: tuple[Thousand, TokenServer]
-) -> None:
+def test_an_expired_token_is_renewed_once(ask: Open, thousand_tokens: tuple[RunningRegistry, TokenServer]) -> None:
     registry, tokens = thousand_tokens
     challenge = f'Bearer realm="{tokens.realm}",service="registry, for tests",scope="repository:{THOUSAND}:pull"'
 
-    class Forgetful(Proxy):
-        """Lets the token that it saw first in for sixty requests."""
+    class Forgetful(FaultProxy):
+        """Accepts the first token for sixty requests."""
 
         first = ""
 
-        def met(self, request: Passed) -> list[Fault]:
+        def met(self, request: ReceivedRequest) -> list[Fault]:
             known = request.headers.get("Authorization", "")
             self.first = self.first or known
             too_old = known == self.first and len(self.requests) > 60
-            found = super().met(request)
-            return [Fault(answer=status(401, WWW_Authenticate=challenge))] if too_old else found
+            found = super().match_faults(request)
+            return [Fault(answer=reply_with(401, WWW_Authenticate=challenge))] if too_old else found
 
     with Forgetful(registry.host) as proxy:
-        references = before(proxy, registry.numbered(), 200)
-        assert len(created(ask(), references)) == 200
+        references = list_references(proxy, registry.list_references(), 200)
+        assert len(fetch_creation_times(ask(), references)) == 200
         assert len(proxy.requests) <= 400 + 1 + 2 * 8 + 2
-    assert len(tokens.asked) == 2
+    assert len(tokens.requests) == 2
 
 
-def test_a_repository_that_is_not_for_us(ask: Open, thousand_tokens: tuple[Thousand, TokenServer]) -> None:
+def test_a_denied_repository(ask: Open, thousand_tokens: tuple[RunningRegistry, TokenServer]) -> None:
     registry, _ = thousand_tokens
     names = [registry.reference("v1"), registry.reference("1", "secret/a"), registry.reference("v2")] * 20
     answers = dict(ask().fetch_heads(enumerate(names)))
-    failed = problems(answers)
+    failed = select_errors(answers)
     assert sorted(failed) == list(range(1, 60, 3))
     assert {problem.code for problem in failed.values()} <= {"unauthorized", "denied"}
 
 
-# What is wrong with one item
+# Errors of one item
 
 
-def test_a_tag_that_has_vanished(ask: Open, thousand: Thousand) -> None:
+def test_a_tag_that_has_vanished(ask: Open, thousand: RunningRegistry) -> None:
     names = [thousand.reference("v1"), thousand.reference("gone"), thousand.reference("v2")]
     for answers in (dict(ask().fetch_manifests(enumerate(names))), dict(ask().fetch_heads(enumerate(names)))):
-        failed = problems(answers)
+        failed = select_errors(answers)
         assert {number: problem.code for number, problem in failed.items()} == {1: "manifest-unknown"}
         assert failed[1].message.startswith(f"manifest for {names[1]} not found: ")
 
 
-SCHEMA1 = status(200, b'{"schemaVersion":1}', Content_Type=media_types.DOCKER_SCHEMA1_SIGNED)
+SCHEMA1 = reply_with(200, b'{"schemaVersion":1}', Content_Type=media_types.DOCKER_SCHEMA1_SIGNED)
 
 
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (status(200, b"<html>", Content_Type="text/html; charset=utf-8"), "not-a-registry"),
-        (status(200, b"\x89PNG", Content_Type="image/png"), "content-type"),
+        (reply_with(200, b"<html>", Content_Type="text/html; charset=utf-8"), "not-a-registry"),
+        (reply_with(200, b"\x89PNG", Content_Type="image/png"), "content-type"),
         (
-            status(200, b"{}", Content_Type=media_types.OCI_MANIFEST, Docker_Content_Digest="sha256:" + "0" * 64),
+            reply_with(200, b"{}", Content_Type=media_types.OCI_MANIFEST, Docker_Content_Digest="sha256:" + "0" * 64),
             "digest-mismatch",
         ),
-        (status(403, b'{"errors":[{"code":"DENIED","message":"quarantined"}]}'), "denied"),
-        (status(404, b"<html>no</html>"), "manifest-unknown"),
-        (status(500), "registry"),
-        (status(410), "registry"),
+        (reply_with(403, b'{"errors":[{"code":"DENIED","message":"quarantined"}]}'), "denied"),
+        (reply_with(404, b"<html>no</html>"), "manifest-unknown"),
+        (reply_with(500), "registry"),
+        (reply_with(410), "registry"),
     ],
 )
-def test_one_bad_answer_among_good_ones(
-    ask: Open, thousand: Thousand, answer: Callable[[str], Reply], code: str
+def test_one_invalid_response_among_valid_ones(
+    ask: Open, thousand: RunningRegistry, answer: Callable[[str], Reply], code: str
 ) -> None:
-    with Proxy(thousand.host, Fault("GET .*/manifests/v7$", answer=answer)) as proxy:
-        answers = dict(ask().fetch_manifests(before(proxy, thousand.numbered(), 50).items()))
+    with FaultProxy(thousand.host, Fault("GET .*/manifests/v7$", answer=answer)) as proxy:
+        answers = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 50).items()))
     assert len(answers) == 50
-    assert {number: problem.code for number, problem in problems(answers).items()} == {7: code}
+    assert {number: problem.code for number, problem in select_errors(answers).items()} == {7: code}
 
 
-def test_schema_1_is_handed_on_by_its_type_and_refused_by_who_reads_it(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault("GET .*/manifests/v7$", answer=SCHEMA1)) as proxy:
-        answers = dict(ask().fetch_manifests(before(proxy, thousand.numbered(), 9).items()))
+def test_schema_1_is_returned_and_rejected_when_parsed(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault("GET .*/manifests/v7$", answer=SCHEMA1)) as proxy:
+        answers = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 9).items()))
     fetched = answers[7]
     assert not isinstance(fetched, ImqError)
     with pytest.raises(Malformed) as caught:
@@ -316,9 +324,9 @@ def test_schema_1_is_handed_on_by_its_type_and_refused_by_who_reads_it(ask: Open
     assert caught.value.code == "schema1"
 
 
-def test_blobs_that_are_not_what_was_asked_for(ask: Open, thousand: Thousand) -> None:
+def test_blobs_that_do_not_match_their_descriptor(ask: Open, thousand: RunningRegistry) -> None:
     name = thousand.reference("v3")
-    config = thousand.contents.made(THOUSAND, "v3").config
+    config = thousand.contents.find(THOUSAND, "v3").config
     assert config is not None
     many = ask()
     right = next(iter(many.fetch_manifests([(0, name)])))[1]
@@ -339,135 +347,139 @@ def test_blobs_that_are_not_what_was_asked_for(ask: Open, thousand: Thousand) ->
         "document-size",
         "blob-unknown",
     ]
-    with Proxy(thousand.host, Fault("GET .*/blobs/", change=spoilt)) as proxy:
+    with FaultProxy(thousand.host, Fault("GET .*/blobs/", change=flip_bit)) as proxy:
         [(_, answer)] = many.fetch_configs([(0, name.replace(registry=proxy.host), described)])
     assert isinstance(answer, DigestMismatch)
 
 
 @pytest.mark.parametrize("refusal", [400, 401, 403, 404, 410, 501])
-def test_heads_that_are_refused_are_asked_for_whole(ask: Open, thousand: Thousand, refusal: int) -> None:
-    """A name counts as absent or denied only when GET says so, too."""
-    with Proxy(thousand.host, Fault("HEAD .*/manifests/", answer=status(refusal))) as proxy:
-        references = before(proxy, thousand.numbered(), 3) | {
+def test_a_refused_head_is_followed_by_get(ask: Open, thousand: RunningRegistry, refusal: int) -> None:
+    """A name is missing or denied only if GET confirms it."""
+    with FaultProxy(thousand.host, Fault("HEAD .*/manifests/", answer=reply_with(refusal))) as proxy:
+        references = list_references(proxy, thousand.list_references(), 3) | {
             9: thousand.reference("gone").replace(registry=proxy.host)
         }
         many = ask()
         found = dict(many.fetch_heads(references.items()))
-        made = [thousand.contents.made(THOUSAND, f"v{number}") for number in range(3)]
+        made = [thousand.contents.find(THOUSAND, f"v{number}") for number in range(3)]
         assert [found.pop(number) for number in range(3)] == [
             Descriptor(one.media_type, one.digest, len(one.content)) for one in made
         ]
-        assert problems(found)[9].code == "manifest-unknown"
+        assert select_errors(found)[9].code == "manifest-unknown"
         assert many.request_counts["manifest"] in (4, 5), "one more may be asked whether the host wants TLS"
 
 
-def test_probes_are_believed_where_head_answers(ask: Open, thousand: Thousand) -> None:
+def test_a_404_is_final_where_head_works(ask: Open, thousand: RunningRegistry) -> None:
     names = {number: thousand.reference(f"gone-{number}") for number in range(5)}
     many = ask()
     dict(many.fetch_heads([(0, thousand.reference("v1"))]))
-    assert set(problems(dict(many.fetch_heads(names.items(), expect_missing=True)))) == set(names)
+    assert set(select_errors(dict(many.fetch_heads(names.items(), expect_missing=True)))) == set(names)
     assert many.request_counts == {"head": 6}
-    assert set(problems(dict(many.fetch_heads(names.items())))) == set(names)
+    assert set(select_errors(dict(many.fetch_heads(names.items())))) == set(names)
     assert many.request_counts["manifest"] == 5
 
 
-def test_heads_that_say_too_little_are_asked_for_whole(ask: Open, thousand: Thousand) -> None:
+def test_a_head_response_with_missing_headers_is_followed_by_get(ask: Open, thousand: RunningRegistry) -> None:
     def silent(reply: Reply) -> None:
         reply.headers.pop("Docker-Content-Digest")
 
-    faults = Fault("HEAD .*/v1[0-9]$", answer=status(405)), Fault("HEAD .*/v2[0-9]$", change=silent)
-    with Proxy(thousand.host, *faults) as proxy:
-        references = before(proxy, thousand.numbered(), 30)
+    faults = Fault("HEAD .*/v1[0-9]$", answer=reply_with(405)), Fault("HEAD .*/v2[0-9]$", change=silent)
+    with FaultProxy(thousand.host, *faults) as proxy:
+        references = list_references(proxy, thousand.list_references(), 30)
         many = ask()
         for number, found in many.fetch_heads(references.items()):
-            made = thousand.contents.made(THOUSAND, f"v{number}")
+            made = thousand.contents.find(THOUSAND, f"v{number}")
             assert found == Descriptor(made.media_type, made.digest, len(made.content))
     assert many.request_counts == {"head": 30, "manifest": 20}
 
 
-def test_broken_connections_are_made_anew(ask: Open, thousand: Thousand) -> None:
+def test_broken_connections_are_replaced(ask: Open, thousand: RunningRegistry) -> None:
     faults = (
         Fault("GET .*/manifests/", after=10, times=5, change=reset(20)),
         Fault("GET .*/blobs/", times=3, refuse_at=0),
     )
-    with Proxy(thousand.host, *faults) as proxy:
-        assert len(created(ask(), before(proxy, thousand.numbered(), 60))) == 60
+    with FaultProxy(thousand.host, *faults) as proxy:
+        assert len(fetch_creation_times(ask(), list_references(proxy, thousand.list_references(), 60))) == 60
 
 
-def test_redirects_are_followed_by_the_careful_way(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault("GET .*/blobs/", answer=redirected(thousand.host))) as proxy:
+def test_redirects_use_the_full_client(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault("GET .*/blobs/", answer=redirected(thousand.host))) as proxy:
         many = ask(jobs=4)
-        assert len(created(many, before(proxy, thousand.numbered(), 40))) == 40
-        assert proxy.count("GET .*/blobs/") <= 40 + 4 + 3, "and soon without trying the other first"
+        assert len(fetch_creation_times(many, list_references(proxy, thousand.list_references(), 40))) == 40
+        assert proxy.count_requests("GET .*/blobs/") <= 40 + 4 + 3, "later requests use the full client directly"
 
 
-def test_all_goes_the_careful_way_through_a_proxy(
-    ask: Open, thousand: Thousand, monkeypatch: pytest.MonkeyPatch
+def test_the_full_client_is_used_with_a_proxy(
+    ask: Open, thousand: RunningRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Transport, "is_direct", lambda *_: False)
     monkeypatch.setattr(Transport, "connect", lambda *_, **__: pytest.fail("a connection past the proxy"))
-    assert len(created(ask(jobs=4), dict(list(thousand.numbered().items())[:50]))) == 50
+    assert len(fetch_creation_times(ask(jobs=4), dict(list(thousand.list_references().items())[:50]))) == 50
 
 
-# What is wrong with a whole registry
+# Errors of a registry
 
 
-def test_a_host_that_is_not_there(ask: Open) -> None:
+def test_an_unreachable_host(ask: Open) -> None:
     names = {number: Reference(f"127.0.0.1:{free_port()}", "a", f"v{number}") for number in range(1000)}
     with soon():
         answers = dict(ask().fetch_heads(names.items()))
-    assert {problem.code for problem in problems(answers).values()} == {"unreachable"}
+    assert {problem.code for problem in select_errors(answers).values()} == {"unreachable"}
     assert len(answers) == 1000
 
 
-def test_a_host_that_goes_away_half_way(ask: Open, thousand: Thousand) -> None:
+def test_a_host_that_disappears_during_a_batch(ask: Open, thousand: RunningRegistry) -> None:
     many = ask()
-    with Proxy(thousand.host, Fault(".*", after=100, refuse_at=0)) as proxy:
-        answers = dict(many.fetch_heads(before(proxy, thousand.numbered()).items()))
+    with FaultProxy(thousand.host, Fault(".*", after=100, refuse_at=0)) as proxy:
+        answers = dict(many.fetch_heads(list_references(proxy, thousand.list_references()).items()))
     assert len(answers) == 1000
-    assert 90 <= 1000 - len(problems(answers)) <= 100
+    assert 90 <= 1000 - len(select_errors(answers)) <= 100
     assert many.request_counts["head"] < 200
 
 
-def test_a_host_that_says_nothing_is_not_waited_for_a_thousand_times(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", after=20, latency=3)) as proxy:
-        answers = dict(ask(read_timeout=0.5).fetch_heads(before(proxy, thousand.numbered(), 300).items()))
+def test_an_unresponsive_host_times_out_once_for_a_batch(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", after=20, latency=3)) as proxy:
+        answers = dict(
+            ask(read_timeout=0.5).fetch_heads(list_references(proxy, thousand.list_references(), 300).items())
+        )
         assert len(proxy.requests) < 100
-    assert "timeout" in {problem.code for problem in problems(answers).values()}
+    assert "timeout" in {problem.code for problem in select_errors(answers).values()}
     assert len(answers) == 300
 
 
-def test_a_host_is_given_up_and_the_others_go_on(ask: Open, thousand: Thousand) -> None:
+def test_giving_up_one_host_does_not_affect_the_others(ask: Open, thousand: RunningRegistry) -> None:
     gone = f"127.0.0.1:{free_port()}"
     names = {n: Reference(gone, "a", "1") if n % 2 else thousand.reference(f"v{n}") for n in range(200)}
-    assert sorted(problems(dict(ask().fetch_heads(names.items())))) == list(range(1, 200, 2))
+    assert sorted(select_errors(dict(ask().fetch_heads(names.items())))) == list(range(1, 200, 2))
 
 
-def test_a_short_wait_is_waited_by_all(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", after=50, times=1, answer=status(429, Retry_After="1"))) as proxy:
+def test_a_short_retry_after_delays_all_requests(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", after=50, times=1, answer=reply_with(429, Retry_After="1"))) as proxy:
         start = time.monotonic()
         many = ask()
-        assert not problems(dict(many.fetch_heads(before(proxy, thousand.numbered(), 200).items())))
+        assert not select_errors(
+            dict(many.fetch_heads(list_references(proxy, thousand.list_references(), 200).items()))
+        )
         assert time.monotonic() - start >= 1
         assert many.request_counts["head"] == 201
 
 
-def test_a_long_wait_ends_it_and_says_when_to_go_on(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", after=50, answer=status(429, Retry_After="3600"))) as proxy:
+def test_a_long_retry_after_ends_the_batch_with_a_hint(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", after=50, answer=reply_with(429, Retry_After="3600"))) as proxy:
         many = ask()
-        answers = dict(many.fetch_heads(before(proxy, thousand.numbered()).items()))
+        answers = dict(many.fetch_heads(list_references(proxy, thousand.list_references()).items()))
         assert len(answers) == 1000
-        assert {problem.code for problem in problems(answers).values()} == {"too-many-requests"}
-        assert len(problems(answers)) == 950
+        assert {problem.code for problem in select_errors(answers).values()} == {"too-many-requests"}
+        assert len(select_errors(answers)) == 950
         assert many.request_counts["head"] < 50 + 20
-        hints = problems(answers)[999].hints
+        hints = select_errors(answers)[999].hints
         assert any("requests succeeded before: continue in 1 hour" in hint for hint in hints)
-        again = dict(many.fetch_heads(before(proxy, thousand.numbered(), 10).items()))
-        assert len(problems(again)) == 10, "and it is not asked again before that"
+        again = dict(many.fetch_heads(list_references(proxy, thousand.list_references(), 10).items()))
+        assert len(select_errors(again)) == 10, "no request is sent before that time"
         assert many.request_counts["head"] < 50 + 20
 
 
-def test_a_budget_is_not_overdrawn(ask: Open, thousand: Thousand) -> None:
+def test_a_rate_limit_is_not_exceeded(ask: Open, thousand: RunningRegistry) -> None:
     left = iter(range(39, -1, -1))
     lock = threading.Lock()
 
@@ -476,41 +488,43 @@ def test_a_budget_is_not_overdrawn(ask: Open, thousand: Thousand) -> None:
             reply.headers["RateLimit-Limit"] = "40;w=21600"
             reply.headers["RateLimit-Remaining"] = f"{next(left)};w=21600"
 
-    with Proxy(thousand.host, Fault(".*", change=counted)) as proxy:
-        answers = dict(ask().fetch_manifests(before(proxy, thousand.numbered(), 300).items()))
+    with FaultProxy(thousand.host, Fault(".*", change=counted)) as proxy:
+        answers = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 300).items()))
         assert len(proxy.requests) == 40
-    failed = problems(answers)
+    failed = select_errors(answers)
     assert len(failed) == 260
     assert {problem.code for problem in failed.values()} == {"too-many-requests"}
     assert "limit: 40 requests in 6 hours, 0 remaining" in failed[299].message
     assert "40 requests succeeded before: continue in 6 hours" in failed[299].hints
 
 
-def test_a_budget_that_is_soon_renewed_is_waited_for(ask: Open, thousand: Thousand) -> None:
+def test_a_rate_limit_that_resets_soon_is_waited_for(ask: Open, thousand: RunningRegistry) -> None:
     def spent(reply: Reply) -> None:
         reply.headers.update({"RateLimit-Remaining": "0", "RateLimit-Reset": "1"})
 
-    with Proxy(thousand.host, Fault(".*", after=20, times=1, change=spent)) as proxy:
+    with FaultProxy(thousand.host, Fault(".*", after=20, times=1, change=spent)) as proxy:
         start = time.monotonic()
-        assert not problems(dict(ask(jobs=1).fetch_heads(before(proxy, thousand.numbered(), 30).items())))
+        assert not select_errors(
+            dict(ask(jobs=1).fetch_heads(list_references(proxy, thousand.list_references(), 30).items()))
+        )
         assert time.monotonic() - start >= 1
 
 
-def test_a_registry_that_fails_for_everything(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", answer=status(500))) as proxy:
+def test_a_registry_that_fails_every_request(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", answer=reply_with(500))) as proxy:
         many = ask()
-        answers = dict(many.fetch_heads(before(proxy, thousand.numbered()).items()))
-        assert len(problems(answers)) == 1000
+        answers = dict(many.fetch_heads(list_references(proxy, thousand.list_references()).items()))
+        assert len(select_errors(answers)) == 1000
         assert many.request_counts["head"] < 200
 
 
-# Calling off
+# Cancellation
 
 
-def test_an_interrupt_ends_it_at_once(ask: Open, thousand: Thousand) -> None:
-    with Proxy(thousand.host, Fault(".*", after=30, latency=300)) as proxy:
+def test_an_interrupt_ends_a_pull_immediately(ask: Open, thousand: RunningRegistry) -> None:
+    with FaultProxy(thousand.host, Fault(".*", after=30, latency=300)) as proxy:
         many = ask(read_timeout=300)
-        answers = many.fetch_heads(before(proxy, thousand.numbered()).items())
+        answers = many.fetch_heads(list_references(proxy, thousand.list_references()).items())
         alarm = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
         alarm.start()
         with soon(), pytest.raises(KeyboardInterrupt):
@@ -522,9 +536,9 @@ def test_an_interrupt_ends_it_at_once(ask: Open, thousand: Thousand) -> None:
         assert len(proxy.requests) == asked
 
 
-def test_what_is_closed_says_so(ask: Open, thousand: Thousand) -> None:
+def test_a_closing_connection_is_finished(ask: Open, thousand: RunningRegistry) -> None:
     many = ask()
-    answers = many.fetch_heads(thousand.numbered().items())
+    answers = many.fetch_heads(thousand.list_references().items())
     next(answers)
     many.close()
     with pytest.raises(Interrupted):
@@ -535,34 +549,34 @@ def test_what_is_closed_says_so(ask: Open, thousand: Thousand) -> None:
 
 
 def test_a_hundred_thousand_tags_page_by_page(ask: Open) -> None:
-    with Paging(100_000) as server:
+    with PagingServer(100_000) as server:
         pages = [page for _, page in ask().fetch_tags([(0, Reference(server.host, "many"))])]
-        assert server.asked == 100
+        assert server.request_count == 100
     assert [page.is_last for page in pages if isinstance(page, TagPage)] == [False] * 99 + [True]
     assert [name for page in pages if isinstance(page, TagPage) for name in page.tags] == [
-        tag(n) for n in range(100_000)
+        make_tag(n) for n in range(100_000)
     ]
 
 
-def test_pages_in_a_circle_keep_what_was_listed(ask: Open) -> None:
-    with Paging(50_000, circle=7) as server:
+def test_a_page_loop_keeps_listed_tags(ask: Open) -> None:
+    with PagingServer(50_000, circle=7) as server:
         pages = [page for _, page in ask().fetch_tags([(0, Reference(server.host, "many"))])]
-        assert server.asked == 9, "the first page came once more, under another address"
+        assert server.request_count == 9, "the first page came once more, under another address"
     assert sum(len(page.tags) for page in pages if isinstance(page, TagPage)) == 8000
     assert isinstance(pages[-1], RegistryError)
     assert pages[-1].code == "pagination"
 
 
-def test_pages_are_not_fetched_ahead_of_who_reads_them(ask: Open) -> None:
-    with Paging(100_000) as server, Paging(5000) as other:
+def test_pages_are_not_prefetched(ask: Open) -> None:
+    with PagingServer(100_000) as server, PagingServer(5000) as other:
         many = ask()
         pages = many.fetch_tags([(0, Reference(server.host, "many"))])
         next(pages)
         assert len(list(many.fetch_tags([(0, Reference(other.host, "many"))]))) == 5
-        assert server.asked <= 3
+        assert server.request_count <= 3
 
 
-def test_lists_of_several_repositories(ask: Open, thousand: Thousand) -> None:
+def test_lists_of_several_repositories(ask: Open, thousand: RunningRegistry) -> None:
     names = [*thousand_tags.TEAM, MIXED, "nothing/here", THOUSAND]
     found: dict[int, list[str]] = {}
     failed = {}
@@ -578,26 +592,26 @@ def test_lists_of_several_repositories(ask: Open, thousand: Thousand) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"tags":{}}', b'{"tags":[5]}'])
-def test_a_page_that_is_no_list(ask: Open, body: bytes) -> None:
-    with Scripted(Step("GET", "/v2/a/tags/list", 200, {}, body)) as server:
+def test_a_page_that_is_not_a_list(ask: Open, body: bytes) -> None:
+    with ScriptedServer(Step("GET", "/v2/a/tags/list", 200, {}, body)) as server:
         [(_, answer)] = ask().fetch_tags([(0, Reference(server.host, "a"))])
     assert isinstance(answer, Malformed)
     assert answer.code == "document"
 
 
-def test_referrers_under_their_tag_where_there_is_no_api(ask: Open, thousand: Thousand) -> None:
+def test_referrers_by_tag_without_the_api(ask: Open, thousand: RunningRegistry) -> None:
     many = ask(jobs=1)
     tags = ["v2.0.0", *["1.0.0"] * 9]
-    wanted = [(n, thousand.reference(None, MIXED), thousand.contents.made(MIXED, t).digest) for n, t in enumerate(tags)]
+    wanted = [(n, thousand.reference(None, MIXED), thousand.contents.find(MIXED, t).digest) for n, t in enumerate(tags)]
     found = dict(many.fetch_referrers(wanted))
     assert [d.artifact_type for d in found[0]] == [thousand_tags.BILL]  # type: ignore[union-attr]
     assert all(found[number] == [] for number in range(1, 10))
-    assert many.request_counts == {"referrers": 1, "manifest": 10}, "that there is none is learnt once"
+    assert many.request_counts == {"referrers": 1, "manifest": 10}, "the missing API is detected once"
 
 
-def test_referrers_of_the_api(ask: Open) -> None:
+def test_referrers_from_the_api(ask: Open) -> None:
     digests = [Digest.of(str(number).encode()) for number in range(3)]
-    with Scripted(loose=True) as server:
+    with ScriptedServer(any_order=True) as server:
         for number, digest in enumerate(digests):
             entries = [{"mediaType": media_types.OCI_MANIFEST, "digest": d, "size": 5} for d in digests[:number]]
             body = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()

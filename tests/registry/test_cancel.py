@@ -1,4 +1,4 @@
-"""One layer fails, or the user has had enough: the others stop at once and nothing half-done stays."""
+"""A failed layer or an interrupt stops the other layers at once, and leaves nothing incomplete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.worker_pool import WorkerPool
 from imq.grammar.errors import RegistryError
 from registry.support import sample_images
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 from support.waiting import soon
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 AMD64 = Platform("linux", "amd64")
 
 
-def held(
-    store: sample_images.Memory,
+def serve_held_layers(
+    store: sample_images.MemoryStore,
     manifest: Descriptor,
     last: Step | None,
     hold: threading.Event,
     tls: tuple[str, str] | None = None,
-) -> Scripted:
-    """Make a server of the image whose layers stop half-way until `hold`, but for the last, which is `last`."""
+) -> ScriptedServer:
+    """Serve an image whose layers stop half-way until `hold` is set; the last layer is the step `last`."""
     from imq.engine.oci.manifest import Manifest, parse_manifest
 
     document = parse_manifest(store.blobs[manifest.digest])
@@ -50,7 +50,7 @@ def held(
     for layer in layers:
         half = store.read(layer.digest)[: layer.size // 2]
         steps.append(Step("GET", f"/v2/a/blobs/{layer.digest}", body=half, length=layer.size, hold=hold))
-    return Scripted(*steps, loose=True, tls=tls)
+    return ScriptedServer(*steps, any_order=True, tls=tls)
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def hold() -> threading.Event:
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Event, status: int) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here, layers=4, size=3 << 20)
-    with held(here, manifest, Step("GET", "", status), hold) as server:
+def test_a_failed_layer_stops_the_others(client: Client, hold: threading.Event, status: int) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=4, size=3 << 20)
+    with serve_held_layers(here, manifest, Step("GET", "", status), hold) as server:
         with soon(), pytest.raises(RegistryError) as caught:
             pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, NullProgress())
         hold.set()
@@ -73,17 +73,17 @@ def test_a_layer_that_fails_stops_the_others(client: Client, hold: threading.Eve
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
-def test_ctrl_c_stops_all(
+def test_ctrl_c_stops_all_threads(
     connect: Callable[..., Client], hold: threading.Event, encrypted: bool, certificate: tuple[str, str]
 ) -> None:
-    here, there, watcher = sample_images.Memory(), sample_images.Memory(), sample_images.Watcher()
-    manifest = sample_images.image(here, layers=3, size=3 << 20)
+    here, there, watcher = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    manifest = sample_images.add_image(here, layers=3, size=3 << 20)
     main = threading.main_thread().ident
     assert main is not None
-    with held(here, manifest, None, hold, certificate if encrypted else None) as server:
+    with serve_held_layers(here, manifest, None, hold, certificate if encrypted else None) as server:
 
         def interrupt() -> None:
-            while len(server.seen) < 5:  # the manifest, the config, and three layers that are held
+            while len(server.requests) < 5:  # the manifest, the config, and three layers that are held
                 time.sleep(0.01)
             time.sleep(0.3)
             signal.pthread_kill(main, signal.SIGINT)
@@ -100,16 +100,16 @@ def test_ctrl_c_stops_all(
     assert not [t for t in threading.enumerate() if t.name.startswith("imq-transfer")]
 
 
-def test_waiting_to_try_again_ends_when_called_off(connect: Callable[..., Client]) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, layers=2)
+def test_cancellation_ends_the_wait_before_a_retry(connect: Callable[..., Client]) -> None:
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=2)
     hold = threading.Event()
     hold.set()
-    with held(here, manifest, Step("GET", "", 404), hold) as server:
+    with serve_held_layers(here, manifest, Step("GET", "", 404), hold) as server:
         waiting = next(s for s in server.steps if s.hold is not None)
         waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
-        with soon(15), pytest.raises(RegistryError) as caught:  # it would wait 20
-            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample_images.Memory(), NullProgress())
+        with soon(15), pytest.raises(RegistryError) as caught:  # the server would wait 20 seconds
+            pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample_images.MemoryStore(), NullProgress())
     assert caught.value.status == 404
 
 
@@ -134,7 +134,7 @@ def test_work_is_shared_among_at_most_so_many_threads() -> None:
     assert most == 3
 
 
-def test_the_first_problem_is_the_one_raised() -> None:
+def test_the_first_error_is_raised() -> None:
     started = threading.Barrier(2)
 
     def failing(_: WorkerPool) -> None:

@@ -1,4 +1,4 @@
-"""Catalogs and searches: of a real registry, and of servers that say what Docker Hub says."""
+"""Catalogs and searches: of a real registry, and of servers that imitate Docker Hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imq.engine.registry.catalog import Repository
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Malformed, RegistryError
 from registry.support import sample_images
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,24 +34,24 @@ REDIS = {
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
-    """A server in the place of Docker Hub's search."""
-    with Scripted() as server:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    """A server that replaces Docker Hub's search."""
+    with ScriptedServer() as server:
         monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         yield server
 
 
-def listed(*names: str) -> bytes:
+def make_catalog(*names: str) -> bytes:
     return json.dumps({"repositories": names}).encode()
 
 
-def results(pages: int, *found: dict[str, object]) -> bytes:
+def make_results(pages: int, *found: dict[str, object]) -> bytes:
     return json.dumps({"num_pages": pages, "num_results": 1, "page": 1, "query": "x", "results": found}).encode()
 
 
 def test_the_catalog_of_a_real_registry(client: Client, registry: Registry) -> None:
-    here, part = sample_images.Memory(), uuid.uuid4().hex[:8]
-    manifest = sample_images.image(here, layers=1, size=10)
+    here, part = sample_images.MemoryStore(), uuid.uuid4().hex[:8]
+    manifest = sample_images.add_image(here, layers=1, size=10)
     names = [f"catalog/{part}-{number}" for number in range(3)]
     for name in names:
         push(client, Reference.parse(f"{registry.host}/{name}:1"), manifest, here, NullProgress())
@@ -61,26 +61,29 @@ def test_the_catalog_of_a_real_registry(client: Client, registry: Registry) -> N
     assert list(client.search(part, registry.host, 0)) == []
 
 
-def test_pages_of_the_catalog_are_followed_as_far_as_wanted(client: Client) -> None:
+def test_catalog_pages_are_read_on_demand(client: Client) -> None:
     link = {"Link": '</v2/_catalog?last=b&n=2>; rel="next"'}
-    with Scripted(
-        Step("GET", CATALOG, 200, link, listed("a", "b")), Step("GET", "/v2/_catalog?last=b&n=2", 200, {}, listed("c"))
+    with ScriptedServer(
+        Step("GET", CATALOG, 200, link, make_catalog("a", "b")),
+        Step("GET", "/v2/_catalog?last=b&n=2", 200, {}, make_catalog("c")),
     ) as server:
         assert list(client.list_repositories(server.host)) == ["a", "b", "c"]
-    with Scripted(Step("GET", CATALOG, 200, link, listed("a", "b"))) as server:
+    with ScriptedServer(Step("GET", CATALOG, 200, link, make_catalog("a", "b"))) as server:
         assert [found.name for found in client.search("a", server.host, 1)] == ["a"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 501])
 def test_hosts_without_a_catalog(client: Client, status: int) -> None:
-    with Scripted(Step("GET", CATALOG, status)) as server, pytest.raises(RegistryError) as caught:
+    with ScriptedServer(Step("GET", CATALOG, status)) as server, pytest.raises(RegistryError) as caught:
         list(client.search("x", server.host, 5))
     assert (caught.value.code, caught.value.host) == ("no-catalog", server.host)
     assert server.host in caught.value.message
     assert caught.value.hints
 
 
-def test_the_catalog_behind_a_password(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
+def test_the_catalog_of_a_registry_with_authentication(
+    connect: Callable[..., Client], guarded: Registry, tmp_path: Path
+) -> None:
     with pytest.raises(RegistryError) as caught:
         list(connect().list_repositories(guarded.host))
     assert (caught.value.code, caught.value.hints[0]) == ("no-catalog", f"log in first: imq login {guarded.host}")
@@ -96,47 +99,49 @@ def test_docker_hub_has_no_catalog(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"repositories":5}', b'{"repositories":[5]}', b"<html>"])
-def test_no_list_of_repositories(client: Client, body: bytes) -> None:
+def test_a_response_without_a_list_of_repositories(client: Client, body: bytes) -> None:
     with (
-        Scripted(Step("GET", CATALOG, body=body)) as server,
+        ScriptedServer(Step("GET", CATALOG, body=body)) as server,
         pytest.raises(Malformed, match="not return a list of repositories"),
     ):
         list(client.list_repositories(server.host))
 
 
-def test_docker_hub_is_searched(client: Client, hub: Scripted) -> None:
-    hub.add(Step("GET", "/v1/search?q=redis+cache&n=25&page=1", 200, {}, results(1, REDIS, {"name": "team/redis"})))
+def test_docker_hub_is_searched(client: Client, hub: ScriptedServer) -> None:
+    hub.add(
+        Step("GET", "/v1/search?q=redis+cache&n=25&page=1", 200, {}, make_results(1, REDIS, {"name": "team/redis"}))
+    )
     assert list(client.search("redis cache", "docker.io", 25)) == [
         Repository("redis", "A [1mstore", 13000, official=True),
         Repository("team/redis"),
     ]
 
 
-def test_pages_of_the_search_end_with_the_limit_and_with_the_results(client: Client, hub: Scripted) -> None:
+def test_search_pages_end_at_the_limit_or_the_last_result(client: Client, hub: ScriptedServer) -> None:
     page = [{"name": f"r{number}"} for number in range(100)]
     more = [{"name": f"s{number}"} for number in range(100)]
     hub.add(
-        Step("GET", "/v1/search?q=x&n=100&page=1", 200, {}, results(3, *page)),
-        Step("GET", "/v1/search?q=x&n=100&page=2", 200, {}, results(3, *more)),
+        Step("GET", "/v1/search?q=x&n=100&page=1", 200, {}, make_results(3, *page)),
+        Step("GET", "/v1/search?q=x&n=100&page=2", 200, {}, make_results(3, *more)),
     )
     assert len(list(client.search("x", "docker.io", 150))) == 150
     hub.add(
-        Step("GET", "/v1/search?q=x&n=100&page=1", 200, {}, results(9, *page)),
-        Step("GET", "/v1/search?q=x&n=100&page=2", 200, {}, results(9, *page)),
+        Step("GET", "/v1/search?q=x&n=100&page=1", 200, {}, make_results(9, *page)),
+        Step("GET", "/v1/search?q=x&n=100&page=2", 200, {}, make_results(9, *page)),
     )
-    assert len(list(client.search("x", "docker.io", 1000))) == 100, "a page that says nothing new is the last"
+    assert len(list(client.search("x", "docker.io", 1000))) == 100, "a page without new results is the last"
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"results":{}}', b'{"results":[5]}', b'{"results":[{"name":5}]}']
 )
-def test_no_results(client: Client, hub: Scripted, body: bytes) -> None:
+def test_no_results(client: Client, hub: ScriptedServer, body: bytes) -> None:
     hub.add(Step("GET", "/v1/search", 200, {}, body))
     with pytest.raises(Malformed, match=r"invalid search response from docker\.io"):
         list(client.search("x", "docker.io", 5))
 
 
-def test_a_search_that_is_refused(client: Client, hub: Scripted) -> None:
+def test_a_search_that_is_refused(client: Client, hub: ScriptedServer) -> None:
     hub.add(Step("GET", "/v1/search", 429, {"Retry-After": "900"}))
     with pytest.raises(RegistryError) as caught:
         list(client.search("x", "docker.io", 5))

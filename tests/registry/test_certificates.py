@@ -1,4 +1,4 @@
-"""Authorities and client certificates that are kept for single hosts, as docker keeps them."""
+"""Authorities and client certificates for single hosts, in docker's folders."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from imq.engine.registry.client import Client
 
 
-class Asking(Registry):
-    """A registry that asks who its client is, and lets in who shows a certificate of the authority `known`."""
+class ClientCertificateRegistry(Registry):
+    """A registry that requires a client certificate signed by the authority `known`."""
 
     known = ""
 
@@ -48,7 +48,7 @@ def other(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def person(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A client's certificate, which is its own authority, and its key."""
+    """A self-signed client certificate, and its key."""
     servers.needed("openssl")
     folder = tmp_path_factory.mktemp("person")
     made, key = str(folder / "client.cert"), str(folder / "client.key")
@@ -62,7 +62,7 @@ def asking(
     certificate: tuple[str, str], person: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registry]:
     servers.needed(servers.PROGRAM)
-    registry = Asking(tmp_path_factory.mktemp("asking"), tls=certificate)
+    registry = ClientCertificateRegistry(tmp_path_factory.mktemp("asking"), tls=certificate)
     registry.known = person[0]
     with registry:
         yield registry
@@ -70,13 +70,13 @@ def asking(
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the loopback count as another machine, whose certificate counts."""
+    """Treat the loopback as a remote host, whose certificate is verified."""
     for module in ("settings", "http.client", "http.transport"):
         monkeypatch.setattr(f"imq.engine.registry.{module}.is_loopback", lambda _: False)
 
 
-def keep(home: Path, host: str, *files: tuple[str, str]) -> dict[str, str]:
-    """Keep files (path, name) for a host; return the environment in which they are found."""
+def write_certificates(home: Path, host: str, *files: tuple[str, str]) -> dict[str, str]:
+    """Copy files (path, name) to the folder of a host, and return an environment with that folder."""
     folder = home / ".config" / "docker" / "certs.d" / host
     folder.mkdir(parents=True, exist_ok=True)
     for path, name in files:
@@ -84,8 +84,8 @@ def keep(home: Path, host: str, *files: tuple[str, str]) -> dict[str, str]:
     return {"HOME": str(home)}
 
 
-def absent(client: Client, registry: Registry) -> bool:
-    """Ask the registry something, and say whether it answers as a registry."""
+def has_no_such_image(client: Client, registry: Registry) -> bool:
+    """Return whether the registry reports a missing image."""
     return client.fetch_head(Reference.parse(f"{registry.host}/a")) is None
 
 
@@ -93,17 +93,17 @@ def absent(client: Client, registry: Registry) -> bool:
 def test_an_authority_is_for_one_host(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
 ) -> None:
-    client = connect(environment=keep(tmp_path, encrypted.host, (certificate[0], "ca.crt")))
-    assert absent(client, encrypted)
+    client = connect(environment=write_certificates(tmp_path, encrypted.host, (certificate[0], "ca.crt")))
+    assert has_no_such_image(client, encrypted)
     with pytest.raises(RegistryError, match="is not trusted") as caught:
-        absent(client, other)
+        has_no_such_image(client, other)
     assert f"/etc/docker/certs.d/{other.host}/ca.crt" in caught.value.hints[0]
-    assert absent(client, encrypted)
+    assert has_no_such_image(client, encrypted)
 
 
 @pytest.fixture
 def expired(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
-    """Yield a registry whose certificate was valid in January 2024, and the certificate."""
+    """Yield a registry whose certificate expired in January 2024, and the certificate."""
     servers.needed("openssl")
     key, request, made = (os.fspath(tmp_path / name) for name in ("old.key", "old.csr", "old.pem"))
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -123,13 +123,13 @@ def expired(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_certificate_that_has_expired_is_told(
+def test_an_expired_certificate_is_an_error(
     connect: Callable[..., Client], expired: tuple[Registry, str], tmp_path: Path
 ) -> None:
     registry, made = expired
-    client = connect(environment=keep(tmp_path, registry.host, (made, "ca.crt")))
+    client = connect(environment=write_certificates(tmp_path, registry.host, (made, "ca.crt")))
     with pytest.raises(RegistryError, match="is not trusted: certificate has expired") as caught:
-        absent(client, registry)
+        has_no_such_image(client, registry)
     assert (caught.value.code, caught.value.exit_code) == ("tls", 3)
     assert caught.value.hints[0].startswith("the operator of the registry must renew it")
     assert f"--insecure {registry.host}" in caught.value.hints[1]
@@ -141,44 +141,44 @@ def test_an_authority_from_the_environment_is_for_all(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], name: str
 ) -> None:
     client = connect(environment={name: certificate[0]})
-    assert absent(client, encrypted)
-    assert absent(client, other)
+    assert has_no_such_image(client, encrypted)
+    assert has_no_such_image(client, other)
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_the_configuration_names_an_authority_for_one_host_or_for_all(
+def test_the_configuration_specifies_an_authority_for_one_host_or_all(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
 ) -> None:
     one = connect(hosts={encrypted.host: HostSettings(authority=certificate[0])})
-    assert absent(one, encrypted)
+    assert has_no_such_image(one, encrypted)
     with pytest.raises(RegistryError, match="is not trusted"):
-        absent(one, other)
-    assert absent(connect(authority=certificate[0]), other)
+        has_no_such_image(one, other)
+    assert has_no_such_image(connect(authority=certificate[0]), other)
     empty = tmp_path / "empty.pem"
     empty.touch()
     with pytest.raises(RegistryError):
-        absent(connect(authority=certificate[0], environment={"SSL_CERT_FILE": str(empty)}), other)
+        has_no_such_image(connect(authority=certificate[0], environment={"SSL_CERT_FILE": str(empty)}), other)
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_the_configuration_names_a_certificate_to_show(
+def test_the_configuration_specifies_a_client_certificate(
     connect: Callable[..., Client], asking: Registry, certificate: tuple[str, str], person: tuple[str, str]
 ) -> None:
     shown = HostSettings(authority=certificate[0], certificate=person[0], key=person[1])
-    assert absent(connect(hosts={asking.host: shown}), asking)
+    assert has_no_such_image(connect(hosts={asking.host: shown}), asking)
     with pytest.raises(RegistryError) as caught:
-        absent(connect(hosts={asking.host: shown.replace(key=certificate[1])}), asking)
+        has_no_such_image(connect(hosts={asking.host: shown.replace(key=certificate[1])}), asking)
     assert (caught.value.code, person[0] in caught.value.message) == ("tls", True)
 
 
-def test_the_environment_is_asked_in_order() -> None:
+def test_environment_variables_are_read_in_order() -> None:
     assert get_ca_bundle({"SSL_CERT_FILE": "/a", "REQUESTS_CA_BUNDLE": "/b"}) == "/b"
     assert get_ca_bundle({"SSL_CERT_DIR": "/c", "SSL_CERT_FILE": ""}) == "/c"
     assert get_ca_bundle({}) == ""
 
 
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "loopback"])
-def test_a_client_shows_its_certificate(
+def test_a_client_sends_its_certificate(
     connect: Callable[..., Client],
     asking: Registry,
     certificate: tuple[str, str],
@@ -192,26 +192,26 @@ def test_a_client_shows_its_certificate(
     files = [(person[0], "client.cert"), (person[1], "client.key")]
     if verified:
         files.append((certificate[0], "ca.crt"))
-    assert absent(connect(environment=keep(tmp_path, asking.host, *files)), asking)
+    assert has_no_such_image(connect(environment=write_certificates(tmp_path, asking.host, *files)), asking)
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_without_a_certificate_it_is_not_let_in(
+def test_a_missing_client_certificate_is_rejected(
     connect: Callable[..., Client],
     asking: Registry,
     certificate: tuple[str, str],
     person: tuple[str, str],
     tmp_path: Path,
 ) -> None:
-    environment = keep(tmp_path, asking.host, (certificate[0], "ca.crt"))
-    keep(tmp_path, "another.example", (person[0], "client.cert"), (person[1], "client.key"))
+    environment = write_certificates(tmp_path, asking.host, (certificate[0], "ca.crt"))
+    write_certificates(tmp_path, "another.example", (person[0], "client.cert"), (person[1], "client.key"))
     with pytest.raises(RegistryError) as caught:
-        absent(connect(environment=environment, retries=0), asking)
+        has_no_such_image(connect(environment=environment, retries=0), asking)
     assert caught.value.host == asking.host
 
 
 @pytest.mark.parametrize(("kept", "lacking"), [("client.cert", "client.key"), ("client.key", "client.cert")])
-def test_half_a_pair_is_told(
+def test_a_certificate_without_its_key_is_an_error(
     connect: Callable[..., Client],
     encrypted: Registry,
     person: tuple[str, str],
@@ -219,15 +219,15 @@ def test_half_a_pair_is_told(
     kept: str,
     lacking: str,
 ) -> None:
-    environment = keep(tmp_path, encrypted.host, (person[0], kept))
+    environment = write_certificates(tmp_path, encrypted.host, (person[0], kept))
     with pytest.raises(RegistryError, match=rf"{kept} for {encrypted.host} requires {lacking}") as caught:
-        absent(connect(environment=environment), encrypted)
+        has_no_such_image(connect(environment=environment), encrypted)
     assert caught.value.code == "tls"
 
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("damage", ["text", "other key", "password", "folder"])
-def test_files_that_are_no_certificates_are_told(
+def test_invalid_certificate_files_are_errors(
     connect: Callable[..., Client],
     encrypted: Registry,
     person: tuple[str, str],
@@ -235,7 +235,9 @@ def test_files_that_are_no_certificates_are_told(
     tmp_path: Path,
     damage: str,
 ) -> None:
-    environment = keep(tmp_path, encrypted.host, (person[0], "client.cert"), (certificate[1], "client.key"))
+    environment = write_certificates(
+        tmp_path, encrypted.host, (person[0], "client.cert"), (certificate[1], "client.key")
+    )
     folder = tmp_path / ".config" / "docker" / "certs.d" / encrypted.host
     if damage == "text":
         (folder / "ca.crt").write_text("no certificate")
@@ -245,11 +247,11 @@ def test_files_that_are_no_certificates_are_told(
     elif damage == "folder":
         os.mkdir(folder / "ca.crt")
     with pytest.raises(RegistryError, match=rf"certs\.d.*, for {encrypted.host}, ") as caught:
-        absent(connect(environment=environment), encrypted)
+        has_no_such_image(connect(environment=environment), encrypted)
     assert caught.value.code == "tls"
 
 
-def test_which_folder_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_certificate_folder_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imq.engine.registry.http.certificates.SYSTEM_FOLDERS", (str(tmp_path / "system"),))
     (tmp_path / "system" / "a.example:5000").mkdir(parents=True)
     (tmp_path / "system" / "a.example:5000" / "b.crt").touch()

@@ -1,4 +1,4 @@
-"""Uploads in chunks, where one request for a whole blob is refused."""
+"""Uploads in chunks, for registries that refuse a blob in one request."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from imq.engine.registry.transfer.push import push
 from imq.engine.registry.transfer.upload import BlobUploader
 from imq.grammar.errors import DigestMismatch, RegistryError
 from registry.support import sample_images
-from registry.support.fault_proxy import Fault, Proxy, Reply
-from registry.support.scripted_server import Scripted, Step
+from registry.support.fault_proxy import Fault, FaultProxy, Reply
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,113 +41,113 @@ CLOSED = f"digest=sha256%3A{BLOB.digest.encoded}"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have chunks that make several of a small blob."""
+    """Reduce the chunk size, so that a small blob has several chunks."""
     monkeypatch.setattr(chunked_upload, "CHUNK_SIZE", 100_000)
     monkeypatch.setattr(chunked_upload, "_MIN_CHUNK_SIZE", 20_000)
 
 
-def opening(name: str, **headers: str) -> Step:
+def make_post_step(name: str, **headers: str) -> Step:
     said = {key.replace("_", "-"): value for key, value in headers.items()}
     return Step("POST", UPLOADS, 202, {"Location": f"{UPLOADS}{name}", **said})
 
 
-def patch(name: str, to: str, end: int | None, status: int = 202) -> Step:
+def make_patch_step(name: str, to: str, end: int | None, status: int = 202) -> Step:
     headers = {"Location": f"{UPLOADS}{to}?state={to}"} if to else {}
     if end is not None:
         headers["Range"] = f"0-{end}"
     return Step("PATCH", f"{UPLOADS}{name}", status, headers)
 
 
-def upload(client: Client, server: Scripted) -> str:
+def upload(client: Client, server: ScriptedServer) -> str:
     return client.upload_blob(Reference.parse(f"{server.host}/a"), BLOB, lambda: io.BytesIO(CONTENT))
 
 
-def ranges(server: Scripted) -> list[str]:
-    return [seen.headers["Content-Range"] for seen in server.seen if seen.method == "PATCH"]
+def list_ranges(server: ScriptedServer) -> list[str]:
+    return [seen.headers["Content-Range"] for seen in server.requests if seen.method == "PATCH"]
 
 
-def taken(server: Scripted) -> bytes:
-    return b"".join(seen.body for seen in server.seen if seen.method == "PATCH")
+def read_uploaded(server: ScriptedServer) -> bytes:
+    return b"".join(seen.body for seen in server.requests if seen.method == "PATCH")
 
 
 @pytest.mark.parametrize("status", [413, 416])
-def test_a_blob_that_is_refused_whole_is_sent_in_chunks(client: Client, status: int) -> None:
-    with Scripted(
+def test_a_blob_rejected_as_too_large_is_sent_in_chunks(client: Client, status: int) -> None:
+    with ScriptedServer(
         HEAD,
-        opening("one"),
+        make_post_step("one"),
         Step("PUT", f"{UPLOADS}one", status),
-        opening("two"),
-        patch("two", "three", 99_999),
-        patch("three", "four", None),
-        patch("four", "", 249_999),
+        make_post_step("two"),
+        make_patch_step("two", "three", 99_999),
+        make_patch_step("three", "four", None),
+        make_patch_step("four", "", 249_999),
         Step("PUT", f"{UPLOADS}four?state=four&{CLOSED}", 201),
     ) as server:
         assert upload(client, server) == "sent"
-    assert taken(server) == CONTENT
-    assert ranges(server) == ["0-99999", "100000-199999", "200000-249999"]
-    assert server.seen[-1].body == b""
+    assert read_uploaded(server) == CONTENT
+    assert list_ranges(server) == ["0-99999", "100000-199999", "200000-249999"]
+    assert server.requests[-1].body == b""
 
 
 def test_chunks_that_are_too_large_are_halved(client: Client) -> None:
-    with Scripted(
+    with ScriptedServer(
         HEAD,
-        opening("one"),
+        make_post_step("one"),
         Step("PUT", f"{UPLOADS}one", 413),
-        opening("two"),
-        patch("two", "", None, 413),
-        patch("two", "", None, 413),
-        *[patch("two", "", None)] * 10,
+        make_post_step("two"),
+        make_patch_step("two", "", None, 413),
+        make_patch_step("two", "", None, 413),
+        *[make_patch_step("two", "", None)] * 10,
         Step("PUT", f"{UPLOADS}two?{CLOSED}", 201),
     ) as server:
         assert upload(client, server) == "sent"
-    assert ranges(server)[:4] == ["0-99999", "0-49999", "0-24999", "25000-49999"]
+    assert list_ranges(server)[:4] == ["0-99999", "0-49999", "0-24999", "25000-49999"]
 
 
-def test_no_chunk_is_smaller_than_the_registry_wants(client: Client) -> None:
+def test_no_chunk_is_smaller_than_the_minimum_of_the_registry(client: Client) -> None:
     with (
-        Scripted(
+        ScriptedServer(
             HEAD,
-            opening("one"),
+            make_post_step("one"),
             Step("PUT", f"{UPLOADS}one", 413),
-            opening("two", OCI_Chunk_Min_Length="120000"),
-            patch("two", "", None, 413),
+            make_post_step("two", OCI_Chunk_Min_Length="120000"),
+            make_patch_step("two", "", None, 413),
         ) as server,
         pytest.raises(RegistryError) as caught,
     ):
         upload(client, server)
-    assert ranges(server) == ["0-119999"]
+    assert list_ranges(server) == ["0-119999"]
     assert (caught.value.code, caught.value.status) == ("too-large", 413)
     assert caught.value.hints
 
 
-def test_after_a_lost_answer_it_goes_on_where_the_registry_is(client: Client) -> None:
+def test_an_upload_continues_after_a_lost_response(client: Client) -> None:
     where = Step("GET", f"{UPLOADS}two", 204, {"Location": f"{UPLOADS}three", "Range": "0-59999"})
-    with Scripted(
+    with ScriptedServer(
         HEAD,
-        opening("one"),
+        make_post_step("one"),
         Step("PUT", f"{UPLOADS}one", 413),
-        opening("two"),
+        make_post_step("two"),
         Step("PATCH", f"{UPLOADS}two", cut=True),
-        patch("two", "", None, 416),
+        make_patch_step("two", "", None, 416),
         where,
-        patch("three", "", 99_999),
-        patch("three", "", None),
-        patch("three", "", None),
+        make_patch_step("three", "", 99_999),
+        make_patch_step("three", "", None),
+        make_patch_step("three", "", None),
         Step("PUT", f"{UPLOADS}three?{CLOSED}", 201),
     ) as server:
         assert upload(client, server) == "sent"
-    assert ranges(server) == ["0-99999", "0-99999", "60000-99999", "100000-199999", "200000-249999"]
+    assert list_ranges(server) == ["0-99999", "0-99999", "60000-99999", "100000-199999", "200000-249999"]
 
 
 @pytest.mark.parametrize("said", ["0-300000", "5-9", ""])
-def test_a_registry_that_has_lost_count_is_given_up(client: Client, said: str) -> None:
+def test_a_registry_with_an_invalid_offset_is_given_up(client: Client, said: str) -> None:
     with (
-        Scripted(
+        ScriptedServer(
             HEAD,
-            opening("one"),
+            make_post_step("one"),
             Step("PUT", f"{UPLOADS}one", 413),
-            opening("two"),
-            patch("two", "", None, 416),
+            make_post_step("two"),
+            make_patch_step("two", "", None, 416),
             Step("GET", f"{UPLOADS}two", 204, {"Range": said}),
         ) as server,
         pytest.raises(RegistryError) as caught,
@@ -156,53 +156,53 @@ def test_a_registry_that_has_lost_count_is_given_up(client: Client, said: str) -
     assert (caught.value.status, caught.value.host) == (416, server.host)
 
 
-def test_a_registry_that_is_never_content_is_given_up(connect: Callable[..., Client]) -> None:
+def test_a_registry_that_rejects_every_chunk_is_given_up(connect: Callable[..., Client]) -> None:
     with (
-        Scripted(
+        ScriptedServer(
             HEAD,
-            opening("one"),
+            make_post_step("one"),
             Step("PUT", f"{UPLOADS}one", 413),
-            opening("two"),
-            patch("two", "", None, 416),
+            make_post_step("two"),
+            make_patch_step("two", "", None, 416),
             Step("GET", f"{UPLOADS}two", 204, {"Range": "0-0"}),
-            patch("two", "", None, 416),
+            make_patch_step("two", "", None, 416),
         ) as server,
         pytest.raises(RegistryError),
     ):
         upload(connect(), server)
 
 
-def test_a_blob_that_is_shorter_than_it_says(client: Client) -> None:
+def test_a_blob_shorter_than_its_size(client: Client) -> None:
     lying = BLOB.replace(size=len(CONTENT) + 5)
-    with Scripted(
+    with ScriptedServer(
         HEAD,
-        opening("one"),
+        make_post_step("one"),
         Step("PUT", f"{UPLOADS}one", 413),
-        opening("two"),
-        *[patch("two", "", None)] * 2,
-        loose=True,
+        make_post_step("two"),
+        *[make_patch_step("two", "", None)] * 2,
+        any_order=True,
     ) as server:
         name = Reference.parse(f"{server.host}/a")
         with pytest.raises(DigestMismatch, match="should have 250005"):
             client.upload_blob(name, lying, lambda: io.BytesIO(CONTENT))
 
 
-def test_a_real_registry_takes_chunks(connect: Callable[..., Client], registry: Registry) -> None:
-    """A proxy before it takes no requests of more than 30 kB, as some are set."""
-    here, there, client = sample_images.Memory(), sample_images.Memory(), connect()
-    manifest = sample_images.image(here, layers=2)
+def test_a_real_registry_accepts_chunks(connect: Callable[..., Client], registry: Registry) -> None:
+    """A proxy in front of the registry refuses requests of more than 30 kB."""
+    here, there, client = sample_images.MemoryStore(), sample_images.MemoryStore(), connect()
+    manifest = sample_images.add_image(here, layers=2)
     name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
-    with Proxy(registry.host) as between:
-        between.largest = 30_000
+    with FaultProxy(registry.host) as between:
+        between.max_body_size = 30_000
         push(client, name.replace(registry=between.host), manifest, here, NullProgress())
-        assert between.count("PATCH ") >= 20
+        assert between.count_requests("PATCH ") >= 20
     pull(client, name, None, there, NullProgress())
     assert there.blobs == here.blobs
 
 
-def test_a_chunk_whose_answer_is_lost(connect: Callable[..., Client], registry: Registry) -> None:
-    here, there, client = sample_images.Memory(), sample_images.Memory(), connect()
-    manifest = sample_images.image(here, layers=1)
+def test_a_chunk_whose_response_is_lost(connect: Callable[..., Client], registry: Registry) -> None:
+    here, there, client = sample_images.MemoryStore(), sample_images.MemoryStore(), connect()
+    manifest = sample_images.add_image(here, layers=1)
     name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
     lost: list[int] = []
 
@@ -210,18 +210,18 @@ def test_a_chunk_whose_answer_is_lost(connect: Callable[..., Client], registry: 
         lost.append(reply.status)
         reply.reset_at = 0
 
-    with Proxy(registry.host, Fault("PATCH ", 1, after=1, change=once)) as between:
-        between.largest = 200_000  # the config goes as one, the layer does not
+    with FaultProxy(registry.host, Fault("PATCH ", 1, after=1, change=once)) as between:
+        between.max_body_size = 200_000  # enough for the config, but not for the layer
         push(client, name.replace(registry=between.host), manifest, here, NullProgress())
     assert lost == [202]
     pull(client, name, None, there, NullProgress())
     assert there.blobs == here.blobs
 
 
-def test_a_file_that_is_refused_whole_is_sent_in_chunks(
+def test_a_file_rejected_as_too_large_is_sent_in_chunks(
     client: Client, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel sends the file, in more than one go, and the registry answers before it has it."""
+    """The kernel sends the file in several parts, and the registry responds before it has all of them."""
     monkeypatch.setattr(chunked_upload, "CHUNK_SIZE", 1 << 20)
     monkeypatch.setattr(request_body, "_SENDFILE_SIZE", 1 << 20)
     content = os.urandom(5_000_000)
@@ -230,11 +230,11 @@ def test_a_file_that_is_refused_whole_is_sent_in_chunks(
     blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
     name = f"chunks/{uuid.uuid4().hex[:8]}"
     sent: list[int] = []
-    with Proxy(registry.host) as between:
-        between.largest = 2 << 20
+    with FaultProxy(registry.host) as between:
+        between.max_body_size = 2 << 20
         reference = Reference.parse(f"{between.host}/{name}")
         assert client.upload_blob(reference, blob, lambda: path.open("rb"), on_progress=sent.append) == "sent"
-        assert between.count("PATCH") == 5
+        assert between.count_requests("PATCH") == 5
     assert sent[-1] == len(content)
     with client.open_blob(Reference.parse(f"{registry.host}/{name}"), blob) as stream:
         got = bytearray(len(content) + 1)
@@ -244,7 +244,7 @@ def test_a_file_that_is_refused_whole_is_sent_in_chunks(
     assert got[:done] == content
 
 
-def test_chunks_that_are_hardly_taken_are_told(
+def test_slowly_accepted_chunks_are_an_error(
     connect: Callable[..., Client], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_body, "BLOCK_SIZE", 16 << 10)
@@ -269,7 +269,7 @@ def test_chunks_that_are_hardly_taken_are_told(
     assert "least-speed" in "".join(raised.value.hints)
 
 
-def test_a_file_that_became_shorter_is_told(client: Client, registry: Registry, tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error(client: Client, registry: Registry, tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(CONTENT[:-1])
     reference = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")

@@ -1,4 +1,4 @@
-"""How a registry is reached: hosts, schemes, TLS, proxies, and what is said when it is not."""
+"""Connections to registries: hosts, schemes, TLS, proxies, and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import RegistryError
 from registry.support import sample_images
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 from support import servers
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ AMD64 = Platform("linux", "amd64")
 
 @pytest.fixture(scope="module")
 def encrypted(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that speaks TLS, with a certificate that nobody trusts."""
+    """A registry with TLS and an untrusted certificate."""
     servers.needed(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("encrypted"), tls=certificate) as running:
         yield running
 
 
 @pytest.mark.parametrize("method", ["get", "head", "push"])
-def test_tls_on_the_loopback_is_found_out(connect: Callable[..., Client], encrypted: Registry, method: str) -> None:
-    client, store = connect(), sample_images.Memory()
+def test_tls_on_the_loopback_is_detected(connect: Callable[..., Client], encrypted: Registry, method: str) -> None:
+    client, store = connect(), sample_images.MemoryStore()
     name = Reference.parse(f"{encrypted.host}/team/{method}:1")
     if method == "get":
         with pytest.raises(RegistryError, match="manifest unknown"):
@@ -45,48 +45,48 @@ def test_tls_on_the_loopback_is_found_out(connect: Callable[..., Client], encryp
     elif method == "head":
         assert client.fetch_head(name) is None
     else:
-        manifest = sample_images.image(store)
+        manifest = sample_images.add_image(store)
         push(client, name, manifest, store, NullProgress())
-        assert pull(client, name, AMD64, sample_images.Memory(), NullProgress()).manifest == manifest
+        assert pull(client, name, AMD64, sample_images.MemoryStore(), NullProgress()).manifest == manifest
 
 
 def test_a_plain_loopback_registry_costs_no_failed_attempt(client: Client) -> None:
-    with Scripted(Step("GET", "/v2/a/manifests/latest", 404)) as server, pytest.raises(RegistryError):
+    with ScriptedServer(Step("GET", "/v2/a/manifests/latest", 404)) as server, pytest.raises(RegistryError):
         client.fetch_manifest(Reference.parse(f"{server.host}/a"))
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the loopback count as another machine."""
+def disable_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat the loopback as a remote host."""
     for module in ("settings", "http.client", "http.transport"):
         monkeypatch.setattr(f"imq.engine.registry.{module}.is_loopback", lambda _: False)
 
 
-def test_hosts_elsewhere_must_have_a_good_certificate(
+def test_other_hosts_need_a_valid_certificate(
     client: Client, encrypted: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere(monkeypatch)
+    disable_loopback(monkeypatch)
     with pytest.raises(RegistryError, match="not trusted: self-signed certificate") as caught:
         client.fetch_manifest(Reference.parse(f"{encrypted.host}/a"))
     assert caught.value.code == "tls"
     assert "SSL_CERT_FILE" in caught.value.hints[0]
 
 
-def test_an_authority_of_ones_own_is_taken_from_the_environment(
+def test_a_custom_authority_from_the_environment(
     connect: Callable[..., Client],
     encrypted: Registry,
     certificate: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    elsewhere(monkeypatch)
+    disable_loopback(monkeypatch)
     client = connect(environment={"REQUESTS_CA_BUNDLE": certificate[0]})
     assert client.fetch_head(Reference.parse(f"{encrypted.host}/a")) is None
 
 
-def test_plain_http_elsewhere_is_refused_unless_told(
+def test_plain_http_is_refused_unless_allowed(
     connect: Callable[..., Client], registry: Registry, encrypted: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere(monkeypatch)
+    disable_loopback(monkeypatch)
     with pytest.raises(RegistryError) as caught:
         connect().fetch_manifest(Reference.parse(f"{registry.host}/a"))
     assert caught.value.code == "tls"
@@ -98,20 +98,20 @@ def test_plain_http_elsewhere_is_refused_unless_told(
     )
 
 
-def test_nobody_listens(client: Client) -> None:
+def test_no_server_listens(client: Client) -> None:
     host = f"127.0.0.1:{servers.free_port()}"
     with pytest.raises(RegistryError, match=f"{host} cannot be reached: connection refused") as caught:
         client.fetch_manifest(Reference.parse(f"{host}/a"))
     assert (caught.value.code, caught.value.exit_code, caught.value.temporary) == ("unreachable", 3, False)
 
 
-def test_no_such_host(client: Client) -> None:
+def test_an_unknown_host(client: Client) -> None:
     with pytest.raises(RegistryError, match=r"host nowhere\.invalid not found") as caught:
         client.fetch_manifest(Reference.parse("nowhere.invalid/a"))
     assert caught.value.code == "unreachable"
 
 
-def test_something_else_listens(connect: Callable[..., Client]) -> None:
+def test_a_server_that_is_not_a_registry(connect: Callable[..., Client]) -> None:
     import socket
     import threading
 
@@ -132,12 +132,12 @@ def test_something_else_listens(connect: Callable[..., Client]) -> None:
     assert host in caught.value.message
 
 
-def test_a_proxy_is_used_but_not_for_the_loopback(connect: Callable[..., Client]) -> None:
+def test_a_proxy_is_not_used_for_the_loopback(connect: Callable[..., Client]) -> None:
     path = "http://registry.invalid:80/v2/a/manifests/latest"
     ok = {"Content-Type": media_types.OCI_MANIFEST}
     with (
-        Scripted(Step("GET", path, 200, ok, b"{}")) as proxy,
-        Scripted(Step("GET", "/v2/a/manifests/latest", 200, ok, b"[]")) as direct,
+        ScriptedServer(Step("GET", path, 200, ok, b"{}")) as proxy,
+        ScriptedServer(Step("GET", "/v2/a/manifests/latest", 200, ok, b"[]")) as direct,
     ):
         environment = {"http_proxy": proxy.url, "https_proxy": f"http://127.0.0.1:{servers.free_port()}"}
         client = connect(environment=environment, insecure=frozenset({"registry.invalid:80"}))
@@ -172,14 +172,14 @@ def test_other_proxy_settings() -> None:
     assert get_ca_bundle({"CURL_CA_BUNDLE": "/x"}) == "/x"
 
 
-def test_which_hosts_are_this_machine() -> None:
+def test_loopback_hosts() -> None:
     here = ["localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:80", "[::1]:5000", "[::1]", "LOCALHOST"]
     there = ["127.0.0.1.example.com", "localhost.example.com", "128.0.0.1", "127.0.0.256", "1270.0.0.1", "[::2]", "a"]
     assert all(is_loopback(host) for host in here)
     assert not any(is_loopback(host) for host in there)
 
 
-def test_which_hosts_are_named_insecure() -> None:
+def test_insecure_hosts() -> None:
     settings = Settings(insecure=frozenset({"a.example", "b.example:5000", "10.0.0.0/8", "fd00::/8", "no/range"}))
     inside = ["a.example", "a.example:80", "b.example:5000", "10.1.2.3", "10.1.2.3:5000", "[fd00::1]:5000"]
     outside = ["b.example", "b.example:80", "11.0.0.1", "c.a.example", "[fe00::1]"]
@@ -187,10 +187,10 @@ def test_which_hosts_are_named_insecure() -> None:
     assert not any(settings.is_insecure(host) for host in outside)
 
 
-def test_docker_hub_is_served_elsewhere() -> None:
+def test_docker_hub_has_another_api_host() -> None:
     assert get_server("docker.io") == "registry-1.docker.io"
     assert get_server("ghcr.io") == "ghcr.io"
 
 
-def test_the_environment_is_not_printed() -> None:
+def test_repr_omits_the_environment() -> None:
     assert "hunter2" not in repr(Settings(environment={"PASSWORD": "hunter2"}))

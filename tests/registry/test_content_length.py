@@ -1,4 +1,4 @@
-"""Answers whose length is no number of bytes: http.client takes such a body to its end, and chunks of minus bytes."""
+"""Responses with an invalid Content-Length or chunk size, both of which http.client accepts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SIZE = len(CONTENT)
 
 
 @contextmanager
-def answering(head: str, body: bytes) -> Iterator[str]:
-    """Answer every request with these bytes and end the connection; yield the address."""
+def serve_bytes(head: str, body: bytes) -> Iterator[str]:
+    """Respond to every request with these bytes and close the connection. Yield the address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -46,22 +46,22 @@ def answering(head: str, body: bytes) -> Iterator[str]:
         thread.join()
 
 
-def document(client: Client, host: str) -> bytes:
+def fetch_document(client: Client, host: str) -> bytes:
     return client.fetch_blob(Reference(host, "a", "1"), BLOB)
 
 
 @pytest.mark.parametrize("length", [f"-{SIZE}", "-1", f"+{SIZE}", f"0x{SIZE:x}", f"{SIZE}, -1", "1_0", "²"])
-def test_a_length_that_is_no_number_is_refused(connect: Callable[..., Client], length: str) -> None:
-    with answering(f"Content-Length: {length}", CONTENT) as host, pytest.raises(RegistryError) as caught:
-        document(connect(retries=0), host)
+def test_an_invalid_content_length_is_refused(connect: Callable[..., Client], length: str) -> None:
+    with serve_bytes(f"Content-Length: {length}", CONTENT) as host, pytest.raises(RegistryError) as caught:
+        fetch_document(connect(retries=0), host)
     assert caught.value.code == "not-a-registry"
 
 
 @pytest.mark.parametrize("size", [f"-{SIZE:x}", "-1", f"+{SIZE:x}", f"0x{SIZE:x}", "1_0", ""])
-def test_a_size_of_a_chunk_that_is_no_number_is_refused(connect: Callable[..., Client], size: str) -> None:
+def test_an_invalid_chunk_size_is_refused(connect: Callable[..., Client], size: str) -> None:
     body = f"{size}\r\n".encode() + CONTENT + b"\r\n0\r\n\r\n"
-    with answering("Transfer-Encoding: chunked", body) as host, pytest.raises(RegistryError) as caught:
-        document(connect(retries=0), host)
+    with serve_bytes("Transfer-Encoding: chunked", body) as host, pytest.raises(RegistryError) as caught:
+        fetch_document(connect(retries=0), host)
     assert caught.value.code == "not-a-registry"
 
 
@@ -75,6 +75,6 @@ def test_a_size_of_a_chunk_that_is_no_number_is_refused(connect: Callable[..., C
         ("Transfer-Encoding: chunked\r\nContent-Length: -1", f"{SIZE:x}\r\n".encode() + CONTENT + b"\r\n0\r\n\r\n"),
     ],
 )
-def test_what_is_right_is_read(connect: Callable[..., Client], head: str, body: bytes) -> None:
-    with answering(head, body) as host:
-        assert document(connect(retries=0), host) == CONTENT
+def test_valid_responses_are_parsed(connect: Callable[..., Client], head: str, body: bytes) -> None:
+    with serve_bytes(head, body) as host:
+        assert fetch_document(connect(retries=0), host) == CONTENT

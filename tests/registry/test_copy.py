@@ -1,4 +1,4 @@
-"""Copies from a real registry to another, to another name in it, and through a proxy with faults."""
+"""Copies between real registries, within one registry, and through a proxy with faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError
 from registry.support import fault_proxy, sample_images
-from registry.support.fault_proxy import Fault, Proxy
+from registry.support.fault_proxy import Fault, FaultProxy
 from store.support.stores import Held
 
 if TYPE_CHECKING:
@@ -42,19 +42,19 @@ def there(second: Registry) -> Reference:
     return Reference.parse(f"{second.host}/mirror/{uuid.uuid4().hex[:8]}:v1")
 
 
-def whole(store: sample_images.Memory) -> tuple[Descriptor, list[Descriptor]]:
-    """Put an index of three platforms into a store, with an attestation of the first."""
+def add_index(store: sample_images.MemoryStore) -> tuple[Descriptor, list[Descriptor]]:
+    """Add an index of three platforms to a store, with an attestation of the first."""
     images = [
-        sample_images.image(store, p, layers=2)
+        sample_images.add_image(store, p, layers=2)
         for p in (sample_images.AMD64, sample_images.ARM64, {"os": "linux", "architecture": "s390x"})
     ]
     platforms = [sample_images.AMD64, sample_images.ARM64, {"os": "linux", "architecture": "s390x"}]
     entries = [{**made.to_json(), "platform": platform} for made, platform in zip(images, platforms, strict=True)]
-    return sample_images.index(store, [*entries, sample_images.attestation(store, images[0])]), images
+    return sample_images.add_index(store, [*entries, sample_images.add_attestation(store, images[0])]), images
 
 
-def everything(client: Client, name: Reference) -> dict[str, bytes]:
-    """Read all that a name stands for, from the registry."""
+def read_all(client: Client, name: Reference) -> dict[str, bytes]:
+    """Read the manifests and blobs of a name from the registry."""
     found: dict[str, bytes] = {}
     waiting = [name]
     while waiting:
@@ -69,8 +69,8 @@ def everything(client: Client, name: Reference) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there: Reference, docker: bool) -> None:
-    here, got, watcher = sample_images.Memory(), sample_images.Memory(), sample_images.Watcher()
-    manifest = sample_images.image(here, docker=docker, size=3 << 20)
+    here, got, watcher = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    manifest = sample_images.add_image(here, docker=docker, size=3 << 20)
     push(client, name, manifest, here, NullProgress())
     copied = copy(client, name, there, (), watcher)
     pulled = pull(client, there, AMD64, got, NullProgress())
@@ -85,11 +85,11 @@ def test_an_image_is_copied_byte_for_byte(client: Client, name: Reference, there
 
 
 @pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
-def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there: Reference, index: bool) -> None:
-    here = sample_images.Memory()
-    push(client, name, whole(here)[0] if index else sample_images.image(here), here, NullProgress())
+def test_a_second_copy_sends_two_requests(client: Client, name: Reference, there: Reference, index: bool) -> None:
+    here = sample_images.MemoryStore()
+    push(client, name, add_index(here)[0] if index else sample_images.add_image(here), here, NullProgress())
     copy(client, name, there, (), NullProgress())
-    with Proxy(name.registry) as source, Proxy(there.registry) as target:
+    with FaultProxy(name.registry) as source, FaultProxy(there.registry) as target:
         again = copy(
             client, name.replace(registry=source.host), there.replace(registry=target.host), (), NullProgress()
         )
@@ -101,44 +101,44 @@ def test_a_second_copy_asks_two_questions(client: Client, name: Reference, there
         assert [r.method for r in target.requests[1:]] == ["HEAD", "HEAD", "PUT"]
 
 
-def test_what_is_there_does_not_travel(client: Client, name: Reference, there: Reference) -> None:
-    here, watcher = sample_images.Memory(), sample_images.Watcher()
-    manifest = sample_images.image(here)
+def test_existing_blobs_are_not_transferred(client: Client, name: Reference, there: Reference) -> None:
+    here, watcher = sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
     push(client, there.replace(tag="old"), manifest, here, NullProgress())
-    with Proxy(name.registry) as source:
+    with FaultProxy(name.registry) as source:
         copied = copy(client, name.replace(registry=source.host), there, (), watcher)
-        assert source.count("GET .*/blobs/") == 0
+        assert source.count_requests("GET .*/blobs/") == 0
     assert (copied.changed, copied.transferred_bytes) == (True, 0)
     assert {words[-1] for words in watcher.words.values()} == {LAYER_EXISTS}
     assert client.fetch_head(there) == manifest
 
 
-def test_in_one_registry_layers_are_mounted(client: Client, name: Reference) -> None:
-    here, watcher = sample_images.Memory(), sample_images.Watcher()
-    push(client, name, sample_images.image(here), here, NullProgress())
-    with Proxy(name.registry) as only:
+def test_layers_are_mounted_within_one_registry(client: Client, name: Reference) -> None:
+    here, watcher = sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    push(client, name, sample_images.add_image(here), here, NullProgress())
+    with FaultProxy(name.registry) as only:
         source = name.replace(registry=only.host)
         target = source.replace(repository=f"{name.repository}-copy", tag="v2")
         assert copy(client, source, target, (), watcher).transferred_bytes == 0
-        assert only.count("GET .*/blobs/") == 1  # the config, which must have one meaning
-        assert only.count("PUT .*/blobs/") == 0
+        assert only.count_requests("GET .*/blobs/") == 1  # the config, which must not be ambiguous
+        assert only.count_requests("PUT .*/blobs/") == 0
     assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}
-    assert everything(client, name) == everything(client, target.replace(registry=name.registry))
+    assert read_all(client, name) == read_all(client, target.replace(registry=name.registry))
 
 
-def test_an_index_is_copied_whole(client: Client, name: Reference, there: Reference) -> None:
-    here = sample_images.Memory()
-    top, _ = whole(here)
+def test_an_index_is_copied_with_all_images(client: Client, name: Reference, there: Reference) -> None:
+    here = sample_images.MemoryStore()
+    top, _ = add_index(here)
     push(client, name, top, here, NullProgress())
     copied = copy(client, name, there, (), NullProgress())
     assert (copied.manifest.digest, copied.id) == (top.digest, None)
-    assert everything(client, there) == here.blobs
+    assert read_all(client, there) == here.blobs
 
 
-def test_one_platform_is_its_image_alone(client: Client, name: Reference, there: Reference) -> None:
-    here = sample_images.Memory()
-    top, images = whole(here)
+def test_one_platform_gives_a_single_image(client: Client, name: Reference, there: Reference) -> None:
+    here = sample_images.MemoryStore()
+    top, images = add_index(here)
     push(client, name, top, here, NullProgress())
     copied = copy(client, name, there, (ARM64,), NullProgress())
     assert copied.manifest.digest == images[1].digest
@@ -148,9 +148,9 @@ def test_one_platform_is_its_image_alone(client: Client, name: Reference, there:
         copy(client, name, there, (Platform("linux", "mips64"),), NullProgress())
 
 
-def test_several_platforms_are_an_index_of_these(client: Client, name: Reference, there: Reference) -> None:
-    here = sample_images.Memory()
-    top, images = whole(here)
+def test_several_platforms_become_an_index(client: Client, name: Reference, there: Reference) -> None:
+    here = sample_images.MemoryStore()
+    top, images = add_index(here)
     document = json.loads(here.blobs[top.digest])
     document["manifests"][3]["annotations"]["vnd.docker.reference.digest"] = images[0].digest
     document["annotations"] = {"kept": "as it was"}
@@ -161,7 +161,7 @@ def test_several_platforms_are_an_index_of_these(client: Client, name: Reference
     assert got["manifests"] == [document["manifests"][place] for place in (0, 2, 3)]
     assert got["annotations"] == document["annotations"]
     assert copied.manifest.digest == client.fetch_manifest(there).digest
-    everything(client, there)
+    read_all(client, there)
     three = there.replace(tag="three")
     assert copy(client, name, three, (S390X, AMD64, ARM64), NullProgress()).manifest.digest == top.digest
 
@@ -169,15 +169,15 @@ def test_several_platforms_are_an_index_of_these(client: Client, name: Reference
 def test_a_single_image_of_another_platform_is_copied_with_a_warning(
     client: Client, name: Reference, there: Reference
 ) -> None:
-    here = sample_images.Memory()
-    push(client, name, sample_images.image(here), here, NullProgress())
+    here = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(here), here, NullProgress())
     (warning,) = copy(client, name, there, (ARM64,), NullProgress()).warnings
     assert "wanted linux/arm64, actual: linux/amd64" in warning
     assert copy(client, name, there, (AMD64,), NullProgress()).warnings == ()
 
 
 def test_an_artifact_is_copied(client: Client, name: Reference, there: Reference) -> None:
-    here = sample_images.Memory()
+    here = sample_images.MemoryStore()
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
@@ -187,20 +187,20 @@ def test_an_artifact_is_copied(client: Client, name: Reference, there: Reference
     }
     push(client, name, here.describe(media_types.OCI_MANIFEST, encode_json(manifest)), here, NullProgress())
     assert copy(client, name, there, (), NullProgress()).id is None
-    assert everything(client, there) == here.blobs
+    assert read_all(client, there) == here.blobs
 
 
 def test_wrong_bytes_are_never_uploaded_whole(client: Client, name: Reference, there: Reference) -> None:
-    """The last piece of a layer is held back, so that even a registry that checks nothing is not deceived."""
-    here = sample_images.Memory()
-    push(client, name, sample_images.image(here, layers=1), here, NullProgress())
+    """The last bytes of a layer are held back, so that even a registry that verifies nothing stores no wrong blob."""
+    here = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(here, layers=1), here, NullProgress())
     with (
-        Proxy(name.registry, Fault("GET .*/blobs/", change=fault_proxy.spoilt)) as source,
-        Proxy(there.registry) as target,
+        FaultProxy(name.registry, Fault("GET .*/blobs/", change=fault_proxy.flip_bit)) as source,
+        FaultProxy(there.registry) as target,
     ):
         with pytest.raises(DigestMismatch, match=f"{source.host} sent content of"):
             copy(client, name.replace(registry=source.host), there.replace(registry=target.host), (), NullProgress())
-        assert target.count("PUT .*/manifests/") == 0
+        assert target.count_requests("PUT .*/manifests/") == 0
     with pytest.raises(RegistryError):
         client.fetch_manifest(there)
 
@@ -209,60 +209,62 @@ def test_wrong_bytes_are_never_uploaded_whole(client: Client, name: Reference, t
     ("fault", "code"),
     [
         (Fault("GET .*/blobs/", 2, change=fault_proxy.reset(1000)), ""),
-        (Fault("GET .*/blobs/", 1, answer=fault_proxy.status(503)), ""),
-        (Fault("GET .*/blobs/", answer=fault_proxy.status(503)), "registry"),
+        (Fault("GET .*/blobs/", 1, answer=fault_proxy.reply_with(503)), ""),
+        (Fault("GET .*/blobs/", answer=fault_proxy.reply_with(503)), "registry"),
         (Fault("GET .*/blobs/", refuse_at=0), "unreachable"),
-        (Fault("GET .*/blobs/", change=fault_proxy.cut(10, told=True)), "truncated"),
-        (Fault("GET .*/manifests/", answer=fault_proxy.status(401)), "unauthorized"),
+        (Fault("GET .*/blobs/", change=fault_proxy.truncate(10, valid_length=True)), "truncated"),
+        (Fault("GET .*/manifests/", answer=fault_proxy.reply_with(401)), "unauthorized"),
     ],
     ids=["reset twice", "503 once", "503", "refused", "short", "401"],
 )
 def test_a_source_with_faults(
     connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, code: str
 ) -> None:
-    here, retries = sample_images.Memory(), 2
-    push(connect(), name, sample_images.image(here, layers=1), here, NullProgress())
+    here, retries = sample_images.MemoryStore(), 2
+    push(connect(), name, sample_images.add_image(here, layers=1), here, NullProgress())
     problem: ImqError | None = None
-    with Proxy(name.registry, Fault(**fault.__dict__)) as source:
+    with FaultProxy(name.registry, Fault(**fault.__dict__)) as source:
         try:
             copy(connect(retries=retries), name.replace(registry=source.host), there, (), NullProgress())
         except ImqError as failed:
             problem = failed
         assert problem is None or source.host in problem.message
-        assert source.count(fault.on) <= 2 * (retries + 2), "the upload is not begun again for what its source lacks"
+        assert source.count_requests(fault.on) <= 2 * (retries + 2), (
+            "a failure of the source does not restart the upload"
+        )
     assert (problem.code if problem else "") == code
     if not code:
-        assert everything(connect(), there) == here.blobs
+        assert read_all(connect(), there) == here.blobs
 
 
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
 @pytest.mark.parametrize(
-    "fault", [Fault("PUT .*/blobs/", refuse_at=1000), Fault("POST ", answer=fault_proxy.status(503))]
+    "fault", [Fault("PUT .*/blobs/", refuse_at=1000), Fault("POST ", answer=fault_proxy.reply_with(503))]
 )
 def test_a_target_with_faults(
     connect: Callable[..., Client], name: Reference, there: Reference, fault: Fault, times: int | None
 ) -> None:
-    here, retries = sample_images.Memory(), 2
-    push(connect(), name, sample_images.image(here, layers=1), here, NullProgress())
-    with Proxy(there.registry, Fault(**{**fault.__dict__, "times": times})) as target:
+    here, retries = sample_images.MemoryStore(), 2
+    push(connect(), name, sample_images.add_image(here, layers=1), here, NullProgress())
+    with FaultProxy(there.registry, Fault(**{**fault.__dict__, "times": times})) as target:
         place = there.replace(registry=target.host)
         if times:
             copy(connect(retries=retries), name, place, (), NullProgress())
-            assert everything(connect(), there) == here.blobs
+            assert read_all(connect(), there) == here.blobs
         else:
             with pytest.raises(RegistryError, match=target.host):
                 copy(connect(retries=retries), name, place, (), NullProgress())
-        assert target.count(fault.on) <= 2 * (retries + 1) + 2
+        assert target.count_requests(fault.on) <= 2 * (retries + 1) + 2
 
 
-def test_nothing_is_written_to_the_disk_and_memory_is_bounded(
+def test_a_copy_writes_nothing_to_disk_and_bounds_memory(
     connect: Callable[..., Client], name: Reference, there: Reference
 ) -> None:
     import tracemalloc
 
     client = connect(jobs=1)
-    here = sample_images.Memory()
-    push(client, name, sample_images.image(here, layers=1, size=24 << 20), here, NullProgress())
+    here = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(here, layers=1, size=24 << 20), here, NullProgress())
     here.blobs.clear()
     tracemalloc.start()
     try:
@@ -282,8 +284,8 @@ def held(tmp_path: Path) -> Iterator[Held]:
 
 
 def test_the_verb(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
     (outcome,) = held.do(f"copy {name} to {second.host}/mirror/")
     target = Reference.parse(f"{second.host}/mirror/{name.repository}:v1")
@@ -300,10 +302,10 @@ def test_the_verb(held: Held, client: Client, name: Reference, second: Registry)
     assert not os.path.exists(held.root), "no store is needed, and none is made"
 
 
-def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample_images.Memory()
+def test_a_failed_item_does_not_stop_the_others(held: Held, client: Client, name: Reference, second: Registry) -> None:
+    here = sample_images.MemoryStore()
     for tag in ("v1", "v3"):
-        push(client, name.replace(tag=tag), sample_images.image(here, layers=1, size=1000), here, NullProgress())
+        push(client, name.replace(tag=tag), sample_images.add_image(here, layers=1, size=1000), here, NullProgress())
     short = str(name).removesuffix(":v1")
     planned = held.outcomes(f"copy {short}:v1, {short}:v2, {short}:v3 to {second.host}/three/", dry_run=True)
     assert [row["note"] for row in planned] == [f"from {short}:v{number}" for number in (1, 2, 3)]
@@ -314,8 +316,8 @@ def test_one_that_fails_does_not_stop_the_rest(held: Held, client: Client, name:
 
 
 def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, layers=1, size=1000)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=1, size=1000)
     push(client, name, manifest, here, NullProgress())
     source = str(name).removesuffix(":v1")
     (outcome,) = held.do(f"copy {source}@{manifest.digest} to {second.host}/kept/")
@@ -339,7 +341,7 @@ def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, 
         ("copy redis:7, redis:7 to m.local/", ["m.local/redis:7"]),
     ],
 )
-def test_where_copies_go(held: Held, statement: str, targets: list[str]) -> None:
+def test_targets_of_copies(held: Held, statement: str, targets: list[str]) -> None:
     assert [row["target"] for row in held.outcomes(statement, dry_run=True)] == targets
 
 
@@ -357,16 +359,16 @@ def test_where_copies_go(held: Held, statement: str, targets: list[str]) -> None
         ("copy tags of redis to m.local/", "refused"),
     ],
 )
-def test_what_cannot_be_copied_is_told_before_anything_is_done(held: Held, statement: str, code: str) -> None:
+def test_an_impossible_copy_fails_before_any_request(held: Held, statement: str, code: str) -> None:
     with pytest.raises(ImqError) as caught:
         held.rows(statement)
     assert (caught.value.code, caught.value.exit_code) == (code, 2)
     assert caught.value.span is not None or code == "template-field"
 
 
-def test_what_the_store_knows_can_be_copied(held: Held, client: Client, name: Reference, second: Registry) -> None:
-    here = sample_images.Memory()
-    push(client, name, sample_images.image(here, layers=1, size=1000), here, NullProgress())
+def test_an_image_of_the_store_can_be_copied(held: Held, client: Client, name: Reference, second: Registry) -> None:
+    here = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(here, layers=1, size=1000), here, NullProgress())
     held.do(f"pull {name}")
     (outcome,) = held.do(f"copy images where tag = v1 to {second.host}/known/")
     assert outcome["target"] == f"{second.host}/known/{name.repository}:v1"

@@ -1,4 +1,4 @@
-"""Signatures, attestations and bills of materials go along with what they are attached to, and keep their digests."""
+"""Signatures, attestations and SBOMs are copied with their subjects, and their digests do not change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imq.engine.registry.referrers import make_referrers_tag
 from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.push import push
 from registry.support import sample_images
-from registry.support.referrers_server import Referring
+from registry.support.referrers_server import ReferrersServer
 from store.support.stores import Held
 
 if TYPE_CHECKING:
@@ -30,34 +30,36 @@ BILL, SIGNATURE = "application/spdx+json", "application/vnd.example.signature"
 COSIGN = "application/vnd.dev.cosign.simplesigning.v1+json"
 
 
-class Attached:
-    """An index of two images at a registry, with things attached to it, to an image, and to one of these things."""
+class AttachedArtifacts:
+    """An index of two images in a registry, with referrers of the index, of an image, and of another referrer."""
 
     def __init__(self, client: Client, name: Reference) -> None:
         self.name = name
-        self.here = here = sample_images.Memory()
+        self.here = here = sample_images.MemoryStore()
         self._client = client
         self.images = [
-            sample_images.image(here, p, layers=1, size=1000) for p in (sample_images.AMD64, sample_images.ARM64)
+            sample_images.add_image(here, p, layers=1, size=1000) for p in (sample_images.AMD64, sample_images.ARM64)
         ]
         entries = zip(self.images, (sample_images.AMD64, sample_images.ARM64), strict=True)
-        self.top = sample_images.index(here, [{**made.to_json(), "platform": platform} for made, platform in entries])
+        self.top = sample_images.add_index(
+            here, [{**made.to_json(), "platform": platform} for made, platform in entries]
+        )
         push(client, name, self.top, here, NullProgress())
         self.bill = self.attach(self.top, BILL, b"a bill")
         self.signed_bill = self.attach(self.bill, SIGNATURE, b"of the bill")
         self.of_image = self.attach(self.images[1], SIGNATURE, b"of the image")
-        signature = sample_images.artifact(here, media_types.OCI_CONFIG, COSIGN, content=b"signed")
+        signature = sample_images.add_artifact(here, media_types.OCI_CONFIG, COSIGN, content=b"signed")
         self.cosign = {f"{make_referrers_tag(self.top.digest)}.sig": signature}
-        self.cosign[f"{make_referrers_tag(signature.digest)}.att"] = sample_images.artifact(
+        self.cosign[f"{make_referrers_tag(signature.digest)}.att"] = sample_images.add_artifact(
             here, media_types.EMPTY, "text/plain", BILL
         )
         for tag, made in self.cosign.items():
             push(client, name.replace(tag=tag), made, here, NullProgress())
 
     def attach(self, subject: Descriptor, kind: str, content: bytes) -> Descriptor:
-        """Push an artifact, and list it under its subject's tag as clients do where there is no API."""
+        """Push an artifact, and list it under the referrers tag, as clients do without the API."""
         plain = subject.replace(annotations={}, platform=None, artifact_type="")
-        made = sample_images.artifact(self.here, media_types.EMPTY, "text/plain", kind, plain, content)
+        made = sample_images.add_artifact(self.here, media_types.EMPTY, "text/plain", kind, plain, content)
         place = self.name.replace(tag=None, digest=made.digest)
         push(self._client, place, made, self.here, NullProgress())
         described = made.replace(artifact_type=kind)
@@ -65,12 +67,12 @@ class Attached:
         return described
 
     def list_under(self, subject: Descriptor, entries: Sequence[Descriptor], name: Reference | None = None) -> None:
-        index = sample_images.index(self.here, [entry.to_json() for entry in entries])
+        index = sample_images.add_index(self.here, [entry.to_json() for entry in entries])
         tag = make_referrers_tag(subject.digest)
         push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, NullProgress())
 
-    def all_at(self, client: Client, place: Reference) -> None:
-        """Check that all of it is at another place, byte for byte."""
+    def check_copied(self, client: Client, place: Reference) -> None:
+        """Check that another location has all manifests and blobs, byte for byte."""
         for subject, wanted in (
             (self.top, self.bill), (self.bill, self.signed_bill), (self.images[1], self.of_image),
         ):  # fmt: skip
@@ -84,8 +86,8 @@ class Attached:
 
 
 @pytest.fixture
-def attached(client: Client, registry: Registry) -> Attached:
-    return Attached(client, Reference.parse(f"{registry.host}/signed/{uuid.uuid4().hex[:8]}:v1"))
+def attached(client: Client, registry: Registry) -> AttachedArtifacts:
+    return AttachedArtifacts(client, Reference.parse(f"{registry.host}/signed/{uuid.uuid4().hex[:8]}:v1"))
 
 
 @pytest.fixture
@@ -94,32 +96,34 @@ def there(second: Registry) -> Reference:
 
 
 @pytest.fixture
-def new() -> Iterator[Referring]:
-    with Referring() as running:
+def new() -> Iterator[ReferrersServer]:
+    with ReferrersServer() as running:
         yield running
 
 
-def test_all_goes_along_between_registries_without_the_api(
-    connect: Callable[..., Client], attached: Attached, there: Reference
+def test_all_referrers_are_copied_between_registries_without_the_api(
+    connect: Callable[..., Client], attached: AttachedArtifacts, there: Reference
 ) -> None:
     client = connect()
     copied = copy(client, attached.name, there, (), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.changed) == (5, True)
-    attached.all_at(client, there)
+    attached.check_copied(client, there)
     again = copy(connect(), attached.name, there, (), NullProgress(), referrers=True)
     assert (again.referrer_count, again.transferred_bytes, again.changed) == (5, 0, False)
     tag = make_referrers_tag(attached.top.digest)
     assert client.fetch_head(there.replace(tag=tag)) == client.fetch_head(attached.name.replace(tag=tag))
 
 
-def test_without_the_words_nothing_goes_along(client: Client, attached: Attached, there: Reference) -> None:
+def test_referrers_are_not_copied_without_the_option(
+    client: Client, attached: AttachedArtifacts, there: Reference
+) -> None:
     copied = copy(client, attached.name, there, (), NullProgress())
     assert copied.referrer_count == 0
     assert list(client.list_tags(there)) == ["v1"]
 
 
-def test_only_what_belongs_to_the_chosen_platforms_goes_along(
-    client: Client, attached: Attached, there: Reference
+def test_only_referrers_of_the_selected_platforms_are_copied(
+    client: Client, attached: AttachedArtifacts, there: Reference
 ) -> None:
     copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.manifest.digest) == (1, attached.images[1].digest)
@@ -127,15 +131,15 @@ def test_only_what_belongs_to_the_chosen_platforms_goes_along(
     assert list(client.list_referrers(there, attached.top.digest)) == []
 
 
-def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
-    client: Client, new: Referring, there: Reference, monkeypatch: pytest.MonkeyPatch
+def test_a_registry_that_interprets_the_fallback_tag_as_a_digest(
+    client: Client, new: ReferrersServer, there: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The images of an index are not attached to it."""
-    name, here = Reference.parse(f"{new.host}/plain:v1"), sample_images.Memory()
-    made = sample_images.image(here, sample_images.AMD64, layers=1, size=1000)
-    top = sample_images.index(here, [{**made.to_json(), "platform": sample_images.AMD64}])
+    """The images of an index are not its referrers."""
+    name, here = Reference.parse(f"{new.host}/plain:v1"), sample_images.MemoryStore()
+    made = sample_images.add_image(here, sample_images.AMD64, layers=1, size=1000)
+    top = sample_images.add_index(here, [{**made.to_json(), "platform": sample_images.AMD64}])
     push(client, name, top, here, NullProgress())
-    found = new.found
+    found = new.find
 
     def as_digest(repository: str, selector: str) -> tuple[str, str, bytes] | None:
         return found(repository, selector.replace("sha256-", "sha256:").removesuffix(".sig"))
@@ -146,9 +150,11 @@ def test_a_registry_that_reads_the_fallback_tag_as_the_digest(
     assert list(client.list_tags(there)) == ["v1"]
 
 
-def test_what_is_listed_at_the_target_already_stays(client: Client, attached: Attached, there: Reference) -> None:
+def test_referrers_listed_at_the_target_are_kept(client: Client, attached: AttachedArtifacts, there: Reference) -> None:
     push(client, there, attached.top, attached.here, NullProgress())
-    own = sample_images.artifact(attached.here, media_types.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own")
+    own = sample_images.add_artifact(
+        attached.here, media_types.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own"
+    )
     push(client, there.replace(tag=None, digest=own.digest), own, attached.here, NullProgress())
     attached.list_under(attached.top, [own], there)
     copy(client, attached.name, there, (), NullProgress(), referrers=True)
@@ -156,49 +162,53 @@ def test_what_is_listed_at_the_target_already_stays(client: Client, attached: At
     assert listed == {own.digest, attached.bill.digest}
 
 
-def test_to_a_registry_with_the_api_no_tags_are_written(client: Client, attached: Attached, new: Referring) -> None:
+def test_no_referrers_tags_are_written_where_the_api_exists(
+    client: Client, attached: AttachedArtifacts, new: ReferrersServer
+) -> None:
     place = Reference.parse(f"{new.host}/mirror:v1")
     copy(client, attached.name, place, (), NullProgress(), referrers=True)
-    attached.all_at(client, place)
+    attached.check_copied(client, place)
     assert {tag for _, tag in new.tags} == {"v1", *attached.cosign}
 
 
-def test_from_a_registry_with_the_api_to_one_without(client: Client, new: Referring, there: Reference) -> None:
-    attached = Attached(client, Reference.parse(f"{new.host}/signed:v1"))
+def test_copy_from_a_registry_with_the_api_to_one_without(
+    client: Client, new: ReferrersServer, there: Reference
+) -> None:
+    attached = AttachedArtifacts(client, Reference.parse(f"{new.host}/signed:v1"))
     for repository, tag in list(new.tags):
         if tag.startswith("sha256-") and "." not in tag:
             del new.tags[repository, tag]
     copied = copy(client, attached.name, there, (), NullProgress(), referrers=True)
     assert copied.referrer_count == 5
-    attached.all_at(client, there)
+    attached.check_copied(client, there)
 
 
-def test_the_name_comes_after_what_is_attached(client: Client, attached: Attached, new: Referring) -> None:
+def test_referrers_are_copied_before_the_tag(client: Client, attached: AttachedArtifacts, new: ReferrersServer) -> None:
     copy(client, attached.name, Reference.parse(f"{new.host}/mirror:v1"), (), NullProgress(), referrers=True)
     written = [line for line in new.requests if line.startswith("PUT") and "/manifests/" in line]
     assert written[-1] == "PUT /v2/mirror/manifests/v1"
 
 
-def test_what_refers_in_circles_ends(client: Client, new: Referring, there: Reference) -> None:
-    """A digest cannot stand in what it is of; a registry can say so all the same."""
-    attached = Attached(client, Reference.parse(f"{new.host}/signed:v1"))
-    listing = new.referrers
-    new.referrers = lambda place, subject: [*listing(place, subject), attached.bill.to_json()]  # type: ignore[method-assign]
+def test_a_cycle_of_referrers_ends(client: Client, new: ReferrersServer, there: Reference) -> None:
+    """A manifest cannot contain its own digest, but a registry may list it as its own referrer."""
+    attached = AttachedArtifacts(client, Reference.parse(f"{new.host}/signed:v1"))
+    listing = new.list_referrers
+    new.list_referrers = lambda place, subject: [*listing(place, subject), attached.bill.to_json()]  # type: ignore[method-assign]
     assert copy(client, attached.name, there, (), NullProgress(), referrers=True).referrer_count == 5
 
 
-def test_the_verb(tmp_path: Path, client: Client, attached: Attached, there: Reference) -> None:
+def test_the_verb(tmp_path: Path, client: Client, attached: AttachedArtifacts, there: Reference) -> None:
     with Held(tmp_path / "store", platform=None) as held:
         statement = f"copy {attached.name} to {there} with referrers"
         (planned,) = held.outcomes(statement, dry_run=True)
         assert planned["note"] == f"from {attached.name} with referrers"
         (outcome,) = held.do(statement)
         assert outcome["note"] == f"digest: {attached.top.digest}; 5 attached artifacts"
-        attached.all_at(client, there)
+        attached.check_copied(client, there)
 
 
-def test_the_platform_of_the_session_counts(
-    tmp_path: Path, client: Client, attached: Attached, there: Reference
+def test_the_platform_of_the_session_is_the_default(
+    tmp_path: Path, client: Client, attached: AttachedArtifacts, there: Reference
 ) -> None:
     with Held(tmp_path / "store", platform=Platform("linux", "arm64")) as held:
         held.do(f"copy {attached.name} to {there}")
@@ -207,15 +217,15 @@ def test_the_platform_of_the_session_counts(
         assert client.fetch_head(there) == attached.top
 
 
-# What one repository of a host has got, others mount
+# Mounts from other repositories of a host
 
 
-def test_what_was_sent_to_one_repository_is_mounted_in_the_next(
+def test_an_uploaded_blob_is_mounted_in_the_next_repository(
     connect: Callable[..., Client], registry: Registry, second: Registry
 ) -> None:
-    here, client = sample_images.Memory(), connect()
+    here, client = sample_images.MemoryStore(), connect()
     names = [Reference.parse(f"{registry.host}/shared/{uuid.uuid4().hex[:8]}:v1") for _ in range(2)]
-    manifest = sample_images.image(here, layers=3, size=100_000)
+    manifest = sample_images.add_image(here, layers=3, size=100_000)
     for name in names:
         push(client, name, manifest, here, NullProgress())
     fresh = connect()

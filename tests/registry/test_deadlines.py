@@ -1,4 +1,4 @@
-"""Answers that come slowly, or never end: each part of each kind of answer has its time."""
+"""Slow and endless responses: each part of each kind of response has a deadline."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 GIVEN_UP = {"timeout", "too-slow", "not-a-registry"}
 LONGEST = 30
-"""Seconds after which the server ends by itself."""
+"""Seconds after which the server ends."""
 
 
-class Slow:
-    """A server that answers every request with pieces of bytes, one after the other, with pauses; a context manager."""
+class SlowServer:
+    """A server that responds to every request with pieces of bytes and pauses between them; a context manager."""
 
     def __init__(self, pieces: Callable[[str], Iterable[bytes]], pause: float) -> None:
         self._pieces, self._pause = pieces, pause
@@ -39,7 +39,7 @@ class Slow:
         self.host = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self._over = threading.Event()
         self.ended = False
-        """Whether an answer was sent to its end, or for as long as the server sends one."""
+        """Whether a response was sent to its end, or for as long as the server sends one."""
         self.lines: list[str] = []
 
     def __enter__(self) -> Self:
@@ -79,22 +79,22 @@ LENGTH = OK + b"Content-Type: application/json\r\nContent-Length: 90000\r\n\r\n"
 CHUNKED = OK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def bytewise(start: bytes, endless: bytes = b"x") -> Callable[[str], Iterable[bytes]]:
-    """Send a part at once, then one byte after the other for ever."""
+def send_bytewise(start: bytes, endless: bytes = b"x") -> Callable[[str], Iterable[bytes]]:
+    """Yield a first part at once, then single bytes without end."""
     return lambda _: itertools.chain([start] if start else [], (bytes([c]) for c in itertools.cycle(endless)))
 
 
 DRIPS = {
-    "status line": bytewise(b"", b"HTTP/1.1 200 OK "),
-    "header": bytewise(OK + b"X-Long: "),
-    "header lines": bytewise(OK, b"X-Line: a\r\n"),
-    "interim answers": bytewise(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "body": bytewise(LENGTH),
-    "body without length": bytewise(OK + b"\r\n"),
-    "chunks": bytewise(CHUNKED, b"1\r\nx\r\n"),
-    "a chunk": bytewise(CHUNKED + b"ffff\r\n"),
-    "the line of a chunk": bytewise(CHUNKED + b"1;"),
-    "trailers": bytewise(CHUNKED + b"0\r\n", b"X-Line: a\r\n"),
+    "status line": send_bytewise(b"", b"HTTP/1.1 200 OK "),
+    "header": send_bytewise(OK + b"X-Long: "),
+    "header lines": send_bytewise(OK, b"X-Line: a\r\n"),
+    "interim answers": send_bytewise(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": send_bytewise(LENGTH),
+    "body without length": send_bytewise(OK + b"\r\n"),
+    "chunks": send_bytewise(CHUNKED, b"1\r\nx\r\n"),
+    "a chunk": send_bytewise(CHUNKED + b"ffff\r\n"),
+    "the line of a chunk": send_bytewise(CHUNKED + b"1;"),
+    "trailers": send_bytewise(CHUNKED + b"0\r\n", b"X-Line: a\r\n"),
 }
 FLOODS = {
     "interim answers": lambda _: itertools.repeat(b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n" * 100),
@@ -106,32 +106,32 @@ FLOODS = {
 }
 
 
-def impatient(connect: Callable[..., Client], **settings: object) -> Client:
+def connect_impatiently(connect: Callable[..., Client], **settings: object) -> Client:
     times = {"connect_timeout": 0.2, "read_timeout": 0.3, "answer_timeout": 3.0, "speed_window": 0.2, "retries": 1}
     return connect(**{**times, **settings})
 
 
-def manifest(client: Client, reference: Reference) -> None:
+def fetch_manifest(client: Client, reference: Reference) -> None:
     client.fetch_manifest(reference)
 
 
-def head(client: Client, reference: Reference) -> None:
+def fetch_head(client: Client, reference: Reference) -> None:
     client.fetch_head(reference)
 
 
-def tags(client: Client, reference: Reference) -> None:
+def list_tags(client: Client, reference: Reference) -> None:
     list(client.list_tags(reference))
 
 
-def catalog(client: Client, reference: Reference) -> None:
+def list_repositories(client: Client, reference: Reference) -> None:
     list(client.list_repositories(reference.registry))
 
 
-def referrers(client: Client, reference: Reference) -> None:
+def list_referrers(client: Client, reference: Reference) -> None:
     list(client.list_referrers(reference, Digest.of(b"a")))
 
 
-def config(client: Client, reference: Reference) -> None:
+def fetch_config(client: Client, reference: Reference) -> None:
     client.fetch_blob(reference, Descriptor(media_types.OCI_CONFIG, Digest.of(b"a"), 90_000))
 
 
@@ -141,8 +141,8 @@ def upload(client: Client, reference: Reference) -> None:
     client.upload_blob(reference, blob, lambda: io.BytesIO(content), source="other/repository")
 
 
-def many_manifests(client: Client, reference: Reference) -> None:
-    client.http._schemes[reference.registry] = "http"  # met before: it is asked over connections of its own
+def fetch_manifests_in_batch(client: Client, reference: Reference) -> None:
+    client.http._schemes[reference.registry] = "http"  # a known scheme, so that pipelined connections are used
     with BatchClient(client) as many:
         ((_, answer),) = many.fetch_manifests([(0, reference)])
     if isinstance(answer, ImqError):
@@ -150,13 +150,13 @@ def many_manifests(client: Client, reference: Reference) -> None:
 
 
 @pytest.mark.parametrize("drip", DRIPS)
-@pytest.mark.parametrize("asked", [manifest, many_manifests])
-def test_an_answer_that_drips_is_given_up(
+@pytest.mark.parametrize("asked", [fetch_manifest, fetch_manifests_in_batch])
+def test_a_stalled_response_is_given_up(
     connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
 ) -> None:
-    with Slow(DRIPS[drip], 0.02) as server:
+    with SlowServer(DRIPS[drip], 0.02) as server:
         with pytest.raises(RegistryError) as caught:
-            asked(impatient(connect), Reference(server.host, "a", "latest"))
+            asked(connect_impatiently(connect), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code in GIVEN_UP
     assert server.host in caught.value.message
@@ -165,13 +165,13 @@ def test_an_answer_that_drips_is_given_up(
 @pytest.mark.parametrize(
     "drip", ["body", "body without length", "chunks", "a chunk", "the line of a chunk", "trailers"]
 )
-@pytest.mark.parametrize("asked", [manifest, tags, many_manifests])
-def test_a_server_that_is_too_slow_is_asked_twice(
+@pytest.mark.parametrize("asked", [fetch_manifest, list_tags, fetch_manifests_in_batch])
+def test_a_stalled_transfer_is_retried_once(
     connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
 ) -> None:
-    """With trailers too, whose answer has a least speed long before it has to be over."""
-    with Slow(DRIPS[drip], 0.02) as server:
-        client = impatient(connect, retries=4, answer_timeout=20.0, first_wait=0.01)
+    """Trailers too: the minimum speed applies long before the deadline."""
+    with SlowServer(DRIPS[drip], 0.02) as server:
+        client = connect_impatiently(connect, retries=4, answer_timeout=20.0, first_wait=0.01)
         with pytest.raises(RegistryError) as caught:
             asked(client, Reference(server.host, "a", "latest"))
         assert not server.ended
@@ -180,7 +180,7 @@ def test_a_server_that_is_too_slow_is_asked_twice(
 
 
 @pytest.mark.parametrize("drip", ["body", "chunks", "the line of a chunk", "trailers"])
-def test_the_body_of_a_challenge_is_not_waited_for(connect: Callable[..., Client], tmp_path: Path, drip: str) -> None:
+def test_a_slow_challenge_body_is_not_read(connect: Callable[..., Client], tmp_path: Path, drip: str) -> None:
     content = b'{"schemaVersion":2}'
 
     def pieces(line: str) -> Iterable[bytes]:
@@ -191,77 +191,78 @@ def test_the_body_of_a_challenge_is_not_waited_for(connect: Callable[..., Client
         head = f"Content-Type: {media_types.OCI_MANIFEST}\r\nContent-Length: {len(content)}\r\n\r\n"
         return [OK + head.encode(), content]
 
-    server = Slow(pieces, 0.02)
+    server = SlowServer(pieces, 0.02)
     auth = base64.b64encode(b"user:password").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
     with server:
-        client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)}, retries=0)
-        manifest(client, Reference(server.host, "a", "latest"))
+        client = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)}, retries=0)
+        fetch_manifest(client, Reference(server.host, "a", "latest"))
     assert len(server.lines) == 2
 
 
-@pytest.mark.parametrize("asked", [head, tags, catalog, referrers, config, upload])
+@pytest.mark.parametrize("asked", [fetch_head, list_tags, list_repositories, list_referrers, fetch_config, upload])
 @pytest.mark.parametrize("drip", ["status line", "interim answers"])
-def test_every_kind_of_answer_has_a_deadline(
+def test_every_kind_of_response_has_a_deadline(
     connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
 ) -> None:
-    with Slow(DRIPS[drip], 0.02) as server:
+    with SlowServer(DRIPS[drip], 0.02) as server:
         with pytest.raises(RegistryError) as caught:
-            asked(impatient(connect), Reference(server.host, "a", "latest"))
+            asked(connect_impatiently(connect), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code in GIVEN_UP
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-@pytest.mark.parametrize("asked", [manifest, many_manifests])
-def test_an_answer_that_never_ends_is_given_up(
+@pytest.mark.parametrize("asked", [fetch_manifest, fetch_manifests_in_batch])
+def test_an_endless_response_is_given_up(
     connect: Callable[..., Client], asked: Callable[[Client, Reference], None], flood: str
 ) -> None:
-    with Slow(FLOODS[flood], 0) as server:
+    with SlowServer(FLOODS[flood], 0) as server:
         with pytest.raises(RegistryError) as caught:
-            asked(impatient(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
+            asked(connect_impatiently(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code in GIVEN_UP
 
 
-@pytest.mark.parametrize("asked", [manifest, tags, many_manifests])
-def test_an_answer_that_is_fast_enough_has_to_end_too(
+@pytest.mark.parametrize("asked", [fetch_manifest, list_tags, fetch_manifests_in_batch])
+def test_a_fast_response_must_end_too(
     connect: Callable[..., Client], asked: Callable[[Client, Reference], None]
 ) -> None:
     def pieces(_: str) -> Iterable[bytes]:
         return itertools.chain([OK + b"Content-Length: 3000000\r\n\r\n"], itertools.repeat(b" " * 1000))
 
-    with Slow(pieces, 0.02) as server:
+    with SlowServer(pieces, 0.02) as server:
         with pytest.raises(RegistryError, match="for longer than 1 seconds") as caught:
-            asked(impatient(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
+            asked(connect_impatiently(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code == "timeout"
     assert any("answer-timeout" in hint for hint in caught.value.hints)
 
 
 @pytest.mark.parametrize("drip", ["status line", "body", "chunks"])
-def test_a_token_that_drips_is_given_up(connect: Callable[..., Client], tmp_path: Path, drip: str) -> None:
+def test_a_stalled_token_response_is_given_up(connect: Callable[..., Client], tmp_path: Path, drip: str) -> None:
     def pieces(line: str) -> Iterable[bytes]:
         if "/token" in line:
             return DRIPS[drip](line)
         challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token"\r\nContent-Length: 0\r\n\r\n'
         return [b"HTTP/1.1 401 Unauthorized\r\n" + challenge.encode()]
 
-    server = Slow(pieces, 0.02)
+    server = SlowServer(pieces, 0.02)
     (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"identitytoken": "secret"}}}))
     with server, pytest.raises(RegistryError) as caught:
-        manifest(
-            impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)}), Reference(server.host, "a", "latest")
+        fetch_manifest(
+            connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)}),
+            Reference(server.host, "a", "latest"),
         )
     assert caught.value.code in GIVEN_UP
     assert any("/token" in line for line in server.lines)
 
 
-@pytest.mark.parametrize("asked", [manifest, many_manifests])
-def test_an_answer_that_is_thought_about_comes(
+@pytest.mark.parametrize("asked", [fetch_manifest, fetch_manifests_in_batch])
+def test_a_delayed_response_is_accepted(
     connect: Callable[..., Client], asked: Callable[[Client, Reference], None]
 ) -> None:
-    """Only the time after the first byte counts for the speed."""
+    """The speed is measured from the first byte."""
 
     def pieces(_: str) -> Iterable[bytes]:
         threading.Event().wait(0.8)
@@ -270,5 +271,5 @@ def test_an_answer_that_is_thought_about_comes(
         )
         yield b'{"schemaVersion":2}'
 
-    with Slow(pieces, 0.05) as server:
-        asked(impatient(connect, read_timeout=5.0, speed_window=0.2), Reference(server.host, "a", "latest"))
+    with SlowServer(pieces, 0.05) as server:
+        asked(connect_impatiently(connect, read_timeout=5.0, speed_window=0.2), Reference(server.host, "a", "latest"))

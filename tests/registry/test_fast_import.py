@@ -1,4 +1,4 @@
-"""Heavy modules are imported late, and requests without its character detection; each test uses a new process."""
+"""Heavy modules are imported late, and requests without character detection. Each test uses a new process."""
 
 from __future__ import annotations
 

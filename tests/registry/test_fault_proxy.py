@@ -1,4 +1,4 @@
-"""A real registry behind a proxy with faults, and a real store: nothing wrong is ever registered on either side."""
+"""A real registry behind a proxy with faults, and a real store: neither ever stores wrong content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imq.engine.sources.action import ExecutionContext
 from imq.engine.store.store import Store
 from imq.grammar.errors import ImqError, RegistryError
 from registry.support import fault_proxy, sample_images
-from registry.support.fault_proxy import Fault, Proxy, Reply
+from registry.support.fault_proxy import Fault, FaultProxy, Reply
 from store.support.stores import left_in
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ BROKEN = "digest-mismatch|compression|archive"
 """A layer is unpacked while it is hashed, so an error of its compression or its archive may come before the digest."""
 TOO_MANY = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}'
 
-# Each fault, what a pull makes of it when it happens once, and what when it happens always: "" when it goes well,
-# else the code of the error.
+# Each fault, the result of a pull if it happens once, and if it always happens: "" for success, else the error code.
 PULL = {
     "latency": (Fault(latency=0.1), "", ""),
     "manifest late": (Fault(MANIFEST, latency=0.1), "", ""),
@@ -49,45 +48,53 @@ PULL = {
     "reset in the middle": (Fault(change=fault_proxy.reset(50_000)), "", "unreachable"),
     "reset before the answer": (Fault(refuse_at=0), "", "unreachable"),
     "manifest reset": (Fault(MANIFEST, change=fault_proxy.reset(10)), "", "unreachable|truncated"),
-    "short": (Fault(change=fault_proxy.cut(1000, told=True)), "", "truncated"),
-    "shorter than told": (Fault(change=fault_proxy.cut(1000, told=False)), "", "truncated"),
-    "manifest shorter than told": (Fault(MANIFEST, change=fault_proxy.cut(10, told=False)), "", "truncated"),
-    "manifest short": (Fault(MANIFEST, change=fault_proxy.cut(10, told=True)), "digest-mismatch", "digest-mismatch"),
-    "long": (Fault(change=fault_proxy.lengthened(1000)), "digest-mismatch", "digest-mismatch"),
-    "manifest long": (Fault(MANIFEST, change=fault_proxy.lengthened(1)), "digest-mismatch", "digest-mismatch"),
-    "wrong": (Fault(change=fault_proxy.spoilt), "digest-mismatch", "digest-mismatch"),
-    "layer wrong": (Fault(after=1, change=fault_proxy.spoilt), BROKEN, BROKEN),
-    "layer packed": (Fault(after=1, change=fault_proxy.packed), BROKEN, BROKEN),
-    "layer long": (Fault(after=1, change=fault_proxy.lengthened(1000)), "digest-mismatch", "digest-mismatch"),
+    "short": (Fault(change=fault_proxy.truncate(1000, valid_length=True)), "", "truncated"),
+    "shorter than told": (Fault(change=fault_proxy.truncate(1000, valid_length=False)), "", "truncated"),
+    "manifest shorter than told": (
+        Fault(MANIFEST, change=fault_proxy.truncate(10, valid_length=False)),
+        "",
+        "truncated",
+    ),
+    "manifest short": (
+        Fault(MANIFEST, change=fault_proxy.truncate(10, valid_length=True)),
+        "digest-mismatch",
+        "digest-mismatch",
+    ),
+    "long": (Fault(change=fault_proxy.lengthen(1000)), "digest-mismatch", "digest-mismatch"),
+    "manifest long": (Fault(MANIFEST, change=fault_proxy.lengthen(1)), "digest-mismatch", "digest-mismatch"),
+    "wrong": (Fault(change=fault_proxy.flip_bit), "digest-mismatch", "digest-mismatch"),
+    "layer wrong": (Fault(after=1, change=fault_proxy.flip_bit), BROKEN, BROKEN),
+    "layer packed": (Fault(after=1, change=fault_proxy.compress), BROKEN, BROKEN),
+    "layer long": (Fault(after=1, change=fault_proxy.lengthen(1000)), "digest-mismatch", "digest-mismatch"),
     "layer a page": (
-        Fault(after=1, answer=fault_proxy.status(200, b"<html>")),
+        Fault(after=1, answer=fault_proxy.reply_with(200, b"<html>")),
         f"{BROKEN}|truncated",
         f"{BROKEN}|truncated",
     ),
-    "manifest wrong": (Fault(MANIFEST, change=fault_proxy.spoilt), "digest-mismatch", "digest-mismatch"),
-    "packed": (Fault(change=fault_proxy.packed), "digest-mismatch", "digest-mismatch"),
-    "manifest packed": (Fault(MANIFEST, change=fault_proxy.packed), "digest-mismatch", "digest-mismatch"),
-    "401": (Fault(answer=fault_proxy.status(401, WWW_Authenticate=BASIC)), "unauthorized", "unauthorized"),
-    "401 without a word": (Fault(answer=fault_proxy.status(401)), "unauthorized", "unauthorized"),
-    "429": (Fault(answer=fault_proxy.status(429, TOO_MANY, Retry_After="0")), "", "too-many-requests"),
+    "manifest wrong": (Fault(MANIFEST, change=fault_proxy.flip_bit), "digest-mismatch", "digest-mismatch"),
+    "packed": (Fault(change=fault_proxy.compress), "digest-mismatch", "digest-mismatch"),
+    "manifest packed": (Fault(MANIFEST, change=fault_proxy.compress), "digest-mismatch", "digest-mismatch"),
+    "401": (Fault(answer=fault_proxy.reply_with(401, WWW_Authenticate=BASIC)), "unauthorized", "unauthorized"),
+    "401 without a word": (Fault(answer=fault_proxy.reply_with(401)), "unauthorized", "unauthorized"),
+    "429": (Fault(answer=fault_proxy.reply_with(429, TOO_MANY, Retry_After="0")), "", "too-many-requests"),
     "429 for long": (
-        Fault(answer=fault_proxy.status(429, Retry_After="999")),
+        Fault(answer=fault_proxy.reply_with(429, Retry_After="999")),
         "too-many-requests",
         "too-many-requests",
     ),
-    "503": (Fault(answer=fault_proxy.status(503)), "", "registry"),
-    "manifest 503": (Fault(MANIFEST, answer=fault_proxy.status(503)), "", "registry"),
-    "404": (Fault(answer=fault_proxy.status(404)), "not-found", "not-found"),
-    "a page": (Fault(answer=fault_proxy.status(200, b"<html>log in</html>")), "digest-mismatch", "truncated"),
+    "503": (Fault(answer=fault_proxy.reply_with(503)), "", "registry"),
+    "manifest 503": (Fault(MANIFEST, answer=fault_proxy.reply_with(503)), "", "registry"),
+    "404": (Fault(answer=fault_proxy.reply_with(404)), "not-found", "not-found"),
+    "a page": (Fault(answer=fault_proxy.reply_with(200, b"<html>log in</html>")), "digest-mismatch", "truncated"),
     "manifest a page": (
-        Fault(MANIFEST, answer=fault_proxy.status(200, b"<html>", Content_Type="text/html")),
+        Fault(MANIFEST, answer=fault_proxy.reply_with(200, b"<html>", Content_Type="text/html")),
         *("not-a-registry", "not-a-registry"),
     ),
-    "drip": (Fault(change=fault_proxy.dripping(20_000, 0.005)), "", ""),
-    "nothing any more": (Fault(after=1, change=fault_proxy.dripping(20_000, 3.0)), "timeout", "timeout"),
+    "drip": (Fault(change=fault_proxy.send_slowly(20_000, 0.005)), "", ""),
+    "nothing any more": (Fault(after=1, change=fault_proxy.send_slowly(20_000, 3.0)), "timeout", "timeout"),
 }
 
-# The same for a push.
+# The same for a push
 PUSH = {
     "latency": (Fault(UPLOAD, latency=0.1), "", ""),
     "reset at once": (Fault("PUT .*/blobs/", refuse_at=0), "", "unreachable"),
@@ -97,37 +104,37 @@ PUSH = {
     "manifest reset": (Fault("PUT .*/manifests/", refuse_at=10), "", "unreachable"),
     "opening reset": (Fault("POST ", refuse_at=0), "", "unreachable"),
     "head reset": (Fault("HEAD ", refuse_at=0), "", "unreachable"),
-    "head lies": (Fault("HEAD ", answer=fault_proxy.status(200)), "registry|.*unknown|not-found", ".*"),
-    "401": (Fault(UPLOAD, answer=fault_proxy.status(401, WWW_Authenticate=BASIC)), "unauthorized", "unauthorized"),
-    "403": (Fault(UPLOAD, answer=fault_proxy.status(403)), "denied", "denied"),
-    "429": (Fault(UPLOAD, answer=fault_proxy.status(429, TOO_MANY)), "", "too-many-requests"),
-    "503": (Fault(UPLOAD, answer=fault_proxy.status(503, Retry_After="0")), "", "registry"),
-    "manifest 503": (Fault("PUT .*/manifests/", answer=fault_proxy.status(503)), "", "registry"),
-    "no address": (Fault("POST ", answer=fault_proxy.status(202)), "not-a-registry", "not-a-registry"),
+    "head lies": (Fault("HEAD ", answer=fault_proxy.reply_with(200)), "registry|.*unknown|not-found", ".*"),
+    "401": (Fault(UPLOAD, answer=fault_proxy.reply_with(401, WWW_Authenticate=BASIC)), "unauthorized", "unauthorized"),
+    "403": (Fault(UPLOAD, answer=fault_proxy.reply_with(403)), "denied", "denied"),
+    "429": (Fault(UPLOAD, answer=fault_proxy.reply_with(429, TOO_MANY)), "", "too-many-requests"),
+    "503": (Fault(UPLOAD, answer=fault_proxy.reply_with(503, Retry_After="0")), "", "registry"),
+    "manifest 503": (Fault("PUT .*/manifests/", answer=fault_proxy.reply_with(503)), "", "registry"),
+    "no address": (Fault("POST ", answer=fault_proxy.reply_with(202)), "not-a-registry", "not-a-registry"),
     "nothing any more": (Fault("PUT .*/blobs/", latency=2.0), "timeout", "timeout"),
 }
 
 
 @pytest.fixture(scope="module")
-def kept(registry: Registry) -> tuple[Reference, sample_images.Memory, Digest]:
-    """An image of three layers in the registry, and all it is made of."""
+def kept(registry: Registry) -> tuple[Reference, sample_images.MemoryStore, Digest]:
+    """An image of three layers in the registry, and its content."""
     from imq.engine.registry.client import Client
     from imq.engine.registry.settings import Settings
 
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     name = Reference.parse(f"{registry.host}/proxied/image:1")
     with Client(Settings()) as direct:
         push(direct, name, manifest, here, NullProgress())
     return name, here, manifest.digest
 
 
-def impatient(connect: Callable[..., Client], **more: object) -> Client:
+def connect_impatiently(connect: Callable[..., Client], **more: object) -> Client:
     return connect(retries=RETRIES, first_wait=0.005, longest_wait=1.0, read_timeout=1.0, **more)
 
 
-def pulled(root: object, name: Reference, client: Client) -> Outcome:
-    """Pull into a real store as the verb does; return what came of it."""
+def pull_image(root: object, name: Reference, client: Client) -> Outcome:
+    """Pull into a real store as the verb does, and return the outcome."""
     store = Store(str(root))
     context = ExecutionContext(
         store,
@@ -144,8 +151,8 @@ def pulled(root: object, name: Reference, client: Client) -> Outcome:
     return outcome
 
 
-def check_told(error: ImqError, host: str, code: str) -> None:
-    """An error says which host, and what to do next."""
+def check_error(error: ImqError, host: str, code: str) -> None:
+    """Check that an error names the host and has a hint."""
     assert re.fullmatch(code, error.code), (error.code, error.message)
     assert host in error.message, error.message
     assert error.hints, error.message
@@ -156,7 +163,7 @@ def check_told(error: ImqError, host: str, code: str) -> None:
 @pytest.mark.parametrize("fault", PULL)
 def test_pull(
     connect: Callable[..., Client],
-    kept: tuple[Reference, sample_images.Memory, Digest],
+    kept: tuple[Reference, sample_images.MemoryStore, Digest],
     tmp_path: Path,
     fault: str,
     times: int | None,
@@ -165,22 +172,24 @@ def test_pull(
     kind, once, always = PULL[fault]
     expected = once if times else always
     root = tmp_path / "store"
-    with Proxy(name.registry, Fault(**{**kind.__dict__, "times": times})) as between:
+    with FaultProxy(name.registry, Fault(**{**kind.__dict__, "times": times})) as between:
         reference = name.replace(registry=between.host)
-        outcome = pulled(root, reference, impatient(connect))
+        outcome = pull_image(root, reference, connect_impatiently(connect))
         most = (RETRIES + 1) * (1 if kind.on == MANIFEST else 4)
-        assert between.count(kind.on) <= most + (times or 0), "the budget holds"
+        assert between.count_requests(kind.on) <= most + (times or 0), "the retry budget is respected"
     stored = {f"sha256:{path.name}": path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()}
-    assert all(Digest.of(content) == digest for digest, content in stored.items()), "nothing wrong is ever registered"
+    assert all(Digest.of(content) == digest for digest, content in stored.items()), "no wrong content is stored"
     left = left_in(root)
     if expected:
         assert outcome.error is not None
-        check_told(outcome.error, between.host, expected)
-        assert manifest not in stored, "an image that is not whole is none"
+        check_error(outcome.error, between.host, expected)
+        assert manifest not in stored, "an incomplete image is not stored"
         assert not (root / "index.json").exists() or not json.loads((root / "index.json").read_text())["manifests"]
         assert left <= {"sweep"}
-        direct = impatient(connect)
-        assert pulled(root, reference.replace(registry=name.registry), direct).error is None, "a second pull mends it"
+        direct = connect_impatiently(connect)
+        assert pull_image(root, reference.replace(registry=name.registry), direct).error is None, (
+            "a second pull completes the image"
+        )
     else:
         assert outcome.error is None, outcome.error
         assert stored == here.blobs
@@ -194,120 +203,122 @@ def test_push(
 ) -> None:
     kind, once, always = PUSH[fault]
     expected = once if times else always
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here)
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     name = Reference.parse(f"{registry.host}/proxied/{uuid.uuid4().hex[:8]}:1")
     problem: ImqError | None = None
-    with Proxy(registry.host, Fault(**{**kind.__dict__, "times": times})) as between:
+    with FaultProxy(registry.host, Fault(**{**kind.__dict__, "times": times})) as between:
         reference = name.replace(registry=between.host)
         try:
-            push(impatient(connect), reference, manifest, here, NullProgress())
+            push(connect_impatiently(connect), reference, manifest, here, NullProgress())
         except ImqError as failed:
             problem = failed
-        assert between.count(kind.on) <= (RETRIES + 1) * (1 if "manifests" in kind.on else 4) + 8 * (times or 0)
+        assert between.count_requests(kind.on) <= (RETRIES + 1) * (1 if "manifests" in kind.on else 4) + 8 * (
+            times or 0
+        )
     if expected and problem is not None:
-        check_told(problem, between.host, expected)
+        check_error(problem, between.host, expected)
     if not expected:
         assert problem is None, problem
     try:
         pull(client, name, AMD64, there, NullProgress())
     except RegistryError:
-        assert problem is not None, "what went well is there"
+        assert problem is not None, "successful pushes are complete"
     else:
-        assert there.blobs == here.blobs, "what has the name is whole"
+        assert there.blobs == here.blobs, "a named image is complete"
     push(client, name, manifest, here, NullProgress())
     pull(client, name, AMD64, there, NullProgress())
-    assert there.blobs == here.blobs, "a second push mends it"
+    assert there.blobs == here.blobs, "a second push completes the image"
 
 
 @pytest.mark.parametrize("on", [BLOB, MANIFEST])
 def test_a_redirect_to_another_host_carries_no_credentials(
     connect: Callable[..., Client], guarded: Registry, registry: Registry, tmp_path: Path, on: str
 ) -> None:
-    """The other host serves what the first one wants a password for."""
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here)
+    """The other host serves the content for which the first one requires a password."""
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     name = Reference.parse(f"{guarded.host}/redirected/image:1")
     with (
-        Proxy(registry.host) as other,
-        Proxy(guarded.host, Fault(on, answer=fault_proxy.redirect(other.host))) as first,
+        FaultProxy(registry.host) as other,
+        FaultProxy(guarded.host, Fault(on, answer=fault_proxy.redirect(other.host))) as first,
     ):
         logins = {
             host: {"username": sample_images.USER, "password": sample_images.PASSWORD}
             for host in (guarded.host, first.host)
         }
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
-        owner = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
+        owner = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
         push(owner, name, manifest, here, NullProgress())
         push(owner, name.replace(registry=registry.host), manifest, here, NullProgress())
         pull(owner, name.replace(registry=first.host), AMD64, there, NullProgress())
         assert there.blobs == here.blobs
         assert any("Authorization" in request.headers for request in first.requests)
-        assert other.count(on) > 0
+        assert other.count_requests(on) > 0
         assert not [request for request in other.requests if "Authorization" in request.headers]
 
 
 def test_an_upload_that_is_redirected_carries_no_credentials(
     connect: Callable[..., Client], guarded: Registry, registry: Registry, tmp_path: Path
 ) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, layers=1)
-    with Proxy(registry.host) as other, Proxy(guarded.host) as first:
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=1)
+    with FaultProxy(registry.host) as other, FaultProxy(guarded.host) as first:
         first.faults.append(Fault("POST ", answer=fault_proxy.redirect(other.host)))
         logins = {first.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
-        client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
-        with pytest.raises(ImqError):  # the blobs lie elsewhere than where the manifest goes
+        client = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
+        with pytest.raises(ImqError):  # the blobs are not in the host of the manifest
             push(client, Reference.parse(f"{first.host}/redirected/upload:1"), manifest, here, NullProgress())
-        assert other.count("PUT ") > 0
+        assert other.count_requests("PUT ") > 0
         assert not [request for request in other.requests if "Authorization" in request.headers]
 
 
-def test_a_password_that_is_refused_for_ever_is_tried_a_few_times(
+def test_a_password_that_is_always_refused_is_tried_a_few_times(
     connect: Callable[..., Client], guarded: Registry, tmp_path: Path
 ) -> None:
-    refused = fault_proxy.status(401, WWW_Authenticate=BASIC)
-    with Proxy(guarded.host, Fault("GET ", answer=refused)) as between:
+    refused = fault_proxy.reply_with(401, WWW_Authenticate=BASIC)
+    with FaultProxy(guarded.host, Fault("GET ", answer=refused)) as between:
         logins = {between.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
-        client = impatient(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
+        client = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
         with pytest.raises(RegistryError) as caught:
             client.fetch_manifest(Reference.parse(f"{between.host}/a:1"))
-        check_told(caught.value, between.host, "unauthorized")
+        check_error(caught.value, between.host, "unauthorized")
         assert sample_images.PASSWORD not in str(caught.value)
         assert len(between.requests) <= 3
 
 
-def test_tokens_that_are_refused_for_ever_are_fetched_a_few_times(connect: Callable[..., Client]) -> None:
+def test_tokens_that_are_always_refused_are_fetched_a_few_times(connect: Callable[..., Client]) -> None:
     token = b'{"token":"abc"}'
-    with Proxy("127.0.0.1:1") as between:
+    with FaultProxy("127.0.0.1:1") as between:
         challenge = f'Bearer realm="http://{between.host}/token",service="x",scope="repository:a:pull"'
         between.faults += [
-            Fault("GET /token", answer=fault_proxy.status(200, token)),
-            Fault("GET /v2/", answer=fault_proxy.status(401, WWW_Authenticate=challenge)),
+            Fault("GET /token", answer=fault_proxy.reply_with(200, token)),
+            Fault("GET /v2/", answer=fault_proxy.reply_with(401, WWW_Authenticate=challenge)),
         ]
         with pytest.raises(RegistryError) as caught:
-            impatient(connect).fetch_manifest(Reference.parse(f"{between.host}/a:1"))
-        check_told(caught.value, between.host, "unauthorized")
+            connect_impatiently(connect).fetch_manifest(Reference.parse(f"{between.host}/a:1"))
+        check_error(caught.value, between.host, "unauthorized")
         assert "abc" not in str(caught.value)
-        assert between.count("GET /v2/") <= 3
-        assert between.count("GET /token") <= 3
+        assert between.count_requests("GET /v2/") <= 3
+        assert between.count_requests("GET /token") <= 3
 
 
-def test_a_blob_is_taken_up_where_it_broke(
-    connect: Callable[..., Client], kept: tuple[Reference, sample_images.Memory, Digest]
+def test_a_broken_transfer_is_resumed(
+    connect: Callable[..., Client], kept: tuple[Reference, sample_images.MemoryStore, Digest]
 ) -> None:
     name, here, _ = kept
-    there = sample_images.Memory()
+    there = sample_images.MemoryStore()
     sent: list[int] = []
 
     def counted(reply: Reply) -> None:
         sent.append(min(len(reply.body), 100_000))
         reply.reset_at = 100_000
 
-    with Proxy(name.registry, Fault(BLOB, change=counted)) as between:
+    with FaultProxy(name.registry, Fault(BLOB, change=counted)) as between:
         pull(connect(retries=6, jobs=1), name.replace(registry=between.host), AMD64, there, NullProgress())
         ranges = [request.headers.get("Range") for request in between.requests if "/blobs/" in request.path]
         assert any(ranges)
     assert there.blobs == here.blobs
-    assert sum(sent) < 1.5 * sum(map(len, here.blobs.values())), "and not from its beginning"
+    assert sum(sent) < 1.5 * sum(map(len, here.blobs.values())), "the upload does not restart"

@@ -39,16 +39,16 @@ def target(second: Registry) -> Reference:
     return Reference.parse(f"{second.host}/depth/{uuid.uuid4().hex[:8]}:v1")
 
 
-def nest(store: sample_images.Memory, levels: int) -> list[Descriptor]:
-    """Put an image into a store, within so many indexes; return the descriptors, the image's first."""
-    nested = [sample_images.image(store)]
+def add_nested_index(store: sample_images.MemoryStore, levels: int) -> list[Descriptor]:
+    """Add an image within nested indexes to a store. Return the descriptors, beginning with the image."""
+    nested = [sample_images.add_image(store)]
     for _ in range(levels):
-        nested.append(sample_images.index(store, [{**nested[-1].to_json(), "platform": sample_images.AMD64}]))
+        nested.append(sample_images.add_index(store, [{**nested[-1].to_json(), "platform": sample_images.AMD64}]))
     return nested
 
 
-def write_layout(folder: Path, store: sample_images.Memory, root: Descriptor, name: str) -> None:
-    """Write everything in a store as an image layout that has one name."""
+def write_layout(folder: Path, store: sample_images.MemoryStore, root: Descriptor, name: str) -> None:
+    """Write the content of a store as an image layout with one name."""
     layout = Layout(folder)
     for content in store.blobs.values():
         layout.blob(content)
@@ -56,8 +56,8 @@ def write_layout(folder: Path, store: sample_images.Memory, root: Descriptor, na
 
 
 def test_an_index_at_the_limit_is_pushed_pulled_and_copied(client: Client, name: Reference, target: Reference) -> None:
-    here, pulled, copied = sample_images.Memory(), sample_images.Memory(), sample_images.Memory()
-    nested = nest(here, MAX_INDEX_DEPTH)
+    here, pulled, copied = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.MemoryStore()
+    nested = add_nested_index(here, MAX_INDEX_DEPTH)
     push(client, name, nested[-1], here, NullProgress())
     copy(client, name, target, (), NullProgress())
     pull_index(client, target, (), pulled, NullProgress())
@@ -69,17 +69,17 @@ def test_an_index_at_the_limit_is_pushed_pulled_and_copied(client: Client, name:
 def test_an_index_beyond_the_limit_is_refused_with_one_error(
     client: Client, name: Reference, target: Reference
 ) -> None:
-    here = sample_images.Memory()
-    nested = nest(here, MAX_INDEX_DEPTH + 1)
+    here = sample_images.MemoryStore()
+    nested = add_nested_index(here, MAX_INDEX_DEPTH + 1)
     push(client, name, nested[-2], here, NullProgress())
     client.put_manifest(name, here.read(nested[-1].digest), media_types.OCI_INDEX)
     refused = [
         lambda: push(client, target, nested[-1], here, NullProgress()),
         lambda: copy(client, name, target, (), NullProgress()),
         lambda: copy(client, name, target, (AMD64,), NullProgress()),
-        lambda: pull_index(client, name, (), sample_images.Memory(), NullProgress()),
-        lambda: pull_index(client, name, (AMD64,), sample_images.Memory(), NullProgress()),
-        lambda: pull(client, name, AMD64, sample_images.Memory(), NullProgress()),
+        lambda: pull_index(client, name, (), sample_images.MemoryStore(), NullProgress()),
+        lambda: pull_index(client, name, (AMD64,), sample_images.MemoryStore(), NullProgress()),
+        lambda: pull(client, name, AMD64, sample_images.MemoryStore(), NullProgress()),
     ]
     messages = set()
     for operation in refused:
@@ -91,8 +91,8 @@ def test_an_index_beyond_the_limit_is_refused_with_one_error(
 
 
 def test_an_index_at_the_limit_is_stored_saved_loaded_and_pushed(tmp_path: Path, target: Reference) -> None:
-    here = sample_images.Memory()
-    nested = nest(here, MAX_INDEX_DEPTH)
+    here = sample_images.MemoryStore()
+    nested = add_nested_index(here, MAX_INDEX_DEPTH)
     write_layout(tmp_path / "layout", here, nested[-1], str(target))
     imq(tmp_path / "one", f'load "{tmp_path}/layout"')
     imq(tmp_path / "one", f'save {target} to "{tmp_path}/saved.tar"')
@@ -105,19 +105,17 @@ def test_an_index_at_the_limit_is_stored_saved_loaded_and_pushed(tmp_path: Path,
 
 
 def test_an_index_beyond_the_limit_is_not_loaded(tmp_path: Path, target: Reference) -> None:
-    here = sample_images.Memory()
-    nested = nest(here, MAX_INDEX_DEPTH + 1)
+    here = sample_images.MemoryStore()
+    nested = add_nested_index(here, MAX_INDEX_DEPTH + 1)
     write_layout(tmp_path / "layout", here, nested[-1], str(target))
     refused = imq(tmp_path / "store", f'load "{tmp_path}/layout"', code=None)
     assert refused.returncode
     assert IndexDepthError(nested[1]).message in refused.stderr
 
 
-def test_a_store_of_another_tool_with_an_index_beyond_the_limit_neither_saves_nor_pushes_it(
-    tmp_path: Path, target: Reference
-) -> None:
-    here = sample_images.Memory()
-    nested = nest(here, MAX_INDEX_DEPTH + 1)
+def test_an_index_beyond_the_limit_is_neither_saved_nor_pushed(tmp_path: Path, target: Reference) -> None:
+    here = sample_images.MemoryStore()
+    nested = add_nested_index(here, MAX_INDEX_DEPTH + 1)
     write_layout(tmp_path / "layout", here, nested[-1], str(target))
     verified = imq(tmp_path / "layout", f"verify {target}", code=None)
     assert IndexDepthError(nested[1]).message in verified.stdout + verified.stderr
@@ -128,16 +126,16 @@ def test_a_store_of_another_tool_with_an_index_beyond_the_limit_neither_saves_no
 
 
 def test_the_depth_of_a_document_is_its_shortest_path() -> None:
-    here = sample_images.Memory()
-    nested = nest(here, MAX_INDEX_DEPTH + 3)
-    root = sample_images.index(here, [one.to_json() for one in nested[::-1]])
+    here = sample_images.MemoryStore()
+    nested = add_nested_index(here, MAX_INDEX_DEPTH + 3)
+    root = sample_images.add_index(here, [one.to_json() for one in nested[::-1]])
     documents = {one.digest: _parse(here, one) for one in (root, *nested)}
     tree = read_manifest_tree(root, lambda one: documents[one.digest])
     assert [node.descriptor.digest for node in tree.bottom_up()] == [*(one.digest for one in nested), root.digest]
     assert [node.descriptor.digest for node in tree.top_down()] == [root.digest, *(one.digest for one in nested[::-1])]
 
 
-def _parse(store: sample_images.Memory, one: Descriptor) -> Index:
+def _parse(store: sample_images.MemoryStore, one: Descriptor) -> Index:
     from imq.engine.oci.manifest import parse_manifest
 
     return parse_manifest(store.read(Digest(one.digest)), one.media_type)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""What skopeo pushes we pull, and what we push skopeo copies back."""
+"""Interoperability with skopeo: imq pulls images that skopeo pushed, and skopeo copies images that imq pushed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run(*words: str) -> str:
     return done.stdout
 
 
-def written(folder: Path, store: sample_images.Memory, manifest: str) -> None:
-    """Write an image layout by hand: nothing of imq's store is trusted here."""
+def write_layout(folder: Path, store: sample_images.MemoryStore, manifest: str) -> None:
+    """Write an image layout without imq's store."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     for digest, content in store.blobs.items():
@@ -48,10 +48,10 @@ def written(folder: Path, store: sample_images.Memory, manifest: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["oci", "v2s2"])
-def test_what_skopeo_pushes_we_pull(client: Client, registry: Registry, tmp_path: Path, form: str) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here)
-    written(tmp_path / "layout", here, manifest.digest)
+def test_pull_an_image_that_skopeo_pushed(client: Client, registry: Registry, tmp_path: Path, form: str) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
+    write_layout(tmp_path / "layout", here, manifest.digest)
     name = f"{registry.host}/from/skopeo:{form}"
     run("copy", "--dest-tls-verify=false", "--format", form, f"oci:{tmp_path}/layout:x", f"docker://{name}")
     pulled = pull(client, Reference.parse(name), AMD64, there, NullProgress())
@@ -62,9 +62,9 @@ def test_what_skopeo_pushes_we_pull(client: Client, registry: Registry, tmp_path
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path: Path, docker: bool) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, docker=docker)
+def test_skopeo_copies_a_pushed_image(client: Client, registry: Registry, tmp_path: Path, docker: bool) -> None:
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, docker=docker)
     name = Reference.parse(f"{registry.host}/to/skopeo:{'docker' if docker else 'oci'}")
     push(client, name, manifest, here, NullProgress())
     run("copy", "--src-tls-verify=false", "--preserve-digests", f"docker://{name}", f"dir:{tmp_path}/copy")
@@ -77,12 +77,13 @@ def test_what_we_push_skopeo_copies(client: Client, registry: Registry, tmp_path
     assert shown["Labels"] == {"made": "for tests"}
 
 
-def test_an_index_we_push_skopeo_copies_whole(client: Client, registry: Registry, tmp_path: Path) -> None:
-    here = sample_images.Memory()
+def test_skopeo_copies_a_pushed_index(client: Client, registry: Registry, tmp_path: Path) -> None:
+    here = sample_images.MemoryStore()
     entries = [
-        {**sample_images.image(here, p).to_json(), "platform": p} for p in (sample_images.AMD64, sample_images.ARM64)
+        {**sample_images.add_image(here, p).to_json(), "platform": p}
+        for p in (sample_images.AMD64, sample_images.ARM64)
     ]
-    top = sample_images.index(here, entries)
+    top = sample_images.add_index(here, entries)
     name = Reference.parse(f"{registry.host}/to/skopeo:index")
     push(client, name, top, here, NullProgress())
     run("copy", "--all", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/copy:x")

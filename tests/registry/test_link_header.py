@@ -1,4 +1,4 @@
-"""Link headers (RFC 8288), and the addresses that they and Location headers mean."""
+"""Link headers (RFC 8288), and resolving the URLs in Link and Location headers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.http.link_header import Link, LinkError, parse_links
 from imq.engine.registry.http.urls import get_origin, quote_segment, resolve_url
 from imq.grammar.errors import ImqError, RegistryError
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def test_links_are_read(header: str, links: tuple[Link, ...]) -> None:
         "next",
     ],
 )
-def test_what_is_no_link_is_refused(header: str) -> None:
+def test_an_invalid_link_header_is_refused(header: str) -> None:
     with pytest.raises(LinkError):
         parse_links(header)
 
@@ -91,7 +91,7 @@ BASE = "https://a.example:5000/v2/a/tags/list?n=1"
         ("http://[/x", ""),
     ],
 )
-def test_addresses_stay_as_they_are_written(reference: str, address: str) -> None:
+def test_urls_are_not_normalized(reference: str, address: str) -> None:
     assert resolve_url(BASE, reference) == address
 
 
@@ -100,22 +100,22 @@ def test_origins_compare_with_their_ports() -> None:
     assert get_origin("http://a.example") != get_origin("https://a.example")
 
 
-def test_only_what_needs_it_is_escaped_in_a_path() -> None:
+def test_only_invalid_characters_are_escaped_in_a_path() -> None:
     assert quote_segment("v1.2_a-B") == "v1.2_a-B"
     assert quote_segment("sha256:0a") == "sha256:0a"
     assert quote_segment("..") == "%2E%2E"
     assert quote_segment("a/b?c#d e\xe9%") == "a%2Fb%3Fc%23d%20e%C3%A9%25"
 
 
-def page(*tags: str) -> bytes:
+def make_page(*tags: str) -> bytes:
     return json.dumps({"name": "a", "tags": tags}).encode()
 
 
-def from_client(client: Client, reference: Reference) -> Iterator[str]:
+def list_with_client(client: Client, reference: Reference) -> Iterator[str]:
     return client.list_tags(reference)
 
 
-def from_many(client: Client, reference: Reference) -> Iterator[str]:
+def list_with_batch(client: Client, reference: Reference) -> Iterator[str]:
     with BatchClient(client) as many:
         for _, found in many.fetch_tags([(0, reference)]):
             if isinstance(found, ImqError):
@@ -123,7 +123,7 @@ def from_many(client: Client, reference: Reference) -> Iterator[str]:
             yield from found.tags
 
 
-WAYS = pytest.mark.parametrize("listed", [from_client, from_many])
+WAYS = pytest.mark.parametrize("listed", [list_with_client, list_with_batch])
 
 
 @WAYS
@@ -136,22 +136,22 @@ WAYS = pytest.mark.parametrize("listed", [from_client, from_many])
         ('<http://inside.example/v2/a/tags/list?last=b%2b>; rel="next"', f"{PATH}?last=b%2b"),
     ],
 )
-def test_the_next_page_is_found_and_asked_for_as_it_is_written(
+def test_the_next_page_is_requested_as_written(
     client: Client, listed: Callable[[Client, Reference], Iterator[str]], link: str, target: str
 ) -> None:
-    with Scripted(
-        Step("GET", PATH, 200, {"Link": link}, page("a", "b")), Step("GET", target, 200, {}, page("c"))
+    with ScriptedServer(
+        Step("GET", PATH, 200, {"Link": link}, make_page("a", "b")), Step("GET", target, 200, {}, make_page("c"))
     ) as server:
         assert list(listed(client, Reference(server.host, "a"))) == ["a", "b", "c"]
-    assert [seen.path for seen in server.seen] == [f"{PATH}?n=1000", target]
+    assert [seen.path for seen in server.requests] == [f"{PATH}?n=1000", target]
 
 
 @WAYS
 @pytest.mark.parametrize("link", ["</v2/x>; rel=prev", '</v2/x>; rel="next"; anchor="/v2/other"'])
-def test_other_links_are_no_next_page(
+def test_other_links_are_not_the_next_page(
     client: Client, listed: Callable[[Client, Reference], Iterator[str]], link: str
 ) -> None:
-    with Scripted(Step("GET", PATH, 200, {"Link": link}, page("a"))) as server:
+    with ScriptedServer(Step("GET", PATH, 200, {"Link": link}, make_page("a"))) as server:
         assert list(listed(client, Reference(server.host, "a"))) == ["a"]
 
 
@@ -159,58 +159,60 @@ def test_other_links_are_no_next_page(
 @pytest.mark.parametrize(
     "link", ["</x>; rel='next'", "/x; rel=next", "</x>; rel=next, </y>; rel=next", "<mailto:x>; rel=next"]
 )
-def test_a_list_whose_link_cannot_be_read_is_not_whole(
+def test_a_list_with_an_invalid_link_is_incomplete(
     client: Client, listed: Callable[[Client, Reference], Iterator[str]], link: str
 ) -> None:
-    with Scripted(Step("GET", PATH, 200, {"Link": link}, page("a", "b"))) as server:
+    with ScriptedServer(Step("GET", PATH, 200, {"Link": link}, make_page("a", "b"))) as server:
         tags = listed(client, Reference(server.host, "a"))
-        assert [next(tags), next(tags)] == ["a", "b"], "what was listed is not lost"
+        assert [next(tags), next(tags)] == ["a", "b"], "listed tags are yielded before the error"
         with pytest.raises(RegistryError, match="may be incomplete") as caught:
             next(tags)
     assert caught.value.code == "pagination"
 
 
 @WAYS
-def test_a_redirected_list_goes_on_where_it_was_found(
+def test_a_redirected_list_continues_at_its_new_host(
     client: Client, listed: Callable[[Client, Reference], Iterator[str]]
 ) -> None:
-    with Scripted() as server, Scripted() as store:
+    with ScriptedServer() as server, ScriptedServer() as store:
         server.add(Step("GET", PATH, 307, {"Location": f"{store.url}/lists/1"}))
         store.add(
-            Step("GET", "/lists/1", 200, {"Link": '<2?sig=%2b>; rel="next"'}, page("a")),
-            Step("GET", "/lists/2?sig=%2b", 200, {}, page("b")),
+            Step("GET", "/lists/1", 200, {"Link": '<2?sig=%2b>; rel="next"'}, make_page("a")),
+            Step("GET", "/lists/2?sig=%2b", 200, {}, make_page("b")),
         )
         assert list(listed(client, Reference(server.host, "a"))) == ["a", "b"]
 
 
 @WAYS
 @pytest.mark.parametrize("status", [400, 416, 422])
-def test_a_registry_that_refuses_the_size_is_asked_without_it(
+def test_a_rejected_page_size_is_omitted(
     client: Client, listed: Callable[[Client, Reference], Iterator[str]], status: int
 ) -> None:
     refusal = b'{"errors":[{"code":"PAGINATION_NUMBER_INVALID","message":"invalid number of results requested"}]}'
-    with Scripted(Step("GET", PATH, status, {}, refusal), Step("GET", PATH, 200, {}, page("a", "b"))) as server:
+    with ScriptedServer(
+        Step("GET", PATH, status, {}, refusal), Step("GET", PATH, 200, {}, make_page("a", "b"))
+    ) as server:
         assert list(listed(client, Reference(server.host, "a"))) == ["a", "b"]
-    assert [seen.path for seen in server.seen] == [f"{PATH}?n=1000", PATH]
+    assert [seen.path for seen in server.requests] == [f"{PATH}?n=1000", PATH]
 
 
 @WAYS
-def test_a_registry_that_refuses_the_list_in_any_size(
+def test_a_registry_that_rejects_every_page_size(
     client: Client, listed: Callable[[Client, Reference], Iterator[str]]
 ) -> None:
     with (
-        Scripted(Step("GET", PATH, 400), Step("GET", PATH, 400)) as server,
+        ScriptedServer(Step("GET", PATH, 400), Step("GET", PATH, 400)) as server,
         pytest.raises(RegistryError, match="HTTP 400"),
     ):
         list(listed(client, Reference(server.host, "a")))
 
 
 @WAYS
-def test_pages_without_end_are_given_up(
+def test_endless_pages_are_given_up(
     connect: Callable[..., Client], listed: Callable[[Client, Reference], Iterator[str]]
 ) -> None:
-    steps = [Step("GET", PATH, 200, {"Link": f"<?last={n}>; rel=next"}, page(f"t{n}")) for n in range(5)]
-    with Scripted(*steps) as server, pytest.raises(RegistryError, match="more than 5 pages") as caught:
+    steps = [Step("GET", PATH, 200, {"Link": f"<?last={n}>; rel=next"}, make_page(f"t{n}")) for n in range(5)]
+    with ScriptedServer(*steps) as server, pytest.raises(RegistryError, match="more than 5 pages") as caught:
         list(listed(connect(list_pages=5), Reference(server.host, "a")))
     assert caught.value.code == "pagination"
     assert "list-pages" in caught.value.hints[0]

@@ -1,4 +1,4 @@
-"""Logging in and out at real registries, beside docker's own command line and through credential helpers."""
+"""Login and logout with real registries, compared with docker's command line, and with credential helpers."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ json.dump(known, open(kept, "w"))
 """
 
 
-def test_what_else_config_json_holds_stays_as_it_is_written(tmp_path: Path) -> None:
-    """Numbers keep their digits, and half of a surrogate pair stays an escape."""
+def test_other_content_of_config_json_is_unchanged(tmp_path: Path) -> None:
+    """Numbers keep their digits, and an unpaired surrogate remains an escape."""
     kept = [
         '"large": 1e400',
         '"small": -0',
@@ -75,7 +75,7 @@ def test_what_else_config_json_holds_stays_as_it_is_written(tmp_path: Path) -> N
     assert list(json.loads(path.read_text())["auths"]) == ["one.example"]
 
 
-def test_a_config_json_with_what_json_has_not_is_refused(tmp_path: Path) -> None:
+def test_a_config_json_with_invalid_constants_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"number": NaN, "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
     settings = Settings(environment={"DOCKER_CONFIG": str(tmp_path), "PATH": ""})
@@ -84,7 +84,7 @@ def test_a_config_json_with_what_json_has_not_is_refused(tmp_path: Path) -> None
 
 
 class Home:
-    """A home folder of its own, with docker's configuration in it."""
+    """A home folder with docker's configuration."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -105,14 +105,14 @@ class Home:
         return subprocess.run(command, input=given, env=self.environment, capture_output=True, text=True, check=False)
 
     def docker(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        """Run docker's command line, which speaks to registries itself when no daemon is there."""
+        """Run docker's command line, which contacts registries itself if no daemon is running."""
         environment = {**self.environment, "DOCKER_HOST": f"unix://{self.folder}/nobody.sock"}
         return subprocess.run(
             ["docker", *words], input=given, env=environment, capture_output=True, text=True, check=False
         )
 
     def helper(self) -> Path:
-        """Install a credential helper called `tests`; return its folder."""
+        """Install a credential helper called `tests`, and return its folder."""
         programs = self.folder / "bin"
         programs.mkdir()
         program = programs / "docker-credential-tests"
@@ -130,32 +130,32 @@ def home(tmp_path: Path) -> Home:
 def image(guarded: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of an image in the guarded registry."""
     folder = tmp_path_factory.mktemp("pusher")
-    (folder / "config.json").write_text(json.dumps({"auths": {guarded.host: {"auth": packed()}}}))
+    (folder / "config.json").write_text(json.dumps({"auths": {guarded.host: {"auth": encode_auth()}}}))
     name = f"{guarded.host}/team/app:1"
-    here = sample_images.Memory()
+    here = sample_images.MemoryStore()
     with Client(Settings(environment={"DOCKER_CONFIG": str(folder)})) as client:
-        push(client, Reference.parse(name), sample_images.image(here, layers=1), here, NullProgress())
+        push(client, Reference.parse(name), sample_images.add_image(here, layers=1), here, NullProgress())
     return name
 
 
-def packed(user: str = USER, password: str = PASSWORD) -> str:
+def encode_auth(user: str = USER, password: str = PASSWORD) -> str:
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def pulls(home: Home, name: str, **more: str) -> bool:
+def can_pull(home: Home, name: str, **more: str) -> bool:
     with imq.connect(root=home.folder / "store", environment={**home.environment, **more}) as session:
         return session(f"pull {name}").ok
 
 
 @needs_docker
-def test_docker_reads_what_login_writes_and_forgets(home: Home, guarded: Registry, image: str) -> None:
+def test_docker_reads_credentials_that_login_wrote(home: Home, guarded: Registry, image: str) -> None:
     home.write(auths={"other.example": {"auth": "eDp5"}}, HttpHeaders={"X": "y"}, detachKeys="ctrl-e")
     done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=f"{PASSWORD}\n")
     assert (done.returncode, done.stdout) == (0, "Login Succeeded\n")
     assert f"WARNING! Your credentials are stored unencrypted in '{home.file}'." in done.stderr
     assert PASSWORD not in done.stdout + done.stderr
     assert home.document == {
-        "auths": {"other.example": {"auth": "eDp5"}, guarded.host: {"auth": packed()}},
+        "auths": {"other.example": {"auth": "eDp5"}, guarded.host: {"auth": encode_auth()}},
         "HttpHeaders": {"X": "y"},
         "detachKeys": "ctrl-e",
     }
@@ -165,14 +165,14 @@ def test_docker_reads_what_login_writes_and_forgets(home: Home, guarded: Registr
     assert (seen.returncode, json.loads(seen.stdout)["schemaVersion"]) == (0, 2), seen.stderr
     gone = home.docker("logout", guarded.host)
     assert gone.returncode == 0
-    assert not pulls(home, image)
+    assert not can_pull(home, image)
 
 
 @needs_docker
 def test_login_reads_what_docker_writes(home: Home, guarded: Registry, image: str) -> None:
     assert home.docker("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD).returncode == 0
     before = home.file.read_bytes()
-    assert pulls(home, image)
+    assert can_pull(home, image)
     again = home.imq("login", guarded.host)
     assert (again.returncode, again.stdout) == (0, "Authenticating with existing credentials...\nLogin Succeeded\n")
     same = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)
@@ -196,7 +196,7 @@ def test_wrong_passwords_are_neither_kept_nor_shown(home: Home, guarded: Registr
     assert home.file.read_bytes() == before
 
 
-def test_statements_read_passwords_from_files_and_never_hold_them(home: Home, guarded: Registry, image: str) -> None:
+def test_statements_read_passwords_from_files(home: Home, guarded: Registry, image: str) -> None:
     secret = home.folder / "secret.txt"
     secret.write_text(f"{PASSWORD}\r\n")
     statement = imq.login(guarded.host, as_=USER, from_=secret)
@@ -205,18 +205,18 @@ def test_statements_read_passwords_from_files_and_never_hold_them(home: Home, gu
         assert not home.file.exists()
         (row,) = session(statement)
         assert (row.action, row.target, row.note) == ("login", guarded.host, f"stored unencrypted in {home.file}")
-        assert pulls(home, image)
+        assert can_pull(home, image)
         assert PASSWORD not in session.explain(statement) + str(statement)
         (row,) = session(imq.logout(guarded.host))
         assert row.note == "removed"
         (row,) = session(imq.logout(guarded.host))
         assert row.note == "none were stored"
-    assert not pulls(home, image)
+    assert not can_pull(home, image)
 
 
 @needs_docker
 @pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
-def test_a_helper_keeps_them_and_docker_finds_them_there(home: Home, guarded: Registry, image: str, key: str) -> None:
+def test_credentials_in_a_helper_are_read_by_docker(home: Home, guarded: Registry, image: str, key: str) -> None:
     programs = home.helper()
     home.write(**{key: "tests" if key == "credsStore" else {guarded.host: "tests"}})
     done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)
@@ -224,17 +224,17 @@ def test_a_helper_keeps_them_and_docker_finds_them_there(home: Home, guarded: Re
     assert home.document["auths"] == {guarded.host: {}}
     kept = json.loads((programs / "kept.json").read_text())
     assert kept == {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
-    assert pulls(home, image)
+    assert can_pull(home, image)
     assert home.docker("manifest", "inspect", "--insecure", image).returncode == 0
     assert home.imq("logout", guarded.host).returncode == 0
     assert json.loads((programs / "kept.json").read_text()) == {}
     assert home.document["auths"] == {}
-    assert set((programs / "called").read_text().split("\n")) == {"store", "get", "erase", ""}, "secrets go by stdin"
+    assert set((programs / "called").read_text().split("\n")) == {"store", "get", "erase", ""}, (
+        "secrets are passed by stdin"
+    )
 
 
-def test_an_identity_token_is_kept_in_place_of_the_password(
-    home: Home, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_an_identity_token_replaces_the_password(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
     servers.needed("openssl")
     with (
         TokenServer(tmp_path_factory.mktemp("tokens"), {USER: PASSWORD}, REFRESH) as tokens,
@@ -243,29 +243,29 @@ def test_an_identity_token_is_kept_in_place_of_the_password(
         done = home.imq("login", "-u", USER, "--password-stdin", checked.host, given=PASSWORD)
         assert (done.returncode, done.stdout, done.stderr) == (0, "Login Succeeded\n", "")
         assert home.document["auths"] == {
-            checked.host: {"auth": packed(password=""), "identitytoken": REFRESH},
+            checked.host: {"auth": encode_auth(password=""), "identitytoken": REFRESH},
         }
-        here, name = sample_images.Memory(), Reference.parse(f"{checked.host}/secret/app:1")
+        here, name = sample_images.MemoryStore(), Reference.parse(f"{checked.host}/secret/app:1")
         with Client(Settings(environment=home.environment)) as client:
-            push(client, name, sample_images.image(here, layers=1), here, NullProgress())
-        assert pulls(home, str(name))
-        assert [row.get("refresh_token") for row in tokens.asked[-1:]] == [[REFRESH]]
+            push(client, name, sample_images.add_image(here, layers=1), here, NullProgress())
+        assert can_pull(home, str(name))
+        assert [row.get("refresh_token") for row in tokens.requests[-1:]] == [[REFRESH]]
         refused = home.imq("login", "-u", USER, "--password-stdin", checked.host, given="wrong")
         assert refused.returncode == 3
-        assert home.document["auths"] == {checked.host: {"auth": packed(password=""), "identitytoken": REFRESH}}
+        assert home.document["auths"] == {checked.host: {"auth": encode_auth(password=""), "identitytoken": REFRESH}}
 
 
-def test_a_linked_file_stays_where_it_is(home: Home, guarded: Registry) -> None:
+def test_a_symbolic_link_is_kept(home: Home, guarded: Registry) -> None:
     elsewhere = home.folder / "elsewhere.json"
     elsewhere.write_text("{}")
     home.file.parent.mkdir()
     home.file.symlink_to(elsewhere)
     assert home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD).returncode == 0
     assert home.file.is_symlink()
-    assert json.loads(elsewhere.read_text())["auths"] == {guarded.host: {"auth": packed()}}
+    assert json.loads(elsewhere.read_text())["auths"] == {guarded.host: {"auth": encode_auth()}}
 
 
-def test_flags_are_dockers(home: Home, guarded: Registry) -> None:
+def test_login_flags_match_docker(home: Home, guarded: Registry) -> None:
     both = home.imq("login", "-u", USER, "-p", "x", "--password-stdin", guarded.host)
     assert (both.returncode, both.stdout) == (2, "")
     assert "conflicting options: cannot specify both --password and --password-stdin" in both.stderr
@@ -284,7 +284,7 @@ def test_flags_are_dockers(home: Home, guarded: Registry) -> None:
     assert hub.stdout == "Removing login credentials for https://index.docker.io/v1/\n"
 
 
-def test_a_terminal_is_asked_and_shows_no_password(home: Home, guarded: Registry) -> None:
+def test_a_terminal_prompt_hides_the_password(home: Home, guarded: Registry) -> None:
     process, terminal = pty.fork()
     if not process:
         os.execve(sys.executable, [sys.executable, "-m", "imq", "login", guarded.host], home.environment)
@@ -303,50 +303,52 @@ def test_a_terminal_is_asked_and_shows_no_password(home: Home, guarded: Registry
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     os.close(terminal)
     assert PASSWORD.encode() not in shown
-    assert home.document["auths"] == {guarded.host: {"auth": packed()}}
+    assert home.document["auths"] == {guarded.host: {"auth": encode_auth()}}
 
 
-# Credentials that the configuration refers to
+# Credentials from the configuration
 
 
-def configured(home: Home, guarded: Registry, *lines: str) -> None:
+def write_configuration(home: Home, guarded: Registry, *lines: str) -> None:
     folder = home.folder / ".config" / "imq"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text("\n".join(["[registry.work]", f'host = "{guarded.host}"', *lines]) + "\n")
 
 
 @pytest.mark.parametrize("way", ["password-variable", "password-file", "credentials-helper", "credentials-file"])
-def test_the_configuration_says_where_credentials_are(home: Home, guarded: Registry, image: str, way: str) -> None:
-    home.write(auths={guarded.host: {"auth": packed(password="not-this-one")}})
+def test_the_configuration_specifies_the_source_of_credentials(
+    home: Home, guarded: Registry, image: str, way: str
+) -> None:
+    home.write(auths={guarded.host: {"auth": encode_auth(password="not-this-one")}})
     programs, folder, more = home.helper(), home.folder, {}
     match way:
         case "password-variable":
-            configured(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
+            write_configuration(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
             more = {"WORK_PASSWORD": PASSWORD}
         case "password-file":
-            configured(home, guarded, f'user = "{USER}"', 'password-file = "secret.txt"')
+            write_configuration(home, guarded, f'user = "{USER}"', 'password-file = "secret.txt"')
             (folder / ".config" / "imq" / "secret.txt").write_text(f"{PASSWORD}\n")
         case "credentials-helper":
-            configured(home, guarded, 'credentials-helper = "tests"')
+            write_configuration(home, guarded, 'credentials-helper = "tests"')
             kept = {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
             (programs / "kept.json").write_text(json.dumps(kept))
         case _:
-            configured(home, guarded, 'credentials-file = "~/work.json"')
-            (folder / "work.json").write_text(json.dumps({"auths": {guarded.host: {"auth": packed()}}}))
-    assert pulls(home, image, **more)
+            write_configuration(home, guarded, 'credentials-file = "~/work.json"')
+            (folder / "work.json").write_text(json.dumps({"auths": {guarded.host: {"auth": encode_auth()}}}))
+    assert can_pull(home, image, **more)
 
 
-def test_login_writes_where_the_configuration_says_under_the_name_that_it_gives(home: Home, guarded: Registry) -> None:
-    configured(home, guarded, 'credentials-file = "~/work.json"')
+def test_login_writes_to_the_configured_file_with_the_configured_user(home: Home, guarded: Registry) -> None:
+    write_configuration(home, guarded, 'credentials-file = "~/work.json"')
     done = home.imq("login", "-u", USER, "--password-stdin", "work", given=PASSWORD)
     assert done.returncode == 0
-    assert json.loads((home.folder / "work.json").read_text()) == {"auths": {guarded.host: {"auth": packed()}}}
+    assert json.loads((home.folder / "work.json").read_text()) == {"auths": {guarded.host: {"auth": encode_auth()}}}
     assert not home.file.exists()
 
 
-def test_login_does_not_hide_a_password_that_the_configuration_refers_to(home: Home, guarded: Registry) -> None:
-    configured(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
+def test_login_rejects_a_registry_with_a_configured_password(home: Home, guarded: Registry) -> None:
+    write_configuration(home, guarded, f'user = "{USER}"', 'password-variable = "WORK_PASSWORD"')
     with imq.connect(root=home.folder / "store", environment=home.environment) as session:
         (error,) = session(f'login work as {USER} from "nowhere"').errors
     assert error.message == (f"the configuration reads the password for {guarded.host} from the variable WORK_PASSWORD")
-    assert not pulls(home, f"{guarded.host}/team/app:1"), "the variable is not set"
+    assert not can_pull(home, f"{guarded.host}/team/app:1"), "the variable is not set"

@@ -1,4 +1,4 @@
-"""Images that come from mirrors of their registry, and from the registry itself when a mirror cannot give them."""
+"""Images from mirrors of their registry, and from the registry itself if a mirror fails."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import RegistryError
 from registry.support import fault_proxy, sample_images
-from registry.support.fault_proxy import Fault, Proxy
-from registry.support.query import ask, opened
+from registry.support.fault_proxy import Fault, FaultProxy
+from registry.support.query import execute, open_session
 from registry.support.sample_images import PASSWORD, USER
 from support.servers import Registry, free_port
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.registry.client import Client
-    from registry.conftest import Thousand
+    from registry.conftest import RunningRegistry
 
 AMD64 = Platform("linux", "amd64")
 
 
 @pytest.fixture
-def origin(registry: Registry) -> Iterator[Proxy]:
-    """The registry that names are of; it remembers what it was asked."""
-    with Proxy(registry.host) as running:
+def origin(registry: Registry) -> Iterator[FaultProxy]:
+    """The registry of the names, which records its requests."""
+    with FaultProxy(registry.host) as running:
         yield running
 
 
 @pytest.fixture
-def mirror(second: Registry) -> Iterator[Proxy]:
-    """A mirror of it that can be given faults."""
-    with Proxy(second.host) as running:
+def mirror(second: Registry) -> Iterator[FaultProxy]:
+    """A mirror of it, with faults if needed."""
+    with FaultProxy(second.host) as running:
         yield running
 
 
@@ -55,57 +55,57 @@ def path() -> str:
     return f"team/{uuid.uuid4().hex[:8]}"
 
 
-def given(
+def push_to(
     client: Client, *places: str, layers: int = 2, size: int = 300_000
-) -> tuple[sample_images.Memory, Descriptor]:
-    """Make an image and put it into each of the places."""
-    here = sample_images.Memory()
-    made = sample_images.image(here, layers=layers, size=size)
+) -> tuple[sample_images.MemoryStore, Descriptor]:
+    """Create an image and push it to each location."""
+    here = sample_images.MemoryStore()
+    made = sample_images.add_image(here, layers=layers, size=size)
     for place in places:
         push(client, Reference.parse(place), made, here, NullProgress())
     return here, made
 
 
-def pulled(mirrors: MirroredClient, name: str) -> sample_images.Memory:
-    got = sample_images.Memory()
+def pull_image(mirrors: MirroredClient, name: str) -> sample_images.MemoryStore:
+    got = sample_images.MemoryStore()
     pull(mirrors, Reference.parse(name), AMD64, got, NullProgress())
     return got
 
 
-def mirrored(connect: Callable[..., Client], **places: object) -> MirroredClient:
-    """A fetcher with mirrors: settings by their names, and `mirrors` from place to places."""
+def make_mirrored_client(connect: Callable[..., Client], **places: object) -> MirroredClient:
+    """Return a client with mirrors. `mirrors` maps a prefix to locations; other arguments are settings."""
     return MirroredClient(connect(**places))
 
 
-def test_a_mirror_is_asked_and_the_registry_is_not(
-    connect: Callable[..., Client], client: Client, origin: Proxy, second: Registry, path: str
+def test_a_mirror_is_used_instead_of_the_registry(
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
-    here, _ = given(client, f"{second.host}/{path}:v1")
-    fetcher = mirrored(connect, mirrors={origin.host: (second.host,)})
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    here, _ = push_to(client, f"{second.host}/{path}:v1")
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (second.host,)})
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
     assert not origin.requests
     assert not fetcher.warnings
 
 
-def test_a_mirror_may_keep_images_below_a_namespace(
-    connect: Callable[..., Client], client: Client, origin: Proxy, second: Registry, path: str
+def test_a_mirror_may_have_a_namespace(
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
-    here, _ = given(client, f"{second.host}/hub/{path}:v1")
-    fetcher = mirrored(connect, mirrors={origin.host: (f"{second.host}/hub",)})
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    here, _ = push_to(client, f"{second.host}/hub/{path}:v1")
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (f"{second.host}/hub",)})
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
     assert not origin.requests
 
 
-def test_docker_hub_is_mirrored_with_its_library(
+def test_docker_hub_mirrors_include_the_library_namespace(
     connect: Callable[..., Client], client: Client, second: Registry, path: str
 ) -> None:
     name = path.replace("/", "-")
-    here, _ = given(client, f"{second.host}/library/{name}:v1")
-    fetcher = mirrored(connect, mirrors={"docker.io": (second.host,)})
-    assert pulled(fetcher, f"{name}:v1").blobs == here.blobs
+    here, _ = push_to(client, f"{second.host}/library/{name}:v1")
+    fetcher = make_mirrored_client(connect, mirrors={"docker.io": (second.host,)})
+    assert pull_image(fetcher, f"{name}:v1").blobs == here.blobs
 
 
-def test_the_longest_place_that_has_mirrors_decides() -> None:
+def test_the_longest_matching_prefix_selects_the_mirrors() -> None:
     places = {"ghcr.io": ("a:1",), "ghcr.io/acme": ("b:1/x", "c:1"), "ghcr.io/acme/ap": ("d:1",)}
 
     def found(name: str) -> list[str]:
@@ -117,35 +117,35 @@ def test_the_longest_place_that_has_mirrors_decides() -> None:
     assert found("quay.io/acme/app:1") == []
 
 
-def test_a_mirror_that_is_down_is_asked_once_and_told(
-    connect: Callable[..., Client], client: Client, origin: Proxy, second: Registry, path: str
+def test_an_unreachable_mirror_is_tried_once_and_reported(
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
-    here, _ = given(client, f"{second.host}/{path}:v1")
+    here, _ = push_to(client, f"{second.host}/{path}:v1")
     nobody = f"127.0.0.1:{free_port()}"
-    fetcher = mirrored(connect, mirrors={origin.host: (nobody, second.host)})
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (nobody, second.host)})
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
     assert not origin.requests
     (told,) = fetcher.warnings
     assert nobody in told
     assert "refused" in told
 
 
-def test_what_a_mirror_lacks_comes_from_the_registry_silently(
-    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
+def test_an_image_missing_in_a_mirror_comes_from_the_registry_without_a_warning(
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    here, _ = given(client, f"{origin.upstream}/{path}:v1")
-    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    here, _ = push_to(client, f"{origin.upstream}/{path}:v1")
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
     assert [request.path for request in mirror.requests] == [f"/v2/{path}/manifests/v1"]
     assert not fetcher.warnings
 
 
-def test_what_nobody_has_is_told_with_the_mirrors_that_were_asked(
-    connect: Callable[..., Client], origin: Proxy, mirror: Proxy, path: str
+def test_a_missing_image_lists_the_mirrors_that_were_tried(
+    connect: Callable[..., Client], origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
     with pytest.raises(RegistryError) as caught:
-        pulled(fetcher, f"{origin.host}/{path}:v1")
+        pull_image(fetcher, f"{origin.host}/{path}:v1")
     assert (caught.value.host, caught.value.code) == (origin.host, "manifest-unknown")
     assert any(mirror.host in hint for hint in caught.value.hints)
 
@@ -156,14 +156,14 @@ def test_what_nobody_has_is_told_with_the_mirrors_that_were_asked(
     ids=["manifest", "blobs"],
 )
 def test_wrong_bytes_of_a_mirror_are_never_kept(
-    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str, on: str,
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str, on: str,
     served_by_origin: int,
 ) -> None:  # fmt: skip
-    here, _ = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
-    mirror.faults.append(Fault(on, change=fault_proxy.spoilt))
-    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
-    assert origin.count("GET") == served_by_origin
+    here, _ = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
+    mirror.faults.append(Fault(on, change=fault_proxy.flip_bit))
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert origin.count_requests("GET") == served_by_origin
     assert all(mirror.host in told for told in fetcher.warnings)
     assert fetcher.warnings
 
@@ -172,66 +172,66 @@ def test_wrong_bytes_of_a_mirror_are_never_kept(
     "fault",
     [
         Fault("GET .*/blobs/", change=fault_proxy.reset(50_000), after=1),
-        Fault("GET .*/blobs/", change=fault_proxy.cut(1000, told=True), after=1),
-        Fault("GET .*/blobs/", answer=fault_proxy.status(404), after=1),
-        Fault("GET .*/blobs/", answer=fault_proxy.status(503), after=1),
-        Fault("GET .*/blobs/", answer=fault_proxy.status(200, b"<html>", Content_Type="text/html"), after=1),
+        Fault("GET .*/blobs/", change=fault_proxy.truncate(1000, valid_length=True), after=1),
+        Fault("GET .*/blobs/", answer=fault_proxy.reply_with(404), after=1),
+        Fault("GET .*/blobs/", answer=fault_proxy.reply_with(503), after=1),
+        Fault("GET .*/blobs/", answer=fault_proxy.reply_with(200, b"<html>", Content_Type="text/html"), after=1),
     ],
     ids=["resets", "short", "lost", "fails", "page"],
 )
-def test_what_a_mirror_cannot_finish_the_registry_does(
-    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str, fault: Fault
+def test_the_registry_continues_when_a_mirror_fails(
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str, fault: Fault
 ) -> None:
-    here, _ = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1", layers=1)
+    here, _ = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1", layers=1)
     mirror.faults.append(fault)
-    fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)})
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
-    assert origin.count("GET .*/manifests/") == 0
-    page = fault.answer is not None and fault.answer("").body  # whose bytes were taken for the first of the blob
-    assert origin.count("GET .*/blobs/") == (2 if page else 1)
-    if fault.change is not None and "reset" in fault.change.__qualname__:  # it goes on where the mirror broke off
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert origin.count_requests("GET .*/manifests/") == 0
+    page = fault.answer is not None and fault.answer("").body  # its bytes were used as the first of the blob
+    assert origin.count_requests("GET .*/blobs/") == (2 if page else 1)
+    if fault.change is not None and "reset" in fault.change.__qualname__:  # it continues where the mirror failed
         assert any("Range" in request.headers for request in origin.requests)
 
 
-def credentials(folder: Path, *hosts: str, password: str = PASSWORD) -> dict[str, str]:
+def write_credentials(folder: Path, *hosts: str, password: str = PASSWORD) -> dict[str, str]:
     auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth} for host in hosts}}))
     return {"DOCKER_CONFIG": str(folder), "PATH": os.environ["PATH"]}
 
 
-def test_a_mirror_is_shown_its_own_credentials_and_the_registry_none_of_them(
-    connect: Callable[..., Client], origin: Proxy, guarded: Registry, path: str, tmp_path: Path
+def test_credentials_of_a_mirror_are_sent_only_to_the_mirror(
+    connect: Callable[..., Client], origin: FaultProxy, guarded: Registry, path: str, tmp_path: Path
 ) -> None:
-    environment = credentials(tmp_path / "mirror", guarded.host)
-    here, _ = given(connect(environment=environment), f"{guarded.host}/{path}:v1", f"{origin.upstream}/{path}:v2")
-    fetcher = mirrored(connect, mirrors={origin.host: (guarded.host,)}, environment=environment)
-    assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    environment = write_credentials(tmp_path / "mirror", guarded.host)
+    here, _ = push_to(connect(environment=environment), f"{guarded.host}/{path}:v1", f"{origin.upstream}/{path}:v2")
+    fetcher = make_mirrored_client(connect, mirrors={origin.host: (guarded.host,)}, environment=environment)
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
     assert not origin.requests
-    pulled(fetcher, f"{origin.host}/{path}:v2")
+    pull_image(fetcher, f"{origin.host}/{path}:v2")
     assert origin.requests
     assert not any("Authorization" in request.headers for request in origin.requests)
 
 
-def test_the_credentials_of_the_registry_are_not_shown_to_a_mirror(
+def test_the_credentials_of_the_registry_are_not_sent_to_a_mirror(
     connect: Callable[..., Client], guarded: Registry, path: str, tmp_path: Path
 ) -> None:
-    with Proxy(guarded.host) as origin, Proxy(guarded.host) as mirror:
-        environment = credentials(tmp_path / "origin", guarded.host, origin.host)
-        here, _ = given(connect(environment=environment), f"{guarded.host}/{path}:v1")
-        fetcher = mirrored(connect, mirrors={origin.host: (mirror.host,)}, environment=environment)
-        assert pulled(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    with FaultProxy(guarded.host) as origin, FaultProxy(guarded.host) as mirror:
+        environment = write_credentials(tmp_path / "origin", guarded.host, origin.host)
+        here, _ = push_to(connect(environment=environment), f"{guarded.host}/{path}:v1")
+        fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)}, environment=environment)
+        assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
         assert mirror.requests
         assert not any("Authorization" in request.headers for request in mirror.requests)
         (told,) = fetcher.warnings
-        assert "denies access" in told
+        assert "denied access" in told
         assert PASSWORD not in told
 
 
 def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
-    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    _, made = given(client, f"{mirror.upstream}/{path}:v1")
+    _, made = push_to(client, f"{mirror.upstream}/{path}:v1")
     source, target = Reference.parse(f"{origin.host}/{path}:v1"), Reference.parse(f"{origin.host}/{path}-copy:v1")
     there = connect(mirrors={origin.host: (mirror.host,)})
     fetcher = MirroredClient(there)
@@ -242,10 +242,10 @@ def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
 
 
 def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
-    connect: Callable[..., Client], client: Client, origin: Proxy, mirror: Proxy, path: str
+    connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    _, made = given(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
-    mirror.faults.append(Fault("GET .*/blobs/", change=fault_proxy.spoilt))
+    _, made = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
+    mirror.faults.append(Fault("GET .*/blobs/", change=fault_proxy.flip_bit))
     there = connect(mirrors={origin.host: (mirror.host,)})
     target = Reference.parse(f"{mirror.upstream}/{path}-copy:v1")
     fetcher = MirroredClient(there)
@@ -258,16 +258,16 @@ def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
 def test_a_pull_through_cache_is_a_mirror(
     client: Client, connect: Callable[..., Client], registry: Registry, path: str, tmp_path: Path
 ) -> None:
-    here, _ = given(client, f"{registry.host}/{path}:v1")
+    here, _ = push_to(client, f"{registry.host}/{path}:v1")
     with Registry(tmp_path / "cache", caches=f"http://{registry.host}") as cache:
-        fetcher = mirrored(connect, mirrors={"registry.example": (cache.host,)})
-        assert pulled(fetcher, f"registry.example/{path}:v1").blobs == here.blobs
+        fetcher = make_mirrored_client(connect, mirrors={"registry.example": (cache.host,)})
+        assert pull_image(fetcher, f"registry.example/{path}:v1").blobs == here.blobs
 
 
-def test_statements_use_the_mirrors_of_the_configuration(
-    client: Client, origin: Proxy, mirror: Proxy, path: str, tmp_path: Path
+def test_statements_use_configured_mirrors(
+    client: Client, origin: FaultProxy, mirror: FaultProxy, path: str, tmp_path: Path
 ) -> None:
-    given(client, f"{mirror.upstream}/{path}:v1")
+    push_to(client, f"{mirror.upstream}/{path}:v1")
     file = tmp_path / "config.toml"
     file.write_text(f'[registry."{origin.host}"]\nmirrors = ["127.0.0.1:{free_port()}", "{mirror.host}"]\n')
     with imq.connect(root=tmp_path / "store", config=file, environment={}) as session:
@@ -275,12 +275,12 @@ def test_statements_use_the_mirrors_of_the_configuration(
         assert session("images select name").scalar() == f"{origin.host}/{path}:v1"
         assert not origin.requests
         session(f"push {origin.host}/{path}:v1").raise_for_errors()
-    assert origin.count("PUT .*/manifests/v1") == 1
+    assert origin.count_requests("PUT .*/manifests/v1") == 1
     assert {request.method for request in mirror.requests} == {"GET"}
 
 
-class Heard(NullProgress):
-    """Keeps what users would be told."""
+class WarningRecorder(NullProgress):
+    """Records warnings."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -290,42 +290,44 @@ class Heard(NullProgress):
 
 
 class TestTables:
-    """Tables of registries: a tag is the registry's own, what its digest names comes from where it is to be had."""
+    """Tables of registries: tags come from the registry itself, content by digest from any source."""
 
-    def asked(self, origin: Proxy, tmp_path: Path, *mirrors: str) -> tuple[list[object], list[str]]:
-        """Return when the images of a repository were made, and what was said of the mirrors."""
-        heard = Heard()
-        session = opened(tmp_path / "store", configuration=Configuration(mirrors={origin.host: mirrors}))
+    def asked(self, origin: FaultProxy, tmp_path: Path, *mirrors: str) -> tuple[list[object], list[str]]:
+        """Return the creation times of the images of a repository, and the warnings about mirrors."""
+        heard = WarningRecorder()
+        session = open_session(tmp_path / "store", configuration=Configuration(mirrors={origin.host: mirrors}))
         session.context = session.context.replace(progress=heard)
         try:
-            found = ask(session, f"tags of {origin.host}/mixed where tag in (multi, 1.0.0, 1.1.0) select created")
+            found = execute(session, f"tags of {origin.host}/mixed where tag in (multi, 1.0.0, 1.1.0) select created")
         finally:
             session.close()
         assert not found.errors
         return found.column("created"), heard.said
 
-    def test_what_digests_name_comes_from_a_mirror(self, thousand: Thousand, tmp_path: Path) -> None:
-        with Proxy(thousand.host) as origin, Proxy(thousand.host) as mirror:
+    def test_content_by_digest_comes_from_a_mirror(self, thousand: RunningRegistry, tmp_path: Path) -> None:
+        with FaultProxy(thousand.host) as origin, FaultProxy(thousand.host) as mirror:
             found, said = self.asked(origin, tmp_path, mirror.host)
         assert len(found) == 3
         assert None not in found
         assert not said
         assert {one.method for one in origin.requests if "/manifests/" in one.path} == {"HEAD"}
-        assert not origin.count("GET .*/blobs/")
-        assert (mirror.count("GET .*/manifests/sha256:"), mirror.count("GET .*/blobs/")) == (4, 3)
+        assert not origin.count_requests("GET .*/blobs/")
+        assert (mirror.count_requests("GET .*/manifests/sha256:"), mirror.count_requests("GET .*/blobs/")) == (4, 3)
         assert len(mirror.requests) == 7
 
-    def test_a_mirror_that_is_down_or_lies_or_lacks_it_is_passed_over(self, thousand: Thousand, tmp_path: Path) -> None:
-        lacks = Fault("GET .*/manifests/", answer=fault_proxy.status(404))
+    def test_a_failing_or_wrong_or_incomplete_mirror_is_skipped(
+        self, thousand: RunningRegistry, tmp_path: Path
+    ) -> None:
+        lacks = Fault("GET .*/manifests/", answer=fault_proxy.reply_with(404))
         with (
-            Proxy(thousand.host) as origin,
-            Proxy(thousand.host, Fault("GET ", change=fault_proxy.spoilt)) as liar,
-            Proxy(thousand.host, lacks) as poor,
+            FaultProxy(thousand.host) as origin,
+            FaultProxy(thousand.host, Fault("GET ", change=fault_proxy.flip_bit)) as liar,
+            FaultProxy(thousand.host, lacks) as poor,
         ):
             down = f"127.0.0.1:{free_port()}"
             found, said = self.asked(origin, tmp_path, down, liar.host, poor.host)
-            assert origin.count("GET .*/manifests/sha256:") == 4
-            assert poor.count("GET .*/blobs/") == 3
+            assert origin.count_requests("GET .*/manifests/sha256:") == 4
+            assert poor.count_requests("GET .*/blobs/") == 3
             right, _ = self.asked(origin, tmp_path / "other")
         assert found == right
         assert [place in text for place, text in zip((down, liar.host), said, strict=True)] == [True, True], said

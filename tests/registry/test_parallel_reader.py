@@ -1,4 +1,4 @@
-"""Blobs over several connections, from registries that give each of them only so much; and connections that drip."""
+"""Blobs over several connections, from registries that limit the speed of each; and stalled connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imq.engine.registry.http import request_body
 from imq.engine.registry.transfer import parallel_reader
 from imq.grammar.errors import Interrupted, RegistryError
 from registry.support import fault_proxy
-from registry.support.fault_proxy import Fault, Proxy, Reply
+from registry.support.fault_proxy import Fault, FaultProxy, Reply
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ KIB = 1 << 10
 CONTENT = os.urandom(1500 * KIB)
 BLOB = Descriptor(media_types.OCI_LAYER, Digest.of(CONTENT), len(CONTENT))
 GET = "GET .*/blobs/"
-SLOW = Fault(GET, change=fault_proxy.dripping(16 * KIB, 0.01))
+SLOW = Fault(GET, change=fault_proxy.send_slowly(16 * KIB, 0.01))
 """1.6 MB a second for each connection."""
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have parts that make several of a small blob."""
+    """Reduce the range size, so that a small blob has several ranges."""
     monkeypatch.setattr(parallel_reader, "RANGE_SIZE", 128 * KIB)
     monkeypatch.setattr(parallel_reader, "MIN_REMAINING", 512 * KIB)
     monkeypatch.setattr(parallel_reader, "MEASURE_SECONDS", 0.05)
@@ -58,16 +58,16 @@ def kept(registry: Registry) -> Reference:
 
 
 @pytest.fixture
-def between(kept: Reference) -> Iterator[Proxy]:
-    with Proxy(kept.registry) as standing:
+def between(kept: Reference) -> Iterator[FaultProxy]:
+    with FaultProxy(kept.registry) as standing:
         yield standing
 
 
-def impatient(connect: Callable[..., Client], **more: object) -> Client:
+def connect_impatiently(connect: Callable[..., Client], **more: object) -> Client:
     return connect(retries=2, first_wait=0.005, longest_wait=1.0, **more)
 
 
-def fetched(client: Client, name: Reference, host: str, offset: int = 0) -> bytes:
+def fetch_blob(client: Client, name: Reference, host: str, offset: int = 0) -> bytes:
     got = bytearray()
     view = memoryview(bytearray(100 * KIB))
     with client.open_blob(name.replace(registry=host), BLOB, offset) as stream:
@@ -76,40 +76,40 @@ def fetched(client: Client, name: Reference, host: str, offset: int = 0) -> byte
     return bytes(got)
 
 
-def asked(between: Proxy) -> list[str]:
-    """The ranges that were asked for, "" for all."""
+def list_ranges(between: FaultProxy) -> list[str]:
+    """Return the requested ranges; "" for a request without a range."""
     return [request.headers.get("Range", "") for request in between.requests if re.match(GET, f"GET {request.path}")]
 
 
-def _read_on(stream: ParallelReader, view: memoryview) -> None:
+def _read_to_end(stream: ParallelReader, view: memoryview) -> None:
     while stream.readinto(view):
         pass
 
 
-def lanes(client: Client) -> int:
-    """The connections that are still counted, once the threads have ended."""
+def count_connections(client: Client) -> int:
+    """Return the number of connections in use after the threads have ended."""
     until(lambda: not client._connections._in_use)
     return client._connections._in_use
 
 
-def _as_whole(reply: Reply) -> None:
-    """Answer as a server does that ignores ranges."""
+def _ignore_range(reply: Reply) -> None:
+    """Change a reply to that of a server that ignores ranges."""
     reply.status = 200
     reply.headers.pop("Content-Range", None)
     reply.body = CONTENT
 
 
-def _broken(reply: Reply) -> None:
-    """Break off within a whole part, and not within what is left of one."""
+def _reset_full_range(reply: Reply) -> None:
+    """Break the connection within a complete range, but not within the rest of one."""
     if len(reply.body) == parallel_reader.RANGE_SIZE:
         reply.reset_at = 100 * KIB
 
 
 @pytest.mark.parametrize("offset", [0, 200_001])
-def test_a_slow_blob_comes_in_parts(
+def test_a_slow_blob_is_read_in_parallel(
     connect: Callable[..., Client],
     kept: Reference,
-    between: Proxy,
+    between: FaultProxy,
     monkeypatch: pytest.MonkeyPatch,
     offset: int,
 ) -> None:
@@ -117,37 +117,39 @@ def test_a_slow_blob_comes_in_parts(
     hire = parallel_reader.RangeFetcher.add_worker
     monkeypatch.setattr(parallel_reader.RangeFetcher, "add_worker", lambda parts: (hired.append("one"), hire(parts)))
     between.faults.append(SLOW)
-    client = impatient(connect, jobs=4)
-    assert fetched(client, kept, between.host, offset) == CONTENT[offset:]
+    client = connect_impatiently(connect, jobs=4)
+    assert fetch_blob(client, kept, between.host, offset) == CONTENT[offset:]
     assert len(hired) == 4, "as many connections as there may be, the first given up for the last"
-    first, *parts = asked(between)
+    first, *parts = list_ranges(between)
     assert first == ("" if not offset else f"bytes={offset}-")
     spans = sorted(tuple(int(number) for number in part.removeprefix("bytes=").split("-")) for part in parts)
     assert len(spans) >= 4
     assert all(after[0] == before[1] + 1 for before, after in pairwise(spans)), "each byte once"
     assert spans[-1][1] == len(CONTENT) - 1
-    assert lanes(client) == 0
+    assert count_connections(client) == 0
 
 
-def test_a_fast_blob_comes_whole(
-    connect: Callable[..., Client], kept: Reference, between: Proxy, monkeypatch: pytest.MonkeyPatch
+def test_a_fast_blob_uses_one_connection(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel_reader, "FAST_SPEED", 500_000)
     between.faults.append(SLOW)
-    assert fetched(impatient(connect), kept, between.host) == CONTENT
-    assert asked(between) == [""]
+    assert fetch_blob(connect_impatiently(connect), kept, between.host) == CONTENT
+    assert list_ranges(between) == [""]
 
 
-def test_other_blobs_go_first(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+def test_other_blobs_take_precedence_over_parallel_ranges(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+) -> None:
     between.faults.append(SLOW)
-    client = impatient(connect, jobs=2)
+    client = connect_impatiently(connect, jobs=2)
     with client.open_blob(kept, BLOB):
-        assert fetched(client, kept, between.host) == CONTENT
-        assert asked(between) == [""], "there is no connection to spare"
-    assert lanes(client) == 0
+        assert fetch_blob(client, kept, between.host) == CONTENT
+        assert list_ranges(between) == [""], "no connection is free"
+    assert count_connections(client) == 0
 
 
-def test_a_connection_that_another_blob_needs_is_given_back() -> None:
+def test_a_connection_needed_by_another_blob_is_released() -> None:
     shared = parallel_reader.ConnectionBudget(2)
     shared.acquire()
     assert shared.try_acquire()
@@ -162,112 +164,118 @@ def test_a_connection_that_another_blob_needs_is_given_back() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        _as_whole,
+        _ignore_range,
         lambda reply: reply.headers.update({"Content-Range": "bytes 1000000-1000099/1536000"}),
         lambda reply: reply.headers.pop("Content-Range", None),
     ],
     ids=["whole", "another", "unsaid"],
 )
-def test_a_registry_without_ranges_is_left_alone(
-    connect: Callable[..., Client], kept: Reference, between: Proxy, change: Callable[[Reply], None]
+def test_a_registry_without_ranges_uses_one_connection(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy, change: Callable[[Reply], None]
 ) -> None:
     between.faults += [SLOW, Fault(GET, change=change, after=1)]
-    client = impatient(connect)
-    assert fetched(client, kept, between.host) == CONTENT
-    assert len(asked(between)) == 2, "the first connection goes on, after one question"
-    assert lanes(client) == 0
+    client = connect_impatiently(connect)
+    assert fetch_blob(client, kept, between.host) == CONTENT
+    assert len(list_ranges(between)) == 2, "the first connection goes on, after one question"
+    assert count_connections(client) == 0
 
 
-def test_a_registry_that_gives_no_more_parts_is_read_over_one_connection(
-    connect: Callable[..., Client], kept: Reference, between: Proxy
+def test_a_registry_that_stops_serving_ranges_is_read_over_one_connection(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy
 ) -> None:
-    between.faults += [SLOW, Fault(GET, change=_as_whole, after=4)]
-    client = impatient(connect)
-    assert fetched(client, kept, between.host) == CONTENT
-    assert lanes(client) == 0
+    between.faults += [SLOW, Fault(GET, change=_ignore_range, after=4)]
+    client = connect_impatiently(connect)
+    assert fetch_blob(client, kept, between.host) == CONTENT
+    assert count_connections(client) == 0
 
 
-def test_parts_that_cannot_be_had_at_first_do_not_matter(
-    connect: Callable[..., Client], kept: Reference, between: Proxy
+def test_ranges_that_fail_at_first_are_retried(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy
 ) -> None:
-    between.faults += [SLOW, Fault(GET, answer=fault_proxy.status(503), after=1)]
-    client = impatient(connect)
-    assert fetched(client, kept, between.host) == CONTENT
-    assert lanes(client) == 0
+    between.faults += [SLOW, Fault(GET, answer=fault_proxy.reply_with(503), after=1)]
+    client = connect_impatiently(connect)
+    assert fetch_blob(client, kept, between.host) == CONTENT
+    assert count_connections(client) == 0
 
 
-def test_each_part_is_taken_up_again(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
-    between.faults += [SLOW, Fault(GET, change=_broken, after=1)]
-    client = impatient(connect)
-    assert fetched(client, kept, between.host) == CONTENT
-    parts = [part for part in asked(between) if part]
-    assert len(parts) > len(CONTENT) / parallel_reader.RANGE_SIZE, "each breaks once"
-    assert lanes(client) == 0
+def test_each_range_is_resumed(connect: Callable[..., Client], kept: Reference, between: FaultProxy) -> None:
+    between.faults += [SLOW, Fault(GET, change=_reset_full_range, after=1)]
+    client = connect_impatiently(connect)
+    assert fetch_blob(client, kept, between.host) == CONTENT
+    parts = [part for part in list_ranges(between) if part]
+    assert len(parts) > len(CONTENT) / parallel_reader.RANGE_SIZE, "each range breaks once"
+    assert count_connections(client) == 0
 
 
-def test_a_part_that_never_comes_is_told(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+def test_a_range_that_never_arrives_is_an_error(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+) -> None:
     between.faults += [SLOW, Fault(GET, change=fault_proxy.reset(0), after=4)]
-    client = impatient(connect)
+    client = connect_impatiently(connect)
     with pytest.raises(RegistryError) as raised:
-        fetched(client, kept, between.host)
+        fetch_blob(client, kept, between.host)
     assert raised.value.code == "unreachable"
     assert between.host in raised.value.message
-    assert lanes(client) == 0
+    assert count_connections(client) == 0
 
 
-def test_parts_end_with_the_download(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
+def test_workers_end_with_the_download(connect: Callable[..., Client], kept: Reference, between: FaultProxy) -> None:
     between.faults.append(SLOW)
-    client = impatient(connect)
+    client = connect_impatiently(connect)
     view = memoryview(bytearray(64 * KIB))
     with client.open_blob(kept.replace(registry=between.host), BLOB) as stream:
         done = 0
         while done < 700 * KIB:
             done += stream.readinto(view)
-        assert len(asked(between)) > 2
+        assert len(list_ranges(between)) > 2
         stream.abort()
         with pytest.raises(Interrupted):
-            _read_on(stream, view)
-    assert lanes(client) == 0
+            _read_to_end(stream, view)
+    assert count_connections(client) == 0
 
 
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
-def test_a_blob_that_drips_is_asked_for_again(
-    connect: Callable[..., Client], kept: Reference, between: Proxy, times: int | None
+def test_a_stalled_blob_is_requested_again(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy, times: int | None
 ) -> None:
-    between.faults.append(Fault(GET, times=times, change=fault_proxy.dripping(100, 0.05)))
-    client = impatient(connect, jobs=1, least_speed=10_000, speed_window=0.3, read_timeout=5.0)
+    between.faults.append(Fault(GET, times=times, change=fault_proxy.send_slowly(100, 0.05)))
+    client = connect_impatiently(connect, jobs=1, least_speed=10_000, speed_window=0.3, read_timeout=5.0)
     if times:
-        assert fetched(client, kept, between.host) == CONTENT
-        assert len(asked(between)) == 2
-        assert re.fullmatch(r"bytes=[1-9][0-9]+-", asked(between)[1]), "what has come is kept"
+        assert fetch_blob(client, kept, between.host) == CONTENT
+        assert len(list_ranges(between)) == 2
+        assert re.fullmatch(r"bytes=[1-9][0-9]+-", list_ranges(between)[1]), "received bytes are kept"
         return
     with pytest.raises(RegistryError) as raised:
-        fetched(client, kept, between.host)
+        fetch_blob(client, kept, between.host)
     problem = raised.value
     assert problem.code == "too-slow"
     told = rf"{between.host} sends blob {BLOB.digest.short} of \S+ at [\d,]+ bytes a second; the minimum is 10,000"
     assert re.fullmatch(told, problem.message), problem.message
     assert any("least-speed" in hint for hint in problem.hints)
-    assert len(asked(between)) == 2, "a stalled transfer is retried once"
+    assert len(list_ranges(between)) == 2, "a stalled transfer is retried once"
 
 
-def test_slow_is_allowed(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
-    between.faults.append(Fault(GET, change=fault_proxy.dripping(64 * KIB, 0.02)))
-    assert fetched(impatient(connect, jobs=1, least_speed=0, speed_window=0.1), kept, between.host) == CONTENT
-    assert asked(between) == [""]
+def test_a_slow_transfer_is_allowed_without_a_minimum_speed(
+    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+) -> None:
+    between.faults.append(Fault(GET, change=fault_proxy.send_slowly(64 * KIB, 0.02)))
+    assert (
+        fetch_blob(connect_impatiently(connect, jobs=1, least_speed=0, speed_window=0.1), kept, between.host) == CONTENT
+    )
+    assert list_ranges(between) == [""]
 
 
-def test_a_manifest_that_drips_is_told(connect: Callable[..., Client], kept: Reference, between: Proxy) -> None:
-    page = fault_proxy.status(200, b" " * 100_000, Content_Type=media_types.OCI_MANIFEST)
-    between.faults.append(Fault("GET .*/manifests/", answer=page, change=fault_proxy.dripping(10, 0.02)))
-    client = impatient(connect, least_speed=10_000, speed_window=0.1)
+def test_a_stalled_manifest_is_an_error(connect: Callable[..., Client], kept: Reference, between: FaultProxy) -> None:
+    page = fault_proxy.reply_with(200, b" " * 100_000, Content_Type=media_types.OCI_MANIFEST)
+    between.faults.append(Fault("GET .*/manifests/", answer=page, change=fault_proxy.send_slowly(10, 0.02)))
+    client = connect_impatiently(connect, least_speed=10_000, speed_window=0.1)
     with pytest.raises(RegistryError) as raised:
         client.fetch_manifest(kept.replace(registry=between.host, tag="1"))
     assert raised.value.code == "too-slow"
-    assert between.count("GET .*/manifests/") == 2
+    assert between.count_requests("GET .*/manifests/") == 2
 
 
-def test_an_upload_that_is_hardly_taken_is_told(
+def test_a_slowly_accepted_upload_is_an_error(
     connect: Callable[..., Client], kept: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a file, which the kernel sends, and from memory."""
@@ -276,7 +284,7 @@ def test_an_upload_that_is_hardly_taken_is_told(
     path = tmp_path / "blob"
     path.write_bytes(content)
     blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
-    client = impatient(connect, least_speed=1 << 40, speed_window=1e-9)
+    client = connect_impatiently(connect, least_speed=1 << 40, speed_window=1e-9)
     with pytest.raises(RegistryError) as raised:
         client.upload_blob(kept, blob, lambda: path.open("rb"))
     assert raised.value.code == "too-slow"

@@ -1,4 +1,4 @@
-"""Answers as they come over one connection: whole or piece by piece, plain or strange."""
+"""Responses over one pipelined connection: complete or in pieces, supported or not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 @pytest.fixture
 def ends() -> Iterator[tuple[PipelinedConnection, socket.socket]]:
-    """A connection, and the server's end of it."""
+    """A connection, and its server side."""
     ours, theirs = socket.socketpair()
     wire = PipelinedConnection(ours, "http://r")
     yield wire, theirs
@@ -32,24 +32,24 @@ def ends() -> Iterator[tuple[PipelinedConnection, socket.socket]]:
     theirs.close()
 
 
-def answer(
+def exchange(
     ends: tuple[PipelinedConnection, socket.socket], said: bytes, method: str = "GET", limit: int = 100, step: int = 0
 ) -> BufferedResponse:
-    """Ask, answer (in pieces of `step` bytes), and return what was understood."""
+    """Send a request and a response in pieces of `step` bytes, and return the parsed response."""
     wire, theirs = ends
     wire.send(method, b"GET / HTTP/1.1\r\n\r\n", limit)
     theirs.recv(1000)
     found = None
     for start in range(0, len(said), step or len(said)):
-        assert found is None, "an answer before its end"
+        assert found is None, "no response before its end"
         theirs.sendall(said[start : start + (step or len(said))])
         found = wire.receive("/x")
     assert found is not None
     return found
 
 
-def taken(wire: PipelinedConnection) -> BufferedResponse:
-    """Take what comes until it is whole."""
+def receive_response(wire: PipelinedConnection) -> BufferedResponse:
+    """Receive until the response is complete."""
     while (found := wire.receive("/")) is None:
         pass
     return found
@@ -69,19 +69,19 @@ def taken(wire: PipelinedConnection) -> BufferedResponse:
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"no"),
     ],
 )
-def test_answers_however_they_are_cut(
+def test_responses_in_any_number_of_pieces(
     ends: tuple[PipelinedConnection, socket.socket], said: bytes, body: bytes, step: int
 ) -> None:
     for _ in range(2):  # the second over the same connection
-        found = answer(ends, said, step=step)
+        found = exchange(ends, said, step=step)
         assert (found.status, found.read(0)) == (int(said[9:12]), body)
         assert not ends[0].is_finished
     assert found.url == "http://r/x"
     assert found.header("x") in ("", "1, 2")
 
 
-def test_the_answer_to_a_head_has_no_body(ends: tuple[PipelinedConnection, socket.socket]) -> None:
-    found = answer(ends, OK + b"Content-Length: 5000\r\n\r\n", "HEAD")
+def test_a_response_to_head_has_no_body(ends: tuple[PipelinedConnection, socket.socket]) -> None:
+    found = exchange(ends, OK + b"Content-Length: 5000\r\n\r\n", "HEAD")
     assert (found.read(9), found.length, found.bodiless, ends[0].is_finished) == (b"", 5000, True, False)
 
 
@@ -94,8 +94,8 @@ def test_the_answer_to_a_head_has_no_body(ends: tuple[PipelinedConnection, socke
         CHUNKED + b"2\r\nhi\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-def test_a_connection_that_serves_no_more(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
-    assert answer(ends, said).read(9) == b"hi"
+def test_a_connection_closed_by_the_server(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
+    assert exchange(ends, said).read(9) == b"hi"
     assert ends[0].is_finished
 
 
@@ -120,8 +120,8 @@ def test_a_body_that_ends_with_the_connection(ends: tuple[PipelinedConnection, s
         OK + b"\r\n" + b"x" * 11,
     ],
 )
-def test_no_more_is_read_than_is_wanted(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
-    assert answer(ends, said, limit=10).read(10) == b"x" * 11
+def test_only_the_requested_bytes_are_read(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
+    assert exchange(ends, said, limit=10).read(10) == b"x" * 11
     assert ends[0].is_finished
 
 
@@ -148,28 +148,28 @@ def test_no_more_is_read_than_is_wanted(ends: tuple[PipelinedConnection, socket.
         OK + b"A: " + b"x" * 70_000,
     ],
 )
-def test_what_is_strange_is_left_to_others(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
+def test_unsupported_responses_are_rejected(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
     wire, theirs = ends
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
     wire.send("GET", b"?", 100)
     theirs.sendall(said)
     with pytest.raises(UnsupportedResponseError):
-        taken(wire)
+        receive_response(wire)
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", OK + b"Content-Length: 5\r\n\r\nhell", CHUNKED + b"5\r\nhell"])
-def test_what_breaks_off(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
+def test_broken_connections(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
     wire, theirs = ends
     wire.send("GET", b"?", 100)
     theirs.sendall(said)
     theirs.close()
     with pytest.raises(ConnectionBrokenError):
-        taken(wire)
+        receive_response(wire)
     with pytest.raises(ConnectionBrokenError):
         wire.send("GET", b"?", 100)
 
 
-def test_a_question_that_does_not_go_out_at_once() -> None:
+def test_a_request_that_is_sent_in_parts() -> None:
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     wire = PipelinedConnection(ours, "http://r")
@@ -188,6 +188,6 @@ def test_a_question_that_does_not_go_out_at_once() -> None:
     theirs.close()
 
 
-def test_what_can_stand_in_a_request() -> None:
+def test_characters_of_a_request_line() -> None:
     assert are_sendable("/v2/a/manifests/v1?n=5&last=%20", "127.0.0.1:5000")
     assert not any(are_sendable(text) for text in ("", "/a b", "/a\r\nX: y", "/ä", "/\0", "/a\n"))

@@ -1,4 +1,4 @@
-"""Which image of an index a platform means, where it is stored, asked for and removed; as containerd has it."""
+"""Selecting the image of an index for a platform: in pulls, queries and removals, as in containerd."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from support.servers import Registry
 
 
-def image_for(**platform: object) -> Image:
+def make_image(**platform: object) -> Image:
     return Image([layer({"own": repr(platform).encode()}, "gzip")], platform=platform)  # type: ignore[arg-type]
 
 
-AMD = image_for(os="linux", architecture="amd64")
-ARM = image_for(os="linux", architecture="arm", variant="v7")
-PLAIN_ARM = image_for(os="linux", architecture="arm")
-ARM6 = image_for(os="linux", architecture="arm", variant="v6")
-ARM64 = image_for(os="linux", architecture="arm64", variant="v8")
-ARM64_NEW = image_for(os="linux", architecture="arm64", variant="v8.2")
+AMD = make_image(os="linux", architecture="amd64")
+ARM = make_image(os="linux", architecture="arm", variant="v7")
+PLAIN_ARM = make_image(os="linux", architecture="arm")
+ARM6 = make_image(os="linux", architecture="arm", variant="v6")
+ARM64 = make_image(os="linux", architecture="arm64", variant="v8")
+ARM64_NEW = make_image(os="linux", architecture="arm64", variant="v8.2")
 WINDOWS = {
-    build: image_for(os="windows", architecture="amd64", **{"os.version": f"10.0.{build}.1"})
+    build: make_image(os="windows", architecture="amd64", **{"os.version": f"10.0.{build}.1"})
     for build in (17763, 20348)
 }
-GPU = image_for(os="linux", architecture="amd64", **{"os.features": ["gpu"]})
+GPU = make_image(os="linux", architecture="amd64", **{"os.features": ["gpu"]})
 
 
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Held]]:
-    """Open stores, and close them at the end."""
+    """Open stores, and close them after the test."""
     held: list[Held] = []
 
     def at(root: object, **world: object) -> Held:
@@ -56,11 +56,11 @@ def store(tmp_path: Path, opened: Callable[..., Held]) -> Held:
 
 @pytest.fixture
 def index(registry: Registry) -> Callable[..., str]:
-    """Put an index of images into the registry, and return its name."""
+    """Push an index of images to the registry, and return its name."""
     return lambda *images: serve_index(registry, f"choice/{uuid.uuid4().hex[:8]}:1", images)
 
 
-def ids(store: Held, where: str = "all") -> set[str]:
+def list_ids(store: Held, where: str = "all") -> set[str]:
     return {row["id"] for row in store.rows(f"images {where} select id as json")}
 
 
@@ -83,22 +83,22 @@ def ids(store: Held, where: str = "all") -> set[str]:
         ("windows(10.0.26100)/amd64", WINDOWS[20348]),
     ],
 )
-def test_a_pull_takes_the_image_that_the_platform_means(
+def test_a_pull_selects_the_image_of_the_platform(
     index: Callable[..., str], store: Held, platform: str, chosen: Image
 ) -> None:
     name = index(GPU, AMD, ARM6, ARM, ARM64, ARM64_NEW, *WINDOWS.values())
     store.do(f'pull {name} platform "{platform}"')
-    assert ids(store) == {chosen.id}
+    assert list_ids(store) == {chosen.id}
 
 
 @pytest.mark.parametrize("platform", ["linux/arm64", "linux/arm64/v8.1", "windows(10.0.14393)/amd64", "linux(+x)/386"])
-def test_what_does_not_run_is_not_taken(index: Callable[..., str], store: Held, platform: str) -> None:
+def test_an_attestation_is_not_selected(index: Callable[..., str], store: Held, platform: str) -> None:
     name = index(AMD, ARM64_NEW, *WINDOWS.values())
     assert store.problem(f'pull {name} platform "{platform}"') == "no-matching-manifest"
 
 
 @pytest.mark.parametrize("platform", ["foo", "linux/arm*", "linux/amd64/", "arm/7", "linux/a b"])
-def test_what_is_no_platform_is_refused_wherever_it_is_said(registry: Registry, store: Held, platform: str) -> None:
+def test_an_invalid_platform_is_refused_everywhere(registry: Registry, store: Held, platform: str) -> None:
     name = serve(registry, f"choice/{uuid.uuid4().hex[:8]}:1", AMD)
     for text in (f'pull {name} platform "{platform}"', f'images where platform in ("{platform}")'):
         with pytest.raises(StatementError) as caught:
@@ -107,25 +107,25 @@ def test_what_is_no_platform_is_refused_wherever_it_is_said(registry: Registry, 
         assert caught.value.exit_code == 2
 
 
-def test_a_comparison_finds_what_is_the_same(index: Callable[..., str], store: Held) -> None:
+def test_a_comparison_finds_equal_images(index: Callable[..., str], store: Held) -> None:
     store.do(f"pull {index(AMD, PLAIN_ARM, ARM6, ARM64, ARM64_NEW)} platform all")
-    assert ids(store, "where platform = linux/arm") == {PLAIN_ARM.id}
-    assert ids(store, "where platform = linux/arm/v7") == {PLAIN_ARM.id}
-    assert ids(store, "where platform = linux/armhf and variant = v7") == {PLAIN_ARM.id}
-    assert ids(store, "where platform = linux/arm64/8") == {ARM64.id}
-    assert ids(store, "where platform in (linux/x86_64, linux/armel)") == {AMD.id, ARM6.id}
-    assert ids(store, "where platform like 'linux/arm/*'") == {PLAIN_ARM.id, ARM6.id}
+    assert list_ids(store, "where platform = linux/arm") == {PLAIN_ARM.id}
+    assert list_ids(store, "where platform = linux/arm/v7") == {PLAIN_ARM.id}
+    assert list_ids(store, "where platform = linux/armhf and variant = v7") == {PLAIN_ARM.id}
+    assert list_ids(store, "where platform = linux/arm64/8") == {ARM64.id}
+    assert list_ids(store, "where platform in (linux/x86_64, linux/armel)") == {AMD.id, ARM6.id}
+    assert list_ids(store, "where platform like 'linux/arm/*'") == {PLAIN_ARM.id, ARM6.id}
     (row,) = store.rows("images where platform = linux/aarch64 select os, architecture, variant")
     assert row == {"os": "linux", "architecture": "arm64", "variant": "v8"}
 
 
-def test_a_comparison_with_a_version_says_which_field_has_it(store: Held) -> None:
+def test_a_version_comparison_suggests_the_field(store: Held) -> None:
     with pytest.raises(StatementError) as caught:
         store.rows('images where platform = "windows(10.0.17763)/amd64"')
     assert caught.value.hints == ("platform = windows/amd64 and os_version like '10.0.17763*'",)
 
 
-def test_tags_are_asked_for_the_same_way(index: Callable[..., str], store: Held) -> None:
+def test_tags_select_a_platform_the_same_way(index: Callable[..., str], store: Held) -> None:
     name = index(AMD, ARM6, PLAIN_ARM, ARM64)
     repository = name.rpartition(":")[0]
     for platform, image in {"linux/arm": PLAIN_ARM, "linux/arm/6": ARM6, "linux/arm64/v8.0": ARM64}.items():
@@ -142,7 +142,7 @@ def test_tags_are_asked_for_the_same_way(index: Callable[..., str], store: Held)
     }
 
 
-def test_a_name_of_several_means_the_nearest(index: Callable[..., str], tmp_path: Path) -> None:
+def test_a_name_of_several_platforms_resolves_to_the_nearest(index: Callable[..., str], tmp_path: Path) -> None:
     from imq.engine.oci.platform import Platform
 
     name = index(ARM6, AMD, ARM)
@@ -153,8 +153,8 @@ def test_a_name_of_several_means_the_nearest(index: Callable[..., str], tmp_path
             assert document["Id"] == image.id
 
 
-def test_one_version_of_several_is_taken_out(index: Callable[..., str], store: Held) -> None:
+def test_one_os_version_of_several_is_removed(index: Callable[..., str], store: Held) -> None:
     name = index(AMD, *WINDOWS.values())
     store.do(f"pull {name} platform all")
     store.do(f'rm {name} platform "windows(10.0.17763)/amd64"')
-    assert ids(store) == {AMD.id, WINDOWS[20348].id}
+    assert list_ids(store) == {AMD.id, WINDOWS[20348].id}

@@ -1,4 +1,4 @@
-"""Images of several platforms under one name: the index is kept as its registry has it, with what was fetched of it."""
+"""Images of several platforms under one name: the index is stored unchanged, with the images that were pulled."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ ALL = ["linux/amd64", "linux/arm64", "linux/s390x"]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """Where a test's store is to be; at the end it must be in order."""
+    """The folder of a test's store, which is verified after the test."""
     yield tmp_path / "store"
     check_store(tmp_path / "store")
 
 
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Held]]:
-    """Open stores, and close them at the end."""
+    """Open stores, and close them after the test."""
     held: list[Held] = []
 
     def at(root: object, **world: object) -> Held:
@@ -58,47 +58,47 @@ def opened() -> Iterator[Callable[..., Held]]:
 
 @pytest.fixture
 def store(root: Path, opened: Callable[..., Held]) -> Held:
-    """A store that is not there yet."""
+    """A store that does not exist yet."""
     return opened(root)
 
 
 @pytest.fixture
 def name(registry: Registry) -> str:
-    """An index of three platforms in a repository of its own."""
+    """An index of three platforms in its own repository."""
     return serve_index(registry, f"multi/{uuid.uuid4().hex[:8]}:1", IMAGES)
 
 
-def platforms(store: Held, where: str = "all") -> list[str]:
+def list_platforms(store: Held, where: str = "all") -> list[str]:
     return sorted(row["platform"] for row in store.rows(f"images {where} select platform"))
 
 
-def index_digest() -> str:
-    return digest_of_index(IMAGES)
+def compute_index_digest() -> str:
+    return compute_digest_of_index(IMAGES)
 
 
-def digest_of_index(images: list[Image]) -> str:
+def compute_digest_of_index(images: list[Image]) -> str:
     return str(descriptor(INDEX_TYPE, index_of(images))["digest"])
 
 
-def test_all_platforms_come_with_their_index(store: Held, root: Path, name: str) -> None:
+def test_all_platforms_are_pulled_with_their_index(store: Held, root: Path, name: str) -> None:
     (outcome,) = store.do(f"pull {name} platform all")
     distinct = {one.digest: len(one.blob) for image in IMAGES for one in image.layers}
     assert (outcome["size"], outcome["image"]) == (sum(distinct.values()), None)
     rows = store.rows("images select name, platform, id, digest, size, shared_size order by platform")
     assert [(row["name"], row["platform"]) for row in rows] == [(name, platform) for platform in ALL]
     assert [row["id"] for row in rows] == [image.id for image in IMAGES]
-    assert {row["digest"] for row in rows} == {index_digest()}
+    assert {row["digest"] for row in rows} == {compute_index_digest()}
     assert [row["shared_size"] for row in rows] == [20_000, 20_000, 0]
-    wanted = {digest for image in IMAGES for digest in image.blobs} | {index_digest()}
+    wanted = {digest for image in IMAGES for digest in image.blobs} | {compute_index_digest()}
     assert set(blobs_in(root)) == wanted
     (again,) = store.do(f"pull {name} platform all")
     assert (again["size"], again["note"]) == (0, "image is up to date")
 
 
-def test_chosen_platforms_come_and_the_others_are_absent(store: Held, root: Path, name: str) -> None:
+def test_only_selected_platforms_are_stored(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
-    assert platforms(store) == ALL[:2]
-    wanted = {digest for image in (AMD, ARM) for digest in image.blobs} | {index_digest()}
+    assert list_platforms(store) == ALL[:2]
+    wanted = {digest for image in (AMD, ARM) for digest in image.blobs} | {compute_index_digest()}
     assert set(blobs_in(root)) == wanted
     (verified,) = store.do("verify all")
     assert verified["note"] == "every blob is intact; 1 of its index not stored"
@@ -106,12 +106,12 @@ def test_chosen_platforms_come_and_the_others_are_absent(store: Held, root: Path
     assert (about["Id"], about["Index"]["Platforms"], about["Index"]["Absent"]) == (AMD.id, ALL[:2], ALL[2:])
 
 
-def test_what_is_pulled_later_is_added_to_the_index(store: Held, root: Path, name: str) -> None:
+def test_a_later_pull_adds_its_image_to_the_index(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     store.do(f"tag {name} as kept:1")
     (outcome,) = store.do(f"pull {name} platform linux/s390x")
     assert outcome["note"] == "downloaded newer platforms"
-    assert platforms(store, f"where name = {name}") == platforms(store, "where name = kept:1") == ALL
+    assert list_platforms(store, f"where name = {name}") == list_platforms(store, "where name = kept:1") == ALL
     (again,) = store.do(f"pull {name}")
     assert again["note"] == "image is up to date"
     (whole,) = store.do(f"pull {name} platform all")
@@ -119,35 +119,35 @@ def test_what_is_pulled_later_is_added_to_the_index(store: Held, root: Path, nam
     assert {entry["annotations"]["dev.imq.holds"] for entry in entries_in(root)} == {"all"}
 
 
-def test_one_platform_alone_is_its_image_alone_until_more_are_wanted(store: Held, root: Path, name: str) -> None:
+def test_a_pull_of_one_platform_stores_one_image_until_more_are_pulled(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/arm64")
     assert entries_in(root)[0]["digest"] == ARM.digest
     store.do(f"pull {name} platform all")
-    assert [entry["digest"] for entry in entries_in(root)] == [index_digest()], "the image is in the index now"
-    assert platforms(store) == ALL
+    assert [entry["digest"] for entry in entries_in(root)] == [compute_index_digest()], "the image is in the index now"
+    assert list_platforms(store) == ALL
 
 
-def test_a_tag_that_moved_leaves_the_old_index_by_its_digest(store: Held, registry: Registry, name: str) -> None:
+def test_a_moved_tag_leaves_the_old_index_untagged(store: Held, registry: Registry, name: str) -> None:
     store.do(f"pull {name} platform all")
     moved = Image([SHARED], platform=AMD64)
     serve(registry, name.partition("/")[2], moved)
     store.do(f"pull {name}")
     assert store.rows(f"images where name = {name} select id") == [{"id": moved.id}]
-    assert platforms(store, f"where name = '{name.removesuffix(':1')}@{index_digest()}'") == ALL
+    assert list_platforms(store, f"where name = '{name.removesuffix(':1')}@{compute_index_digest()}'") == ALL
 
 
-def test_a_platform_that_is_not_there_is_said(store: Held, root: Path, name: str) -> None:
+def test_a_missing_platform_is_reported(store: Held, root: Path, name: str) -> None:
     assert store.problem(f"pull {name} platform linux/amd64, linux/mips64") == "no-matching-manifest"
     assert blobs_in(root) == {}
 
 
-def test_attestations_come_with_all_and_are_no_images(
+def test_attestations_are_pulled_with_all_platforms(
     store: Held, client: Client, registry: Registry, root: Path, tmp_path: Path
 ) -> None:
-    here = sample_images.Memory()
-    one = sample_images.image(here, size=1000)
-    entries = [{**one.to_json(), "platform": sample_images.AMD64}, sample_images.attestation(here, one)]
-    top = sample_images.index(here, entries)
+    here = sample_images.MemoryStore()
+    one = sample_images.add_image(here, size=1000)
+    entries = [{**one.to_json(), "platform": sample_images.AMD64}, sample_images.add_attestation(here, one)]
+    top = sample_images.add_index(here, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), top, here, NullProgress())
     store.do(f"pull {name} platform all")
@@ -163,17 +163,17 @@ def test_attestations_come_with_all_and_are_no_images(
 # Names and removal
 
 
-def test_a_name_goes_with_all_its_platforms(store: Held, root: Path, name: str) -> None:
+def test_removing_a_name_removes_all_its_platforms(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     store.do(f"tag {name} as other:1")
-    assert platforms(store, "where name = other:1") == ALL
+    assert list_platforms(store, "where name = other:1") == ALL
     assert [row["action"] for row in store.do(f"rm {name}")] == ["untag"]
     (removed,) = store.do("rm other:1")
     assert removed["action"] == "remove"
     assert blobs_in(root) == {}
 
 
-def test_one_platform_does_not_take_the_others_with_it(store: Held, root: Path, name: str) -> None:
+def test_removing_one_platform_keeps_the_others(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     before = entries_in(root)
     (outcome,) = store.do("rm images where platform = linux/arm64")
@@ -185,11 +185,11 @@ def test_one_platform_does_not_take_the_others_with_it(store: Held, root: Path, 
         store.rows(f"rm {ARM.id[:19]}")
     assert caught.value.hints[0] == f"to remove one platform: rm {name} platform linux/arm64"
     assert entries_in(root) == before
-    store.do(f"rm {index_digest()[:19]}")
+    store.do(f"rm {compute_index_digest()[:19]}")
     assert blobs_in(root) == {}
 
 
-def test_one_platform_is_taken_out_of_an_index(store: Held, root: Path, name: str) -> None:
+def test_one_platform_is_removed_from_an_index(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     store.do(f"tag {name} as other:1")
     frees = sum(len(content) for content in ARM.blobs.values()) - len(SHARED.blob)
@@ -200,36 +200,40 @@ def test_one_platform_is_taken_out_of_an_index(store: Held, root: Path, name: st
     assert (done["action"], done["target"], done["image"], done["size"]) == ("drop", f"{name}, other:1", ARM.id, frees)
     assert done["note"] == "linux/arm64; kept: linux/amd64, linux/s390x"
     assert sum(before.values()) - sum(blobs_in(root).values()) == frees
-    assert platforms(store, f"where name = {name}") == platforms(store, "where name = other:1") == [ALL[0], ALL[2]]
+    assert (
+        list_platforms(store, f"where name = {name}")
+        == list_platforms(store, "where name = other:1")
+        == [ALL[0], ALL[2]]
+    )
     (verified,) = store.do("verify all")
     assert verified["note"] == "every blob is intact; 1 of its index not stored"
     (about,) = store.rows(f"inspect {name}")
     assert about["Index"]["Absent"] == ["linux/arm64"]
     check_store(root)
     store.do("rm images where name = other:1 platform linux/s390x")
-    assert platforms(store) == [ALL[0], ALL[0]]
+    assert list_platforms(store) == [ALL[0], ALL[0]]
     store.do(f"pull {name} platform all")
-    assert platforms(store, f"where name = {name}") == ALL
+    assert list_platforms(store, f"where name = {name}") == ALL
 
 
-def test_docker_s_command_line_takes_one_platform_out(store: Held, root: Path, name: str) -> None:
+def test_docker_rmi_removes_one_platform(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     done = imq(root, "rmi", "--platform", "linux/s390x", name)
     assert done.stdout == f"Deleted: {BIG.id}\nDeleted: {BIG.layers[0].diff_id}\n"
-    assert platforms(store) == ALL[:2]
+    assert list_platforms(store) == ALL[:2]
     done = imq(root, "rmi", "--platform", "linux/s390x", name, code=1)
     assert "has no stored image for linux/s390x" in done.stderr
 
 
-def test_several_platforms_go_at_once(store: Held, root: Path, name: str) -> None:
+def test_several_platforms_are_removed_at_once(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     done = store.do(f"rm {name} platform linux/amd64, linux/arm64")
     assert [row["image"] for row in done] == [AMD.id, ARM.id]
-    assert len(SHARED.blob) <= max(row["size"] for row in done), "what they share goes with one of them"
-    assert set(blobs_in(root)) == {index_digest(), *BIG.blobs}
+    assert len(SHARED.blob) <= max(row["size"] for row in done), "shared blobs are freed with one of them"
+    assert set(blobs_in(root)) == {compute_index_digest(), *BIG.blobs}
 
 
-def test_a_platform_that_cannot_be_taken_out_is_said(store: Held, root: Path, registry: Registry, name: str) -> None:
+def test_a_platform_that_cannot_be_removed_is_reported(store: Held, root: Path, registry: Registry, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     single = serve(registry, f"single/{uuid.uuid4().hex[:8]}:1", BIG)
     store.do(f"pull {single} platform linux/s390x")
@@ -246,18 +250,18 @@ def test_a_platform_that_cannot_be_taken_out_is_said(store: Held, root: Path, re
     assert {(row["action"], row["error"]) for row in outcomes} == {("drop", None), ("rm", "conflict")}
 
 
-def test_what_is_said_about_a_platform_goes_with_it(
+def test_referrers_of_a_platform_are_copied_with_it(
     store: Held, client: Client, registry: Registry, root: Path
 ) -> None:
-    here, others = sample_images.Memory(), sample_images.Memory()
-    one = sample_images.image(here, size=1000)
-    about_one = sample_images.attestation(here, one)
-    other = sample_images.image(others, ARM64, size=2000)
-    about_other = sample_images.attestation(others, other)
-    both = sample_images.Memory()
+    here, others = sample_images.MemoryStore(), sample_images.MemoryStore()
+    one = sample_images.add_image(here, size=1000)
+    about_one = sample_images.add_attestation(here, one)
+    other = sample_images.add_image(others, ARM64, size=2000)
+    about_other = sample_images.add_attestation(others, other)
+    both = sample_images.MemoryStore()
     both.blobs.update(here.blobs | others.blobs)
     entries = [{**one.to_json(), "platform": AMD64}, {**other.to_json(), "platform": ARM64}, about_one, about_other]
-    top = sample_images.index(both, entries)
+    top = sample_images.add_index(both, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), top, both, NullProgress())
     store.do(f"pull {name} platform all")
@@ -267,31 +271,31 @@ def test_what_is_said_about_a_platform_goes_with_it(
     assert store.problem(f"rm {name} platform linux/amd64") == "conflict"
 
 
-def test_all_rows_of_an_index_are_all_of_it(store: Held, root: Path, name: str) -> None:
+def test_the_rows_of_an_index_cover_all_entries(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     store.do("untag " + name)
     assert [row["action"] for row in store.do("prune")] == ["remove", "collect"]
     assert blobs_in(root) == {}
 
 
-# In and out
+# Save, load, push and copy
 
 
-def test_an_index_is_pushed_whole(store: Held, client: Client, registry: Registry, name: str) -> None:
+def test_an_index_is_pushed_with_all_images(store: Held, client: Client, registry: Registry, name: str) -> None:
     store.do(f"pull {name} platform all")
     to = f"{registry.host}/pushed/{uuid.uuid4().hex[:8]}:2"
     (outcome,) = store.do(f"push {name} to {to}")
-    assert outcome["note"] == f"digest: {index_digest()}"
+    assert outcome["note"] == f"digest: {compute_index_digest()}"
     assert client.fetch_manifest(Reference.parse(to)).content == index_of(IMAGES)
 
 
-def test_an_index_that_is_not_all_here_is_pushed_where_the_rest_is(
+def test_a_partial_index_is_pushed_where_the_rest_exists(
     store: Held, client: Client, second: Registry, name: str
 ) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     there = name.replace(":1", ":again")
     store.do(f"push {name} to {there.removeprefix('docker.io/')}")
-    assert client.fetch_manifest(Reference.parse(there)).digest == index_digest()
+    assert client.fetch_manifest(Reference.parse(there)).digest == compute_index_digest()
     other = f"{second.host}/pushed/{uuid.uuid4().hex[:8]}:1"
     (outcome,) = store.outcomes(f"push {name} to {other}")
     assert outcome["error"] == "partial-index"
@@ -305,7 +309,7 @@ def test_an_index_that_is_not_all_here_is_pushed_where_the_rest_is(
 
 
 @pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
-def test_saved_and_loaded_again(
+def test_an_index_is_saved_and_loaded(
     store: Held, root: Path, opened: Callable[..., Held], tmp_path: Path, name: str, asked: str
 ) -> None:
     store.do(f"pull {name} platform {asked}")
@@ -332,39 +336,39 @@ def test_skopeo_reads_it(store: Held, root: Path, tmp_path: Path, name: str, ask
 
 
 def test_a_layout_of_one_platform_of_an_index_loads(store: Held, tmp_path: Path) -> None:
-    """As containerd and docker write it, which hold one platform of what they pulled."""
+    """As containerd and docker write it, which have only one platform of a pulled index."""
     Layout(tmp_path / "source").add_index([ARM], "multi:1", absent=[AMD, BIG])
     store.do(f'load "{tmp_path}/source"')
-    assert platforms(store) == ["linux/arm64"]
+    assert list_platforms(store) == ["linux/arm64"]
     Layout(tmp_path / "more").add(AMD, "amd:1")
     store.do(f'load "{tmp_path}/more"')
-    assert platforms(store, "where name = multi:1") == ["linux/arm64"], "it was not brought for that name"
+    assert list_platforms(store, "where name = multi:1") == ["linux/arm64"], "it was not pulled for that name"
     store.do("verify all")
 
 
-def test_what_is_held_and_missing_is_told(store: Held, root: Path, name: str) -> None:
+def test_inspect_lists_stored_and_missing_platforms(store: Held, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     (root / "blobs" / "sha256" / ARM.digest.removeprefix("sha256:")).unlink()
     assert store.problem(f"verify {name}") == "blob-missing"
     store.do(f"pull {name} platform linux/arm64")
     store.do("verify all")
-    assert platforms(store) == ALL[:2]
+    assert list_platforms(store) == ALL[:2]
 
 
 @pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
-def test_what_was_lost_is_held_again_after_a_pull(store: Held, root: Path, name: str, asked: str) -> None:
+def test_a_pull_stores_a_lost_image_again(store: Held, root: Path, name: str, asked: str) -> None:
     store.do(f"pull {name} platform {asked}")
     for digest in (ARM.digest, ARM.id):
         (root / "blobs" / "sha256" / digest.removeprefix("sha256:")).unlink()
     assert store.problem("reindex") == "unreadable"
-    assert "linux/arm64" not in platforms(store, "where id is known")
+    assert "linux/arm64" not in list_platforms(store, "where id is known")
     store.do(f"pull {name} platform {asked}")
-    assert "linux/arm64" in platforms(store)
+    assert "linux/arm64" in list_platforms(store)
     store.do("prune")
     store.do("verify all")
 
 
-def test_the_platform_of_the_session_is_meant_by_a_name(
+def test_a_name_resolves_to_the_platform_of_the_session(
     opened: Callable[..., Held], root: Path, tmp_path: Path, name: str
 ) -> None:
     from imq.engine.oci.platform import Platform
@@ -381,18 +385,18 @@ def test_the_platform_of_the_session_is_meant_by_a_name(
 
 
 @pytest.fixture
-def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample_images.Memory]:
-    """A helm chart in a repository of its own."""
-    here = sample_images.Memory()
+def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample_images.MemoryStore]:
+    """A helm chart in its own repository."""
+    here = sample_images.MemoryStore()
     config, content = "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-    made = sample_images.artifact(here, config, content, content=b"a chart")
+    made = sample_images.add_artifact(here, config, content, content=b"a chart")
     name = f"{registry.host}/charts/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), made, here, NullProgress())
     return name, made, here
 
 
-def test_an_artifact_is_pulled_and_is_no_image(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.Memory]
+def test_a_pulled_artifact_is_not_an_image(
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
     name, made, here = chart
     (outcome,) = store.do(f"pull {name}")
@@ -409,14 +413,14 @@ def test_an_artifact_is_pulled_and_is_no_image(
     assert about["ArtifactType"] == "application/vnd.cncf.helm.config.v1+json"
 
 
-def test_an_artifact_goes_through_every_verb(
+def test_every_verb_supports_artifacts(
     store: Held,
     root: Path,
     client: Client,
     second: Registry,
     opened: Callable[..., Held],
     tmp_path: Path,
-    chart: tuple[str, Descriptor, sample_images.Memory],
+    chart: tuple[str, Descriptor, sample_images.MemoryStore],
 ) -> None:
     name, made, here = chart
     store.do(f"pull {name}")
@@ -441,7 +445,7 @@ def test_an_artifact_goes_through_every_verb(
 
 
 def test_prune_takes_artifacts_without_a_tag(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.Memory]
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
     store.do(f"pull {chart[0]}")
     store.do("prune")
@@ -452,18 +456,18 @@ def test_prune_takes_artifacts_without_a_tag(
 
 
 def test_skopeo_and_the_store_agree_on_an_artifact(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.Memory]
+    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
     name, made, here = chart
     store.do(f"pull {name}")
     assert run("skopeo", "inspect", "--raw", f"oci:{root}:{name}").encode() == here.blobs[made.digest]
 
 
-# Layers that may not be handed on
+# Foreign layers
 
 
-def foreign(here: sample_images.Memory, urls: list[str]) -> Descriptor:
-    made = sample_images.image(here, layers=2, size=1000)
+def add_foreign_image(here: sample_images.MemoryStore, urls: list[str]) -> Descriptor:
+    made = sample_images.add_image(here, layers=2, size=1000)
     document = json.loads(here.blobs[made.digest])
     document["layers"][0] |= {"mediaType": media_types.OCI_NONDISTRIBUTABLE + "+gzip", "urls": urls}
     return here.describe(media_types.OCI_MANIFEST, to_json(document))
@@ -472,8 +476,8 @@ def foreign(here: sample_images.Memory, urls: list[str]) -> Descriptor:
 def test_a_foreign_layer_is_neither_pushed_nor_fetched_from_elsewhere(
     store: Held, client: Client, registry: Registry, root: Path
 ) -> None:
-    here, watcher = sample_images.Memory(), sample_images.Watcher()
-    made = foreign(here, ["http://127.0.0.1:1/layer"])
+    here, watcher = sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    made = add_foreign_image(here, ["http://127.0.0.1:1/layer"])
     name = f"{registry.host}/foreign/{uuid.uuid4().hex[:8]}:1"
     push(client, Reference.parse(name), made, here, watcher)
     layers = json.loads(here.blobs[made.digest])["layers"]

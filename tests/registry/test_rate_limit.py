@@ -1,4 +1,4 @@
-"""How often a registry may be asked: what it says is read, kept, told and obeyed."""
+"""Rate limits of registries: they are parsed, stored, reported and obeyed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imq.engine.registry.http.rate_limit import (
 from imq.engine.registry.http.retry import RetryBudget
 from imq.engine.registry.settings import Settings
 from imq.grammar.errors import RegistryError
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,29 +51,29 @@ HUB = {
         ({}, None, ""),
     ],
 )
-def test_allowances(headers: dict[str, str], allowance: RateLimit | None, said: str) -> None:
+def test_parse_rate_limits(headers: dict[str, str], allowance: RateLimit | None, said: str) -> None:
     assert parse_rate_limit(headers) == allowance
     assert allowance is None or str(allowance) == said
 
 
-def test_a_source_is_shown_clean_and_short() -> None:
+def test_a_rate_limit_source_is_cleaned_and_truncated() -> None:
     found = parse_rate_limit({**HUB, "Docker-RateLimit-Source": "\x1b[31m" + "x" * 500})
     assert found is not None
     assert "\x1b" not in found.source
     assert len(found.source) <= 64
 
 
-def test_when_a_budget_begins_anew() -> None:
+def test_reset_of_a_retry_budget() -> None:
     found = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": "20"})
     assert found is not None
     assert found.reset == 20
     later = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": str(int(time.time()) + 50)})
     assert later is not None
-    assert 45 <= later.reset <= 50, "some give the time of day"
+    assert 45 <= later.reset <= 50, "some servers send a time"
     assert parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": "soon"}) == RateLimit(-1, 3, -1)
 
 
-def test_what_docker_hub_counts() -> None:
+def test_requests_that_docker_hub_counts() -> None:
     asked = [("GET", "/v2/a/manifests/1"), ("HEAD", "/v2/a/manifests/1"), ("GET", "/v2/a/blobs/sha256:0")]
     assert [is_rate_limited("docker.io", method, target) for method, target in asked] == [True, False, False]
     assert all(is_rate_limited("quay.io", method, target) for method, target in asked)
@@ -87,13 +87,13 @@ def test_retry_after() -> None:
         assert parse_retry_after({"Retry-After": nothing}) == 0
 
 
-def test_times_are_spelled() -> None:
+def test_format_wait() -> None:
     assert [format_wait(s) for s in (0.2, 1, 90, 120, 3600, 21600, 86400)] == [
         *("1 second", "1 second", "90 seconds", "2 minutes", "1 hour", "6 hours", "1 day")
     ]
 
 
-def test_patience_ends_and_doubles() -> None:
+def test_retry_delays_double_and_end() -> None:
     patience = RetryBudget(Settings(retries=4, first_wait=1, longest_wait=5))
     waits = [patience.next_delay() for _ in range(4)]
     assert patience.next_delay() is None
@@ -103,11 +103,13 @@ def test_patience_ends_and_doubles() -> None:
     )
     patience.reset()
     assert patience.next_delay(5) == 5
-    assert patience.next_delay(5.1) is None, "it is not waited for at all"
+    assert patience.next_delay(5.1) is None, "a longer wait is an error"
 
 
-def test_what_is_left_is_kept(client: Client) -> None:
-    with Scripted(Step("GET", MANIFEST, 200, {**OCI, **HUB}, b"{}"), Step("GET", MANIFEST, 200, OCI, b"{}")) as server:
+def test_the_remaining_images_are_kept(client: Client) -> None:
+    with ScriptedServer(
+        Step("GET", MANIFEST, 200, {**OCI, **HUB}, b"{}"), Step("GET", MANIFEST, 200, OCI, b"{}")
+    ) as server:
         name = Reference.parse(f"{server.host}/a:latest")
         assert client.get_rate_limit(server.host) is None
         client.fetch_manifest(name)
@@ -115,9 +117,9 @@ def test_what_is_left_is_kept(client: Client) -> None:
         assert client.get_rate_limit(server.host) == RateLimit(100, 76, 21600, "203.0.113.7")
 
 
-def test_a_refusal_says_what_was_allowed_and_when_to_come_again(client: Client) -> None:
+def test_a_rate_limit_error_states_the_limit_and_the_wait(client: Client) -> None:
     spent = {**HUB, "RateLimit-Remaining": "0;w=21600", "Retry-After": "7200"}
-    with Scripted(Step("GET", MANIFEST, 429, spent)) as server, pytest.raises(RegistryError) as caught:
+    with ScriptedServer(Step("GET", MANIFEST, 429, spent)) as server, pytest.raises(RegistryError) as caught:
         client.fetch_manifest(Reference.parse(f"{server.host}/a:latest"))
     assert caught.value.message.startswith(f"{server.host} rate limit exceeded")
     assert caught.value.hints == (
@@ -126,18 +128,18 @@ def test_a_refusal_says_what_was_allowed_and_when_to_come_again(client: Client) 
     )
 
 
-def test_a_server_that_is_down_for_long_is_not_waited_for(connect: Callable[..., Client]) -> None:
+def test_a_long_outage_fails(connect: Callable[..., Client]) -> None:
     date = formatdate(time.time() + 900, usegmt=True)
     with (
-        Scripted(Step("GET", MANIFEST, 503, {"Retry-After": date})) as server,
+        ScriptedServer(Step("GET", MANIFEST, 503, {"Retry-After": date})) as server,
         pytest.raises(RegistryError) as caught,
     ):
         connect().fetch_manifest(Reference.parse(f"{server.host}/a:latest"))
     assert "try again in " in caught.value.hints[0]
 
 
-def test_a_date_is_waited_for(client: Client) -> None:
-    with Scripted() as server:
+def test_retry_after_may_be_a_date(client: Client) -> None:
+    with ScriptedServer() as server:
         server.add(
             Step("GET", MANIFEST, 503, {"Retry-After": formatdate(time.time() + 2, usegmt=True)}),
             Step("GET", MANIFEST, 200, OCI, b"{}"),

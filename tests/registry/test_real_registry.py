@@ -29,14 +29,14 @@ AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
 @pytest.fixture
 def name(registry: Registry) -> Reference:
-    """A repository that no other test uses."""
+    """A repository that only this test uses."""
     return Reference.parse(f"{registry.host}/team/{uuid.uuid4().hex[:8]}:v1")
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_what_is_pushed_is_pulled(client: Client, name: Reference, docker: bool) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here, docker=docker)
+def test_a_pushed_image_is_pulled_unchanged(client: Client, name: Reference, docker: bool) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, docker=docker)
     pushed = push(client, name, manifest, here, NullProgress())
     pulled = pull(client, name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
@@ -49,10 +49,14 @@ def test_what_is_pushed_is_pulled(client: Client, name: Reference, docker: bool)
     assert all(there.diff_ids.values())
 
 
-def test_progress_has_dockers_words_and_one_total(client: Client, name: Reference) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here, size=3 << 20)
-    sent, got, again = sample_images.Watcher(), sample_images.Watcher(), sample_images.Watcher()
+def test_progress_uses_docker_wording_and_one_total(client: Client, name: Reference) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, size=3 << 20)
+    sent, got, again = (
+        sample_images.ProgressRecorder(),
+        sample_images.ProgressRecorder(),
+        sample_images.ProgressRecorder(),
+    )
     push(client, name, manifest, here, sent)
     pulled = pull(client, name, AMD64, there, got)
     assert {tuple(words) for words in sent.words.values()} == {("Preparing", "Pushing", PUSHED)}
@@ -68,9 +72,9 @@ def test_progress_has_dockers_words_and_one_total(client: Client, name: Referenc
     assert (repeated.changed, repeated.transferred_bytes, again.expected) == (False, 0, 0)
 
 
-def test_a_digest_pulls_the_same_image_and_is_held_to(client: Client, name: Reference) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here)
+def test_a_pull_by_digest_is_verified(client: Client, name: Reference) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
     by_digest = name.replace(tag=None, digest=manifest.digest)
     assert pull(client, by_digest, AMD64, there, NullProgress()).manifest == manifest
@@ -80,14 +84,14 @@ def test_a_digest_pulls_the_same_image_and_is_held_to(client: Client, name: Refe
     assert caught.value.code == "manifest-unknown"
 
 
-def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: Reference, registry: Registry) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+def test_a_second_push_sends_one_request(connect: Callable[..., Client], name: Reference, registry: Registry) -> None:
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     first = push(connect(), name, manifest, here, NullProgress())
     place = f" /v2/{name.repository}/"
     seen = [line.split()[0] for line in registry.requests(place, 15)]
     assert sorted(seen) == ["HEAD"] * 6 + ["POST"] * 4 + ["PUT"] * 5
-    watcher = sample_images.Watcher()
+    watcher = sample_images.ProgressRecorder()
     again = push(connect(), name, manifest, here, watcher)
     assert (first.changed, again.changed, again.transferred_bytes) == (True, False, 0)
     assert {tuple(words) for words in watcher.words.values()} == {(LAYER_EXISTS,)}
@@ -99,26 +103,26 @@ def test_a_second_push_asks_one_question(connect: Callable[..., Client], name: R
 def test_one_connection_serves_many_requests(
     connect: Callable[..., Client], name: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer without a body, or to HEAD, leaves its connection to the next request."""
+    """A response without a body, or to HEAD, keeps the connection usable."""
     from urllib3.connection import HTTPConnection
 
     opened: list[HTTPConnection] = []
     open_one = HTTPConnection.connect
     monkeypatch.setattr(HTTPConnection, "connect", lambda self: (opened.append(self), open_one(self)))
-    here, client = sample_images.Memory(), connect(jobs=1)
-    manifest = sample_images.image(here)
+    here, client = sample_images.MemoryStore(), connect(jobs=1)
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
-    pull(client, name, AMD64, sample_images.Memory(), NullProgress())
+    pull(client, name, AMD64, sample_images.MemoryStore(), NullProgress())
     assert client.fetch_head(name.replace(tag="none")) is None
     assert len(opened) == 1
 
 
-def test_only_what_is_new_of_an_image_is_sent(connect: Callable[..., Client], name: Reference) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+def test_only_new_blobs_are_uploaded(connect: Callable[..., Client], name: Reference) -> None:
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     push(connect(), name, manifest, here, NullProgress())
     document = json.loads(here.blobs[manifest.digest])
-    plain, packed = sample_images.layer(1000)
+    plain, packed = sample_images.make_layer(1000)
     config = json.loads(here.blobs[document["config"]["digest"]])
     config["rootfs"]["diff_ids"].append(Digest.of(plain))
     document["config"] = here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json()
@@ -129,10 +133,10 @@ def test_only_what_is_new_of_an_image_is_sent(connect: Callable[..., Client], na
 
 
 def test_layers_are_mounted_from_another_repository(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
-    other, watcher = name.replace(repository=name.repository + "-copy"), sample_images.Watcher()
+    other, watcher = name.replace(repository=name.repository + "-copy"), sample_images.ProgressRecorder()
     assert push(client, other, manifest, here, watcher, mount_from=name.repository).transferred_bytes == 0
     assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}
     third = name.replace(repository=name.repository + "-third")
@@ -142,13 +146,13 @@ def test_layers_are_mounted_from_another_repository(client: Client, name: Refere
     assert not client.mount_blob(name.replace(repository="fifth/one"), layer, "no/such")
 
 
-def test_an_index_gives_the_image_for_the_platform(client: Client, name: Reference) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    amd, arm = sample_images.image(here, sample_images.AMD64), sample_images.image(here, sample_images.ARM64)
-    top = sample_images.index(
+def test_the_platform_selects_an_image_of_the_index(client: Client, name: Reference) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    amd, arm = sample_images.add_image(here, sample_images.AMD64), sample_images.add_image(here, sample_images.ARM64)
+    top = sample_images.add_index(
         here,
         [
-            sample_images.attestation(here, amd),
+            sample_images.add_attestation(here, amd),
             {**amd.to_json(), "platform": sample_images.AMD64},
             {**arm.to_json(), "platform": {**sample_images.ARM64, "variant": "v8"}},
         ],
@@ -158,55 +162,61 @@ def test_an_index_gives_the_image_for_the_platform(client: Client, name: Referen
     assert pulled.manifest.digest == arm.digest
     assert pulled.digest == top.digest
     assert there.order[-1] == arm.digest
-    assert not {amd.digest, top.digest} & there.blobs.keys(), "nothing here would refer to the index"
+    assert not {amd.digest, top.digest} & there.blobs.keys(), "no stored object would refer to the index"
     more = pull(client, name, AMD64, there, NullProgress())
     assert more.manifest.digest == amd.digest
     assert not pull(client, name, AMD64, there, NullProgress()).changed
 
 
-def test_no_image_for_the_platform_lists_what_there_is(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    amd, arm = sample_images.image(here), sample_images.image(here, sample_images.ARM64)
+def test_a_missing_platform_lists_the_available_ones(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
+    amd, arm = sample_images.add_image(here), sample_images.add_image(here, sample_images.ARM64)
     entries = [{**amd.to_json(), "platform": sample_images.AMD64}, {**arm.to_json(), "platform": sample_images.ARM64}]
     push(
-        client, name, sample_images.index(here, [*entries, sample_images.attestation(here, amd)]), here, NullProgress()
+        client,
+        name,
+        sample_images.add_index(here, [*entries, sample_images.add_attestation(here, amd)]),
+        here,
+        NullProgress(),
     )
     with pytest.raises(RegistryError) as caught:
-        pull(client, name, Platform.parse("linux/s390x"), sample_images.Memory(), NullProgress())
+        pull(client, name, Platform.parse("linux/s390x"), sample_images.MemoryStore(), NullProgress())
     assert caught.value.message == "no matching manifest for linux/s390x in the manifest list entries"
     assert caught.value.hints == (f"{name} has: linux/amd64, linux/arm64",)
     assert caught.value.exit_code == 3
 
 
-def test_entries_that_do_not_say_their_platform_are_looked_into(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    amd, arm = sample_images.image(here), sample_images.image(here, sample_images.ARM64)
-    push(client, name, sample_images.index(here, [amd.to_json(), arm.to_json()]), here, NullProgress())
-    assert pull(client, name, ARM64, sample_images.Memory(), NullProgress()).manifest.digest == arm.digest
+def test_configs_are_read_for_entries_without_a_platform(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
+    amd, arm = sample_images.add_image(here), sample_images.add_image(here, sample_images.ARM64)
+    push(client, name, sample_images.add_index(here, [amd.to_json(), arm.to_json()]), here, NullProgress())
+    assert pull(client, name, ARM64, sample_images.MemoryStore(), NullProgress()).manifest.digest == arm.digest
     with pytest.raises(RegistryError, match="no matching manifest"):
-        pull(client, name, Platform("linux", "riscv64"), sample_images.Memory(), NullProgress())
+        pull(client, name, Platform("linux", "riscv64"), sample_images.MemoryStore(), NullProgress())
 
 
-def test_a_single_image_of_another_platform_is_taken_with_a_warning(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    push(client, name, sample_images.image(here), here, NullProgress())
-    warned = pull(client, name, ARM64, sample_images.Memory(), NullProgress())
+def test_a_single_image_of_another_platform_is_pulled_with_a_warning(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(here), here, NullProgress())
+    warned = pull(client, name, ARM64, sample_images.MemoryStore(), NullProgress())
     assert warned.warnings == (
         (
             f"image with reference {name} was found but does not match the specified platform: "
             "wanted linux/arm64, actual: linux/amd64"
         ),
     )
-    assert pull(client, name, None, sample_images.Memory(), NullProgress()).warnings == ()
+    assert pull(client, name, None, sample_images.MemoryStore(), NullProgress()).warnings == ()
 
 
-def test_an_image_that_does_not_say_its_variant_matches(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    push(client, name, sample_images.image(here, {"os": "linux", "architecture": "arm"}), here, NullProgress())
-    assert pull(client, name, Platform.parse("linux/arm/v6"), sample_images.Memory(), NullProgress()).warnings == ()
+def test_an_image_without_a_variant_matches(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(here, {"os": "linux", "architecture": "arm"}), here, NullProgress())
+    assert (
+        pull(client, name, Platform.parse("linux/arm/v6"), sample_images.MemoryStore(), NullProgress()).warnings == ()
+    )
 
 
-def test_a_missing_name_is_told_in_dockers_words(client: Client, registry: Registry) -> None:
+def test_a_missing_name_has_docker_wording(client: Client, registry: Registry) -> None:
     reference = Reference.parse(f"{registry.host}/no/such:v9")
     with pytest.raises(RegistryError) as caught:
         client.fetch_manifest(reference)
@@ -218,25 +228,25 @@ def test_a_missing_name_is_told_in_dockers_words(client: Client, registry: Regis
     assert caught.value.code == "name-unknown"
 
 
-def test_head_says_what_get_brings(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here)
+def test_head_and_get_return_the_same_descriptor(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
     assert client.fetch_head(name) == client.fetch_manifest(name).descriptor == manifest
 
 
 def test_tags_are_listed(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, layers=1, size=10)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=1, size=10)
     wanted = [f"t{number:02}" for number in range(11)]
     for tag in wanted:
         push(client, name.replace(tag=tag), manifest, here, NullProgress())
     assert sorted(client.list_tags(name)) == wanted
 
 
-def test_a_layer_named_twice_travels_once(client: Client, name: Reference) -> None:
-    here, there, watcher = sample_images.Memory(), sample_images.Memory(), sample_images.Watcher()
-    plain, packed = sample_images.layer()
+def test_a_repeated_layer_is_transferred_once(client: Client, name: Reference) -> None:
+    here, there, watcher = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    plain, packed = sample_images.make_layer()
     blob = here.describe(media_types.OCI_LAYER_GZIP, packed)
     config = {**sample_images.AMD64, "rootfs": {"type": "layers", "diff_ids": [Digest.of(plain)] * 2}}
     manifest = {
@@ -251,9 +261,11 @@ def test_a_layer_named_twice_travels_once(client: Client, name: Reference) -> No
 
 
 @pytest.mark.parametrize(("diff_ids", "layer_count"), [(1, 2), (2, 1), (0, 1)], ids=["fewer", "more", "none"])
-def test_diff_ids_must_be_as_many_as_layers(client: Client, name: Reference, diff_ids: int, layer_count: int) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    made = [sample_images.layer(100) for _ in range(2)]
+def test_the_number_of_diff_ids_must_match_the_layers(
+    client: Client, name: Reference, diff_ids: int, layer_count: int
+) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    made = [sample_images.make_layer(100) for _ in range(2)]
     config = {
         **sample_images.AMD64,
         "rootfs": {"type": "layers", "diff_ids": [Digest.of(p) for p, _ in made[:diff_ids]]},
@@ -278,22 +290,22 @@ ARTIFACTS = {
 
 
 @pytest.mark.parametrize("kind", ARTIFACTS)
-def test_an_artifact_comes_as_it_is(client: Client, name: Reference, kind: str) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
+def test_an_artifact_is_pulled_unchanged(client: Client, name: Reference, kind: str) -> None:
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
     config, layer, artifact = ARTIFACTS[kind]
-    made = sample_images.artifact(here, config, layer, artifact)
+    made = sample_images.add_artifact(here, config, layer, artifact)
     push(client, name, made, here, NullProgress())
     pulled = pull(client, name, ARM64, there, NullProgress())
     assert there.blobs == here.blobs
     assert there.order[-1] == made.digest
-    assert set(there.diff_ids.values()) == {None}, "nothing of it is unpacked"
+    assert set(there.diff_ids.values()) == {None}, "its blobs are not unpacked"
     assert (pulled.manifest, pulled.config, pulled.warnings) == (made, None, ())
     assert pulled.artifact_type == {"helm": config, "oras": artifact, "cosign": layer}[kind]
 
 
 def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
-    manifest = sample_images.image(here, layers=1)
+    here = sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=1)
     push(client, name, manifest, here, NullProgress())
     digest, content = max(here.blobs.items(), key=lambda item: len(item[1]))
     blob = Descriptor("", digest, len(content))
@@ -307,16 +319,16 @@ def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
     assert not client.has_blob(name, Descriptor("", Digest.of(b"?"), 1))
 
 
-def test_an_empty_blob_travels(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
+def test_an_empty_blob_is_transferred(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
     blob = here.describe("", b"")
     assert client.upload_blob(name, blob, lambda: here.open(blob.digest)) == "sent"
     assert client.has_blob(name, blob)
     assert client.fetch_blob(name, blob) == b""
 
 
-def test_a_blob_that_is_not_what_it_says_is_not_accepted(client: Client, name: Reference) -> None:
-    here = sample_images.Memory()
+def test_a_blob_with_another_digest_is_rejected(client: Client, name: Reference) -> None:
+    here = sample_images.MemoryStore()
     content = b"some bytes"
     lying = Descriptor("", here.add(content), len(content) + 5)
     with pytest.raises(DigestMismatch, match="has 10 bytes, but should have 15"):
@@ -328,11 +340,11 @@ def test_a_blob_that_is_not_what_it_says_is_not_accepted(client: Client, name: R
 
 
 def test_several_clients_and_many_threads(connect: Callable[..., Client], name: Reference) -> None:
-    here, there = sample_images.Memory(), sample_images.Memory()
-    manifest = sample_images.image(here, layers=12, size=50_000)
+    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(here, layers=12, size=50_000)
     push(connect(jobs=8), name, manifest, here, NullProgress())
     pull(connect(jobs=1), name, AMD64, there, NullProgress())
     assert there.blobs == here.blobs
-    many = sample_images.Memory()
+    many = sample_images.MemoryStore()
     pull(connect(jobs=64), name, AMD64, many, NullProgress())
     assert many.blobs == here.blobs

@@ -1,4 +1,4 @@
-"""What servers say is shown, but not the secrets that they echo; and these go to no other host."""
+"""Messages of servers are shown without the secrets that they echo, and secrets are sent to no other host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.http.redaction import Secrets
 from imq.grammar.errors import ImqError, RegistryError
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,29 +35,29 @@ CHALLENGE = {"WWW-Authenticate": 'Basic realm="x"'}
 MANIFEST = "/v2/a/manifests/latest"
 
 
-def logged_in(folder: Path, host: str) -> dict[str, str]:
+def write_credentials(folder: Path, host: str) -> dict[str, str]:
     (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": PACKED}}}))
     return {"DOCKER_CONFIG": str(folder)}
 
 
-def shown(problem: ImqError) -> str:
+def format_error(problem: ImqError) -> str:
     return " ".join((problem.message, *problem.hints, problem.host if isinstance(problem, RegistryError) else ""))
 
 
-def from_client(client: Client, reference: Reference) -> str:
+def fetch_with_client(client: Client, reference: Reference) -> str:
     with pytest.raises(ImqError) as caught:
         client.fetch_manifest(reference)
-    return shown(caught.value)
+    return format_error(caught.value)
 
 
-def from_many(client: Client, reference: Reference) -> str:
+def fetch_with_batch(client: Client, reference: Reference) -> str:
     with BatchClient(client) as many:
         ((_, problem),) = many.fetch_manifests([(0, reference)])
     assert isinstance(problem, ImqError)
-    return shown(problem)
+    return format_error(problem)
 
 
-WAYS = pytest.mark.parametrize("asked", [from_client, from_many])
+WAYS = pytest.mark.parametrize("asked", [fetch_with_client, fetch_with_batch])
 
 
 @WAYS
@@ -67,9 +67,9 @@ def test_an_error_that_echoes_credentials(
 ) -> None:
     said = f"you sent {echo}, which is wrong"
     body = json.dumps({"errors": [{"code": "DENIED", "message": said}, {"code": echo, "message": "x" * 590 + echo}]})
-    with Scripted(Step("GET", MANIFEST, 401, CHALLENGE), Step("GET", MANIFEST, 403, {}, body.encode())) as server:
+    with ScriptedServer(Step("GET", MANIFEST, 401, CHALLENGE), Step("GET", MANIFEST, 403, {}, body.encode())) as server:
         reference = Reference(server.host, "a", "latest")
-        text = asked(connect(environment=logged_in(tmp_path, server.host)), reference).lower()
+        text = asked(connect(environment=write_credentials(tmp_path, server.host)), reference).lower()
     assert "denied: you sent" in text
     assert "which is wrong" in text
     for secret in (PASSWORD, PACKED.rstrip("="), quote(PASSWORD), PASSWORD[:4]):
@@ -93,15 +93,17 @@ def test_a_header_that_echoes_credentials(
     status: int,
     headers: dict[str, str],
 ) -> None:
-    with Scripted(Step("GET", MANIFEST, 401, CHALLENGE), Step("GET", MANIFEST, status, headers)) as server:
-        client = connect(environment=logged_in(tmp_path, server.host), insecure=frozenset({f"{PACKED}.invalid"}))
+    with ScriptedServer(Step("GET", MANIFEST, 401, CHALLENGE), Step("GET", MANIFEST, status, headers)) as server:
+        client = connect(
+            environment=write_credentials(tmp_path, server.host), insecure=frozenset({f"{PACKED}.invalid"})
+        )
         text = asked(client, Reference(server.host, "a", "latest"))
     assert PACKED.rstrip("=").lower() not in text.lower()
     assert "***" in text
 
 
 def test_a_token_server_that_echoes_credentials_and_tokens(connect: Callable[..., Client], tmp_path: Path) -> None:
-    with Scripted() as server:
+    with ScriptedServer() as server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}
         denied = json.dumps({"errors": [{"code": "DENIED", "message": f"not Bearer t0ken-of-ann nor {PACKED}"}]})
         server.add(
@@ -110,33 +112,33 @@ def test_a_token_server_that_echoes_credentials_and_tokens(connect: Callable[...
             Step("GET", MANIFEST, 403, {}, denied.encode()),
             Step("GET", "/token", 403, {}, denied.encode()),
         )
-        client = connect(environment=logged_in(tmp_path, server.host))
-        texts = [from_client(client, Reference(server.host, name, "latest")) for name in ("a", "b")]
+        client = connect(environment=write_credentials(tmp_path, server.host))
+        texts = [fetch_with_client(client, Reference(server.host, name, "latest")) for name in ("a", "b")]
     assert [text.count("***") for text in texts] == [2, 2]
     assert not any("t0ken" in text or PACKED.rstrip("=") in text for text in texts)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_form_with_an_identity_token_goes_to_no_other_origin(
+def test_an_identity_token_is_not_redirected_to_another_origin(
     connect: Callable[..., Client], tmp_path: Path, status: int
 ) -> None:
-    with Scripted() as server, Scripted(loose=True) as elsewhere:
+    with ScriptedServer() as server, ScriptedServer(any_order=True) as elsewhere:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}
         (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"identitytoken": "identity"}}}))
         server.add(
             Step("GET", MANIFEST, 401, challenge),
             Step("POST", "/token", status, {"Location": f"{elsewhere.url}/token"}),
         )
-        text = from_client(connect(environment={"DOCKER_CONFIG": str(tmp_path)}), Reference(server.host, "a", "latest"))
-    assert elsewhere.seen == []
-    assert b"identity" in server.seen[-1].body
+        text = fetch_with_client(
+            connect(environment={"DOCKER_CONFIG": str(tmp_path)}), Reference(server.host, "a", "latest")
+        )
+    assert elsewhere.requests == []
+    assert b"identity" in server.requests[-1].body
     assert server.host in text
 
 
-def test_a_form_with_an_identity_token_is_sent_on_within_its_origin(
-    connect: Callable[..., Client], tmp_path: Path
-) -> None:
-    with Scripted() as server:
+def test_an_identity_token_is_redirected_within_its_origin(connect: Callable[..., Client], tmp_path: Path) -> None:
+    with ScriptedServer() as server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}
         (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"identitytoken": "identity"}}}))
         server.add(
@@ -160,7 +162,7 @@ def test_a_form_with_an_identity_token_is_sent_on_within_its_origin(
         ("", ""),
     ],
 )
-def test_what_looks_like_a_header_is_redacted_whoever_sent_it(text: str, redacted: str) -> None:
+def test_header_like_values_are_always_redacted(text: str, redacted: str) -> None:
     secrets = Secrets()
     secrets.add("pw", "")
     assert secrets.redact(text) == redacted

@@ -1,4 +1,4 @@
-"""What refers to an image: asked of the referrers API, else read from the tag that stands in for it."""
+"""Referrers of an image: from the referrers API, or from the referrers tag."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imq.engine.registry.referrers import make_referrers_tag
 from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Malformed, RegistryError
 from registry.support import sample_images
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,64 +34,64 @@ SIGNATURE = Descriptor(
 BILL = Descriptor(media_types.OCI_MANIFEST, Digest.of(b"b"), 2, artifact_type="application/spdx+json")
 
 
-def page(*referrers: Descriptor) -> bytes:
+def make_page(*referrers: Descriptor) -> bytes:
     manifests = [referrer.to_json() for referrer in referrers]
     return json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": manifests}).encode()
 
 
-def at(server: Scripted) -> Reference:
+def make_reference(server: ScriptedServer) -> Reference:
     return Reference.parse(f"{server.host}/a")
 
 
 def test_the_api(client: Client) -> None:
     more = {"Link": f'<{PATH}?page=2>; rel="next"'}
-    with Scripted(
-        Step("GET", PATH, 200, {"Content-Type": media_types.OCI_INDEX, **more}, page(SIGNATURE)),
-        Step("GET", f"{PATH}?page=2", 200, {"Content-Type": media_types.OCI_INDEX}, page(BILL)),
+    with ScriptedServer(
+        Step("GET", PATH, 200, {"Content-Type": media_types.OCI_INDEX, **more}, make_page(SIGNATURE)),
+        Step("GET", f"{PATH}?page=2", 200, {"Content-Type": media_types.OCI_INDEX}, make_page(BILL)),
     ) as server:
-        assert list(client.list_referrers(at(server), SUBJECT)) == [SIGNATURE, BILL]
-    assert server.seen[0].headers["Accept"] == media_types.OCI_INDEX
+        assert list(client.list_referrers(make_reference(server), SUBJECT)) == [SIGNATURE, BILL]
+    assert server.requests[0].headers["Accept"] == media_types.OCI_INDEX
 
 
 @pytest.mark.parametrize("filtered", [True, False], ids=["by the registry", "here"])
-def test_of_one_type(client: Client, filtered: bool) -> None:
-    answer = page(BILL) if filtered else page(SIGNATURE, BILL)
-    with Scripted(Step("GET", f"{PATH}?artifactType=application%2Fspdx%2Bjson", 200, {}, answer)) as server:
-        assert list(client.list_referrers(at(server), SUBJECT, BILL.artifact_type)) == [BILL]
+def test_referrers_of_one_type(client: Client, filtered: bool) -> None:
+    answer = make_page(BILL) if filtered else make_page(SIGNATURE, BILL)
+    with ScriptedServer(Step("GET", f"{PATH}?artifactType=application%2Fspdx%2Bjson", 200, {}, answer)) as server:
+        assert list(client.list_referrers(make_reference(server), SUBJECT, BILL.artifact_type)) == [BILL]
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_without_the_api_the_tag_is_read(client: Client, status: int) -> None:
+def test_without_the_api_the_referrers_tag_is_read(client: Client, status: int) -> None:
     tagged = f"/v2/a/manifests/{make_referrers_tag(SUBJECT)}"
-    with Scripted(
+    with ScriptedServer(
         Step("GET", PATH, status),
-        Step("GET", tagged, 200, {"Content-Type": media_types.OCI_INDEX}, page(SIGNATURE, BILL)),
+        Step("GET", tagged, 200, {"Content-Type": media_types.OCI_INDEX}, make_page(SIGNATURE, BILL)),
     ) as server:
-        assert list(client.list_referrers(at(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
-    with Scripted(Step("GET", PATH, status), Step("GET", tagged, 404)) as server:
-        assert list(client.list_referrers(at(server), SUBJECT)) == []
+        assert list(client.list_referrers(make_reference(server), SUBJECT, SIGNATURE.artifact_type)) == [SIGNATURE]
+    with ScriptedServer(Step("GET", PATH, status), Step("GET", tagged, 404)) as server:
+        assert list(client.list_referrers(make_reference(server), SUBJECT)) == []
 
 
-def from_client(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
-    return list(client.list_referrers(at(server), subject))
+def list_with_client(client: Client, server: ScriptedServer, subject: Digest) -> list[Descriptor]:
+    return list(client.list_referrers(make_reference(server), subject))
 
 
-def from_many(client: Client, server: Scripted, subject: Digest) -> list[Descriptor]:
+def list_with_batch(client: Client, server: ScriptedServer, subject: Digest) -> list[Descriptor]:
     with BatchClient(client) as many:
-        ((_, found),) = many.fetch_referrers([(0, at(server), subject)])
+        ((_, found),) = many.fetch_referrers([(0, make_reference(server), subject)])
     assert isinstance(found, list)
     return found
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-@pytest.mark.parametrize("asked", [from_client, from_many])
-def test_a_registry_that_reads_the_tag_as_the_digest(
-    client: Client, asked: Callable[[Client, Scripted, Digest], list[Descriptor]], algorithm: str
+@pytest.mark.parametrize("asked", [list_with_client, list_with_batch])
+def test_a_registry_that_interprets_the_referrers_tag_as_a_digest(
+    client: Client, asked: Callable[[Client, ScriptedServer, Digest], list[Descriptor]], algorithm: str
 ) -> None:
-    """The entries of an index are no referrers of it."""
-    index = page(SIGNATURE, BILL)
+    """The entries of an index are not its referrers."""
+    index = make_page(SIGNATURE, BILL)
     subject = Digest(f"{algorithm}:{hashlib.new(algorithm, index).hexdigest()}")
-    with Scripted(
+    with ScriptedServer(
         Step("GET", f"/v2/a/referrers/{subject}", 404),
         Step(
             "GET", f"/v2/a/manifests/{make_referrers_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index
@@ -100,29 +100,29 @@ def test_a_registry_that_reads_the_tag_as_the_digest(
         assert asked(client, server, subject) == []
 
 
-def test_the_tag_is_of_bounded_length() -> None:
+def test_the_referrers_tag_has_a_maximum_length() -> None:
     assert make_referrers_tag(SUBJECT) == f"sha256-{SUBJECT.encoded}"
     assert make_referrers_tag(Digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"
 
 
 @pytest.mark.parametrize("status", [403, 418])
-def test_a_refusal_is_told(client: Client, status: int) -> None:
-    with Scripted(Step("GET", PATH, status)) as server, pytest.raises(RegistryError) as caught:
-        list(client.list_referrers(at(server), SUBJECT))
+def test_a_rejection_is_reported(client: Client, status: int) -> None:
+    with ScriptedServer(Step("GET", PATH, status)) as server, pytest.raises(RegistryError) as caught:
+        list(client.list_referrers(make_reference(server), SUBJECT))
     assert (caught.value.status, caught.value.host) == (status, server.host)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"manifests":{}}', b'{"manifests":[5]}', b"<html>"])
-def test_what_is_no_list_is_refused(client: Client, body: bytes) -> None:
-    with Scripted(Step("GET", PATH, 200, {}, body)) as server, pytest.raises(Malformed):
-        list(client.list_referrers(at(server), SUBJECT))
+def test_a_response_that_is_not_a_list_is_refused(client: Client, body: bytes) -> None:
+    with ScriptedServer(Step("GET", PATH, 200, {}, body)) as server, pytest.raises(Malformed):
+        list(client.list_referrers(make_reference(server), SUBJECT))
 
 
-def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) -> None:
+def test_referrers_of_a_real_registry(connect: Callable[..., Client], registry: Registry) -> None:
     """Debian's registry is older than the API."""
-    here, client = sample_images.Memory(), connect()
+    here, client = sample_images.MemoryStore(), connect()
     name = Reference.parse(f"{registry.host}/referred/{uuid.uuid4().hex[:8]}:v1")
-    subject = sample_images.image(here, layers=1, size=1000)
+    subject = sample_images.add_image(here, layers=1, size=1000)
     push(client, name, subject, here, NullProgress())
     assert list(client.list_referrers(name, subject.digest)) == []
     artifact = {
@@ -134,7 +134,7 @@ def test_of_a_real_registry(connect: Callable[..., Client], registry: Registry) 
         "subject": subject.to_json(),
     }
     bill = here.describe(media_types.OCI_MANIFEST, encode_json(artifact)).replace(artifact_type="application/spdx+json")
-    index = sample_images.index(here, [bill.to_json()])
+    index = sample_images.add_index(here, [bill.to_json()])
     push(client, name.replace(tag=make_referrers_tag(subject.digest)), index, here, NullProgress())
     assert list(client.list_referrers(name, subject.digest)) == [bill]
     assert list(client.list_referrers(name, subject.digest, "application/other")) == []

@@ -1,4 +1,4 @@
-"""Relations of relations: they answer what the same question answers in two steps, and ask of no other rows."""
+"""Relations of relations: they return the same as a query in two steps, and send no other requests."""
 
 from __future__ import annotations
 
@@ -7,192 +7,201 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from registry.support.fault_proxy import Proxy
-from registry.support.query import ask, opened
-from registry.support.thousand_tags import Writer
+from registry.support.fault_proxy import FaultProxy
+from registry.support.query import execute, open_session
+from registry.support.thousand_tags import RegistryWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from imq.engine.session.session import Session
-    from registry.conftest import Thousand
+    from registry.conftest import RunningRegistry
 
 
-class Based:
-    """A store with images on bases whose registry has moved on, behind a proxy that counts what is asked."""
+class BaseImages:
+    """A store with images on bases that have changed in their registry, behind a proxy that counts requests."""
 
-    def __init__(self, session: Session, proxy: Proxy) -> None:
+    def __init__(self, session: Session, proxy: FaultProxy) -> None:
         self.session = session
         self.proxy = proxy
 
-    def name(self, repository: str) -> str:
+    def make_name(self, repository: str) -> str:
         return f"{self.proxy.host}/{repository}:1"
 
-    def names(self, text: str) -> set[str]:
-        """Return the repositories that a query of names answers."""
-        (column,) = {name for row in ask(self.session, text).rows for name in row} or {""}
-        found = ask(self.session, text).column(column) if column else []
+    def list_names(self, text: str) -> set[str]:
+        """Return the repositories of the names that a query returns."""
+        (column,) = {name for row in execute(self.session, text).rows for name in row} or {""}
+        found = execute(self.session, text).column(column) if column else []
         return {name.rpartition("/")[2].partition(":")[0] for name in found if name is not None}
 
-    def asked(self) -> set[str]:
-        """Return the repositories that were asked for since this was last looked at."""
+    def take_requested(self) -> set[str]:
+        """Return the repositories that were requested since the last call."""
         seen = {request.path.split("/")[2] for request in self.proxy.requests if request.path.count("/") > 2}
         self.proxy.requests.clear()
         return seen
 
 
 @pytest.fixture
-def based(changeable: Thousand, tmp_path: Path) -> Iterator[Based]:
-    """Three images on two bases, one of their names twice, and one that is based on nothing."""
-    writer = Writer(f"{changeable.registry.folder}/data")
+def based(changeable: RunningRegistry, tmp_path: Path) -> Iterator[BaseImages]:
+    """Three images on two bases, one of them with two names, and one image without a base."""
+    writer = RegistryWriter(f"{changeable.registry.folder}/data")
 
     def made(name: str, year: int, *below: str) -> None:
-        writer.tag(name, "1", writer.image(name, name, datetime(year, 1, 1, tzinfo=UTC), below=below))
+        writer.tag(name, "1", writer.add_image(name, name, datetime(year, 1, 1, tzinfo=UTC), below=below))
 
-    with Proxy(changeable.host) as proxy:
-        session = opened(tmp_path / "store")
+    with FaultProxy(changeable.host) as proxy:
+        session = open_session(tmp_path / "store")
         for name, below in {"old": (), "new": (), "one": ("old",), "two": ("new",), "three": ("old",)}.items():
             made(name, 2024, *below)
-        writer.tag("alone", "1", writer.image("alone", "alone", datetime(2024, 1, 1, tzinfo=UTC)))
+        writer.tag("alone", "1", writer.add_image("alone", "alone", datetime(2024, 1, 1, tzinfo=UTC)))
         list(session.run(f"pull {', '.join(f'{proxy.host}/{n}:1' for n in ('old', 'new', 'one', 'two', 'three'))}"))
         list(session.run(f"pull {proxy.host}/alone:1"))
         made("old", 2025, "fix")
         made("three", 2025, "old", "fix")
         proxy.requests.clear()
-        yield Based(session, proxy)
+        yield BaseImages(session, proxy)
         session.close()
 
 
-def rows(session: Session, text: str) -> list[dict[str, Any]]:
-    return ask(session, text).rows
+def read_rows(session: Session, text: str) -> list[dict[str, Any]]:
+    return execute(session, text).rows
 
 
 class TestTheStore:
-    def test_fields_of_what_a_registry_has_for_every_row(self, based: Based) -> None:
-        found = rows(based.session, "images select name, remote.created as created, remote.layer_count as layers")
+    def test_fields_of_registry_images_in_every_row(self, based: BaseImages) -> None:
+        found = read_rows(based.session, "images select name, remote.created as created, remote.layer_count as layers")
         for row in found:
-            (alone,) = rows(based.session, f"tags of {row['name']} select created, layer_count")
+            (alone,) = read_rows(based.session, f"tags of {row['name']} select created, layer_count")
             assert (row["created"], row["layers"]) == (alone["created"], alone["layer_count"])
 
     @pytest.mark.parametrize("field", ["digest", "created", "layer_count", "label.name"])
-    def test_a_field_of_the_base_in_its_registry(self, based: Based, field: str) -> None:
-        found = rows(based.session, f"images select name, base.name as base, base.remote.{field} as there")
-        assert {row["base"] for row in found} == {based.name("old"), based.name("new"), None}
+    def test_a_field_of_the_base_in_its_registry(self, based: BaseImages, field: str) -> None:
+        found = read_rows(based.session, f"images select name, base.name as base, base.remote.{field} as there")
+        assert {row["base"] for row in found} == {based.make_name("old"), based.make_name("new"), None}
         for row in found:
-            there = rows(based.session, f"tags of {row['base']} select {field} as there") if row["base"] else [{}]
+            there = read_rows(based.session, f"tags of {row['base']} select {field} as there") if row["base"] else [{}]
             assert row["there"] == there[0].get("there")
 
-    def test_conditions_on_the_base(self, based: Based) -> None:
-        outdated = based.names("images where outdated select name")
+    def test_conditions_on_the_base_image(self, based: BaseImages) -> None:
+        outdated = based.list_names("images where outdated select name")
         assert outdated == {"old", "three"}
         two_steps = {
             name
             for name in ("one", "two", "three", "alone", "old", "new")
-            if based.names(f"images where name = {based.name(name)} select base.name") & outdated
+            if based.list_names(f"images where name = {based.make_name(name)} select base.name") & outdated
         }
         assert two_steps == {"one", "three"}
         for condition in ("base.outdated", "any base where outdated", "base.remote.created >= 2025-01-01"):
-            assert based.names(f"images where {condition} select name") == two_steps, condition
-        shown = rows(based.session, "images select name, base.outdated as stale")
-        assert {row["name"] for row in shown if row["stale"]} == {based.name(name) for name in two_steps}
+            assert based.list_names(f"images where {condition} select name") == two_steps, condition
+        shown = read_rows(based.session, "images select name, base.outdated as stale")
+        assert {row["name"] for row in shown if row["stale"]} == {based.make_name(name) for name in two_steps}
 
-    def test_only_bases_are_asked_for(self, based: Based) -> None:
+    def test_only_bases_are_requested(self, based: BaseImages) -> None:
         for text in (
             "images where base.outdated",
             "images select base.remote.created",
             "images where any base where outdated",
         ):
-            ask(based.session, text)
-            assert based.asked() == {"old", "new"}, text
-        ask(based.session, f"images where name = {based.name('two')} select base.remote.digest")
-        assert based.asked() == {"new"}
-        ask(
+            execute(based.session, text)
+            assert based.take_requested() == {"old", "new"}, text
+        execute(based.session, f"images where name = {based.make_name('two')} select base.remote.digest")
+        assert based.take_requested() == {"new"}
+        execute(
             based.session,
             "images where repository like '*/one' or repository like '*/two' order by name limit 1"
             " select base.remote.digest",
         )
-        assert based.asked() == {"old"}
+        assert based.take_requested() == {"old"}
 
-    def test_other_relations(self, based: Based) -> None:
-        assert based.names("images where any children where outdated select name") == {"old"}
-        assert based.asked() == {"one", "two", "three"}
-        counted = rows(based.session, "images where count(children where outdated) = 1 select name")
-        assert [row["name"] for row in counted] == [based.name("old")]
-        layers = {row["digest"] for row in rows(based.session, "layers where any names where outdated select digest")}
-        outdated = ", ".join(based.name(name) for name in ("old", "three"))
-        assert layers == {row["digest"] for row in rows(based.session, f"layers of {outdated} select digest")}
-        steps = rows(based.session, "history where any names where outdated select image")
+    def test_other_link_relations(self, based: BaseImages) -> None:
+        assert based.list_names("images where any children where outdated select name") == {"old"}
+        assert based.take_requested() == {"one", "two", "three"}
+        counted = read_rows(based.session, "images where count(children where outdated) = 1 select name")
+        assert [row["name"] for row in counted] == [based.make_name("old")]
+        layers = {
+            row["digest"] for row in read_rows(based.session, "layers where any names where outdated select digest")
+        }
+        outdated = ", ".join(based.make_name(name) for name in ("old", "three"))
+        assert layers == {row["digest"] for row in read_rows(based.session, f"layers of {outdated} select digest")}
+        steps = read_rows(based.session, "history where any names where outdated select image")
         assert {row["image"] for row in steps} == {
-            row["image"] for row in rows(based.session, f"history of {outdated} select image")
+            row["image"] for row in read_rows(based.session, f"history of {outdated} select image")
         }
 
-    def test_groups_by_what_a_registry_has(self, based: Based) -> None:
-        single = rows(based.session, "images select base.outdated as stale, base.remote.digest as there")
+    def test_group_by_fields_of_a_registry(self, based: BaseImages) -> None:
+        single = read_rows(based.session, "images select base.outdated as stale, base.remote.digest as there")
         for field in ("stale", "there"):
             path = {"stale": "base.outdated", "there": "base.remote.digest"}[field]
-            groups = rows(based.session, f"images group by {path} select {path} as value, count order by count")
+            groups = read_rows(based.session, f"images group by {path} select {path} as value, count order by count")
             expected = Counter(row[field] for row in single)
             assert {row["value"]: row["count"] for row in groups} == expected
 
-    def test_three_steps(self, based: Based) -> None:
-        assert based.names("images where any base where any children where outdated select name") == {"one", "three"}
+    def test_retry_delays(self, based: BaseImages) -> None:
+        assert based.list_names("images where any base where any children where outdated select name") == {
+            "one",
+            "three",
+        }
 
-    def test_layers_of_what_a_registry_has(self, based: Based) -> None:
-        inside = based.names("images where any remote where any layers where index = 3 select name")
+    def test_layers_of_images_in_a_registry(self, based: BaseImages) -> None:
+        inside = based.list_names("images where any remote where any layers where index = 3 select name")
         assert inside == {
             name
             for name in ("old", "new", "one", "two", "three", "alone")
-            if rows(based.session, f"layers of (tags of {based.name(name)}) where index = 3")
+            if read_rows(based.session, f"layers of (tags of {based.make_name(name)}) where index = 3")
         }
         assert inside == {"three"}
 
 
 class TestRegistries:
-    def test_relations_of_tags(self, thousand: Thousand, tmp_path: Path) -> None:
-        session, of = opened(tmp_path / "store"), f"{thousand.host}/mixed"
-        tags = [row["tag"] for row in rows(session, f"tags of {of} where media_type like '*index*'")]
+    def test_relations_of_tags(self, thousand: RunningRegistry, tmp_path: Path) -> None:
+        session, of = open_session(tmp_path / "store"), f"{thousand.host}/mixed"
+        tags = [row["tag"] for row in read_rows(session, f"tags of {of} where media_type like '*index*'")]
         assert tags
         for inner in ("any layers where size > 1000B", "no manifests", "any history where created_by like '*arm*'"):
-            expected = {tag for tag in tags if rows(session, f"platforms of {of}:{tag} where {inner} select digest")}
-            together = rows(session, f"tags of {of} where media_type like '*index*' and any platforms where {inner}")
+            expected = {
+                tag for tag in tags if read_rows(session, f"platforms of {of}:{tag} where {inner} select digest")
+            }
+            together = read_rows(
+                session, f"tags of {of} where media_type like '*index*' and any platforms where {inner}"
+            )
             assert {row["tag"] for row in together} == expected, inner
-        counts = rows(session, f"tags of {of} where tag = multi select count(platforms where any layers) as n")
-        assert counts == [{"n": len(rows(session, f"platforms of {of}:multi where any layers select digest"))}]
+        counts = read_rows(session, f"tags of {of} where tag = multi select count(platforms where any layers) as n")
+        assert counts == [{"n": len(read_rows(session, f"platforms of {of}:multi where any layers select digest"))}]
         session.close()
 
-    def test_relations_of_repositories(self, thousand: Thousand, tmp_path: Path) -> None:
-        session = opened(tmp_path / "store")
+    def test_relations_of_repositories(self, thousand: RunningRegistry, tmp_path: Path) -> None:
+        session = open_session(tmp_path / "store")
         for inner in ("any referrers", "any platforms where os = linux", "any layers where index = 1"):
-            together = rows(
+            together = read_rows(
                 session, f"repositories in {thousand.host} where name like '*mixed' and any tags where {inner}"
             )
-            expected = rows(session, f"tags of {thousand.host}/mixed where {inner}")
+            expected = read_rows(session, f"tags of {thousand.host}/mixed where {inner}")
             assert [row["name"] for row in together] == ([f"{thousand.host}/mixed"] if expected else []), inner
         session.close()
 
-    def test_lines_of_a_file(self, thousand: Thousand, tmp_path: Path) -> None:
-        session, listed = opened(tmp_path / "store"), tmp_path / "images.txt"
+    def test_lines_of_a_file(self, thousand: RunningRegistry, tmp_path: Path) -> None:
+        session, listed = open_session(tmp_path / "store"), tmp_path / "images.txt"
         names = [f"{thousand.host}/mixed:{tag}" for tag in ("latest", "multi", "1.0.0")]
         listed.write_text("\n".join(names))
-        found = rows(session, f'lines of "{listed}" select line, remote.created as created, remote.size as size')
+        found = read_rows(session, f'lines of "{listed}" select line, remote.created as created, remote.size as size')
         assert len(found) == len(names)
         for row in found:
-            assert [{"created": row["created"], "size": row["size"]}] == rows(
+            assert [{"created": row["created"], "size": row["size"]}] == read_rows(
                 session, f"tags of {row['line']} select created, size"
             )
-        several = rows(session, f'lines of "{listed}" where any remote where count(platforms) > 1')
+        several = read_rows(session, f'lines of "{listed}" where any remote where count(platforms) > 1')
         assert [row["line"] for row in several] == [names[1]]
         session.close()
 
-    def test_a_name_with_tag_and_digest_is_asked_by_its_tag(self, changeable: Thousand, tmp_path: Path) -> None:
-        host, listed, session = changeable.host, tmp_path / "images.txt", opened(tmp_path / "store")
-        pinned = changeable.contents.made("mixed", "1.0.0").digest
+    def test_a_name_with_tag_and_digest_is_requested_by_tag(self, changeable: RunningRegistry, tmp_path: Path) -> None:
+        host, listed, session = changeable.host, tmp_path / "images.txt", open_session(tmp_path / "store")
+        pinned = changeable.contents.find("mixed", "1.0.0").digest
         names = [f"{host}/mixed:1.0.0@{pinned}", f"{host}/mixed@{pinned}", f"{host}/mixed:1.0.0"]
         listed.write_text("\n".join(names))
         list(session.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.0"))
-        moved = changeable.contents.made("mixed", "1.1.0").digest
-        found = rows(session, f'lines of "{listed}" select line, remote.digest as there, remote.tag as tag')
+        moved = changeable.contents.find("mixed", "1.1.0").digest
+        found = read_rows(session, f'lines of "{listed}" select line, remote.digest as there, remote.tag as tag')
         assert {row["line"]: (row["there"], row["tag"]) for row in found} == {
             names[0]: (moved, "1.0.0"),
             names[1]: (pinned, None),

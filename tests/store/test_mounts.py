@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from registry.support.fault_proxy import Fault, Proxy, Reply, status
+from registry.support.fault_proxy import Fault, FaultProxy, Reply, reply_with
 from store.support.serve_image import serve
 from store.support.stores import imq
 from support.images import Image, layer
@@ -24,34 +24,36 @@ IMAGE = Image([layer({"a": os.urandom(70_000)}, "gzip"), layer({"b": b"b"}, "gzi
 BLOBS = len(IMAGE.layers) + 1
 
 
-def mounted(between: Proxy, repository: str) -> int:
+def mounted(between: FaultProxy, repository: str) -> int:
     """Return how many blobs were asked to be mounted from a repository."""
-    return between.count(f"POST .*mount=.*from={repository.partition('/')[2].partition(':')[0].replace('/', '%2F')}")
+    return between.count_requests(
+        f"POST .*mount=.*from={repository.partition('/')[2].partition(':')[0].replace('/', '%2F')}"
+    )
 
 
 def test_what_was_pulled_from_a_repository_is_mounted_from_it(registry: Registry, root: Path) -> None:
     mark = uuid.uuid4().hex[:8]
     serve(registry, f"mounts/{mark}:1", IMAGE)
-    with Proxy(registry.host) as between:
+    with FaultProxy(registry.host) as between:
         name, other = f"{between.host}/mounts/{mark}:1", f"{between.host}/other/{mark}:1"
         imq(root, "pull", name)
         imq(root, "tag", name, "as", other)
         imq(root, "push", other)
         assert mounted(between, name) == BLOBS
-        assert between.count("PUT .*/blobs/") == 0
+        assert between.count_requests("PUT .*/blobs/") == 0
 
 
 def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, root: Path) -> None:
     mark = uuid.uuid4().hex[:8]
     serve(registry, f"mounts/{mark}:1", IMAGE)
-    with Proxy(registry.host) as between:
+    with FaultProxy(registry.host) as between:
         source = f"{registry.host}/mounts/{mark}:1"
         other = serve(registry, f"other/{mark}:1", Image([layer({"other": mark.encode()})]))
         imq(root, "pull", other)  # mount sources are cached in a store that exists
         imq(root, "copy", source, "to", f"{between.host}/one/{mark}:1")
-        assert between.count("PUT .*/blobs/") == BLOBS
+        assert between.count_requests("PUT .*/blobs/") == BLOBS
         imq(root, "copy", source, "to", f"{between.host}/two/{mark}:1")
-        assert between.count("PUT .*/blobs/") == BLOBS
+        assert between.count_requests("PUT .*/blobs/") == BLOBS
         assert mounted(between, f"{between.host}/one/{mark}") == BLOBS
         imq(root, "pull", f"{between.host}/two/{mark}:1")
         imq(root, "verify", "all")
@@ -63,7 +65,7 @@ def test_a_guess_that_is_refused_is_sent_instead(
 ) -> None:
     mark = uuid.uuid4().hex[:8]
     serve(registry, f"mounts/{mark}:1", IMAGE)
-    with Proxy(registry.host) as between:
+    with FaultProxy(registry.host) as between:
         name, other = f"{between.host}/mounts/{mark}:1", f"{between.host}/other/{mark}:1"
         store = opened(root)
         store.do(f"pull {name}")
@@ -71,11 +73,11 @@ def test_a_guess_that_is_refused_is_sent_instead(
         if code == 202:  # a blob that has gone since
             between.faults.append(Fault("POST .*mount=", answer=_opens(registry, f"other/{mark}")))
         else:
-            between.faults.append(Fault("POST .*mount=", answer=status(code)))
+            between.faults.append(Fault("POST .*mount=", answer=reply_with(code)))
         store.tell("set jobs = 1")
         store.do(f"push {other}")
-        assert between.count("POST .*mount=") == 1, "a host that does not mount is not asked again"
-        assert between.count("PUT .*/blobs/") == BLOBS - (code == 202)  # one went straight to the registry
+        assert between.count_requests("POST .*mount=") == 1, "a host that does not mount is not asked again"
+        assert between.count_requests("PUT .*/blobs/") == BLOBS - (code == 202)  # one went straight to the registry
         between.faults.clear()
         store.do(f"pull {other}")
 

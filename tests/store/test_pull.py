@@ -152,7 +152,7 @@ def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(
 
 
 def test_layers_that_are_here_do_not_travel(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
-    watcher = sample_images.Watcher()
+    watcher = sample_images.ProgressRecorder()
     held = opened(root, progress=watcher)
     repository = f"team/{uuid.uuid4().hex[:8]}"
     first, second = image(1), image(2)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from registry.support.fault_proxy import Fault, Proxy, spoilt
+from registry.support.fault_proxy import Fault, FaultProxy, flip_bit
 from store.support.serve_image import serve, serve_index
 from store.support.stores import Held, blobs_in, check_store, imq, left_in
 from support.images import ARM64, Image, Layout, layer
@@ -219,7 +219,7 @@ def test_a_layer_comes_from_wherever_an_image_that_has_it_is_from(
 def test_wrong_bytes_repair_nothing(store: Held, root: Path, names: list[str], registry: Registry) -> None:
     flip(root, BASE.digest)
     damaged = path_of(root, BASE.digest).read_bytes()
-    with Proxy(registry.host, Fault(change=spoilt)) as between:
+    with FaultProxy(registry.host, Fault(change=flip_bit)) as between:
         reference = names[0].replace(registry.host, between.host)
         store.do(f"tag {names[0]} as {reference}")
         for name in names:

@@ -15,7 +15,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.store import ingest, partial_blobs
 from imq.engine.store.store import Store
-from registry.support.fault_proxy import Fault, Proxy, dripping, reset, status
+from registry.support.fault_proxy import Fault, FaultProxy, reply_with, reset, send_slowly
 from store.support.serve_image import serve
 from store.support.stores import Held, blobs_in, check_store, imq, start
 from support.images import Image, layer
@@ -44,9 +44,9 @@ def pushed(registry: Registry) -> str:
 
 
 @pytest.fixture
-def slow(registry: Registry) -> Iterator[Proxy]:
+def slow(registry: Registry) -> Iterator[FaultProxy]:
     """A proxy through which blobs come slowly."""
-    with Proxy(registry.host, Fault(change=dripping(1 << 16, 0.01))) as between:
+    with FaultProxy(registry.host, Fault(change=send_slowly(1 << 16, 0.01))) as between:
         yield between
 
 
@@ -75,7 +75,7 @@ def killed(root: Path, name: str, at: int, *words: str) -> int:
     return size
 
 
-def asked(between: Proxy) -> list[int]:
+def asked(between: FaultProxy) -> list[int]:
     """Return where each request for the large layer begins."""
     ranges = [passed.headers.get("Range", "bytes=0-") for passed in between.requests if BIG.digest in passed.path]
     return [int(said.removeprefix("bytes=").removesuffix("-")) for said in ranges]
@@ -89,7 +89,7 @@ def pulled(root: Path, name: str, *words: str) -> int:
 
 
 @pytest.mark.parametrize("verify", ["full", "lazy"])
-def test_a_killed_pull_goes_on_where_it_was(root: Path, slow: Proxy, pushed: str, verify: str) -> None:
+def test_a_killed_pull_goes_on_where_it_was(root: Path, slow: FaultProxy, pushed: str, verify: str) -> None:
     name = f"{slow.host}/{pushed}"
     here = killed(root, name, 2_000_000, "--set", f"verify={verify}")
     imq(root, "images")
@@ -105,7 +105,7 @@ def test_a_killed_pull_goes_on_where_it_was(root: Path, slow: Proxy, pushed: str
     assert set(blobs_in(root)) == set(IMAGE.blobs)
 
 
-def test_a_pull_may_be_killed_again_and_again(root: Path, slow: Proxy, pushed: str) -> None:
+def test_a_pull_may_be_killed_again_and_again(root: Path, slow: FaultProxy, pushed: str) -> None:
     name = f"{slow.host}/{pushed}"
     ends = [killed(root, name, at) for at in (800_000, 2_000_000, 3_500_000)]
     assert ends == sorted(ends)
@@ -117,7 +117,7 @@ def test_a_pull_may_be_killed_again_and_again(root: Path, slow: Proxy, pushed: s
 
 
 def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
-    root: Path, registry: Registry, slow: Proxy, pushed: str
+    root: Path, registry: Registry, slow: FaultProxy, pushed: str
 ) -> None:
     name = f"{slow.host}/{pushed}"
     with start(root, "pull", name) as process:
@@ -127,8 +127,8 @@ def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
     assert process.returncode == 130
     (first,) = begun(root).values()
     check_store(root)
-    cutting = Fault(on=WHOLE, times=1, change=reset(2_000_000)), Fault(on=WHOLE, after=1, answer=status(404))
-    with Proxy(registry.host, *cutting) as between:
+    cutting = Fault(on=WHOLE, times=1, change=reset(2_000_000)), Fault(on=WHOLE, after=1, answer=reply_with(404))
+    with FaultProxy(registry.host, *cutting) as between:
         imq(root, "pull", f"{between.host}/{pushed}", code=3)
     (second,) = begun(root).values()
     assert first < second
@@ -137,7 +137,7 @@ def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
 
 
 @pytest.mark.parametrize("spoilt", ["first byte", "last byte", "zeros", "longer", "whole, one byte wrong"])
-def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: Proxy, pushed: str, spoilt: str) -> None:
+def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: FaultProxy, pushed: str, spoilt: str) -> None:
     name = f"{slow.host}/{pushed}"
     here = killed(root, name, 1_000_000)
     (path,) = [root / "ingest" / found for found in begun(root)]
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: Proxy, 
     assert begun(root) == {}
 
 
-def test_what_had_come_whole_is_not_asked_for(root: Path, slow: Proxy, pushed: str) -> None:
+def test_what_had_come_whole_is_not_asked_for(root: Path, slow: FaultProxy, pushed: str) -> None:
     name = f"{slow.host}/{pushed}"
     killed(root, name, 1_000_000)
     (path,) = [root / "ingest" / found for found in begun(root)]
@@ -174,13 +174,13 @@ def test_what_had_come_whole_is_not_asked_for(root: Path, slow: Proxy, pushed: s
     assert asked(slow) == []
 
 
-def test_nobody_writes_what_another_is_writing(root: Path, registry: Registry, slow: Proxy, pushed: str) -> None:
+def test_nobody_writes_what_another_is_writing(root: Path, registry: Registry, slow: FaultProxy, pushed: str) -> None:
     name = f"{slow.host}/{pushed}"
     here = killed(root, name, 1_000_000)
-    slow.faults[0].change = dripping(1 << 13, 0.02)
+    slow.faults[0].change = send_slowly(1 << 13, 0.02)
     with start(root, "pull", name) as process:  # it goes on with the partial, slowly
         until(lambda: sum(begun(root).values()) > here)
-        with Proxy(registry.host) as quick:
+        with FaultProxy(registry.host) as quick:
             pulled(root, f"{quick.host}/{pushed}")
             assert asked(quick) == [0]
         imq(root, "prune")
@@ -196,7 +196,7 @@ def test_nobody_writes_what_another_is_writing(root: Path, registry: Registry, s
 
 
 def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
-    root: Path, registry: Registry, slow: Proxy, pushed: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, registry: Registry, slow: FaultProxy, pushed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{slow.host}/{pushed}"
     other = serve(registry, f"{pushed.partition(':')[0]}-other:1", OTHER)

@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from registry.support.scripted_server import Scripted, Step
+from registry.support.scripted_server import ScriptedServer, Step
 from store.support.serve_image import serve
 from store.support.stores import blobs_in, entries_in, imq, left_in
 from support.images import MANIFEST_TYPE, Image, Layer, Layout, digest_of, docker_archive, layer, pack, to_json
@@ -167,11 +167,11 @@ def test_pull_refuses_blobs_that_are_not_what_was_promised(
         blob += b"\0"
     else:
         manifest = manifest.replace(b'"size":%d' % len(blob), b'"size":%d' % (len(blob) + 7))
-    with Scripted(
+    with ScriptedServer(
         Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=manifest),
         Step("GET", f"/v2/bad/blobs/{image.id}", body=image.config),
         *[Step("GET", f"/v2/bad/blobs/{PLAIN.digest}", body=blob) for _ in range(8)],
-        loose=True,
+        any_order=True,
     ) as server:
         assert store.problem(f"pull {server.host}/bad:1") in ("digest-mismatch", "registry", "truncated")
     unchanged(store, root, before)
@@ -181,8 +181,8 @@ def test_a_manifest_that_is_index_and_image_is_refused(
     store: Held, root: Path, before: tuple[object, object], tmp_path: Path
 ) -> None:
     both = to_json({**json.loads(Image([GOOD]).manifest), "manifests": []})
-    with Scripted(
-        Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=both), loose=True
+    with ScriptedServer(
+        Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=both), any_order=True
     ) as server:
         assert store.problem(f"pull {server.host}/bad:1") == "ambiguous-manifest"
     layout = Layout(tmp_path / "bad")
@@ -194,11 +194,11 @@ def test_a_manifest_that_is_index_and_image_is_refused(
 
 def test_an_endless_body_is_cut_off(store: Held, root: Path, before: tuple[object, object]) -> None:
     image = Image([OTHER])
-    with Scripted(
+    with ScriptedServer(
         Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=image.manifest),
         Step("GET", f"/v2/bad/blobs/{image.id}", body=image.config),
         *[Step("GET", f"/v2/bad/blobs/{OTHER.digest}", endless=True) for _ in range(8)],
-        loose=True,
+        any_order=True,
     ) as server:
         assert store.problem(f"pull {server.host}/bad:1") in ("digest-mismatch", "registry")
     unchanged(store, root, before)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.result import Message
-from registry.support.query import Asked, opened
-from registry.support.thousand_tags import BILL, UNKNOWN, Made, Writer
+from registry.support.query import QueryResult, open_session
+from registry.support.thousand_tags import BILL, UNKNOWN, RegistryWriter, SampleManifest
 from support import servers
 
 if TYPE_CHECKING:
@@ -42,41 +42,41 @@ def days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-def write(folder: Path) -> Writer:
+def write(folder: Path) -> RegistryWriter:
     """Write what the sentences ask about."""
-    writer = Writer(folder)
+    writer = RegistryWriter(folder)
     for tag, age in AGES.items():
-        writer.tag(APP, tag, writer.image(APP, tag, days_ago(age), labels={"env": "prod"} if tag == "main" else {}))
+        writer.tag(APP, tag, writer.add_image(APP, tag, days_ago(age), labels={"env": "prod"} if tag == "main" else {}))
     for tag, age in REDIS.items():
-        writer.tag("library/redis", tag, writer.image("library/redis", tag, days_ago(age)))
+        writer.tag("library/redis", tag, writer.add_image("library/redis", tag, days_ago(age)))
     for tag in ("latest", "7"):
-        writer.tag("library/redis", tag, writer.contents.made("library/redis", "7.2.1"))
+        writer.tag("library/redis", tag, writer.contents.find("library/redis", "7.2.1"))
     for age in UNTAGGED:
-        writer.tag(APP, f"gone-{age}", writer.image(APP, f"gone-{age}", days_ago(age)))
-    writer.tag("team/other", "broken", writer.image("team/other", "broken", days_ago(9)))
+        writer.tag(APP, f"gone-{age}", writer.add_image(APP, f"gone-{age}", days_ago(age)))
+    writer.tag("team/other", "broken", writer.add_image("team/other", "broken", days_ago(9)))
     parts = [_part(writer, architecture) for architecture in ("amd64", "arm64")]
-    attestation = writer.image(APP, "attestation", platform=UNKNOWN).entry(platform=UNKNOWN)
-    whole = writer.index(APP, [*(entry for _, entry in parts), attestation])
+    attestation = writer.add_image(APP, "attestation", platform=UNKNOWN).entry(platform=UNKNOWN)
+    whole = writer.add_index(APP, [*(entry for _, entry in parts), attestation])
     for tag in ("1", "latest"):
         writer.tag(APP, tag, whole)
     for made, entry in parts:
         writer.tag(APP, f"v1-{entry['platform']['architecture']}", made)
-    bill = writer.artifact(APP, BILL, b"a bill", subject=whole.entry(), artifactType=BILL)
-    writer.tag(APP, f"sha256-{whole.digest.encoded}", writer.index(APP, [bill.entry(artifactType=BILL)]))
+    bill = writer.add_artifact(APP, BILL, b"a bill", subject=whole.entry(), artifactType=BILL)
+    writer.tag(APP, f"sha256-{whole.digest.encoded}", writer.add_index(APP, [bill.entry(artifactType=BILL)]))
     platform = {"os": "linux", "architecture": "s390x"}
     lost = {"mediaType": whole.media_type, "digest": "sha256:" + "5" * 64, "size": 99, "platform": platform}
-    writer.tag(APP, "half", writer.index(APP, [parts[0][1], lost]))
+    writer.tag(APP, "half", writer.add_index(APP, [parts[0][1], lost]))
     return writer
 
 
-def _part(writer: Writer, architecture: str) -> tuple[Made, dict[str, Any]]:
+def _part(writer: RegistryWriter, architecture: str) -> tuple[SampleManifest, dict[str, Any]]:
     platform = {"os": "linux", "architecture": architecture}
-    made = writer.image(APP, f"part-{architecture}", days_ago(5), platform=platform)
+    made = writer.add_image(APP, f"part-{architecture}", days_ago(5), platform=platform)
     return made, made.entry(platform=platform)
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.Registry, Writer]]:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.Registry, RegistryWriter]]:
     servers.needed(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("tasks-registry")
     writer = write(folder / "data")
@@ -85,21 +85,23 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers
 
 
 @pytest.fixture(scope="module")
-def host(registry: tuple[servers.Registry, Writer]) -> str:
+def host(registry: tuple[servers.Registry, RegistryWriter]) -> str:
     return registry[0].host
 
 
 @pytest.fixture(scope="module")
-def session(registry: tuple[servers.Registry, Writer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def session(
+    registry: tuple[servers.Registry, RegistryWriter], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Session]:
     """A session that has seen images without a tag while they had one, in a folder with the lists."""
     folder, host = tmp_path_factory.mktemp("tasks-lists"), registry[0].host
     (folder / "images.txt").write_text(f"{host}/{APP}:main\n{host}/library/redis:7\n{host}/{APP}:nothing\n")
     (folder / "expected.txt").write_text("linux/amd64\nlinux/arm64\n")
     (folder / "branches.txt").write_text("main\npr-2\nstable\n")
-    running = opened(folder / "store")
-    digests = Asked(running, f"tags of {host}/{APP} where tag in (main, stable) select digest").column("digest")
+    running = open_session(folder / "store")
+    digests = QueryResult(running, f"tags of {host}/{APP} where tag in (main, stable) select digest").column("digest")
     (folder / "digests.txt").write_text("\n".join(digests))
-    Asked(running, f"tags of {host}/{APP} where digest is known")
+    QueryResult(running, f"tags of {host}/{APP} where digest is known")
     for age in UNTAGGED:
         shutil.rmtree(f"{registry[0].folder}/data/docker/registry/v2/repositories/{APP}/_manifests/tags/gone-{age}")
     before = os.getcwd()
@@ -151,14 +153,16 @@ TOLERATED = {"protected", "manifest-unknown", "incomplete"}
 
 
 @pytest.mark.parametrize("task", TASKS, ids=[str(task["id"]) for task in TASKS])
-def test_a_task(task: dict[str, Any], host: str, session: Session, registry: tuple[servers.Registry, Writer]) -> None:
+def test_a_task(
+    task: dict[str, Any], host: str, session: Session, registry: tuple[servers.Registry, RegistryWriter]
+) -> None:
     sentence = task["imq"].replace("registry.local:5000", host).replace("mirror.local:5000", f"{host}/mirror")
     sentence = sentence.replace("of redis", f"of {host}/library/redis")
     if sentence.startswith("assert"):
         assert list(session.run(sentence)) == [Message("")]
         return
     acts = sentence.split()[0] in ("rm", "untag", "tag", "copy", "pull", "index")
-    found = Asked(session, f"dry run {sentence}" if acts else sentence)
+    found = QueryResult(session, f"dry run {sentence}" if acts else sentence)
     assert {error.code for error in found.errors} <= TOLERATED
     if task["id"] in EXPECTED:
         column, values = EXPECTED[task["id"]]

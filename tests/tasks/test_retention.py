@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.oci import media_types
-from registry.support.query import Asked, opened
-from registry.support.thousand_tags import BILL, Writer
+from registry.support.query import QueryResult, open_session
+from registry.support.thousand_tags import BILL, RegistryWriter
 from support import servers
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_every_rule_is_tried() -> None:
 @pytest.mark.parametrize(("rule", "sentence"), rules(), ids=[rule for rule, _ in rules()])
 def test_a_rule(rule: str, sentence: str, asked: tuple[Session, str, dict[str, str]]) -> None:
     session, host, names = asked
-    found = Asked(session, f"dry run {sentence}".replace("registry.local:5000", host))
+    found = QueryResult(session, f"dry run {sentence}".replace("registry.local:5000", host))
     assert not found.errors
     gone = [re.sub(rf"^{host}/team/(app[:@])?", "", row["target"]) for row in found.rows]
     assert {names.get(name, name) for name in gone} == EXPECTED[rule]
@@ -91,20 +91,20 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, s
     """A session that has seen the images without a tag while they had one; the host; the digests' names."""
     servers.needed(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("retention")
-    writer = Writer(folder / "registry" / "data")
+    writer = RegistryWriter(folder / "registry" / "data")
     now = datetime.now(UTC)
     for tag, age in {**AGES, **UNTAGGED}.items():
-        writer.tag(APP, tag, writer.image(APP, tag, now - timedelta(days=age)))
-    writer.tag(APP, "latest", writer.contents.made(APP, "1.10.0"))
+        writer.tag(APP, tag, writer.add_image(APP, tag, now - timedelta(days=age)))
+    writer.tag(APP, "latest", writer.contents.find(APP, "1.10.0"))
     lost = {"mediaType": media_types.OCI_MANIFEST, "digest": "sha256:" + "5" * 64, "size": 99}
-    bill = writer.artifact(APP, BILL, b"a bill", subject=lost, artifactType=BILL)
+    bill = writer.add_artifact(APP, BILL, b"a bill", subject=lost, artifactType=BILL)
     writer.tag(APP, "bill", bill)
     for tag, age in OTHER.items():
-        writer.tag("team/other", tag, writer.image("team/other", tag, now - timedelta(days=age)))
+        writer.tag("team/other", tag, writer.add_image("team/other", tag, now - timedelta(days=age)))
     with servers.Registry(folder / "registry") as running:
-        session = opened(folder / "store")
-        Asked(session, f"tags of {running.host}/{APP} where digest is known")
-        names = {str(writer.contents.made(APP, tag).digest): tag for tag in UNTAGGED} | {str(bill.digest): "a bill"}
+        session = open_session(folder / "store")
+        QueryResult(session, f"tags of {running.host}/{APP} where digest is known")
+        names = {str(writer.contents.find(APP, tag).digest): tag for tag in UNTAGGED} | {str(bill.digest): "a bill"}
         (folder / "used.txt").write_text("1.10.0\nrelease-3\nmain\n")
         before = os.getcwd()
         os.chdir(folder)

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from registry.support.fault_proxy import Fault, Proxy, dripping
+from registry.support.fault_proxy import Fault, FaultProxy, send_slowly
 from support.images import Image, Layout, layer
 from support.servers import PROGRAM, Registry, needed
 
@@ -42,7 +42,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 def test_a_pull_that_is_interrupted_goes_on_when_it_is_said_again(room: Room, registry: Registry) -> None:
-    with Proxy(registry.host, Fault("GET .*/blobs/", change=dripping(20_000, 0.05))) as proxy:
+    with FaultProxy(registry.host, Fault("GET .*/blobs/", change=send_slowly(20_000, 0.05))) as proxy:
         terminal = room.imq("--no-config", PAGER="cat")
         terminal.ready()
         terminal.say(f"pull {proxy.host}/team/app:1")
@@ -103,7 +103,7 @@ def test_without_a_terminal_it_is_one_line_a_step(room: Room, registry: Registry
 
 
 def test_what_a_registry_has_is_offered_while_its_name_is_typed(room: Room, registry: Registry) -> None:
-    with Proxy(registry.host) as slow:
+    with FaultProxy(registry.host) as slow:
         terminal = room.imq("--no-config", f"tag redis:7 as {slow.host}/mine:1")
         terminal.ended()  # its host is one that the store knows now
         terminal = room.imq("--no-config")
@@ -111,7 +111,7 @@ def test_what_a_registry_has_is_offered_while_its_name_is_typed(room: Room, regi
         terminal.type(f"tags of {slow.host}/")
         terminal.wait(lambda screen: re.search(r"\n +127\S+/team/app +repository", screen) is not None)
         terminal.keys("C-u")
-        slow.faults.append(Fault("GET .*/tags/list", change=dripping(1, 0.3)))
+        slow.faults.append(Fault("GET .*/tags/list", change=send_slowly(1, 0.3)))
         terminal.type(f"pull {slow.host}/team/app:")
         terminal.wait("/team/app:")
         terminal.type("1")  # no key waits for a registry that is slow

@@ -1,6 +1,6 @@
-"""A proxy before a real registry that does to chosen requests what networks, storage and other proxies do to them.
+"""A proxy in front of a real registry that injects faults of networks, storage and other proxies.
 
-What no fault is meant for passes unchanged. Every request is kept as it came, with the headers it carried.
+Requests without a fault pass unchanged. Every request is recorded with its headers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
-from registry.support.loopback_server import Serving
+from registry.support.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
-"""Headers that are for one connection; Content-Length is made anew."""
+HOP_BY_HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+"""Headers of one connection, and Content-Length, which is set again."""
 
 
 @dataclass
 class Reply:
-    """The registry's answer, as it is to be passed on. `length` is told instead of the body's own when it is set."""
+    """The registry's response, as it is passed on. `length` replaces the Content-Length of the body if it is set."""
 
     status: int
     headers: dict[str, str]
@@ -37,19 +37,19 @@ class Reply:
     reset_at: int | None = None
     """Bytes of the body after which the connection is reset."""
     piece: int | None = None
-    """Bytes of one write; between two, the reply waits for `pause` seconds."""
+    """Bytes of one write. After each write the reply waits for `pause` seconds."""
     pause: float = 0.0
     speed: int | None = None
-    """Bytes a second, of the whole body."""
+    """Bytes a second of the whole body."""
 
 
 @dataclass
 class Fault:
-    """What is done to requests whose `METHOD path` matches `on`: to `times` of them, or to all (None), but not to the
-    first `after`.
+    """A fault for requests whose `METHOD path` matches `on`: for `times` of them, or all (None), after the first
+    `after`.
 
-    `answer` answers instead of the registry, `change` changes the registry's reply, `refuse_at` resets the connection
-    after so many bytes of the request's body.
+    `answer` replies instead of the registry, `change` changes the registry's reply, `refuse_at` resets the connection
+    after this number of bytes of the request's body.
     """
 
     on: str = "GET .*/blobs/"
@@ -62,16 +62,16 @@ class Fault:
 
 
 @dataclass
-class Passed:
-    """A request as it came."""
+class ReceivedRequest:
+    """A request as it was received."""
 
     method: str
     path: str
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Proxy(Serving):
-    """The proxy; a context manager. `requests` are in the order in which they came.
+class FaultProxy(LoopbackServer):
+    """The proxy; a context manager. `requests` are in order of arrival.
 
     Requests with a body of more than `largest` bytes are refused with 413.
     """
@@ -79,42 +79,42 @@ class Proxy(Serving):
     def __init__(self, upstream: str, *faults: Fault) -> None:
         self.upstream = upstream
         self.faults = list(faults)
-        self.requests: list[Passed] = []
-        self.largest: int | None = None
-        self.most = 0
-        """The most requests that were under way at the same time."""
-        self._running = 0
+        self.requests: list[ReceivedRequest] = []
+        self.max_body_size: int | None = None
+        self.max_active = 0
+        """The maximum number of concurrent requests."""
+        self._active = 0
         self._lock = threading.Lock()
-        self._done: dict[int, int] = {}
+        self._match_counts: dict[int, int] = {}
         super().__init__(_Handler, proxy=self)
 
-    def count(self, on: str) -> int:
-        """Return how many requests match."""
+    def count_requests(self, on: str) -> int:
+        """Return the number of matching requests."""
         return sum(re.match(on, f"{request.method} {request.path}") is not None for request in self.requests)
 
-    def under_way(self, change: int) -> None:
-        """Note that a request has come, or has been answered."""
+    def track_active(self, change: int) -> None:
+        """Record the start (1) or the end (-1) of a request."""
         with self._lock:
-            self._running += change
-            self.most = max(self.most, self._running)
+            self._active += change
+            self.max_active = max(self.max_active, self._active)
 
-    def met(self, request: Passed) -> list[Fault]:
-        """Note a request, and return the faults that it meets."""
+    def match_faults(self, request: ReceivedRequest) -> list[Fault]:
+        """Record a request, and return the faults that apply to it."""
         with self._lock:
             self.requests.append(request)
-            found = []
+            matching = []
             for number, fault in enumerate(self.faults):
                 if re.match(fault.on, f"{request.method} {request.path}"):
-                    done = self._done[number] = self._done.get(number, 0) + 1
-                    if done > fault.after and (fault.times is None or done <= fault.after + fault.times):
-                        found.append(fault)
-            return found
+                    count = self._match_counts[number] = self._match_counts.get(number, 0) + 1
+                    if count > fault.after and (fault.times is None or count <= fault.after + fault.times):
+                        matching.append(fault)
+            return matching
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    proxy: Proxy
+    proxy: FaultProxy
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -124,14 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def _serve(self) -> None:
-        self.proxy.under_way(1)
+        self.proxy.track_active(1)
         try:
-            self._pass()
+            self._relay()
         finally:
-            self.proxy.under_way(-1)
+            self.proxy.track_active(-1)
 
-    def _pass(self) -> None:
-        faults = self.proxy.met(Passed(self.command, self.path, dict(self.headers)))
+    def _relay(self) -> None:
+        faults = self.proxy.match_faults(ReceivedRequest(self.command, self.path, dict(self.headers)))
         length = int(self.headers.get("Content-Length") or 0)
         for fault in faults:
             time.sleep(fault.latency)
@@ -140,10 +140,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
                 return
         body = self.rfile.read(length) if length else b""
-        own = next((fault.answer for fault in faults if fault.answer), None)
-        if self.proxy.largest is not None and length > self.proxy.largest:
-            own = status(413)
-        reply = own(self.path) if own else self._forward(body)
+        make_reply = next((fault.answer for fault in faults if fault.answer), None)
+        if self.proxy.max_body_size is not None and length > self.proxy.max_body_size:
+            make_reply = reply_with(413)
+        reply = make_reply(self.path) if make_reply else self._forward(body)
         for fault in faults:
             if fault.change is not None:
                 fault.change(reply)
@@ -155,10 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body or None, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
-            headers = {name: value for name, value in answer.getheaders() if name.lower() not in HOP}
+            headers = {name: value for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP_HEADERS}
             head = answer.getheader("Content-Length")
-            told = int(head) if self.command == "HEAD" and head else None
-            return Reply(answer.status, headers, content, told)
+            length = int(head) if self.command == "HEAD" and head else None
+            return Reply(answer.status, headers, content, length)
         finally:
             connection.close()
 
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _reset(self) -> None:
-        """Break the connection so that the other side is told: what lies in its buffers is lost, or is not."""
+        """Reset the connection. Data in the client's buffers may be lost."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.wfile.flush()
         self.connection.close()
@@ -192,11 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server looks them up
 
 
-# What can be done to a reply
+# Changes to replies
 
 
 def reset(at: int) -> Callable[[Reply], None]:
-    """Reset the connection after so many bytes of the body."""
+    """Reset the connection after this number of bytes of the body."""
 
     def change(reply: Reply) -> None:
         reply.reset_at = at
@@ -204,19 +204,19 @@ def reset(at: int) -> Callable[[Reply], None]:
     return change
 
 
-def cut(by: int, *, told: bool) -> Callable[[Reply], None]:
-    """Leave out the end of the body; `told`: with a Content-Length that fits, else with that of the whole."""
+def truncate(by: int, *, valid_length: bool) -> Callable[[Reply], None]:
+    """Omit the end of the body. The Content-Length is that of the shortened body if `valid_length`."""
 
     def change(reply: Reply) -> None:
         if reply.status < 300:
-            reply.length = None if told else len(reply.body)
+            reply.length = None if valid_length else len(reply.body)
             reply.body = reply.body[: max(0, len(reply.body) - by)]
             reply.headers.pop("Content-Range", None)
 
     return change
 
 
-def lengthened(by: int) -> Callable[[Reply], None]:
+def lengthen(by: int) -> Callable[[Reply], None]:
     """Add bytes to the body."""
 
     def change(reply: Reply) -> None:
@@ -225,19 +225,19 @@ def lengthened(by: int) -> Callable[[Reply], None]:
     return change
 
 
-def spoilt(reply: Reply) -> None:
-    """Turn over one bit in the middle of the body."""
+def flip_bit(reply: Reply) -> None:
+    """Flip one bit in the middle of the body."""
     middle = len(reply.body) // 2
     reply.body = reply.body[:middle] + bytes([reply.body[middle] ^ 1]) + reply.body[middle + 1 :]
 
 
-def packed(reply: Reply) -> None:
-    """Pack the body as a proxy does that was not asked to."""
+def compress(reply: Reply) -> None:
+    """Compress the body, as a proxy may do without a request for it."""
     reply.body = gzip.compress(reply.body)
     reply.headers["Content-Encoding"] = "gzip"
 
 
-def dripping(piece: int, pause: float) -> Callable[[Reply], None]:
+def send_slowly(piece: int, pause: float) -> Callable[[Reply], None]:
     """Send the body slowly."""
 
     def change(reply: Reply) -> None:
@@ -246,8 +246,8 @@ def dripping(piece: int, pause: float) -> Callable[[Reply], None]:
     return change
 
 
-def paced(speed: int, piece: int = 64 << 10) -> Callable[[Reply], None]:
-    """Send the body at so many bytes a second, as registries do that give each connection its share."""
+def limit_speed(speed: int, piece: int = 64 << 10) -> Callable[[Reply], None]:
+    """Limit the speed of the body in bytes a second, as some registries do for each connection."""
 
     def change(reply: Reply) -> None:
         reply.piece, reply.speed = piece, speed
@@ -255,12 +255,12 @@ def paced(speed: int, piece: int = 64 << 10) -> Callable[[Reply], None]:
     return change
 
 
-def status(code: int, body: bytes = b"", **headers: str) -> Callable[[str], Reply]:
-    """Answer so, whatever is asked; `_` in the names of headers stands for `-`."""
-    said = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: Reply(code, dict(said), body)
+def reply_with(code: int, body: bytes = b"", **headers: str) -> Callable[[str], Reply]:
+    """Reply to every request like this. `_` in the names of headers becomes `-`."""
+    header_values = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: Reply(code, dict(header_values), body)
 
 
 def redirect(host: str, code: int = 307) -> Callable[[str], Reply]:
-    """Send requests on to another host."""
+    """Redirect requests to another host."""
     return lambda path: Reply(code, {"Location": f"http://{host}{path}"}, b"")

@@ -1,4 +1,4 @@
-"""What the servers that the tests make themselves have in common: a loopback port, a thread, and an end."""
+"""The base of the tests' servers: a loopback port, a thread, and shutdown."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 
-class Serving:
+class LoopbackServer:
     """A server; a context manager. `host` is its address and port."""
 
-    def __init__(self, handler: type[BaseHTTPRequestHandler], **known: Any) -> None:
-        """Listen; `known` are attributes that every handler gets."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), known))
+    def __init__(self, handler: type[BaseHTTPRequestHandler], **attributes: Any) -> None:
+        """Listen. `attributes` are set on the handler class."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes))
         self._server.daemon_threads = True
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)

@@ -1,4 +1,4 @@
-"""A server that lists the tags of its one repository `many` in pages, as many as are wanted, made when asked for."""
+"""A server that lists any number of tags of its repository `many` in pages, generated on request."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from registry.support.loopback_server import Serving
+from registry.support.loopback_server import LoopbackServer
 
 REPOSITORY = "many"
 
 
-class Paging(Serving):
+class PagingServer(LoopbackServer):
     """The server; a context manager. Tag number n is `tag(n)`.
 
-    Pages have at most `page` tags, whatever is asked for. With `circle` that page links back to the first.
+    Pages have at most `page` tags, whatever size is requested. The page `loop_page` links back to the first.
     """
 
     def __init__(self, count: int, page: int = 1000, circle: int | None = None) -> None:
-        self.count, self.page, self.circle = count, page, circle
-        self.asked = 0
+        self.count, self.page, self.loop_page = count, page, circle
+        self.request_count = 0
         super().__init__(_Handler, paging=self)
 
-    def tags(self, start: int) -> tuple[list[str], str]:
-        """Return the tags of the page that begins with number `start`, and the address of the next, if there is one."""
+    def list_page(self, start: int) -> tuple[list[str], str]:
+        """Return the tags of the page that begins with number `start`, and the URL of the next page or ""."""
         end = min(start + self.page, self.count)
-        names = [tag(number) for number in range(start, end)]
-        following = "" if end >= self.count else names[-1]
-        if self.circle is not None and start // self.page == self.circle:
-            following = tag(-1)
-        return names, f"/v2/{REPOSITORY}/tags/list?n={self.page}&last={following}" if following else ""
+        names = [make_tag(number) for number in range(start, end)]
+        next_last = "" if end >= self.count else names[-1]
+        if self.loop_page is not None and start // self.page == self.loop_page:
+            next_last = make_tag(-1)
+        return names, f"/v2/{REPOSITORY}/tags/list?n={self.page}&last={next_last}" if next_last else ""
 
 
-def tag(number: int) -> str:
-    """Return the name of a tag: they sort as their numbers do."""
+def make_tag(number: int) -> str:
+    """Return the name of a tag. Names sort like their numbers."""
     return f"v{number + 1:07}"
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    paging: Paging
+    paging: PagingServer
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -49,15 +49,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         if parts.path != f"/v2/{REPOSITORY}/tags/list":
-            self._answer(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known"}]}')
+            self._respond(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known"}]}')
             return
-        self.paging.asked += 1
-        last = parse_qs(parts.query).get("last", [tag(-1)])[0]
-        names, following = self.paging.tags(int(last[1:]))
+        self.paging.request_count += 1
+        last = parse_qs(parts.query).get("last", [make_tag(-1)])[0]
+        names, following = self.paging.list_page(int(last[1:]))
         body = json.dumps({"name": REPOSITORY, "tags": names}).encode()
-        self._answer(200, body, **({"Link": f'<{following}>; rel="next"'} if following else {}))
+        self._respond(200, body, **({"Link": f'<{following}>; rel="next"'} if following else {}))
 
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+    def _respond(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Sessions that ask registries, and what they answer, as plain rows."""
+"""Sessions that query registries, and their results as plain rows."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.platform import Platform
 
-NOTHING_SAID = Configuration()
+NO_CONFIGURATION = Configuration()
 
 
-def opened(
+def open_session(
     root: str | os.PathLike[str],
     *,
     environment: dict[str, str] | None = None,
     platform: Platform | None = None,
     confirm: Callable[[RowSet], bool] | None = None,
-    configuration: Configuration = NOTHING_SAID,
+    configuration: Configuration = NO_CONFIGURATION,
 ) -> Session:
-    """Return a session on a store that need not be there yet."""
-    world = SessionContext(os.fspath(root), environment or {}, clock=time.time_ns, platform=platform, confirm=confirm)
-    return Session(world.replace(configuration=configuration))
+    """Return a session with a store that may not exist yet."""
+    context = SessionContext(os.fspath(root), environment or {}, clock=time.time_ns, platform=platform, confirm=confirm)
+    return Session(context.replace(configuration=configuration))
 
 
-class Asked:
-    """What a text answered last: its rows as dicts, its errors and its exit code."""
+class QueryResult:
+    """The last result of a script: its rows as dicts, its errors and its exit code."""
 
     def __init__(self, session: Session, text: str) -> None:
         answer = [result for result in session.run(text) if isinstance(result, RowSet)][-1]
@@ -52,12 +52,12 @@ class Asked:
         return [row[name] for row in self.rows]
 
 
-def ask(root: Path | Session, text: str) -> Asked:
-    """Return what a text answers, in a session of its own when only a store is given."""
+def execute(root: Path | Session, text: str) -> QueryResult:
+    """Execute a script and return its last result. A path opens a new session on the store there."""
     if isinstance(root, Session):
-        return Asked(root, text)
-    session = opened(root)
+        return QueryResult(root, text)
+    session = open_session(root)
     try:
-        return Asked(session, text)
+        return QueryResult(session, text)
     finally:
         session.close()

@@ -8,12 +8,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from registry.support.loopback_server import Serving
+from registry.support.loopback_server import LoopbackServer
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
-class Referring(Serving):
+class ReferrersServer(LoopbackServer):
     """The registry; a context manager. `manifests` and `blobs` are by repository and digest, `tags` by both names."""
 
     has_api = True
@@ -25,14 +25,14 @@ class Referring(Serving):
         self.requests: list[str] = []
         super().__init__(_Handler, registry=self)
 
-    def found(self, repository: str, selector: str) -> tuple[str, str, bytes] | None:
+    def find(self, repository: str, selector: str) -> tuple[str, str, bytes] | None:
         """Return the digest, media type and content of a manifest."""
         digest = self.tags.get((repository, selector), selector)
         known = self.manifests.get((repository, digest))
         return (digest, *known) if known else None
 
-    def referrers(self, repository: str, subject: str) -> list[dict[str, Any]]:
-        """Return the descriptors of what refers to a manifest."""
+    def list_referrers(self, repository: str, subject: str) -> list[dict[str, Any]]:
+        """Return the descriptors of the referrers of a manifest."""
         found = []
         for (place, digest), (media_type, content) in self.manifests.items():
             document = json.loads(content)
@@ -45,12 +45,12 @@ class Referring(Serving):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    registry: Referring
+    registry: ReferrersServer
 
     def log_message(self, *_: Any) -> None:
         pass
 
-    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+    def _respond(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
             if slash:
                 getattr(self, f"_{kind}")(repository, name, asked, body)
                 return
-        self._answer(200 if path == "" else 404)
+        self._respond(200 if path == "" else 404)
 
     def _manifests(self, repository: str, name: str, _asked: dict[str, str], body: bytes) -> None:
         if self.command == "PUT":
@@ -80,38 +80,38 @@ class _Handler(BaseHTTPRequestHandler):
                 self.registry.tags[repository, name] = digest
             subject = json.loads(body).get("subject")
             told = {"OCI_Subject": subject["digest"]} if subject else {}
-            self._answer(201, Docker_Content_Digest=digest, **told)
+            self._respond(201, Docker_Content_Digest=digest, **told)
             return
-        found = self.registry.found(repository, name)
+        found = self.registry.find(repository, name)
         if found is None:
-            self._answer(404)
+            self._respond(404)
         else:
-            self._answer(200, found[2], Docker_Content_Digest=found[0], Content_Type=found[1])
+            self._respond(200, found[2], Docker_Content_Digest=found[0], Content_Type=found[1])
 
     def _blobs(self, repository: str, name: str, asked: dict[str, str], body: bytes) -> None:
         if self.command == "POST":
             mounted = self.registry.blobs.get((asked.get("from", ""), asked.get("mount", "")))
             if mounted is not None:
                 self.registry.blobs[repository, asked["mount"]] = mounted
-            self._answer(201 if mounted is not None else 202, Location=f"/v2/{repository}/blobs/uploads/1")
+            self._respond(201 if mounted is not None else 202, Location=f"/v2/{repository}/blobs/uploads/1")
         elif self.command == "PUT":
             self.registry.blobs[repository, asked["digest"]] = body
-            self._answer(201)
+            self._respond(201)
         elif (repository, name) in self.registry.blobs:
-            self._answer(200, self.registry.blobs[repository, name])
+            self._respond(200, self.registry.blobs[repository, name])
         else:
-            self._answer(404)
+            self._respond(404)
 
     def _referrers(self, repository: str, name: str, _asked: dict[str, str], _body: bytes) -> None:
         if not self.registry.has_api:
-            self._answer(404)
+            self._respond(404)
             return
-        entries = self.registry.referrers(repository, name)
+        entries = self.registry.list_referrers(repository, name)
         listing = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-        self._answer(200, json.dumps(listing).encode(), Content_Type=INDEX)
+        self._respond(200, json.dumps(listing).encode(), Content_Type=INDEX)
 
     def _tags(self, repository: str, _name: str, _asked: dict[str, str], _body: bytes) -> None:
         tags = sorted(tag for place, tag in self.registry.tags if place == repository)
-        self._answer(200, json.dumps({"name": repository, "tags": tags}).encode(), Content_Type="application/json")
+        self._respond(200, json.dumps({"name": repository, "tags": tags}).encode(), Content_Type="application/json")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - names that http.server looks up

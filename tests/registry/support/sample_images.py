@@ -1,4 +1,4 @@
-"""Images made up for tests, and stores for them that are dictionaries."""
+"""Sample images for tests, and stores in memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ AMD64 = {"os": "linux", "architecture": "amd64"}
 ARM64 = {"os": "linux", "architecture": "arm64"}
 
 
-class Memory:
-    """A store in memory: an `Ingest` and an `Export`, verifying as they must."""
+class MemoryStore:
+    """A store in memory: an `ImageStore` and a `BlobSource`, which verifies what it stores."""
 
     def __init__(self) -> None:
         self.blobs: dict[Digest, bytes] = {}
@@ -90,8 +90,8 @@ class Memory:
         return io.BytesIO(self.read(digest))
 
 
-class Watcher:
-    """Keeps what a transfer says."""
+class ProgressRecorder:
+    """Records the progress of a transfer."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -131,8 +131,8 @@ class Watcher:
         self.warned.append(text)
 
 
-def layer(size: int = 300_000, name: str = "file") -> tuple[bytes, bytes]:
-    """Return a tar with one file of random bytes, and the same packed with gzip."""
+def make_layer(size: int = 300_000, name: str = "file") -> tuple[bytes, bytes]:
+    """Return a tar archive with one file of random bytes, uncompressed and compressed with gzip."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         entry = tarfile.TarInfo(name)
@@ -142,11 +142,16 @@ def layer(size: int = 300_000, name: str = "file") -> tuple[bytes, bytes]:
     return plain, gzip.compress(plain, 1)
 
 
-def image(
-    store: Memory, platform: dict[str, str] | None = None, layers: int = 3, size: int = 300_000, *, docker: bool = False
+def add_image(
+    store: MemoryStore,
+    platform: dict[str, str] | None = None,
+    layers: int = 3,
+    size: int = 300_000,
+    *,
+    docker: bool = False,
 ) -> Descriptor:
-    """Put an image into `store` and return the descriptor of its manifest."""
-    made = [layer(size, f"file{number}") for number in range(layers)]
+    """Add an image to `store` and return the descriptor of its manifest."""
+    made = [make_layer(size, f"file{number}") for number in range(layers)]
     config = {
         **(AMD64 if platform is None else platform),
         "config": {"Labels": {"made": "for tests"}},
@@ -166,14 +171,14 @@ def image(
     return store.describe(manifest_type, encode_json(manifest))
 
 
-def index(store: Memory, entries: Sequence[dict[str, object]]) -> Descriptor:
-    """Put an index with these entries into `store`."""
+def add_index(store: MemoryStore, entries: Sequence[dict[str, object]]) -> Descriptor:
+    """Add an index with these entries to `store`."""
     document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": list(entries)}
     return store.describe(media_types.OCI_INDEX, encode_json(document))
 
 
-def attestation(store: Memory, subject: Descriptor) -> dict[str, object]:
-    """Put an attestation as buildkit makes it into `store` and return its entry for an index."""
+def add_attestation(store: MemoryStore, subject: Descriptor) -> dict[str, object]:
+    """Add an attestation in buildkit's format to `store` and return its entry for an index."""
     statement = store.describe("application/vnd.in-toto+json", b'{"of": "%s"}' % subject.digest.encode())
     config = {
         "os": "unknown", "architecture": "unknown", "rootfs": {"type": "layers", "diff_ids": [statement.digest]},
@@ -194,10 +199,15 @@ def attestation(store: Memory, subject: Descriptor) -> dict[str, object]:
     }
 
 
-def artifact(
-    store: Memory, config: str, layer: str, kind: str = "", subject: Descriptor | None = None, content: bytes = b"it"
+def add_artifact(
+    store: MemoryStore,
+    config: str,
+    layer: str,
+    kind: str = "",
+    subject: Descriptor | None = None,
+    content: bytes = b"it",
 ) -> Descriptor:
-    """Put an artifact with a config and a layer of these types into `store`, and describe its manifest."""
+    """Add an artifact with a config and a layer of these types to `store`, and return its descriptor."""
     manifest: dict[str, object] = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST}
     if kind:
         manifest["artifactType"] = kind

@@ -1,6 +1,6 @@
-"""A server that answers as a script says: for what a real registry will not do on demand.
+"""A server with scripted responses, for behaviour that a real registry does not show on demand.
 
-Requests must come in the order of the script; one that does not fit is answered with 599 and fails the test.
+Requests must arrive in the order of the script. Any other request gets status 599 and fails the test.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from registry.support.loopback_server import Serving
+from registry.support.loopback_server import LoopbackServer
 
 
 @dataclass
 class Step:
-    """One expected request and its answer. `path` without a `?` fits any query."""
+    """One expected request and its response. A `path` without `?` matches any query."""
 
     method: str
     path: str
@@ -25,17 +25,17 @@ class Step:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     length: int | None = None
-    """Content-Length when it shall not be the body's; -1 sends none and closes at the end."""
+    """The Content-Length, if it differs from that of the body. -1 sends none and closes the connection at the end."""
     endless: bool = False
     cut: bool = False
-    """Break the connection after the body, or at once when there is no body."""
+    """Break the connection after the body, or at once if there is no body."""
     hold: threading.Event | None = None
     """Wait for this after the body."""
 
 
 @dataclass
-class Seen:
-    """A request as it came."""
+class ReceivedRequest:
+    """A request as it was received."""
 
     method: str
     path: str
@@ -43,14 +43,14 @@ class Seen:
     body: bytes
 
 
-class Scripted(Serving):
-    """The server; a context manager. At its end every step must have been used, unless `loose`."""
+class ScriptedServer(LoopbackServer):
+    """The server; a context manager. At its end every step must have been used, unless `any_order`."""
 
-    def __init__(self, *steps: Step, loose: bool = False, tls: tuple[str, str] | None = None) -> None:
+    def __init__(self, *steps: Step, any_order: bool = False, tls: tuple[str, str] | None = None) -> None:
         self.steps = list(steps)
-        self.seen: list[Seen] = []
-        self.wrong: list[str] = []
-        self._loose = loose
+        self.requests: list[ReceivedRequest] = []
+        self.unexpected: list[str] = []
+        self._any_order = any_order
         self._lock = threading.Lock()
         super().__init__(_Handler, script=self)
         if tls is not None:
@@ -63,43 +63,43 @@ class Scripted(Serving):
 
     def __exit__(self, kind: object, *rest: object) -> None:
         super().__exit__(kind, *rest)
-        assert not self.wrong, self.wrong
-        if kind is None and not self._loose:
-            assert not self.steps, f"not asked for: {self.steps}"
+        assert not self.unexpected, self.unexpected
+        if kind is None and not self._any_order:
+            assert not self.steps, f"not requested: {self.steps}"
 
     def add(self, *steps: Step) -> None:
-        """Lengthen the script; for steps that name the server's own address."""
+        """Append steps, for steps that contain the server's own address."""
         self.steps += steps
 
-    def next(self, method: str, path: str) -> Step | None:
+    def take_step(self, method: str, path: str) -> Step | None:
         with self._lock:
-            for place, step in enumerate(self.steps):
+            for number, step in enumerate(self.steps):
                 fits = (step.method == method and path == step.path) or path.partition("?")[0] == step.path
                 if fits and step.method == method:
-                    return self.steps.pop(place)
-                if not self._loose:
+                    return self.steps.pop(number)
+                if not self._any_order:
                     break
-            self.wrong.append(f"{method} {path}, expected {self.steps[:1]}")
+            self.unexpected.append(f"{method} {path}, expected {self.steps[:1]}")
             return None
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    script: Scripted
+    script: ScriptedServer
 
     def log_message(self, *_: Any) -> None:
         pass
 
     def handle(self) -> None:
-        with contextlib.suppress(OSError):  # a client that speaks no TLS, or goes away
+        with contextlib.suppress(OSError):  # a client without TLS, or one that disconnects
             super().handle()
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else b""
-        self.script.seen.append(Seen(self.command, self.path, dict(self.headers), body))
-        step = self.script.next(self.command, self.path)
+        self.script.requests.append(ReceivedRequest(self.command, self.path, dict(self.headers), body))
+        step = self.script.take_step(self.command, self.path)
         if step is None:
             step = Step("", "", 599)
         if step.cut and not step.body:

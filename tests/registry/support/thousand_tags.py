@@ -1,4 +1,4 @@
-"""A registry with a thousand tags, made in about a second: the files of a docker-registry written where it keeps them.
+"""A registry with a thousand tags, created in about a second by writing the files of a docker-registry.
 
 `thousand` has the tags v0 … v999 of as many images. `mixed` has what repositories in the wild have besides: versions,
 tags that share a digest, an image for several platforms with attestations, an artifact, a cosign signature, a
@@ -37,7 +37,7 @@ UNKNOWN = {"os": "unknown", "architecture": "unknown"}
 
 
 @dataclass
-class Made:
+class SampleManifest:
     """A manifest or index as it was written. `created` and `config` are None when it has none."""
 
     digest: Digest
@@ -53,29 +53,29 @@ class Made:
 
 @dataclass
 class Contents:
-    """What a registry holds: the tags of each repository, and every document by its digest."""
+    """The contents of a registry: the tags of each repository, and every document by its digest."""
 
-    tags: dict[str, dict[str, Made]] = field(default_factory=dict)
+    tags: dict[str, dict[str, SampleManifest]] = field(default_factory=dict)
     documents: dict[Digest, bytes] = field(default_factory=dict)
 
-    def made(self, repository: str, tag: str) -> Made:
-        """Return what a tag stands for."""
+    def find(self, repository: str, tag: str) -> SampleManifest:
+        """Return the manifest of a tag."""
         return self.tags[repository][tag]
 
-    def created(self, repository: str = THOUSAND) -> dict[str, datetime | None]:
-        """Return when the image of each tag was made."""
+    def list_creation_times(self, repository: str = THOUSAND) -> dict[str, datetime | None]:
+        """Return the creation time of the image of each tag."""
         return {tag: made.created for tag, made in self.tags[repository].items()}
 
 
-class Writer:
+class RegistryWriter:
     """Writes repositories below `folder`, which is a docker-registry's root directory."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.contents = Contents()
         self._root = os.path.join(os.fspath(folder), "docker", "registry", "v2")
-        self._known: set[str] = set()
+        self._written: set[str] = set()
 
-    def image(
+    def add_image(
         self,
         repository: str,
         name: str,
@@ -85,15 +85,15 @@ class Writer:
         labels: Mapping[str, str] | None = None,
         docker: bool = False,
         below: Sequence[str] = (),
-    ) -> Made:
-        """Write an image of small layers: first one that all images have, then those of `below`, then its own."""
+    ) -> SampleManifest:
+        """Write an image of small layers: one that all images share, then those of `below`, then its own."""
         config_type = media_types.DOCKER_CONFIG if docker else media_types.OCI_CONFIG
         layer_type = media_types.DOCKER_LAYER_GZIP if docker else media_types.OCI_LAYER_GZIP
         layers = [self._layer(repository, "base", b"base" * 300)]
         layers += [self._layer(repository, each, each.encode()) for each in (*below, name)]
         config: dict[str, Any] = {**(platform or {"os": "linux", "architecture": "amd64"})}
         if created is not None:
-            config["created"] = written(created)
+            config["created"] = format_time(created)
         config["config"] = {"Labels": {"name": name, **(labels or {})}, "Cmd": ["/bin/true"]}
         config["rootfs"] = {"type": "layers", "diff_ids": [diff_id for diff_id, _ in layers]}
         config["history"] = [{"created_by": f"COPY {name}"}] * len(layers)
@@ -102,10 +102,10 @@ class Writer:
         entries = [{"mediaType": layer_type, "digest": Digest.of(d), "size": len(d)} for _, d in layers]
         kind = media_types.DOCKER_MANIFEST if docker else media_types.OCI_MANIFEST
         manifest = {"schemaVersion": 2, "mediaType": kind, "config": described, "layers": entries}
-        return self.document(repository, kind, manifest, created, Digest(described["digest"]))
+        return self.add_document(repository, kind, manifest, created, Digest(described["digest"]))
 
-    def artifact(self, repository: str, config_type: str, content: bytes, **more: object) -> Made:
-        """Write something that is no image: a config of this type, and one blob."""
+    def add_artifact(self, repository: str, config_type: str, content: bytes, **more: object) -> SampleManifest:
+        """Write an artifact: a config of this type, and one blob."""
         described = {"mediaType": config_type, "digest": self._blob(repository, b"{}"), "size": 2}
         blob = {"mediaType": "text/plain", "digest": self._blob(repository, content), "size": len(content)}
         manifest = {
@@ -115,30 +115,30 @@ class Writer:
             "layers": [blob],
             **more,
         }
-        return self.document(repository, media_types.OCI_MANIFEST, manifest, None, Digest(described["digest"]))
+        return self.add_document(repository, media_types.OCI_MANIFEST, manifest, None, Digest(described["digest"]))
 
-    def index(self, repository: str, entries: Sequence[dict[str, Any]]) -> Made:
+    def add_index(self, repository: str, entries: Sequence[dict[str, Any]]) -> SampleManifest:
         """Write an index of these entries."""
         document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": list(entries)}
-        return self.document(repository, media_types.OCI_INDEX, document)
+        return self.add_document(repository, media_types.OCI_INDEX, document)
 
-    def document(
+    def add_document(
         self,
         repository: str,
         media_type: str,
         document: Mapping[str, Any],
         created: datetime | None = None,
         config: Digest | None = None,
-    ) -> Made:
-        """Write a manifest of whatever kind as a revision of the repository."""
+    ) -> SampleManifest:
+        """Write any kind of manifest as a revision of the repository."""
         content = encode_json(document)
         digest = self._data(content)
         self._link(repository, "_manifests", "revisions", "sha256", digest.encoded, to=digest)
         self.contents.documents[digest] = content
-        return Made(digest, media_type, content, created, config)
+        return SampleManifest(digest, media_type, content, created, config)
 
-    def tag(self, repository: str, name: str, made: Made) -> None:
-        """Let a tag stand for what was made."""
+    def tag(self, repository: str, name: str, made: SampleManifest) -> None:
+        """Set a tag to a manifest."""
         self._link(repository, "_manifests", "tags", name, "current", to=made.digest)
         self._link(repository, "_manifests", "tags", name, "index", "sha256", made.digest.encoded, to=made.digest)
         self.contents.tags.setdefault(repository, {})[name] = made
@@ -168,56 +168,56 @@ class Writer:
         self._write(os.path.join(self._root, "repositories", repository, *parts, "link"), to.encode())
 
     def _write(self, path: str, content: bytes) -> None:
-        if path in self._known and not path.endswith("link"):
+        if path in self._written and not path.endswith("link"):
             return
-        self._known.add(path)
+        self._written.add(path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(content)
 
 
-def write(folder: str | os.PathLike[str], count: int = COUNT) -> Contents:
-    """Write everything below `folder` and return what was written."""
-    writer = Writer(folder)
+def write_registry(folder: str | os.PathLike[str], count: int = COUNT) -> Contents:
+    """Write the registry below `folder` and return its contents."""
+    writer = RegistryWriter(folder)
     for number in range(count):
-        made = writer.image(THOUSAND, f"v{number}", FIRST + number * STEP, labels={"number": str(number)})
+        made = writer.add_image(THOUSAND, f"v{number}", FIRST + number * STEP, labels={"number": str(number)})
         writer.tag(THOUSAND, f"v{number}", made)
-    _mixed(writer)
+    _write_mixed(writer)
     for repository in TEAM:
-        writer.tag(repository, "latest", writer.image(repository, repository.replace("/", "-"), FIRST, docker=True))
+        writer.tag(repository, "latest", writer.add_image(repository, repository.replace("/", "-"), FIRST, docker=True))
     return writer.contents
 
 
-def _mixed(writer: Writer) -> None:
+def _write_mixed(writer: RegistryWriter) -> None:
     for number, tag in enumerate(VERSIONS):
-        made = writer.image(MIXED, tag, FIRST + timedelta(days=number), docker=number % 2 == 0)
+        made = writer.add_image(MIXED, tag, FIRST + timedelta(days=number), docker=number % 2 == 0)
         writer.tag(MIXED, tag, made)
-    newest = writer.contents.made(MIXED, "v2.0.0")
+    newest = writer.contents.find(MIXED, "v2.0.0")
     for tag in ("latest", "stable", "2.0"):
         writer.tag(MIXED, tag, newest)
     parts = []
     for number, (architecture, variant) in enumerate([("amd64", ""), ("arm64", "v8"), ("arm", "v7")]):
         platform = {"os": "linux", "architecture": architecture, **({"variant": variant} if variant else {})}
         created = FIRST + timedelta(days=30, minutes=number)
-        made = writer.image(MIXED, f"multi-{architecture}", created, platform=platform)
+        made = writer.add_image(MIXED, f"multi-{architecture}", created, platform=platform)
         said = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": made.digest}
-        about = writer.image(MIXED, f"attestation-{architecture}", platform=UNKNOWN)
+        about = writer.add_image(MIXED, f"attestation-{architecture}", platform=UNKNOWN)
         parts += [made.entry(platform=platform), about.entry(platform=UNKNOWN, annotations=said)]
-    writer.tag(MIXED, "multi", writer.index(MIXED, parts))
-    writer.tag(MIXED, "chart", writer.artifact(MIXED, HELM, b"a chart", artifactType=HELM))
-    signature = writer.artifact(MIXED, media_types.OCI_CONFIG, b"a signature")
+    writer.tag(MIXED, "multi", writer.add_index(MIXED, parts))
+    writer.tag(MIXED, "chart", writer.add_artifact(MIXED, HELM, b"a chart", artifactType=HELM))
+    signature = writer.add_artifact(MIXED, media_types.OCI_CONFIG, b"a signature")
     writer.tag(MIXED, f"sha256-{newest.digest.encoded}.sig", signature)
-    bill = writer.artifact(MIXED, BILL, b"a bill of materials", subject=newest.entry(), artifactType=BILL)
-    writer.tag(MIXED, f"sha256-{newest.digest.encoded}", writer.index(MIXED, [bill.entry(artifactType=BILL)]))
-    writer.tag(MIXED, "undated", writer.image(MIXED, "undated"))
+    bill = writer.add_artifact(MIXED, BILL, b"a bill of materials", subject=newest.entry(), artifactType=BILL)
+    writer.tag(MIXED, f"sha256-{newest.digest.encoded}", writer.add_index(MIXED, [bill.entry(artifactType=BILL)]))
+    writer.tag(MIXED, "undated", writer.add_image(MIXED, "undated"))
 
 
-def written(time: datetime) -> str:
-    """Return a time as configs write it."""
+def format_time(time: datetime) -> str:
+    """Return a time in the format of configs."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def created_in(config: bytes) -> datetime | None:
-    """Return the creation time that a config says."""
+def read_creation_time(config: bytes) -> datetime | None:
+    """Return the creation time in a config."""
     said = json.loads(config).get("created")
     return datetime.fromisoformat(said) if said else None

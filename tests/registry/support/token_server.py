@@ -1,4 +1,4 @@
-"""A token server that a real docker-registry trusts: it signs what it grants, and remembers what it was asked."""
+"""A token server that a real docker-registry trusts. It signs its tokens and records its requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from registry.support.loopback_server import Serving
+from registry.support.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 SERVICE, ISSUER = "registry, for tests", "tests"
 
 
-class TokenServer(Serving):
+class TokenServer(LoopbackServer):
     """Grants `pull` to everyone and everything to `users` (name to password) and holders of `refresh_token`."""
 
     def __init__(self, folder: Path, users: Mapping[str, str], refresh_token: str) -> None:
         self.users = dict(users)
         self.refresh_token = refresh_token
-        self.asked: list[dict[str, Any]] = []
-        self.life = 300
-        self.word = "token"
+        self.requests: list[dict[str, Any]] = []
+        self.lifetime = 300
+        self.token_key = "token"
         self._key, self.certificate = folder / "key.pem", folder / "certificate.pem"
         subprocess.run(
             [
@@ -60,29 +60,33 @@ class TokenServer(Serving):
         bundle = str(self.certificate)
         return {"realm": self.realm, "service": f'"{SERVICE}"', "issuer": ISSUER, "rootcertbundle": bundle}
 
-    def grant(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Answer one request for a token."""
-        self.asked.append(asked)
-        if asked.get("service") != [SERVICE]:
+    def grant(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Return the status and the document for a token request."""
+        self.requests.append(request)
+        if request.get("service") != [SERVICE]:
             return 400, {}
-        known = False
-        if "refresh_token" in asked:
-            if asked["refresh_token"] != [self.refresh_token] or asked["grant_type"] != ["refresh_token"]:
+        is_authenticated = False
+        if "refresh_token" in request:
+            if request["refresh_token"] != [self.refresh_token] or request["grant_type"] != ["refresh_token"]:
                 return 401, {"errors": [{"code": "UNAUTHORIZED", "message": "refresh token not known"}]}
-            known = True
-        elif asked["authorization"]:
-            user, _, password = base64.b64decode(asked["authorization"].removeprefix("Basic ")).decode().partition(":")
+            is_authenticated = True
+        elif request["authorization"]:
+            user, _, password = (
+                base64.b64decode(request["authorization"].removeprefix("Basic ")).decode().partition(":")
+            )
             if self.users.get(user) != password:
                 return 401, {"errors": [{"code": "UNAUTHORIZED", "message": "incorrect username or password"}]}
-            known = True
+            is_authenticated = True
         access = []
-        for scope in " ".join(asked.get("scope", [])).split():
+        for scope in " ".join(request.get("scope", [])).split():
             kind, name, actions = scope.split(":")
             wanted = actions.split(",")
-            allowed = wanted if known else [a for a in wanted if a == "pull" and not name.startswith("secret/")]
+            allowed = (
+                wanted if is_authenticated else [a for a in wanted if a == "pull" and not name.startswith("secret/")]
+            )
             access.append({"type": kind, "name": name, "actions": allowed})
-        granted = {self.word: self._sign(access), "expires_in": self.life}
-        if known and asked.get("offline_token") == ["true"]:
+        granted = {self.token_key: self._sign(access), "expires_in": self.lifetime}
+        if is_authenticated and request.get("offline_token") == ["true"]:
             granted["refresh_token"] = self.refresh_token
         return 200, granted
 
@@ -93,23 +97,23 @@ class TokenServer(Serving):
             "iss": ISSUER,
             "sub": "",
             "aud": SERVICE,
-            "exp": now + self.life,
+            "exp": now + self.lifetime,
             "nbf": now - 10,
             "iat": now,
-            "jti": str(len(self.asked)),
+            "jti": str(len(self.requests)),
             "access": access,
         }
-        text = ".".join(_packed(json.dumps(part).encode()) for part in (header, claims))
+        text = ".".join(_encode_base64(json.dumps(part).encode()) for part in (header, claims))
         signed = subprocess.run(
             ["openssl", "dgst", "-sha256", "-sign", str(self._key)],
             input=text.encode(),
             capture_output=True,
             check=True,
         )
-        return f"{text}.{_packed(signed.stdout)}"
+        return f"{text}.{_encode_base64(signed.stdout)}"
 
 
-def _packed(content: bytes) -> str:
+def _encode_base64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
