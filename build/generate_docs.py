@@ -375,9 +375,9 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def main() -> None:
     """Write all files."""
     import doc_pages
-    import verb_index
+    import verb_modules
 
-    verb_index.write_verb_index()  # first: the pages list the verbs
+    verb_modules.write_verb_modules()  # first: the pages list the verbs
     pages = ((os.path.join(os.path.dirname(STUB), name), generate()) for name, generate in doc_pages.PAGES.items())
     for path, text in ((STUB, stub()), (REFERENCE, reference()), *pages):
         with open(path, "w", encoding="utf-8") as target:

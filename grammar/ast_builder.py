@@ -116,32 +116,32 @@ class Builder:
     # Actions
 
     def action_without_operand(self, verb: Token, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._action(verb, options, span)
+        return self._build_action(verb, options, span)
 
     def action_on_all(self, verb: Token, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._action(verb, options, span, explicit_all=True)
+        return self._build_action(verb, options, span, explicit_all=True)
 
     def action_on_references(
         self, verb: Token, references: list[Any], options: list[Any], span: Span
     ) -> ast.ActionStatement:
-        return self._action(verb, options, span, references=tuple(references))
+        return self._build_action(verb, options, span, references=tuple(references))
 
     def action_on_query(self, verb: Token, query: ast.RowSource, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._action(verb, options, span, query=query)
+        return self._build_action(verb, options, span, query=query)
 
     def action_on_every_row(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._action(verb, options, span, query=query.replace(explicit_all=True))
+        return self._build_action(verb, options, span, query=query.replace(explicit_all=True))
 
-    def _action(self, verb: Token, options: list[Any], span: Span, **operand: Any) -> ast.ActionStatement:
+    def _build_action(self, verb: Token, options: list[Any], span: Span, **operand: Any) -> ast.ActionStatement:
         outputs = [option for option in options if isinstance(option, ast.Output)]
-        named = [option for option in options if isinstance(option, ast.Option)]
-        for place, option in enumerate(named):
-            if any(option.name == earlier.name for earlier in named[:place]):
+        settings = [option for option in options if isinstance(option, ast.Option)]
+        for position, option in enumerate(settings):
+            if any(option.name == earlier.name for earlier in settings[:position]):
                 raise StatementError(f'"{option.name}" is said twice', code="repeated", span=option.span)
         if len(outputs) > 1:
             raise StatementError("the output form is said twice", code="repeated", span=outputs[1].span)
         output = outputs[0] if outputs else ast.Output()
-        return ast.ActionStatement(verb.value, options=tuple(named), output=output, span=span, **operand)
+        return ast.ActionStatement(verb.value, options=tuple(settings), output=output, span=span, **operand)
 
     def option_as(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("as", (value,), span)
@@ -187,8 +187,8 @@ class Builder:
     def default_output(self, _span: Span) -> ast.Output:
         return ast.Output()
 
-    def output_format(self, form: Token, span: Span) -> ast.Output:
-        return ast.Output(format=form.value, span=span)
+    def output_format(self, name: Token, span: Span) -> ast.Output:
+        return ast.Output(format=name.value, span=span)
 
     def output_template(self, template: Token, span: Span) -> ast.Output:
         return ast.Output(template=template.value, span=span)
@@ -196,33 +196,33 @@ class Builder:
     # Queries
 
     def query(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(ast.Query(table.value), clauses, span)
+        return self._build_query(ast.Query(table.value), clauses, span)
 
-    def query_of_source(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(place, clauses, span)
+    def query_of_source(self, source: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+        return self._build_query(source, clauses, span)
 
     def nonempty_query(self, table: Token, clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(ast.Query(table.value, nonempty=True), clauses, span)
+        return self._build_query(ast.Query(table.value, nonempty=True), clauses, span)
 
-    def nonempty_query_of_source(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
-        return self._query(place.replace(nonempty=True), clauses, span)
+    def nonempty_query_of_source(self, source: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+        return self._build_query(source.replace(nonempty=True), clauses, span)
 
     def query_of_group(self, base: ast.RowSource, clauses: list[Any], span: Span) -> ast.Query:
         if isinstance(base, ast.Query) and base == ast.Query(base.table):
-            return self._query(base, clauses, span)  # `(images) where …` equals `images where …`
-        return self._query(ast.Query("", base=base), clauses, span)
+            return self._build_query(base, clauses, span)  # `(images) where …` equals `images where …`
+        return self._build_query(ast.Query("", base=base), clauses, span)
 
     def nonempty_query_of_group(self, base: ast.RowSource, clauses: list[Any], span: Span) -> ast.Query:
         return self.query_of_group(base, clauses, span).replace(nonempty=True)
 
-    def _query(self, place: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
-        given: dict[str, Any] = {}
+    def _build_query(self, source: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
+        values: dict[str, Any] = {}
         for name, value, clause_span in clauses:
-            if name in given:
+            if name in values:
                 clause = _CLAUSES.get(name, name)
                 raise StatementError(f'"{clause}" is said twice', code="repeated", span=clause_span)
-            given[name] = value
-        return place.replace(span=span, **given)
+            values[name] = value
+        return source.replace(span=span, **values)
 
     def source_of(self, table: Token, targets: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, tuple(targets), span=span)
@@ -237,9 +237,9 @@ class Builder:
         *condition, span = rest
         return ast.Query(table.value.lower(), where=condition[0] if condition else None, span=span)
 
-    def relation_of_source(self, place: ast.Query, *rest: Any) -> ast.Query:
+    def relation_of_source(self, source: ast.Query, *rest: Any) -> ast.Query:
         *condition, span = rest
-        return place.replace(where=condition[0] if condition else None, span=span)
+        return source.replace(where=condition[0] if condition else None, span=span)
 
     def nonempty_relation(self, query: ast.Query, span: Span) -> ast.Query:
         return query.replace(nonempty=True, span=span)
@@ -271,7 +271,7 @@ class Builder:
         return "skip", ast.Limit(count, tuple(per), span), span
 
     def keep_newest(
-        self, _spare: Token, count: ast.Expr, per: list[ast.Expr], by: ast.Expr | None, span: Span
+        self, _keyword: Token, count: ast.Expr, per: list[ast.Expr], by: ast.Expr | None, span: Span
     ) -> tuple[str, Any, Span]:
         return "keep_newest", ast.KeepNewest(count, tuple(per), by, span), span
 
@@ -331,10 +331,10 @@ class Builder:
                 span=operator.span,
                 hints=("< … ago is before that, > … ago after it", "a day or less: between … ago and … ago"),
             )
-        return ast.Comparison(operator.value, left, _ago(age), span)
+        return ast.Comparison(operator.value, left, _subtract_from_now(age), span)
 
     def between_ago(self, operand: ast.Expr, low: ast.Expr, high: ast.Expr, span: Span) -> ast.Expr:
-        return ast.Between(operand, _ago(low), _ago(high), span)
+        return ast.Between(operand, _subtract_from_now(low), _subtract_from_now(high), span)
 
     def in_list(self, operand: ast.Expr, items: list[ast.Expr], span: Span) -> ast.Expr:
         return ast.In(operand, tuple(items), span=span)
@@ -378,22 +378,26 @@ class Builder:
     def based_on(self, image: ast.Expr, span: Span) -> ast.Expr:
         return ast.Predicate("based on", (image,), span)
 
-    def shares_with(self, what: Token, image: ast.Expr, span: Span) -> ast.Expr:
-        return self._phrase("shares", what, ("layers",), "with", image, span)
+    def shares_with(self, object_word: Token, image: ast.Expr, span: Span) -> ast.Expr:
+        return self._build_predicate("shares", object_word, ("layers",), "with", image, span)
 
-    def contains(self, what: Token, value: ast.Expr, span: Span) -> ast.Expr:
-        return self._phrase("contains", what, ("file", "package"), "", value, span)
+    def contains(self, object_word: Token, value: ast.Expr, span: Span) -> ast.Expr:
+        return self._build_predicate("contains", object_word, ("file", "package"), "", value, span)
 
     def local_only(self, span: Span) -> ast.Expr:
         return ast.Predicate("local only", (), span)
 
-    def _phrase(
-        self, word: str, what: Token, known: tuple[str, ...], then: str, value: ast.Expr, span: Span
+    def _build_predicate(
+        self, word: str, object_word: Token, known: tuple[str, ...], preposition: str, value: ast.Expr, span: Span
     ) -> ast.Expr:
-        if what.value.lower() not in known:
-            ways = ", ".join(" ".join(f"{word} {one} {then}".split()) for one in known)
-            raise StatementError(f'"{word} {what.value}" is no condition', span=what.span, hints=(f"there is: {ways}",))
-        return ast.Predicate(" ".join(f"{word} {what.value.lower()} {then}".split()), (value,), span)
+        if object_word.value.lower() not in known:
+            conditions = ", ".join(" ".join(f"{word} {one} {preposition}".split()) for one in known)
+            raise StatementError(
+                f'"{word} {object_word.value}" is no condition',
+                span=object_word.span,
+                hints=(f"there is: {conditions}",),
+            )
+        return ast.Predicate(" ".join(f"{word} {object_word.value.lower()} {preposition}".split()), (value,), span)
 
     def add(self, left: ast.Expr, right: ast.Expr, span: Span) -> ast.Expr:
         return ast.Arithmetic("+", left, right, span)
@@ -440,6 +444,6 @@ class Builder:
         return ast.Column(argument, span=span)  # only `call` receives this
 
 
-def _ago(age: ast.Expr) -> ast.Expr:
+def _subtract_from_now(age: ast.Expr) -> ast.Expr:
     """Return the time that is a duration ago."""
     return ast.Arithmetic("-", ast.Call("now", (), span=age.span), age, age.span)

@@ -217,29 +217,31 @@ def closest_names(name: str, known: Iterable[str]) -> list[str]:
         return []
     from difflib import SequenceMatcher  # heavy, and only errors need it
 
-    low, most = name.lower(), max(1, len(name) // 3)
-    found = [
-        (slips, -SequenceMatcher(None, low, one).ratio(), spelled)
-        for one, spelled in {name.lower(): name for name in known}.items()
-        if abs(len(one) - len(low)) <= most and (slips := _edit_distance(low, one)) <= most and slips < len(low)
+    lowered, max_distance = name.lower(), max(1, len(name) // 3)
+    candidates = [
+        (distance, -SequenceMatcher(None, lowered, one).ratio(), spelling)
+        for one, spelling in {name.lower(): name for name in known}.items()
+        if abs(len(one) - len(lowered)) <= max_distance
+        and (distance := _compute_edit_distance(lowered, one)) <= max_distance
+        and distance < len(lowered)
     ]
-    best = min(found)[:2] if found else None
-    return [spelled for slips, ratio, spelled in found if (slips, ratio) == best]
+    best = min(candidates)[:2] if candidates else None
+    return [spelled for slips, ratio, spelled in candidates if (slips, ratio) == best]
 
 
-def _edit_distance(word: str, known: str) -> int:
+def _compute_edit_distance(word: str, known: str) -> int:
     """Return the optimal string alignment distance of two words."""
     earlier: list[int] = []
-    above = list(range(len(known) + 1))
-    for row, sign in enumerate(word, 1):
+    previous = list(range(len(known) + 1))
+    for row, letter in enumerate(word, 1):
         line = [row]
         for column, other in enumerate(known, 1):
-            cost = min(above[column] + 1, line[column - 1] + 1, above[column - 1] + (sign != other))
-            if row > 1 and column > 1 and sign == known[column - 2] and word[row - 2] == other:
+            cost = min(previous[column] + 1, line[column - 1] + 1, previous[column - 1] + (letter != other))
+            if row > 1 and column > 1 and letter == known[column - 2] and word[row - 2] == other:
                 cost = min(cost, earlier[column - 2] + 1)
             line.append(cost)
-        earlier, above = above, line
-    return above[-1]
+        earlier, previous = previous, line
+    return previous[-1]
 
 
 def join_names(names: Iterable[str], limit: int = 40) -> str:

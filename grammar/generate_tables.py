@@ -19,12 +19,12 @@ GRAMMAR = os.path.join(_HERE, "imq.lark")
 TABLES = os.path.join(_HERE, "_lalr_tables.py")
 
 
-def fingerprint(grammar: str) -> str:
+def compute_fingerprint(grammar: str) -> str:
     """Return the hash of the grammar that generated tables carry."""
     return hashlib.sha256(grammar.encode()).hexdigest()
 
 
-def lark_parser(grammar: str) -> Any:
+def make_lark_parser(grammar: str) -> Any:
     """Return Lark's own parser for the grammar; its contextual lexer is not used."""
     from lark import Lark
 
@@ -36,10 +36,10 @@ def generate(grammar: str) -> str:
     from lark.lexer import PatternStr
     from lark.parsers.lalr_analysis import Shift
 
-    parser = lark_parser(grammar)
+    parser = make_lark_parser(grammar)
     table = parser.parser.parser._parse_table  # noqa: SLF001 - lark has no public way to its tables
     rules = sorted({rule for row in table.states.values() for kind, rule in row.values() if kind is not Shift}, key=str)
-    places = {rule: place for place, rule in enumerate(rules)}
+    positions = {rule: position for position, rule in enumerate(rules)}
     states = {
         state: {str(name): (kind is Shift, argument) for name, (kind, argument) in row.items()}
         for state, row in table.states.items()
@@ -48,7 +48,7 @@ def generate(grammar: str) -> str:
     rows = []
     for state in numbers:
         row = {
-            name: numbers[argument] if shifts else -1 - places[argument]
+            name: numbers[argument] if shifts else -1 - positions[argument]
             for name, (shifts, argument) in states[state].items()
         }
         rows.append((tuple(sorted(row)), tuple(row[name] for name in sorted(row))))
@@ -65,7 +65,7 @@ def generate(grammar: str) -> str:
     lines = [
         '"""The LALR tables of imq.lark, made by `python -m imq.grammar.generate_tables`. Not to be edited."""',
         "",
-        f"GRAMMAR = {fingerprint(grammar)!r}",
+        f"GRAMMAR = {compute_fingerprint(grammar)!r}",
         f"START = {numbers[table.start_states['start']]!r}",
         f"END = {numbers[table.end_states['start']]!r}",
         "# text of each keyword and sign -> terminal",
@@ -86,13 +86,13 @@ def generate(grammar: str) -> str:
 
 def _number_states(states: dict[Any, dict[str, tuple[bool, Any]]], start: Any) -> dict[Any, int]:
     """Return a number for each state, in the order in which they are met from the start: Lark's own order varies."""
-    met = [start]
+    reached = [start]
     numbers = {start: 0}
-    for state in met:
+    for state in reached:
         for _, (shifts, argument) in sorted(states[state].items(), key=lambda step: step[0]):
             if shifts and argument not in numbers:
-                numbers[argument] = len(met)
-                met.append(argument)
+                numbers[argument] = len(reached)
+                reached.append(argument)
     return numbers
 
 

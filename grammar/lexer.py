@@ -201,10 +201,10 @@ class Lexer:
         if name and "NAME" in accepts:
             return self._take_match("NAME", name)
         if word:
-            unit = _QUANTITY.match(text, start)
-            if unit and unit.end() > word.end():
-                token = self._take_match("WORD", unit)
-                return token.replace(value=f"{unit[1]} {unit[2]}")
+            quantity = _QUANTITY.match(text, start)
+            if quantity and quantity.end() > word.end():
+                token = self._take_match("WORD", quantity)
+                return token.replace(value=f"{quantity[1]} {quantity[2]}")
             return self._take_match("WORD", word)
         span = Span(start, start + 1)
         if "\ud800" <= char <= "\udfff":  # an invalid UTF-8 byte
@@ -229,13 +229,13 @@ class Lexer:
         if "WORD" in accepts and "NAME" not in accepts and word and word.end() > name.end():
             return None  # a value that begins with a keyword: `as-built`, `in:1`
         if lowered == "as" and "OUTPUT_FORMAT" in accepts:
-            form = _AS_FORMAT.match(text, name.start())
-            if form and form[1].lower() in self.vocabulary.formats:
-                token = self._take_match("OUTPUT_FORMAT", form)
-                return token.replace(value=form[1].lower())
+            output_format = _AS_FORMAT.match(text, name.start())
+            if output_format and output_format[1].lower() in self.vocabulary.formats:
+                token = self._take_match("OUTPUT_FORMAT", output_format)
+                return token.replace(value=output_format[1].lower())
         if lowered in _SET_OPERATORS:
-            if "EXCEPT_NEWEST" in accepts and (spare := _EXCEPT_NEWEST.match(text, name.start())):
-                return self._take_match("EXCEPT_NEWEST", spare).replace(value="except newest")
+            if "EXCEPT_NEWEST" in accepts and (except_newest := _EXCEPT_NEWEST.match(text, name.start())):
+                return self._take_match("EXCEPT_NEWEST", except_newest).replace(value="except newest")
             if "SET_OPERATOR" in accepts:
                 return self._take_word("SET_OPERATOR", name, lowered)
         if lowered == "skip" and "SKIP_EXISTING" in accepts and (existing := _SKIP_EXISTING.match(text, name.start())):
@@ -271,9 +271,9 @@ class Lexer:
 
     def _has_search_term(self, at: int) -> bool:
         """Whether a search term follows; a keyword must be quoted."""
-        sought = _SEARCH_TERM.match(self._text, at)
-        word = _NAME.match(self._text, sought.end() - 1) if sought else None
-        return sought is not None and (word is None or word[0].lower() not in _RESERVED)
+        term = _SEARCH_TERM.match(self._text, at)
+        word = _NAME.match(self._text, term.end() - 1) if term else None
+        return term is not None and (word is None or word[0].lower() not in _RESERVED)
 
     def _is_relation(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
         """Whether a name that is no table is a relation: `count(children where …)`."""

@@ -99,7 +99,7 @@ class _Parser:
         self._values: list[Any] = []
         self._spans: list[Span] = []
         builder = Builder()
-        self._builders: list[Callable[..., Any]] = [getattr(builder, made) for _, _, made, _ in PRODUCTIONS]
+        self._builders: list[Callable[..., Any]] = [getattr(builder, method) for _, _, method, _ in PRODUCTIONS]
 
     def run(self) -> list[ast.Statement]:
         while not self._shift(self._lexer.next(_ACTIONS[self._states[-1]])):
@@ -153,12 +153,12 @@ class _Parser:
         """Add the views that a statement declares to the vocabulary."""
         match statement:
             case ast.View(str() as view):
-                named: Iterable[str] = (view,)
+                names: Iterable[str] = (view,)
             case ast.Include():
-                named = self._include_views(statement)
+                names = self._include_views(statement)
             case _:
                 return
-        self._vocabulary = self._vocabulary.replace(tables=self._vocabulary.tables.union(named))
+        self._vocabulary = self._vocabulary.replace(tables=self._vocabulary.tables.union(names))
         self._lexer.vocabulary = self._vocabulary
 
     def _expected_terminals(self) -> list[str]:
@@ -192,13 +192,13 @@ class _Parser:
 
         A destructive verb is suggested only when no other word is as close, so that a typo never suggests `rm`.
         """
-        absent = {verb for verb, _ in self._vocabulary.unsupported_verbs}
-        close = closest_names(name, {*words, *absent})
-        first = close[0] if len(close) == 1 else ""
-        if first in absent or not absent.isdisjoint(close):
+        unsupported = {verb for verb, _ in self._vocabulary.unsupported_verbs}
+        close = closest_names(name, {*words, *unsupported})
+        only = close[0] if len(close) == 1 else ""
+        if only in unsupported or not unsupported.isdisjoint(close):
             return ""
         if not self._vocabulary.destructive_verbs.isdisjoint(close) and (
-            not first or not _is_near_match(name.lower(), first)
+            not only or not _is_near_match(name.lower(), only)
         ):
             return ""
         return closest_hint(name, words)
@@ -211,61 +211,66 @@ class _Parser:
             words |= self._vocabulary.verbs
         if "TABLE" in expected:
             words |= self._vocabulary.tables
-        found = self._text[token.span.start : token.span.end]
+        token_text = self._text[token.span.start : token.span.end]
         hints: tuple[str, ...]
         if token.kind == "$END":
             message = "the statement ends too early"
         elif starts and token.kind == "WORD":
-            name = found.split(".")[0]
-            if (why := dict(self._vocabulary.unsupported_verbs).get(name.lower())) is not None:
-                return StatementError(f'"{name}" cannot be done: {why}', code="unavailable", span=token.span)
+            name = token_text.split(".")[0]
+            if (reason := dict(self._vocabulary.unsupported_verbs).get(name.lower())) is not None:
+                return StatementError(f'"{name}" cannot be done: {reason}', code="unavailable", span=token.span)
             tables = join_names(sorted(self._vocabulary.tables))
-            first = f"what is asked comes first: TABLE {name.lower()} …" if name.lower() in WORDS else ""
+            order_hint = f"what is asked comes first: TABLE {name.lower()} …" if name.lower() in WORDS else ""
             verbs = join_names(sorted(self._vocabulary.verbs))
-            choices = (first or self._suggest_start(name, words), f"tables: {tables}", f"verbs: {verbs}")
-            return UnknownName(f'"{found}" is neither a table nor a verb', span=token.span, hints=choices)
-        elif "TABLE" in expected and "NAME" not in expected and found.isidentifier() and found.lower() not in WORDS:
+            choices = (order_hint or self._suggest_start(name, words), f"tables: {tables}", f"verbs: {verbs}")
+            return UnknownName(f'"{token_text}" is neither a table nor a verb', span=token.span, hints=choices)
+        elif (
+            "TABLE" in expected
+            and "NAME" not in expected
+            and token_text.isidentifier()
+            and token_text.lower() not in WORDS
+        ):
             known = sorted(self._vocabulary.tables)
-            hints = (closest_hint(found, known), f"tables: {join_names(known)}")
-            return UnknownName(f'there is no table "{found}"', span=token.span, hints=hints)
-        elif found.lower() == "as" and "OUTPUT_FORMAT" in expected:
-            said = _NEXT_WORD.match(self._text, token.span.end)
-            forms = sorted(self._vocabulary.formats)
-            wanted = f'there is no output form "{said[1]}"' if said else "an output form is missing"
-            hints = (closest_hint(said[1], forms) if said else "", f"forms: {join_names(forms)}")
-            place = Span(said.start(1), said.end(1)) if said else token.span
-            return UnknownName(wanted, code="unknown-form", span=place, hints=hints)
+            hints = (closest_hint(token_text, known), f"tables: {join_names(known)}")
+            return UnknownName(f'there is no table "{token_text}"', span=token.span, hints=hints)
+        elif token_text.lower() == "as" and "OUTPUT_FORMAT" in expected:
+            next_word = _NEXT_WORD.match(self._text, token.span.end)
+            formats = sorted(self._vocabulary.formats)
+            message = f'there is no output form "{next_word[1]}"' if next_word else "an output form is missing"
+            hints = (closest_hint(next_word[1], formats) if next_word else "", f"forms: {join_names(formats)}")
+            span = Span(next_word.start(1), next_word.end(1)) if next_word else token.span
+            return UnknownName(message, code="unknown-form", span=span, hints=hints)
         else:
-            shown = " ".join(found.split())
+            shown = " ".join(token_text.split())
             shown = shown if len(shown) <= 60 else shown[:57] + "…"
-            message = f'unexpected "{shown}"' if found.strip() else "the statement ends too early"
-        if "WHERE" not in expected and found.lower() == "where" and "WORD" in expected:
+            message = f'unexpected "{shown}"' if token_text.strip() else "the statement ends too early"
+        if "WHERE" not in expected and token_text.lower() == "where" and "WORD" in expected:
             hints = ("where follows a table: " + join_names(sorted(self._vocabulary.tables)),)
-        elif "WHERE" not in expected and found.lower() == "where" and self._is_in_assertion():
+        elif "WHERE" not in expected and token_text.lower() == "where" and self._is_in_assertion():
             hints = ("an assertion asks about rows: any TABLE … where …, no TABLE … where …",)
         elif token.kind == "WORD" and "WHERE" in expected and self._is_after_table():
-            which = closest_hint(found, words) or f"say which rows: {self._values[-1].value} where …"
-            hints = (which, "expected " + _describe_expected(expected))
+            advice = closest_hint(token_text, words) or f"say which rows: {self._values[-1].value} where …"
+            hints = (advice, "expected " + _describe_expected(expected))
         else:
             hints = (
-                closest_hint(found, words) if token.kind != "$END" else "",
+                closest_hint(token_text, words) if token.kind != "$END" else "",
                 "expected " + _describe_expected(expected),
             )
         return StatementError(message, span=token.span, hints=hints)
 
 
-def _is_near_match(said: str, word: str) -> bool:
+def _is_near_match(name: str, word: str) -> bool:
     """Whether two words have the same first letter and almost the same length."""
-    return said != word and said[:1] == word[:1] and abs(len(said) - len(word)) <= 1
+    return name != word and name[:1] == word[:1] and abs(len(name) - len(word)) <= 1
 
 
 def _describe_expected(expected: Iterable[str]) -> str:
-    kinds, order, said = set(expected), list(_DESCRIPTIONS), []
+    kinds, order, descriptions = set(expected), list(_DESCRIPTIONS), []
     for group, name in _GROUPS:
         if kinds >= group:
             kinds -= group
-            said.append(name)
-    return ", ".join([*said, *(_DESCRIPTIONS[kind] for kind in sorted(kinds, key=order.index))])
+            descriptions.append(name)
+    return ", ".join([*descriptions, *(_DESCRIPTIONS[kind] for kind in sorted(kinds, key=order.index))])
 
 
 def parse(

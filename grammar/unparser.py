@@ -85,8 +85,10 @@ def _unparse_action(node: ast.ActionStatement) -> str:
     if node.explicit_all:
         operand = "all"
     elif node.query is not None:
-        named = bool(node.options) and node.options[0].name == "as"  # behind a column it would name that
-        operand = _parenthesize_rows(node.query) if named and _ends_with_columns(node.query) else unparse(node.query)
+        begins_with_as = bool(node.options) and node.options[0].name == "as"  # behind a column it would name that
+        operand = (
+            _parenthesize_rows(node.query) if begins_with_as and _ends_with_columns(node.query) else unparse(node.query)
+        )
     elif node.references:
         operand = ", ".join(_unparse_value(reference) for reference in node.references)
     return _join_parts(node.verb, operand, *(unparse(option) for option in node.options), unparse(node.output))
@@ -102,8 +104,8 @@ def _unparse_let(name: str | None, value: ast.Expr | ast.ListLiteral | None) -> 
         return "let"
     if isinstance(value, ast.ListLiteral):
         return f"let {name} = {unparse(value)}"
-    written = _unparse_expr(value, _SUM, right=True)
-    return f"let {name} = {'.' if begins_query(written) else ''}{written}"  # a query could begin here
+    text = _unparse_expr(value, _SUM, right=True)
+    return f"let {name} = {'.' if begins_query(text) else ''}{text}"  # a query could begin here
 
 
 def _parenthesize_rows(rows: ast.RowSource) -> str:
@@ -145,8 +147,8 @@ def _join_parts(*parts: str) -> str:
 
 
 def _join_keys(word: str, keys: Iterable[ast.Expr]) -> str:
-    written = ", ".join(_unparse_expr(key, _LOWEST) for key in keys)
-    return f"{word} {written}" if written else ""
+    key_list = ", ".join(_unparse_expr(key, _LOWEST) for key in keys)
+    return f"{word} {key_list}" if key_list else ""
 
 
 def _unparse_value(node: ast.Literal | ast.Variable) -> str:
@@ -167,10 +169,10 @@ def _unparse_path(path: tuple[str, ...]) -> str:
     return ".".join((first, *(part if re.match(_SEGMENT, part) else quote(part) for part in rest)))
 
 
-def _unparse_expr(node: ast.Expr, tightness: int, *, right: bool = False) -> str:
+def _unparse_expr(node: ast.Expr, min_precedence: int, *, right: bool = False) -> str:
     """Write an expression where this precedence is required; on the right of an operator fields take a dot."""
-    mine, text = _unparse_operator(node, right=right)
-    return text if mine >= tightness else _parenthesize(text)
+    precedence, text = _unparse_operator(node, right=right)
+    return text if precedence >= min_precedence else _parenthesize(text)
 
 
 def _parenthesize(text: str) -> str:
@@ -196,14 +198,12 @@ def _unparse_operator(node: ast.Expr, *, right: bool) -> tuple[int, str]:
         case ast.Call(name, arguments, distinct):
             if len(arguments) == 1 and isinstance(arguments[0], ast.Subquery) and not distinct:
                 return _ATOM, f"{name}({unparse(arguments[0].rows)})"
-            written = ", ".join(_unparse_expr(argument, _LOWEST) for argument in arguments)
-            return _ATOM, f"{name}(distinct {written})" if distinct else name + _parenthesize(written)
+            argument_list = ", ".join(_unparse_expr(argument, _LOWEST) for argument in arguments)
+            return _ATOM, f"{name}(distinct {argument_list})" if distinct else name + _parenthesize(argument_list)
         case ast.Arithmetic(operator, left, other):
-            mine = _PRECEDENCE[operator]
-            return (
-                mine,
-                f"{_unparse_expr(left, mine, right=right)} {operator} {_unparse_expr(other, mine + 1, right=True)}",
-            )
+            precedence = _PRECEDENCE[operator]
+            first = _unparse_expr(left, precedence, right=right)
+            return precedence, f"{first} {operator} {_unparse_expr(other, precedence + 1, right=True)}"
         case ast.Comparison(operator, left, other):
             return _COMPARISON, f"{_unparse_expr(left, _SUM)} {operator} {_unparse_expr(other, _SUM, right=True)}"
         case ast.Between(operand, low, high):
@@ -214,8 +214,8 @@ def _unparse_operator(node: ast.Expr, *, right: bool) -> tuple[int, str]:
         case ast.In(operand, _, ast.Query() | ast.Combination() as rows):
             return _COMPARISON, f"{_unparse_expr(operand, _SUM)} in {_parenthesize_rows(rows)}"
         case ast.In(operand, items):
-            listed = ", ".join(_unparse_expr(item, _SUM, right=True) for item in items)
-            return _COMPARISON, f"{_unparse_expr(operand, _SUM)} in {_parenthesize(listed)}"
+            item_list = ", ".join(_unparse_expr(item, _SUM, right=True) for item in items)
+            return _COMPARISON, f"{_unparse_expr(operand, _SUM)} in {_parenthesize(item_list)}"
         case ast.IsKnown(operand, known):
             return _COMPARISON, f"{_unparse_expr(operand, _SUM)} is {'known' if known else 'unknown'}"
         case ast.Predicate(words, arguments):

@@ -218,7 +218,7 @@ def test_a_verb_is_one_file(tmp_path: pathlib.Path) -> None:
         )
         return done.stdout
 
-    run("import verb_index; verb_index.write_verb_index()")
+    run("import verb_modules; verb_modules.write_verb_modules()")
     main = "from imq.cli.main import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:])"
     root = ("--root", str(tmp_path / "store"))
     assert "hello at True" in run(main, *root, "greet redis:7")

@@ -192,7 +192,7 @@ def look_up(session: Session, wanted: ValueRequest) -> tuple[str, ...]:
             case "path":
                 return tuple(list_folder(wanted.folder))
             case "source":
-                return tuple(dict.fromkeys((*session.sources.names(), *_known_hosts(session))))
+                return tuple(dict.fromkeys((*session.sources.list_names(), *_known_hosts(session))))
             case "variable":
                 names = [*session.state.variables, *(f"env.{name}" for name in sorted(session.context.environment))]
                 return tuple(f"${name}" for name in names)
@@ -235,7 +235,7 @@ def _query_values(session: Session, wanted: ValueRequest) -> tuple[str, ...]:
     """Return the values that a field of the store's tables has, most frequent first; of registries nothing is asked."""
     from imq.engine.catalog.tables import DataType
 
-    table = session.sources.native(wanted.table)
+    table = session.sources.find_native(wanted.table)
     named, _, key = wanted.field.partition(".")
     field = table.find_field(named) if table is not None else None
     if table is None or field is None or field.level is not None:
@@ -253,7 +253,7 @@ def _query_values(session: Session, wanted: ValueRequest) -> tuple[str, ...]:
 
 def _query_keys(session: Session, wanted: ValueRequest) -> list[str]:
     counts: dict[str, int] = {}
-    table = session.sources.native(wanted.table)
+    table = session.sources.find_native(wanted.table)
     if table is None:
         return []
     place = f" in {table.source}" if table.name == "images" else ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from imq.grammar.errors import StatementError, UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
-from ._index import MODULES, REMOVING
+from ._verb_modules import MODULES, REMOVING
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:

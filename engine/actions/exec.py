@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from imq.engine.query.binder import needs_where
+from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
 from imq.engine.sources.row_templates import render_rows
@@ -66,7 +66,7 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         )
     query = act.query if act.query is not None else build_names_query(act, context)
     if context.bind(query).is_whole_rows:
-        needs_where(query, "exec")
+        require_where(query, "exec")
     # arguments are rendered one by one and bypass the shell, so a value of a row cannot become shell syntax
     return [Exec(argv) for argv, _ in render_rows(query, words, context)]
 

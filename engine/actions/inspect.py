@@ -11,7 +11,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
 from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, get_exit_code
-from imq.engine.store.unindexed import list_unindexed
+from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import resolve_targets
@@ -37,7 +37,7 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
 
 def _build_artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
     """Return the document of an artifact, with the keys of its manifest and docker's."""
-    entries = [entry for entry in list_unindexed(context.store) if entry.descriptor.digest == root]
+    entries = [entry for entry in list_non_image_entries(context.store) if entry.descriptor.digest == root]
     content = context.store.read_document(root)
     manifest = parse_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]

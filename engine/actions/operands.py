@@ -5,8 +5,8 @@ from __future__ import annotations
 from imq.engine.oci.digest import Digest, parse_hex_prefix
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
-from imq.engine.query.binder import needs_choice, needs_where
-from imq.engine.query.binder.literals import is_text
+from imq.engine.query.binder import require_choice, require_where
+from imq.engine.query.binder.literals import is_string
 from imq.engine.sources.action import Failed
 from imq.engine.sources.action_options import bind_whole_rows, get_option, get_option_values
 from imq.engine.store.unreadable_images import unreadable_image
@@ -86,9 +86,9 @@ def _find_target(text: str, context: PlanContext) -> Target:
     try:
         image = context.store.find(text)
     except NotFound:
-        from imq.engine.store.unindexed import find_unindexed
+        from imq.engine.store.non_image_entries import find_non_image_entry
 
-        entry = find_unindexed(context.store, text)
+        entry = find_non_image_entry(context.store, text)
         if entry is None:
             raise
         root = entry.descriptor.digest
@@ -179,7 +179,7 @@ def parse_target_row(row: Sequence[Raw]) -> Target:
 def get_target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:
     """Return the query of an action on images. Raises `StatementError` without `where` or `all`."""
     query = get_image_query(act, context)
-    needs_where(query, act.verb)
+    require_where(query, act.verb)
     if isinstance(query, ast.Combination):
         query = ast.Query("", base=query, span=query.span)
     return query
@@ -220,7 +220,7 @@ def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | No
     table = context.bind(act.query).table
     if not table.is_staged:
         return None
-    names = context.scope.fetch.sources_of(table)
+    names = context.scope.fetch.list_sources(table)
     if len(set(names)) > 1:
         raise StatementError(
             f"{act.verb} takes rows of one source, and these are of {' and '.join(names)}",
@@ -273,7 +273,7 @@ def _fetch_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[
     """Return the names in the rows of a query: names of tagged images, or the strings of its only column."""
     select = context.bind(query)
     if select.is_whole_rows:
-        (needs_choice if select.table.is_staged else needs_where)(query, verb)
+        (require_choice if select.table.is_staged else require_where)(query, verb)
     if select.is_whole_rows and select.table.name in _TABLES_OF_NAMES:
         fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
         known = tuple(ast.IsKnown(ast.Field((field,))) for field in fields)
@@ -282,7 +282,7 @@ def _fetch_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[
         select, rows = context.rows(query, ())
     else:
         select, rows = context.rows(query, ())
-        if len(select.columns) != 1 or not is_text(select.columns[0].value.kind):
+        if len(select.columns) != 1 or not is_string(select.columns[0].value.kind):
             raise StatementError(
                 f"{verb} takes names: a query of images, or a query with one column of strings",
                 code="operand",

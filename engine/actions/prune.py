@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.store.source import NAME as STORE
-from imq.engine.store.unindexed import list_unindexed
+from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -80,7 +80,7 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     context.store.check_collectable()
     targets = resolve_targets(_expand_prune(act), context)
     unread = context.store.index.find_unreadable_roots()
-    for entry in list_unindexed(context.store):
+    for entry in list_non_image_entries(context.store):
         if entry.descriptor.digest in unread:
             continue
         if entry.name is None or entry.name.tag is None:

@@ -8,7 +8,7 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction
 from imq.engine.sources.action_options import get_option
-from imq.engine.store.unindexed import list_unindexed
+from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
@@ -300,7 +300,7 @@ def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[
         if root in names:
             names[root].append(name)
     if not all(names.values()):
-        for entry in list_unindexed(context.store):
+        for entry in list_non_image_entries(context.store):
             have = names.get(entry.descriptor.digest)
             if entry.name is not None and have is not None and str(entry.name) not in have:
                 have.append(str(entry.name))

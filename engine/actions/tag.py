@@ -77,7 +77,7 @@ def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -
     try:
         context.store.find(text)
     except NotFound:
-        planners = (source.planners.get(act.verb) for source in context.sources if source.holds(text))
+        planners = (source.planners.get(act.verb) for source in context.sources if source.has_target(text))
         plans = (planner(_with_name(act, name), context) for planner in planners if planner is not None)
         return next(filter(None, plans), [])
     return []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from imq.grammar.errors import DigestMismatch, ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .background_iterator import iterate_in_background
 from .layer_reader import LayerDecompressor, LayerLimits
-from .prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -44,7 +44,7 @@ def iter_unpacked(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces
     Errors name the layer: `Malformed` (codes: compression, truncated, bomb), and `DigestMismatch` (code:
     diff-id-mismatch). An iterator that is not exhausted must be closed.
     """
-    return prefetch(_unpack_layers(layers, limits), _MAX_PREFETCHED)
+    return iterate_in_background(_unpack_layers(layers, limits), _MAX_PREFETCHED)
 
 
 def _unpack_layers(layers: Sequence[StackedLayer], limits: LayerLimits) -> Pieces:

@@ -1,7 +1,7 @@
 """The typed query: the intermediate representation between the binder and SQL, with every name resolved.
 
-Made by `bind`, rendered by `sql`. Expressions know their kind; a condition can be unknown in SQL's sense until the
-writer of SQL makes it two-valued.
+The binder creates it and the SQL generator writes it. Every expression has a type (`kind`). A condition can be
+unknown, as in SQL, until the generator makes it two-valued.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Literal(Record):
 
 
 class ImageField(Record):
-    """A field of one image of the store, found when the statement was bound. `text` is the user's word for it."""
+    """A field of one image of the store, resolved when the statement is bound. `text` is the name as written."""
 
     field: Field
     image: int
@@ -56,21 +56,21 @@ class ImageField(Record):
 
 
 class ScalarSubquery(Record):
-    """The one value that a query answers: `(images count)`, `sum(layers.size)`, `base.name`."""
+    """The single value that a query returns: `(images count)`, `sum(layers.size)`, `base.name`."""
 
     select: Select
     kind: DataType
 
 
 class Exists(Record):
-    """Whether a query answers any row."""
+    """Whether a query returns any row."""
 
     select: Select
     kind: DataType = DataType.BOOLEAN
 
 
 class InSubquery(Record):
-    """A value that is one of those in the one column of a query.
+    """Whether a value is in the single column of a query.
 
     `by_prefix`: the operand is a digest, and the strings of the query may be prefixes of digests.
     """
@@ -82,7 +82,7 @@ class InSubquery(Record):
 
 
 class RowInSubquery(Record):
-    """A row whose keys, all together, are those of a row of a query; an unknown key is like another unknown one."""
+    """Whether a query has a row with the same keys. An unknown key equals an unknown key."""
 
     keys: tuple[Expr, ...]
     select: Select
@@ -90,15 +90,15 @@ class RowInSubquery(Record):
 
 
 class RelatedTo(Record):
-    """A row that belongs, by the word `link` of a relation, to one of the rows of a query."""
+    """Whether a row belongs to a row of a query, by the `join` of a relation."""
 
-    link: str
+    join: str
     select: Select
     kind: DataType = DataType.BOOLEAN
 
 
 class ImageRelation(Record):
-    """An image that is based on another one, or shares layers with it (`how`); itself left out."""
+    """Whether an image is based on another one or shares layers with it (`relationship`). The image itself is not."""
 
     relationship: str
     image: int
@@ -107,13 +107,13 @@ class ImageRelation(Record):
 
 
 class RowNumber(Record):
-    """The place of a row in the order of the query that it comes from."""
+    """The position of a row in the order of its query."""
 
     kind: DataType = DataType.NUMBER
 
 
 class FunctionCall(Record):
-    """A function of the row."""
+    """A function call on values of the row."""
 
     function: Function
     arguments: tuple[Expr, ...]
@@ -121,17 +121,17 @@ class FunctionCall(Record):
 
 
 class AggregateCall(Record):
-    """An aggregate over the rows of a group. No argument: of the rows themselves.
+    """An aggregate over the rows of a group; without an argument, over the rows themselves.
 
-    `beside` are what all lists of the same rows list, when this is one of several: then each has an item for every row,
-    ordered by these.
+    `aligned_with` are the arguments of all `list` aggregates over the same rows, if there are several. Each list then
+    has one item per row, ordered by these arguments.
     """
 
     aggregate: Aggregate
     argument: Expr | None
     distinct: bool
     kind: DataType
-    beside: tuple[Expr, ...] = ()
+    aligned_with: tuple[Expr, ...] = ()
 
 
 class Arithmetic(Record):
@@ -144,7 +144,7 @@ class Arithmetic(Record):
 
 
 class Comparison(Record):
-    """A comparison; its operands have fitting kinds. `like` has a glob on its right, `has` an item."""
+    """A comparison of two values whose types fit. The right operand of `like` is a glob, that of `has` an item."""
 
     operator: str
     left: Expr
@@ -153,7 +153,7 @@ class Comparison(Record):
 
 
 class HasPrefix(Record):
-    """A digest that begins with some hex digits (a short id)."""
+    """Whether a digest begins with some hex digits (a short ID)."""
 
     operand: Expr
     prefix: str
@@ -161,7 +161,7 @@ class HasPrefix(Record):
 
 
 class InList(Record):
-    """A value that is one of a list."""
+    """Whether a value is in a list."""
 
     operand: Expr
     values: tuple[Literal, ...]
@@ -177,7 +177,7 @@ class IsKnown(Record):
 
 
 class Not(Record):
-    """The negation of a condition; it holds when the condition is false or unknown."""
+    """The negation of a condition: true when the condition is false or unknown."""
 
     operand: Expr
     kind: DataType = DataType.BOOLEAN
@@ -223,7 +223,7 @@ Expr = (
 
 
 class Projection(Record):
-    """One column of the answer. `field` is the field it shows as it is, if it is one."""
+    """One column of the result. `field` is set if the column is a field."""
 
     name: str
     value: Expr
@@ -232,21 +232,21 @@ class Projection(Record):
 
 
 class SortKey(Record):
-    """One key of an order; rows whose key is unknown come last either way."""
+    """One sort key. Rows with an unknown key come last in both directions."""
 
     value: Expr
     descending: bool
 
 
 class Limit(Record):
-    """A number of rows, counted within equal `per`."""
+    """A number of rows, counted separately for each value of `per`."""
 
     count: int
     per: tuple[Expr, ...]
 
 
 class KeepNewest(Record):
-    """`except newest`: the rows left out, and those whose `by` is unknown, for no age rule matches them."""
+    """`except newest`: leaves out the newest rows, and rows whose `by` is unknown: no age rule can match them."""
 
     count: int
     per: tuple[Expr, ...]
@@ -254,17 +254,17 @@ class KeepNewest(Record):
 
 
 class UntilSize(Record):
-    """`until total size <= N`: rows are taken until the remaining images occupy at most this many bytes.
+    """`until total size <= N`: takes rows until the remaining images occupy at most `size` bytes.
 
-    `below`: until it takes fewer.
+    `is_strict`: fewer than `size` bytes (`<`).
     """
 
     size: int
-    below: bool
+    is_strict: bool
 
 
 class Union(Record):
-    """The rows of one query and those of another; both answer whole rows of one table, or the same columns."""
+    """The rows of two queries. Both return whole rows of one table, or the same columns."""
 
     left: Select
     right: Select
@@ -298,12 +298,12 @@ class Select(Record):
 
     @property
     def is_limited(self) -> bool:
-        """Whether which rows it answers depends on their order."""
+        """Whether the order of the rows decides which of them it returns."""
         return bool(self.limit or self.skip or self.keep_newest or self.until)
 
 
 def children(value: Expr) -> tuple[Expr, ...]:
-    """Return the operands of an expression; subqueries are not among them."""
+    """Return the operands of an expression, without subqueries."""
     match value:
         case FunctionCall(arguments=parts) | And(parts) | Or(parts) | RowInSubquery(parts):
             return parts
@@ -327,34 +327,34 @@ def children(value: Expr) -> tuple[Expr, ...]:
 
 
 def walk(values: Iterable[Expr]) -> Iterator[Expr]:
-    """Yield expressions and all that they are made of, in the same row."""
+    """Yield expressions and their operands at every depth, without subqueries."""
     pending = list(values)
     while pending:
         value = pending.pop()
         yield value
         pending += children(value)
         if isinstance(value, AggregateCall) and value.argument is not None:
-            pending += (value.argument, *value.beside)
+            pending += (value.argument, *value.aligned_with)
 
 
-def mapped(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Return an expression with a change made to it and to all that it is made of, in the same row."""
-    made: dict[str, object] = {}
+def transform(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Return an expression with `change` applied to it and to its operands at every depth, operands first."""
+    changed: dict[str, object] = {}
     for name in type(value).compared_fields():
         part = getattr(value, name)
         if isinstance(part, Expr):
-            made[name] = mapped(part, change)
+            changed[name] = transform(part, change)
         elif isinstance(part, tuple) and part and all(isinstance(one, Expr) for one in part):
-            made[name] = tuple(mapped(one, change) for one in part)
-    return change(value.replace(**made) if made else value)
+            changed[name] = tuple(transform(one, change) for one in part)
+    return change(value.replace(**changed) if changed else value)
 
 
-def subquery_of(value: Expr) -> Select | None:
-    """Return the query inside an expression, if it is one with a query."""
+def get_subquery(value: Expr) -> Select | None:
+    """Return the query of an expression; None if it has none."""
     return value.select if isinstance(value, ScalarSubquery | Exists | InSubquery | RowInSubquery | RelatedTo) else None
 
 
-def expressions_of(select: Select) -> Iterator[Expr]:
+def list_expressions(select: Select) -> Iterator[Expr]:
     """Yield the expressions of a query, clause by clause."""
     if not select.count:
         yield from (column.value for column in select.columns)
@@ -367,15 +367,15 @@ def expressions_of(select: Select) -> Iterator[Expr]:
         yield from (*select.keep_newest.per, select.keep_newest.by)
 
 
-def subqueries(select: Select) -> Iterator[Select]:
-    """Yield a query and every query inside it, the inner ones first."""
+def walk_subqueries(select: Select) -> Iterator[Select]:
+    """Yield a query and every query inside it, inner queries first."""
     for part in (select.base, *(select.targets or ())):
         if isinstance(part, Union):
-            yield from subqueries(part.left)
-            yield from subqueries(part.right)
+            yield from walk_subqueries(part.left)
+            yield from walk_subqueries(part.right)
         elif isinstance(part, Select):
-            yield from subqueries(part)
-    for value in walk(expressions_of(select)):
-        if (found := subquery_of(value)) is not None:
-            yield from subqueries(found)
+            yield from walk_subqueries(part)
+    for value in walk(list_expressions(select)):
+        if (inner := get_subquery(value)) is not None:
+            yield from walk_subqueries(inner)
     yield select

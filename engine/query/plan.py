@@ -1,8 +1,8 @@
-"""How a bound query will run: its stages in order, and the SQL of the last one.
+"""The plan of a bound query: its steps in order, and the final SQL statement.
 
-The store's tables are native, so most questions are one SQL statement. A question that reads what only unpacking
-tells (sizes after a lazy pull) first measures the layers that were never unpacked; one with a list that must not be
-empty, or that must hold digests, first looks at the list.
+The tables of the store are native, so most queries are one SQL statement. A query that reads sizes after a lazy pull
+first measures the layers that were never unpacked. A list that must not be empty, or must hold digests, is checked
+first.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 class Check(Record):
-    """A list of a statement that must have rows, or (`digests`) may have no row that is no digest.
+    """A check of a list in a statement: it must not be empty, or (`digests`) every item must be a digest.
 
-    `text` is the list as written; the SQL returns a row when the list has any, or its first string that is no digest.
+    `text` is the list as written. The SQL returns a row if the list is not empty, or the first item that is no digest.
     """
 
     sql: Sql
@@ -45,8 +45,8 @@ class Check(Record):
 class Plan(Record):
     """A query ready to run at the time `now`.
 
-    `native_levels` are what tables in SQLite must know first: source, table and level. `steps` are the stages that
-    fetch rows of other sources (see fetch_plan.py). `reads_store`: whether a table of the store is read.
+    `native_levels` are the levels to prepare in native tables first: source, table and level. `steps` are the stages
+    that fetch rows of other sources (see fetch_plan.py). `reads_store`: whether a table of the store is read.
     """
 
     select: ir.Select
@@ -71,23 +71,25 @@ class Assertion(Record):
 
 
 _STORED = frozenset({"images", "layers", "history"})
-"""The tables of the store, as SQL knows them: their rows are made of what the documents of images say."""
+"""The tables of the store, by their names in SQL. Their rows come from the manifests and configs of images."""
 
 
 def reads_documents(select: ir.Select) -> bool:
-    """Whether a query, or one inside it, asks about images of the store, other than about given ones."""
-    return any(_is_stored(one) for one in ir.subqueries(select))
+    """Whether a query, or one inside it, reads images of the store that it does not name."""
+    return any(_is_stored(one) for one in ir.walk_subqueries(select))
 
 
 def depends_on_others(select: ir.Select) -> bool:
-    """Whether it depends on other images of the store which rows a query answers."""
-    inside = (found for value in ir.walk(ir.expressions_of(select)) if (found := ir.subquery_of(value)) is not None)
-    return select.until is not None or any(_is_stored(one) for found in inside for one in ir.subqueries(found))
+    """Whether other images of the store decide which rows a query returns."""
+    subqueries = (
+        subquery for value in ir.walk(ir.list_expressions(select)) if (subquery := ir.get_subquery(value)) is not None
+    )
+    return select.until is not None or any(_is_stored(one) for found in subqueries for one in ir.walk_subqueries(found))
 
 
 def _is_stored(select: ir.Select) -> bool:
-    given = bool(select.targets) and all(isinstance(target, int) for target in select.targets or ())
-    return not given and (select.table.sql_name in _STORED or select.table.name == "usage")
+    has_image_targets = bool(select.targets) and all(isinstance(target, int) for target in select.targets or ())
+    return not has_image_targets and (select.table.sql_name in _STORED or select.table.name == "usage")
 
 
 def plan(
@@ -97,16 +99,16 @@ def plan(
     steps: tuple[Step, ...] = (),
     native_levels: NativeLevels = frozenset(),
 ) -> Plan:
-    """Return the plan of a query; `hidden` are columns of the source to be added after the selected ones."""
-    every = tuple(ir.subqueries(select))
+    """Return the plan of a query. `hidden` are columns of the source to add after the selected ones."""
+    selects = tuple(ir.walk_subqueries(select))
     return Plan(
         select,
         write_select(select, now, hidden=hidden),
         now,
         native_levels,
-        _checks(every, now),
+        _plan_checks(selects, now),
         steps,
-        _reads_store(every),
+        _reads_store(selects),
     )
 
 
@@ -114,30 +116,30 @@ def plan_assertion(
     condition: ir.Expr, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
 ) -> Assertion:
     """Return the plan of a condition about no row."""
-    every = tuple(
+    selects = tuple(
         select
         for value in ir.walk((condition,))
-        if (select_ := ir.subquery_of(value))
-        for select in ir.subqueries(select_)
+        if (select_ := ir.get_subquery(value))
+        for select in ir.walk_subqueries(select_)
     )
     return Assertion(
         condition,
         write_condition(condition, now),
         now,
         native_levels,
-        _checks(every, now),
+        _plan_checks(selects, now),
         steps,
-        _reads_store(every),
+        _reads_store(selects),
     )
 
 
 def plan_values(values: tuple[ir.Expr, ...], now: int) -> Sql:
-    """Return the SQL of values about no row: what the sides of a comparison are."""
+    """Return the SQL for values that do not depend on a row, such as the two sides of a comparison."""
     return write_values(values, now)
 
 
-def columns_of(select: ir.Select) -> tuple[Column, ...]:
-    """Return the headings of a query's answer."""
+def list_columns(select: ir.Select) -> tuple[Column, ...]:
+    """Return the columns of the result of a query."""
     return tuple(Column(c.name, c.title, c.value.kind, c.field) for c in select.columns)
 
 
@@ -148,23 +150,23 @@ def _reads_store(selects: Iterable[ir.Select]) -> bool:
     )
 
 
-def _checks(selects: Iterable[ir.Select], now: int) -> tuple[Check, ...]:
+def _plan_checks(selects: Iterable[ir.Select], now: int) -> tuple[Check, ...]:
     checks: list[Check] = []
     for select in selects:
         if select.nonempty:
             checks.append(Check(write_check(select, now), select.nonempty))
         checks += [
             Check(write_non_digest_check(value.select, now), "", digests=True)
-            for value in ir.walk(ir.expressions_of(select))
+            for value in ir.walk(ir.list_expressions(select))
             if isinstance(value, ir.InSubquery) and value.by_prefix
         ]
     return tuple(checks)
 
 
-def fields_read(select: ir.Select) -> set[Field]:
-    """Return every field that a query itself reads, wherever it stands; not those of queries inside it."""
+def collect_fields(select: ir.Select) -> set[Field]:
+    """Return the fields that the clauses of a query read, without those of queries inside it."""
     return {
         value.field
-        for value in ir.walk(ir.expressions_of(select))
+        for value in ir.walk(ir.list_expressions(select))
         if isinstance(value, ir.Column | ir.MapItem | ir.ImageField)
     }

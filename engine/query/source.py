@@ -1,7 +1,7 @@
 """The protocols that every source of rows follows.
 
-A source resolves its own names, serves tables, handles actions on what it holds, and says whether it can be reached.
-The packages in `engine/sources/` follow these protocols; nothing in `engine/query/` knows one of them by name.
+A source resolves its own names, serves tables, plans actions on its content and checks whether it can be reached.
+The packages in `engine/sources/` follow these protocols. No module of `engine/query/` contains the name of a source.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from imq.grammar import ast
     from imq.grammar.errors import Span
 else:
-    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
+    Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
 
 class SourceRef(Record):
     """A source that a statement names: `in store`, `in registry.local:5000/team/*`.
 
-    `text` is how the user wrote it, `source` the name of the source that resolved it. What it means by `address` (a
-    host, a socket, a folder) and `pattern` (which of its repositories or images) is the source's own business.
+    `text` is the text of the user and `source` the name of the source that resolved it. Each source defines its own
+    `address` (a host, a socket, a folder) and `pattern` (a filter for repositories or images).
     """
 
     text: str
@@ -34,13 +34,16 @@ class SourceRef(Record):
 
 
 class ScanRequest(Record):
-    """Rows that a statement needs of a source. `view` is what SQL calls them, `table` as the source serves it.
+    """The rows that a statement needs from a source.
 
-    `targets` are the names behind `of`, `refs` the sources behind `in`. A scan with `lookup_fields` belongs to rows
-    outside: it is given the values of these columns, and its rows say by `_lookup` which of the first they are for.
-    `single_image`: a name means one image, and not all tags of a repository. `platform` is the one that the condition
-    names, "" when it names none. `of_queries`: queries stand behind `of` too; their names are given to `list_rows`.
-    `fresh`: for how many nanoseconds an answer about a name counts as known.
+    - `view` is the name of the rows in SQL, and `table` their table as the source serves it.
+    - `targets` are the names after `of`, and `refs` the sources after `in`.
+    - `lookup_fields` are columns of outer rows, for a scan of a relation. The scan receives their values; the column
+      `_lookup` of each row holds the first value that it was looked up by.
+    - `single_image`: a name selects one image instead of all tags of a repository.
+    - `platform` is the platform in the condition, "" if it has none.
+    - `has_target_queries`: `of` has queries too; `list_rows` receives their names.
+    - `max_age`: cached results for a name are used until they are this many nanoseconds old.
     """
 
     view: str
@@ -50,8 +53,8 @@ class ScanRequest(Record):
     lookup_fields: tuple[str, ...]
     single_image: bool = False
     platform: str = ""
-    of_queries: bool = False
-    fresh: int = 0
+    has_target_queries: bool = False
+    max_age: int = 0
 
 
 class FetchRequest(Record):
@@ -63,62 +66,64 @@ class FetchRequest(Record):
 
 
 class TableScan(Protocol):
-    """The rows of one scan: a temporary view with the columns of its table, `_row` and `_lookup`.
+    """The rows of one scan: a temporary view with the columns of its table and hidden ones.
 
-    The view has the columns `_row` (a whole number of its own), `_image`, `_root` and `_entry` (NULL but for images of
-    the store) as well.
+    The hidden columns are `_row` (a unique integer), `_lookup`, and `_image`, `_root` and `_entry`, which are NULL
+    except for images of the store.
     """
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """Make the view and list its rows: those of the request, and those of these names or looked-up values."""
+        """Create the view and list its rows: those of the request, and those of these names or lookup values."""
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Fetch fields for the rows whose `_row` is in the temporary table `selected_rows`."""
+        """Fetch the fields for the rows whose `_row` is in the temporary table `selected_rows`."""
 
     def retain(self, rows: str) -> None:
-        """Drop the rows whose `_row` is not in this temporary table."""
+        """Delete the rows whose `_row` is not in this temporary table."""
 
     def close(self) -> bool:
-        """Drop the view; False when it cannot be dropped, because an answer is being read from it."""
+        """Drop the view. Return False when a result is still being read from it."""
 
 
 class NativeTable(Record):
     """A table whose rows are in SQLite already.
 
-    A query that reads a field with a level has `prepare` called for it before it runs; it returns what went wrong.
-    `pending` returns what `explain` says of that, "" when there is nothing to do.
+    `prepare` is called before a query that reads a field of a level; it returns the errors. `describe_pending` returns
+    the words of `explain` for this work, "" when there is none.
     """
 
     table: Table
     prepare: Callable[[FetchLevel], tuple[ImqError, ...]]
-    pending: Callable[[FetchLevel], str]
+    describe_pending: Callable[[FetchLevel], str]
 
 
 class LoadedTable(Record):
-    """A table that is read whole when a statement is bound. `load` is given the targets and returns what SQL has."""
+    """A table that is read when a statement is bound. `load` takes the targets and returns the table as SQL has it."""
 
     table: Table
     load: Callable[[Table, tuple[str, ...]], Table]
 
 
 class StagedTable(Record):
-    """A table whose rows are listed first; the rest is fetched level by level for the rows that are left.
+    """A table whose rows are listed first; other fields are fetched level by level for the remaining rows.
 
-    `levels` are in the order in which they are fetched. `listing` and `lookup` are how many requests it takes to list
-    rows, and to list those that belong to rows outside, in words. `open` starts a scan. `holds_all`: `in SOURCE` may
-    name it without a target.
+    - `levels` are in the order of fetching.
+    - `listing_requests` and `lookup_requests` are the numbers of requests to list rows and to look up the rows of a
+      relation, in the words of `explain`.
+    - `open` starts a scan.
+    - `lists_all`: the table can be read with `in SOURCE` alone, without a target.
     """
 
     table: Table
     levels: tuple[FetchLevel, ...]
-    listing: str
-    lookup: str
+    listing_requests: str
+    lookup_requests: str
     open: Callable[[ScanRequest], TableScan]
-    holds_all: bool = False
+    lists_all: bool = False
 
 
 class TableUse(Record):
-    """A table of one source as a statement uses it, with the sources behind `in` and the fields that look rows up."""
+    """A table of one source as a statement uses it, with the sources after `in` and the lookup fields."""
 
     provider: TableProvider
     source: str
@@ -130,20 +135,20 @@ TableProvider = NativeTable | LoadedTable | StagedTable
 
 
 class Estimator(Protocol):
-    """Says how many requests the stages of one statement take, as far as that is known without asking."""
+    """Estimates the number of requests for the stages of one statement. It makes no request itself."""
 
     def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
-        """Return at most how many requests a stage takes, in words; None: listing the rows. "" when not known."""
+        """Return the most requests that a stage can take, in words; "" when unknown. `fetch` is None for a listing."""
 
-    def cached(self) -> str:
-        """Return what need not be requested again, in words; "" when that is nothing."""
+    def describe_cached(self) -> str:
+        """Describe the cached content that is not requested again; "" when there is none."""
 
 
 class Source(Protocol):
     """A place that holds images, or rows about them.
 
-    `name` is what it is called in SourceRefs, `tables` are its providers by the names of their tables. `planners` are
-    functions by verb: each plans the actions of a statement on rows of this source (see `sources/action.py`).
+    `name` identifies the source in a `SourceRef`. `tables` maps the names of tables to providers. `planners` maps verbs
+    to functions that plan actions on rows of this source (see `sources/action.py`).
     """
 
     name: str
@@ -151,32 +156,32 @@ class Source(Protocol):
     planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]]
 
     def begin(self) -> None:
-        """Take notice that a statement begins."""
+        """Prepare for a new statement."""
 
     def resolve(self, text: str) -> SourceRef | None:
-        """Return what this text means here, None when it means nothing here. Nothing is requested for it."""
+        """Return the reference for a text after `in`; None if it names nothing here. No request is made."""
 
-    def names(self) -> Sequence[str]:
-        """Return the names that users may write, for suggestions."""
+    def list_names(self) -> Sequence[str]:
+        """Return the names that users can write, for suggestions."""
 
-    def holds(self, target: str) -> bool:
-        """Whether a name behind `of` means something here. Nothing is requested for it."""
+    def has_target(self, target: str) -> bool:
+        """Whether this source serves a name after `of`. No request is made."""
 
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return its rows of the table `sources`: name, kind, address, whether it answers, and how many images."""
+        """Return the rows of the table `sources`: name, kind, address, whether it responds, the number of images."""
 
-    def estimator(self, now: int, fresh: int) -> Estimator | None:
-        """Return what estimates requests at the time `now`; `fresh`: for how long answers about names are kept."""
+    def create_estimator(self, now: int, max_age: int) -> Estimator | None:
+        """Return an estimator for the time `now`; cached results are used until they are `max_age` nanoseconds old."""
 
-    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return what went wrong since the last call: the view of the scan, what it is about, and the error."""
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return the errors since the last call: the view of the scan, the subject and the error."""
 
     def close(self) -> None:
         """Close its connections."""
 
 
 class Sources:
-    """The sources of a session, by name. Each is opened when a statement first needs it."""
+    """The sources of a session, by name. A source is opened when a statement first needs it."""
 
     def __init__(self, factories: Mapping[str, Callable[[], Source]]) -> None:
         self._factories = factories
@@ -193,12 +198,12 @@ class Sources:
         """Yield all sources, in order."""
         return map(self.__getitem__, self._factories)
 
-    def opened(self) -> Sequence[Source]:
-        """Return the sources that statements have needed so far."""
+    def list_opened(self) -> Sequence[Source]:
+        """Return the sources that have been opened."""
         return tuple(self._open.values())
 
     def resolve(self, text: str, span: Span | None = None) -> SourceRef:
-        """Return what `in TEXT` names; raises `UnknownName` when no source knows it."""
+        """Return the source that `in TEXT` names. Raises `UnknownName` if no source resolves it."""
         try:
             for source in self:
                 if (ref := source.resolve(text)) is not None:
@@ -206,26 +211,26 @@ class Sources:
         except ImqError as error:
             error.span = error.span or span
             raise
-        known = self.names()
+        names = self.list_names()
         raise UnknownName(
-            f'there is no source "{text}" here',
+            f'unknown source "{text}"',
             span=span,
             hints=(
-                closest_hint(text, known) or f"sources: {join_names(known)}",
+                closest_hint(text, names) or f"sources: {join_names(names)}",
                 "a registry is named by its host: in registry.local:5000, in ghcr.io/team/*",
             ),
         )
 
-    def names(self) -> Sequence[str]:
-        """Return the names that users may write, of all sources."""
-        return [name for source in self for name in source.names()]
+    def list_names(self) -> Sequence[str]:
+        """Return the names that users can write, of all sources."""
+        return [name for source in self for name in source.list_names()]
 
-    def native(self, table: str) -> Table | None:
-        """Return a table whose rows are in SQLite already, if a source has one of this name."""
+    def find_native(self, table: str) -> Table | None:
+        """Return the native table of this name; None if no source has one."""
         providers = (source.tables.get(table) for source in self)
         return next((provider.table for provider in providers if isinstance(provider, NativeTable)), None)
 
-    def serving(self, table: str) -> Sequence[TableUse]:
-        """Return how each source that has a table serves it."""
-        found = ((source, source.tables.get(table)) for source in self)
-        return [TableUse(provider, source.name) for source, provider in found if provider is not None]
+    def find_uses(self, table: str) -> Sequence[TableUse]:
+        """Return the use of a table in each source that has it."""
+        providers = ((source, source.tables.get(table)) for source in self)
+        return [TableUse(provider, source.name) for source, provider in providers if provider is not None]

@@ -1,4 +1,4 @@
-"""Runs SQL on the index's connection, lending it the functions of the language that SQLite does not have."""
+"""Runs SQL on the connection of the index, and registers the functions of the language that SQLite lacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imq.grammar.errors import ImqError, Interrupted, InvalidReference, Statemen
 from imq.grammar.record import TYPE_CHECKING
 
 _INTERRUPT_CHECK_INTERVAL = 100_000
-"""Instructions of SQLite between two times that Ctrl-C is heeded: about a millisecond's."""
+"""Instructions of SQLite between two checks for Ctrl-C: about a millisecond."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SqliteExecutor:
-    """Runs statements on one connection. A function is lent when a statement first uses it."""
+    """Runs statements on one connection. A function is registered when a statement first uses it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -29,96 +29,99 @@ class SqliteExecutor:
         self._registered: set[str] = set()
 
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
-        """Yield the rows of a statement, as they come out of SQLite; raises `ImqError` when that fails."""
+        """Yield the rows of a statement as SQLite returns them. Raises `ImqError` on failure."""
         self._register_functions(sql)
         try:
             # `yield from` would close the cursor of a session that may be closed already
             for row in self.connection.execute(sql.text, sql.parameters):  # noqa: UP028
                 yield row
-        except (sqlite3.Error, UnicodeDecodeError) as problem:  # the second: a text in a damaged index
+        except (sqlite3.Error, UnicodeDecodeError) as problem:  # the second: a string in a damaged index
             raise convert_error(problem) from problem
 
     def _register_functions(self, sql: Sql) -> None:
         for name in sql.functions - self._registered:
             if name == "list":
-                for form, items in _LISTS.items():
-                    self.connection.create_aggregate(f"lent_list_{form}", -1, items)  # type: ignore[arg-type] # a text
+                for variant, aggregate in _LIST_AGGREGATES.items():
+                    self.connection.create_aggregate(f"imq_list_{variant}", -1, aggregate)  # type: ignore[arg-type] # returns a string
             else:
-                takes, make = _FUNCTIONS[name]
-                self.connection.create_function(f"lent_{name}", takes, make(), deterministic=True)
+                argument_count, make = _FUNCTIONS[name]
+                self.connection.create_function(f"imq_{name}", argument_count, make(), deterministic=True)
             self._registered.add(name)
 
     def load_rows(self, name: str, columns: Sequence[str], rows: Iterable[tuple[Raw, ...]]) -> None:
-        """Make a temporary table of these rows, in place of one of this name, with their number as `_row`."""
+        """Create or replace a temporary table of these rows, with their number as `_row`."""
         names = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
-        places = ", ".join("?" * len(columns))
+        placeholders = ", ".join("?" * len(columns))
         try:
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
             self.connection.execute(f"CREATE TEMP TABLE {name} (_row INTEGER PRIMARY KEY, {names})")
-            self.connection.execute("SAVEPOINT bringing")
+            self.connection.execute("SAVEPOINT load_rows")
             try:
-                self.connection.executemany(f"INSERT INTO temp.{name} ({names}) VALUES ({places})", rows)
-            except (
-                BaseException
-            ):  # what rows come from may fail, too; a transaction left open would spoil all that follows
-                self.connection.execute("ROLLBACK TO bringing")
+                self.connection.executemany(f"INSERT INTO temp.{name} ({names}) VALUES ({placeholders})", rows)
+            except BaseException:  # the iterator of rows can fail too; an open savepoint would break later statements
+                self.connection.execute("ROLLBACK TO load_rows")
                 raise
             finally:
-                self.connection.execute("RELEASE bringing")
+                self.connection.execute("RELEASE load_rows")
         except sqlite3.Error as problem:
             raise convert_error(problem) from problem
 
     def select_rows(self, name: str, sql: Sql | None, *, within: str = "", add: str = "") -> int:
-        """Make a temporary table of the `_row` of these rows, in place of one of this name; return how many there are.
+        """Create or replace a temporary table with the `_row` of these rows; return how many rows it has.
 
-        `within`: of those alone that are in another such table. `add`: keep what is there, and add this table's rows.
+        `within`: take only the rows that are in this other table. `add`: keep the rows and add those of this table.
         """
         if sql is not None:
             self._register_functions(sql)
-        limited = f" WHERE _row IN (SELECT _row FROM temp.{within})" if within else ""
-        chosen = f"SELECT _row FROM temp.{add}" if add else f"SELECT _row FROM ({sql.text}){limited}" if sql else ""
+        filter_clause = f" WHERE _row IN (SELECT _row FROM temp.{within})" if within else ""
+        query = (
+            f"SELECT _row FROM temp.{add}" if add else f"SELECT _row FROM ({sql.text}){filter_clause}" if sql else ""
+        )
         try:
             self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {name} (_row INTEGER PRIMARY KEY)")
             if not add:
                 self.connection.execute(f"DELETE FROM temp.{name}")
-            if chosen:
-                self.connection.execute(f"INSERT OR IGNORE INTO temp.{name} {chosen}", sql.parameters if sql else {})
+            if query:
+                self.connection.execute(f"INSERT OR IGNORE INTO temp.{name} {query}", sql.parameters if sql else {})
             count: int = self.connection.execute(f"SELECT count(*) FROM temp.{name}").fetchone()[0]
         except sqlite3.Error as problem:
             raise convert_error(problem) from problem
         return count
 
-    def map_rows(self, own: str, union: str, count: int, place: int) -> None:
-        """Make a temporary table of the `_row` that rows of a union have in its member at `place`, of `count`."""
-        self.select_rows(own, None)
-        text = f"INSERT INTO temp.{own} SELECT (_row - ?) / ? FROM temp.{union} WHERE (_row - ?) % ? = 0"
-        self.connection.execute(text, (place, count, place, count))
+    def map_rows(self, member_table: str, union_table: str, count: int, index: int) -> None:
+        """Create a table of the rows of one member of a union, by their `_row` in the member.
+
+        `index` is the index of the member and `count` the number of members.
+        """
+        self.select_rows(member_table, None)
+        text = f"INSERT INTO temp.{member_table} SELECT (_row - ?) / ? FROM temp.{union_table} WHERE (_row - ?) % ? = 0"
+        self.connection.execute(text, (index, count, index, count))
 
     def make_view(self, name: str, text: str) -> None:
-        """Make a temporary view of a query."""
+        """Create a temporary view of a query."""
         self.connection.execute(f"CREATE TEMP VIEW {name} AS {text}")
 
     def drop_view(self, name: str) -> bool:
-        """Drop a temporary view; False while an answer that reads it is being walked."""
+        """Drop a temporary view. Return False while a result is being read from it."""
         try:
             self.connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
         except sqlite3.OperationalError:
             return False
         return True
 
-    def columns(self, name: str) -> list[str]:
-        """Return the names of the columns of a table or view."""
+    def list_columns(self, name: str) -> list[str]:
+        """Return the column names of a table or view."""
         return [row[1] for row in self.connection.execute(f"PRAGMA table_xinfo({name})")]
 
-    def count(self, sql: Sql, *, within: str) -> int:
-        """Return how many rows of a statement have their `_row` in a temporary table."""
+    def count_rows(self, sql: Sql, *, within: str) -> int:
+        """Return the number of rows of a statement whose `_row` is in a temporary table."""
         text = f"SELECT count(*) FROM ({sql.text}) WHERE _row IN (SELECT _row FROM temp.{within})"
         row = self.first_row(sql.replace(text=text))
         assert row is not None
         return int(row[0] or 0)
 
     def drop_table(self, name: str) -> bool:
-        """Drop a temporary table; whether it could be: not while an answer that reads it is being walked."""
+        """Drop a temporary table. Return False while a result is being read from it."""
         try:
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
         except sqlite3.OperationalError:
@@ -126,7 +129,7 @@ class SqliteExecutor:
         return True
 
     def first_row(self, sql: Sql) -> tuple[Raw, ...] | None:
-        """Return the first row of a statement, None when it answers none."""
+        """Return the first row of a statement; None if it returns no row."""
         return next(self.run(sql), None)
 
 
@@ -141,7 +144,7 @@ def evaluate(sql: Sql) -> Raw:
 
 
 def _check_interrupt() -> int:
-    """Let Python have a word while SQLite works: Ctrl-C is heeded in here, and ends the statement."""
+    """Return to Python while SQLite works, so that Ctrl-C can interrupt the statement."""
     return 0
 
 
@@ -151,42 +154,42 @@ def convert_error(problem: sqlite3.Error | UnicodeDecodeError) -> ImqError:
         return Interrupted("interrupted")
     if any(word in str(problem) for word in ("stack overflow", "too large", "too many", "too big", "at most")):
         return StatementError(
-            f"the statement is more than SQLite takes: {problem}",
+            f"the statement exceeds a limit of SQLite: {problem}",
             code="too-much",
-            hints=("give parts of it a statement of their own, or put long lists into a file: lines of FILE",),
+            hints=("split it into several statements, or put long lists into a file: lines of FILE",),
         )
     advice = "free some space" if "full" in str(problem) else "imq reindex rebuilds the index from the images"
     return ImqError(f"the store's index failed: {problem}", code="index", hints=(advice,))
 
 
-# The functions: NULL in, NULL out. Each is created when a statement first uses it, so that a call imports nothing.
+# The functions return NULL if an argument is NULL. Modules are imported when a statement first uses a function.
 
 
-def _matches() -> Callable[..., Raw]:
+def _make_matches() -> Callable[..., Raw]:
     from .matching import regex_searcher
 
-    return _by_pattern(regex_searcher)
+    return _make_pattern_function(regex_searcher)
 
 
-def _path_match() -> Callable[..., Raw]:
+def _make_path_match() -> Callable[..., Raw]:
     from .matching import path_matcher
 
-    return _by_pattern(path_matcher)
+    return _make_pattern_function(path_matcher)
 
 
-def _by_pattern(made: Callable[[str], Callable[[str], bool]]) -> Callable[..., Raw]:
+def _make_pattern_function(compile_pattern: Callable[[str], Callable[[str], bool]]) -> Callable[..., Raw]:
     def matches(text: Raw, pattern: Raw) -> bool | None:
         if text is None or pattern is None:
             return None
         try:
-            return made(str(pattern))(str(text))
-        except ImqError:  # a pattern that is no constant and no pattern
+            return compile_pattern(str(pattern))(str(text))
+        except ImqError:  # an invalid pattern that is not a constant
             return None
 
     return matches
 
 
-def _capture() -> Callable[..., Raw]:
+def _make_capture() -> Callable[..., Raw]:
     from .matching import regex_capture
 
     def capture(text: str, pattern: str, group: float | None = None) -> str | None:
@@ -195,28 +198,28 @@ def _capture() -> Callable[..., Raw]:
         except ImqError:
             return None
 
-    return _known(capture)
+    return _null_propagating(capture)
 
 
-def _known(function: Callable[..., Raw]) -> Callable[..., Raw]:
-    def lent(*arguments: Raw) -> Raw:
+def _null_propagating(function: Callable[..., Raw]) -> Callable[..., Raw]:
+    def wrapper(*arguments: Raw) -> Raw:
         return None if None in arguments else function(*arguments)
 
-    return lent
+    return wrapper
 
 
-def _version() -> Callable[..., Raw]:
+def _make_version() -> Callable[..., Raw]:
     from functools import lru_cache
 
     from imq.engine.oci.tag_version import parse_version_parts
 
-    told = lru_cache(maxsize=1)(parse_version_parts)  # the parts of one tag are asked for together
+    parse_parts = lru_cache(maxsize=1)(parse_version_parts)  # a row needs all parts of one tag
 
     def version(tag: str, part: int) -> Raw:
-        parts = told(tag)
+        parts = parse_parts(tag)
         return None if parts is None else parts[part]
 
-    return _known(version)
+    return _null_propagating(version)
 
 
 def _split(text: str, separator: str) -> str:
@@ -226,14 +229,14 @@ def _split(text: str, separator: str) -> str:
     return json.dumps(parts, ensure_ascii=False)
 
 
-def _as_name(text: str) -> str:
+def _normalize_name(text: str) -> str:
     try:
         return str(Reference.parse(str(text).strip()).with_default_tag())
     except InvalidReference:
         return str(text)
 
 
-def _as_repository(text: str) -> str:
+def _normalize_repository(text: str) -> str:
     try:
         reference = Reference.parse(str(text).strip())
     except InvalidReference:
@@ -241,7 +244,7 @@ def _as_repository(text: str) -> str:
     return str(text) if reference.tag or reference.digest else reference.familiar_name
 
 
-def _as_digest(text: str) -> str | None:
+def _normalize_digest(text: str) -> str | None:
     text = str(text).strip().lower()
     if text.startswith("sha512:"):
         return text
@@ -249,10 +252,10 @@ def _as_digest(text: str) -> str | None:
     return f"sha256:{digits}" if digits is not None else None
 
 
-class _List:
-    """The known values of a group as a JSON array: numbers first, each kind in its order.
+class _ListAggregate:
+    """The known values of a group as a sorted JSON array, numbers before strings.
 
-    With further values, those of all lists of the same rows, it has an item for each row, ordered by them.
+    With further arguments (see `AggregateCall.aligned_with`) it has one item per row, in the order of these arguments.
     """
 
     kind = DataType.TEXT
@@ -261,7 +264,7 @@ class _List:
         self._rows: list[tuple[Raw, ...]] = []
 
     def step(self, *row: Raw) -> None:
-        """Take one row's value, and what it is ordered by."""
+        """Add the value of one row, and the arguments that order it."""
         if row[0] is not None or len(row) > 1:
             self._rows.append(row)
 
@@ -277,38 +280,44 @@ class _List:
 
 
 def _sort_key(value: Raw) -> tuple[bool, bool, Raw]:
-    """Return what puts numbers first, then texts, and what is unknown last."""
+    """Return a sort key: numbers, then strings, then unknown values."""
     return value is None, isinstance(value, str), 0 if value is None else value
 
 
-class _Times(_List):
+class _TimeList(_ListAggregate):
     kind = DataType.TIME
 
 
-class _Durations(_List):
+class _DurationList(_ListAggregate):
     kind = DataType.DURATION
 
 
-class _Booleans(_List):
+class _BooleanList(_ListAggregate):
     kind = DataType.BOOLEAN
 
 
-class _Versions(_List):
+class _VersionList(_ListAggregate):
     kind = DataType.VERSION
 
 
-_LISTS = {"plain": _List, "time": _Times, "duration": _Durations, "boolean": _Booleans, "version": _Versions}
-"""What lists values, by their kind: items are as JSON shows a value of that kind."""
-_FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
-    "matches": (2, _matches),
-    "path_match": (2, _path_match),
-    "capture": (-1, _capture),
-    "version": (2, _version),
-    "split": (2, lambda: _known(_split)),
-    "basename": (1, lambda: _known(lambda text: str(text).rstrip("/").rpartition("/")[2])),
-    "dirname": (1, lambda: _known(lambda text: str(text).rstrip("/").rpartition("/")[0])),
-    "as_name": (1, lambda: _known(_as_name)),
-    "as_repository": (1, lambda: _known(_as_repository)),
-    "as_digest": (1, lambda: _known(_as_digest)),
+_LIST_AGGREGATES = {
+    "plain": _ListAggregate,
+    "time": _TimeList,
+    "duration": _DurationList,
+    "boolean": _BooleanList,
+    "version": _VersionList,
 }
-"""How many arguments each takes (-1: several ways), and what makes it."""
+"""The `list` aggregates, by type: each writes items as JSON shows values of that type."""
+_FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
+    "matches": (2, _make_matches),
+    "path_match": (2, _make_path_match),
+    "capture": (-1, _make_capture),
+    "version": (2, _make_version),
+    "split": (2, lambda: _null_propagating(_split)),
+    "basename": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[2])),
+    "dirname": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[0])),
+    "as_name": (1, lambda: _null_propagating(_normalize_name)),
+    "as_repository": (1, lambda: _null_propagating(_normalize_repository)),
+    "as_digest": (1, lambda: _null_propagating(_normalize_digest)),
+}
+"""The number of arguments of each function (-1: variable), and its factory."""

@@ -93,15 +93,15 @@ def _describe_step(step: Step, now: int, estimators: Mapping[str, Estimator]) ->
     scan, table = step.scan, step.scan.table
     estimator = estimators.get(scan.source)
     upper_bound = (
-        estimator.upper_bound(scan.request(step.platform), step.fetch_request()) if estimator is not None else ""
+        estimator.upper_bound(scan.make_request(step.platform), step.make_request()) if estimator is not None else ""
     )
     of = f" for {step.platform}" if step.platform else ""
     if step.level is None:
         if scan.lookup_fields:
-            requests = scan.provider.lookup
+            requests = scan.provider.lookup_requests
             lines = [f"stage:     look up {table.name} by the {scan.lookup_fields[0]} of the remaining rows{of}"]
         else:
-            requests = scan.provider.listing
+            requests = scan.provider.listing_requests
             operands = [target if isinstance(target, str) else "(…)" for target in scan.targets]
             operands += [ref.text for ref in scan.refs]
             lines = [f"stage:     list {table.name} of {', '.join(operands)}{of}"]
@@ -133,5 +133,5 @@ def _describe_stages(plan: Plan | Assertion, native: Sequence[str], estimators: 
     lines.append(f"sql:       {plan.sql.text}")
     if plan.sql.parameters:
         lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in plan.sql.parameters.items()))
-    lines += [words for estimator in estimators.values() if (words := estimator.cached())]
+    lines += [words for estimator in estimators.values() if (words := estimator.describe_cached())]
     return lines

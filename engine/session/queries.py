@@ -8,16 +8,16 @@ from itertools import chain, islice
 from imq.engine.catalog.tables import DataType
 from imq.engine.query.binder import Scope, bind, bind_condition
 from imq.engine.query.fetch_executor import FetchExecutor
-from imq.engine.query.ir import Comparison, Exists, Not, subqueries, subquery_of, walk
+from imq.engine.query.ir import Comparison, Exists, Not, get_subquery, walk, walk_subqueries
 from imq.engine.query.plan import (
-    columns_of,
     depends_on_others,
+    list_columns,
     plan,
     plan_assertion,
     plan_values,
     reads_documents,
 )
-from imq.engine.query.visibility import unseen_fields
+from imq.engine.query.unavailable_fields import list_unavailable_fields
 from imq.engine.result import Column, Message, RowSet, get_exit_code
 from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, Refused, StoreError, TypeMismatch
@@ -70,7 +70,7 @@ class QueryRunner:
 
     def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
         """Return the plan of a query; the columns `hidden` follow the selected ones."""
-        levels = self._fetch.required_levels(subqueries(select))
+        levels = self._fetch.find_required_levels(walk_subqueries(select))
         return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
 
     def plan_output(self, statement: ast.QueryStatement, scope: Scope) -> Plan:
@@ -81,20 +81,20 @@ class QueryRunner:
 
     def plan_assertion(self, condition: Expr, now: int) -> Assertion:
         """Return the plan of a condition that does not refer to a row."""
-        nested = (subquery for value in walk((condition,)) if (subquery := subquery_of(value)) is not None)
-        levels = self._fetch.required_levels(one for found in nested for one in subqueries(found))
+        nested = (subquery for value in walk((condition,)) if (subquery := get_subquery(value)) is not None)
+        levels = self._fetch.find_required_levels(one for found in nested for one in walk_subqueries(found))
         return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
     def make_estimators(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
         """Return the estimators of a plan's requests by source. An action (`fresh` False) uses no cached tags."""
         if planned is None or not planned.steps:
             return {}
-        return self._fetch.estimators(planned.now, self._resources.fresh if fresh else 0)
+        return self._fetch.create_estimators(planned.now, self._resources.fresh if fresh else 0)
 
     def describe_pending(self, planned: Plan | Assertion | None) -> list[str]:
         """Return descriptions of the preparation that native tables need before a plan runs, for `explain`."""
         levels = planned.native_levels if planned is not None else frozenset()
-        return [provider.pending(level) for provider, level in self._fetch.native_levels(levels)]
+        return [provider.describe_pending(level) for provider, level in self._fetch.list_native_levels(levels)]
 
     def _fields_for_output(self, statement: ast.QueryStatement, select: Select) -> list[Field] | None:
         """Return the fields that the output needs; None for selected columns and for the default columns."""
@@ -120,7 +120,7 @@ class QueryRunner:
     def run_query(self, statement: ast.QueryStatement) -> RowSet:
         """Run a query statement. The errors of the result are those of rows that could not be fetched or read."""
         planned = self.plan_output(statement, self.make_scope())
-        for name in unseen_fields(planned.select) if planned.steps else ():
+        for name in list_unavailable_fields(planned.select) if planned.steps else ():
             self._resources.progress.warn(f"registries do not report {name}: it is unknown for all their images")
         return self._fetch_answer(planned, statement.output)
 
@@ -133,7 +133,7 @@ class QueryRunner:
         for part in conditions:
             condition = bind_condition(part, scope)
             planned = self.plan_assertion(condition, scope.now)
-            nested = [subquery for value in walk((condition,)) if (subquery := subquery_of(value)) is not None]
+            nested = [subquery for value in walk((condition,)) if (subquery := get_subquery(value)) is not None]
             for problem in (*self._list_unreadable(*nested), *self._prepare(planned), *self._run_stages(planned)):
                 raise problem
             self._check(planned)
@@ -180,16 +180,16 @@ class QueryRunner:
         problems = (*self._list_unreadable(select), *self._prepare(planned), *self._run_stages(planned))
         self._check(planned)
         if planned.steps:
-            from imq.engine.query.caveats import find_caveats
+            from imq.engine.query.accuracy_warnings import find_warnings
 
-            for caveat in find_caveats(select):
-                self._resources.progress.warn(caveat)
+            for warning in find_warnings(select):
+                self._resources.progress.warn(warning)
         code = get_exit_code(problems)
         rows = self._read_first(self._resources.runner.run(planned.sql))
         if select.count:
             column = Column("count", "COUNT", DataType.NUMBER)
             return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code)
-        return RowSet(columns_of(select), rows, output, select.table, errors=problems, exit_code=code)
+        return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code)
 
     def _read_first(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
         """Read the first rows eagerly, so that a corrupt index is found and repaired before any output is written."""
@@ -218,7 +218,7 @@ class QueryRunner:
 
     def _fetch_names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
         """Run a query whose rows are the names of a scan's targets."""
-        levels = self._fetch.required_levels(subqueries(select))
+        levels = self._fetch.find_required_levels(walk_subqueries(select))
         planned = plan(select, self._resources.clock(), native_levels=levels)
         for problem in self._prepare(planned):
             raise problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.actions import get_verb
 from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
-from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS, depends_on_containers
+from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, depends_on_containers
 from imq.engine.result import Message
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError

@@ -15,7 +15,7 @@ import sqlite3
 
 from imq.engine.actions import ABSENT, REMOVING, VERBS, get_verb
 from imq.engine.catalog.tables import SEARCH_TABLES, TABLES, UNAVAILABLE_TABLES
-from imq.engine.query.binder import bind, bind_condition, needs_where
+from imq.engine.query.binder import bind, bind_condition, require_where
 from imq.engine.query.sqlite_executor import convert_error
 from imq.engine.result import Failure, Message, Result, RowSet
 from imq.grammar import ast
@@ -237,7 +237,7 @@ class Session:
             for statement in self.parse(text):
                 if isinstance(statement, ast.ActionStatement) and get_verb(statement).needs_confirmation:
                     if statement.query is not None:
-                        needs_where(statement.query, statement.verb)
+                        require_where(statement.query, statement.verb)
                     names = [get_word(name) for name in statement.references if isinstance(name, ast.Literal)]
                     if any("*" in name or name.startswith("-") for name in names):
                         raise StatementError("a pattern or an option is not a name", span=statement.span)

@@ -37,7 +37,7 @@ def render_row_pieces(
     A query for whole rows is narrowed to the fields that the templates read. Raises `UnknownName` for a field that
     the rows do not have, and `StatementError` (code `template`) for an invalid template.
     """
-    from imq.engine.query.plan import columns_of
+    from imq.engine.query.plan import list_columns
     from imq.engine.render.template.template import Template
     from imq.engine.render.template_row import Row, resolve_template_fields
     from imq.engine.render.values import DisplayOptions
@@ -53,7 +53,7 @@ def render_row_pieces(
         query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
     table = select.table if select.is_whole_rows else None
     select, rows = context.rows(query, hidden)
-    shown, options = columns_of(select), DisplayOptions(context.scope.now, context.scope.zone)
+    shown, options = list_columns(select), DisplayOptions(context.scope.now, context.scope.zone)
     width = len(select.columns)
     return [
         (tuple(template.render_pieces(Row(shown, row[:width], table, options)) for template in parsed), row[width:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.tables import MAP_TABLES
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
@@ -23,9 +24,7 @@ _COLUMNS = {
     "config": f"image, annotations, {JSON_COLUMNS}",
     "chain": "id, diff_id",
     "command": "text",
-    "label": "image, key, value",
-    "variable": "image, key, value",
-    "annotation": "image, key, value",
+    **dict.fromkeys(MAP_TABLES.values(), "image, key, value"),
 }
 _INSERT = {
     table: f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({', '.join('?' * (columns.count(',') + 1))})"
@@ -75,7 +74,7 @@ def delete_images(connection: Connection, images: Sequence[int]) -> None:
     condition = "IN (SELECT value FROM json_each(?))"
     chains = connection.execute(f"SELECT DISTINCT chain FROM stack WHERE image {condition}", (keys,)).fetchall()
     commands = connection.execute(f"SELECT DISTINCT command FROM step WHERE image {condition}", (keys,)).fetchall()
-    for table in ("stack", "step", "label", "variable", "annotation", "config"):
+    for table in ("stack", "step", *MAP_TABLES.values(), "config"):
         connection.execute(f"DELETE FROM {table} WHERE image {condition}", (keys,))
     connection.execute(f"DELETE FROM image WHERE key {condition}", (keys,))
     connection.executemany(
@@ -140,9 +139,9 @@ def _add_image_rows(
         for step, command in (made_by.get(position, (None, "")),)
     ]
     rows["top"].append((key,))
-    maps = (("label", documents["label"]), ("variable", documents["env"]), ("annotation", manifest.annotations))
-    for table, pairs in maps:
-        rows[table] += [(key, name, value) for name, value in pairs.items()]
+    maps = {**documents, "annotations": manifest.annotations}
+    for field, table in MAP_TABLES.items():
+        rows[table] += [(key, name, value) for name, value in maps[field].items()]
 
 
 def compute_chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from imq.engine.catalog.tables import CONFIG_FIELDS
+from imq.engine.catalog.tables import CONFIG_FIELDS, MAP_TABLES
 from imq.grammar.record import TYPE_CHECKING
 
 from .config_columns import JSON_DEFINITIONS, MAP_FIELDS, STRING_COLUMNS, STRING_DEFINITIONS, STRING_FIELDS
@@ -24,6 +24,14 @@ _CONFIG_VIEW = ",\n    ".join(
     if field in STRING_FIELDS
     else f"(SELECT {field.name} FROM config WHERE config.image = entry.image) AS {field.name}"
     for field in CONFIG_FIELDS
+)
+_MAP_DEFINITIONS = "".join(
+    f"""CREATE TABLE {table} (
+    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
+) WITHOUT ROWID;
+CREATE INDEX {table}_value ON {table} (key, value);
+"""
+    for table in MAP_TABLES.values()
 )
 _REVISION = 4
 """Increased when values change their meaning and the schema stays the same."""
@@ -149,20 +157,7 @@ CREATE TABLE step (
 ) WITHOUT ROWID;
 CREATE INDEX step_command ON step (command);
 
-CREATE TABLE label (
-    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
-) WITHOUT ROWID;
-CREATE TABLE variable (
-    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
-) WITHOUT ROWID;
-CREATE TABLE annotation (
-    image INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (image, key)
-) WITHOUT ROWID;
-
-CREATE INDEX label_value ON label (key, value);
-CREATE INDEX variable_value ON variable (key, value);
-CREATE INDEX annotation_value ON annotation (key, value);
-
+{_MAP_DEFINITIONS}
 CREATE VIEW reach AS SELECT root.digest AS root, blob.digest AS digest, blob.size AS size
 FROM reaching JOIN descriptor AS root ON root.key = reaching.root JOIN descriptor AS blob ON blob.key = reaching.blob;
 
@@ -247,8 +242,7 @@ STATISTICS = {
         "stack_command": "400000 200",
     },
     "step": {"step": "500000 5 1", "step_command": "500000 250"},
-    "label": {"label": "400000 4 1", "label_value": "400000 80000 4"},
-    "variable": {"variable": "300000 3 1", "variable_value": "300000 100000 5000"},
+    **{table: {table: "400000 4 1", f"{table}_value": "400000 80000 4"} for table in MAP_TABLES.values()},
 }  # fmt: skip
 """The statistics of ANALYZE for a store of 100,000 images, by table and index: the number of rows, and of rows that are
 equal in the first column, the first two … Every store gets them: small ones are fast anyway, and a large one is not

@@ -55,9 +55,9 @@ def test_generated_files_are_current(path: str, generator: str) -> None:
     assert text == DOCS[generator](), "run: python build/generate_docs.py"
 
 
-def test_the_verb_index_is_current() -> None:
-    generated = runpy.run_path(str(CHECKOUT / "build" / "verb_index.py"))
-    assert pathlib.Path(generated["INDEX"]).read_text(encoding="utf-8") == generated["verb_index"](), (
+def test_the_module_of_verbs_is_current() -> None:
+    generated = runpy.run_path(str(CHECKOUT / "build" / "verb_modules.py"))
+    assert pathlib.Path(generated["PATH"]).read_text(encoding="utf-8") == generated["render_verb_modules"](), (
         "run: python build/generate_docs.py"
     )
 

@@ -14,7 +14,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import Scope, bind
 from imq.engine.query.fetch_executor import FetchExecutor
 from imq.engine.query.source import NativeTable, SourceRef, Sources
-from imq.engine.query.sql.statements import quoted, write_select
+from imq.engine.query.sql.statements import quote_name, write_select
 from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.store.index_schema import SCHEMA
 from imq.grammar import ast
@@ -196,10 +196,10 @@ def database(drawn: list[Row]) -> sqlite3.Connection:
     """Return a database whose tables hold the rows, where the store has views."""
     connection = sqlite3.connect(":memory:")
     for statement in SCHEMA.split(";"):
-        if "TABLE label" in statement:
+        if "TABLE image_label" in statement:
             connection.execute(statement)
     connection.execute(f"CREATE TABLE images (_row INTEGER, _image INTEGER, {', '.join(COLUMNS)})")
-    connection.execute(f"CREATE TABLE layers (_image INTEGER, image, {', '.join(map(quoted, LAYER))})")
+    connection.execute(f"CREATE TABLE layers (_image INTEGER, image, {', '.join(map(quote_name, LAYER))})")
     for key, row in enumerate(drawn):
         row["id"] = f"sha256:{key:064x}"
         shown = {**row, "label": json.dumps(row["label"])}
@@ -210,7 +210,9 @@ def database(drawn: list[Row]) -> sqlite3.Connection:
         )
         layers = [(key, row["id"], *(layer[column] for column in LAYER)) for layer in row["layers"]]
         connection.executemany(f"INSERT INTO layers VALUES (?, ?{', ?' * len(LAYER)})", layers)
-        connection.executemany("INSERT INTO label VALUES (?, ?, ?)", [(key, *pair) for pair in row["label"].items()])
+        connection.executemany(
+            "INSERT INTO image_label VALUES (?, ?, ?)", [(key, *pair) for pair in row["label"].items()]
+        )
     return connection
 
 

@@ -21,7 +21,7 @@ from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, Result, RowSet
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, format_error
-from imq.grammar.generate_tables import GRAMMAR, generate, lark_parser
+from imq.grammar.generate_tables import GRAMMAR, generate, make_lark_parser
 from imq.grammar.generate_tables import TABLES as GENERATED
 from imq.grammar.lexer import Lexer, Token, Vocabulary
 from imq.grammar.unparser import unparse
@@ -196,7 +196,7 @@ def test_lark_agrees(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from lark import Token as LarkToken
     from lark import UnexpectedInput
 
-    theirs = lark_parser(read(GRAMMAR))
+    theirs = make_lark_parser(read(GRAMMAR))
     monkeypatch.setattr(parser, "Lexer", Recording)
     for text in refused(path) if path.endswith(".txt") else [read(path)]:
         tokens: list[Token] = []

@@ -113,7 +113,7 @@ def test_a_statement_with_one_word_changed(running: Session, statement: str, dat
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_of_every_table(untouched: Session, field: str) -> None:
     for table in TABLES.values():
-        if table.find_field(field) is not None and untouched.sources.serving(table.name)[0].source != "registry":
+        if table.find_field(field) is not None and untouched.sources.find_uses(table.name)[0].source != "registry":
             asked = f'{table.name} of "keep.txt"' if table.target is TargetKind.FILE else table.name
             answer = said(untouched, f"{asked} order by {field} limit 3 select {field}")
             assert not answer.startswith("error["), answer

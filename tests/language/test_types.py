@@ -278,8 +278,8 @@ def test_a_time_beside_a_duration_shows_both_readings(session: Session, field: s
     called = field.replace("(created)", "(…)")
     assert refused.value.suggestion == ""
     assert refused.value.hints == (
-        f"longer ago than that: {called} < 30d ago",
-        f"less long ago than that: {called} > 30d ago",
+        f"older: {called} < 30d ago",
+        f"newer: {called} > 30d ago",
     )
 
 

@@ -48,11 +48,11 @@ class RemoveFromFile(Record):
 
     def execute(self, _context: ExecutionContext) -> Iterator[Outcome]:
         images = read_images(self.path)
-        kept = [image for image in images if image["name"] != self.name]
-        if len(kept) == len(images):
+        remaining = [image for image in images if image["name"] != self.name]
+        if len(remaining) == len(images):
             raise NotFound(f"{self.name} is gone", code="changed")
         with open(self.path, "w", encoding="utf-8") as file:
-            json.dump(kept, file)
+            json.dump(remaining, file)
         yield self.describe()
 
 
@@ -122,19 +122,19 @@ class JsonSource:
     def resolve(self, text: str) -> SourceRef | None:
         return SourceRef(text, self.name, self.path) if text == self.name else None
 
-    def names(self) -> tuple[str, ...]:
+    def list_names(self) -> tuple[str, ...]:
         return (self.name,)
 
-    def holds(self, target: str) -> bool:
+    def has_target(self, target: str) -> bool:
         return any(image["name"] == target for image in read_images(self.path))
 
     def ping(self) -> tuple[tuple[str, str, str, bool, int | None], ...]:
         return ((self.name, "a JSON file", self.path, True, len(read_images(self.path))),)
 
-    def estimator(self, _now: int, _fresh: int) -> None:
+    def create_estimator(self, _now: int, _max_age: int) -> None:
         pass
 
-    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         return ()
 
     def begin(self) -> None:

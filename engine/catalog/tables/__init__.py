@@ -10,7 +10,7 @@ from imq.grammar.lexer import is_field_path, split_path
 
 from .containers import CONTAINERS
 from .image_config import CONFIG_FIELDS
-from .images import IMAGES
+from .images import IMAGES, MAP_TABLES
 from .layers import HISTORY, LAYERS
 from .local import LINES, ROWS, SOURCES, USAGE
 from .registry import REGISTRY_TABLES, TAGS
@@ -50,6 +50,7 @@ __all__ = [
     "IMAGES",
     "LAYERS",
     "LINES",
+    "MAP_TABLES",
     "ROWS",
     "SEARCH_TABLES",
     "SOURCES",

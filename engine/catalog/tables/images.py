@@ -140,3 +140,6 @@ IMAGES = Table(
         make_registry_relation("name"),
     ),
 )
+
+MAP_TABLES = {field.name: f"image_{field.name}" for field in IMAGES.fields if field.type is DataType.MAP}
+"""The tables in which the index of the store keeps the maps of images, one row per key, by the name of the field."""

@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import unparse
 
 from .comparisons import check_group, check_pattern, describe
-from .literals import convert_literal, is_text
+from .literals import convert_literal, is_string
 
 if TYPE_CHECKING:
     from imq.engine.catalog.functions import Aggregate, Function
@@ -30,20 +30,20 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
             span=node.span,
             hints=(closest_hint(node.name, known), "functions: " + join_names(known)),
         )
-    _check_count(function, node)
+    _check_argument_count(function, node)
     arguments: list[ir.Expr] = []
-    for place, argument in enumerate(node.arguments):
-        kinds = function.parameters[min(place, len(function.parameters) - 1)]
-        if not kinds and place > function.result_like:
+    for position, argument in enumerate(node.arguments):
+        kinds = function.parameters[min(position, len(function.parameters) - 1)]
+        if not kinds and position > function.result_like:
             kinds = (arguments[function.result_like].kind,)
         value = (
-            convert_literal(binder.literal(argument), kinds[0], binder.scope.zone)
+            convert_literal(binder.require_literal(argument), kinds[0], binder.scope.zone)
             if kinds and isinstance(argument, ast.Literal)
-            else binder.value(argument)
+            else binder.bind_value(argument)
         )
-        if place == 1 and function.name in ("path_match", "capture"):
+        if position == 1 and function.name in ("path_match", "capture"):
             check_pattern(function.name, value, argument)
-        if kinds and not any(value.kind is kind or (is_text(kind) and is_text(value.kind)) for kind in kinds):
+        if kinds and not any(value.kind is kind or (is_string(kind) and is_string(value.kind)) for kind in kinds):
             expected = " or ".join(kind.value for kind in kinds)
             raise TypeMismatch(
                 f"{node.name} expects {expected}, but {describe(value)} is {value.kind.value}",
@@ -55,13 +55,13 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.result_like].kind)
 
 
-def _check_count(function: Function, node: ast.Call) -> None:
-    count, most = len(node.arguments), len(function.parameters)
-    if most - function.optional_count <= count and (count <= most or function.is_variadic):
+def _check_argument_count(function: Function, node: ast.Call) -> None:
+    count, maximum = len(node.arguments), len(function.parameters)
+    if maximum - function.optional_count <= count and (count <= maximum or function.is_variadic):
         return
-    least = f"{most - function.optional_count} or " if function.optional_count else ""
-    many = f"{least}{most} argument{'' if most == 1 else 's'}{' or more' if function.is_variadic else ''}"
-    raise TypeMismatch(f"{node.name} takes {many}, not {count}", span=node.span)
+    minimum = f"{maximum - function.optional_count} or " if function.optional_count else ""
+    expected = f"{minimum}{maximum} argument{'' if maximum == 1 else 's'}{' or more' if function.is_variadic else ''}"
+    raise TypeMismatch(f"{node.name} takes {expected}, not {count}", span=node.span)
 
 
 def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
@@ -72,7 +72,7 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
             f'"{node.name}" is an aggregate and is not allowed here',
             code="aggregate",
             span=node.span,
-            hints=('use it in "select" or "having"', "or as a value of its own: (TABLE select " + unparse(node) + ")"),
+            hints=('use it in "select" or "having"', "or as a scalar subquery: (TABLE select " + unparse(node) + ")"),
         )
     if not node.arguments:
         if not aggregate.is_argument_optional:
@@ -80,23 +80,23 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         return ir.AggregateCall(aggregate, None, distinct=False, kind=DataType.NUMBER)
     if len(node.arguments) > 1:
         raise TypeMismatch(f"{node.name} takes one argument", span=node.span)
-    if (identity := _each_image(binder, node)) is not None:
+    if (identity := _get_image_id(binder, node)) is not None:
         return ir.AggregateCall(aggregate, identity, distinct=True, kind=DataType.NUMBER)
-    named, binder.columns_by_name, binder.allows_aggregates = binder.columns_by_name, {}, False
-    argument = binder.value(node.arguments[0])
-    binder.columns_by_name, binder.allows_aggregates = named, True
+    columns_by_name, binder.columns_by_name, binder.allows_aggregates = binder.columns_by_name, {}, False
+    argument = binder.bind_value(node.arguments[0])
+    binder.columns_by_name, binder.allows_aggregates = columns_by_name, True
     check_aggregate(aggregate, argument, node)
     return ir.AggregateCall(aggregate, argument, node.distinct, aggregate.returns or argument.kind)
 
 
-def _each_image(binder: ExpressionBinder, node: ast.Call) -> ir.Column | None:
-    """Return the id, for `count(distinct images)`: the rows of images are their names."""
+def _get_image_id(binder: ExpressionBinder, node: ast.Call) -> ir.Column | None:
+    """Return the ID, for `count(distinct images)`. A row of `images` is a name, and an image can have several."""
     (argument,) = node.arguments
     if node.name != "count" or argument != ast.Field(("images",)) or binder.table.name != "images":
         return None
     if not node.distinct:
         raise StatementError(
-            "count(images) can be read in two ways: rows of images are their names",
+            "count(images) is ambiguous: an image has a row for each of its names",
             code="ambiguous",
             span=node.span,
             hints=("count counts names", "count(distinct images) counts each image once"),
@@ -105,7 +105,7 @@ def _each_image(binder: ExpressionBinder, node: ast.Call) -> ir.Column | None:
 
 
 def check_aggregate(aggregate: Aggregate, argument: ir.Expr, node: ast.Call) -> None:
-    """Refuse an aggregate of what has no sum, or no order."""
+    """Refuse an aggregate of a type that it does not take: one without sums, or without an order."""
     if aggregate.parameter and argument.kind not in aggregate.parameter:
         raise TypeMismatch(
             f"{node.name} cannot be taken of {describe(argument)}: it is {argument.kind.value}", span=node.span

@@ -1,4 +1,4 @@
-"""Comparisons: which kinds go together, and what the operators mean."""
+"""Comparisons: checks the types of operands and converts operators to the typed query."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import re
 from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import is_digest, parse_hex_prefix
 from imq.engine.query import ir
-from imq.engine.query.constants import fold_constant
+from imq.engine.query.constant_folding import fold_constant
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
-from .literals import is_text
+from .literals import is_string
 
 if TYPE_CHECKING:
     from imq.grammar.errors import Span
 
-OF_TEXTS = ("like", "matches", "has")
-"""Operators with a string on their right."""
-_SIZED = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
-_NAMES = (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG)
-_ORDERED_ONLY = ("<", "<=", ">", ">=")
+STRING_OPERATORS = ("like", "matches", "has")
+"""Operators whose right operand is a string."""
+_NUMERIC = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
+_NAME_TYPES = (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG)
+_ORDER_OPERATORS = ("<", "<=", ">", ">=")
 _WILDCARDS = "*%"
-"""Wildcards that no image name has as a plain sign."""
+"""Wildcards, which are not valid characters of image names."""
 
 
 def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr:
-    """Return the comparison of two values, or refuse it because of their kinds."""
+    """Return the comparison of two values. Raises `TypeMismatch` if their types do not fit."""
     if operator in ("like", "matches"):
         right = fold_constant(right)
-    if operator in OF_TEXTS and not is_text(right.kind):
+    if operator in STRING_OPERATORS and not is_string(right.kind):
         raise TypeMismatch(
             f'"{operator}" expects a string on its right, but {describe(right)} is {right.kind.value}', span=node.span
         )
@@ -40,10 +40,10 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
             raise TypeMismatch(
                 f'"has" expects a list or a map on its left, but {describe(left)} is {left.kind.value}', span=node.span
             )
-        return ir.Comparison("has", left, _ended(left, right))
+        return ir.Comparison("has", left, _add_suffix(left, right))
     if operator in ("like", "matches") and left.kind in (DataType.LIST, DataType.MAP) and isinstance(left, ir.Column):
         _check_pattern(operator, left, right, node)
-        return ir.Comparison(operator, left, right)  # any of its texts: of a map KEY=VALUE
+        return ir.Comparison(operator, left, right)  # matches any item; an item of a map is KEY=VALUE
     if left.kind in (DataType.LIST, DataType.MAP):
         advice = f"{describe(left)} has X" if left.kind is DataType.LIST else f"{describe(left)}.KEY {operator} X"
         raise TypeMismatch(
@@ -52,117 +52,119 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
             hints=(advice,),
         )
     if operator in ("like", "matches"):
-        if not is_text(left.kind) and left.kind is not DataType.VERSION:
+        if not is_string(left.kind) and left.kind is not DataType.VERSION:
             raise TypeMismatch(
                 f'"{operator}" expects a string, but {describe(left)} is {left.kind.value}', span=node.span
             )
         _check_pattern(operator, left, right, node)
         return ir.Comparison(operator, left, right)
-    if DataType.DIGEST in (left.kind, right.kind) and (short := _short_id(operator, left, right)) is not None:
+    if DataType.DIGEST in (left.kind, right.kind) and (short := _compare_short_id(operator, left, right)) is not None:
         return short
     check_comparable(left, right, node.span)
     if operator in ("=", "!="):
-        _no_glob(operator, left, right, node)
-    if operator in _ORDERED_ONLY and left.kind is DataType.BOOLEAN:
+        _refuse_glob(operator, left, right, node)
+    if operator in _ORDER_OPERATORS and left.kind is DataType.BOOLEAN:
         raise TypeMismatch(f"{describe(left)} is {left.kind.value} and has no order", span=node.span)
     if operator in ("=", "!=") and left.kind is DataType.REFERENCE and isinstance(right, ir.Literal):
-        return _as_name_or_written(operator, left, right)
+        return _compare_name(operator, left, right)
     return ir.Comparison(operator, left, right)
 
 
-def _as_name_or_written(operator: str, left: ir.Expr, name: ir.Literal) -> ir.Expr:
-    """Return the comparison with a name: `v1` means `v1:latest`, and what another tool called `v1`."""
+def _compare_name(operator: str, left: ir.Expr, name: ir.Literal) -> ir.Expr:
+    """Return the comparison with a name: `v1` matches `v1:latest`, and the name `v1` that another tool wrote."""
     if name.text in ("", name.value):
         return ir.Comparison(operator, left, name)
-    written = name.replace(value=name.text)
+    literal = name.replace(value=name.text)
     if operator == "=":
-        return ir.InList(left, (name, written))
-    return ir.And((ir.Comparison(operator, left, name), ir.Comparison(operator, left, written)))
+        return ir.InList(left, (name, literal))
+    return ir.And((ir.Comparison(operator, left, name), ir.Comparison(operator, left, literal)))
 
 
-def _no_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
-    """Refuse a pattern where a name is compared: no name has such a sign, so the test holds for none, or for all."""
+def _refuse_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
+    """Refuse a pattern in a comparison of names: no name contains a wildcard, so `=` would match no row."""
     right = fold_constant(right)
-    if not isinstance(left, ir.Column) or not isinstance(right, ir.Literal) or left.kind not in _NAMES:
+    if not isinstance(left, ir.Column) or not isinstance(right, ir.Literal) or left.kind not in _NAME_TYPES:
         return
-    said = right.text or str(right.value)
-    sign = next((sign for sign in said if sign in _WILDCARDS), None)
-    if sign is not None:
+    text = right.text or str(right.value)
+    wildcard = next((sign for sign in text if sign in _WILDCARDS), None)
+    if wildcard is not None:
         name = describe(left)
-        alike = f"{name} like {quote(said.replace('%', '*'))}"
-        replacement = alike if operator == "=" else f"not {alike}"
+        condition = f"{name} like {quote(text.replace('%', '*'))}"
+        replacement = condition if operator == "=" else f"not {condition}"
         if operator == "!=":
-            alike = f"({name} is known and not {alike})"  # as != has it: what has no value is not unlike it
-        written = operator if isinstance(node, ast.Comparison) else "in"
+            condition = f"({name} is known and not {condition})"  # as with !=, an unknown value does not match
+        operator_text = operator if isinstance(node, ast.Comparison) else "in"
         error = TypeMismatch(
-            f'"{written}" compares whole names, and no {name} has a "{sign}" in it',
+            f'"{operator_text}" compares whole names, and no {name} contains "{wildcard}"',
             code="glob",
             span=node.span,
-            hints=(f"a pattern is compared by like: {alike}",),
+            hints=(f"to match a pattern: {condition}",),
         )
-        error.replacement = replacement if isinstance(node, ast.Comparison) and sign != "%" else ""
+        error.replacement = replacement if isinstance(node, ast.Comparison) and wildcard != "%" else ""
         raise error
 
 
 def _check_pattern(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
-    """Refuse a constant pattern that its operator would read in an unexpected way."""
+    """Refuse an invalid constant pattern, and SQL wildcards in a glob."""
     if operator == "matches":
         check_pattern("matches", right, node)
     elif isinstance(right, ir.Literal):
-        _no_wildcards(str(right.value), left, node)
+        _refuse_sql_wildcards(str(right.value), left, node)
 
 
-def _no_wildcards(pattern: str, left: ir.Expr, node: ast.Expr) -> None:
-    """Refuse the wildcards of SQL in a glob, where they are plain signs.
+def _refuse_sql_wildcards(pattern: str, left: ir.Expr, node: ast.Expr) -> None:
+    """Refuse the wildcards of SQL in a glob, where they are ordinary characters.
 
-    `%` is one unless a class or a backslash makes it plain; `_` is one where the pattern has no sign of a glob.
+    `%` counts as a wildcard unless it is escaped or in a class; `_` only if the pattern has no glob wildcard.
     """
-    bare = re.sub(r"\\.|\[[!^]?\]?[^\]]*\]", "", pattern, flags=re.DOTALL)
-    percent, mark = "%" in bare, "_" in bare
-    if not percent and (not mark or "*" in bare or "?" in bare or bare != pattern):
+    unescaped = re.sub(r"\\.|\[[!^]?\]?[^\]]*\]", "", pattern, flags=re.DOTALL)
+    has_percent, has_underscore = "%" in unescaped, "_" in unescaped
+    if not has_percent and (not has_underscore or "*" in unescaped or "?" in unescaped or unescaped != pattern):
         return
-    place = node.right if isinstance(node, ast.Comparison) else node
-    any_sign = quote(_as_glob(pattern, "%_"))
-    itself = quote(_as_glob(pattern, "%")) if percent else quote(pattern)
-    if percent and mark:
-        hints = (f"like {any_sign} where _ is any one character, like {itself} where it is a plain sign",)
-    elif percent:
-        hints = (f"like {any_sign}",)
+    operand = node.right if isinstance(node, ast.Comparison) else node
+    as_wildcards = quote(_convert_to_glob(pattern, "%_"))
+    as_literal = quote(_convert_to_glob(pattern, "%")) if has_percent else quote(pattern)
+    if has_percent and has_underscore:
+        hints = (f"like {as_wildcards} if _ is any one character, like {as_literal} if it is an underscore",)
+    elif has_percent:
+        hints = (f"like {as_wildcards}",)
     elif left.kind in (DataType.LIST, DataType.MAP):
-        hints = (f"like {any_sign} for any one character, like {quote(pattern.replace('_', '[_]'))} for the sign _",)
+        hints = (
+            f"like {as_wildcards} for any one character, like {quote(pattern.replace('_', '[_]'))} for an underscore",
+        )
     else:
-        hints = (f"like {any_sign} for any one character, = {itself} for the text as it is",)
+        hints = (f"like {as_wildcards} for any one character, = {as_literal} for exactly this string",)
     error = TypeMismatch(
-        f'"like" takes a glob, where "{"%" if percent else "_"}" is a plain sign and "{"*" if percent else "?"}" the'
-        " wildcard",
+        f'"like" takes a glob, in which "{"%" if has_percent else "_"}" is no wildcard:'
+        f' use "{"*" if has_percent else "?"}"',
         code="glob",
-        span=place.span,
-        hints=(*hints, "to match a percent sign: [%]" if percent else ""),
+        span=operand.span,
+        hints=(*hints, "to match a percent sign: [%]" if has_percent else ""),
     )
-    error.replacement = any_sign if percent and not mark else ""
+    error.replacement = as_wildcards if has_percent and not has_underscore else ""
     raise error
 
 
-def _as_glob(pattern: str, wildcards: str) -> str:
-    """Return a pattern of SQL as a glob; `wildcards` are those of its signs that are taken as such."""
-    signs = {"%": "*", "_": "?"}
+def _convert_to_glob(pattern: str, wildcards: str) -> str:
+    """Convert an SQL pattern to a glob; `wildcards` are the characters to convert."""
+    globs = {"%": "*", "_": "?"}
 
-    def glob(part: re.Match[str]) -> str:
-        return signs[part[0]] if part[0] in wildcards else part[0]
+    def convert(part: re.Match[str]) -> str:
+        return globs[part[0]] if part[0] in wildcards else part[0]
 
-    return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", glob, pattern, flags=re.DOTALL)
+    return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", convert, pattern, flags=re.DOTALL)
 
 
-def _ended(left: ir.Expr, right: ir.Expr) -> ir.Expr:
-    """Return what is looked for in a list, with the ending that its texts have and this one goes without."""
-    ending = left.field.optional_suffix if isinstance(left, ir.Column) else ""
-    if not ending or not isinstance(right, ir.Literal) or ending[0] in str(right.value):
+def _add_suffix(left: ir.Expr, right: ir.Expr) -> ir.Expr:
+    """Return the item to look for in a list, with the optional suffix that it omits. Example: `80` for `80/tcp`."""
+    suffix = left.field.optional_suffix if isinstance(left, ir.Column) else ""
+    if not suffix or not isinstance(right, ir.Literal) or suffix[0] in str(right.value):
         return right
-    return right.replace(value=f"{right.value}{ending}")
+    return right.replace(value=f"{right.value}{suffix}")
 
 
 def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
-    """Refuse a constant pattern that is none, before anything runs."""
+    """Refuse an invalid constant pattern before the query runs."""
     pattern = fold_constant(pattern)
     if not isinstance(pattern, ir.Literal):
         return
@@ -176,7 +178,7 @@ def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
 
 
 def check_group(pattern: ir.Expr, group: ir.Expr, node: ast.Expr) -> None:
-    """Refuse a group that a constant pattern does not have."""
+    """Refuse a group number that a constant pattern does not have."""
     pattern, group = fold_constant(pattern), fold_constant(group)
     if isinstance(pattern, ir.Literal) and isinstance(group, ir.Literal):
         from imq.engine.query.matching import regex_capture
@@ -189,10 +191,10 @@ def check_group(pattern: ir.Expr, group: ir.Expr, node: ast.Expr) -> None:
 
 
 def check_comparable(left: ir.Expr, right: ir.Expr, span: Span | None) -> None:
-    """Refuse two values that cannot be equal because of their kinds."""
+    """Refuse two values whose types cannot be compared."""
     fits = (
         left.kind is right.kind
-        or (is_text(left.kind) and is_text(right.kind))
+        or (is_string(left.kind) and is_string(right.kind))
         or {left.kind, right.kind} == {DataType.NUMBER, DataType.SIZE}
     )
     if not fits:
@@ -202,13 +204,13 @@ def check_comparable(left: ir.Expr, right: ir.Expr, span: Span | None) -> None:
         )
 
 
-def arithmetic_type(operator: str, left: DataType, right: DataType) -> DataType | None:
+def get_arithmetic_type(operator: str, left: DataType, right: DataType) -> DataType | None:
     """Return the kind of an arithmetic result; None when the two do not go together."""
     if left is DataType.TIME or right is DataType.TIME:
         return {("-", DataType.TIME, DataType.TIME): DataType.DURATION}.get((operator, left, right)) or (
             DataType.TIME if operator in "+-" and (left, right) == (DataType.TIME, DataType.DURATION) else None
         )
-    if left not in _SIZED or right not in _SIZED:
+    if left not in _NUMERIC or right not in _NUMERIC:
         return None
     if DataType.DURATION in (left, right) and left is not right and operator in "+-%":
         return None
@@ -219,7 +221,7 @@ def arithmetic_type(operator: str, left: DataType, right: DataType) -> DataType 
     return right if left is DataType.NUMBER and operator != "/" else None
 
 
-def _short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
+def _compare_short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
     """Return the comparison of a digest with a short id, when the operand is one."""
     operand, value = (left, right) if isinstance(right, ir.Literal) else (right, left)
     if operator not in ("=", "!=") or not isinstance(value, ir.Literal) or is_digest(str(value.value)):
@@ -232,16 +234,16 @@ def _short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr | None:
 
 
 def describe(value: ir.Expr) -> str:
-    """Return how an error calls a value."""
+    """Return the description of a value in an error."""
     match value:
         case ir.Column(field):
             return field.name
         case ir.MapItem(field, key):
             return f"{field.name}.{key}"
-        case ir.Literal(text=said):
-            return f'"{said}"'
-        case ir.ImageField(field, _, said):
-            return f"{field.name} of {said}"
+        case ir.Literal(text=text):
+            return f'"{text}"'
+        case ir.ImageField(field, _, text):
+            return f"{field.name} of {text}"
         case ir.FunctionCall(function):
             return f"{function.name}(…)"
         case ir.AggregateCall(aggregate):

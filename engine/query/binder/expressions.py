@@ -1,6 +1,6 @@
-"""Expressions: names become fields, words become typed values, predicates are expanded; types are checked here.
+"""Binds expressions: resolves fields, converts literals to typed values, expands predicates and checks types.
 
-Left of an operator a bare word is a field; right of one it is a value, read as the kind of what it meets.
+A bare word on the left of an operator is a field. On the right it is a value of the type of the left operand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.tables import TABLES, TAGS, UNAVAILABLE_TABLES, DataType, casefold_name
 from imq.engine.oci.reference import Reference
 from imq.engine.query import ir
-from imq.engine.query.visibility import refuse_unseen
+from imq.engine.query.unavailable_fields import make_unavailable_error
 from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
@@ -19,7 +19,7 @@ from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote, unparse
 
 from .calls import bind_aggregate, bind_call
-from .comparisons import OF_TEXTS, arithmetic_type, bind_comparison, describe
+from .comparisons import STRING_OPERATORS, bind_comparison, describe, get_arithmetic_type
 from .literals import convert_literal, infer_literal
 from .scope import NOTHING
 from .subqueries import (
@@ -48,8 +48,8 @@ class Expressions:
     """Binds the expressions of one query.
 
     `related` binds a query inside an expression. `columns_by_name` are the selected columns by their case-folded names,
-    for clauses that come after `select`; `allows_aggregates` says whether aggregates are allowed. `relation_fields`
-    are the fields of relations that were bound, by their paths: a field in `group by` is the same one in `select`.
+    for clauses after `select`. `allows_aggregates`: aggregates are allowed in this clause. `relation_fields` are the
+    bound fields of relations, by path, so that a field in `group by` equals the same field in `select`.
     """
 
     def __init__(self, table: Table, scope: Scope, related: BindRelated) -> None:
@@ -60,9 +60,9 @@ class Expressions:
         self.allows_aggregates = False
         self.relation_fields: dict[tuple[str, ...], ir.Expr] = {}
 
-    def condition(self, node: ast.Expr, clause: str) -> ir.Expr:
+    def bind_condition(self, node: ast.Expr, clause: str) -> ir.Expr:
         """Bind a condition; `clause` is the keyword that it follows."""
-        value = self.value(node)
+        value = self.bind_value(node)
         if value.kind is not DataType.BOOLEAN:
             raise TypeMismatch(
                 f'"{clause}" expects a condition, but {unparse(node)} is {value.kind.value}',
@@ -71,134 +71,134 @@ class Expressions:
             )
         return value
 
-    def value(self, node: ast.Expr) -> ir.Expr:
-        """Bind an expression whose words stand on the left of operators."""
+    def bind_value(self, node: ast.Expr) -> ir.Expr:
+        """Bind an expression; a bare word is a field."""
         match node:
             case ast.And(operands):
-                return ir.And(tuple(self.condition(operand, "and") for operand in operands))
+                return ir.And(tuple(self.bind_condition(operand, "and") for operand in operands))
             case ast.Or(operands):
-                return ir.Or(tuple(self.condition(operand, "or") for operand in operands))
+                return ir.Or(tuple(self.bind_condition(operand, "or") for operand in operands))
             case ast.Not(operand):
-                return ir.Not(self.condition(operand, "not"))
+                return ir.Not(self.bind_condition(operand, "not"))
             case ast.Field():
-                return self._field(node)
+                return self._bind_field(node)
             case ast.ImageField():
-                return self._field_of(node)
+                return self._bind_image_field(node)
             case ast.Literal("*", False):
-                raise StatementError(
-                    '"*" is all fields: only select and count(…) take it', code="column", span=node.span
-                )
+                raise StatementError('"*" is only allowed in select and count(…)', code="column", span=node.span)
             case ast.Literal():
-                return infer_literal(self.literal(node), self.scope.zone)
+                return infer_literal(self.require_literal(node), self.scope.zone)
             case ast.Call():
-                return self.call(node)
+                return self.bind_call(node)
             case ast.Arithmetic():
-                return self._arithmetic(node)
+                return self._bind_arithmetic(node)
             case ast.Comparison():
-                return self._comparison(node)
+                return self._bind_comparison(node)
             case ast.Between(operand, low, high):
-                left = self.value(operand)
+                left = self.bind_value(operand)
                 return ir.And(
                     (
-                        bind_comparison(node, ">=", left, self._right_operand(low, left)),
-                        bind_comparison(node, "<=", left, self._right_operand(high, left)),
+                        bind_comparison(node, ">=", left, self._bind_right_operand(low, left)),
+                        bind_comparison(node, "<=", left, self._bind_right_operand(high, left)),
                     )
                 )
             case ast.Subquery(rows):
-                return bind_scalar(self._bind_related(rows, NOTHING, self._inner_scope()), node)
-            case ast.Exists(ast.Query(name) as rows, negated) if self._is_list(rows):
+                return bind_scalar(self._bind_related(rows, NOTHING, self._make_inner_scope()), node)
+            case ast.Exists(ast.Query(name) as rows, negated) if self._is_list_field(rows):
                 return ir.IsKnown(ir.Column(self.table.get_field(name)), not negated)
             case ast.Exists(rows, negated):
-                exists = ir.Exists(self.rows(rows))
+                exists = ir.Exists(self.bind_rows(rows))
                 return ir.Not(exists) if negated else exists
             case ast.In(operand, _, rows) if rows is not None:
                 assert not isinstance(rows, ast.Variable)
                 return bind_in_subquery(
-                    node, self.value(operand), self._bind_related(rows, NOTHING, self._inner_scope())
+                    node, self.bind_value(operand), self._bind_related(rows, NOTHING, self._make_inner_scope())
                 )
             case ast.In(operand, (ast.Subquery(rows),)):
                 return bind_in_subquery(
-                    node, self.value(operand), self._bind_related(rows, NOTHING, self._inner_scope())
+                    node, self.bind_value(operand), self._bind_related(rows, NOTHING, self._make_inner_scope())
                 )
             case ast.In(operand, items):
-                return self._in_list(node, self.value(operand), items)
+                return self._bind_in_list(node, self.bind_value(operand), items)
             case ast.IsKnown(operand, known):
-                return self._known(operand, known=known)
+                return self._bind_is_known(operand, known=known)
             case ast.Predicate():
-                return self._predicate(node)
+                return self._bind_predicate(node)
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
 
-    def _is_list(self, rows: ast.Query) -> bool:
-        """Whether `no tags` means a list of the row, as manifests have one, and not rows that belong to it."""
+    def _is_list_field(self, rows: ast.Query) -> bool:
+        """Whether `no tags` refers to a list field, as manifests have one, and not to a relation."""
         field = self.table.find_field(rows.table)
         bare = rows == ast.Query(rows.table) and self.table.find_relation(rows.table) is None
         return bare and field is not None and field.type is DataType.LIST
 
-    def _known(self, operand: ast.Expr, *, known: bool) -> ir.Expr:
-        """Bind `is known`; of a relation (`base is known`, `has layer`) it is whether there are rows."""
+    def _bind_is_known(self, operand: ast.Expr, *, known: bool) -> ir.Expr:
+        """Bind `is known`. A relation (`base is known`) is known if it has a row."""
         if (relation := find_relation(self, operand)) is not None:
-            exists = ir.Exists(self.rows(ast.Query(relation.name, span=operand.span)))
+            exists = ir.Exists(self.bind_rows(ast.Query(relation.name, span=operand.span)))
             return exists if known else ir.Not(exists)
-        return ir.IsKnown(self.value(operand), known)
+        return ir.IsKnown(self.bind_value(operand), known)
 
-    def _comparison(self, node: ast.Comparison) -> ir.Expr:
+    def _bind_comparison(self, node: ast.Comparison) -> ir.Expr:
         if node.operator in _TIME_OPERATORS:
-            return self._time_predicate(node)
+            return self._bind_time_predicate(node)
         if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
-            right = self.value(node.right)
-            return bind_comparison(node, node.operator, self._right_operand(node.left, right), right)
+            right = self.bind_value(node.right)
+            return bind_comparison(node, node.operator, self._bind_right_operand(node.left, right), right)
         if node.operator == "has" and (relation := find_relation(self, node.left)) and relation.item_fields:
             return bind_has_row(self, relation, node)
-        left = self.value(node.left)
-        if node.operator in OF_TEXTS and isinstance(node.right, ast.Literal):
+        left = self.bind_value(node.left)
+        if node.operator in STRING_OPERATORS and isinstance(node.right, ast.Literal):
             if node.operator == "has" and isinstance(left, ir.Column) and left.field.items is not DataType.TEXT:
                 self._check_word(node.right, left)
-                item = convert_literal(self.literal(node.right), left.field.items, self.scope.zone, describe(left))
+                item = convert_literal(
+                    self.require_literal(node.right), left.field.items, self.scope.zone, describe(left)
+                )
                 return bind_comparison(node, node.operator, left, item.replace(kind=DataType.TEXT))
-            said = self.literal(node.right).text
-            if left.kind is not DataType.MAP or node.operator != "has":  # the keys of a map are any words
+            text = self.require_literal(node.right).text
+            if left.kind is not DataType.MAP or node.operator != "has":  # any word can be a key of a map
                 self._check_word(node.right, left)
-            return bind_comparison(node, node.operator, left, ir.Literal(said, DataType.TEXT, said))
-        return bind_comparison(node, node.operator, left, self._right_operand(node.right, left))
+            return bind_comparison(node, node.operator, left, ir.Literal(text, DataType.TEXT, text))
+        return bind_comparison(node, node.operator, left, self._bind_right_operand(node.right, left))
 
-    def _right_operand(self, node: ast.Expr, other: ir.Expr) -> ir.Expr:
-        """Bind what stands on the right of an operator: a bare word is a value of the other side's kind."""
+    def _bind_right_operand(self, node: ast.Expr, other: ir.Expr) -> ir.Expr:
+        """Bind a right operand: a bare word is a value of the type of the other operand."""
         if not isinstance(node, ast.Literal):
-            return self.value(node)
-        literal = self.literal(node)
+            return self.bind_value(node)
+        literal = self.require_literal(node)
         try:
-            value = _normalise(convert_literal(literal, other.kind, self.scope.zone, describe(other)), other, literal)
+            value = _normalize(convert_literal(literal, other.kind, self.scope.zone, describe(other)), other, literal)
         except TypeMismatch as error:
-            if self._is_field(literal):
-                error.hints = (f"to mean the field, put a dot before it: .{literal.text}",)
+            if self._is_field_name(literal):
+                error.hints = (f"for the field, add a dot: .{literal.text}",)
                 error.replacement = f".{literal.text}"
             elif other.kind is DataType.TIME and parse_duration(literal.text) is not None:
-                error.hints = _readings_of_age(other, literal)
+                error.hints = _explain_age(other, literal)
             raise
-        except StatementError:  # it is no platform; it may be a field
+        except StatementError:  # not a platform, but possibly a field
             self._check_word(literal, other)
             raise
         self._check_word(literal, other)
         return value
 
     def _check_word(self, node: ast.Literal, other: ir.Expr) -> None:
-        """Refuse a bare word as a value when it also names a field, a relation or a condition: it is ambiguous."""
+        """Refuse a bare word as a value if it also names a field, a relation or a condition."""
         known = other.field.values if isinstance(other, ir.Column) else ()
         if node.text.lower() in known or node.quoted or node.span is None or not is_field_path(node.text):
             return
-        meaning, hint = self._other_meaning(node)
+        meaning, hint = self._find_other_meaning(node)
         if meaning:
             raise StatementError(
-                f'"{node.text}" is the name of {meaning}, and a value here could be the same word',
+                f'"{node.text}" is ambiguous: it could be a value or the name of {meaning}',
                 code="ambiguous-word",
                 span=node.span,
                 hints=(hint, f"for the value: {quote(node.text)}"),
             )
 
-    def _other_meaning(self, node: ast.Literal) -> tuple[str, str]:
-        """Return what a bare word names besides a value, and a hint for that meaning; empty strings for nothing."""
-        if self._is_field(node):
+    def _find_other_meaning(self, node: ast.Literal) -> tuple[str, str]:
+        """Return what else a bare word can name, and a hint for that meaning; empty strings for nothing."""
+        if self._is_field_name(node):
             return "a field", f"for the field: .{node.text}"
         name = casefold_name(node.text)
         if self.table.find_relation(name) is not None:
@@ -206,11 +206,11 @@ class Expressions:
         if name in PREDICATES:
             return "a condition", f"for the condition: and {name}"
         if any(table.find_field(split_path(node.text)[0]) is not None for table in self.scope.outer):
-            return "a field of the row outside", "rows inside see only their own fields"
+            return "a field of the outer row", "a query inside a condition can only use its own fields"
         return "", ""
 
-    def _is_field(self, node: ast.Literal) -> bool:
-        """Whether a bare word of the statement's text names a field of the row, a selected column or a path of it."""
+    def _is_field_name(self, node: ast.Literal) -> bool:
+        """Whether a bare word in the statement names a field, a selected column, or a path of one of them."""
         if node.quoted or node.span is None or not is_field_path(node.text):
             return False
         name, *rest = split_path(node.text)
@@ -224,8 +224,8 @@ class Expressions:
         relation = self.table.find_relation(name)
         return relation is not None and not relation.is_many and TABLES[relation.table].find_field(rest[0]) is not None
 
-    def _in_list(self, node: ast.In, left: ir.Expr, items: tuple[ast.Expr, ...]) -> ir.Expr:
-        tests = [bind_comparison(node, "=", left, self._right_operand(item, left)) for item in items]
+    def _bind_in_list(self, node: ast.In, left: ir.Expr, items: tuple[ast.Expr, ...]) -> ir.Expr:
+        tests = [bind_comparison(node, "=", left, self._bind_right_operand(item, left)) for item in items]
         values = [
             test.right for test in tests if isinstance(test, ir.Comparison) and isinstance(test.right, ir.Literal)
         ]
@@ -233,9 +233,9 @@ class Expressions:
             return ir.InList(left, tuple(values))
         return ir.Or(tuple(tests)) if len(tests) > 1 else tests[0]
 
-    def _time_predicate(self, node: ast.Comparison) -> ir.Expr:
-        """Bind `before`, `after`, `since`, `within`: the right is a date, a duration ago, or an image's creation."""
-        left = self.value(node.left)
+    def _bind_time_predicate(self, node: ast.Comparison) -> ir.Expr:
+        """Bind `before`, `after`, `since`, `within`: the right operand is a time, a duration ago, or an image."""
+        left = self.bind_value(node.left)
         if left.kind is not DataType.TIME:
             raise TypeMismatch(
                 f'"{node.operator}" expects a time on its left, but {describe(left)} is {left.kind.value}',
@@ -244,14 +244,14 @@ class Expressions:
         right = node.right
         operator = _TIME_OPERATORS[node.operator]
         if not isinstance(right, ast.Literal):
-            value = self.value(right)
+            value = self.bind_value(right)
             if value.kind is DataType.DURATION:
-                return ir.Comparison(operator, left, self._ago(value))
+                return ir.Comparison(operator, left, self._subtract_from_now(value))
             if value.kind is not DataType.TIME or node.operator == "within":
-                wanted = "a duration" if node.operator == "within" else "a time"
-                raise TypeMismatch(f"{describe(value)} is {value.kind.value}, not {wanted}", span=right.span)
+                expected = "a duration" if node.operator == "within" else "a time"
+                raise TypeMismatch(f"{describe(value)} is {value.kind.value}, not {expected}", span=right.span)
             return ir.Comparison(operator, left, value)
-        literal = self.literal(right)
+        literal = self.require_literal(right)
         self._check_word(literal, left)
         ago = parse_duration(literal.text.removesuffix(" ago"))
         if ago is not None:
@@ -261,54 +261,54 @@ class Expressions:
             raise TypeMismatch('"within" expects a duration', span=literal.span, hints=("example: within 30d",))
         if moment is not None:
             return ir.Comparison(operator, left, ir.Literal(moment, DataType.TIME, literal.text))
-        # docker's rule: strictly before or after the image, so that it is itself left out
-        created = self._lookup("created", literal)
+        # as in docker: strictly before or after the image, which excludes the image itself
+        created = self._bind_field_of_image("created", literal)
         return ir.Comparison({">=": ">"}.get(operator, operator), left, created)
 
-    def _ago(self, duration: ir.Expr) -> ir.Expr:
+    def _subtract_from_now(self, duration: ir.Expr) -> ir.Expr:
         return ir.Arithmetic("-", ir.FunctionCall(FUNCTIONS["now"], (), DataType.TIME), duration, DataType.TIME)
 
-    def _predicate(self, node: ast.Predicate) -> ir.Expr:
-        phrase = PREDICATES[node.name]
-        if phrase.expand is not None:
+    def _bind_predicate(self, node: ast.Predicate) -> ir.Expr:
+        predicate = PREDICATES[node.name]
+        if predicate.expand is not None:
             try:
-                return self.value(_placed(phrase.expand(node.arguments), node))
+                return self.bind_value(_set_span(predicate.expand(node.arguments), node))
             except ImqError as error:
                 error.span = error.span or node.span
                 raise
         if node.name in ("based on", "shares layers with"):
             if self.table.name != "images":
-                raise StatementError(f'"{node.name}" is about images', code="phrase", span=node.span)
+                raise StatementError(f'"{node.name}" is a condition on images', code="phrase", span=node.span)
             (image,) = node.arguments
-            literal = self.literal(image)
-            return ir.ImageRelation(node.name, self.image_key(literal), literal.text)
+            literal = self.require_literal(image)
+            return ir.ImageRelation(node.name, self.find_image_key(literal), literal.text)
         created = ir.Column(self.table.get_field("created", node.span))
         (age,) = node.arguments
         if isinstance(age, ast.Literal):
-            literal = self.literal(age)
+            literal = self.require_literal(age)
             value = convert_literal(literal, DataType.DURATION, self.scope.zone)
             assert isinstance(value.value, int)
             moment: ir.Expr = ir.Literal(self.scope.now - value.value, DataType.TIME, f"{literal.text} ago")
         else:
-            duration = self.value(age)
+            duration = self.bind_value(age)
             if duration.kind is not DataType.DURATION:
                 raise TypeMismatch(f"{describe(duration)} is {duration.kind.value}, not a duration", span=age.span)
-            moment = self._ago(duration)
+            moment = self._subtract_from_now(duration)
         return ir.Comparison("<" if node.name == "older than" else ">", created, moment)
 
     # Values
 
-    def literal(self, node: ast.Expr) -> ast.Literal:
-        """Return a literal; raises for anything else, and for text that is not Unicode, which SQL cannot hold."""
+    def require_literal(self, node: ast.Expr) -> ast.Literal:
+        """Return a literal. Raises `TypeMismatch` for another expression, and `StatementError` for invalid Unicode."""
         if not isinstance(node, ast.Literal):
-            raise TypeMismatch("expected one word", span=node.span)
+            raise TypeMismatch("expected a literal", span=node.span)
         try:
             node.text.encode()
         except UnicodeEncodeError:
-            raise StatementError("this text is not valid UTF-8", code="encoding", span=node.span) from None
+            raise StatementError("this string is not valid UTF-8", code="encoding", span=node.span) from None
         return node
 
-    def _field(self, node: ast.Field) -> ir.Expr:
+    def _bind_field(self, node: ast.Field) -> ir.Expr:
         name, *rest = node.path
         if not rest and casefold_name(name) in self.columns_by_name:
             return self.columns_by_name[casefold_name(name)]
@@ -318,9 +318,13 @@ class Expressions:
             and aggregate.is_argument_optional
             and (self.allows_aggregates or self.table.find_field(name) is None)
         ):
-            return self.call(ast.Call(aggregate.name, (), span=node.span))
-        known = self.table.find_field(name)
-        if rest and (relation := self.table.find_relation(name)) and (known is None or known.type is not DataType.MAP):
+            return self.bind_call(ast.Call(aggregate.name, (), span=node.span))
+        own_field = self.table.find_field(name)
+        if (
+            rest
+            and (relation := self.table.find_relation(name))
+            and (own_field is None or own_field.type is not DataType.MAP)
+        ):
             if node.path not in self.relation_fields:
                 self.relation_fields[node.path] = bind_relation_field(self, relation, rest, node)
             return self.relation_fields[node.path]
@@ -329,22 +333,22 @@ class Expressions:
                 f'"{name}": {UNAVAILABLE_TABLES[casefold_name(name)]}', code="unavailable", span=node.span
             )
         if not rest and self.table.find_field(name) is None and name.lower() in PREDICATES:
-            return self._predicate(ast.Predicate(name.lower(), (), node.span))
+            return self._bind_predicate(ast.Predicate(name.lower(), (), node.span))
         if self.table is NOTHING:
-            asked = name.lower() if name.lower() in TABLES else "images"
+            table = name.lower() if name.lower() in TABLES else "images"
             raise StatementError(
-                f'"{name}": this is about no row, so it has no fields',
+                f'"{name}": a field needs a row, and this condition has none',
                 code="no-row",
                 span=node.span,
-                hints=(f"ask about rows: no {asked} where …, any {asked} where …, ({asked} … count) = 0",),
+                hints=(f"use a query: no {table} where …, any {table} where …, ({table} … count) = 0",),
             )
         if (
             self.table.is_staged
             and (of_images := TABLES["images"].find_field(name))
             and of_images.about_containers
-            and not known
+            and not own_field
         ):
-            raise refuse_unseen(of_images, node.span)
+            raise make_unavailable_error(of_images, node.span)
         try:
             field = self.table.get_field(name, node.span)
         except UnknownName as error:
@@ -361,9 +365,9 @@ class Expressions:
             return ir.Column(self.table.get_field(f"{field.name}_{rest[0]}"))
         if field.type is not DataType.MAP:
             raise TypeMismatch(f'"{name}" is {field.type.value} and has no "{".".join(rest)}"', span=node.span)
-        return ir.MapItem(field, self.literal(ast.Literal(".".join(rest), span=node.span)).text)
+        return ir.MapItem(field, self.require_literal(ast.Literal(".".join(rest), span=node.span)).text)
 
-    def _field_of(self, node: ast.ImageField) -> ir.Expr:
+    def _bind_image_field(self, node: ast.ImageField) -> ir.Expr:
         if len(node.path) > 1:
             raise StatementError("expected one field of an image", code="field-of", span=node.span)
         name = node.path[0].lower()
@@ -372,48 +376,50 @@ class Expressions:
                 f'"{name} of …" returns rows, expected a value',
                 code="no-row",
                 span=node.span,
-                hints=(f"ask about them: any {name} of … where …, no {name} of …, ({name} of … count) = 0",),
+                hints=(f"use a condition on them: any {name} of … where …, no {name} of …, ({name} of … count) = 0",),
             )
-        return self._lookup(node.path[0], self.literal(node.target), node.span)
+        return self._bind_field_of_image(node.path[0], self.require_literal(node.target), node.span)
 
-    def _lookup(self, name: str, literal: ast.Literal, span: Span | None = None) -> ir.Expr:
-        """Bind a field of one image: of the store's, or, in a question to registries, of what a registry has."""
-        images = self.scope.fetch.sources.native("images") or TABLES["images"]
+    def _bind_field_of_image(self, name: str, literal: ast.Literal, span: Span | None = None) -> ir.Expr:
+        """Bind a field of one image: of the store, or of a registry in a query of registries."""
+        images = self.scope.fetch.sources.find_native("images") or TABLES["images"]
         field = images.get_field(name, span)
         if not self.table.is_staged:
             try:
-                return ir.ImageField(field, self.image_key(literal), literal.text)
+                return ir.ImageField(field, self.find_image_key(literal), literal.text)
             except NotFound as error:
                 if TAGS.find_field(field.name) is not None and literal.text.lower() not in TABLES:
-                    asked = f"(tags of {literal.text} select {field.name} limit 1)"
-                    error.hints = (*error.hints, f"the store is asked here; what a registry has: {asked}")
+                    query = f"(tags of {literal.text} select {field.name} limit 1)"
+                    error.hints = (*error.hints, f"this refers to the store; for an image of a registry: {query}")
                 raise
-        there = TAGS.get_field(field.name, literal.span)
-        column = ast.Column(ast.Field((there.name,), literal.span), span=literal.span)
+        tag_field = TAGS.get_field(field.name, literal.span)
+        column = ast.Column(ast.Field((tag_field.name,), literal.span), span=literal.span)
         limit = ast.Limit(ast.Literal("1"))
-        named = ast.Query(TAGS.name, (ast.Literal(_whole(literal)),), select=(column,), limit=limit, span=literal.span)
-        return ir.ScalarSubquery(self._bind_related(named, NOTHING, self.scope), there.type)
+        tag_query = ast.Query(
+            TAGS.name, (ast.Literal(_add_default_tag(literal)),), select=(column,), limit=limit, span=literal.span
+        )
+        return ir.ScalarSubquery(self._bind_related(tag_query, NOTHING, self.scope), tag_field.type)
 
-    def image_key(self, literal: ast.Literal) -> int:
+    def find_image_key(self, literal: ast.Literal) -> int:
         """Return the key of the image that a literal names."""
         try:
             return self.scope.find(literal.text)
         except ImqError as error:
             error.span = error.span or literal.span
             if literal.text.lower() in TABLES:
-                error.hints = (f"for those of a query: of ({literal.text} where …)", *error.hints)
+                error.hints = (f"for a query: of ({literal.text} where …)", *error.hints)
             raise
 
     # Queries inside
 
-    def _inner_scope(self) -> Scope:
-        """Return the scope of a query inside an expression on a row of this table."""
+    def _make_inner_scope(self) -> Scope:
+        """Return the scope of a query inside an expression."""
         return self.scope.replace(outer=(self.table, *self.scope.outer)) if self.table is not NOTHING else self.scope
 
-    def rows(self, rows: ast.RowSource) -> ir.Select:
-        """Bind rows of a relation of this row, else of a table; a field of the row outside is told from a wrong one."""
+    def bind_rows(self, rows: ast.RowSource) -> ir.Select:
+        """Bind the rows of a relation of this table, or of another table, with a hint for a field of the outer row."""
         try:
-            return self._bind_related(rows, self.table, self._inner_scope())
+            return self._bind_related(rows, self.table, self._make_inner_scope())
         except UnknownName as error:
             if (
                 isinstance(rows, ast.Query)
@@ -422,44 +428,46 @@ class Expressions:
             ):
                 error.hints = (
                     *error.hints,
-                    f"what follows where goes on to the end: to end it before, (any {rows.table} where …) and …",
+                    f"where extends to the end; to end it earlier: (any {rows.table} where …) and …",
                 )
             raise
 
-    def call(self, node: ast.Call) -> ir.Expr:
+    def bind_call(self, node: ast.Call) -> ir.Expr:
         """Bind a function or an aggregate."""
         if node.name in AGGREGATES:
             return bind_relation_aggregate(self, node) or bind_aggregate(self, node)
         return bind_call(self, node)
 
-    def _arithmetic(self, node: ast.Arithmetic) -> ir.Expr:
-        left = self._number(node.left)
-        given = node.right
-        if left.kind is DataType.TIME and isinstance(given, ast.Literal) and parse_duration(given.text) is not None:
+    def _bind_arithmetic(self, node: ast.Arithmetic) -> ir.Expr:
+        left = self._bind_number(node.left)
+        operand = node.right
+        if left.kind is DataType.TIME and isinstance(operand, ast.Literal) and parse_duration(operand.text) is not None:
             right: ir.Expr = convert_literal(
-                given, DataType.DURATION, self.scope.zone
-            )  # quoted ones too, as variables have them
+                operand, DataType.DURATION, self.scope.zone
+            )  # quoted ones too: variables are quoted
         else:
-            right = self._number(given)
-        kind = arithmetic_type(node.operator, left.kind, right.kind)
+            right = self._bind_number(operand)
+        kind = get_arithmetic_type(node.operator, left.kind, right.kind)
         if kind is None:
             raise TypeMismatch(
-                f'"{node.operator}" cannot join {describe(left)}, {left.kind.value}, and {describe(right)},'
+                f'"{node.operator}" cannot combine {describe(left)}, {left.kind.value}, and {describe(right)},'
                 f" {right.kind.value}",
                 span=node.span,
             )
         return ir.Arithmetic(node.operator, left, right, kind)
 
-    def _number(self, node: ast.Expr) -> ir.Expr:
-        """Bind an operand of arithmetic; a bare word that is no number can only be a field."""
+    def _bind_number(self, node: ast.Expr) -> ir.Expr:
+        """Bind an operand of arithmetic; a bare word is a number, or else a field."""
         if isinstance(node, ast.Literal) and not node.quoted:
             value = infer_literal(node, self.scope.zone)
-            return self._field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
-        return self.value(node)
+            return (
+                self._bind_field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
+            )
+        return self.bind_value(node)
 
 
-def _normalise(value: ir.Literal, other: ir.Expr, literal: ast.Literal) -> ir.Literal:
-    """Return a value in the form that the field has which it is compared with."""
+def _normalize(value: ir.Literal, other: ir.Expr, literal: ast.Literal) -> ir.Literal:
+    """Return a value in the normal form of the field that it is compared with."""
     field = other.field if isinstance(other, ir.Column | ir.ImageField) else None
     if field is None or field.normalise is None or value.kind is not DataType.TEXT:
         return value
@@ -470,13 +478,13 @@ def _normalise(value: ir.Literal, other: ir.Expr, literal: ast.Literal) -> ir.Li
         raise
 
 
-def _readings_of_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
-    """Return both readings of a time that is compared with a duration."""
+def _explain_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
+    """Return hints for both meanings of a comparison of a time with a duration."""
     name, age = describe(time), literal.text
-    return f"longer ago than that: {name} < {age} ago", f"less long ago than that: {name} > {age} ago"
+    return f"older: {name} < {age} ago", f"newer: {name} > {age} ago"
 
 
-def _whole(literal: ast.Literal) -> str:
+def _add_default_tag(literal: ast.Literal) -> str:
     """Return the reference of a literal in a registry, with its tag."""
     try:
         return str(Reference.parse(literal.text).with_default_tag())
@@ -485,6 +493,6 @@ def _whole(literal: ast.Literal) -> str:
         raise
 
 
-def _placed(node: ast.Expr, at: ast.Expr) -> ast.Expr:
-    """Return the expansion of a predicate, with the predicate's position."""
-    return node.replace(span=at.span)
+def _set_span(node: ast.Expr, predicate: ast.Expr) -> ast.Expr:
+    """Return the expansion of a predicate with the span of the predicate."""
+    return node.replace(span=predicate.span)

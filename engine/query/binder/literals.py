@@ -22,33 +22,40 @@ if TYPE_CHECKING:
 
 _NUMBER = r"-?\d{1,40}(\.\d{1,40})?\Z"
 _LARGEST = (1 << 63) - 1
-_TEXTS = (DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST, DataType.PLATFORM)
+_STRING_TYPES = (
+    DataType.TEXT,
+    DataType.REFERENCE,
+    DataType.REPOSITORY,
+    DataType.TAG,
+    DataType.DIGEST,
+    DataType.PLATFORM,
+)
 _EXAMPLES = {
-    DataType.NUMBER: "such as 3 or 2.5",
-    DataType.SIZE: "such as 100MB or 1.5GiB",
-    DataType.TIME: "such as 2024-01-31 or 2024-01-31T10:00:00Z",
-    DataType.DURATION: "such as 30d, 2 weeks or 12h",
+    DataType.NUMBER: "example: 3 or 2.5",
+    DataType.SIZE: "example: 100MB or 1.5GiB",
+    DataType.TIME: "example: 2024-01-31 or 2024-01-31T10:00:00Z",
+    DataType.DURATION: "example: 30d, 2 weeks or 12h",
     DataType.BOOLEAN: "true or false",
-    DataType.VERSION: "such as 7.2 or v1.14.3",
-    DataType.DIGEST: "such as sha256:… or the first hex digits of one",
+    DataType.VERSION: "example: 7.2 or v1.14.3",
+    DataType.DIGEST: "example: sha256:…, or the first hex digits of a digest",
 }
 
 
 def parse_number(text: str) -> int | float | None:
-    """Return the number that `text` writes, None if it is none."""
+    """Return the number that `text` spells; None if it is not a number."""
     if not re.match(_NUMBER, text, re.ASCII):
         return None
     return float(text) if "." in text else int(text)
 
 
 def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, what: str = "") -> Literal:
-    """Return the literal as a value of `kind`; `what` names what it is compared with, for the error."""
+    """Return the literal as a value of type `kind`. `what` describes the other operand in an error."""
     text = literal.text
     value: str | int | float | None
     if kind in (DataType.TEXT, DataType.TAG, DataType.LIST, DataType.MAP):
         value = text
     elif kind in (DataType.REFERENCE, DataType.REPOSITORY):
-        value = _name(text, kind)
+        value = _normalize_name(text, kind)
     elif kind is DataType.BOOLEAN:
         value = {"true": 1, "yes": 1, "false": 0, "no": 0}.get(text.lower())
     elif kind is DataType.DIGEST:
@@ -61,18 +68,18 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     elif kind is DataType.DURATION:
         value = parse_duration(text)
     elif kind is DataType.PLATFORM:
-        value = _platform(literal)
+        value = _normalize_platform(literal)
     elif kind is DataType.VERSION:
         from imq.engine.oci.tag_version import parse_version_parts
 
-        told = parse_version_parts(text)
-        value = told[0] if told is not None else None
+        parts = parse_version_parts(text)
+        value = parts[0] if parts is not None else None
     else:
         value = parse_time(text, zone)
     if value is None:
-        whom = f"{what} is {kind.value}" if what else f"expected {kind.value}"
+        subject = f"{what} is {kind.value}" if what else f"expected {kind.value}"
         raise TypeMismatch(
-            f'{whom}, but "{text[:80]}" is not',
+            f'{subject}, but "{text[:80]}" is not',
             span=literal.span,
             hints=(_EXAMPLES.get(kind, ""),),
         )
@@ -81,8 +88,8 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     return Literal(value, kind, text)
 
 
-def _name(text: str, kind: DataType) -> str:
-    """Return the familiar form of a name, so that `docker.io/library/redis` finds `redis`; else the text itself."""
+def _normalize_name(text: str, kind: DataType) -> str:
+    """Return the short form of a name, so that `docker.io/library/redis` matches `redis`; other text unchanged."""
     try:
         reference = Reference.parse(text)
     except InvalidReference:
@@ -92,14 +99,14 @@ def _name(text: str, kind: DataType) -> str:
     return text if reference.tag or reference.digest else reference.familiar_name
 
 
-def _platform(literal: ast.Literal) -> str:
-    """Return a platform as fields have it, so that `linux/aarch64` finds `linux/arm64`, and `linux/arm` its v7."""
+def _normalize_platform(literal: ast.Literal) -> str:
+    """Return a platform in normalized form, so that `linux/aarch64` matches `linux/arm64`."""
     if "*" in literal.text:
         raise StatementError(
-            'a platform has no "*" in it',
+            'a platform cannot contain "*"',
             code="glob",
             span=literal.span,
-            hints=(f"say it: platform like '{literal.text[:80]}'",),
+            hints=(f"to match a pattern: platform like '{literal.text[:80]}'",),
         )
     try:
         platform = Platform.parse(literal.text)
@@ -108,7 +115,7 @@ def _platform(literal: ast.Literal) -> str:
         raise
     if platform.os_version or platform.os_features:
         raise StatementError(
-            f'the field platform has no version and no features, as "{literal.text[:80]}" has',
+            f'the field platform has no version and no features, but "{literal.text[:80]}" does',
             code="platform",
             span=literal.span,
             hints=(f"platform = {platform.canonical} and os_version like '{platform.os_version or '*'}*'",),
@@ -117,7 +124,7 @@ def _platform(literal: ast.Literal) -> str:
 
 
 def infer_literal(literal: ast.Literal, zone: tzinfo | None) -> Literal:
-    """Return the literal as the type that it looks like; a quoted one is a string."""
+    """Return the literal with the type that its text suggests; a quoted literal is a string."""
     text = literal.text
     if not literal.quoted:
         readers: tuple[tuple[DataType, Callable[[str], int | float | None]], ...] = (
@@ -134,6 +141,6 @@ def infer_literal(literal: ast.Literal, zone: tzinfo | None) -> Literal:
     return Literal(text, DataType.TEXT, text)
 
 
-def is_text(kind: DataType) -> bool:
+def is_string(kind: DataType) -> bool:
     """Whether values of this type are strings."""
-    return kind in _TEXTS
+    return kind in _STRING_TYPES

@@ -1,6 +1,6 @@
-"""Names to meanings: a query's syntax tree in, a bound query out, nothing in it unresolved.
+"""Binds queries: takes a syntax tree and returns a typed query without unresolved names.
 
-Variables and views were replaced before (expansion.py).
+Variables and views are replaced before (session/expand.py).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import unparse
 
 from .expressions import Expressions
-from .group_check import check_groups, has_total
+from .group_check import check_groups, has_aggregate
+from .list_aggregates import align_lists
 from .literals import convert_literal, parse_number
-from .parallel_lists import align_lists
 from .scope import NOTHING
-from .set_operations import bind_set_operation, derived_table, key_names, merge_union, names_in
+from .set_operations import bind_set_operation, collect_names, get_key_names, make_derived_table, merge_union
 from .table_source import TableResolver
 
 if TYPE_CHECKING:
@@ -41,26 +41,26 @@ if TYPE_CHECKING:
 def bind(
     rows: ast.RowSource,
     scope: Scope,
-    wanted: Sequence[Field] | None = None,
+    default_fields: Sequence[Field] | None = None,
     mentioned: frozenset[str] = frozenset(),
 ) -> ir.Select:
     """Return the query with every name resolved.
 
-    `wanted` are the fields of a query without `select` (what its template reads); None: the table's usual ones.
-    `mentioned` are names, folded, that queries of this one say: the two sides of a union then bring these fields.
+    `default_fields` are the columns of a query without `select`: those that a template reads; None for the default
+    columns of the table. `mentioned` are case-folded names that outer queries use: both sides of a union provide them.
     """
     if isinstance(rows, ast.Combination):
         rows = ast.Query("", base=rows, span=rows.span)
-    return _QueryBinder(rows, scope, mentioned=mentioned).bind(wanted)
+    return _QueryBinder(rows, scope, mentioned=mentioned).bind(default_fields)
 
 
 def bind_condition(condition: ast.Expr, scope: Scope) -> ir.Expr:
-    """Return a condition that is about no row (that of an `assert`) with every name resolved."""
-    return Expressions(NOTHING, scope, _bind_related).condition(condition, "assert")
+    """Return a condition without a row (that of an `assert`) with every name resolved."""
+    return Expressions(NOTHING, scope, _bind_related).bind_condition(condition, "assert")
 
 
 def _bind_related(query: ast.RowSource, table: Table, scope: Scope) -> ir.Select:
-    """Bind the rows inside a condition on a row of `table`: of one of its relations, else of a table."""
+    """Bind a query inside a condition on `table`: of one of its relations, or of another table."""
     if (
         isinstance(query, ast.Query)
         and (relation := table.find_relation(query.table)) is not None
@@ -68,11 +68,11 @@ def _bind_related(query: ast.RowSource, table: Table, scope: Scope) -> ir.Select
     ):
         return _QueryBinder(query.replace(table=relation.table), scope, relation, outer=table).bind(None)
     if isinstance(query, ast.Query) and query.table in UNAVAILABLE_TABLES and query.table not in TABLES:
-        raise unavailable_table(query.table, query.span)
+        raise make_unavailable_error(query.table, query.span)
     if isinstance(query, ast.Query) and query.base is None and query.table not in TABLES:
         known = [relation.name for relation in table.relations]
         raise UnknownName(
-            f'{table.name} have no relation "{query.table}"',
+            f'unknown relation "{query.table}" of {table.name}',
             code="unknown-relation",
             span=query.span,
             hints=(closest_hint(query.table, [*known, *TABLES]), f"relations: {join_names(known)}" if known else ""),
@@ -80,18 +80,18 @@ def _bind_related(query: ast.RowSource, table: Table, scope: Scope) -> ir.Select
     return bind(query, scope)
 
 
-def unavailable_table(name: str, span: Span | None) -> StatementError:
+def make_unavailable_error(name: str, span: Span | None) -> StatementError:
     """Return the error for a table that no source serves."""
     return StatementError(
         f'"{name}": {UNAVAILABLE_TABLES[name]}',
         code="unavailable",
         span=span,
-        hints=("tables here: " + join_names(TABLES),),
+        hints=("tables: " + join_names(TABLES),),
     )
 
 
 class _QueryBinder:
-    """Binds one query. `relation` says how its rows belong to a row outside; `mentioned` is as `bind` has it."""
+    """Binds one query. `relation` relates its rows to rows of `outer`; for `mentioned` see `bind`."""
 
     def __init__(
         self,
@@ -101,9 +101,9 @@ class _QueryBinder:
         mentioned: frozenset[str] = frozenset(),
         outer: Table | None = None,
     ) -> None:
-        if isinstance(query.base, ast.Combination) and (both := merge_union(query.base)) is not None:
-            query = query.replace(base=both)
-        self._mentioned = mentioned | names_in(query) if query.base is not None else frozenset()
+        if isinstance(query.base, ast.Combination) and (merged := merge_union(query.base)) is not None:
+            query = query.replace(base=merged)
+        self._mentioned = mentioned | collect_names(query) if query.base is not None else frozenset()
         self._query = query
         self._scope = scope
         self._relation = relation
@@ -113,22 +113,22 @@ class _QueryBinder:
         self._table = self._resolve_table()
         self._expressions = Expressions(self._table, scope, _bind_related)
 
-    def bind(self, wanted: Sequence[Field] | None) -> ir.Select:
+    def bind(self, default_fields: Sequence[Field] | None) -> ir.Select:
         query, expressions = self._query, self._expressions
-        of = self._targets()
-        where = expressions.condition(query.where, "where") if query.where is not None else None
-        expressions.relation_fields.clear()  # what a condition asks for may be less than what is shown
-        group = tuple(expressions.value(key) for key in query.group) if query.group else None
+        of = self._bind_targets()
+        where = expressions.bind_condition(query.where, "where") if query.where is not None else None
+        expressions.relation_fields.clear()  # a condition may need fewer levels than the columns
+        group = tuple(expressions.bind_value(key) for key in query.group) if query.group else None
         expressions.allows_aggregates = True
-        columns = align_lists(self._columns(wanted))
-        if group is None and any(has_total(column.value) for column in columns):
+        columns = align_lists(self._bind_columns(default_fields))
+        if group is None and any(has_aggregate(column.value) for column in columns):
             group = ()
         expressions.columns_by_name = {casefold_name(column.name): column.value for column in columns}
-        having = expressions.condition(query.having, "having") if query.having is not None else None
-        order = self._order(group)
+        having = expressions.bind_condition(query.having, "having") if query.having is not None else None
+        order = self._bind_order(group)
         check_groups(query, group, columns, having, order)
         base = self._base
-        if isinstance(base, ir.Select) and _only_filters(base):  # one query in place of a query of a query
+        if isinstance(base, ir.Select) and _only_filters(base):  # merged into one query
             where = ir.And(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
             of, base = base.targets, base.base
         return ir.Select(
@@ -139,31 +139,31 @@ class _QueryBinder:
             group,
             having,
             order,
-            self._limit(query.limit),
-            self._limit(query.skip),
-            self._keep_newest(),
-            self._until_size(),
+            self._bind_limit(query.limit),
+            self._bind_limit(query.skip),
+            self._bind_keep_newest(),
+            self._bind_until_size(),
             query.count,
             base,
-            self._join(),
+            self._find_join(),
             is_whole_rows=not query.select and group is None and not query.count,
-            nonempty=self._source_text() if query.nonempty else "",
+            nonempty=self._unparse_source() if query.nonempty else "",
         )
 
-    def _join(self) -> str:
+    def _find_join(self) -> str:
         """Return the join of a relation; of a union's relation, the joins of its members."""
         if self._relation is None:
             return ""
         return "|".join(member.join for member in self._relation.members or (self._relation,))
 
-    # Where the rows come from
+    # The source of the rows
 
     def _bind_base(self) -> ir.Select | ir.Union | None:
         base = self._query.base
         if isinstance(base, ast.Combination):
-            mentioned = self._mentioned.union(*map(names_in, base.by))
+            mentioned = self._mentioned.union(*map(collect_names, base.by))
             left, right = (bind(side, self._scope, None, mentioned) for side in (base.left, base.right))
-            return bind_set_operation(base, left, right, self._keys, mentioned)
+            return bind_set_operation(base, left, right, self._bind_keys, mentioned)
         return bind(base, self._scope, None, self._mentioned) if base is not None else None
 
     def _resolve_table(self) -> Table:
@@ -171,11 +171,11 @@ class _QueryBinder:
         if isinstance(base, ir.Union):
             base = base.left
         if base is not None:
-            return base.table if base.is_whole_rows else derived_table(base)
+            return base.table if base.is_whole_rows else make_derived_table(base)
         table = TABLES.get(query.table.lower())
         if table is None:
             if query.table.lower() in UNAVAILABLE_TABLES:
-                raise unavailable_table(query.table.lower(), query.span)
+                raise make_unavailable_error(query.table.lower(), query.span)
             raise UnknownName(
                 f'unknown table "{query.table}"',
                 hints=(closest_hint(query.table, TABLES), "tables: " + join_names(TABLES)),
@@ -184,32 +184,32 @@ class _QueryBinder:
         if self._relation is not None:
             assert self._outer is not None
             return self._scope.fetch.bind_relation(self._outer, self._relation)
-        resolver = TableResolver(query, self._scope, self._expressions_of(table), self._target_rows)
+        resolver = TableResolver(query, self._scope, self._make_expressions(table), self._bind_target_rows)
         try:
             return resolver.bind(table)
         except ImqError as error:
             error.span = error.span or query.span
             raise
 
-    def _target_rows(self, target: ast.Literal | ast.Variable | ast.RowSource) -> ir.Select:
-        """Bind a query that this one is of, once."""
+    def _bind_target_rows(self, target: ast.Literal | ast.Variable | ast.RowSource) -> ir.Select:
+        """Bind a query after `of`, once."""
         assert not isinstance(target, ast.Literal | ast.Variable)
         known = self._bound.get(id(target))
         if known is None:
             known = self._bound[id(target)] = bind(target, self._scope)
         return known
 
-    def _expressions_of(self, table: Table) -> Expressions:
+    def _make_expressions(self, table: Table) -> Expressions:
         return Expressions(table, self._scope, _bind_related)
 
-    def _keys(self, node: ast.Combination, table: Table) -> tuple[ir.Expr, ...]:
-        """Return the key of a table's rows in a set operation."""
-        expressions = self._expressions_of(table)
+    def _bind_keys(self, node: ast.Combination, table: Table) -> tuple[ir.Expr, ...]:
+        """Bind the key of the rows of a table in a set operation."""
+        expressions = self._make_expressions(table)
         if node.by:
-            return tuple(expressions.value(key) for key in node.by)
-        return tuple(ir.Column(table.get_field(name, node.span)) for name in key_names(table))
+            return tuple(expressions.bind_value(key) for key in node.by)
+        return tuple(ir.Column(table.get_field(name, node.span)) for name in get_key_names(table))
 
-    def _targets(self) -> tuple[int | ir.Select, ...] | None:
+    def _bind_targets(self) -> tuple[int | ir.Select, ...] | None:
         query, table = self._query, self._table
         if not query.targets or table.target is TargetKind.FILE or table.is_staged:
             return None
@@ -220,15 +220,15 @@ class _QueryBinder:
                 span=query.span,
                 hints=("name the image in where: images where name = redis:7",) if table.name == "images" else (),
             )
-        return tuple(self._target(target) for target in query.targets)
+        return tuple(self._bind_target(target) for target in query.targets)
 
-    def _target(self, target: ast.Literal | ast.Variable | ast.RowSource) -> int | ir.Select:
+    def _bind_target(self, target: ast.Literal | ast.Variable | ast.RowSource) -> int | ir.Select:
         if isinstance(target, ast.Literal):
-            return self._expressions.image_key(target)
-        select = self._target_rows(target)
+            return self._expressions.find_image_key(target)
+        select = self._bind_target_rows(target)
         if not select.is_whole_rows or select.table.name != "images":
             raise StatementError(
-                f"{self._table.name} are of images: the query in parentheses gives something else",
+                f"{self._table.name} of (…) expects a query of images",
                 code="target",
                 span=target.span,
             )
@@ -236,26 +236,30 @@ class _QueryBinder:
 
     # Clauses
 
-    def _columns(self, wanted: Sequence[Field] | None) -> tuple[ir.Projection, ...]:
+    def _bind_columns(self, default_fields: Sequence[Field] | None) -> tuple[ir.Projection, ...]:
         query = self._query
         if query.select:
             selected = tuple(named for column in query.select for named in self._expand_star(column))
-            columns = tuple(self._projection(column) for column in selected)
+            columns = tuple(self._bind_column(column) for column in selected)
             seen: set[str] = set()
-            for column, written in zip(columns, selected, strict=True):
+            for column, column_node in zip(columns, selected, strict=True):
                 if casefold_name(column.name) in seen:
                     raise StatementError(
                         f'two columns are called "{column.name}"',
                         code="repeated",
-                        span=written.span,
+                        span=column_node.span,
                         hints=('add: as "NAME"',),
                     )
                 seen.add(casefold_name(column.name))
             return columns
         if query.group:
-            keys = tuple(self._projection(ast.Column(key, span=key.span)) for key in query.group)
-            return (*keys, self._projection(ast.Column(ast.Call("count", ()))))
-        fields = wanted if wanted is not None else [self._table.get_field(name) for name in self._table.default_columns]
+            keys = tuple(self._bind_column(ast.Column(key, span=key.span)) for key in query.group)
+            return (*keys, self._bind_column(ast.Column(ast.Call("count", ()))))
+        fields = (
+            default_fields
+            if default_fields is not None
+            else [self._table.get_field(name) for name in self._table.default_columns]
+        )
         return tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
 
     def _expand_star(self, column: ast.Column) -> tuple[ast.Column, ...]:
@@ -264,30 +268,32 @@ class _QueryBinder:
             return (column,)
         if column.name:
             raise StatementError(
-                '"*" is all fields, which cannot have one name',
+                '"*" selects all fields and cannot have a name',
                 code="column",
                 span=column.span,
-                hints=("name single fields: select name as image",),
+                hints=("to name a single column: select name as image",),
             )
         span = column.value.span
         return tuple(ast.Column(ast.Field((field.name,), span), span=span) for field in self._table.fields)
 
-    def _projection(self, column: ast.Column) -> ir.Projection:
-        value = self._expressions.value(column.value)
+    def _bind_column(self, column: ast.Column) -> ir.Projection:
+        value = self._expressions.bind_value(column.value)
         field = value.field if isinstance(value, ir.Column) else None
-        name = column.name or (field.name if field else _written(column.value))
+        name = column.name or (field.name if field else _name_column(column.value))
         title = field.column_title if field and not column.name else name.upper().replace("_", " ")
-        if not column.name and self._table.name == "images" and value == _ROWS:
+        if not column.name and self._table.name == "images" and value == _COUNT_ROWS:
             title = "COUNT(NAMES)"  # a row is a name, and an image can have several
         return ir.Projection(name, value, title, field)
 
-    def _order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
-        """Return the requested keys, then the default ones for rows that are equal in them."""
-        asked = tuple(ir.SortKey(self._expressions.value(key.key), key.descending) for key in self._query.order)
-        values = [key.value for key in asked]
-        return (*asked, *(key for key in self._default_order(group) if key.value not in values))
+    def _bind_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
+        """Return the requested sort keys, followed by the default ones for equal rows."""
+        requested = tuple(
+            ir.SortKey(self._expressions.bind_value(key.key), key.descending) for key in self._query.order
+        )
+        values = [key.value for key in requested]
+        return (*requested, *(key for key in self._make_default_order(group) if key.value not in values))
 
-    def _default_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
+    def _make_default_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         if group is not None:
             return tuple(ir.SortKey(key, descending=False) for key in group)
         base = self._base
@@ -295,68 +301,74 @@ class _QueryBinder:
             return base.order
         if not self._table.order:
             return (ir.SortKey(ir.RowNumber(), descending=False),)
-        oldest_first = self._query.until is not None  # what is to go, as long as nothing else was said
+        oldest_first = self._query.until is not None  # the default order of removal
         return tuple(
             ir.SortKey(ir.Column(self._table.get_field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
             for name in self._table.order
         )
 
-    def _limit(self, window: ast.Limit | None) -> ir.Limit | None:
-        if window is None:
+    def _bind_limit(self, limit: ast.Limit | None) -> ir.Limit | None:
+        if limit is None:
             return None
-        return ir.Limit(self._whole(window.count), tuple(self._expressions.value(key) for key in window.per))
+        return ir.Limit(
+            self._read_whole_number(limit.count), tuple(self._expressions.bind_value(key) for key in limit.per)
+        )
 
-    def _keep_newest(self) -> ir.KeepNewest | None:
+    def _bind_keep_newest(self) -> ir.KeepNewest | None:
         newest = self._query.keep_newest
         if newest is None:
             return None
         by = (
-            self._expressions.value(newest.by) if newest.by is not None else ir.Column(self._table.get_field("created"))
+            self._expressions.bind_value(newest.by)
+            if newest.by is not None
+            else ir.Column(self._table.get_field("created"))
         )
-        return ir.KeepNewest(self._whole(newest.count), tuple(self._expressions.value(key) for key in newest.per), by)
+        return ir.KeepNewest(
+            self._read_whole_number(newest.count), tuple(self._expressions.bind_value(key) for key in newest.per), by
+        )
 
-    def _until_size(self) -> ir.UntilSize | None:
+    def _bind_until_size(self) -> ir.UntilSize | None:
         until = self._query.until
         if until is None:
             return None
         if self._table.name != "images" or self._query.group:
             raise StatementError(
-                '"until total size" is about images that are to be removed',
+                '"until total size" is only for the removal of images',
                 code="until",
                 span=until.span,
-                hints=("such as: rm images where not in use order by created until total size <= 16GB",),
+                hints=("example: rm images where not in use order by created until total size <= 16GB",),
             )
         if not isinstance(until.size, ast.Literal):
             raise TypeMismatch("expected a size", span=until.size.span, hints=("example: 16GB",))
-        size = convert_literal(self._expressions.literal(until.size), DataType.SIZE, self._scope.zone).value
+        size = convert_literal(self._expressions.require_literal(until.size), DataType.SIZE, self._scope.zone).value
         assert isinstance(size, int)
         return ir.UntilSize(size, until.operator == "<")
 
-    def _whole(self, node: ast.Expr) -> int:
-        number = _constant(node)
+    def _read_whole_number(self, node: ast.Expr) -> int:
+        number = _fold_number(node)
         if not isinstance(number, int) or number < 0 or number >= 1 << 62:
             raise TypeMismatch("expected a whole number", span=node.span)
         return number
 
-    def _source_text(self) -> str:
-        """Return how a message calls the query: as it was written."""
+    def _unparse_source(self) -> str:
+        """Return the text of the query for messages."""
         return unparse(self._query.replace(nonempty=False))
 
 
-_ROWS = ir.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=DataType.NUMBER)
+_COUNT_ROWS = ir.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=DataType.NUMBER)
 
 
 def _only_filters(select: ir.Select) -> bool:
-    """Whether a query does nothing but choose rows one by one."""
+    """Whether a query only filters rows."""
     return select.is_whole_rows and not select.is_limited and not select.join and not select.nonempty
 
 
-def _constant(node: ast.Expr) -> int | float | None:
-    """Return the number that a literal writes, or that comes of two; None when it is none."""
+def _fold_number(node: ast.Expr) -> int | float | None:
+    """Return the number of a literal or of arithmetic on literals; None for any other expression."""
     if isinstance(node, ast.Literal):
         return parse_number(node.text)
     if isinstance(node, ast.Arithmetic) and node.operator in "+-*":
-        left, right = _constant(node.left), _constant(node.right)
+        left, right = _fold_number(node.left), _fold_number(node.right)
         if left is not None and right is not None:
             return left + right if node.operator == "+" else left - right if node.operator == "-" else left * right
     return None
@@ -371,8 +383,8 @@ def _span(node: ast.Expr | None) -> Span | None:
     return node.span if node is not None else None
 
 
-def _written(node: ast.Expr) -> str:
-    """Return what an unnamed column is called: as it was written, `count` rather than `count()`."""
+def _name_column(node: ast.Expr) -> str:
+    """Return the name of an unnamed column: its text, but `count` for `count()`."""
     match node:
         case ast.Field(path):
             return ".".join(path)
@@ -382,36 +394,38 @@ def _written(node: ast.Expr) -> str:
             return unparse(node)
 
 
-def needs_choice(rows: ast.RowSource, verb: str) -> None:
+def require_choice(rows: ast.RowSource, verb: str) -> None:
     """Refuse an action on all rows of a registry or repository without `all`."""
     if isinstance(rows, ast.Combination) or rows.base is not None or rows.explicit_all:
         return
-    named = rows.targets and not any(isinstance(target, ast.Literal) and _is_bare(target) for target in rows.targets)
-    if named or any(part is not None for part in (rows.where, rows.limit, rows.keep_newest, rows.skip)):
+    has_image_names = rows.targets and not any(
+        isinstance(target, ast.Literal) and _is_repository_name(target) for target in rows.targets
+    )
+    if has_image_names or any(part is not None for part in (rows.where, rows.limit, rows.keep_newest, rows.skip)):
         return
     raise Refused(
-        f"{verb} {rows.table} would take every one of the {rows.table}",
+        f"{verb} {rows.table} would apply to all {rows.table}",
         span=rows.span,
         hints=(
-            f"say which: {verb} {rows.table} … where …, … except newest 20",
-            f"or say so: {verb} all {rows.table} …",
+            f"add a condition: {verb} {rows.table} … where …, … except newest 20",
+            f"or add all: {verb} all {rows.table} …",
         ),
     )
 
 
-def _is_bare(target: ast.Literal) -> bool:
-    """Whether a name has neither tag nor digest: it is a repository."""
+def _is_repository_name(target: ast.Literal) -> bool:
+    """Whether a name has neither tag nor digest."""
     return "@" not in target.text and ":" not in target.text.rpartition("/")[2]
 
 
-def needs_where(rows: ast.RowSource, verb: str) -> None:
-    """Refuse an action on a whole table that says neither which rows nor `all`."""
+def require_where(rows: ast.RowSource, verb: str) -> None:
+    """Refuse an action on a whole table without a condition and without `all`."""
     if isinstance(rows, ast.Combination) or rows.base is not None:
         return
-    chosen = rows.explicit_all or rows.targets
-    if not chosen and all(part is None for part in (rows.where, rows.limit, rows.until, rows.keep_newest)):
+    is_explicit = rows.explicit_all or rows.targets
+    if not is_explicit and all(part is None for part in (rows.where, rows.limit, rows.until, rows.keep_newest)):
         raise Refused(
-            f"{verb} {rows.table} would take every one of the {rows.table}",
+            f"{verb} {rows.table} would apply to all {rows.table}",
             span=rows.span,
-            hints=(f"say which: {verb} {rows.table} where …", f"or say so: {verb} all {rows.table}"),
+            hints=(f"add a condition: {verb} {rows.table} where …", f"or add all: {verb} all {rows.table}"),
         )

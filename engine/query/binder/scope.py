@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from imq.engine.query.source import SourceRef
     from imq.grammar import ast
 else:
-    Protocol = object  # typing is slow to import, and a Protocol says nothing at run time
+    Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
 NOTHING = Table("no table", "The table of a condition that is not about a row.", (), (), ())
-"""The table of an `assert`, and of a query that stands alone in an expression."""
+"""The table of an `assert`, and of a query in an expression that does not depend on a row."""
 
 
 class Scope(Record):
-    """What a statement is bound against: the time it began, the local zone, images of the store, and the sources.
+    """The scope of a statement: its start time, the local time zone, the images of the store, and the sources.
 
-    `find` returns the key of the image that a text names, or raises `NotFound`. `fetch` resolves sources and binds
-    their tables; `default_refs` are the sources of a query that names none. `outer` are the tables of the queries that
-    this one stands inside, the nearest first.
+    `find` returns the key of an image by name or ID, or raises `NotFound`. `fetch` resolves sources and binds their
+    tables. `default_refs` are the sources of a query without `in`. `outer` are the tables of the enclosing queries,
+    innermost first.
     """
 
     now: int
@@ -38,10 +38,10 @@ class Scope(Record):
 
 
 class ExpressionBinder(Protocol):
-    """What binds the expressions of one query: `expressions.Expressions`, as the modules that it calls see it.
+    """The interface of `expressions.Expressions` for the modules that it calls; it avoids an import cycle.
 
-    `columns_by_name` are the selected columns by their case-folded names, for clauses that follow `select`;
-    `allows_aggregates`: an aggregate may be used here.
+    `columns_by_name` are the selected columns by their case-folded names, for clauses after `select`.
+    `allows_aggregates`: aggregates are allowed in this clause.
     """
 
     table: Table
@@ -49,11 +49,11 @@ class ExpressionBinder(Protocol):
     columns_by_name: dict[str, ir.Expr]
     allows_aggregates: bool
 
-    def value(self, node: ast.Expr) -> ir.Expr:
+    def bind_value(self, node: ast.Expr) -> ir.Expr:
         """Bind an expression; a bare word is a field."""
 
-    def literal(self, node: ast.Literal | ast.Variable) -> ast.Literal:
-        """Return a literal in which variables were replaced."""
+    def require_literal(self, node: ast.Literal | ast.Variable) -> ast.Literal:
+        """Return a literal; raises `TypeMismatch` for any other expression."""
 
-    def rows(self, rows: ast.RowSource) -> ir.Select:
-        """Bind rows of a relation of this row, or of a table."""
+    def bind_rows(self, rows: ast.RowSource) -> ir.Select:
+        """Bind the rows of a relation of this table, or of another table."""

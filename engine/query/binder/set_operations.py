@@ -1,4 +1,4 @@
-"""Set operations: union, except and intersect, each by key; and derived tables."""
+"""Set operations by key (union, except, intersect) and derived tables."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
 
     Keys = Callable[[ast.Combination, Table], tuple[ir.Expr, ...]]
 
-_ABOUT_WHOLE = "clauses for the whole follow parentheses: (… union …) count"
+_PARENTHESES_HINT = "to apply a clause to the combined rows, use parentheses: (… union …) count"
 
 
 def merge_union(node: ast.Combination) -> ast.Query | None:
-    """Return `tags of A, B` for `tags of A union tags of B`: all rows of a table of registries, from more of them.
-
-    None for any other combination.
-    """
+    """Return `tags of A, B` for `tags of A union tags of B`; None for a union that is not one query of all rows."""
     if node.operator != "union":
         return None
     sides = []
@@ -45,63 +42,67 @@ def merge_union(node: ast.Combination) -> ast.Query | None:
     return left.replace(targets=left.targets + right.targets, sources=left.sources + right.sources, span=node.span)
 
 
-def names_in(node: Record) -> frozenset[str]:
-    """Return the names, folded, that an expression says, or a query beside those that it is a query of."""
+def collect_names(node: Record) -> frozenset[str]:
+    """Return the case-folded names in an expression, or in a query without its base query."""
     if isinstance(node, ast.Query):
         node = node.replace(base=None)
-    found = set()
+    names = set()
     level: list[Record] = [node]
     while level:
-        found |= {casefold_name(one.path[0]) for one in level if isinstance(one, ast.Field)}
+        names |= {casefold_name(one.path[0]) for one in level if isinstance(one, ast.Field)}
         level = [child for one in level for child in ast.children(one)]
-    return frozenset(found)
+    return frozenset(names)
 
 
 def bind_set_operation(
-    node: ast.Combination, left: ir.Select, right: ir.Select, keys: Keys, mentioned: frozenset[str]
+    node: ast.Combination, left: ir.Select, right: ir.Select, bind_keys: Keys, mentioned: frozenset[str]
 ) -> ir.Select | ir.Union:
-    """Return the bound `left union right` and its like: set operations by key.
+    """Return the bound set operation.
 
-    `keys` binds what rows of a table are told apart by; `mentioned` are names, folded, that queries of this one say.
+    `bind_keys` binds the keys that identify the rows of a table. `mentioned` are the case-folded names that outer
+    queries use.
     """
-    for side, written in ((left, node.left), (right, node.right)):
+    for side, node_of_side in ((left, node.left), (right, node.right)):
         if side.count:
             raise StatementError(
-                "a count has no rows to combine", code="combination", span=written.span, hints=(_ABOUT_WHOLE,)
+                "a count cannot be combined with other rows",
+                code="combination",
+                span=node_of_side.span,
+                hints=(_PARENTHESES_HINT,),
             )
     if node.operator == "union" and left.is_whole_rows and right.is_whole_rows and left.table != right.table:
-        left, right = _as_columns(left, mentioned), _as_columns(right, mentioned)
-    left_rows, right_rows = _as_base(left), _as_base(right)
-    if not node.by and key_names(left_rows.table) != key_names(right_rows.table):
+        left, right = _select_known_columns(left, mentioned), _select_known_columns(right, mentioned)
+    left_rows, right_rows = _wrap_rows(left), _wrap_rows(right)
+    if not node.by and get_key_names(left_rows.table) != get_key_names(right_rows.table):
         raise StatementError(
-            "by what are rows of the two sides the same?",
+            "the two sides have different keys",
             code="combination",
             span=node.span,
-            hints=(f"say it: … {node.operator} … by name", _ABOUT_WHOLE if not right.is_whole_rows else ""),
+            hints=(f"name the key: … {node.operator} … by name", _PARENTHESES_HINT if not right.is_whole_rows else ""),
         )
-    left_keys, right_keys = keys(node, left_rows.table), keys(node, right_rows.table)
+    left_keys, right_keys = bind_keys(node, left_rows.table), bind_keys(node, right_rows.table)
     for one, other in zip(left_keys, right_keys, strict=True):
         check_comparable(one, other, node.span)
     if node.operator != "union":
-        among: ir.Expr = ir.RowInSubquery(left_keys, _key_select(right_rows, right_keys))
-        return left_rows.replace(where=ir.Not(among) if node.operator == "except" else among)
+        is_in_right: ir.Expr = ir.RowInSubquery(left_keys, _select_keys(right_rows, right_keys))
+        return left_rows.replace(where=ir.Not(is_in_right) if node.operator == "except" else is_in_right)
     if (
         left.is_whole_rows != right.is_whole_rows
         or (left.is_whole_rows and left.table != right.table)
-        or not _same_columns(left, right)
+        or not _have_same_columns(left, right)
     ):
         raise StatementError(
-            "the two sides of a union have other columns",
+            "the two sides of a union have different columns",
             code="combination",
             span=node.span,
-            hints=("select the same ones, in the same order, on both sides",),
+            hints=("select the same columns in the same order on both sides",),
         )
-    new = ir.Not(ir.RowInSubquery(right_keys, _key_select(left_rows, left_keys)))
-    return ir.Union(left_rows, right_rows.replace(where=new))
+    is_new = ir.Not(ir.RowInSubquery(right_keys, _select_keys(left_rows, left_keys)))
+    return ir.Union(left_rows, right_rows.replace(where=is_new))
 
 
-def derived_table(select: ir.Select) -> Table:
-    """Return the table that the columns of a query make for a query of it."""
+def make_derived_table(select: ir.Select) -> Table:
+    """Return the table of a query in parentheses, for the query around it."""
     fields = tuple(
         Field(
             column.name,
@@ -113,29 +114,29 @@ def derived_table(select: ir.Select) -> Table:
         for column in select.columns
     )
     if select.count:
-        fields = (Field("count", DataType.NUMBER, "how many rows there are"),)
+        fields = (Field("count", DataType.NUMBER, "the number of rows"),)
     return Table(
-        "the rows", "what the query in parentheses answers", fields, tuple(f.name for f in fields), (), view=DERIVED
+        "the rows", "the result of the query in parentheses", fields, tuple(f.name for f in fields), (), view=DERIVED
     )
 
 
-def key_names(table: Table) -> tuple[str, ...]:
+def get_key_names(table: Table) -> tuple[str, ...]:
     """Return the default key of a table."""
     return table.key or tuple(field.name for field in table.fields)
 
 
-def _as_base(select: ir.Select) -> ir.Select:
+def _wrap_rows(select: ir.Select) -> ir.Select:
     """Return a query of all rows of a query."""
     if select.is_whole_rows:
         return ir.Select(select.table, select.columns, base=select, order=select.order, is_whole_rows=True)
-    table = derived_table(select)
+    table = make_derived_table(select)
     columns = tuple(ir.Projection(f.name, ir.Column(f), f.column_title, f) for f in table.fields)
-    place = (ir.SortKey(ir.RowNumber(), descending=False),)
-    return ir.Select(table, columns, base=select, order=place, is_whole_rows=True)
+    row_order = (ir.SortKey(ir.RowNumber(), descending=False),)
+    return ir.Select(table, columns, base=select, order=row_order, is_whole_rows=True)
 
 
-def _as_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
-    """Return whole rows as columns; of a staged table, the listed fields and those that are mentioned."""
+def _select_known_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
+    """Return whole rows as columns; for a staged table, the listed fields and the mentioned ones."""
     if not select.table.is_staged:
         return select.replace(is_whole_rows=False)
     fields = [
@@ -147,12 +148,12 @@ def _as_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
     return select.replace(columns=columns, is_whole_rows=False)
 
 
-def _key_select(rows: ir.Select, keys: tuple[ir.Expr, ...]) -> ir.Select:
-    columns = tuple(ir.Projection(f"k{place}", key, "") for place, key in enumerate(keys))
+def _select_keys(rows: ir.Select, keys: tuple[ir.Expr, ...]) -> ir.Select:
+    columns = tuple(ir.Projection(f"k{position}", key, "") for position, key in enumerate(keys))
     return rows.replace(columns=columns, order=(), is_whole_rows=False)
 
 
-def _same_columns(left: ir.Select, right: ir.Select) -> bool:
+def _have_same_columns(left: ir.Select, right: ir.Select) -> bool:
     if left.is_whole_rows:
         return True
     return [(casefold_name(c.name), c.value.kind) for c in left.columns] == [

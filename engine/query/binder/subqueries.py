@@ -1,4 +1,4 @@
-"""Queries inside expressions: rows that exist, lists to be in, single values, what relations of the row add up to."""
+"""Queries inside expressions: `in`, scalar subqueries, and the fields and aggregates of relations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def bind_scalar(select: ir.Select, node: ast.Expr) -> ir.Expr:
-    """Return the one value of a query, after seeing that it can have no more than one."""
+    """Return a query as a scalar subquery. Raises `StatementError` if it can return several rows or columns."""
     if select.count:
         return ir.ScalarSubquery(select, DataType.NUMBER)
     if len(select.columns) != 1:
@@ -31,21 +31,23 @@ def bind_scalar(select: ir.Select, node: ast.Expr) -> ir.Expr:
             span=node.span,
             hints=("select one, or count the rows: (… count)",),
         )
-    alone = select.group == () or (select.limit is not None and select.limit.count <= 1 and not select.limit.per)
-    if not alone:
+    is_single_row = select.group == () or (
+        select.limit is not None and select.limit.count <= 1 and not select.limit.per
+    )
+    if not is_single_row:
         raise StatementError(
             "expected one value, and the query can return several rows",
             code="one-value",
             span=node.span,
-            hints=("take one: limit 1, or max(…); or ask whether a value is among them: FIELD in (…)",),
+            hints=("add limit 1, or use an aggregate: max(…); to test for a value in the list: FIELD in (…)",),
         )
     return ir.ScalarSubquery(select, select.columns[0].value.kind)
 
 
 def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
-    """Bind `operand in QUERY`. Texts of a list mean names and ids as they do when they are written out.
+    """Bind `operand in QUERY`. Strings from a list are read as names and IDs, like literals in a statement.
 
-    Of a query that chose no columns it is the field of the same name: `id in (images where dangling)`.
+    A query without `select` provides the field of the same name: `id in (images where dangling)`.
     """
     if (
         select.is_whole_rows
@@ -64,12 +66,14 @@ def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
     (column,) = select.columns
     kind = column.value.kind
     if left.kind in (DataType.LIST, DataType.MAP) or kind in (DataType.LIST, DataType.MAP):
-        raise TypeMismatch(f"{describe(left)} cannot be looked for: it is {left.kind.value}", span=node.span)
-    meant = {DataType.REFERENCE: "as_name", DataType.REPOSITORY: "as_repository", DataType.DIGEST: "as_digest"}.get(
-        left.kind
-    )
-    if kind is DataType.TEXT and meant is not None:
-        value = ir.FunctionCall(FUNCTIONS[meant], (column.value,), left.kind)
+        raise TypeMismatch(f"{describe(left)} cannot be the left side of in: it is {left.kind.value}", span=node.span)
+    normalizer = {
+        DataType.REFERENCE: "as_name",
+        DataType.REPOSITORY: "as_repository",
+        DataType.DIGEST: "as_digest",
+    }.get(left.kind)
+    if kind is DataType.TEXT and normalizer is not None:
+        value = ir.FunctionCall(FUNCTIONS[normalizer], (column.value,), left.kind)
         select = select.replace(columns=(column.replace(value=value, field=None),), is_whole_rows=False)
         return ir.InSubquery(left, select, by_prefix=left.kind is DataType.DIGEST)
     check_comparable(left, column.value, node.span)
@@ -80,32 +84,32 @@ def find_relation(binder: ExpressionBinder, node: ast.Expr) -> Relation | None:
     """Return the relation of this name or item name, unless a field has the name."""
     if not isinstance(node, ast.Field) or len(node.path) != 1 or binder.table.find_field(node.path[0]) is not None:
         return None
-    wanted = casefold_name(node.path[0])
-    return next((one for one in binder.table.relations if wanted in (casefold_name(one.name), one.item_name)), None)
+    name = casefold_name(node.path[0])
+    return next((one for one in binder.table.relations if name in (casefold_name(one.name), one.item_name)), None)
 
 
 def bind_has_row(binder: ExpressionBinder, relation: Relation, node: ast.Comparison) -> ir.Expr:
-    """Bind `has layer D`: whether the relation has a row with that key."""
+    """Bind `has layer D`: whether the relation has a row with this key."""
     keys = tuple(ast.Comparison("=", ast.Field((key,)), node.right, node.span) for key in relation.item_fields)
-    return ir.Exists(binder.rows(ast.Query(relation.name, where=ast.Or(keys), span=node.span)))
+    return ir.Exists(binder.bind_rows(ast.Query(relation.name, where=ast.Or(keys), span=node.span)))
 
 
 def bind_relation_field(binder: ExpressionBinder, relation: Relation, rest: list[str], node: ast.Field) -> ir.Expr:
-    """Bind `base.name`: a field of the one row of a relation."""
+    """Bind `base.name`: a field of the single row of a relation."""
     if relation.is_many:
         field = ".".join(rest)
         raise StatementError(
-            f'"{".".join(node.path)}": {relation.name} are many',
+            f'"{".".join(node.path)}": a row can have several {relation.name}',
             code="many",
             span=node.span,
             hints=(
-                f"take them together: sum({relation.name}.{field}), list({relation.name}.{field})",
-                f"or ask for one: any {relation.name} where {field} = …",
+                f"use an aggregate: sum({relation.name}.{field}), list({relation.name}.{field})",
+                f"or a condition: any {relation.name} where {field} = …",
             ),
         )
     column = ast.Column(ast.Field(tuple(rest), node.span), span=node.span)
     limit = ast.Limit(ast.Literal("1"))
-    select = binder.rows(ast.Query(relation.name, select=(column,), limit=limit, span=node.span))
+    select = binder.bind_rows(ast.Query(relation.name, select=(column,), limit=limit, span=node.span))
     return ir.ScalarSubquery(select, select.columns[0].value.kind)
 
 
@@ -127,7 +131,7 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
         rows = ast.Query(argument.path[0].lower(), span=argument.span)
     else:
         return None
-    select = binder.rows(rows)
+    select = binder.bind_rows(rows)
     aggregate = AGGREGATES[node.name]
     if node.name == "count" and select.is_whole_rows:
         if not distinct:
@@ -136,7 +140,7 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
             raise StatementError(
                 "distinct expects one column of the query", code="one-column", span=node.span, hints=("select it",)
             )
-        same = select.table.get_field("id")  # the rows of images are their names
+        same = select.table.get_field("id")  # a row of images is a name
         select = select.replace(
             columns=(ir.Projection(same.name, ir.Column(same), same.column_title, same),), is_whole_rows=False
         )
@@ -147,9 +151,9 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
     value = select.columns[0].value
     check_aggregate(aggregate, value, node)
     kind = aggregate.returns or value.kind
-    if select.is_limited or select.group is not None:  # of the rows that are left of it
+    if select.is_limited or select.group is not None:  # the aggregate would ignore groups and limits
         raise StatementError(
-            f"{node.name} takes rows that are neither grouped nor cut", code="one-column", span=node.span
+            f"{node.name} takes a query without group by and limits", code="one-column", span=node.span
         )
     total = ir.Projection("total", ir.AggregateCall(aggregate, value, distinct, kind), "")
     return ir.ScalarSubquery(select.replace(columns=(total,), group=(), order=()), kind)

@@ -1,4 +1,4 @@
-"""The table of a query: which sources serve it, and what follows its `of`."""
+"""Resolves the table of a query: the sources that serve it, and the operands of `of`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .literals import is_text
+from .literals import is_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ _EXAMPLES = {
 
 
 def check_reference(node: ast.Literal) -> None:
-    """Raise `InvalidReference`, with its place, for a string that is no reference."""
+    """Raise `InvalidReference`, with the span of the literal, if its text is not a reference."""
     try:
         Reference.parse(node.text.strip())
     except InvalidReference as error:
@@ -36,80 +36,81 @@ def check_reference(node: ast.Literal) -> None:
 
 
 class TableResolver:
-    """Resolves the table of one query. `rows` binds a query behind `of`, once."""
+    """Resolves the table of one query. `bind_rows` binds a query after `of`, once."""
 
     def __init__(
         self,
         query: ast.Query,
         scope: Scope,
         expressions: Expressions,
-        rows: Callable[[ast.Variable | ast.RowSource], ir.Select],
+        bind_rows: Callable[[ast.Variable | ast.RowSource], ir.Select],
     ) -> None:
         self._query = query
         self._fetch = scope.fetch
         self._default_refs = scope.default_refs
         self._expressions = expressions
-        self._rows = rows
+        self._bind_rows = bind_rows
 
     def bind(self, table: Table) -> Table:
-        """Return the table as SQL will know it."""
-        uses = self._uses(table)
+        """Return the table in SQL."""
+        uses = self._find_uses(table)
         targets: tuple[str | ir.Select, ...] = ()
         if table.target is TargetKind.FILE:
-            targets = self._paths(table)
+            targets = self._read_paths(table)
         elif any(isinstance(use.provider, StagedTable) for use in uses):
-            targets = tuple(self._target(target, table) for target in self._query.targets)
+            targets = tuple(self._bind_target(target, table) for target in self._query.targets)
         return self._fetch.bind_table(uses, targets)
 
-    def _uses(self, table: Table) -> Sequence[TableUse]:
-        """Return the sources: those that the query names, those of its targets, or the default."""
+    def _find_uses(self, table: Table) -> Sequence[TableUse]:
+        """Return the uses of the table: in the named sources, those of the targets, or the default sources."""
         refs = [
-            self._fetch.sources.resolve(self._expressions.literal(node).text, node.span) for node in self._query.sources
+            self._fetch.sources.resolve(self._expressions.require_literal(node).text, node.span)
+            for node in self._query.sources
         ]
         if refs:
             for ref, node in zip(refs, self._query.sources, strict=True):
-                self._check(table, ref, node)
-            return self._uses_of(table, refs)
+                self._check_lists_all(table, ref, node)
+            return self._group_uses(table, refs)
         if self._query.targets and table.target is not TargetKind.FILE:
-            return [self._use_of_targets(table)]
-        return self._uses_of(table, self._default_refs) or [self._only_use(table)]
+            return [self._find_use_of_targets(table)]
+        return self._group_uses(table, self._default_refs) or [self._find_only_use(table)]
 
-    def _uses_of(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
-        """Return the table of each source that can list all of its rows, with the refs to that source."""
+    def _group_uses(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
+        """Return the use of the table in each source that can list all of its rows, with the references to it."""
         grouped: dict[str, list[SourceRef]] = {}
         for ref in refs:
             grouped.setdefault(ref.source, []).append(ref)
         uses = []
-        for name, own in grouped.items():
+        for name, source_refs in grouped.items():
             provider = self._fetch.sources[name].tables.get(table.name)
-            if provider is not None and (not isinstance(provider, StagedTable) or provider.holds_all):
-                uses.append(TableUse(provider, name, tuple(own)))
+            if provider is not None and (not isinstance(provider, StagedTable) or provider.lists_all):
+                uses.append(TableUse(provider, name, tuple(source_refs)))
         return uses
 
-    def _only_use(self, table: Table) -> TableUse:
-        """Return the use of a table that no default source lists."""
-        uses = self._fetch.sources.serving(table.name)
+    def _find_only_use(self, table: Table) -> TableUse:
+        """Return the use of a table that no default source lists. Raises `StatementError` if it needs a target."""
+        uses = self._fetch.sources.find_uses(table.name)
         for use in uses:
             if not isinstance(use.provider, StagedTable):
                 return use
         example = _EXAMPLES.get(table.target, "in registry.local:5000")
         raise StatementError(
-            f'"{table.name}": of what?',
+            f'"{table.name}" needs a target',
             code="target",
             span=self._query.span,
             hints=(f"example: {table.name} {example}",),
         )
 
-    def _use_of_targets(self, table: Table) -> TableUse:
-        uses = self._fetch.sources.serving(table.name)
+    def _find_use_of_targets(self, table: Table) -> TableUse:
+        uses = self._fetch.sources.find_uses(table.name)
         staged = [use for use in uses if isinstance(use.provider, StagedTable)]
         if len(uses) == 1 or not staged:
             return uses[0]
         for target in self._query.targets:
             if isinstance(target, ast.Literal):
-                holder = next((use for use in uses if self._fetch.sources[use.source].holds(target.text)), None)
+                holder = next((use for use in uses if self._fetch.sources[use.source].has_target(target.text)), None)
             else:
-                bound = self._rows(target).table
+                bound = self._bind_rows(target).table
                 holder = next(
                     (use for use in uses if use.source == bound.source), staged[0] if bound.is_staged else None
                 )
@@ -117,15 +118,15 @@ class TableResolver:
                 return holder
         return uses[0]
 
-    def _check(self, table: Table, ref: SourceRef, node: ast.Literal | ast.Variable) -> None:
+    def _check_lists_all(self, table: Table, ref: SourceRef, node: ast.Literal | ast.Variable) -> None:
         """Refuse a source that cannot list all rows of a table."""
         provider = self._fetch.sources[ref.source].tables.get(table.name)
-        if provider is not None and (not isinstance(provider, StagedTable) or provider.holds_all):
+        if provider is not None and (not isinstance(provider, StagedTable) or provider.lists_all):
             return
-        others = self._fetch.sources.serving(table.name)
+        others = self._fetch.sources.find_uses(table.name)
         if provider is None and others and all(isinstance(use.provider, StagedTable) for use in others):
             raise StatementError(
-                f"{table.name} are of registries, not of the store",
+                f"the store has no table {table.name}: it is a table of registries",
                 code="place",
                 span=node.span,
                 hints=(f"example: {table.name} in registry.local:5000",),
@@ -141,24 +142,29 @@ class TableResolver:
             ),
         )
 
-    def _target(self, target: ast.Literal | ast.Variable | ast.RowSource, table: Table) -> str | ir.Select:
-        """Bind what follows `of`: a name, or a query of names."""
+    def _bind_target(self, target: ast.Literal | ast.Variable | ast.RowSource, table: Table) -> str | ir.Select:
+        """Bind an operand of `of`: a name, or a query of names."""
         if isinstance(target, ast.Literal):
-            literal = self._expressions.literal(target)
+            literal = self._expressions.require_literal(target)
             if table.target is not TargetKind.TERM:
                 check_reference(literal)
             return literal.text
-        return self._names(target, table)
+        return self._bind_names(target, table)
 
-    def _names(self, target: ast.Variable | ast.RowSource, table: Table) -> ir.Select:
-        """Bind a query of names: of whole rows their names, else its one column of texts.
+    def _bind_names(self, target: ast.Variable | ast.RowSource, table: Table) -> ir.Select:
+        """Bind a query of names: whole rows provide their names, another query its single column of strings.
 
-        What is inside of images is looked up by the very columns that the relation of these rows looks it up by.
+        The contents of images are looked up by the lookup fields of the relation of these rows, if it has one.
         """
-        select = self._rows(target)
-        inside = select.table.find_relation(table.name)
-        if select.is_whole_rows and inside is not None and inside.lookup_fields and table.target is TargetKind.IMAGES:
-            fields = [select.table.get_field(name) for name in inside.lookup_fields]
+        select = self._bind_rows(target)
+        relation = select.table.find_relation(table.name)
+        if (
+            select.is_whole_rows
+            and relation is not None
+            and relation.lookup_fields
+            and table.target is TargetKind.IMAGES
+        ):
+            fields = [select.table.get_field(name) for name in relation.lookup_fields]
             columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
             return select.replace(columns=columns, is_whole_rows=False)
         name = select.table.find_field("name") or (
@@ -168,16 +174,16 @@ class TableResolver:
             return select.replace(
                 columns=(ir.Projection(name.name, ir.Column(name), name.column_title, name),), is_whole_rows=False
             )
-        if len(select.columns) != 1 or select.count or not is_text(select.columns[0].value.kind):
+        if len(select.columns) != 1 or select.count or not is_string(select.columns[0].value.kind):
             raise StatementError(
-                "expected names: a query of rows that have names, or one with one column of strings",
+                "expected names: a query of rows with names, or of one column of strings",
                 code="target",
                 span=target.span,
                 hints=("add to the query: select name",),
             )
         return select
 
-    def _paths(self, table: Table) -> tuple[str, ...]:
+    def _read_paths(self, table: Table) -> tuple[str, ...]:
         paths = []
         for target in self._query.targets:
             if not isinstance(target, ast.Literal):

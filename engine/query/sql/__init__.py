@@ -1,1 +1,1 @@
-"""The one writer of SQL."""
+"""Writes typed queries as SQL."""

@@ -1,4 +1,4 @@
-"""The dialect of SQLite: globs, maps, lists, dates, joins. Another SQL engine needs another one."""
+"""The dialect of SQLite: globs, maps, lists, dates, joins. Another SQL engine would need its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECOND = 1_000_000_000
-_LISTED_AS = frozenset({DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION})
-"""The types whose values are stored otherwise than JSON shows them."""
+_CONVERTED_TYPES = frozenset({DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION})
+"""The types whose values are not stored as JSON shows them."""
 
 
 class Dialect(Record):
-    """SQLite's own ways."""
+    """Writes the parts of SQL that are specific to SQLite."""
 
     name: str = "sqlite"
     registered: frozenset[str] = frozenset({
@@ -22,8 +22,8 @@ class Dialect(Record):
         "list", "version",
     })  # fmt: skip
 
-    def function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
-        """Return a call of one of the language's functions."""
+    def write_function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
+        """Write a call of a function of the language."""
         if name in ("year", "month", "day"):
             part = {"year": "%Y", "month": "%m", "day": "%d"}[name]
             return f"cast(strftime('{part}', {arguments[0]} / {_SECOND}, 'unixepoch', 'localtime') AS INTEGER)"
@@ -37,75 +37,72 @@ class Dialect(Record):
             return f"json_array_length({arguments[0]})"
         if name == "join":
             return f"(SELECT group_concat(value, {arguments[1]}) FROM json_each({arguments[0]}))"
-        return f"{'lent_' if name in self.registered else ''}{name}({', '.join(arguments)})"
+        return f"{'imq_' if name in self.registered else ''}{name}({', '.join(arguments)})"
 
-    def aggregate(self, name: str, argument: str, kind: DataType, *, distinct: bool) -> str:
-        """Return a call of one of the language's aggregates; the mean of bytes or nanoseconds is whole ones."""
+    def write_aggregate(self, name: str, argument: str, kind: DataType, *, distinct: bool) -> str:
+        """Write a call of an aggregate of the language. A mean of bytes or nanoseconds is rounded to an integer."""
         argument = f"DISTINCT {argument}" if distinct else argument
         if name == "avg" and kind is not DataType.NUMBER:
             return f"cast(round(avg({argument})) AS INTEGER)"
         return f"{name}({argument})"
 
-    def listed(self, argument: str, kind: DataType, beside: list[str], *, distinct: bool) -> str:
-        """Return a call that lists values as a JSON array; `beside` orders the rows of several lists.
+    def write_list(self, argument: str, kind: DataType, aligned_with: list[str], *, distinct: bool) -> str:
+        """Write a call that collects values into a JSON array; `aligned_with` orders the rows of several lists.
 
-        json_group_array leaves the order to the plan; of no rows at all nothing is asked.
+        json_group_array is not used: its order depends on the query plan. Without rows the aggregate is NULL.
         """
-        values = ", ".join([f"DISTINCT {argument}" if distinct else argument, *beside])
-        form = kind.name.lower() if kind in _LISTED_AS else "plain"
-        return f"coalesce(lent_list_{form}({values}), '[]')"
+        values = ", ".join([f"DISTINCT {argument}" if distinct else argument, *aligned_with])
+        variant = kind.name.lower() if kind in _CONVERTED_TYPES else "plain"
+        return f"coalesce(imq_list_{variant}({values}), '[]')"
 
-    def item(self, row: str, native: str, column: str, key: str) -> str:
-        """Return the value under `key` of a map.
-
-        The store keeps maps of images as tables, one row a key (`native`: which); others are JSON objects.
-        """
+    def write_map_item(self, row: str, native: str, column: str, key: str) -> str:
+        """Write the value of `key` in a map: from the table `native` of the store, or from a JSON object."""
         if native:
             return f"(SELECT value FROM {native} WHERE image = {row}._image AND key = {key})"
         return f"(SELECT value FROM json_each({column}) WHERE key = {key})"
 
-    def has_key(self, row: str, native: str, column: str, key: str) -> str:
-        """Return whether a map has `key`; the rest as `item`."""
+    def write_has_key(self, row: str, native: str, column: str, key: str) -> str:
+        """Write a test whether a map has `key`; for `native` see `write_map_item`."""
         if native:
             return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key})"
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE key = {key})"
 
-    def item_found(self, row: str, native: str, key: str, test: str) -> str:
-        """Return whether a map that the store keeps as the table `native` has a `value` under `key` that passes a test.
+    def write_map_test(self, row: str, native: str, key: str, test: str) -> str:
+        """Write a test of the `value` of `key` in a map that the store keeps in the table `native`.
 
-        One walk of that table's index takes less than looking into it for each row.
+        One scan of the index of that table is faster than a lookup for each row.
         """
         return f"{row}._image IN (SELECT image FROM {native} WHERE key = {key} AND {test})"
 
-    def command_found(self, row: str, test: str) -> str:
-        """Return whether the `text` of the command of a layer or step passes a test: each command is kept once."""
+    def write_command_test(self, row: str, test: str) -> str:
+        """Write a test of the `text` of the command of a layer or step. The store has each command once."""
         return f"{row}._command IN (SELECT key FROM command WHERE text <> '' AND {test})"
 
-    def has_item(self, column: str, item: str) -> str:
-        """Return whether a list (a JSON array) has an item."""
+    def write_has_item(self, column: str, item: str) -> str:
+        """Write a test whether a list (a JSON array) has an item."""
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value = {item})"
 
-    def any_text(self, column: str, test: Callable[[str], str], *, pairs: bool) -> str:
-        """Return whether a list has an item that passes a test, or a map a pair that does, said as KEY=VALUE."""
+    def write_any_item(self, column: str, test: Callable[[str], str], *, pairs: bool) -> str:
+        """Write whether any item of a list passes a test, or any pair of a map as KEY=VALUE (`pairs`)."""
         text = "key || '=' || value" if pairs else "value"
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test(f'({text})')})"
 
-    def join(self, word: str, inner: str, outer: str) -> str:
-        """Return the condition by which a row of a relation belongs to the row outside.
+    def write_join(self, join: str, inner: str, outer: str) -> str:
+        """Write the condition that joins a row of a relation to the outer row.
 
-        Of unions, `word` has the word of each member, with bars between them.
+        For a union, `join` holds the join of each member, separated by `|`.
         """
-        if "|" in word:
-            whens = (f"WHEN {at} THEN {self.join(one, inner, outer)}" for at, one in enumerate(word.split("|")))
+        if "|" in join:
+            whens = (f"WHEN {at} THEN {self.write_join(one, inner, outer)}" for at, one in enumerate(join.split("|")))
             return f"{inner}._member = {outer}._member AND CASE {outer}._member {' '.join(whens)} END"
-        same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.linked(word))
-        if word == "children":  # a short way to few images
+        same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.list_join_columns(join))
+        if join == "children":  # narrows the images by an index
             return f"{inner}._image IN (SELECT image FROM layer WHERE chain = {outer}.chain_id) AND {same}"
         return same
 
-    def linked(self, word: str) -> list[tuple[str, str]]:
-        """Return the columns of a row of a relation, each with the one of the row outside that it is the same as."""
-        match word:
+    def list_join_columns(self, join: str) -> list[tuple[str, str]]:
+        """Return the equal columns of a join: of the row of the relation, and of the outer row."""
+        match join:
             case "base":
                 return [("_image", "_base")]
             case "children":
@@ -116,48 +113,49 @@ class Dialect(Record):
             case _:
                 return [("_image", "_image")]
 
-    def image_relation(self, how: str, row: str, image: str) -> str:
-        """Return whether the image of a row is based on another one, or shares layers with it."""
+    def write_image_relation(self, how: str, row: str, image: str) -> str:
+        """Write a test whether the image of a row is based on another image, or shares layers with it."""
         if how == "based on":
-            wanted = f"SELECT image FROM layer WHERE chain = (SELECT chain FROM image WHERE key = {image})"
+            images = f"SELECT image FROM layer WHERE chain = (SELECT chain FROM image WHERE key = {image})"
         else:
-            wanted = f"SELECT image FROM layer WHERE digest IN (SELECT digest FROM layer WHERE image = {image})"
-        return f"{row}._image IN ({wanted}) AND {row}._image <> {image}"
+            images = f"SELECT image FROM layer WHERE digest IN (SELECT digest FROM layer WHERE image = {image})"
+        return f"{row}._image IN ({images}) AND {row}._image <> {image}"
 
-    def glob(self, pattern: str) -> str:
-        """Return the pattern as SQLite's GLOB reads it: `[!…]` is `[^…]`, a backslash makes the next sign plain."""
+    def convert_glob(self, pattern: str) -> str:
+        """Convert a pattern to the syntax of GLOB: `[!…]` becomes `[^…]`, a backslash escapes the next character."""
         parts: list[str] = []
-        signs = iter(pattern)
-        for sign in signs:
-            if sign == "\\":
-                plain = next(signs, "\\")
-                parts.append(f"[{plain}]" if plain in "*?[" else plain)
+        characters = iter(pattern)
+        for character in characters:
+            if character == "\\":
+                escaped = next(characters, "\\")
+                parts.append(f"[{escaped}]" if escaped in "*?[" else escaped)
             else:
-                parts.append("^" if sign == "!" and parts and parts[-1] == "[" else sign)
+                parts.append("^" if character == "!" and parts and parts[-1] == "[" else character)
         return "".join(parts)
 
-    def version_key(self, value: str) -> str:
-        """Return what versions are compared by; see oci/tag_version.py."""
+    def write_version_key(self, value: str) -> str:
+        """Write the sort key of a version; see oci/tag_version.py."""
         return f"substr({value}, 1, instr({value}, char(31)) - 1)"
 
-    def version_text(self, value: str) -> str:
-        """Return how a version is written."""
+    def write_version_text(self, value: str) -> str:
+        """Write the text of a version."""
         return f"substr({value}, instr({value}, char(31)) + 1)"
 
-    def until(self, rows: str, order: str, limit: str, *, below: bool) -> str:
-        """Return the first of these rows (`_root`, `_entry` among their columns) whose removal leaves enough room.
+    def write_until_size(self, rows: str, order: str, limit: str, *, is_strict: bool) -> str:
+        """Write the query for the first of these rows whose removal leaves at most `limit` bytes.
 
-        A blob is freed by the row that takes the last name of the last image that has it. A row is taken as long as
-        the bytes of all blobs, less those that the rows before it free, are still too many.
+        The rows have the columns `_root` and `_entry`. A blob is freed by the row that removes the last name of the
+        last image with this blob. A row is taken while the blobs that the rows before it leave are still too large.
         """
-        enough = ">=" if below else ">"
-        return f"""WITH going AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
- gone AS (SELECT _root AS root, max(_step) AS step FROM going GROUP BY _root
-  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = going._root)),
- blobs AS (SELECT max(reach.size) AS size, max(gone.step) AS step, count(*) = count(gone.step) AS goes
-  FROM reach LEFT JOIN gone ON gone.root = reach.root GROUP BY reach.digest),
- freed AS (SELECT step, sum(size) AS size FROM blobs WHERE goes GROUP BY step),
- left_over AS (SELECT going.*, (SELECT coalesce(sum(size), 0) FROM blobs)
-  - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _left
-  FROM going LEFT JOIN freed ON freed.step = going._step)
-SELECT * FROM left_over WHERE _left {enough} {limit}"""
+        enough = ">=" if is_strict else ">"
+        return f"""WITH removed AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
+ removed_roots AS (SELECT _root AS root, max(_step) AS step FROM removed GROUP BY _root
+  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = removed._root)),
+ blobs AS (SELECT max(reach.size) AS size, max(removed_roots.step) AS step,
+  count(*) = count(removed_roots.step) AS is_freed
+  FROM reach LEFT JOIN removed_roots ON removed_roots.root = reach.root GROUP BY reach.digest),
+ freed AS (SELECT step, sum(size) AS size FROM blobs WHERE is_freed GROUP BY step),
+ remaining AS (SELECT removed.*, (SELECT coalesce(sum(size), 0) FROM blobs)
+  - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _remaining
+  FROM removed LEFT JOIN freed ON freed.step = removed._step)
+SELECT * FROM remaining WHERE _remaining {enough} {limit}"""

@@ -1,4 +1,4 @@
-"""Typed queries as SQL statements with parameters."""
+"""SQL statements with parameters for typed queries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .dialect import Dialect
-from .generator import SqlGenerator, one_column, quoted
+from .generator import SqlGenerator, quote_name, select_one
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Dialect",
     "Sql",
-    "quoted",
+    "quote_name",
     "write_check",
     "write_condition",
     "write_non_digest_check",
@@ -25,9 +25,9 @@ __all__ = [
 
 
 class Sql(Record):
-    """A statement and its parameters, by the names that stand in the text as `:name`.
+    """A statement and its parameters by name (`:name` in the text).
 
-    `functions` are those that the engine lends to SQL (see runner.py).
+    `functions` are the functions to register before it runs (see sqlite_executor.py).
     """
 
     text: str
@@ -36,66 +36,69 @@ class Sql(Record):
 
 
 def write_select(select: ir.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
-    """Return the SQL of a query. Its columns are the selected ones in order, then the `hidden` keys of the source."""
+    """Return the SQL of a query. Its columns are the selected ones, then the `hidden` columns of the source."""
     writer = SqlGenerator(dialect or Dialect(), now)
 
     def outputs(row: str) -> list[tuple[str, str]]:
-        columns = [(writer.value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
+        columns = [(writer.write_value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
         return [*columns, *((f"{row}.{name}", name) for name in hidden)]
 
-    text = writer.select_scalar(select) if select.count else writer.select(select, outputs)
-    return _sql(writer, text)
+    text = writer.write_scalar(select) if select.count else writer.write_select(select, outputs)
+    return _finish(writer, text)
 
 
-def _sql(writer: SqlGenerator, text: str) -> Sql:
+def _finish(writer: SqlGenerator, text: str) -> Sql:
     return Sql(writer.with_ctes(text), writer.parameters, frozenset(writer.functions))
 
 
 def write_condition(condition: ir.Expr, now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers one row of one column: whether a condition about no row holds."""
+    """Return the SQL that returns whether a condition without a row holds, as one row."""
     writer = SqlGenerator(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT {writer.value(condition)} AS holds")
+    return _finish(writer, f"SELECT {writer.write_value(condition)} AS holds")
 
 
 def write_values(values: tuple[ir.Expr, ...], now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers one row with these values, which are about no row."""
+    """Return the SQL that returns these values, which do not depend on a row, as one row."""
     writer = SqlGenerator(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT {writer.expression_list(values)}")
+    return _finish(writer, f"SELECT {writer.write_expressions(values)}")
 
 
 def write_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
-    """Return the SQL that answers a row when a query has any."""
+    """Return the SQL that returns a row if a query returns any."""
     writer = SqlGenerator(dialect or Dialect(), now)
-    return _sql(writer, f"SELECT 1 FROM ({writer.select(select, one_column, ordered=False)}) LIMIT 1")
+    return _finish(writer, f"SELECT 1 FROM ({writer.write_select(select, select_one, ordered=False)}) LIMIT 1")
 
 
 def write_non_digest_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL for the first string of a query that is not a digest or a prefix of one."""
     writer = SqlGenerator(dialect or Dialect(), now)
-    made = select.columns[0].value
-    assert isinstance(made, ir.FunctionCall)
+    normalized = select.columns[0].value
+    assert isinstance(normalized, ir.FunctionCall)
 
     def outputs(_: str) -> list[tuple[str, str]]:
-        return [(writer.value(made), "made"), (writer.value(made.arguments[0]), "given")]
+        return [
+            (writer.write_value(normalized), "normalized"),
+            (writer.write_value(normalized.arguments[0]), "original"),
+        ]
 
-    text = writer.select(select, outputs, ordered=False)
-    return _sql(writer, f"SELECT given FROM ({text}) WHERE made IS NULL AND given IS NOT NULL LIMIT 1")
+    text = writer.write_select(select, outputs, ordered=False)
+    return _finish(writer, f"SELECT original FROM ({text}) WHERE normalized IS NULL AND original IS NOT NULL LIMIT 1")
 
 
 def write_union(fields: Sequence[str], members: Sequence[tuple[int, str, Sequence[str]]], count: int) -> str:
-    """Return the query of the rows of several views: the place of each among `count` members, its name and columns.
+    """Return the SQL for the rows of several views. `members` are the index, name and columns of each view.
 
-    Its columns are `_row`, `_member`, what else begins with `_` in one of the views, and the fields; a column that a
-    view lacks is NULL in its rows.
+    `count` is the number of members, including those without a view. The columns are `_row`, `_member`, the other
+    hidden columns of the views, and the fields. A column that a view lacks is NULL in its rows.
     """
     hidden = dict.fromkeys(name for _, _, columns in members for name in columns if name.startswith("_"))
     names = [*(name for name in hidden if name not in ("_row", "_member")), *fields]
     parts = []
     for place, view, columns in members:
         own = {*columns}
-        values = [quoted(name) if name in own else f"NULL AS {quoted(name)}" for name in names]
+        values = [quote_name(name) if name in own else f"NULL AS {quote_name(name)}" for name in names]
         parts.append(f"SELECT _row * {count} + {place} AS _row, {place} AS _member, {', '.join(values)} FROM {view}")
     if not parts:
-        values = [f"NULL AS {quoted(name)}" for name in ("_row", "_member", "_image", "_root", "_entry", *fields)]
+        values = [f"NULL AS {quote_name(name)}" for name in ("_row", "_member", "_image", "_root", "_entry", *fields)]
         return f"SELECT {', '.join(values)} WHERE 0"
     return " UNION ALL ".join(parts)

@@ -6,10 +6,10 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .executor import execute, execute_in_pieces
-from .fields_read import find_direct_fields, find_read_fields
 from .functions import FUNCTIONS
 from .lexer import find_text_spans
 from .parser import parse
+from .referenced_fields import find_direct_fields, find_read_fields
 from .values import LENIENT, Heading, LookupRules
 
 if TYPE_CHECKING:

@@ -49,11 +49,11 @@ class LocalSource:
         """Return None: statements do not name this source."""
         return None
 
-    def names(self) -> Sequence[str]:
+    def list_names(self) -> Sequence[str]:
         """Return no names: statements do not name this source."""
         return ()
 
-    def holds(self, _target: str) -> bool:
+    def has_target(self, _target: str) -> bool:
         """Return False: the names after `of` are paths."""
         return False
 
@@ -61,11 +61,11 @@ class LocalSource:
         """Return no row: this source holds no images."""
         return ()
 
-    def estimator(self, _now: int, _fresh: int) -> Estimator | None:
+    def create_estimator(self, _now: int, _max_age: int) -> Estimator | None:
         """Return None: this source needs no requests."""
         return None
 
-    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return no problems: errors are raised where they occur."""
         return ()
 

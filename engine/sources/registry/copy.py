@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import Reference
-from imq.engine.query.binder import needs_choice
+from imq.engine.query.binder import require_choice
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import bind_whole_rows, get_option_values, parse_tag_name
 from imq.engine.sources.row_templates import render_rows
@@ -80,7 +80,7 @@ def _plan_tag_rows(act: ast.ActionStatement, template: str, context: PlanContext
     select = bind_whole_rows(act, context)
     if select.table.name not in ("tags", "images"):
         raise StatementError(f"{act.verb} takes tags, not {select.table.name}", code="operand", span=query.span)
-    needs_choice(query, act.verb)
+    require_choice(query, act.verb)
     copies: dict[Reference, Action] = {}
     for (text,), (name,) in render_rows(query, [template], context, ("name",)):
         target, source = parse_tag_name(text), Reference.parse(str(name))

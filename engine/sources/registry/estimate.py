@@ -59,7 +59,7 @@ class RequestEstimator:
         has_mirrors = bool(context.configuration.mirrors)
         return cls(cache, now, fresh, context.platform or host_platform(), has_mirrors=has_mirrors)
 
-    def cached(self) -> str:
+    def describe_cached(self) -> str:
         """Describe the number of cached documents."""
         documents, configs = self._cache.count_documents()
         return f"cached: {documents} manifests and {configs} configs, which are not requested again"
@@ -127,7 +127,7 @@ class RequestEstimator:
 
     def _read_scan_stats(self, scan: ScanRequest, platform: Platform) -> tuple[list[TagStats], list[TagStats]] | None:
         """Return the statistics of the repositories and of the single names of a scan, or None if one is missing."""
-        if scan.table.name not in _TAG_TABLES or scan.refs or scan.lookup_fields or scan.of_queries:
+        if scan.table.name not in _TAG_TABLES or scan.refs or scan.lookup_fields or scan.has_target_queries:
             return None
         repositories: list[TagStats] = []
         names: list[TagStats] = []

@@ -11,8 +11,8 @@ import re
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.reference import Reference
-from imq.engine.query.binder import needs_choice
-from imq.engine.query.visibility import check_seen
+from imq.engine.query.binder import require_choice
+from imq.engine.query.unavailable_fields import check_available
 from imq.engine.sources.action import Failed
 from imq.engine.sources.action_options import bind_whole_rows, get_option
 from imq.grammar import ast
@@ -55,8 +55,8 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     query = act.query
     assert query is not None
     select = bind_whole_rows(act, context)
-    check_seen(select, act.verb, query.span)
-    needs_choice(query, act.verb)
+    check_available(select, act.verb, query.span)
+    require_choice(query, act.verb)
     if (option := get_option(act, "platform")) is not None:
         raise StatementError(
             "platform removes images from indexes of the store, and indexes in registries cannot be changed",

@@ -81,11 +81,11 @@ class RegistrySource:
             )
         return SourceRef(text, NAME, registry, pattern.rstrip("/"))
 
-    def names(self) -> Sequence[str]:
+    def list_names(self) -> Sequence[str]:
         """Return the configured names of registries."""
         return tuple(self._hosts)
 
-    def holds(self, target: str) -> bool:
+    def has_target(self, target: str) -> bool:
         """Whether a name includes its registry's host."""
         host, _, path = target.partition("/")
         return bool(path) and is_host(host)
@@ -100,13 +100,13 @@ class RegistrySource:
         responding = ping_hosts((one.host for one in registries), self._context.network())
         return [(one.name, "a registry", one.prefix, responding[one.host], None) for one in registries]
 
-    def estimator(self, now: int, fresh: int) -> Estimator | None:
+    def create_estimator(self, now: int, max_age: int) -> Estimator | None:
         """Return an estimator of requests, which reads the registry cache."""
         from .estimate import RequestEstimator
 
-        return RequestEstimator.of(self._context, now, fresh)
+        return RequestEstimator.of(self._context, now, max_age)
 
-    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""
         return self._reader.take_problems() if self._reader is not None else ()
 
@@ -126,7 +126,7 @@ class RegistrySource:
             from .reader import open_reader
 
             self._reader = open_reader(self._context)
-        self._reader.fresh_nanoseconds = request.fresh
+        self._reader.fresh_nanoseconds = request.max_age
         return open_scan(self._reader, request)
 
 

@@ -55,11 +55,11 @@ class StoreSource:
         """Resolve `store` to the store."""
         return SourceRef(NAME, NAME) if text.lower() == NAME else None
 
-    def names(self) -> Sequence[str]:
+    def list_names(self) -> Sequence[str]:
         """Return the name of the store."""
         return (NAME,)
 
-    def holds(self, target: str) -> bool:
+    def has_target(self, target: str) -> bool:
         """Whether an image of the store has this name or id."""
         try:
             self._store.find(target)
@@ -72,11 +72,11 @@ class StoreSource:
         count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
         return ((NAME, "the embedded store", self._store.root, True, count),)
 
-    def estimator(self, _now: int, _fresh: int) -> Estimator | None:
+    def create_estimator(self, _now: int, _max_age: int) -> Estimator | None:
         """Return None: the store needs no requests."""
         return None
 
-    def problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return no problems: errors are raised where they occur."""
         return ()
 

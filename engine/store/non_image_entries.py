@@ -21,7 +21,7 @@ LIMIT 1
 """
 
 
-def list_unindexed(store: Store) -> list[IndexEntry]:
+def list_non_image_entries(store: Store) -> list[IndexEntry]:
     """Return the entries of index.json without an image in the index."""
     connection = store.index.connection
     if connection.execute(_ROOTS).fetchone() is None:
@@ -30,9 +30,9 @@ def list_unindexed(store: Store) -> list[IndexEntry]:
     return [entry for entry in store.layout.read_entries() if entry.descriptor.digest not in indexed]
 
 
-def find_unindexed(store: Store, text: str) -> IndexEntry | None:
+def find_non_image_entry(store: Store, text: str) -> IndexEntry | None:
     """Return the entry of a name, a digest or the beginning of a digest. Raises `NotFound` when it is ambiguous."""
-    entries = list_unindexed(store)
+    entries = list_non_image_entries(store)
     for entry in entries:
         if isinstance(entry.name, LayoutName) and entry.name.text == text:
             return entry

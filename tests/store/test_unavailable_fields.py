@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.progress import NullProgress
-from imq.engine.query.visibility import STORE_HAS_NO_CONTAINERS
+from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session

@@ -1,14 +1,14 @@
-"""Constant folding: the value of an expression without fields, before there is a row."""
+"""Constant folding: evaluates expressions without fields when a statement is bound."""
 
 from __future__ import annotations
 
 from imq.engine.query import ir
 
-_OF_THE_CLOCK = ("now", "age")
+_CLOCK_FUNCTIONS = ("now", "age")
 
 
 def fold_constant(value: ir.Expr) -> ir.Expr:
-    """Return the literal that a function of literals returns; any other expression, or an unknown value, as it is."""
+    """Return the known result of a function of constants as a literal; any other expression unchanged."""
     if not isinstance(value, ir.FunctionCall) or not _is_constant(value):
         return value
     from .sql.statements import write_values
@@ -24,7 +24,7 @@ def _is_constant(value: ir.Expr) -> bool:
         case ir.Literal():
             return True
         case ir.FunctionCall(function, arguments):
-            return function.name not in _OF_THE_CLOCK and all(map(_is_constant, arguments))
+            return function.name not in _CLOCK_FUNCTIONS and all(map(_is_constant, arguments))
         case ir.Arithmetic() | ir.Comparison():
             return _is_constant(value.left) and _is_constant(value.right)
         case _:

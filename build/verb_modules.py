@@ -1,4 +1,4 @@
-"""Writes engine/actions/_index.py: the module of each verb, read from the modules themselves."""
+"""Writes engine/actions/_verb_modules.py, the module of each verb, from the modules of the package."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pkgutil
 import runpy
 
 import imq.engine.actions
-from imq.engine.actions import _index
+from imq.engine.actions import _verb_modules
 
-INDEX = os.path.join(imq.engine.actions.__path__[0], "_index.py")
+PATH = os.path.join(imq.engine.actions.__path__[0], "_verb_modules.py")
 
 
-def verb_index() -> str:
-    """Return the text of the index. A verb is a module of the package with the constant `VERB`."""
+def render_verb_modules() -> str:
+    """Return the source of the module. A verb is a module of the package with the constant `VERB`."""
     package = imq.engine.actions
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "_index")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "_verb_modules")
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     verbs = {module.VERB.name: (name, module.VERB) for name, module in modules.items() if hasattr(module, "VERB")}
     lines = [f'    "{verb}": "{module}",\n' for verb, (module, _) in sorted(verbs.items())]
@@ -30,10 +30,10 @@ def verb_index() -> str:
     )
 
 
-def write_verb_index() -> None:
-    """Write the index, and use it in this process."""
-    text = verb_index()
-    with open(INDEX, "w", encoding="utf-8") as target:
+def write_verb_modules() -> None:
+    """Write the module, and use it in this process."""
+    text = render_verb_modules()
+    with open(PATH, "w", encoding="utf-8") as target:
         target.write(text)
-    _index.MODULES.clear()
-    _index.MODULES.update(runpy.run_path(INDEX)["MODULES"])
+    _verb_modules.MODULES.clear()
+    _verb_modules.MODULES.update(runpy.run_path(PATH)["MODULES"])

@@ -1,4 +1,4 @@
-"""Several lists of one query: items at the same position are of the same row."""
+"""Aligns several `list` aggregates of one query: items at the same position come from the same row."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ if TYPE_CHECKING:
 
 
 def align_lists(columns: Sequence[ir.Projection]) -> tuple[ir.Projection, ...]:
-    """Return columns whose lists of the same rows say so: each is ordered by the first, and keeps what is unknown.
+    """Return the columns with aligned lists: those over the same rows have one order and keep unknown values.
 
-    A list alone has what is known, in its own order; so has a list of distinct values.
+    A single list, or a list of distinct values, is sorted by its own values and omits unknown ones.
     """
-    beside: dict[object, list[ir.Expr]] = {}
+    arguments_by_rows: dict[object, list[ir.Expr]] = {}
     for value in (value for column in columns for value in ir.walk((column.value,))):
-        if (found := _list_of(value)) is not None and found[1] not in (same := beside.setdefault(found[0], [])):
+        if (found := _get_list(value)) is not None and found[1] not in (
+            same := arguments_by_rows.setdefault(found[0], [])
+        ):
             same.append(found[1])
-    several = {rows: tuple(arguments) for rows, arguments in beside.items() if len(arguments) > 1}
-    if not several:
+    aligned = {rows: tuple(arguments) for rows, arguments in arguments_by_rows.items() if len(arguments) > 1}
+    if not aligned:
         return tuple(columns)
 
     def align(value: ir.Expr) -> ir.Expr:
-        found = _list_of(value)
-        if found is None or found[0] not in several:
+        found = _get_list(value)
+        if found is None or found[0] not in aligned:
             return value
         if isinstance(value, ir.AggregateCall):
-            return value.replace(beside=several[found[0]])
+            return value.replace(aligned_with=aligned[found[0]])
         assert isinstance(value, ir.ScalarSubquery)
         (column,) = value.select.columns
-        total = column.value.replace(beside=several[found[0]])
+        total = column.value.replace(aligned_with=aligned[found[0]])
         return value.replace(select=value.select.replace(columns=(column.replace(value=total),)))
 
-    return tuple(column.replace(value=ir.mapped(column.value, align)) for column in columns)
+    return tuple(column.replace(value=ir.transform(column.value, align)) for column in columns)
 
 
-def _list_of(value: ir.Expr) -> tuple[object, ir.Expr] | None:
-    """Return what rows a list is of, so that it can be compared, and what it lists; None for what is no list."""
+def _get_list(value: ir.Expr) -> tuple[object, ir.Expr] | None:
+    """Return an object that identifies the rows of a list, and the listed value; None if `value` is not a list."""
     rows: object = ()
     if isinstance(value, ir.ScalarSubquery) and len(value.select.columns) == 1:
         select = value.select

@@ -1,4 +1,4 @@
-"""Runs an iterator ahead of its consumer in a thread, so that decompression goes on while files are written."""
+"""Runs a generator in a thread, ahead of its consumer: layers are decompressed while files are written."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def prefetch(source: Generator[T, None, None], limit: int) -> Generator[T, None, None]:
-    """Yield the items of `source`, which runs in a thread of its own and at most `limit` items ahead.
+def iterate_in_background(source: Generator[T, None, None], limit: int) -> Generator[T, None, None]:
+    """Yield the items of `source`, which runs in a thread of its own, at most `limit` items ahead.
 
-    Its errors are raised here, after the items before them. A generator that is not exhausted must be closed: that ends
-    the thread and closes `source`.
+    An exception of `source` is raised here, after the items before it. Closing this generator ends the thread and
+    closes `source`.
     """
     from queue import SimpleQueue
     from threading import Thread
 
     items: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    slots: SimpleQueue[bool] = SimpleQueue()  # True: one more item may be queued; False: stop
+    slots: SimpleQueue[bool] = SimpleQueue()  # True: there is room for one more item; False: the consumer is gone
     for _ in range(limit):
         slots.put(True)
     thread = Thread(target=_fill_queue, args=(source, items, slots), daemon=True)

@@ -1,0 +1,78 @@
+"""Fields that a source cannot provide. Example: a registry has no information about containers.
+
+A query treats such a field as unknown. A removal by such a field is refused: with `not` it would remove every row.
+"""
+
+from __future__ import annotations
+
+from imq.engine.catalog.tables import CONTAINERS
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from . import ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.catalog.tables import Field, Table
+    from imq.grammar.errors import Span
+
+STORE_HAS_NO_CONTAINERS = (
+    "no container runs from this store, so none of its images is in use; container engines are not checked"
+)
+_HINTS = (
+    "omit this condition",
+    'or list the images to keep: … where name not in (nonempty lines of "in-use.txt")',
+)
+
+
+def make_unavailable_error(field: Field, span: Span | None) -> StatementError:
+    """Return the error for a field that registries do not provide."""
+    subject = "the use of images by containers" if field.about_containers else f'"{field.name}"'
+    return StatementError(f"{subject} is unknown in a registry", code="unseen", span=span, hints=_HINTS)
+
+
+def check_available(select: ir.Select, verb: str, span: Span | None) -> None:
+    """Refuse a removal in a registry by a field that it does not provide. Raises `StatementError` (`unseen`)."""
+    for _, field in _walk_fields(select, columns=False):
+        if field is None or field.about_containers or field.is_unavailable:
+            error = make_unavailable_error(field or CONTAINERS.fields[0].replace(about_containers=True), span)
+            error.message += f", so {verb} cannot use it"
+            raise error
+
+
+def list_unavailable_fields(select: ir.Select) -> tuple[str, ...]:
+    """Return the names of the fields that decide the rows of a query and that its source does not provide."""
+    fields = (field for _, field in _walk_fields(select, columns=False) if field is not None)
+    return tuple(dict.fromkeys(field.name for field in fields if field.is_unavailable))
+
+
+def depends_on_containers(select: ir.Select) -> bool:
+    """Whether the rows of a query depend on containers."""
+    return any(field is None or field.about_containers for _, field in _walk_fields(select, columns=False))
+
+
+def _walk_fields(select: ir.Select, *, columns: bool) -> Iterator[tuple[Table, Field | None]]:
+    """Yield the fields that decide the rows of a query, each with its table; None for rows that are containers.
+
+    `columns`: the selected columns count too, as they do in a list or a scalar subquery.
+    """
+    if select.table.name == CONTAINERS.name:
+        yield select.table, None
+    for value in ir.walk(_list_deciding_expressions(select, columns=columns)):
+        if isinstance(value, ir.Column | ir.MapItem | ir.ImageField):
+            yield select.table, value.field
+        if (inner := ir.get_subquery(value)) is not None:
+            yield from _walk_fields(inner, columns=not inner.is_whole_rows)
+    for part in (select.base, *(select.targets or ())):
+        if isinstance(part, ir.Union):
+            for side in (part.left, part.right):
+                yield from _walk_fields(side, columns=columns and not side.table.is_staged)
+        elif isinstance(part, ir.Select):
+            yield from _walk_fields(part, columns=not part.is_whole_rows)
+
+
+def _list_deciding_expressions(select: ir.Select, *, columns: bool) -> Iterator[ir.Expr]:
+    """Yield the expressions that decide which rows a query returns."""
+    decides = select if select.is_limited else select.replace(order=())
+    yield from ir.list_expressions(decides if columns else decides.replace(columns=()))
