@@ -451,6 +451,17 @@ class TestThePlan:
                 assert sorted(list_codes(found)) == unanswered, (verb, targets)
                 assert (len(found.rows), found.exit_code) == (1 + len(unanswered), 1)
 
+    def test_a_failed_request_does_not_stop_the_removal_of_other_manifests(
+        self, changeable: RunningRegistry, session: Session
+    ) -> None:
+        digest = changeable.contents.find("mixed", "1.0.0").digest
+        broken = Fault("GET .*/manifests/1.0.1", answer=lambda _: Reply(200, {"Content-Type": "text/html"}, b"<p>"))
+        with FaultProxy(changeable.host, broken) as proxy:
+            selected = f"manifests of {proxy.host}/mixed where digest = {digest}"
+            found = execute(session, f"dry run rm {selected} with its tags")
+        assert [row["action"] for row in found.rows if row["error"] is None] == ["remove"]
+        assert list_codes(found) == ["not-a-registry"]
+
     def test_a_condition_with_a_failed_request_is_a_failure(
         self, changeable: RunningRegistry, session: Session
     ) -> None:

@@ -1,1 +1,1 @@
-"""Registries as a source of rows: what they list, and what is fetched of it when a question needs it."""
+"""Registries as a source of rows: listed rows, and fields that are fetched when a query needs them."""

@@ -375,7 +375,7 @@ class ResolvedNames(Tags):
         table = TABLES["tags"].replace(view=f"{scan.view}_of")
         scan = scan.replace(view=table.view, table=table)
         super().__init__(source, scan, platform or source.platform, images=not repositories)
-        self.told = error_view
+        self.error_view = error_view
 
     def resolve(self, names: Sequence[tuple[Raw, ...]], level: FetchLevel, field: str) -> None:
         """List the names, and fetch a field of this level for all of them."""
