@@ -81,7 +81,7 @@ class Client:
         return read_manifest_response(response, reference, accept, limit)
 
     def fetch_head(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
-        """Return the descriptor of a reference, None when there is no such manifest."""
+        """Return the descriptor of a reference, or None if it does not exist."""
         response = self.http.send(make_manifest_request("HEAD", reference, accept))
         response.close()
         descriptor = read_head_response(response, reference, accept)

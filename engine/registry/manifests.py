@@ -142,9 +142,9 @@ def _read_media_type(response: ResponseLike, reference: Reference, accept: Seque
             host=reference.registry,
             hints=("check the name of the registry; the response may come from a proxy or login page",),
         )
-    shown = errors.clean_text(media_type, response.secrets)
+    cleaned = errors.clean_text(media_type, response.secrets)
     raise Malformed(
-        f"{reference.registry} returned {shown} instead of the manifest of {reference}",
+        f"{reference.registry} returned {cleaned} instead of the manifest of {reference}",
         code="content-type",
         hints=("this name is not a container image",),
     )

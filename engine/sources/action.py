@@ -61,15 +61,15 @@ class Outcome(Record):
 
 OUTCOMES = Table(
     "outcomes",
-    "What an action did, or (dry run) would do: one row for each thing.",
+    "The results of actions, or their plan in a dry run: one row for each object.",
     (
-        Field("action", DataType.TEXT, "what was done"),
-        Field("target", DataType.TEXT, "to what"),
+        Field("action", DataType.TEXT, "the action"),
+        Field("target", DataType.TEXT, "the object of the action"),
         Field("image", DataType.DIGEST, "the id of the image", title="IMAGE ID"),
         Field("size", DataType.SIZE, "bytes freed, fetched or written"),
         Field("note", DataType.TEXT, "a remark"),
-        Field("error", DataType.TEXT, "the code of what went wrong"),
-        Field("message", DataType.TEXT, "what went wrong"),
+        Field("error", DataType.TEXT, "the error code"),
+        Field("message", DataType.TEXT, "the error message"),
     ),
     default_columns=("action", "target", "image", "size"),
     order=(),

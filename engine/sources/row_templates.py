@@ -53,9 +53,9 @@ def render_row_pieces(
         query = query.replace(select=tuple(ast.Column(ast.Field((field.name,))) for field in fields))
     table = select.table if select.is_whole_rows else None
     select, rows = context.rows(query, hidden)
-    shown, options = list_columns(select), DisplayOptions(context.scope.now, context.scope.zone)
+    columns, options = list_columns(select), DisplayOptions(context.scope.now, context.scope.zone)
     width = len(select.columns)
     return [
-        (tuple(template.render_pieces(Row(shown, row[:width], table, options)) for template in parsed), row[width:])
+        (tuple(template.render_pieces(Row(columns, row[:width], table, options)) for template in parsed), row[width:])
         for row in rows
     ]

@@ -27,7 +27,7 @@ def resolve_url(base: str, reference: str) -> str:
         if not reference.startswith("//"):
             return ""
     if reference.startswith("//"):
-        end = min(place for mark in "/?" if (place := f"{reference}{mark}".find(mark, 2)) >= 0)
+        end = min(position for mark in "/?" if (position := f"{reference}{mark}".find(mark, 2)) >= 0)
         host, path = reference[2:end].rpartition("@")[2], reference[end:]
         path = path if path.startswith("/") else f"/{path}"
     else:

@@ -123,15 +123,15 @@ class _Push:
                 self._report_existing(document)
             for layer in skipped.values():
                 self._progress.set_layer_status(layer.digest, words.SKIPPED, layer.size)
-            for blob, shown in blobs.values():
-                if shown:
+            for blob, is_layer in blobs.values():
+                if is_layer:
                     self._progress.set_layer_status(blob.digest, words.PREPARING, blob.size)
             WorkerPool().run([self._make_task(blob, shown) for blob, shown in blobs.values()], jobs)
         finally:
             self._progress.end()
         for descriptor, content, document in documents:
             if descriptor.digest not in existing:
-                self._put_manifest(descriptor, content, document, whole=descriptor is manifest)
+                self._put_manifest(descriptor, content, document, is_root=descriptor is manifest)
             self._client.mount_sources.record_manifest(self._reference, descriptor.digest, len(content), document)
         return PushResult(self._reference, manifest, self._counter.total, skipped_layers=len(skipped))
 
@@ -143,12 +143,14 @@ class _Push:
         self._report_existing(document)
         self._progress.end()
         if new:
-            self._put_manifest(manifest, content, document, whole=True)
+            self._put_manifest(manifest, content, document, is_root=True)
         self._client.mount_sources.record_manifest(self._reference, manifest.digest, len(content), document)
         return PushResult(self._reference, manifest, 0, new)
 
-    def _put_manifest(self, descriptor: Descriptor, content: bytes, document: Manifest | Index, *, whole: bool) -> None:
-        name = self._reference if whole else self._reference.replace(tag=None, digest=None)
+    def _put_manifest(
+        self, descriptor: Descriptor, content: bytes, document: Manifest | Index, *, is_root: bool
+    ) -> None:
+        name = self._reference if is_root else self._reference.replace(tag=None, digest=None)
         self._client.put_manifest(name.replace(digest=descriptor.digest), content, document.media_type)
 
     def _report_existing(self, document: Manifest | Index) -> None:
@@ -230,11 +232,11 @@ class _Push:
         if distinct:
             WorkerPool().run([make_task(config) for config in distinct.values()], jobs)
 
-    def _make_task(self, blob: Descriptor, shown: bool) -> Task:
+    def _make_task(self, blob: Descriptor, is_layer: bool) -> Task:
         count = self._counter.add_layer(blob.digest, blob.size)
 
         def report(word: str) -> None:
-            if shown:
+            if is_layer:
                 self._progress.set_layer_status(blob.digest, word, blob.size)
 
         def send(pool: WorkerPool) -> None:

@@ -108,7 +108,7 @@ def build_records(source: str, items: Iterable[object]) -> Records:
     column_types = [next(iter(kind)) if len(kind) == 1 else DataType.TEXT for kind in types]
     return Records(
         tuple(zip(columns.names, column_types, strict=True)),
-        tuple(tuple(_to_cell(cells.get(place), kind) for place, kind in enumerate(column_types)) for cells in rows),
+        tuple(tuple(_to_cell(cells.get(number), kind) for number, kind in enumerate(column_types)) for cells in rows),
     )
 
 

@@ -208,7 +208,7 @@ def _parse_csv(source: str, text: str, delimiter: str) -> Records:
         raise malformed_at(source, f"invalid CSV: {error}", reader.line_num) from None
     if not columns.names:
         return build_records(source, ())
-    typed = [_type_column([row[place] for row in rows]) for place in range(len(columns.names))]
+    typed = [_type_column([row[number] for row in rows]) for number in range(len(columns.names))]
     return Records(
         tuple((name, kind) for name, (kind, _) in zip(columns.names, typed, strict=True)),
         tuple(zip(*(cells for _, cells in typed), strict=True)),

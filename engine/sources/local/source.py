@@ -98,7 +98,7 @@ class LocalSource:
         if text in (STDIN, "-"):
             if self._context.stdin is None:
                 raise StatementError(
-                    "standard input cannot be read as a list: the statement itself came from there",
+                    "standard input cannot be read as a file: the statement itself was read from it",
                     code="stdin",
                     hints=("give the statement as an argument, or with -f FILE",),
                 )
@@ -129,9 +129,9 @@ class LocalSource:
 
     def _load_sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
         rows: list[tuple[Raw, ...]] = [
-            (name, kind, address, int(answers), images)
+            (name, kind, address, int(responds), images)
             for source in self._context.sources
-            for name, kind, address, answers, images in source.ping()
+            for name, kind, address, responds, images in source.ping()
         ]
         return self._create_table(table, [field.name for field in table.fields], rows)
 

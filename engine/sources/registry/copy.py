@@ -62,7 +62,7 @@ class Copy(RegistryWrite):
 
 def describe_skipped_layers(count: int) -> str:
     """Return the note about foreign layers that were not transferred."""
-    return f"{count} foreign layer{'' if count == 1 else 's'} left out"
+    return f"{count} foreign layer{'' if count == 1 else 's'} skipped"
 
 
 def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

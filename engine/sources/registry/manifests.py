@@ -1,6 +1,6 @@
 """The table `manifests`: manifests of tags, entries of indexes, and manifests that were seen before.
 
-Registries do not list manifests. An untagged manifest is known when imq has seen it with a tag, or in a known index.
+Registries do not list manifests. An untagged manifest is known if imq has seen it with a tag, or in a known index.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class _RemainingRows:
             for (repository, digest), indexes in self._query_children_of_removed().items()
             if repository == row.repository and any(index.digest == row.digest for index in indexes)
         }
-        needed = {digest for place, digest in (*self._rows_by_digest, *self._children) if place == row.repository}
+        needed = {digest for path, digest in (*self._rows_by_digest, *self._children) if path == row.repository}
         for digest in sorted(children & (needed - {row.digest, None})):
             assert digest is not None
             yield Reference.parse(row.repository).replace(digest=Digest(digest)), Digest(digest)
@@ -255,9 +255,8 @@ class _RemainingRows:
         if match is None:
             return None
         prefix = f"{match[1]}:{match[2]}"
-        digests = (
-            digest for place, digest in (*self._rows_by_digest, *self._removed, *self._children) if place == repository
-        )
+        keys = (*self._rows_by_digest, *self._removed, *self._children)
+        digests = (digest for path, digest in keys if path == repository)
         return prefix if is_digest(prefix) else next((one for one in digests if one and one.startswith(prefix)), prefix)
 
     def find_subject(self, repository: str, digest: str) -> tuple[Digest | None, str | None]:

@@ -92,7 +92,7 @@ class RegistryReader:
         for (_, message), (subject, errors) in by_message.items():
             if len(errors) > 1:
                 errors[0].message = f"{message} (and {len(errors) - 1} more of the same kind in {subject})"
-        return tuple((view, what, errors[0]) for (view, _), (what, errors) in by_message.items())
+        return tuple((view, subject, errors[0]) for (view, _), (subject, errors) in by_message.items())
 
     # Names
 

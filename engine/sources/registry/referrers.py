@@ -43,8 +43,8 @@ class Referrers(RegistryScan):
         requests = (
             (number, Reference(str(row[0]), str(row[1])), Digest(str(row[2]))) for number, row in enumerate(resolved)
         )
-        for place, result in self.reader.batch.fetch_referrers(requests):
-            row = resolved[place]
+        for number, result in self.reader.batch.fetch_referrers(requests):
+            row = resolved[number]
             if isinstance(result, ImqError):
                 message = self.reader.add_problem(result, str(row[5]), self.error_view)
                 self.insert([(row[4], row[1], row[0], row[5], row[6], row[7], *(None,) * 7, message)])

@@ -48,10 +48,10 @@ def _mark_unseen(field: Field) -> Field:
     return field.replace(is_unavailable=field.name != "dangling")
 
 
-def _add_image_fields(table: Table, shown: tuple[str, ...]) -> Table:
+def _add_image_fields(table: Table, default_columns: tuple[str, ...]) -> Table:
     return table.replace(
         fields=(*table.fields, *_IMAGE_FIELDS),
-        default_columns=shown,
+        default_columns=default_columns,
         order=("name", "index"),
         key=("manifest_digest", "index"),
         relations=(),

@@ -95,8 +95,8 @@ class Tags(RegistryScan):
         """
         requests = ((number, reference) for number, (_, reference) in enumerate(repositories))
         counts: dict[int, int] = {}
-        for place, page in self.reader.batch.fetch_tags(requests):
-            text, reference = repositories[place]
+        for number, page in self.reader.batch.fetch_tags(requests):
+            text, reference = repositories[number]
             if isinstance(page, ImqError):
                 if is_not_found(page) and text in self.scan.targets:
                     alternative = f"tags in {reference.registry}/{reference.repository}"
@@ -110,9 +110,9 @@ class Tags(RegistryScan):
                     self.reader.add_problem(page, str(reference), self.error_view)
                 continue
             self.insert(_make_tag_rows(text, reference, page.tags))
-            counts[place] = counts.get(place, 0) + len(page.tags)
+            counts[number] = counts.get(number, 0) + len(page.tags)
             if page.is_last:
-                self.reader.cache.set_tag_count(reference, counts[place], f"temp.{self.rows}")
+                self.reader.cache.set_tag_count(reference, counts[number], f"temp.{self.rows}")
 
     def _make_view(self) -> None:
         fields = {
@@ -323,7 +323,7 @@ class _UnresolvedName(Record):
 def _is_signature(artifact_type: str) -> bool:
     from fnmatch import fnmatchcase
 
-    return any(fnmatchcase(artifact_type, known) for known in _SIGNATURE_TYPES)
+    return any(fnmatchcase(artifact_type, pattern) for pattern in _SIGNATURE_TYPES)
 
 
 def _make_tag_rows(lookup_name: str | None, repository: Reference, tags: Iterable[str]) -> Iterator[tuple[object, ...]]:
