@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import imq.engine.catalog.tables.image_config as declared
 import pytest
 from imq.engine.oci.digest import Digest
-from store.support.stores import Held
+from store.support.stores import StoreSession
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
 
 
 def test_the_index_that_was_made_without_the_field_is_rebuilt(scratch: Scratch) -> None:
-    with Held(scratch.root) as held:
+    with StoreSession(scratch.root) as held:
         assert held.names() == ["app:1", "other:1"]
     rows = scratch.query("images order by name select name, domain, shell, options")
     assert rows == [
         {"name": "app:1", "domain": "a.example", "shell": ["/bin/ash", "-c"], "options": {}},
         {"name": "other:1", "domain": None, "shell": None, "options": {"depth": "3", "x": ""}},
     ]
-    with Held(scratch.root) as held:
+    with StoreSession(scratch.root) as held:
         assert held.names() == ["app:1", "other:1"]
 
 

@@ -1,4 +1,4 @@
-"""Stacks of layers for tests, written by the standard library, and what lies in a folder."""
+"""Stacks of layers for tests, written by the standard library, and descriptions of trees."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MOMENT = 1_000_000_000
-"""Seconds: the time of every entry that is not told another."""
+"""Seconds: the default time of entries."""
 
 Member = tuple[tarfile.TarInfo, bytes]
 
 
-def member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **told: Any) -> Member:
-    """Return an entry; `told` are attributes of its TarInfo, `xattrs` its extended attributes."""
+def member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **attributes: Any) -> Member:
+    """Return an entry; `attributes` are those of its TarInfo, and `xattrs` its extended attributes."""
     info = tarfile.TarInfo(name)
     info.type, info.size, info.mtime, info.mode = kind, len(content), MOMENT, 0o644
-    info.pax_headers = {f"SCHILY.xattr.{key}": value for key, value in told.pop("xattrs", {}).items()}
-    for key, value in told.items():
+    info.pax_headers = {f"SCHILY.xattr.{key}": value for key, value in attributes.pop("xattrs", {}).items()}
+    for key, value in attributes.items():
         setattr(info, key, value)
     return info, content
 
 
-def folder(name: str, mode: int = 0o755, **told: Any) -> Member:
-    return member(name, kind=tarfile.DIRTYPE, mode=mode, **told)
+def folder(name: str, mode: int = 0o755, **attributes: Any) -> Member:
+    return member(name, kind=tarfile.DIRTYPE, mode=mode, **attributes)
 
 
-def symlink(name: str, target: str, **told: Any) -> Member:
-    return member(name, kind=tarfile.SYMTYPE, linkname=target, mode=0o777, **told)
+def symlink(name: str, target: str, **attributes: Any) -> Member:
+    return member(name, kind=tarfile.SYMTYPE, linkname=target, mode=0o777, **attributes)
 
 
-def link(name: str, target: str, **told: Any) -> Member:
-    return member(name, kind=tarfile.LNKTYPE, linkname=target, **told)
+def link(name: str, target: str, **attributes: Any) -> Member:
+    return member(name, kind=tarfile.LNKTYPE, linkname=target, **attributes)
 
 
 def archive(members: Iterable[Member]) -> bytes:
@@ -53,7 +53,7 @@ def archive(members: Iterable[Member]) -> bytes:
 
 
 def stacked(content: bytes, packed: str = "", blob: bytes | None = None) -> StackedLayer:
-    """Return an archive as a layer; `blob` is what is read in its place, when that is to be something else."""
+    """Return an archive as a layer; with `blob`, that is read instead of the archive."""
     if blob is None:
         blob = pack(content, packed)
     digest = Digest("sha256:" + hashlib.sha256(blob).hexdigest())
@@ -65,8 +65,8 @@ def layer(*members: Member, packed: str = "gzip") -> StackedLayer:
     return stacked(archive(members), packed)
 
 
-def census(root: str | os.PathLike[str]) -> dict[str, tuple[object, ...]]:
-    """Return all that there is to know of every file below a folder and of the folder itself, by its path."""
+def describe_tree(root: str | os.PathLike[str]) -> dict[str, tuple[object, ...]]:
+    """Return all metadata and the content hash of a folder and of every file below it, by path."""
     found: dict[str, tuple[object, ...]] = {}
     files: dict[tuple[int, int], str] = {}
     for path in _paths(os.fspath(root)):
@@ -85,7 +85,7 @@ def census(root: str | os.PathLike[str]) -> dict[str, tuple[object, ...]]:
         attributes = tuple(
             (key, os.getxattr(path, key, follow_symlinks=False))
             for key in sorted(os.listxattr(path, follow_symlinks=False))
-            if key != "user.rootlesscontainers"  # where umoci notes the owners that a user cannot give
+            if key != "user.rootlesscontainers"  # umoci stores owners here that a user cannot set
         )
         size = about.st_size if stat.S_ISREG(mode) else None
         found[name] = (oct(mode), about.st_uid, about.st_gid, size, about.st_mtime_ns, content, first, attributes)

@@ -15,7 +15,7 @@ from imq.engine.layers.overlay import UnpackLimits
 from imq.engine.layers.unpack import unpack_layers
 from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import ImqError
-from layers.stacks import census, folder, layer, link, member, stacked, symlink
+from layers.stacks import describe_tree, folder, layer, link, member, stacked, symlink
 from layers.test_malicious import LOWER, REFUSED
 from layers.test_unpack import CLIMBING, STACK, layout_of
 from store.support.stores import imq
@@ -33,11 +33,11 @@ def flat(stack: tuple[StackedLayer, ...]) -> bytes:
     return b"".join(bytes(piece) for piece in FlatArchive(stack).iter_pieces())
 
 
-def untarred(content: bytes, into: pathlib.Path) -> dict[str, tuple[object, ...]]:
+def extract_with_tar(content: bytes, into: pathlib.Path) -> dict[str, tuple[object, ...]]:
     into.mkdir()
     command = ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", "-"]
     subprocess.run(command, input=content, cwd=into, check=True)
-    return census(into)
+    return describe_tree(into)
 
 
 def same(one: dict[str, tuple[object, ...]], other: dict[str, tuple[object, ...]]) -> None:
@@ -51,7 +51,7 @@ def same(one: dict[str, tuple[object, ...]], other: dict[str, tuple[object, ...]
 @pytest.mark.parametrize("stack", [STACK, CLIMBING], ids=["usual", "climbing"])
 def test_tar_makes_of_it_what_is_unpacked(tmp_path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> None:
     unpack_layers(stack, str(tmp_path / "folder"))
-    found, expected = untarred(flat(stack), tmp_path / "untarred"), census(tmp_path / "folder")
+    found, expected = extract_with_tar(flat(stack), tmp_path / "untarred"), describe_tree(tmp_path / "folder")
     for name in {"opt", "opt/app"} & expected.keys():  # no entry tells of these: their times are nobody's
         expected.pop(name)
         found.pop(name)
@@ -70,8 +70,8 @@ def test_links_and_what_replaces_them(tmp_path: pathlib.Path) -> None:
     )  # fmt: skip
     stack = (lower, upper)
     unpack_layers(stack, str(tmp_path / "folder"))
-    expected = census(tmp_path / "folder")
-    found = untarred(flat(stack), tmp_path / "untarred")
+    expected = describe_tree(tmp_path / "folder")
+    found = extract_with_tar(flat(stack), tmp_path / "untarred")
     for tree in (expected, found):
         for name in ("implied", "implied/other"):
             tree.pop(name)

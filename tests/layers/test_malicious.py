@@ -23,7 +23,7 @@ from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.layers.unpack import unpack_layers
 from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import ImqError
-from layers.stacks import archive, census, folder, layer, link, member, stacked, symlink
+from layers.stacks import archive, describe_tree, folder, layer, link, member, stacked, symlink
 from support.waiting import soon
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def around(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
 def _inodes(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
     """Return a census with inodes, links to them and times of change; of the folder around only its names."""
     found = {}
-    for name, said in census(path).items():
+    for name, said in describe_tree(path).items():
         about = os.lstat(path / name)
         if name != ".":
             found[name] = (*said, about.st_ino, about.st_nlink, about.st_ctime_ns)

@@ -17,7 +17,7 @@ from imq.engine.oci import media_types
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
-from layers.stacks import MOMENT, archive, census, folder, layer, link, member, stacked, symlink
+from layers.stacks import MOMENT, archive, describe_tree, folder, layer, link, member, stacked, symlink
 from support.images import Image, Layer, Layout
 from support.servers import needed
 
@@ -149,9 +149,9 @@ def as_nobody(stack: tuple[StackedLayer, ...], target: str) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def theirs_of(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
+def unpack_with_umoci(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
     """Return what umoci has made, without the folders that it makes to look for what a whiteout hides."""
-    return {name: said for name, said in census(path).items() if name not in ("not", "not/there")}
+    return {name: said for name, said in describe_tree(path).items() if name not in ("not", "not/there")}
 
 
 def without(tree: dict[str, tuple[object, ...]], name: str, place: int) -> dict[str, tuple[object, ...]]:
@@ -170,7 +170,7 @@ def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
     image = layout_of(tmp_path / "layout", gzipped(STACK))
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
     unpack_layers(STACK, str(tmp_path / "ours"), use_openat2=kernel)
-    ours, theirs = census(tmp_path / "ours"), theirs_of(tmp_path / "theirs")
+    ours, theirs = describe_tree(tmp_path / "ours"), unpack_with_umoci(tmp_path / "theirs")
     assert ours["across"][3] == 1_000_000
     assert ours["opaque/deep"][TIME] == MOMENT * 10**9  # which umoci gives it before it removes what is hidden there
     assert without(ours, "opaque/deep", TIME) == without(theirs, "opaque/deep", TIME)
@@ -182,7 +182,7 @@ def test_links_that_climb_lead_where_umoci_lets_them_lead(tmp_path):
     image = layout_of(tmp_path / "layout", CLIMBING)
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
     unpack_layers(CLIMBING, str(tmp_path / "ours"))
-    ours, theirs = census(tmp_path / "ours"), census(tmp_path / "theirs")
+    ours, theirs = describe_tree(tmp_path / "ours"), describe_tree(tmp_path / "theirs")
     assert {"usr/lib/libc.so", "opt/app/passwd", "again"} <= ours.keys()
     assert not {"usr/lib/one", "etc/hosts"} & ours.keys()
     for name in ours:
@@ -198,7 +198,7 @@ def test_a_user_makes_the_tree_that_umoci_makes_for_one(open_folder):
     command += ["--rootless", "--image", image, open_folder / "theirs"]
     subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
     as_nobody(STACK, str(open_folder / "ours"))
-    ours, theirs = census(open_folder / "ours"), theirs_of(open_folder / "theirs")
+    ours, theirs = describe_tree(open_folder / "ours"), unpack_with_umoci(open_folder / "theirs")
     assert ours["closed"][ATTRIBUTES] == (("user.why", b"closed"),)  # umoci sets the mode first, which forbids it
     ours, theirs = (without(tree, "closed", ATTRIBUTES) for tree in (ours, theirs))
     assert [ours[name][MODE] for name in ("bin/su", "bin/wall")] == ["0o100755", "0o100755"]  # umoci lends rights
@@ -263,7 +263,7 @@ def test_the_umask_does_not_change_modes(tmp_path):
 def test_a_folder_with_the_setgid_bit_around_it_is_not_inherited(tmp_path):
     os.chmod(tmp_path, 0o2777)
     unpack_layers((layer(folder("a"), member("a/b")),), str(tmp_path / "made"))
-    assert [said[0] for said in census(tmp_path / "made").values()] == ["0o40755", "0o40755", "0o100644"]
+    assert [said[0] for said in describe_tree(tmp_path / "made").values()] == ["0o40755", "0o40755", "0o100644"]
 
 
 @pytest.mark.parametrize("version", ["", "0.0", "0.1", "1.0"], ids=lambda version: version or "gnu")
@@ -291,13 +291,13 @@ def test_a_whiteout_does_not_hide_what_its_own_layer_brings(tmp_path):
     lower = layer(folder("d"), member("d/low"), member("f"), folder("d/sub"), member("d/sub/low"))
     upper = layer(member("f", b"new"), member(".wh.f"), member("d/sub/new"), member("d/new"), member(".wh.d"))
     unpack_layers((lower, upper), str(tmp_path / "made"))
-    assert set(census(tmp_path / "made")) == {".", "d", "d/new", "d/sub", "d/sub/new", "f"}
+    assert set(describe_tree(tmp_path / "made")) == {".", "d", "d/new", "d/sub", "d/sub/new", "f"}
 
 
 def test_bookkeeping_of_aufs_is_passed_over(tmp_path):
     members = folder(".wh..wh.plnk"), member(".wh..wh.plnk/1.2", b"x"), member(".wh..wh.aufs"), member("a")
     unpack_layers((layer(*members),), str(tmp_path / "made"))
-    assert set(census(tmp_path / "made")) == {".", "a"}
+    assert set(describe_tree(tmp_path / "made")) == {".", "a"}
 
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd"])

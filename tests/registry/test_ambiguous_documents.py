@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from registry.support.referrers_server import ReferrersServer
-from store.support.stores import Held, imq
+from store.support.stores import StoreSession, imq
 from support.images import CONFIG_TYPE, INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, digest_of, layer, to_json
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def registry() -> Iterator[ReferrersServer]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Held]]:
+def opened() -> Iterator[Callable[..., StoreSession]]:
     """Open stores, and close them after the test."""
-    held: list[Held] = []
+    held: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> Held:
-        held.append(Held(root, **world))
+    def at(root: object, **world: object) -> StoreSession:
+        held.append(StoreSession(root, **world))
         return held[-1]
 
     yield at
@@ -42,7 +42,7 @@ def opened() -> Iterator[Callable[..., Held]]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, opened: Callable[..., Held]) -> Held:
+def store(tmp_path: Path, opened: Callable[..., StoreSession]) -> StoreSession:
     return opened(tmp_path / "store")
 
 
@@ -88,47 +88,47 @@ PLATFORMS = {
 }
 
 
-def check_refused_everywhere(registry: ReferrersServer, store: Held, name: str) -> None:
+def check_refused_everywhere(registry: ReferrersServer, store: StoreSession, name: str) -> None:
     """Check that pull, copy and push refuse a name."""
     for text in (
         f"pull {name}",
         f"pull {name} platform all",
         f"copy {name} to {registry.host}/copy/image:1",
     ):
-        assert store.problem(text) == "ambiguous-key", text
-    assert store.beside(f"tags of {name.rpartition(':')[0]} select tag, download_size, user") == {"ambiguous-key"}
+        assert store.failure_code(text) == "ambiguous-key", text
+    assert store.error_codes(f"tags of {name.rpartition(':')[0]} select tag, download_size, user") == {"ambiguous-key"}
     assert not registry.tags.keys() - {("odd/image", "1")}
     assert store.names("all") == []
 
 
 @pytest.mark.parametrize("case", MANIFESTS)
-def test_an_ambiguous_manifest_is_rejected(registry: ReferrersServer, store: Held, case: str) -> None:
+def test_an_ambiguous_manifest_is_rejected(registry: ReferrersServer, store: StoreSession, case: str) -> None:
     check_refused_everywhere(registry, store, put_image(registry, MANIFESTS[case]))
 
 
 @pytest.mark.parametrize("case", PLATFORMS)
-def test_an_ambiguous_index_is_rejected(registry: ReferrersServer, store: Held, case: str) -> None:
+def test_an_ambiguous_index_is_rejected(registry: ReferrersServer, store: StoreSession, case: str) -> None:
     check_refused_everywhere(registry, store, put_image(registry, PLATFORMS[case], kind=INDEX_TYPE))
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_an_ambiguous_config_is_rejected(registry: ReferrersServer, store: Held, case: str) -> None:
+def test_an_ambiguous_config_is_rejected(registry: ReferrersServer, store: StoreSession, case: str) -> None:
     image = CONFIGS[case]
     check_refused_everywhere(registry, store, put_image(registry, image.manifest, image))
 
 
 @pytest.mark.parametrize("case", CONFIGS)
 def test_an_ambiguous_config_is_not_unpacked_later(
-    registry: ReferrersServer, tmp_path: Path, opened: Callable[..., Held], case: str
+    registry: ReferrersServer, tmp_path: Path, opened: Callable[..., StoreSession], case: str
 ) -> None:
     image = CONFIGS[case]
     store = opened(tmp_path / "lazy")
-    store.tell("set verify = lazy")
-    assert store.problem(f"pull {put_image(registry, image.manifest, image)}") == "ambiguous-key"
+    store.read_message("set verify = lazy")
+    assert store.failure_code(f"pull {put_image(registry, image.manifest, image)}") == "ambiguous-key"
 
 
 @pytest.mark.parametrize("case", [*MANIFESTS, *CONFIGS])
-def test_an_ambiguous_layout_is_not_loaded(store: Held, tmp_path: Path, case: str) -> None:
+def test_an_ambiguous_layout_is_not_loaded(store: StoreSession, tmp_path: Path, case: str) -> None:
     image = CONFIGS.get(case, GOOD)
     layout = Layout(tmp_path / "layout")
     layout.add(image)
@@ -136,31 +136,33 @@ def test_an_ambiguous_layout_is_not_loaded(store: Held, tmp_path: Path, case: st
     manifest = MANIFESTS.get(case, image.manifest)
     layout.blob(manifest)
     layout.entry(descriptor(MANIFEST_TYPE, manifest), "odd:1")
-    assert store.problem(f'load "{layout.folder}"') == "ambiguous-key"
+    assert store.failure_code(f'load "{layout.folder}"') == "ambiguous-key"
     assert store.names("all") == []
 
 
 @pytest.mark.parametrize("key", ["Manifests", "manife\u017fts"])
-def test_an_ambiguous_layout_index_is_rejected(store: Held, tmp_path: Path, key: str) -> None:
+def test_an_ambiguous_layout_index_is_rejected(store: StoreSession, tmp_path: Path, key: str) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD, "good:1")
     document = {"schemaVersion": 2, "manifests": layout.entries, key: []}
     (tmp_path / "layout" / "index.json").write_bytes(to_json(document))
-    assert store.problem(f'load "{layout.folder}"') == "ambiguous-key"
+    assert store.failure_code(f'load "{layout.folder}"') == "ambiguous-key"
     done = imq(layout.folder, "images", "all", code=3)
     assert "ambiguous-key" in done.stderr
 
 
-def test_an_ambiguous_layout_entry_is_rejected(store: Held, tmp_path: Path) -> None:
+def test_an_ambiguous_layout_entry_is_rejected(store: StoreSession, tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD)
     layout.entries.clear()
     layout.entry({**descriptor(MANIFEST_TYPE, GOOD.manifest), "Digest": GOOD.digest}, "good:1")
-    assert store.problem(f'load "{layout.folder}"') == "ambiguous-key"
+    assert store.failure_code(f'load "{layout.folder}"') == "ambiguous-key"
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_verify_rejects_an_ambiguous_config_in_a_registry(registry: ReferrersServer, store: Held, case: str) -> None:
+def test_verify_rejects_an_ambiguous_config_in_a_registry(
+    registry: ReferrersServer, store: StoreSession, case: str
+) -> None:
     image = CONFIGS[case]
     name = put_image(registry, image.manifest, image)
     (outcome,) = store.outcomes(f"verify tags of {name.rpartition(':')[0]}")
@@ -168,7 +170,7 @@ def test_verify_rejects_an_ambiguous_config_in_a_registry(registry: ReferrersSer
     assert "which most tools read as" in outcome["message"]
 
 
-def test_annotations_and_labels_differ_by_case(registry: ReferrersServer, store: Held) -> None:
+def test_annotations_and_labels_differ_by_case(registry: ReferrersServer, store: StoreSession) -> None:
     image = Image([LAYER], labels={"Layers": "1", "layers": "2"}, annotations={"digest": "a", "Digest": "b"})
     name = put_image(registry, image.manifest, image)
     store.do(f"pull {name}")
@@ -177,7 +179,7 @@ def test_annotations_and_labels_differ_by_case(registry: ReferrersServer, store:
 
 
 @pytest.mark.parametrize("key", ["Manifests", "MANIFESTS"])
-def test_an_ambiguous_list_of_referrers_is_rejected(registry: ReferrersServer, store: Held, key: str) -> None:
+def test_an_ambiguous_list_of_referrers_is_rejected(registry: ReferrersServer, store: StoreSession, key: str) -> None:
     name = put_image(registry, GOOD.manifest)
     repository = name.rpartition(":")[0]
     listing = to_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [], key: []})
@@ -185,14 +187,14 @@ def test_an_ambiguous_list_of_referrers_is_rejected(registry: ReferrersServer, s
     registry.manifests["odd/image", digest_of(listing)] = (INDEX_TYPE, listing)
     registry.tags["odd/image", fallback] = digest_of(listing)
     registry.list_referrers = lambda *_: json.loads("{}")  # type: ignore[method-assign]
-    assert store.problem(f"copy {repository}:{fallback} to {registry.host}/copy/image:1") == "ambiguous-key"
+    assert store.failure_code(f"copy {repository}:{fallback} to {registry.host}/copy/image:1") == "ambiguous-key"
 
 
-def test_an_entry_with_an_unknown_algorithm_is_ignored(registry: ReferrersServer, store: Held) -> None:
+def test_an_entry_with_an_unknown_algorithm_is_ignored(registry: ReferrersServer, store: StoreSession) -> None:
     other = describe_image(GOOD, digest=FOREIGN, platform={"os": "linux", "architecture": "arm64"})
     name = put_image(registry, make_index(describe_image(GOOD), other, subject=other), kind=INDEX_TYPE)
-    assert store.problem(f"pull {name} platform all") == "digest-algorithm"
-    assert store.problem(f"pull {name} platform linux/arm64") == "digest-algorithm"
+    assert store.failure_code(f"pull {name} platform all") == "digest-algorithm"
+    assert store.failure_code(f"pull {name} platform linux/arm64") == "digest-algorithm"
     store.do(f"pull {name}")
     (row,) = store.rows(f"images where name = {name} select platform, size")
     assert row == {"platform": "linux/amd64", "size": GOOD.size}
@@ -200,7 +202,9 @@ def test_an_entry_with_an_unknown_algorithm_is_ignored(registry: ReferrersServer
     assert [row["digest"] for row in rows] == [GOOD.digest, FOREIGN]
 
 
-def test_a_subject_with_an_unknown_algorithm_is_ignored(registry: ReferrersServer, store: Held, tmp_path: Path) -> None:
+def test_a_subject_with_an_unknown_algorithm_is_ignored(
+    registry: ReferrersServer, store: StoreSession, tmp_path: Path
+) -> None:
     manifest = make_manifest(subject={"mediaType": MANIFEST_TYPE, "digest": FOREIGN, "size": 5})
     name = put_image(registry, manifest)
     store.do(f"pull {name}")
@@ -212,14 +216,14 @@ def test_a_subject_with_an_unknown_algorithm_is_ignored(registry: ReferrersServe
 
 
 def test_a_layer_with_an_unknown_algorithm_is_refused_before_any_transfer(
-    registry: ReferrersServer, store: Held
+    registry: ReferrersServer, store: StoreSession
 ) -> None:
     name = put_image(registry, make_manifest(layers=[*LAYERS, {**LAYERS[0], "digest": FOREIGN}]), Image([LAYER, LAYER]))
-    assert store.problem(f"pull {name}") == "digest-algorithm"
+    assert store.failure_code(f"pull {name}") == "digest-algorithm"
     assert not [asked for asked in registry.requests if "/blobs/" in asked]
 
 
-def test_a_layout_entry_with_an_unknown_algorithm(tmp_path: Path, opened: Callable[..., Held]) -> None:
+def test_a_layout_entry_with_an_unknown_algorithm(tmp_path: Path, opened: Callable[..., StoreSession]) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD, "good:1")
     layout.entry({"mediaType": MANIFEST_TYPE, "digest": FOREIGN, "size": 5}, "foreign:1")
@@ -227,7 +231,7 @@ def test_a_layout_entry_with_an_unknown_algorithm(tmp_path: Path, opened: Callab
     assert "good:1" in store.names("all")
 
 
-def test_a_layer_with_a_sha384_digest(registry: ReferrersServer, store: Held) -> None:
+def test_a_layer_with_a_sha384_digest(registry: ReferrersServer, store: StoreSession) -> None:
     digest = "sha384:" + hashlib.sha384(LAYER.blob).hexdigest()
     name = put_image(registry, make_manifest(layers=[{**LAYERS[0], "digest": digest}]))
     registry.blobs["odd/image", digest] = LAYER.blob
@@ -250,7 +254,7 @@ ODD_HISTORIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", ODD_HISTORIES)
-def test_an_inconsistent_history_is_shown(registry: ReferrersServer, store: Held, case: str) -> None:
+def test_an_inconsistent_history_is_shown(registry: ReferrersServer, store: StoreSession, case: str) -> None:
     image = Image([LAYER], changes={"history": ODD_HISTORIES[case], "author": "\udfff"})
     name = put_image(registry, image.manifest, image)
     done = imq(store.root, "pull", name, code=None)
@@ -262,29 +266,29 @@ def test_an_inconsistent_history_is_shown(registry: ReferrersServer, store: Held
 
 
 @pytest.mark.parametrize("history", ["x", 5, [1], {"a": 1}, [[]], [{"created": 5}]])
-def test_an_invalid_history_is_refused(registry: ReferrersServer, store: Held, history: object) -> None:
+def test_an_invalid_history_is_refused(registry: ReferrersServer, store: StoreSession, history: object) -> None:
     image = Image([LAYER], changes={"history": history})
     name = put_image(registry, image.manifest, image)
     done = imq(store.root, "pull", name, code=3)
     assert "history" in done.stderr
-    assert store.problem(f"pull {name}") == "document"
+    assert store.failure_code(f"pull {name}") == "document"
 
 
-def test_a_pull_warns_about_more_steps_than_layers(registry: ReferrersServer, store: Held) -> None:
+def test_a_pull_warns_about_more_steps_than_layers(registry: ReferrersServer, store: StoreSession) -> None:
     image = Image([LAYER], changes={"history": [{"created_by": "one"}, {"created_by": "two"}]})
     name = put_image(registry, image.manifest, image)
     done = imq(store.root, "pull", name)
     assert "history has 2 steps that made a layer, and there are 1 layers" in done.stderr
 
 
-def test_a_load_warns_about_more_steps_than_layers(store: Held, tmp_path: Path) -> None:
+def test_a_load_warns_about_more_steps_than_layers(store: StoreSession, tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(Image([LAYER], changes={"history": [{}, {}]}), "steps:1")
     done = imq(store.root, "load", layout.folder)
     assert "history has 2 steps that made a layer" in done.stderr
 
 
-def test_an_index_may_have_several_versions_of_windows(registry: ReferrersServer, store: Held) -> None:
+def test_an_index_may_have_several_versions_of_windows(registry: ReferrersServer, store: StoreSession) -> None:
     for version in ("10.0.17763.1", "10.0.20348.1"):
         image = Image([LAYER], platform={"os": "windows", "architecture": "amd64", "os.version": version})
         name = put_image(registry, image.manifest, image).rpartition(":")[0]
@@ -296,7 +300,7 @@ def test_an_index_may_have_several_versions_of_windows(registry: ReferrersServer
     assert [row["os_version"] for row in rows] == ["10.0.17763.1", "10.0.20348.1"]
 
 
-def test_an_image_whose_layers_have_no_media_type_is_an_image(registry: ReferrersServer, store: Held) -> None:
+def test_an_image_whose_layers_have_no_media_type_is_an_image(registry: ReferrersServer, store: StoreSession) -> None:
     plain = layer({"etc/x": b"hello\n"})
     image = Image([plain])
     untyped = {key: value for key, value in descriptor("", plain.blob).items() if key != "mediaType"}
@@ -307,7 +311,7 @@ def test_an_image_whose_layers_have_no_media_type_is_an_image(registry: Referrer
     assert imq(store.root, "verify", "all").returncode == 0
 
 
-def test_an_image_with_null_layers(registry: ReferrersServer, store: Held) -> None:
+def test_an_image_with_null_layers(registry: ReferrersServer, store: StoreSession) -> None:
     image = Image([])
     name = put_image(registry, make_manifest(image, layers=None), image)
     store.do(f"pull {name}")
@@ -315,18 +319,20 @@ def test_an_image_with_null_layers(registry: ReferrersServer, store: Held) -> No
     assert row == {"size": 0, "layer_count": 0}
 
 
-def test_a_layout_of_another_version_is_not_loaded(store: Held, tmp_path: Path) -> None:
+def test_a_layout_of_another_version_is_not_loaded(store: StoreSession, tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(GOOD, "good:1")
     (tmp_path / "layout" / "oci-layout").write_bytes(b'{"imageLayoutVersion":"2.0.0"}')
-    assert store.problem(f'load "{layout.folder}"') == "layout-version"
+    assert store.failure_code(f'load "{layout.folder}"') == "layout-version"
     (tmp_path / "layout" / "oci-layout").unlink()
     store.do(f'load "{layout.folder}"')
     assert store.names() == ["good:1"]
 
 
 @pytest.mark.parametrize(("where", "off"), [("layer", 1), ("layer", -1), ("config", -1)])
-def test_a_wrong_size_in_a_manifest_is_reported(registry: ReferrersServer, store: Held, where: str, off: int) -> None:
+def test_a_wrong_size_in_a_manifest_is_reported(
+    registry: ReferrersServer, store: StoreSession, where: str, off: int
+) -> None:
     right = descriptor(CONFIG_TYPE, GOOD.config) if where == "config" else LAYERS[0]
     wrong = {**right, "size": right["size"] + off}
     manifest = make_manifest(config=wrong) if where == "config" else make_manifest(layers=[wrong])
@@ -336,7 +342,7 @@ def test_a_wrong_size_in_a_manifest_is_reported(registry: ReferrersServer, store
     assert "manifest" in done.stderr
 
 
-def test_a_wrong_size_in_an_index_is_reported(registry: ReferrersServer, store: Held) -> None:
+def test_a_wrong_size_in_an_index_is_reported(registry: ReferrersServer, store: StoreSession) -> None:
     name = put_image(registry, make_index(describe_image(GOOD, size=5)), kind=INDEX_TYPE)
     done = imq(store.root, "pull", name, code=3)
     said = f"the manifest {GOOD.digest.removeprefix('sha256:')[:12]} of {name} has {len(GOOD.manifest)} bytes"

@@ -20,7 +20,7 @@ from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError
 from registry.support import fault_proxy, sample_images
 from registry.support.fault_proxy import Fault, FaultProxy
-from store.support.stores import Held
+from store.support.stores import StoreSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,12 +278,12 @@ def test_a_copy_writes_nothing_to_disk_and_bounds_memory(
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Held]:
-    with Held(tmp_path / "store", platform=None) as held:
+def held(tmp_path: Path) -> Iterator[StoreSession]:
+    with StoreSession(tmp_path / "store", platform=None) as held:
         yield held
 
 
-def test_the_verb(held: Held, client: Client, name: Reference, second: Registry) -> None:
+def test_the_verb(held: StoreSession, client: Client, name: Reference, second: Registry) -> None:
     here = sample_images.MemoryStore()
     manifest = sample_images.add_image(here)
     push(client, name, manifest, here, NullProgress())
@@ -302,7 +302,9 @@ def test_the_verb(held: Held, client: Client, name: Reference, second: Registry)
     assert not os.path.exists(held.root), "no store is needed, and none is made"
 
 
-def test_a_failed_item_does_not_stop_the_others(held: Held, client: Client, name: Reference, second: Registry) -> None:
+def test_a_failed_item_does_not_stop_the_others(
+    held: StoreSession, client: Client, name: Reference, second: Registry
+) -> None:
     here = sample_images.MemoryStore()
     for tag in ("v1", "v3"):
         push(client, name.replace(tag=tag), sample_images.add_image(here, layers=1, size=1000), here, NullProgress())
@@ -315,7 +317,7 @@ def test_a_failed_item_does_not_stop_the_others(held: Held, client: Client, name
     assert f"manifest for {short}:v2 not found" in outcomes[1]["message"]
 
 
-def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, second: Registry) -> None:
+def test_a_digest_keeps_its_digest(held: StoreSession, client: Client, name: Reference, second: Registry) -> None:
     here = sample_images.MemoryStore()
     manifest = sample_images.add_image(here, layers=1, size=1000)
     push(client, name, manifest, here, NullProgress())
@@ -341,7 +343,7 @@ def test_a_digest_keeps_its_digest(held: Held, client: Client, name: Reference, 
         ("copy redis:7, redis:7 to m.local/", ["m.local/redis:7"]),
     ],
 )
-def test_targets_of_copies(held: Held, statement: str, targets: list[str]) -> None:
+def test_targets_of_copies(held: StoreSession, statement: str, targets: list[str]) -> None:
     assert [row["target"] for row in held.outcomes(statement, dry_run=True)] == targets
 
 
@@ -359,14 +361,16 @@ def test_targets_of_copies(held: Held, statement: str, targets: list[str]) -> No
         ("copy tags of redis to m.local/", "refused"),
     ],
 )
-def test_an_impossible_copy_fails_before_any_request(held: Held, statement: str, code: str) -> None:
+def test_an_impossible_copy_fails_before_any_request(held: StoreSession, statement: str, code: str) -> None:
     with pytest.raises(ImqError) as caught:
         held.rows(statement)
     assert (caught.value.code, caught.value.exit_code) == (code, 2)
     assert caught.value.span is not None or code == "template-field"
 
 
-def test_an_image_of_the_store_can_be_copied(held: Held, client: Client, name: Reference, second: Registry) -> None:
+def test_an_image_of_the_store_can_be_copied(
+    held: StoreSession, client: Client, name: Reference, second: Registry
+) -> None:
     here = sample_images.MemoryStore()
     push(client, name, sample_images.add_image(here, layers=1, size=1000), here, NullProgress())
     held.do(f"pull {name}")

@@ -16,7 +16,7 @@ from imq.engine.registry.transfer.copy import copy
 from imq.engine.registry.transfer.push import push
 from registry.support import sample_images
 from registry.support.referrers_server import ReferrersServer
-from store.support.stores import Held
+from store.support.stores import StoreSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -198,7 +198,7 @@ def test_a_cycle_of_referrers_ends(client: Client, new: ReferrersServer, there: 
 
 
 def test_the_verb(tmp_path: Path, client: Client, attached: AttachedArtifacts, there: Reference) -> None:
-    with Held(tmp_path / "store", platform=None) as held:
+    with StoreSession(tmp_path / "store", platform=None) as held:
         statement = f"copy {attached.name} to {there} with referrers"
         (planned,) = held.outcomes(statement, dry_run=True)
         assert planned["note"] == f"from {attached.name} with referrers"
@@ -210,7 +210,7 @@ def test_the_verb(tmp_path: Path, client: Client, attached: AttachedArtifacts, t
 def test_the_platform_of_the_session_is_the_default(
     tmp_path: Path, client: Client, attached: AttachedArtifacts, there: Reference
 ) -> None:
-    with Held(tmp_path / "store", platform=Platform("linux", "arm64")) as held:
+    with StoreSession(tmp_path / "store", platform=Platform("linux", "arm64")) as held:
         held.do(f"copy {attached.name} to {there}")
         assert client.fetch_head(there) == attached.images[1]
         held.do(f"copy {attached.name} to {there} platform all")

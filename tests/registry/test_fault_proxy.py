@@ -21,7 +21,7 @@ from imq.engine.store.store import Store
 from imq.grammar.errors import ImqError, RegistryError
 from registry.support import fault_proxy, sample_images
 from registry.support.fault_proxy import Fault, FaultProxy, Reply
-from store.support.stores import left_in
+from store.support.stores import list_ingest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +179,7 @@ def test_pull(
         assert between.count_requests(kind.on) <= most + (times or 0), "the retry budget is respected"
     stored = {f"sha256:{path.name}": path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()}
     assert all(Digest.of(content) == digest for digest, content in stored.items()), "no wrong content is stored"
-    left = left_in(root)
+    left = list_ingest(root)
     if expected:
         assert outcome.error is not None
         check_error(outcome.error, between.host, expected)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.grammar.errors import StatementError
 from store.support.serve_image import serve, serve_index
-from store.support.stores import Held
+from store.support.stores import StoreSession
 from support.images import Image, layer
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ GPU = make_image(os="linux", architecture="amd64", **{"os.features": ["gpu"]})
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Held]]:
+def opened() -> Iterator[Callable[..., StoreSession]]:
     """Open stores, and close them after the test."""
-    held: list[Held] = []
+    held: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> Held:
-        held.append(Held(root, **world))
+    def at(root: object, **world: object) -> StoreSession:
+        held.append(StoreSession(root, **world))
         return held[-1]
 
     yield at
@@ -50,7 +50,7 @@ def opened() -> Iterator[Callable[..., Held]]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, opened: Callable[..., Held]) -> Held:
+def store(tmp_path: Path, opened: Callable[..., StoreSession]) -> StoreSession:
     return opened(tmp_path / "store")
 
 
@@ -60,7 +60,7 @@ def index(registry: Registry) -> Callable[..., str]:
     return lambda *images: serve_index(registry, f"choice/{uuid.uuid4().hex[:8]}:1", images)
 
 
-def list_ids(store: Held, where: str = "all") -> set[str]:
+def list_ids(store: StoreSession, where: str = "all") -> set[str]:
     return {row["id"] for row in store.rows(f"images {where} select id as json")}
 
 
@@ -84,7 +84,7 @@ def list_ids(store: Held, where: str = "all") -> set[str]:
     ],
 )
 def test_a_pull_selects_the_image_of_the_platform(
-    index: Callable[..., str], store: Held, platform: str, chosen: Image
+    index: Callable[..., str], store: StoreSession, platform: str, chosen: Image
 ) -> None:
     name = index(GPU, AMD, ARM6, ARM, ARM64, ARM64_NEW, *WINDOWS.values())
     store.do(f'pull {name} platform "{platform}"')
@@ -92,13 +92,13 @@ def test_a_pull_selects_the_image_of_the_platform(
 
 
 @pytest.mark.parametrize("platform", ["linux/arm64", "linux/arm64/v8.1", "windows(10.0.14393)/amd64", "linux(+x)/386"])
-def test_an_attestation_is_not_selected(index: Callable[..., str], store: Held, platform: str) -> None:
+def test_an_attestation_is_not_selected(index: Callable[..., str], store: StoreSession, platform: str) -> None:
     name = index(AMD, ARM64_NEW, *WINDOWS.values())
-    assert store.problem(f'pull {name} platform "{platform}"') == "no-matching-manifest"
+    assert store.failure_code(f'pull {name} platform "{platform}"') == "no-matching-manifest"
 
 
 @pytest.mark.parametrize("platform", ["foo", "linux/arm*", "linux/amd64/", "arm/7", "linux/a b"])
-def test_an_invalid_platform_is_refused_everywhere(registry: Registry, store: Held, platform: str) -> None:
+def test_an_invalid_platform_is_refused_everywhere(registry: Registry, store: StoreSession, platform: str) -> None:
     name = serve(registry, f"choice/{uuid.uuid4().hex[:8]}:1", AMD)
     for text in (f'pull {name} platform "{platform}"', f'images where platform in ("{platform}")'):
         with pytest.raises(StatementError) as caught:
@@ -107,7 +107,7 @@ def test_an_invalid_platform_is_refused_everywhere(registry: Registry, store: He
         assert caught.value.exit_code == 2
 
 
-def test_a_comparison_finds_equal_images(index: Callable[..., str], store: Held) -> None:
+def test_a_comparison_finds_equal_images(index: Callable[..., str], store: StoreSession) -> None:
     store.do(f"pull {index(AMD, PLAIN_ARM, ARM6, ARM64, ARM64_NEW)} platform all")
     assert list_ids(store, "where platform = linux/arm") == {PLAIN_ARM.id}
     assert list_ids(store, "where platform = linux/arm/v7") == {PLAIN_ARM.id}
@@ -119,13 +119,13 @@ def test_a_comparison_finds_equal_images(index: Callable[..., str], store: Held)
     assert row == {"os": "linux", "architecture": "arm64", "variant": "v8"}
 
 
-def test_a_version_comparison_suggests_the_field(store: Held) -> None:
+def test_a_version_comparison_suggests_the_field(store: StoreSession) -> None:
     with pytest.raises(StatementError) as caught:
         store.rows('images where platform = "windows(10.0.17763)/amd64"')
     assert caught.value.hints == ("platform = windows/amd64 and os_version like '10.0.17763*'",)
 
 
-def test_tags_select_a_platform_the_same_way(index: Callable[..., str], store: Held) -> None:
+def test_tags_select_a_platform_the_same_way(index: Callable[..., str], store: StoreSession) -> None:
     name = index(AMD, ARM6, PLAIN_ARM, ARM64)
     repository = name.rpartition(":")[0]
     for platform, image in {"linux/arm": PLAIN_ARM, "linux/arm/6": ARM6, "linux/arm64/v8.0": ARM64}.items():
@@ -147,13 +147,13 @@ def test_a_name_of_several_platforms_resolves_to_the_nearest(index: Callable[...
 
     name = index(ARM6, AMD, ARM)
     for wanted, image in {"linux/arm": ARM, "linux/arm/v6": ARM6, "linux/amd64/v3": AMD}.items():
-        with Held(tmp_path / "several", platform=Platform.parse(wanted)) as store:
+        with StoreSession(tmp_path / "several", platform=Platform.parse(wanted)) as store:
             store.do(f"pull {name} platform all")
             (document,) = store.rows(f"inspect {name}")
             assert document["Id"] == image.id
 
 
-def test_one_os_version_of_several_is_removed(index: Callable[..., str], store: Held) -> None:
+def test_one_os_version_of_several_is_removed(index: Callable[..., str], store: StoreSession) -> None:
     name = index(AMD, *WINDOWS.values())
     store.do(f"pull {name} platform all")
     store.do(f'rm {name} platform "windows(10.0.17763)/amd64"')

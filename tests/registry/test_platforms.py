@@ -16,7 +16,7 @@ from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Conflict
 from registry.support import sample_images
 from store.support.serve_image import serve, serve_index
-from store.support.stores import Held, blobs_in, check_store, entries_in, imq, run
+from store.support.stores import StoreSession, blobs_in, check_store, entries_in, imq, run
 from support.images import AMD64, ARM64, INDEX_TYPE, Image, Layout, descriptor, index_of, layer, to_json
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Held]]:
+def opened() -> Iterator[Callable[..., StoreSession]]:
     """Open stores, and close them after the test."""
-    held: list[Held] = []
+    held: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> Held:
-        held.append(Held(root, **{"platform": None, **world}))
+    def at(root: object, **world: object) -> StoreSession:
+        held.append(StoreSession(root, **{"platform": None, **world}))
         return held[-1]
 
     yield at
@@ -57,7 +57,7 @@ def opened() -> Iterator[Callable[..., Held]]:
 
 
 @pytest.fixture
-def store(root: Path, opened: Callable[..., Held]) -> Held:
+def store(root: Path, opened: Callable[..., StoreSession]) -> StoreSession:
     """A store that does not exist yet."""
     return opened(root)
 
@@ -68,7 +68,7 @@ def name(registry: Registry) -> str:
     return serve_index(registry, f"multi/{uuid.uuid4().hex[:8]}:1", IMAGES)
 
 
-def list_platforms(store: Held, where: str = "all") -> list[str]:
+def list_platforms(store: StoreSession, where: str = "all") -> list[str]:
     return sorted(row["platform"] for row in store.rows(f"images {where} select platform"))
 
 
@@ -80,7 +80,7 @@ def compute_digest_of_index(images: list[Image]) -> str:
     return str(descriptor(INDEX_TYPE, index_of(images))["digest"])
 
 
-def test_all_platforms_are_pulled_with_their_index(store: Held, root: Path, name: str) -> None:
+def test_all_platforms_are_pulled_with_their_index(store: StoreSession, root: Path, name: str) -> None:
     (outcome,) = store.do(f"pull {name} platform all")
     distinct = {one.digest: len(one.blob) for image in IMAGES for one in image.layers}
     assert (outcome["size"], outcome["image"]) == (sum(distinct.values()), None)
@@ -95,7 +95,7 @@ def test_all_platforms_are_pulled_with_their_index(store: Held, root: Path, name
     assert (again["size"], again["note"]) == (0, "image is up to date")
 
 
-def test_only_selected_platforms_are_stored(store: Held, root: Path, name: str) -> None:
+def test_only_selected_platforms_are_stored(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     assert list_platforms(store) == ALL[:2]
     wanted = {digest for image in (AMD, ARM) for digest in image.blobs} | {compute_index_digest()}
@@ -106,7 +106,7 @@ def test_only_selected_platforms_are_stored(store: Held, root: Path, name: str) 
     assert (about["Id"], about["Index"]["Platforms"], about["Index"]["Absent"]) == (AMD.id, ALL[:2], ALL[2:])
 
 
-def test_a_later_pull_adds_its_image_to_the_index(store: Held, root: Path, name: str) -> None:
+def test_a_later_pull_adds_its_image_to_the_index(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     store.do(f"tag {name} as kept:1")
     (outcome,) = store.do(f"pull {name} platform linux/s390x")
@@ -119,7 +119,9 @@ def test_a_later_pull_adds_its_image_to_the_index(store: Held, root: Path, name:
     assert {entry["annotations"]["dev.imq.holds"] for entry in entries_in(root)} == {"all"}
 
 
-def test_a_pull_of_one_platform_stores_one_image_until_more_are_pulled(store: Held, root: Path, name: str) -> None:
+def test_a_pull_of_one_platform_stores_one_image_until_more_are_pulled(
+    store: StoreSession, root: Path, name: str
+) -> None:
     store.do(f"pull {name} platform linux/arm64")
     assert entries_in(root)[0]["digest"] == ARM.digest
     store.do(f"pull {name} platform all")
@@ -127,7 +129,7 @@ def test_a_pull_of_one_platform_stores_one_image_until_more_are_pulled(store: He
     assert list_platforms(store) == ALL
 
 
-def test_a_moved_tag_leaves_the_old_index_untagged(store: Held, registry: Registry, name: str) -> None:
+def test_a_moved_tag_leaves_the_old_index_untagged(store: StoreSession, registry: Registry, name: str) -> None:
     store.do(f"pull {name} platform all")
     moved = Image([SHARED], platform=AMD64)
     serve(registry, name.partition("/")[2], moved)
@@ -136,13 +138,13 @@ def test_a_moved_tag_leaves_the_old_index_untagged(store: Held, registry: Regist
     assert list_platforms(store, f"where name = '{name.removesuffix(':1')}@{compute_index_digest()}'") == ALL
 
 
-def test_a_missing_platform_is_reported(store: Held, root: Path, name: str) -> None:
-    assert store.problem(f"pull {name} platform linux/amd64, linux/mips64") == "no-matching-manifest"
+def test_a_missing_platform_is_reported(store: StoreSession, root: Path, name: str) -> None:
+    assert store.failure_code(f"pull {name} platform linux/amd64, linux/mips64") == "no-matching-manifest"
     assert blobs_in(root) == {}
 
 
 def test_attestations_are_pulled_with_all_platforms(
-    store: Held, client: Client, registry: Registry, root: Path, tmp_path: Path
+    store: StoreSession, client: Client, registry: Registry, root: Path, tmp_path: Path
 ) -> None:
     here = sample_images.MemoryStore()
     one = sample_images.add_image(here, size=1000)
@@ -163,7 +165,7 @@ def test_attestations_are_pulled_with_all_platforms(
 # Names and removal
 
 
-def test_removing_a_name_removes_all_its_platforms(store: Held, root: Path, name: str) -> None:
+def test_removing_a_name_removes_all_its_platforms(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     store.do(f"tag {name} as other:1")
     assert list_platforms(store, "where name = other:1") == ALL
@@ -173,7 +175,7 @@ def test_removing_a_name_removes_all_its_platforms(store: Held, root: Path, name
     assert blobs_in(root) == {}
 
 
-def test_removing_one_platform_keeps_the_others(store: Held, root: Path, name: str) -> None:
+def test_removing_one_platform_keeps_the_others(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     before = entries_in(root)
     (outcome,) = store.do("rm images where platform = linux/arm64")
@@ -189,7 +191,7 @@ def test_removing_one_platform_keeps_the_others(store: Held, root: Path, name: s
     assert blobs_in(root) == {}
 
 
-def test_one_platform_is_removed_from_an_index(store: Held, root: Path, name: str) -> None:
+def test_one_platform_is_removed_from_an_index(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     store.do(f"tag {name} as other:1")
     frees = sum(len(content) for content in ARM.blobs.values()) - len(SHARED.blob)
@@ -216,7 +218,7 @@ def test_one_platform_is_removed_from_an_index(store: Held, root: Path, name: st
     assert list_platforms(store, f"where name = {name}") == ALL
 
 
-def test_docker_rmi_removes_one_platform(store: Held, root: Path, name: str) -> None:
+def test_docker_rmi_removes_one_platform(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     done = imq(root, "rmi", "--platform", "linux/s390x", name)
     assert done.stdout == f"Deleted: {BIG.id}\nDeleted: {BIG.layers[0].diff_id}\n"
@@ -225,7 +227,7 @@ def test_docker_rmi_removes_one_platform(store: Held, root: Path, name: str) -> 
     assert "has no stored image for linux/s390x" in done.stderr
 
 
-def test_several_platforms_are_removed_at_once(store: Held, root: Path, name: str) -> None:
+def test_several_platforms_are_removed_at_once(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     done = store.do(f"rm {name} platform linux/amd64, linux/arm64")
     assert [row["image"] for row in done] == [AMD.id, ARM.id]
@@ -233,16 +235,18 @@ def test_several_platforms_are_removed_at_once(store: Held, root: Path, name: st
     assert set(blobs_in(root)) == {compute_index_digest(), *BIG.blobs}
 
 
-def test_a_platform_that_cannot_be_removed_is_reported(store: Held, root: Path, registry: Registry, name: str) -> None:
+def test_a_platform_that_cannot_be_removed_is_reported(
+    store: StoreSession, root: Path, registry: Registry, name: str
+) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     single = serve(registry, f"single/{uuid.uuid4().hex[:8]}:1", BIG)
     store.do(f"pull {single} platform linux/s390x")
     before = entries_in(root)
-    assert store.problem(f"rm {name} platform linux/s390x") == "no-such-platform"
+    assert store.failure_code(f"rm {name} platform linux/s390x") == "no-such-platform"
     with pytest.raises(Conflict, match="would have no image left") as caught:
         store.do(f"rm {name} platform linux/amd64, linux/arm64")
     assert caught.value.hints == (f"to remove it completely: rm {name}",)
-    assert store.problem(f"rm {name} platform all") == "conflict"
+    assert store.failure_code(f"rm {name} platform all") == "conflict"
     with pytest.raises(Conflict, match=f"{single} is one image for linux/s390x, not an index"):
         store.do(f"rm {single} platform linux/s390x")
     assert entries_in(root) == before
@@ -251,7 +255,7 @@ def test_a_platform_that_cannot_be_removed_is_reported(store: Held, root: Path, 
 
 
 def test_referrers_of_a_platform_are_copied_with_it(
-    store: Held, client: Client, registry: Registry, root: Path
+    store: StoreSession, client: Client, registry: Registry, root: Path
 ) -> None:
     here, others = sample_images.MemoryStore(), sample_images.MemoryStore()
     one = sample_images.add_image(here, size=1000)
@@ -268,10 +272,10 @@ def test_referrers_of_a_platform_are_copied_with_it(
     assert set(blobs_in(root)) == set(both.blobs)
     store.do(f"rm {name} platform linux/arm64")
     assert set(blobs_in(root)) == {top.digest, *here.blobs}
-    assert store.problem(f"rm {name} platform linux/amd64") == "conflict"
+    assert store.failure_code(f"rm {name} platform linux/amd64") == "conflict"
 
 
-def test_the_rows_of_an_index_cover_all_entries(store: Held, root: Path, name: str) -> None:
+def test_the_rows_of_an_index_cover_all_entries(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform all")
     store.do("untag " + name)
     assert [row["action"] for row in store.do("prune")] == ["remove", "collect"]
@@ -281,7 +285,7 @@ def test_the_rows_of_an_index_cover_all_entries(store: Held, root: Path, name: s
 # Save, load, push and copy
 
 
-def test_an_index_is_pushed_with_all_images(store: Held, client: Client, registry: Registry, name: str) -> None:
+def test_an_index_is_pushed_with_all_images(store: StoreSession, client: Client, registry: Registry, name: str) -> None:
     store.do(f"pull {name} platform all")
     to = f"{registry.host}/pushed/{uuid.uuid4().hex[:8]}:2"
     (outcome,) = store.do(f"push {name} to {to}")
@@ -290,7 +294,7 @@ def test_an_index_is_pushed_with_all_images(store: Held, client: Client, registr
 
 
 def test_a_partial_index_is_pushed_where_the_rest_exists(
-    store: Held, client: Client, second: Registry, name: str
+    store: StoreSession, client: Client, second: Registry, name: str
 ) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     there = name.replace(":1", ":again")
@@ -310,7 +314,7 @@ def test_a_partial_index_is_pushed_where_the_rest_exists(
 
 @pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
 def test_an_index_is_saved_and_loaded(
-    store: Held, root: Path, opened: Callable[..., Held], tmp_path: Path, name: str, asked: str
+    store: StoreSession, root: Path, opened: Callable[..., StoreSession], tmp_path: Path, name: str, asked: str
 ) -> None:
     store.do(f"pull {name} platform {asked}")
     store.do(f'save {name} to "{tmp_path}/saved.tar"')
@@ -323,7 +327,7 @@ def test_an_index_is_saved_and_loaded(
 
 
 @pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
-def test_skopeo_reads_it(store: Held, root: Path, tmp_path: Path, name: str, asked: str) -> None:
+def test_skopeo_reads_it(store: StoreSession, root: Path, tmp_path: Path, name: str, asked: str) -> None:
     store.do(f"pull {name} platform {asked}")
     place = f"oci:{root}:{name}"
     assert run("skopeo", "inspect", "--raw", place).encode() == index_of(IMAGES)
@@ -335,7 +339,7 @@ def test_skopeo_reads_it(store: Held, root: Path, tmp_path: Path, name: str, ask
         assert copied == set(blobs_in(root))
 
 
-def test_a_layout_of_one_platform_of_an_index_loads(store: Held, tmp_path: Path) -> None:
+def test_a_layout_of_one_platform_of_an_index_loads(store: StoreSession, tmp_path: Path) -> None:
     """As containerd and docker write it, which have only one platform of a pulled index."""
     Layout(tmp_path / "source").add_index([ARM], "multi:1", absent=[AMD, BIG])
     store.do(f'load "{tmp_path}/source"')
@@ -346,21 +350,21 @@ def test_a_layout_of_one_platform_of_an_index_loads(store: Held, tmp_path: Path)
     store.do("verify all")
 
 
-def test_inspect_lists_stored_and_missing_platforms(store: Held, root: Path, name: str) -> None:
+def test_inspect_lists_stored_and_missing_platforms(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     (root / "blobs" / "sha256" / ARM.digest.removeprefix("sha256:")).unlink()
-    assert store.problem(f"verify {name}") == "blob-missing"
+    assert store.failure_code(f"verify {name}") == "blob-missing"
     store.do(f"pull {name} platform linux/arm64")
     store.do("verify all")
     assert list_platforms(store) == ALL[:2]
 
 
 @pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
-def test_a_pull_stores_a_lost_image_again(store: Held, root: Path, name: str, asked: str) -> None:
+def test_a_pull_stores_a_lost_image_again(store: StoreSession, root: Path, name: str, asked: str) -> None:
     store.do(f"pull {name} platform {asked}")
     for digest in (ARM.digest, ARM.id):
         (root / "blobs" / "sha256" / digest.removeprefix("sha256:")).unlink()
-    assert store.problem("reindex") == "unreadable"
+    assert store.failure_code("reindex") == "unreadable"
     assert "linux/arm64" not in list_platforms(store, "where id is known")
     store.do(f"pull {name} platform {asked}")
     assert "linux/arm64" in list_platforms(store)
@@ -369,7 +373,7 @@ def test_a_pull_stores_a_lost_image_again(store: Held, root: Path, name: str, as
 
 
 def test_a_name_resolves_to_the_platform_of_the_session(
-    opened: Callable[..., Held], root: Path, tmp_path: Path, name: str
+    opened: Callable[..., StoreSession], root: Path, tmp_path: Path, name: str
 ) -> None:
     from imq.engine.oci.platform import Platform
 
@@ -396,7 +400,7 @@ def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample_i
 
 
 def test_a_pulled_artifact_is_not_an_image(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
+    store: StoreSession, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
     name, made, here = chart
     (outcome,) = store.do(f"pull {name}")
@@ -414,11 +418,11 @@ def test_a_pulled_artifact_is_not_an_image(
 
 
 def test_every_verb_supports_artifacts(
-    store: Held,
+    store: StoreSession,
     root: Path,
     client: Client,
     second: Registry,
-    opened: Callable[..., Held],
+    opened: Callable[..., StoreSession],
     tmp_path: Path,
     chart: tuple[str, Descriptor, sample_images.MemoryStore],
 ) -> None:
@@ -436,16 +440,16 @@ def test_every_verb_supports_artifacts(
     assert set(blobs_in(again.root)) == set(here.blobs)
     with pytest.raises(Conflict):
         store.rows(f"rm {made.digest[:19]}")
-    assert store.problem(f'export chart:2 to "{tmp_path}/x"') == "not-an-image"
+    assert store.failure_code(f'export chart:2 to "{tmp_path}/x"') == "not-an-image"
     store.do(f"rm {name}")
     assert set(blobs_in(root)) == set(here.blobs)
     (gone,) = store.do("rm chart:2")
     assert (gone["action"], blobs_in(root)) == ("remove", {})
-    assert store.problem("rm chart:2") == "no-such-image"
+    assert store.failure_code("rm chart:2") == "no-such-image"
 
 
 def test_prune_takes_artifacts_without_a_tag(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
+    store: StoreSession, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
     store.do(f"pull {chart[0]}")
     store.do("prune")
@@ -456,7 +460,7 @@ def test_prune_takes_artifacts_without_a_tag(
 
 
 def test_skopeo_and_the_store_agree_on_an_artifact(
-    store: Held, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
+    store: StoreSession, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
     name, made, here = chart
     store.do(f"pull {name}")
@@ -474,7 +478,7 @@ def add_foreign_image(here: sample_images.MemoryStore, urls: list[str]) -> Descr
 
 
 def test_a_foreign_layer_is_neither_pushed_nor_fetched_from_elsewhere(
-    store: Held, client: Client, registry: Registry, root: Path
+    store: StoreSession, client: Client, registry: Registry, root: Path
 ) -> None:
     here, watcher = sample_images.MemoryStore(), sample_images.ProgressRecorder()
     made = add_foreign_image(here, ["http://127.0.0.1:1/layer"])

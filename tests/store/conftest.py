@@ -1,4 +1,4 @@
-"""Stores with something in them, and a registry to pull from."""
+"""Fixtures: stores with images, and a registry to pull from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from store.support.stores import Held, check_store
+from store.support.stores import StoreSession, check_store
 from support import servers
 from support.images import library
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
     from support.images import Image
 
-DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # prctl's, and the capabilities to pass over permissions
+DROP_FROM_BOUNDING_SET, MAY_OVERRIDE = 24, (1, 2)  # of prctl, and the capabilities that override permissions
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """Where a test's store is to be; at the end it must be in order."""
+    """The path of a test's store; at the end the store must be consistent."""
     root = tmp_path / "store"
     yield root
     check_store(root)
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Held]]:
-    """Open stores, and close them at the end."""
-    held: list[Held] = []
+def opened() -> Iterator[Callable[..., StoreSession]]:
+    """A function that opens stores; they are closed at the end."""
+    held: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> Held:
-        held.append(Held(root, **world))
+    def at(root: object, **world: object) -> StoreSession:
+        held.append(StoreSession(root, **world))
         return held[-1]
 
     yield at
@@ -44,20 +44,20 @@ def opened() -> Iterator[Callable[..., Held]]:
 
 
 @pytest.fixture
-def store(root: Path, opened: Callable[..., Held]) -> Held:
-    """A store that is not there yet."""
+def store(root: Path, opened: Callable[..., StoreSession]) -> StoreSession:
+    """A store that does not exist yet."""
     return opened(root)
 
 
 @pytest.fixture
 def made(root: Path) -> dict[str, Image]:
-    """The images of the library, which is written into the store of `store`."""
+    """The images of the library, written to the store of `store`."""
     return library(root)
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
-    """A registry that lets everyone in."""
+    """A registry without authentication."""
     servers.needed(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
@@ -65,11 +65,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regis
 
 @pytest.fixture
 def unprivileged() -> dict[str, Any]:
-    """Options for a process that may not write what others own."""
-    return {"preexec_fn": _be_nobody_special} if os.geteuid() == 0 else {}
+    """Options for a process without root's right to override file permissions."""
+    return {"preexec_fn": _drop_capabilities} if os.geteuid() == 0 else {}
 
 
-def _be_nobody_special() -> None:
-    """Give up root's power over other people's files."""
+def _drop_capabilities() -> None:
+    """Drop root's right to override file permissions."""
     for capability in MAY_OVERRIDE:
         assert LIBC.prctl(DROP_FROM_BOUNDING_SET, capability, 0, 0, 0) == 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from imq.engine.layers.zstd import zstd
 from imq.engine.oci.digest import Digest
-from store.support.stores import Held, blobs_in, check_store, imq
+from store.support.stores import StoreSession, blobs_in, check_store, imq
 from support.images import (
     ARM64,
     INDEX_TYPE,
@@ -75,7 +75,7 @@ def both(path: pathlib.Path, index: object, listing: object, images: Sequence[Im
     return path
 
 
-def ids(store: Held) -> dict[str | None, str]:
+def ids(store: StoreSession) -> dict[str | None, str]:
     return {row["name"]: row["id"] for row in store.rows("images select name, id")}
 
 
@@ -100,19 +100,19 @@ JOINED: dict[str, tuple[object, object, dict[str | None, Image]]] = {
 
 
 @pytest.mark.parametrize("case", JOINED)
-def test_both_lists_are_joined(store: Held, root: pathlib.Path, tmp_path: pathlib.Path, case: str) -> None:
+def test_both_lists_are_joined(store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, case: str) -> None:
     index, listing, expected = JOINED[case]
     store.do(f'load "{both(tmp_path / "archive.tar", index, listing)}"')
     assert ids(store) == {name: image.id for name, image in expected.items()}
     check_store(root)
 
 
-def test_an_image_in_both_keeps_its_manifest(store: Held, tmp_path: pathlib.Path) -> None:
+def test_an_image_in_both_keeps_its_manifest(store: StoreSession, tmp_path: pathlib.Path) -> None:
     store.do(f'load "{both(tmp_path / "archive.tar", [entry(ONE)], [listed(ONE, ["a:1"])])}"')
     assert [row["manifest_digest"] for row in store.rows("images select manifest_digest")] == [ONE.digest]
 
 
-def test_an_index_in_both_has_its_names_once(store: Held, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_an_index_in_both_has_its_names_once(store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
     content = index_of([ONE, ARM])
     described = {**descriptor(INDEX_TYPE, content), "annotations": {REF_NAME: "a:1"}}
     path = both(tmp_path / "archive.tar", [described], [listed(ONE, ["a:1"]), listed(ARM, ["a:1", "b:1"])], (ONE, ARM))
@@ -128,17 +128,17 @@ def test_an_index_in_both_has_its_names_once(store: Held, root: pathlib.Path, tm
     check_store(root)
 
 
-def test_one_name_for_two_images_is_refused(store: Held, tmp_path: pathlib.Path) -> None:
+def test_one_name_for_two_images_is_refused(store: StoreSession, tmp_path: pathlib.Path) -> None:
     path = both(tmp_path / "archive.tar", [entry(ONE, **{REF_NAME: "a:1"})], [listed(TWO, ["a:1"])])
-    assert store.problem(f'load "{path}"') == "archive"
+    assert store.failure_code(f'load "{path}"') == "archive"
     assert store.names() == []
 
 
 @pytest.mark.parametrize(("index", "listing"), [(None, []), ([], None)])
 def test_an_archive_that_lists_nothing_is_an_error(
-    store: Held, tmp_path: pathlib.Path, index: object, listing: object
+    store: StoreSession, tmp_path: pathlib.Path, index: object, listing: object
 ) -> None:
-    assert store.problem(f'load "{both(tmp_path / "archive.tar", index, listing)}"') == "archive"
+    assert store.failure_code(f'load "{both(tmp_path / "archive.tar", index, listing)}"') == "archive"
 
 
 # Types
@@ -166,7 +166,7 @@ WRONG: dict[str, object] = {
 @pytest.mark.parametrize("case", WRONG)
 @pytest.mark.parametrize("index", [None, [entry(ONE)]], ids=["", "index"])
 def test_wrong_types_in_manifest_json_are_named(
-    store: Held, root: pathlib.Path, tmp_path: pathlib.Path, case: str, index: object
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, case: str, index: object
 ) -> None:
     path = both(tmp_path / "archive.tar", index, WRONG[case])
     done = imq(root, "load", str(path), code=3)
@@ -191,7 +191,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("form", ["docker", "oci", "both"])
 def test_archives_may_be_packed(
-    store: Held, root: pathlib.Path, tmp_path: pathlib.Path, packed: str, form: str
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, packed: str, form: str
 ) -> None:
     path = tmp_path / "archive.tar"
     if form == "docker":
@@ -213,13 +213,13 @@ def test_archives_may_be_packed(
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
 def test_a_packed_archive_that_breaks_off_is_damaged(
-    store: Held, root: pathlib.Path, tmp_path: pathlib.Path, packed: str, kept: float
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, packed: str, kept: float
 ) -> None:
     image = Image([layer({"file": bytes(range(256)) * 1000 + digest_of(b"x").encode() * 500})])
     both(tmp_path / "archive.tar", [entry(image)], [listed(image, ["a:1"])], (image,))
     whole = PACKED[packed]((tmp_path / "archive.tar").read_bytes())
     (tmp_path / "archive.tar").write_bytes(whole[: int(len(whole) * kept)])
-    assert store.problem(f'load "{tmp_path}/archive.tar"') == "archive"
+    assert store.failure_code(f'load "{tmp_path}/archive.tar"') == "archive"
     assert store.names() == []
     assert blobs_in(root) == {}
 
@@ -234,7 +234,7 @@ def without(layout: Layout, *digests: str) -> None:
 
 @pytest.mark.parametrize("lacking", ["layer", "config", "damaged layer"])
 def test_the_platforms_that_are_whole_are_loaded(
-    store: Held, root: pathlib.Path, tmp_path: pathlib.Path, lacking: str
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, lacking: str
 ) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add_index([ARM, ONE], "a:1")
@@ -254,15 +254,15 @@ def test_the_platforms_that_are_whole_are_loaded(
     check_store(root)
 
 
-def test_an_archive_without_a_whole_platform_is_an_error(store: Held, tmp_path: pathlib.Path) -> None:
+def test_an_archive_without_a_whole_platform_is_an_error(store: StoreSession, tmp_path: pathlib.Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add_index([ARM, ONE], "a:1")
     without(layout, ARM.id, ONE.layers[0].digest)
-    assert store.problem(f'load "{tmp_path}/layout"') == "archive"
+    assert store.failure_code(f'load "{tmp_path}/layout"') == "archive"
     assert store.names() == []
 
 
-def test_platforms_that_are_not_there_at_all_are_no_fault(store: Held, tmp_path: pathlib.Path) -> None:
+def test_platforms_that_are_not_there_at_all_are_no_fault(store: StoreSession, tmp_path: pathlib.Path) -> None:
     Layout(tmp_path / "layout").add_index([ONE], "a:1", absent=[ARM])
     (outcome,) = store.do(f'load "{tmp_path}/layout"')
     assert outcome["image"] == ONE.id
@@ -310,7 +310,9 @@ V1 = {"b" * 64: (BASE, BASE_LAYER), "a" * 64: (APP, APP_LAYER)}
 
 
 @pytest.mark.parametrize("form", ["archive", "gzip", "folder"])
-def test_archives_of_format_1_are_loaded(store: Held, root: pathlib.Path, tmp_path: pathlib.Path, form: str) -> None:
+def test_archives_of_format_1_are_loaded(
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, form: str
+) -> None:
     path = v1_archive(tmp_path / "old.tar", {"old/app": {"1": "a" * 64, "latest": "a" * 64}}, V1)
     if form == "gzip":
         path.write_bytes(gzip.compress(path.read_bytes()))
@@ -338,12 +340,12 @@ def test_archives_of_format_1_are_loaded(store: Held, root: pathlib.Path, tmp_pa
     check_store(root)
 
 
-def test_an_image_of_format_1_without_a_name_is_kept(store: Held, tmp_path: pathlib.Path) -> None:
+def test_an_image_of_format_1_without_a_name_is_kept(store: StoreSession, tmp_path: pathlib.Path) -> None:
     store.do(f'load "{v1_archive(tmp_path / "old.tar", {}, V1)}"')
     assert store.names() == [None]
 
 
-def test_a_named_parent_is_an_image_too(store: Held, tmp_path: pathlib.Path) -> None:
+def test_a_named_parent_is_an_image_too(store: StoreSession, tmp_path: pathlib.Path) -> None:
     names = {"old/app": {"1": "a" * 64}, "old/base": {"1": "b" * 64}}
     store.do(f'load "{v1_archive(tmp_path / "old.tar", names, V1)}"')
     assert store.names() == ["old/app:1", "old/base:1"]
@@ -371,14 +373,14 @@ BROKEN_V1: dict[str, tuple[object, Mapping[str, tuple[Mapping[str, Any], bytes]]
 
 
 @pytest.mark.parametrize("case", BROKEN_V1)
-def test_broken_archives_of_format_1_are_told(store: Held, tmp_path: pathlib.Path, case: str) -> None:
+def test_broken_archives_of_format_1_are_told(store: StoreSession, tmp_path: pathlib.Path, case: str) -> None:
     repositories, images, said = BROKEN_V1[case]
     done = imq(store.root, "load", str(v1_archive(tmp_path / "old.tar", repositories, images)), code=3)
     assert said in done.stderr
     assert store.names() == []
 
 
-def test_a_file_tree_is_not_taken_for_images(store: Held, tmp_path: pathlib.Path) -> None:
+def test_a_file_tree_is_not_taken_for_images(store: StoreSession, tmp_path: pathlib.Path) -> None:
     (tmp_path / "tree.tar").write_bytes(tar_of([("etc/json", b"{}"), ("etc/layer.tar", b"")]))
     done = imq(store.root, "load", str(tmp_path / "tree.tar"), code=3)
     assert "index.json, manifest.json and repositories" in done.stderr
@@ -386,7 +388,7 @@ def test_a_file_tree_is_not_taken_for_images(store: Held, tmp_path: pathlib.Path
 
 
 def test_an_image_of_an_unknown_digest_algorithm_keeps_no_other_from_being_loaded(
-    store: Held, tmp_path: pathlib.Path
+    store: StoreSession, tmp_path: pathlib.Path
 ) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(Image([layer({"a": b"a"})]), "known:1")

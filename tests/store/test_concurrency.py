@@ -19,7 +19,7 @@ import pytest
 from imq.engine.progress import NullProgress
 from imq.engine.store.database import enable_wal
 from store.support.serve_image import serve
-from store.support.stores import Held, blobs_in, check_store, imq, left_in, start
+from store.support.stores import StoreSession, blobs_in, check_store, imq, list_ingest, start
 from support.images import Image, layer
 from support.waiting import until
 
@@ -55,7 +55,7 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
-def together(*works: Callable[[], object]) -> None:
+def run_together(*works: Callable[[], object]) -> None:
     """Do things at the same time; the first that fails is raised."""
     with concurrent.futures.ThreadPoolExecutor(len(works)) as pool:
         for done in [pool.submit(work) for work in works]:
@@ -63,8 +63,8 @@ def together(*works: Callable[[], object]) -> None:
 
 
 def test_two_pulls_of_one_image(root: Path, heavy: str) -> None:
-    together(*[lambda: imq(root, "pull", heavy)] * 3)
-    with Held(root) as held:
+    run_together(*[lambda: imq(root, "pull", heavy)] * 3)
+    with StoreSession(root) as held:
         assert held.names() == [heavy]
         assert held.rows("images select size") == [{"size": 8_000_000}]
     assert set(blobs_in(root)) == set(HEAVY.blobs)
@@ -81,14 +81,14 @@ def test_prune_takes_nothing_from_a_pull_under_way(root: Path, heavy: str, light
     def pull() -> None:
         try:
             for _ in range(3):
-                together(lambda: imq(root, "pull", heavy), lambda: imq(root, "pull", light))
+                run_together(lambda: imq(root, "pull", heavy), lambda: imq(root, "pull", light))
                 imq(root, "verify", "all")
-                together(lambda: imq(root, "rm", heavy), lambda: imq(root, "rm", light))
+                run_together(lambda: imq(root, "rm", heavy), lambda: imq(root, "rm", light))
             imq(root, "pull", light)
         finally:
             stop.set()
 
-    together(prune, prune, pull)
+    run_together(prune, prune, pull)
     assert set(blobs_in(root)) == set(LIGHT.blobs)
 
 
@@ -109,8 +109,8 @@ def test_many_change_names_at_once(root: Path, tree: Path) -> None:
         imq(root, "rm", f"own{number}:1")
         imq(root, "rm", f"shared:{number}") if number % 2 else imq(root, "untag", f"shared:{number}")
 
-    together(*[lambda number=number: work(number) for number in range(8)])  # type: ignore[misc]
-    with Held(root) as held:
+    run_together(*[lambda number=number: work(number) for number in range(8)])  # type: ignore[misc]
+    with StoreSession(root) as held:
         named = [name for name in held.names() if name]
         assert named == ["base:1", "moving:latest"]
         held.do("prune")
@@ -137,15 +137,15 @@ def test_two_processes_open_a_new_database(tmp_path: Path) -> None:
 
 
 def test_many_make_one_store_at_once(root: Path, tree: Path) -> None:
-    together(*[lambda n=n: imq(root, "import", str(tree), "as", f"app:{n}") for n in range(6)])  # type: ignore[misc]
-    with Held(root) as held:
+    run_together(*[lambda n=n: imq(root, "import", str(tree), "as", f"app:{n}") for n in range(6)])  # type: ignore[misc]
+    with StoreSession(root) as held:
         assert held.names() == [f"app:{number}" for number in range(6)]
 
 
 @pytest.mark.usefixtures("made")
 def test_many_open_a_store_without_index_at_once(root: Path) -> None:
-    together(*[lambda: imq(root, "images", "as", "json")] * 8)
-    with Held(root) as held:
+    run_together(*[lambda: imq(root, "images", "as", "json")] * 8)
+    with StoreSession(root) as held:
         assert len(held.names()) == 11
 
 
@@ -168,16 +168,16 @@ def test_a_pull_can_be_killed_at_any_moment(root: Path, heavy: str, light: str) 
             if number % 2:
                 time.sleep(moments.uniform(0.05, 0.45))
             else:  # whatever the machine's speed, these are at work
-                until(lambda: process.poll() is not None or len(left_in(root)) > 0)
+                until(lambda: process.poll() is not None or len(list_ingest(root)) > 0)
                 time.sleep(moments.uniform(0, 0.03))
             running = process.poll() is None
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        at_work += running and len(left_in(root)) > 0
+        at_work += running and len(list_ingest(root)) > 0
         if number % 4 == 3:  # the next run, whatever it is
             imq(root, *(("images",), ("rm", "nosuch:1"), ("tag", light, "as", "other:1"))[number // 4 % 3], code=None)
             check_store(root)
-            with Held(root) as held:
+            with StoreSession(root) as held:
                 if heavy in held.names():
                     held.do(f"rm {heavy}")
                 held.do("prune")
@@ -185,7 +185,7 @@ def test_a_pull_can_be_killed_at_any_moment(root: Path, heavy: str, light: str) 
     assert at_work > 3, "some were killed at work"
     imq(root, "pull", heavy)
     imq(root, "verify", "all")
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert {light, heavy} <= set(held.names())
 
 
@@ -202,7 +202,7 @@ def test_an_import_and_a_removal_can_be_killed_at_any_moment(root: Path, tree: P
     imq(root, "rm", "images", "where", "repository", "=", "app")
     imq(root, "prune")
     assert set(blobs_in(root)) == base
-    assert left_in(root) == set()
+    assert list_ingest(root) == set()
 
 
 def test_what_a_killed_pull_had_whole_is_not_fetched_again(root: Path, heavy: str) -> None:
@@ -218,7 +218,7 @@ def test_what_a_killed_pull_had_whole_is_not_fetched_again(root: Path, heavy: st
 
 def test_interrupting_a_pull_leaves_the_store_in_order(root: Path, heavy: str) -> None:
     with start(root, "pull", heavy) as process:
-        until(lambda: len(left_in(root)) > 1)
+        until(lambda: len(list_ingest(root)) > 1)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode in (130, 0), said
@@ -240,7 +240,7 @@ def test_a_lock_that_another_process_holds_is_reported_after_a_while(
                 warnings.append(text)
                 fcntl.flock(lock, fcntl.LOCK_UN)
 
-        with Held(root, progress=Releasing()) as held:
+        with StoreSession(root, progress=Releasing()) as held:
             held.do("tag plain:1 as other:1")
             assert "other:1" in held.names()
     assert made

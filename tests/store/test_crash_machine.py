@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 )
 from store.support.crash_server import Server
 from store.support.serve_image import serve
-from store.support.stores import Held, blobs_in, check_store, left_in, reached_in
+from store.support.stores import StoreSession, blobs_in, check_store, list_ingest, reached_in
 from support.images import Image, Layout, docker_archive, layer
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.root = os.path.join(self.folder, "store")
         self.named: dict[str, str] = {}
         self.verify = "full"
-        self.reader: Held | None = None
+        self.reader: StoreSession | None = None
         self.checked = True
         self.spoilt = False
 
@@ -118,7 +118,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, verify: str, watched: bool) -> None:
         self.verify = verify
         if watched:  # another process that has the store open the whole time
-            self.reader = Held(self.root)
+            self.reader = StoreSession(self.root)
 
     # Steps
 
@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
         self.outside.server.run(root, "prune", verify=self.verify)
         check_store(root)
         assert blobs_in(root).keys() == reached_in(root).keys(), "nothing else is left"
-        assert left_in(root) == set()
+        assert list_ingest(root) == set()
         kept = self.answers(root)
         self.done(self.outside.server.run(root, "reindex", verify=self.verify), "reindex")
         assert self.answers(root) == kept
@@ -247,14 +247,14 @@ class Machine(RuleBasedStateMachine):
         """Return the tags with the ids of images that were made here, which nobody can say before."""
         if "" not in after.values():
             return after
-        with Held(self.root) as held:
+        with StoreSession(self.root) as held:
             ids = {row["name"]: row["id"] for row in held.rows("images select name, id")}
         return {name: id_ or ids[name] for name, id_ in after.items()}
 
     @staticmethod
     def answers(root: str) -> dict[str, list[str]]:
-        with Held(root) as held:
-            return held.answers()
+        with StoreSession(root) as held:
+            return held.dump_tables()
 
     # What always holds
 
@@ -263,12 +263,12 @@ class Machine(RuleBasedStateMachine):
         if self.checked:
             return
         self.checked = True
-        with Held(self.root) as held:
+        with StoreSession(self.root) as held:
             tags = {row["name"]: row["id"] for row in held.rows("images where tag is known select name, id")}
-            said = held.answers()
+            said = held.dump_tables()
         assert tags == self.named
         if self.reader is not None:
-            assert self.reader.answers() == said, "who had it open before sees the same"
+            assert self.reader.dump_tables() == said, "who had it open before sees the same"
         check_store(self.root)
 
 

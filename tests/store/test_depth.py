@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.layers.rooted_fs import MAX_DEPTH
 from layers.stacks import archive, folder, member
-from store.support.stores import Held, check_store
+from store.support.stores import StoreSession, check_store
 from support.images import pack
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def held(tmp_path: pathlib.Path) -> Iterator[Held]:
-    with Held(tmp_path / "store") as opened:
+def held(tmp_path: pathlib.Path) -> Iterator[StoreSession]:
+    with StoreSession(tmp_path / "store") as opened:
         yield opened
 
 
@@ -28,7 +28,7 @@ def path_of(names: int) -> str:
 
 @pytest.mark.parametrize("source", ["folder", "tar", "tar.gz", "tar.xz"])
 @pytest.mark.parametrize("names", [MAX_DEPTH, MAX_DEPTH + 1])
-def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: Held, source: str, names: int) -> None:
+def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: StoreSession, source: str, names: int) -> None:
     path = tmp_path / "source"
     if source == "folder":
         (path / path_of(names)).parent.mkdir(parents=True)
@@ -39,7 +39,7 @@ def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: Held, s
         if source == "tar.xz":
             path.write_bytes(subprocess.run(["xz"], input=content, capture_output=True, check=True).stdout)
     if names > MAX_DEPTH:
-        assert held.problem(f'import "{path}" as deep:1') == "path-depth"
+        assert held.failure_code(f'import "{path}" as deep:1') == "path-depth"
         check_store(held.root)
         return
     held.do(f'import "{path}" as deep:1')
@@ -47,7 +47,7 @@ def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: Held, s
     assert (tmp_path / "made" / path_of(names)).read_bytes() == b"deep"
 
 
-def test_dots_and_slashes_are_no_depth(tmp_path: pathlib.Path, held: Held) -> None:
+def test_dots_and_slashes_are_no_depth(tmp_path: pathlib.Path, held: StoreSession) -> None:
     (tmp_path / "source.tar").write_bytes(archive([member("./" * 200 + "a//b/./c", b"flat")]))
     held.do(f'import "{tmp_path}/source.tar" as flat:1')
     held.do(f'export flat:1 to "{tmp_path}/made"')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.small_filesystem import fill, fill_names, small_disk
-from store.support.stores import blobs_in, check_store, entries_in, imq, left_in
+from store.support.stores import blobs_in, check_store, entries_in, imq, list_ingest
 from support.images import Image, Layout, layer, library
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_prune_removes_what_a_killed_ingest_left(tmp_path: Path, kind: str) -> N
 
     with full(tmp_path / "small", kind, leave) as root:
         imq(root, "prune")
-        assert left_in(root) == set()
+        assert list_ingest(root) == set()
         assert f"sha256:{blob}" not in blobs_in(root)
         check_store(root)
 

@@ -12,7 +12,7 @@ import pytest
 from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.oci.digest import Digest
 from imq.engine.store import archive_files, index, load
-from store.support.stores import Held, blobs_in
+from store.support.stores import StoreSession, blobs_in
 from support.images import INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer, to_json
 from support.waiting import soon
 
@@ -32,13 +32,13 @@ def header(size: int, kind: bytes) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
-def refused(store: Held, path: Path) -> str:
+def refused(store: StoreSession, path: Path) -> str:
     with soon():
-        return store.problem(f'load "{path}"')
+        return store.failure_code(f'load "{path}"')
 
 
 @pytest.mark.parametrize("kind", ["x", "g", "L", "K"])
-def test_headers_that_are_longer_than_any(store: Held, tmp_path: Path, kind: str) -> None:
+def test_headers_that_are_longer_than_any(store: StoreSession, tmp_path: Path, kind: str) -> None:
     """Each would be read into memory whole."""
     path = tmp_path / "load.tar.gz"
     with gzip.open(path, "wb", 1) as packed:
@@ -46,13 +46,15 @@ def test_headers_that_are_longer_than_any(store: Held, tmp_path: Path, kind: str
     assert refused(store, path) == "bomb"
 
 
-def test_headers_of_headers_without_end(store: Held, tmp_path: Path) -> None:
+def test_headers_of_headers_without_end(store: StoreSession, tmp_path: Path) -> None:
     path = tmp_path / "load.tar"
     path.write_bytes((header(11, b"x") + b"11 path=ab\n".ljust(512, b"\0")) * 5000)
     assert refused(store, path) == "archive"
 
 
-def test_more_files_than_an_archive_of_images_has(store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_files_than_an_archive_of_images_has(
+    store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(archive_files, "_LIMITS", TarLimits(max_entries=1000, max_name=4096))
     path = tmp_path / "load.tar"
     path.write_bytes(header(0, b"0") * 1001)
@@ -61,7 +63,7 @@ def test_more_files_than_an_archive_of_images_has(store: Held, tmp_path: Path, m
 
 @pytest.mark.parametrize("name", ["index.json", "manifest.json"])
 def test_a_list_of_images_that_is_longer_than_any(
-    store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(load, "_MAX_LISTING_SIZE", 1 << 20)
     path = tmp_path / "load.tar.gz"
@@ -73,7 +75,7 @@ def test_a_list_of_images_that_is_longer_than_any(
 
 
 def test_indexes_that_name_indexes_again_and_again(
-    opened: Callable[..., Held], root: Path, registry: Registry, tmp_path: Path
+    opened: Callable[..., StoreSession], root: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """A hundred times a hundred times a hundred, and so on: each is looked into once."""
     source = Layout(tmp_path / "source")
@@ -104,7 +106,7 @@ def test_indexes_that_name_indexes_again_and_again(
 
 
 @pytest.mark.parametrize("end", [700, 2000, 40_000])
-def test_an_archive_that_is_cut_off(store: Held, tmp_path: Path, end: int) -> None:
+def test_an_archive_that_is_cut_off(store: StoreSession, tmp_path: Path, end: int) -> None:
     whole = tmp_path / "whole"
     Layout(whole).add(Image([layer({"a": bytes(50_000)})]), "a:1")
     with tarfile.open(tmp_path / "load.tar", "w") as packed:
@@ -115,7 +117,9 @@ def test_an_archive_that_is_cut_off(store: Held, tmp_path: Path, end: int) -> No
     assert store.names() == []
 
 
-def test_documents_are_remembered_by_their_bytes(store: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_are_remembered_by_their_bytes(
+    store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(index, "_DOCUMENT_CACHE_SIZE", 5_000)
     source = Layout(tmp_path / "source")
     for number in range(20):
@@ -139,7 +143,7 @@ def test_documents_are_remembered_by_their_bytes(store: Held, tmp_path: Path, mo
 
 
 def test_a_blob_of_another_algorithm_comes_into_a_folder_that_the_group_may_write_to(
-    store: Held, root: Path, tmp_path: Path
+    store: StoreSession, root: Path, tmp_path: Path
 ) -> None:
     import hashlib
     import json

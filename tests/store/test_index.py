@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from imq.engine.result import RowSet
 from imq.engine.store.index_schema import VERSION
-from store.support.stores import Held, blobs_in, entries_in, imq, run
+from store.support.stores import StoreSession, blobs_in, entries_in, imq, run
 from support.images import Image, Layout, layer, library
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ BARE = Image([], None, {}, changes={"history": None, "config": None})
 @pytest.fixture
 def full(root: Path, made: dict[str, Image]) -> dict[str, Image]:
     """A store that has changed in every way, and holds odd images too."""
-    with Held(root) as held:
+    with StoreSession(root) as held:
         held.do("tag plain:1 as redis:7")
         held.do("untag team/app:3")
         held.do("rm team/app:2")
@@ -54,20 +54,20 @@ def full(root: Path, made: dict[str, Image]) -> dict[str, Image]:
 
 
 @pytest.mark.usefixtures("full")
-def test_reindex_gives_the_same_answers(store: Held, root: Path) -> None:
-    before = store.answers()
+def test_reindex_gives_the_same_answers(store: StoreSession, root: Path) -> None:
+    before = store.dump_tables()
     assert len(before["images"]) == 16
     assert len(before["layers"]) > 20
     assert len(before["history"]) > 30
     (outcome,) = store.do("reindex")
     assert outcome["note"] == "11 images"
-    assert store.answers() == before
+    assert store.dump_tables() == before
     store.close()
     (root / "index.db").unlink()
-    assert store.answers() == before
+    assert store.dump_tables() == before
 
 
-def test_odd_images_are_read_as_they_are(store: Held, root: Path) -> None:
+def test_odd_images_are_read_as_they_are(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(ODD, "odd:1")
     layout.add(BARE, "bare:1")
@@ -89,8 +89,8 @@ def test_odd_images_are_read_as_they_are(store: Held, root: Path) -> None:
     "spoil", ["delete", "delete with log", "garbage", "cut", "empty", "pages", "version", "tables"]
 )
 @pytest.mark.usefixtures("full")
-def test_a_spoilt_index_is_made_anew(store: Held, root: Path, spoil: str) -> None:
-    before = store.answers()
+def test_a_spoilt_index_is_made_anew(store: StoreSession, root: Path, spoil: str) -> None:
+    before = store.dump_tables()
     store.close()
     path = root / "index.db"
     if spoil == "delete":
@@ -117,40 +117,40 @@ def test_a_spoilt_index_is_made_anew(store: Held, root: Path, spoil: str) -> Non
         other.close()
         if spoil == "tables":
             store.do("reindex")
-    assert store.answers() == before
+    assert store.dump_tables() == before
     assert store.do("reindex")
-    assert store.answers() == before
+    assert store.dump_tables() == before
 
 
 @pytest.mark.usefixtures("full")
-def test_what_is_spoilt_while_it_is_open_is_mended_by_reindex(store: Held, root: Path) -> None:
-    before = store.answers()
+def test_what_is_spoilt_while_it_is_open_is_mended_by_reindex(store: StoreSession, root: Path) -> None:
+    before = store.dump_tables()
     size = (root / "index.db").stat().st_size
     with open(root / "index.db", "r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
     store.close()
     assert store.do("reindex")
-    assert store.answers() == before
+    assert store.dump_tables() == before
 
 
-def test_the_folder_can_be_moved_and_copied(store: Held, made: dict[str, Image], root: Path) -> None:
-    before = store.answers()
+def test_the_folder_can_be_moved_and_copied(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+    before = store.dump_tables()
     store.close()
     os.rename(root, root.with_name("moved"))
-    with Held(root.with_name("moved")) as moved:
-        assert moved.answers() == before
+    with StoreSession(root.with_name("moved")) as moved:
+        assert moved.dump_tables() == before
         moved.do("rm redis:7")
     shutil.copytree(root.with_name("moved"), root)
-    with Held(root) as copied:
+    with StoreSession(root) as copied:
         assert "redis:7" not in copied.names()
         copied.do("rm redis:latest")
-    with Held(root.with_name("moved")) as moved:
+    with StoreSession(root.with_name("moved")) as moved:
         assert "redis:latest" in moved.names()
     assert made
 
 
-def test_an_index_json_of_the_same_size_and_another_content_is_noticed(store: Held, root: Path) -> None:
+def test_an_index_json_of_the_same_size_and_another_content_is_noticed(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(Image([BASE]), "app:1")
     assert store.names() == ["app:1"]
@@ -159,8 +159,8 @@ def test_an_index_json_of_the_same_size_and_another_content_is_noticed(store: He
     assert store.names() == ["app:2"]
 
 
-def test_two_open_stores_see_each_others_changes(store: Held, made: dict[str, Image], root: Path) -> None:
-    with Held(root) as other:
+def test_two_open_stores_see_each_others_changes(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+    with StoreSession(root) as other:
         before = other.names()
         store.do("tag redis:7 as mine:1")
         assert other.names() == sorted([*before, "mine:1"], key=lambda name: name or "")
@@ -170,7 +170,7 @@ def test_two_open_stores_see_each_others_changes(store: Held, made: dict[str, Im
 
 
 @pytest.mark.usefixtures("made")
-def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Callable[..., Held]) -> None:
+def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Callable[..., StoreSession]) -> None:
     """A process that read index.json, and then waited for one that changed it, must not undo that in the index."""
     slow, quick = opened(root), opened(root)
     slow.names()
@@ -194,11 +194,11 @@ def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Call
     assert asked == 1
 
 
-def test_blobs_that_come_back_are_seen_again(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_blobs_that_come_back_are_seen_again(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     image = made["redis:7"]
     path = root / "blobs" / "sha256" / image.id[7:]
     path.unlink()
-    assert store.problem("reindex") == "unreadable"
+    assert store.failure_code("reindex") == "unreadable"
     assert store.rows("images where name = redis:7 select id, created, layer_count") == [
         {"id": None, "created": None, "layer_count": None}
     ]
@@ -211,7 +211,7 @@ def test_blobs_that_come_back_are_seen_again(store: Held, made: dict[str, Image]
 # Other people's tools
 
 
-def test_what_skopeo_adds_behind_our_back_is_noticed(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_what_skopeo_adds_behind_our_back_is_noticed(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     library(root.with_name("source"))
     before = store.names()
     run("skopeo", "copy", f"oci:{root.with_name('source')}:redis:7", f"oci:{root}:added:1")
@@ -223,7 +223,7 @@ def test_what_skopeo_adds_behind_our_back_is_noticed(store: Held, made: dict[str
     store.do("prune")
 
 
-def test_a_layout_made_by_skopeo_opens(store: Held, root: Path) -> None:
+def test_a_layout_made_by_skopeo_opens(store: StoreSession, root: Path) -> None:
     source = root.with_name("source")
     made = library(source)
     run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
@@ -241,11 +241,11 @@ def test_a_layout_made_by_skopeo_can_be_pruned_and_imported_into_first(root: Pat
     run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
     imq(root, "import", str(source), "as", "tree:1")
     imq(root, "prune")
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names() == ["redis:7", "tree:1"]
 
 
-def test_a_layout_made_by_umoci_opens(store: Held, root: Path) -> None:
+def test_a_layout_made_by_umoci_opens(store: StoreSession, root: Path) -> None:
     (root.parent / "file").write_bytes(b"inserted" * 100)
     run("umoci", "init", "--layout", str(root))
     run("umoci", "new", "--image", f"{root}:made")
@@ -300,49 +300,49 @@ SPOILT = [
 
 @pytest.mark.parametrize("how", SPOILT)
 @pytest.mark.usefixtures("full")
-def test_a_question_mends_the_index(store: Held, root: Path, how: str) -> None:
-    before = store.answers()
+def test_a_question_mends_the_index(store: StoreSession, root: Path, how: str) -> None:
+    before = store.dump_tables()
     store.close()
     spoil(root / "index.db", how)
-    assert store.answers() == before
+    assert store.dump_tables() == before
     store.do("verify all")
     store.close()
     spoil(root / "index.db", how)
     store.do("tag plain:1 as again:1")
     store.do("rm again:1")
-    assert store.answers() == before
+    assert store.dump_tables() == before
 
 
 @pytest.mark.parametrize("how", [*SPOILT, *(f"flipped {seed}" for seed in range(8))])
 @pytest.mark.usefixtures("full")
-def test_reindex_mends_the_index(store: Held, root: Path, how: str) -> None:
-    before = store.answers()
+def test_reindex_mends_the_index(store: StoreSession, root: Path, how: str) -> None:
+    before = store.dump_tables()
     store.close()
     spoil(root / "index.db", how)
     store.do("reindex")
-    assert store.answers() == before
+    assert store.dump_tables() == before
 
 
 @pytest.mark.parametrize("name", ["entry", "image", "stack", "meta", "unreadable"])
 @pytest.mark.usefixtures("full")
 def test_what_another_process_does_to_the_index_is_mended_by_the_next_question(
-    store: Held, root: Path, name: str
+    store: StoreSession, root: Path, name: str
 ) -> None:
-    before = store.answers()
+    before = store.dump_tables()
     with sqlite3.connect(root / "index.db") as other:
         other.execute(f"DROP TABLE {name}")
     other.close()
-    assert store.answers() == before
+    assert store.dump_tables() == before
     with sqlite3.connect(root / "index.db") as other:
         other.execute(f"DROP TABLE {name}")
     other.close()
     store.do("tag plain:1 as again:1")
     store.do("rm again:1")
-    assert store.answers() == before
+    assert store.dump_tables() == before
 
 
 def test_an_index_that_lies_makes_no_collection_remove_what_is_needed(
-    store: Held, root: Path, made: dict[str, Image]
+    store: StoreSession, root: Path, made: dict[str, Image]
 ) -> None:
     store.rows("images")
     layout = Layout.__new__(Layout)
@@ -360,7 +360,7 @@ def test_an_index_that_lies_makes_no_collection_remove_what_is_needed(
 
 @pytest.mark.parametrize("statement", ["rm first:1", 'rm images where name = "first:1"', "rm third:1"])
 def test_an_index_that_lacks_what_an_image_needs_makes_no_removal_take_it(
-    store: Held, root: Path, statement: str
+    store: StoreSession, root: Path, statement: str
 ) -> None:
     images = {name: Image([BASE, layer({name: name.encode()})]) for name in ("first:1", "second:1")}
     layout = Layout(root)
@@ -395,14 +395,14 @@ CRAFTED = {
 
 @pytest.mark.parametrize("crafted", CRAFTED)
 @pytest.mark.usefixtures("made")
-def test_an_index_with_another_schema_is_made_again(store: Held, root: Path, crafted: str) -> None:
-    before = store.answers()
+def test_an_index_with_another_schema_is_made_again(store: StoreSession, root: Path, crafted: str) -> None:
+    before = store.dump_tables()
     store.close()
     with sqlite3.connect(root / "index.db") as other:
         other.executescript(CRAFTED[crafted])
     other.close()
     assert json.loads(imq(root, "images", "count", "as", "json", timeout=60).stdout)
-    assert store.answers() == before
+    assert store.dump_tables() == before
     with sqlite3.connect(root / "index.db") as other:
         (count,) = other.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()
         assert count == 0
@@ -411,7 +411,13 @@ def test_an_index_with_another_schema_is_made_again(store: Held, root: Path, cra
 
 @pytest.mark.parametrize("is_writable", [True, False])
 def test_an_index_that_came_with_a_copy_is_not_believed(
-    store: Held, root: Path, made: dict[str, Image], tmp_path: Path, unprivileged: dict[str, Any], *, is_writable: bool
+    store: StoreSession,
+    root: Path,
+    made: dict[str, Image],
+    tmp_path: Path,
+    unprivileged: dict[str, Any],
+    *,
+    is_writable: bool,
 ) -> None:
     store.rows("images")
     store.close()
@@ -436,11 +442,11 @@ def test_an_index_that_came_with_a_copy_is_not_believed(
     assert shown[0]["Id"] == made["redis:7"].id
     for folder, _, _ in os.walk(copy):
         os.chmod(folder, 0o755)
-    with Held(copy) as held:
+    with StoreSession(copy) as held:
         assert held.rows("images where name = redis:7 select id") == [{"id": made["redis:7"].id}]
 
 
-def test_an_index_outlives_the_process_and_a_move(store: Held, root: Path, made: dict[str, Image]) -> None:
+def test_an_index_outlives_the_process_and_a_move(store: StoreSession, root: Path, made: dict[str, Image]) -> None:
     store.do("verify all")
     assert made
     inode = (root / "index.db").stat().st_ino
@@ -456,13 +462,17 @@ def test_an_index_outlives_the_process_and_a_move(store: Held, root: Path, made:
 
 
 def test_an_image_that_is_removed_while_it_is_read_is_gone_and_not_damaged(
-    store: Held, made: dict[str, Image], root: Path, opened: Callable[..., Held], monkeypatch: pytest.MonkeyPatch
+    store: StoreSession,
+    made: dict[str, Image],
+    root: Path,
+    opened: Callable[..., StoreSession],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = opened(root)
     image = made["plain:1"]
     inner = store.session.store
     opening = inner.open_blob
-    store.tell("set jobs = 1")  # so that blobs are opened after the removal
+    store.read_message("set jobs = 1")  # so that blobs are opened after the removal
     for statement, code in (("inspect plain:1", "no-such-image"), ("verify plain:1", "changed")):
         removals = ["rm plain:1"]
 
@@ -472,7 +482,7 @@ def test_an_image_that_is_removed_while_it_is_read_is_gone_and_not_damaged(
             return opening(digest)
 
         monkeypatch.setattr(inner, "open_blob", open_late)
-        assert store.problem(statement) == code
+        assert store.failure_code(statement) == code
         monkeypatch.setattr(inner, "open_blob", opening)
         source = root.with_name("again")
         Layout(source).add(image, "plain:1")
@@ -481,7 +491,11 @@ def test_an_image_that_is_removed_while_it_is_read_is_gone_and_not_damaged(
 
 
 def test_sizes_are_told_while_an_image_is_removed(
-    store: Held, made: dict[str, Image], root: Path, opened: Callable[..., Held], monkeypatch: pytest.MonkeyPatch
+    store: StoreSession,
+    made: dict[str, Image],
+    root: Path,
+    opened: Callable[..., StoreSession],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = opened(root)
     assert made

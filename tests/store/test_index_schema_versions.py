@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from imq.engine.store.index_schema import SCHEMA, VERSION
-from store.support.stores import Held, imq
+from store.support.stores import StoreSession, imq
 from support.images import Image, library
 
 EARLIER = sorted(Path(__file__).with_name("schemas").glob("*.sql"), key=lambda path: int(path.stem))
@@ -40,25 +40,25 @@ def test_the_version_is_none_of_the_earlier_ones() -> None:
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
 def test_an_index_of_an_earlier_version_is_made_anew(
-    store: Held, root: Path, made: dict[str, Image], path: Path
+    store: StoreSession, root: Path, made: dict[str, Image], path: Path
 ) -> None:
-    before = store.answers()
+    before = store.dump_tables()
     assert made
     store.close()
     replace_index(root, path.read_text(), int(path.stem))
-    assert store.answers() == before
+    assert store.dump_tables() == before
     store.do("tag redis:7 as other:1")
 
 
-def test_an_index_of_a_later_version_is_made_anew(store: Held, root: Path, made: dict[str, Image]) -> None:
-    before = store.answers()
+def test_an_index_of_a_later_version_is_made_anew(store: StoreSession, root: Path, made: dict[str, Image]) -> None:
+    before = store.dump_tables()
     assert made
     store.close()
     later = SCHEMA.replace("CREATE TABLE image (", "CREATE TABLE image (brightness INTEGER NOT NULL,")
     replace_index(
         root, later + "; CREATE TABLE mood (of INTEGER, is_good); CREATE VIEW moods AS SELECT * FROM mood", 99
     )
-    assert store.answers() == before
+    assert store.dump_tables() == before
     store.do("tag redis:7 as other:1")
 
 

@@ -12,7 +12,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from store.support.stores import Held, blobs_in, check_store, run
+from store.support.stores import StoreSession, blobs_in, check_store, run
 from support.images import Image, Layout, docker_archive, layer, library
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stored(store: Held, tree: Path) -> Held:
+def stored(store: StoreSession, tree: Path) -> StoreSession:
     """A store with images that came in every way but by network."""
     store.do(f'import "{tree}" as team/base:1 change "LABEL env=prod", "CMD sh", "ENV A=1"')
     source = library(tree.with_name("source"))
@@ -48,7 +48,7 @@ def stored(store: Held, tree: Path) -> Held:
 
 
 @pytest.mark.parametrize("name", ["team/base:1", "redis:7", "team/app:1", "registry.local:5000/team/app:1"])
-def test_skopeo_reads_the_store(stored: Held, root: Path, tmp_path: Path, name: str) -> None:
+def test_skopeo_reads_the_store(stored: StoreSession, root: Path, tmp_path: Path, name: str) -> None:
     shown = json.loads(run("skopeo", "inspect", f"oci:{root}:{name}"))
     (row,) = stored.rows(f"images where name = {name} as json")
     assert shown["Digest"] == row["manifest_digest"]
@@ -59,7 +59,7 @@ def test_skopeo_reads_the_store(stored: Held, root: Path, tmp_path: Path, name: 
     assert f"sha256:{config}" == row["id"]
 
 
-def test_umoci_lists_and_unpacks(stored: Held, root: Path, tree: Path, tmp_path: Path) -> None:
+def test_umoci_lists_and_unpacks(stored: StoreSession, root: Path, tree: Path, tmp_path: Path) -> None:
     listed = set(run("umoci", "ls", "--layout", root).split())
     assert listed == {name for name in stored.names() if name}
     run("umoci", "unpack", "--rootless", "--image", f"{root}:team/base:1", tmp_path / "bundle")
@@ -72,14 +72,14 @@ def test_umoci_lists_and_unpacks(stored: Held, root: Path, tree: Path, tmp_path:
     assert (unpacked / "empty").is_dir()
 
 
-def test_what_umoci_collects_is_what_prune_would(stored: Held, root: Path) -> None:
+def test_what_umoci_collects_is_what_prune_would(stored: StoreSession, root: Path) -> None:
     before = blobs_in(root)
     run("umoci", "gc", "--layout", root)
     assert blobs_in(root) == before
     assert stored.do("prune")
 
 
-def test_what_is_saved_others_read(stored: Held, root: Path, tmp_path: Path) -> None:
+def test_what_is_saved_others_read(stored: StoreSession, root: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved.tar"
     (outcome,) = stored.do(f'save team/base:1 to "{saved}"')
     assert outcome["size"] == saved.stat().st_size
@@ -96,14 +96,14 @@ def test_what_is_saved_others_read(stored: Held, root: Path, tmp_path: Path) -> 
     assert blobs_in(root)
 
 
-def test_saving_twice_gives_the_same_bytes(stored: Held, tmp_path: Path) -> None:
+def test_saving_twice_gives_the_same_bytes(stored: StoreSession, tmp_path: Path) -> None:
     for number in (1, 2):
         stored.do(f'save images where label.env = prod to "{tmp_path}/saved{number}.tar"')
     assert (tmp_path / "saved1.tar").read_bytes() == (tmp_path / "saved2.tar").read_bytes()
 
 
 def test_load_save_load_keeps_everything(
-    store: Held, made: dict[str, Image], tmp_path: Path, opened: Callable[..., Held]
+    store: StoreSession, made: dict[str, Image], tmp_path: Path, opened: Callable[..., StoreSession]
 ) -> None:
     layout = Layout(tmp_path / "multi")
     layout.add_index([made["edge/agent:1"], made["plain:1"]], "multi:1")
@@ -121,7 +121,7 @@ def test_load_save_load_keeps_everything(
 
 
 @pytest.mark.parametrize("packed", ["", "gzip"])
-def test_an_archive_of_docker_with_its_old_links_loads(store: Held, tmp_path: Path, packed: str) -> None:
+def test_an_archive_of_docker_with_its_old_links_loads(store: StoreSession, tmp_path: Path, packed: str) -> None:
     base, other = layer({"base": b"b" * 1000}, packed), layer({"other": b"o" * 500}, packed)
     first = Image([base, other], labels={"env": "prod"})
     second = Image([other, base])  # other folders, so the layers come back as links
@@ -138,7 +138,7 @@ def test_an_archive_of_docker_with_its_old_links_loads(store: Held, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
-def test_what_skopeo_saves_loads(store: Held, tmp_path: Path, kind: str) -> None:
+def test_what_skopeo_saves_loads(store: StoreSession, tmp_path: Path, kind: str) -> None:
     made = library(tmp_path / "source")
     saved = tmp_path / "saved.tar"
     run("skopeo", "copy", f"oci:{tmp_path}/source:redis:7", f"{kind}:{saved}:redis:7")
@@ -150,7 +150,7 @@ def test_what_skopeo_saves_loads(store: Held, tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.parametrize("packed", ["gz", "bz2", "xz"])
-def test_an_archive_may_be_packed(store: Held, tmp_path: Path, packed: str) -> None:
+def test_an_archive_may_be_packed(store: StoreSession, tmp_path: Path, packed: str) -> None:
     made = Image([layer({"a": b"a" * 1000})])
     docker_archive(tmp_path / "plain.tar", [(made, ["app:1"])])
     plain = (tmp_path / "plain.tar").read_bytes()
@@ -159,10 +159,10 @@ def test_an_archive_may_be_packed(store: Held, tmp_path: Path, packed: str) -> N
     (outcome,) = store.do(f'load "{tmp_path / "packed"}"')
     assert outcome["image"] == made.id
     (tmp_path / "cut").write_bytes(pack(plain)[:-200])
-    assert store.problem(f'load "{tmp_path / "cut"}"') == "archive"
+    assert store.failure_code(f'load "{tmp_path / "cut"}"') == "archive"
 
 
-def test_an_import_of_an_archive_keeps_its_bytes(store: Held, tmp_path: Path, root: Path) -> None:
+def test_an_import_of_an_archive_keeps_its_bytes(store: StoreSession, tmp_path: Path, root: Path) -> None:
     made = layer({"a": b"a" * 1000}, "gzip")
     (tmp_path / "tree.tar.gz").write_bytes(made.blob)
     store.do(f'import "{tmp_path / "tree.tar.gz"}" as tree:1 platform linux/arm64')
@@ -173,16 +173,16 @@ def test_an_import_of_an_archive_keeps_its_bytes(store: Held, tmp_path: Path, ro
     assert made.digest in blobs_in(root)
 
 
-def test_save_leaves_nothing_when_it_fails(stored: Held, root: Path, tmp_path: Path) -> None:
+def test_save_leaves_nothing_when_it_fails(stored: StoreSession, root: Path, tmp_path: Path) -> None:
     (row,) = stored.rows("layers of team/base:1 select digest")
     path = root / "blobs" / "sha256" / str(row["digest"])[7:]
     kept = path.read_bytes()
     path.write_bytes(kept[:-1])
     (tmp_path / "out").mkdir()
-    assert stored.problem(f'save team/base:1 to "{tmp_path}/out/saved.tar"') == "digest-mismatch"
+    assert stored.failure_code(f'save team/base:1 to "{tmp_path}/out/saved.tar"') == "digest-mismatch"
     path.unlink()
-    assert stored.problem(f'save team/base:1 to "{tmp_path}/out/saved.tar"') == "blob-missing"
-    assert stored.problem(f'save redis:7 to "{tmp_path}/nosuch/saved.tar"') == "store"
+    assert stored.failure_code(f'save team/base:1 to "{tmp_path}/out/saved.tar"') == "blob-missing"
+    assert stored.failure_code(f'save redis:7 to "{tmp_path}/nosuch/saved.tar"') == "store"
     assert list((tmp_path / "out").iterdir()) == []
     path.write_bytes(kept)
     for mark in (root / "ingest").glob("*.damaged"):  # what was found damaged is whole again

@@ -9,7 +9,7 @@ import pytest
 from imq.engine.oci.digest import Digest
 from imq.grammar.errors import Malformed, StatementError
 from store.support.serve_image import serve
-from store.support.stores import Held
+from store.support.stores import StoreSession
 from support.images import Image, Layout, docker_archive, layer
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CONFIG = Image([layer({"a": b"a"})], labels={"long": "x" * 100_000})
 MANIFEST = Image([layer({"a": b"a"})], annotations={"long": "x" * 100_000})
 
 
-def refused(store: Held, text: str, allowed: int = 64 << 10) -> None:
+def refused(store: StoreSession, text: str, allowed: int = 64 << 10) -> None:
     """Run what must fail, with an error that names the setting."""
     (failed,) = store.outcomes(text)
     assert failed["error"] == "document-size"
@@ -30,14 +30,14 @@ def refused(store: Held, text: str, allowed: int = 64 << 10) -> None:
 
 
 @pytest.mark.parametrize("image", [CONFIG, MANIFEST], ids=["config", "manifest"])
-def test_pull_copy_and_push_obey_the_limit(store: Held, registry: Registry, image: Image) -> None:
+def test_pull_copy_and_push_obey_the_limit(store: StoreSession, registry: Registry, image: Image) -> None:
     name = serve(registry, f"large/{uuid.uuid4().hex[:8]}:1", image)
-    store.tell("set largest_document = 64KiB")
+    store.read_message("set largest_document = 64KiB")
     refused(store, f"pull {name}")
     if image is MANIFEST:  # a copy looks into no config
         refused(store, f"copy {name} to {name}-copy")
     assert store.names() == []
-    store.tell("set largest_document = 128KiB")
+    store.read_message("set largest_document = 128KiB")
     store.do(f"pull {name}")
     store.do(f"copy {name} to {name}-copy")
     store.do(f"tag {name} as {name}-again")
@@ -46,7 +46,7 @@ def test_pull_copy_and_push_obey_the_limit(store: Held, registry: Registry, imag
 
 
 @pytest.mark.parametrize("kind", ["layout", "docker"])
-def test_load_obeys_the_limit(tmp_path: Path, opened: Callable[..., Held], kind: str) -> None:
+def test_load_obeys_the_limit(tmp_path: Path, opened: Callable[..., StoreSession], kind: str) -> None:
     image = Image([layer({"a": b"a"})], labels={"long": "x" * (5 << 20)})
     source = tmp_path / "source"
     if kind == "layout":
@@ -55,35 +55,35 @@ def test_load_obeys_the_limit(tmp_path: Path, opened: Callable[..., Held], kind:
         docker_archive(source, [(image, ["large:1"])])
     store = opened(tmp_path / "store")
     refused(store, f"load '{source}'", 4 << 20)
-    store.tell("set largest_document = 8MiB")
+    store.read_message("set largest_document = 8MiB")
     store.do(f"load '{source}'")
     assert store.names() == ["large:1"]
     assert store.rows("inspect large:1")
 
 
-def test_a_stored_document_above_the_limit_is_shown_as_unreadable(store: Held, root: Path) -> None:
+def test_a_stored_document_above_the_limit_is_shown_as_unreadable(store: StoreSession, root: Path) -> None:
     Layout(root).add(CONFIG, "large:1")
-    store.tell("set largest_document = 64KiB")
-    assert store.problem("reindex") == "unreadable"
+    store.read_message("set largest_document = 64KiB")
+    assert store.failure_code("reindex") == "unreadable"
     assert store.rows("images select name, id") == [{"name": "large:1", "id": None}]
-    assert store.beside("images") == {"unreadable"}
+    assert store.error_codes("images") == {"unreadable"}
     with pytest.raises(Malformed, match="largest_document allows 65536"):
         store.session.store.read_document(Digest(CONFIG.id))
-    store.tell("set largest_document = 128KiB")
+    store.read_message("set largest_document = 128KiB")
     store.do("reindex")
     assert store.rows("images select name, id") == [{"name": "large:1", "id": CONFIG.id}]
-    assert store.beside("images") == set()
+    assert store.error_codes("images") == set()
     store.do("verify large:1")
 
 
 @pytest.mark.parametrize("text", ["16MiB", "64KiB", "256MiB", "5000000"])
-def test_the_limit_is_a_size(store: Held, text: str) -> None:
-    store.tell(f"set largest_document = {text}")
-    assert store.tell("set largest_document") == f"largest_document = {text}\n"
+def test_the_limit_is_a_size(store: StoreSession, text: str) -> None:
+    store.read_message(f"set largest_document = {text}")
+    assert store.read_message("set largest_document") == f"largest_document = {text}\n"
 
 
 @pytest.mark.parametrize("text", ["none", "0", "63KiB", "257MiB", "much"])
-def test_the_limit_is_nothing_but_a_size_within_its_range(store: Held, text: str) -> None:
+def test_the_limit_is_nothing_but_a_size_within_its_range(store: StoreSession, text: str) -> None:
     with pytest.raises(StatementError) as caught:
-        store.tell(f"set largest_document = {text}")
+        store.read_message(f"set largest_document = {text}")
     assert caught.value.hints == ("values: 64KiB to 256MiB",)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.query.sqlite_executor import SqliteExecutor
-from store.support.stores import Held, lend_blobs
+from store.support.stores import StoreSession, link_blobs
 from support.large_store import DANGLING_EVERY, make_many
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def many(folder: Path) -> Iterator[Held]:
-    with Held(folder) as held:
+def many(folder: Path) -> Iterator[StoreSession]:
+    with StoreSession(folder) as held:
         yield held
 
 
 @pytest.fixture
-def plan_of(many: Held, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+def plan_of(many: StoreSession, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Tell how SQLite runs what a statement asks it last. With its parameters: what is known of them counts."""
     asked: list[Sql] = []
     run = SqliteExecutor.run
@@ -57,7 +57,7 @@ def plan_of(many: Held, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]
     return plan_of
 
 
-def said(store: Held) -> dict[str, list[tuple[object, ...]]]:
+def said(store: StoreSession) -> dict[str, list[tuple[object, ...]]]:
     """Return the rows of every view, apart from their keys and what only unpacking tells."""
     connection = store.session.store.index.connection
     answers = {}
@@ -73,7 +73,7 @@ def said(store: Held) -> dict[str, list[tuple[object, ...]]]:
     return answers
 
 
-def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened: Callable[..., Held]) -> None:
+def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened: Callable[..., StoreSession]) -> None:
     made = opened(folder)
     assert made.session.store.index.is_current, "opening it reads nothing again"
     before = said(made)
@@ -81,7 +81,7 @@ def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened:
     assert made.rows("images where dangling count")[0]["count"] > COUNT // DANGLING_EVERY // 2
     copy = folder.with_name("copy")
     copy.mkdir()
-    lend_blobs(folder, copy)
+    link_blobs(folder, copy)
     for name in ("oci-layout", "index.json"):
         shutil.copy(folder / name, copy / name)
     assert said(opened(copy)) == before
@@ -113,7 +113,7 @@ def test_questions_take_an_index(plan_of: Callable[[str], str], question: str, w
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan, "the walk ends with the limit"
 
 
-def test_nothing_is_walked_to_learn_that_all_is_measured(many: Held) -> None:
+def test_nothing_is_walked_to_learn_that_all_is_measured(many: StoreSession) -> None:
     connection = many.session.store.index.connection
     asked: list[str] = []
     connection.set_trace_callback(asked.append)

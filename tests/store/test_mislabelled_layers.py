@@ -25,7 +25,7 @@ from support.images import LAYER_TYPES, Image, Layer, Layout, docker_archive, la
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from store.support.stores import Held
+    from store.support.stores import StoreSession
     from support.servers import Registry
 
 DOCKER = {
@@ -55,7 +55,7 @@ def image_of(label: str, packed: str, made: Layer = PLAIN) -> Image:
     return Image([dataclasses.replace(made, blob=PACKERS[packed](made.blob), media_type=label)])
 
 
-def check_contents(store: Held, name: str, folder: pathlib.Path) -> None:
+def check_contents(store: StoreSession, name: str, folder: pathlib.Path) -> None:
     """Check what every reader of layers says of the image."""
     (row,) = store.rows(f"images where name = {name} select size")
     assert row["size"] == PLAIN.size
@@ -70,7 +70,9 @@ def check_contents(store: Held, name: str, folder: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(("label", "packed"), CASES)
-def test_load_reads_the_bytes(store: Held, root: pathlib.Path, tmp_path: pathlib.Path, label: str, packed: str) -> None:
+def test_load_reads_the_bytes(
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, label: str, packed: str
+) -> None:
     made = Layout(tmp_path / "layout").add(image_of(label, packed), "odd:1")
     store.do(f'load "{tmp_path}/layout"')
     check_contents(store, "odd:1", tmp_path)
@@ -81,8 +83,8 @@ def test_load_reads_the_bytes(store: Held, root: pathlib.Path, tmp_path: pathlib
 
 
 @pytest.mark.parametrize("packed", PACKERS)
-def test_a_lazy_store_reads_the_bytes_later(store: Held, tmp_path: pathlib.Path, packed: str) -> None:
-    store.tell("set verify = lazy")
+def test_a_lazy_store_reads_the_bytes_later(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
+    store.read_message("set verify = lazy")
     Layout(tmp_path / "layout").add(image_of(LAYER_TYPES["gzip"], packed), "odd:1")
     store.do(f'load "{tmp_path}/layout"')
     check_contents(store, "odd:1", tmp_path)
@@ -91,10 +93,10 @@ def test_a_lazy_store_reads_the_bytes_later(store: Held, tmp_path: pathlib.Path,
 @pytest.mark.parametrize("lazily", [False, True])
 @pytest.mark.parametrize("packed", PACKERS)
 def test_pull_and_push_take_it(
-    store: Held, registry: Registry, tmp_path: pathlib.Path, packed: str, lazily: bool
+    store: StoreSession, registry: Registry, tmp_path: pathlib.Path, packed: str, lazily: bool
 ) -> None:
     if lazily:
-        store.tell("set verify = lazy")
+        store.read_message("set verify = lazy")
     made = image_of(DOCKER["gzip"] if packed != "gzip" else DOCKER[""], packed)
     name = serve(registry, f"odd/{uuid.uuid4().hex[:8]}:1", made)
     store.do(f"pull {name}")
@@ -105,7 +107,7 @@ def test_pull_and_push_take_it(
 
 @pytest.mark.parametrize("packed", PACKERS)
 def test_dockers_archives_may_hold_layers_packed_in_any_way(
-    store: Held, root: pathlib.Path, tmp_path: pathlib.Path, packed: str
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, packed: str
 ) -> None:
     docker_archive(tmp_path / "docker.tar", [(image_of(LAYER_TYPES[""], packed), ["odd:1"])])
     store.do(f'load "{tmp_path}/docker.tar"')
@@ -114,7 +116,7 @@ def test_dockers_archives_may_hold_layers_packed_in_any_way(
 
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd", "xz", "bzip2"])
-def test_other_tools_read_what_was_saved(store: Held, tmp_path: pathlib.Path, packed: str) -> None:
+def test_other_tools_read_what_was_saved(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
     Layout(tmp_path / "layout").add(image_of(LAYER_TYPES["gzip"], packed), "odd:1")
     store.do(f'load "{tmp_path}/layout"')
     store.do(f'save odd:1 to "{tmp_path}/saved.tar"')
@@ -123,7 +125,7 @@ def test_other_tools_read_what_was_saved(store: Held, tmp_path: pathlib.Path, pa
 
 
 @pytest.mark.parametrize("packed", [packed for packed in PACKERS if packed])
-def test_another_content_is_still_refused(store: Held, tmp_path: pathlib.Path, packed: str) -> None:
+def test_another_content_is_still_refused(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
     other = layer({"file": b"other"})
     forged = dataclasses.replace(PLAIN, blob=PACKERS[packed](other.blob), media_type=LAYER_TYPES[""])
     Layout(tmp_path / "layout").add(Image([forged]), "odd:1")
@@ -135,7 +137,7 @@ def test_another_content_is_still_refused(store: Held, tmp_path: pathlib.Path, p
 @pytest.mark.parametrize("packed", ["", "gzip"])
 @pytest.mark.parametrize("kind", ["layout", "docker"])
 def test_a_diff_id_of_another_algorithm_is_not_supported(
-    store: Held, tmp_path: pathlib.Path, packed: str, kind: str
+    store: StoreSession, tmp_path: pathlib.Path, packed: str, kind: str
 ) -> None:
     made = layer({"file": b"content"}, packed)
     plain = layer({"file": b"content"}).blob

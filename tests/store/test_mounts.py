@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from store.support.stores import Held
+    from store.support.stores import StoreSession
     from support.servers import Registry
 
 IMAGE = Image([layer({"a": os.urandom(70_000)}, "gzip"), layer({"b": b"b"}, "gzip")])
@@ -61,7 +61,7 @@ def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, roo
 
 @pytest.mark.parametrize("code", [202, 400, 401, 403, 404, 405])
 def test_a_guess_that_is_refused_is_sent_instead(
-    registry: Registry, root: Path, opened: Callable[..., Held], code: int
+    registry: Registry, root: Path, opened: Callable[..., StoreSession], code: int
 ) -> None:
     mark = uuid.uuid4().hex[:8]
     serve(registry, f"mounts/{mark}:1", IMAGE)
@@ -74,7 +74,7 @@ def test_a_guess_that_is_refused_is_sent_instead(
             between.faults.append(Fault("POST .*mount=", answer=_opens(registry, f"other/{mark}")))
         else:
             between.faults.append(Fault("POST .*mount=", answer=reply_with(code)))
-        store.tell("set jobs = 1")
+        store.read_message("set jobs = 1")
         store.do(f"push {other}")
         assert between.count_requests("POST .*mount=") == 1, "a host that does not mount is not asked again"
         assert between.count_requests("PUT .*/blobs/") == BLOBS - (code == 202)  # one went straight to the registry

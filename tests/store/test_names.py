@@ -13,7 +13,7 @@ from imq.engine.progress import NullProgress
 from imq.engine.registry.settings import Settings
 from imq.engine.sources.action import ExecutionContext
 from imq.grammar.errors import ImqError
-from store.support.stores import NOW, Held, blobs_in, entries_in
+from store.support.stores import NOW, StoreSession, blobs_in, entries_in
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def single(number: int, *more: object) -> Image:
     return Image([BASE, *more, layer({"own": b"%d" % number * 300 * number})], env=[f"N={number}"])  # type: ignore[list-item]
 
 
-def planned(store: Held, text: str) -> list[Action]:
+def planned(store: StoreSession, text: str) -> list[Action]:
     """Return the actions that a statement plans."""
     (statement,) = store.session.parse(text)
     verb = get_verb(statement)  # type: ignore[arg-type]
@@ -38,9 +38,9 @@ def planned(store: Held, text: str) -> list[Action]:
     return verb.plan(statement, store.session.make_plan_context())  # type: ignore[arg-type]
 
 
-def applied(store: Held, actions: list[Action]) -> list[Outcome]:
+def applied(store: StoreSession, actions: list[Action]) -> list[Outcome]:
     """Do actions that were planned before."""
-    options = {"environment": {}, "progress": NullProgress(), "jobs": 2, "lazily": False, "registry_settings": Settings}
+    options = {"environment": {}, "progress": NullProgress(), "jobs": 2, "lazy": False, "registry_settings": Settings}
     context = ExecutionContext(store.session.store, clock=lambda: NOW, **options)  # type: ignore[arg-type]
     return list(ActionExecutor(context).execute(actions))
 
@@ -48,7 +48,7 @@ def applied(store: Held, actions: list[Action]) -> list[Outcome]:
 # Giving names
 
 
-def test_tag_gives_another_name(store: Held, made: dict[str, Image]) -> None:
+def test_tag_gives_another_name(store: StoreSession, made: dict[str, Image]) -> None:
     (outcome,) = store.do("tag redis:7 as team/cache")
     assert (outcome["target"], outcome["image"]) == ("team/cache:latest", made["redis:7"].id)
     rows = store.rows(f"images where id = {made['redis:7'].id} select name, manifest_digest")
@@ -56,13 +56,13 @@ def test_tag_gives_another_name(store: Held, made: dict[str, Image]) -> None:
     assert {row["manifest_digest"] for row in rows} == {made["redis:7"].digest}
 
 
-def test_tag_in_dockers_order(store: Held, made: dict[str, Image]) -> None:
+def test_tag_in_dockers_order(store: StoreSession, made: dict[str, Image]) -> None:
     store.do("tag redis:7, other:1")
     assert store.rows("images where name = other:1 select id") == [{"id": made["redis:7"].id}]
 
 
 @pytest.mark.usefixtures("made")
-def test_a_name_that_is_there_already_changes_nothing(store: Held, root: Path) -> None:
+def test_a_name_that_is_there_already_changes_nothing(store: StoreSession, root: Path) -> None:
     store.rows("images")
     before = (root / "index.json").stat()
     (outcome,) = store.do("tag redis:7 as redis:7")
@@ -70,7 +70,7 @@ def test_a_name_that_is_there_already_changes_nothing(store: Held, root: Path) -
     assert (root / "index.json").stat() == before
 
 
-def test_a_name_that_moves_leaves_its_image_dangling(store: Held, made: dict[str, Image]) -> None:
+def test_a_name_that_moves_leaves_its_image_dangling(store: StoreSession, made: dict[str, Image]) -> None:
     (plan,) = store.outcomes("tag redis:7 as redis:latest", dry_run=True)
     short = made["redis:latest"].id[7:19]
     assert plan["note"] == f"moves from {short}"
@@ -80,7 +80,7 @@ def test_a_name_that_moves_leaves_its_image_dangling(store: Held, made: dict[str
     assert left == {"name": None, "dangling": 1}
 
 
-def test_a_name_from_a_registry_leaves_its_digest_behind(store: Held, root: Path) -> None:
+def test_a_name_from_a_registry_leaves_its_digest_behind(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     old, new = layout.add(single(1), "quay.io/team/app:1"), layout.add(single(2), "new:1")
     known = "sha256:" + "ab" * 32
@@ -101,13 +101,13 @@ def test_a_name_from_a_registry_leaves_its_digest_behind(store: Held, root: Path
     assert store.rows("images where name = back:1 select id") == [{"id": old.id}]
 
 
-def test_an_image_with_another_name_leaves_nothing_behind(store: Held, made: dict[str, Image]) -> None:
+def test_an_image_with_another_name_leaves_nothing_behind(store: StoreSession, made: dict[str, Image]) -> None:
     store.do("tag redis:7 as team/app:1")
     assert store.names(f"where id = {made['team/app:1'].id}") == ["registry.local:5000/team/app:1"]
 
 
 @pytest.mark.usefixtures("made")
-def test_tags_over_a_query_are_a_template(store: Held) -> None:
+def test_tags_over_a_query_are_a_template(store: StoreSession) -> None:
     store.do('tag images where repository = team/app as "mirror.local/{{.Repository}}:{{.Tag}}-{{.Label.env}}"')
     assert [name for name in store.names() if name and name.startswith("mirror")] == [
         "mirror.local/team/app:1-prod",
@@ -130,13 +130,13 @@ def test_tags_over_a_query_are_a_template(store: Held) -> None:
         ("rm deadbeef", "no-such-image"),
     ],
 )
-def test_what_cannot_be_done_is_said(store: Held, root: Path, text: str, code: str) -> None:
+def test_what_cannot_be_done_is_said(store: StoreSession, root: Path, text: str, code: str) -> None:
     before = entries_in(root)
-    assert store.problem(text) == code
+    assert store.failure_code(text) == code
     assert entries_in(root) == before
 
 
-def test_no_such_image_names_what_is_like_it(store: Held, made: dict[str, Image]) -> None:
+def test_no_such_image_names_what_is_like_it(store: StoreSession, made: dict[str, Image]) -> None:
     with pytest.raises(ImqError, match="No such image: redis:8") as caught:
         store.rows("rm redis:8")
     assert caught.value.hints[0] == "tags in the store: redis:7, redis:latest"
@@ -149,7 +149,7 @@ def test_no_such_image_names_what_is_like_it(store: Held, made: dict[str, Image]
 # Taking names away
 
 
-def test_untag_keeps_the_image(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_untag_keeps_the_image(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     before = blobs_in(root)
     store.do("untag redis:7")
     assert store.rows(f"images where id = {made['redis:7'].id} select name") == [{"name": None}]
@@ -158,13 +158,13 @@ def test_untag_keeps_the_image(store: Held, made: dict[str, Image], root: Path) 
     assert blobs_in(root) == before
 
 
-def test_untag_takes_names_and_no_ids(store: Held, made: dict[str, Image]) -> None:
-    assert store.problem(f"untag {made['redis:7'].id}") == "operand"
+def test_untag_takes_names_and_no_ids(store: StoreSession, made: dict[str, Image]) -> None:
+    assert store.failure_code(f"untag {made['redis:7'].id}") == "operand"
     store.do(f"untag images where id = {made['team/app:1'].id}")
     assert store.names(f"where id = {made['team/app:1'].id}") == [None]
 
 
-def test_rm_takes_the_name_and_with_the_last_the_image(store: Held, made: dict[str, Image]) -> None:
+def test_rm_takes_the_name_and_with_the_last_the_image(store: StoreSession, made: dict[str, Image]) -> None:
     id_ = made["team/app:1"].id
     assert [outcome["action"] for outcome in store.do("rm team/app:1")] == ["untag"]
     assert store.names(f"where id = {id_}") == ["registry.local:5000/team/app:1"]
@@ -173,14 +173,14 @@ def test_rm_takes_the_name_and_with_the_last_the_image(store: Held, made: dict[s
 
 
 @pytest.mark.parametrize("form", ["{id}", "{short}", "sha256:{short}", "{digest}"])
-def test_rm_by_id(store: Held, made: dict[str, Image], form: str) -> None:
+def test_rm_by_id(store: StoreSession, made: dict[str, Image], form: str) -> None:
     image = made["redis:7"]
     text = form.format(id=image.id, short=image.id[7:19], digest=image.digest)
     (outcome,) = store.do(f"rm {text}")
     assert (outcome["action"], outcome["target"], outcome["image"]) == ("remove", "redis:7", image.id)
 
 
-def test_rm_by_the_id_of_an_image_with_several_names_needs_force(store: Held, made: dict[str, Image]) -> None:
+def test_rm_by_the_id_of_an_image_with_several_names_needs_force(store: StoreSession, made: dict[str, Image]) -> None:
     id_ = made["team/app:1"].id
     with pytest.raises(ImqError, match="several names") as caught:
         store.rows(f"rm {id_}")
@@ -190,7 +190,7 @@ def test_rm_by_the_id_of_an_image_with_several_names_needs_force(store: Held, ma
     assert store.names(f"where id = {id_}") == []
 
 
-def test_rm_by_id_with_one_tag_and_its_digest_name_needs_no_force(store: Held, root: Path) -> None:
+def test_rm_by_id_with_one_tag_and_its_digest_name_needs_no_force(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     image = layout.add(single(1), "quay.io/team/app:1")
     layout.entry(dict(layout.entries[0]), f"quay.io/team/app@{'sha256:' + 'cd' * 32}")
@@ -198,7 +198,7 @@ def test_rm_by_id_with_one_tag_and_its_digest_name_needs_no_force(store: Held, r
     assert store.names() == []
 
 
-def test_the_last_tag_of_a_repository_takes_its_digest_names_along(store: Held, root: Path) -> None:
+def test_the_last_tag_of_a_repository_takes_its_digest_names_along(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     image = layout.add(single(1), "quay.io/team/app:1", "other:1")
     layout.entry(dict(layout.entries[0]), f"quay.io/team/app@{'sha256:' + 'cd' * 32}")
@@ -221,7 +221,9 @@ def write_pulled(root: Path, name: str = "quay.io/team/app:2") -> Image:
 
 @pytest.mark.parametrize("verb", ["rm", "untag"])
 @pytest.mark.parametrize("selector", [f"@{KNOWN}", f":2@{KNOWN}", f":99@{KNOWN}"])
-def test_a_digest_reference_takes_the_digest_and_no_tag(store: Held, root: Path, verb: str, selector: str) -> None:
+def test_a_digest_reference_takes_the_digest_and_no_tag(
+    store: StoreSession, root: Path, verb: str, selector: str
+) -> None:
     image = write_pulled(root)
     store.do("tag quay.io/team/app:2 as quay.io/team/app:keep")
     store.do("tag quay.io/team/app:2 as other:1")
@@ -231,34 +233,34 @@ def test_a_digest_reference_takes_the_digest_and_no_tag(store: Held, root: Path,
     assert outcome["target"] == f"quay.io/team/app@{KNOWN}"
     assert store.names() == ["other:1", "quay.io/team/app:2", "quay.io/team/app:keep"]
     assert store.rows("images where name = quay.io/team/app:2 select digest") == [{"digest": FURTHER}]
-    assert store.problem(f"{verb} quay.io/team/app{selector}") == "no-such-image"
+    assert store.failure_code(f"{verb} quay.io/team/app{selector}") == "no-such-image"
     assert set(image.blobs) <= set(blobs_in(root))
 
 
-def test_a_digest_reference_of_a_name_that_is_known_by_none_is_no_name(store: Held, root: Path) -> None:
+def test_a_digest_reference_of_a_name_that_is_known_by_none_is_no_name(store: StoreSession, root: Path) -> None:
     image = Layout(root).add(single(1), "app:1")
     for text in (f"rm app@{image.digest}", f"rm app:1@{image.digest}", f"untag app@{image.digest}"):
-        assert store.problem(text) == "no-such-image"
+        assert store.failure_code(text) == "no-such-image"
     outcomes = store.outcomes(f"rm app@{image.digest}, nosuch:1")
     assert [row["error"] for row in outcomes] == ["no-such-image", "no-such-image"]
     assert store.names() == ["app:1"]
 
 
-def test_a_tag_and_its_digest_reference_together_remove_the_image(store: Held, root: Path) -> None:
+def test_a_tag_and_its_digest_reference_together_remove_the_image(store: StoreSession, root: Path) -> None:
     write_pulled(root)
     (outcome,) = store.do(f"rm quay.io/team/app:2, quay.io/team/app@{KNOWN}")
     assert outcome["action"] == "remove"
     assert store.names() == []
 
 
-def test_a_name_by_digest_alone_goes_by_its_digest(store: Held, root: Path) -> None:
+def test_a_name_by_digest_alone_goes_by_its_digest(store: StoreSession, root: Path) -> None:
     image = Layout(root).add(single(1), f"quay.io/team/app@{KNOWN}", "other:1")
     store.do(f"rm quay.io/team/app:99@{KNOWN}")
     assert store.names() == ["other:1"]
     assert image.digest in blobs_in(root)
 
 
-def test_a_tag_of_an_image_known_by_digest_keeps_the_digest(store: Held, root: Path) -> None:
+def test_a_tag_of_an_image_known_by_digest_keeps_the_digest(store: StoreSession, root: Path) -> None:
     Layout(root).add(single(1), f"quay.io/team/app@{KNOWN}")
     store.do(f"tag quay.io/team/app@{KNOWN} as quay.io/team/app:keep")
     assert store.rows("images select name, digest") == [{"name": "quay.io/team/app:keep", "digest": KNOWN}]
@@ -266,7 +268,7 @@ def test_a_tag_of_an_image_known_by_digest_keeps_the_digest(store: Held, root: P
     assert store.rows("images select name, digest") == [{"name": "quay.io/team/app:keep", "digest": None}]
 
 
-def test_an_ambiguous_id_lists_what_it_could_be(store: Held, root: Path) -> None:
+def test_an_ambiguous_id_lists_what_it_could_be(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     by_digit: dict[str, list[str]] = {}
     for number in range(1, 18):  # seventeen ids cannot begin with sixteen digits
@@ -280,7 +282,7 @@ def test_an_ambiguous_id_lists_what_it_could_be(store: Held, root: Path) -> None
     assert len(store.names()) == 17
 
 
-def test_a_name_goes_before_an_id(store: Held, root: Path) -> None:
+def test_a_name_goes_before_an_id(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     image = layout.add(single(1), "one:1")
     other = layout.add(single(2), f"{image.id[7:15]}:latest")
@@ -290,7 +292,7 @@ def test_a_name_goes_before_an_id(store: Held, root: Path) -> None:
     assert outcome["image"] == image.id
 
 
-def test_rm_by_query(store: Held, made: dict[str, Image]) -> None:
+def test_rm_by_query(store: StoreSession, made: dict[str, Image]) -> None:
     outcomes = store.do('rm images where repository like "team/*" and label.env = prod')
     assert sorted((outcome["action"], outcome["target"]) for outcome in outcomes) == [
         ("remove", "team/app:2"),
@@ -300,15 +302,17 @@ def test_rm_by_query(store: Held, made: dict[str, Image]) -> None:
     assert store.do("rm images where label.env = nosuch") == []
 
 
-def test_the_whole_table_needs_all(store: Held, made: dict[str, Image], root: Path) -> None:
-    assert store.problem("rm images") == "refused"
+def test_the_whole_table_needs_all(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+    assert store.failure_code("rm images") == "refused"
     assert len(store.names()) == len(made) + 1
     store.do("rm all images")
     assert store.names() == []
     assert blobs_in(root) == {}
 
 
-def test_prune_takes_what_dangles_and_what_nothing_reaches(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_prune_takes_what_dangles_and_what_nothing_reaches(
+    store: StoreSession, made: dict[str, Image], root: Path
+) -> None:
     stray = hashlib.sha256(b"left by somebody").hexdigest()
     (root / "blobs" / "sha256" / stray).write_bytes(b"left by somebody")
     outcomes = store.do("prune")
@@ -325,7 +329,7 @@ def test_prune_takes_what_dangles_and_what_nothing_reaches(store: Held, made: di
 # What goes with an image
 
 
-def test_a_layer_goes_with_the_last_image_that_has_it(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_a_layer_goes_with_the_last_image_that_has_it(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     base = made["redis:7"].layers[0].digest
     store.do("rm redis:7")
     assert made["redis:7"].layers[1].digest not in blobs_in(root)
@@ -351,7 +355,7 @@ def test_a_layer_goes_with_the_last_image_that_has_it(store: Held, made: dict[st
     ],
 )
 @pytest.mark.usefixtures("made")
-def test_a_dry_run_says_exactly_what_is_then_done(store: Held, root: Path, text: str) -> None:
+def test_a_dry_run_says_exactly_what_is_then_done(store: StoreSession, root: Path, text: str) -> None:
     entries, before = entries_in(root), blobs_in(root)
     plan = store.outcomes(text, dry_run=True)
     assert plan == store.outcomes(f"dry run {text}")
@@ -365,7 +369,7 @@ def test_a_dry_run_says_exactly_what_is_then_done(store: Held, root: Path, text:
     assert sum(row["size"] or 0 for row in plan) == sum(before.values()) - sum(after.values())
 
 
-def test_what_goes_is_told_of_whole_groups_that_share(store: Held, root: Path) -> None:
+def test_what_goes_is_told_of_whole_groups_that_share(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     images = [layout.add(single(number, SHARED), f"app:{number}") for number in range(1, 5)]
     plan = store.outcomes("rm app:1, app:2, app:3", dry_run=True)
@@ -379,7 +383,7 @@ def test_what_goes_is_told_of_whole_groups_that_share(store: Held, root: Path) -
     assert blobs_in(root) == {}
 
 
-def test_an_image_in_two_roots_stays_until_both_are_gone(store: Held, root: Path) -> None:
+def test_an_image_in_two_roots_stays_until_both_are_gone(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     one, other = single(1), Image([BASE], platform={"os": "linux", "architecture": "arm64"})
     layout.add_index([one, other], "multi:1")
@@ -408,9 +412,9 @@ def test_an_image_in_two_roots_stays_until_both_are_gone(store: Held, root: Path
     ],
 )
 @pytest.mark.usefixtures("made")
-def test_a_plan_out_of_date_is_left_alone(store: Held, root: Path, statement: str, meanwhile: str) -> None:
+def test_a_plan_out_of_date_is_left_alone(store: StoreSession, root: Path, statement: str, meanwhile: str) -> None:
     actions = planned(store, statement)
-    with Held(root) as other:
+    with StoreSession(root) as other:
         other.do(meanwhile)
     entries, blobs = entries_in(root), blobs_in(root)
     (outcome,) = applied(store, actions)
@@ -420,9 +424,9 @@ def test_a_plan_out_of_date_is_left_alone(store: Held, root: Path, statement: st
 
 
 @pytest.mark.usefixtures("made")
-def test_what_is_not_out_of_date_is_done_all_the_same(store: Held, root: Path) -> None:
+def test_what_is_not_out_of_date_is_done_all_the_same(store: StoreSession, root: Path) -> None:
     actions = planned(store, "rm redis:7, redis:latest")
-    with Held(root) as other:
+    with StoreSession(root) as other:
         other.do("tag plain:1 as redis:7")
     first, second = applied(store, actions)
     assert first.error is not None
@@ -431,16 +435,18 @@ def test_what_is_not_out_of_date_is_done_all_the_same(store: Held, root: Path) -
     assert "redis:7" in store.names()
 
 
-def test_a_tag_whose_target_lost_the_name_meanwhile_is_given(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_a_tag_whose_target_lost_the_name_meanwhile_is_given(
+    store: StoreSession, made: dict[str, Image], root: Path
+) -> None:
     actions = planned(store, "tag redis:7 as redis:latest")
-    with Held(root) as other:
+    with StoreSession(root) as other:
         other.do("untag redis:latest")
     (outcome,) = applied(store, actions)
     assert outcome.error is None
     assert store.rows("images where name = redis:latest select id") == [{"id": made["redis:7"].id}]
 
 
-def test_ids_are_the_digests_of_configs(made: dict[str, Image], store: Held) -> None:
+def test_ids_are_the_digests_of_configs(made: dict[str, Image], store: StoreSession) -> None:
     assert {row["id"] for row in store.rows("images select id")} == {
         Digest("sha256:" + hashlib.sha256(image.config).hexdigest()) for image in made.values()
     }

@@ -17,7 +17,7 @@ import pytest
 from imq.engine.store.bounded_read import read_bounded
 from store.support.serve_image import serve
 from store.support.small_filesystem import file_system, fill
-from store.support.stores import Held, blobs_in, check_store, command, entries_in, imq
+from store.support.stores import StoreSession, blobs_in, check_store, command, entries_in, imq
 from support.images import Image, Layout, docker_archive, layer, library
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def test_where_nothing_may_be_written_nothing_is_unpacked_again(root: Path, unpr
 # Roots that are no stores
 
 
-def test_a_store_that_is_not_there_has_nothing_in_it(root: Path, opened: Callable[..., Held]) -> None:
+def test_a_store_that_is_not_there_has_nothing_in_it(root: Path, opened: Callable[..., StoreSession]) -> None:
     assert opened(root).names() == []
     done = imq(root, "images", "count", code=3)
     assert (done.stdout, "error[no-store]" in done.stderr) == ("", True)
@@ -237,7 +237,7 @@ def test_a_broken_index_json_is_told_and_kept(root: Path, content: bytes, tmp_pa
 # Blobs that are gone
 
 
-def test_images_whose_blobs_are_gone(store: Held, made: dict[str, Image], tmp_path: Path) -> None:
+def test_images_whose_blobs_are_gone(store: StoreSession, made: dict[str, Image], tmp_path: Path) -> None:
     root = tmp_path / "spoilt"
     shutil.copytree(store.root, root)
     spoilt = {
@@ -247,17 +247,17 @@ def test_images_whose_blobs_are_gone(store: Held, made: dict[str, Image], tmp_pa
     }
     for digest in spoilt:
         (root / "blobs" / "sha256" / digest[7:]).unlink()
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert set(held.names("where id is unknown")) == {"plain:1", "edge/agent:1"}
         assert "redis:7" in held.names("where id is known")
-        assert held.beside("images") == {"unreadable", "blob-missing"}
+        assert held.error_codes("images") == {"unreadable", "blob-missing"}
         failed = {row["target"]: row["error"] for row in held.outcomes("verify all") if row["error"]}
         assert failed == {"redis:7": "blob-missing", "plain:1": "blob-missing", "edge/agent:1": "blob-missing"}
-        assert held.problem("push redis:7 to 127.0.0.1:1/x:1") in ("blob-missing", "unreachable")
+        assert held.failure_code("push redis:7 to 127.0.0.1:1/x:1") in ("blob-missing", "unreachable")
         held.do("tag redis:latest as plain:1")  # a name that means nothing any more can be given
         held.do("rm redis:7")
     unknown = made["edge/agent:1"]  # what its manifest reached nobody can tell, until it is pulled again
-    check_store(root, spoilt={**spoilt, unknown.id: "unknown", unknown.layers[0].digest: "unknown"})
+    check_store(root, damaged={**spoilt, unknown.id: "unknown", unknown.layers[0].digest: "unknown"})
 
 
 def test_a_question_never_says_traceback(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_question_never_says_traceback(tmp_path: Path) -> None:
 
 
 def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
-    store: Held, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: StoreSession, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "source")
     held: list[set[str]] = []
@@ -289,7 +289,7 @@ def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
 
     with monkeypatch.context() as patched:
         patched.setattr("imq.engine.store.ingest.sync_file_system", breaks)
-        assert store.problem(f'load "{tmp_path / "source"}"') == "store"
+        assert store.failure_code(f'load "{tmp_path / "source"}"') == "store"
     assert held == [set()]
     assert blobs_in(root) == {}
     assert entries_in(root) == []
@@ -297,7 +297,7 @@ def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
     assert set(blobs_in(root)) == set(blobs_in(tmp_path / "source"))
 
 
-def test_layers_that_images_of_an_archive_share_are_read_once(store: Held, tmp_path: Path) -> None:
+def test_layers_that_images_of_an_archive_share_are_read_once(store: StoreSession, tmp_path: Path) -> None:
     common, lower = layer({"common": b"c" * 5000}), layer({"lower": b"l" * 70})
     images = [(Image([common, lower, layer({str(n): b"n" * n})]), [f"app:{n}"]) for n in range(1, 9)]
     docker_archive(tmp_path / "saved.tar", images)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.serve_image import serve
-from store.support.stores import Held, check_store, run
+from store.support.stores import StoreSession, check_store, run
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ APP = Image([layer({"base": b"b" * 5000}, "gzip"), layer({"app": b"a" * 700}, "g
 OTHER = Image([layer({"base": b"b" * 5000}, "gzip")], labels={"env": "test"})
 
 
-def others_read(store: Held, root: Path) -> None:
+def others_read(store: StoreSession, root: Path) -> None:
     """Check that umoci lists the names that imq does, and that skopeo and umoci see the same images behind them."""
     names = [name for name in store.names() if name]
     assert sorted(run("umoci", "ls", "--layout", root).split()) == sorted(names)
@@ -34,7 +34,9 @@ def others_read(store: Held, root: Path) -> None:
         assert sum(step.get("layer") is not None for step in shown["history"]) == row["layer_count"]
 
 
-def test_others_read_the_store_after_every_action(store: Held, root: Path, registry: Registry, tmp_path: Path) -> None:
+def test_others_read_the_store_after_every_action(
+    store: StoreSession, root: Path, registry: Registry, tmp_path: Path
+) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(b"file")
     Layout(tmp_path / "source").add(OTHER, "other:1")
@@ -61,7 +63,7 @@ def test_others_read_the_store_after_every_action(store: Held, root: Path, regis
     assert (tmp_path / "bundle" / "rootfs" / "base").read_bytes() == b"b" * 5000
 
 
-def test_what_others_do_to_the_store_is_seen(store: Held, root: Path, tmp_path: Path) -> None:
+def test_what_others_do_to_the_store_is_seen(store: StoreSession, root: Path, tmp_path: Path) -> None:
     Layout(tmp_path / "source").add(APP, "app:1")
     store.do(f'load "{tmp_path / "source"}"')
     Layout(tmp_path / "more").add(OTHER, "other:1")
@@ -92,7 +94,7 @@ def podman(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def test_podman_and_imq_take_what_the_other_gives(
-    store: Held, registry: Registry, podman: list[str], tmp_path: Path
+    store: StoreSession, registry: Registry, podman: list[str], tmp_path: Path
 ) -> None:
     there = f"{registry.host}/podman/{uuid.uuid4().hex[:8]}"
     name = serve(registry, f"app/{uuid.uuid4().hex[:8]}:1", APP)

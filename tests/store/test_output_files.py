@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.actions.output_paths import is_within
 from imq.grammar.errors import ImqError
-from store.support.stores import Held, imq
+from store.support.stores import StoreSession, imq
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def held(root: pathlib.Path) -> Iterator[Held]:
-    with Held(root) as opened:
+def held(root: pathlib.Path) -> Iterator[StoreSession]:
+    with StoreSession(root) as opened:
         yield opened
 
 
@@ -72,7 +72,7 @@ def test_a_file_that_is_there_is_named_and_stays(root: pathlib.Path, verb: str, 
     assert listed(out(root)) == ["kept.tar"]
 
 
-def test_force_replaces_and_the_plan_says_so(root: pathlib.Path, held: Held) -> None:
+def test_force_replaces_and_the_plan_says_so(root: pathlib.Path, held: StoreSession) -> None:
     path = out(root) / "kept.tar"
     path.write_bytes(b"mine")
     (planned,) = held.outcomes(f'save team/app:a to "{path}" force', dry_run=True)
@@ -96,7 +96,7 @@ def test_a_user_is_asked(root: pathlib.Path, agrees: bool) -> None:
         asked.append(list(planned.rows))  # type: ignore[attr-defined]
         return agrees
 
-    with Held(root, confirm=confirm) as held:
+    with StoreSession(root, confirm=confirm) as held:
         list(held.session.run(f'save team/app:a to "{path}"'))
         list(held.session.run(f'save team/app:a to "{out(root)}/new.tar"'))
     assert len(asked) == 1, "only what is replaced is asked for"
@@ -104,7 +104,7 @@ def test_a_user_is_asked(root: pathlib.Path, agrees: bool) -> None:
     assert (out(root) / "new.tar").exists()
 
 
-def test_skip_existing_writes_the_others(root: pathlib.Path, held: Held) -> None:
+def test_skip_existing_writes_the_others(root: pathlib.Path, held: StoreSession) -> None:
     (out(root) / "a.tar").write_bytes(b"mine")
     text = f'save images where repository = team/app order by tag skip existing to "{out(root)}/{{{{.Tag}}}}.tar"'
     outcomes = held.do(text)
@@ -118,7 +118,7 @@ def test_skip_existing_writes_the_others(root: pathlib.Path, held: Held) -> None
 
 
 @pytest.mark.parametrize("target", ["a.tar", "a"])
-def test_export_skips_what_exists(root: pathlib.Path, held: Held, target: str) -> None:
+def test_export_skips_what_exists(root: pathlib.Path, held: StoreSession, target: str) -> None:
     path = out(root) / target
     if target == "a":
         path.mkdir()
@@ -130,8 +130,8 @@ def test_export_skips_what_exists(root: pathlib.Path, held: Held, target: str) -
     assert listed(out(root)) == ["a/mine" if target == "a" else "a.tar"]
 
 
-def test_force_and_skip_existing_contradict_each_other(held: Held) -> None:
-    assert held.problem('save team/app:a to "x.tar" force skip existing') == "option"
+def test_force_and_skip_existing_contradict_each_other(held: StoreSession) -> None:
+    assert held.failure_code('save team/app:a to "x.tar" force skip existing') == "option"
 
 
 def test_of_several_files_the_error_counts_those_that_are_there(root: pathlib.Path) -> None:
@@ -152,7 +152,7 @@ def test_dockers_save_replaces_as_docker_does(root: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["save", "export"])
-def test_fifos_and_links_stay_what_they_are(root: pathlib.Path, held: Held, verb: str) -> None:
+def test_fifos_and_links_stay_what_they_are(root: pathlib.Path, held: StoreSession, verb: str) -> None:
     fifo, link = out(root) / "fifo.tar", out(root) / "link.tar"
     os.mkfifo(fifo)
     os.symlink("real.tar", link)
@@ -170,7 +170,7 @@ def test_fifos_and_links_stay_what_they_are(root: pathlib.Path, held: Held, verb
 
 @pytest.mark.parametrize("statement", ["save team/app:a to", "export team/app:a to"])
 @pytest.mark.parametrize("force", ["", " force"], ids=["", "force"])
-def test_devices_stay_what_they_are(root: pathlib.Path, held: Held, statement: str, force: str) -> None:
+def test_devices_stay_what_they_are(root: pathlib.Path, held: StoreSession, statement: str, force: str) -> None:
     node = out(root) / "null"
     try:
         os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
@@ -196,7 +196,7 @@ def test_standard_output_by_its_path_is_written_to(root: pathlib.Path) -> None:
     assert saved(path) == ["team/app:a"]
 
 
-def test_folders_that_values_name_are_made(root: pathlib.Path, held: Held) -> None:
+def test_folders_that_values_name_are_made(root: pathlib.Path, held: StoreSession) -> None:
     held.do(f'save images where repository = team/app to "{out(root)}/{{{{.Repository}}}}/{{{{.Tag}}}}.tar"')
     assert listed(out(root)) == ["team/app/a.tar", "team/app/b.tar"]
     held.do(f'export images where tag = a to "{out(root)}/{{{{.Tag}}}}/rootfs"')
@@ -213,22 +213,22 @@ def test_a_missing_folder_is_named(root: pathlib.Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("to", ["", "/"])
-def test_a_folder_is_no_archive(root: pathlib.Path, held: Held, to: str) -> None:
-    assert held.problem(f'save team/app:a to "{out(root)}{to}"') == "path"
-    assert held.problem(f'save team/app:a to "{out(root)}/missing/"') == "path"
+def test_a_folder_is_no_archive(root: pathlib.Path, held: StoreSession, to: str) -> None:
+    assert held.failure_code(f'save team/app:a to "{out(root)}{to}"') == "path"
+    assert held.failure_code(f'save team/app:a to "{out(root)}/missing/"') == "path"
     assert listed(out(root)) == []
 
 
-def test_two_paths_of_one_file_are_refused(root: pathlib.Path, held: Held) -> None:
+def test_two_paths_of_one_file_are_refused(root: pathlib.Path, held: StoreSession) -> None:
     os.symlink("a.tar", out(root) / "b.tar")
-    assert held.problem(f'save images where repository = team/app to "{out(root)}/{{{{.Tag}}}}.tar"') == "operand"
+    assert held.failure_code(f'save images where repository = team/app to "{out(root)}/{{{{.Tag}}}}.tar"') == "operand"
     assert not (out(root) / "a.tar").exists()
 
 
 @pytest.mark.parametrize("force", ["", "force"])
-def test_a_folder_that_holds_the_store_is_never_replaced(root: pathlib.Path, held: Held, force: str) -> None:
+def test_a_folder_that_holds_the_store_is_never_replaced(root: pathlib.Path, held: StoreSession, force: str) -> None:
     for path in (root, root.parent, root / ".." / "store"):
-        assert held.problem(f'export team/app:a to "{path}" {force}') in ("operand", "exists")
+        assert held.failure_code(f'export team/app:a to "{path}" {force}') in ("operand", "exists")
     assert held.names() == ["team/app:a", "team/app:b"]
 
 
@@ -245,9 +245,9 @@ LABELS = {
 LABEL = '{{index .Label "channel"}}'
 
 
-def labelled(folder: pathlib.Path, value: str) -> Held:
+def labelled(folder: pathlib.Path, value: str) -> StoreSession:
     Layout(folder / "other").add(Image([layer({"a": b"1"})], labels={"channel": value}), "one:1")
-    return Held(folder / "other", environment={"HOME": str(folder / "home")})
+    return StoreSession(folder / "other", environment={"HOME": str(folder / "home")})
 
 
 @pytest.mark.parametrize("verb", ["save", "export"])
@@ -280,7 +280,7 @@ def test_labels_name_no_folders(tmp_path: pathlib.Path, verb: str, label: str) -
 def test_no_form_of_a_template_lets_a_slash_through(tmp_path: pathlib.Path, template: str) -> None:
     with labelled(tmp_path, "../a-b/c") as held:
         said = (tmp_path / "out" / template).as_posix().replace('"', '\\"')
-        assert held.problem(f'save images where name = "one:1" to "{said}"') == "path"
+        assert held.failure_code(f'save images where name = "one:1" to "{said}"') == "path"
     assert not (tmp_path / "out").exists()
 
 
@@ -295,7 +295,7 @@ def test_two_values_do_not_make_dots_together(tmp_path: pathlib.Path) -> None:
     with labelled(tmp_path, ".") as held:
         for template in (f"{tmp_path}/out/{LABEL}{LABEL}/x.tar", f"{tmp_path}/out/.{LABEL}/x.tar"):
             said = template.replace('"', '\\"')
-            assert held.problem(f'save images where name = "one:1" to "{said}"') == "path"
+            assert held.failure_code(f'save images where name = "one:1" to "{said}"') == "path"
 
 
 def test_the_dots_of_the_template_itself_are_the_users(tmp_path: pathlib.Path) -> None:
@@ -310,7 +310,7 @@ def test_the_dots_of_the_template_itself_are_the_users(tmp_path: pathlib.Path) -
 @pytest.mark.parametrize("target", ["", "index.json", "blobs", "blobs/sha256", "index.db", "new", "ingest/new.tar"])
 @pytest.mark.parametrize("is_linked", [False, True])
 def test_nothing_is_written_into_the_store(
-    held: Held, root: pathlib.Path, statement: str, target: str, *, is_linked: bool
+    held: StoreSession, root: pathlib.Path, statement: str, target: str, *, is_linked: bool
 ) -> None:
     held.rows("images")
     before = {path: path.read_bytes() for path in (root / "index.json", *(root / "blobs" / "sha256").iterdir())}
@@ -318,7 +318,7 @@ def test_nothing_is_written_into_the_store(
     if is_linked:
         path = out(root) / "link"
         path.symlink_to(root / target)
-    assert held.problem(statement.format(path)) in {"operand", "path"}
+    assert held.failure_code(statement.format(path)) in {"operand", "path"}
     assert {path: path.read_bytes() for path in before} == before
     held.do("verify all")
 
@@ -331,12 +331,12 @@ def test_what_lies_below_a_folder(root: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["save", "export"])
-def test_an_empty_path_is_refused(held: Held, verb: str) -> None:
+def test_an_empty_path_is_refused(held: StoreSession, verb: str) -> None:
     with pytest.raises(ImqError, match=f"the path of {verb} is empty"):
         held.rows(f'{verb} team/app:a to ""')
 
 
-def test_outputs_of_one_statement_do_not_lie_below_each_other(held: Held, root: pathlib.Path) -> None:
+def test_outputs_of_one_statement_do_not_lie_below_each_other(held: StoreSession, root: pathlib.Path) -> None:
     template = "{{if eq .Tag `a`}}tree{{else}}tree/etc{{end}}"
     with pytest.raises(ImqError, match=r"tree/etc is below .*tree, and one would overwrite the other"):
         held.rows(f'export images where repository like "team/*" to "{out(root)}/{template}"')

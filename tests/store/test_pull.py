@@ -12,7 +12,7 @@ from imq.engine.oci.platform import Platform
 from imq.grammar.errors import ImqError
 from registry.support import sample_images
 from store.support.serve_image import serve, serve_index
-from store.support.stores import Held, blobs_in, check_store, imq, run
+from store.support.stores import StoreSession, blobs_in, check_store, imq, run
 from support.images import ARM64, Image, digest_of, index_of, layer
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def repository() -> str:
     return f"team/{uuid.uuid4().hex[:8]}"
 
 
-def test_by_tag(store: Held, registry: Registry, repository: str) -> None:
+def test_by_tag(store: StoreSession, registry: Registry, repository: str) -> None:
     made = image()
     name = serve(registry, f"{repository}:1", made)
     (outcome,) = store.do(f"pull {name}")
@@ -46,7 +46,7 @@ def test_by_tag(store: Held, registry: Registry, repository: str) -> None:
 
 
 def test_a_config_with_a_byte_that_is_not_utf8(
-    store: Held, registry: Registry, repository: str, monkeypatch: pytest.MonkeyPatch
+    store: StoreSession, registry: Registry, repository: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = image(changes={"author": "cafe"})
     written = made.config.replace(b'"cafe"', b'"caf\xe9"')
@@ -58,13 +58,13 @@ def test_a_config_with_a_byte_that_is_not_utf8(
     assert made.id in blobs_in(store.root)
 
 
-def test_without_a_tag_it_is_latest(store: Held, registry: Registry, repository: str) -> None:
+def test_without_a_tag_it_is_latest(store: StoreSession, registry: Registry, repository: str) -> None:
     name = serve(registry, f"{repository}:latest", image())
     store.do(f"pull {name.removesuffix(':latest')}")
     assert store.names() == [name]
 
 
-def test_a_second_time_it_is_up_to_date(store: Held, registry: Registry, repository: str, root: Path) -> None:
+def test_a_second_time_it_is_up_to_date(store: StoreSession, registry: Registry, repository: str, root: Path) -> None:
     name = serve(registry, f"{repository}:1", image())
     store.do(f"pull {name}")
     before = (root / "index.json").stat()
@@ -74,7 +74,7 @@ def test_a_second_time_it_is_up_to_date(store: Held, registry: Registry, reposit
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_by_digest(store: Held, registry: Registry, repository: str) -> None:
+def test_by_digest(store: StoreSession, registry: Registry, repository: str) -> None:
     made = image()
     name = serve(registry, f"{repository}:1", made)
     by_digest = f"{name.removesuffix(':1')}@{made.digest}"
@@ -92,7 +92,7 @@ def test_by_digest(store: Held, registry: Registry, repository: str) -> None:
 
 @pytest.mark.parametrize("tag", [":1", ":never", ""])
 def test_beside_a_digest_a_tag_is_forgotten(
-    store: Held, root: Path, registry: Registry, repository: str, tag: str
+    store: StoreSession, root: Path, registry: Registry, repository: str, tag: str
 ) -> None:
     made = image()
     place = serve(registry, f"{repository}:1", made).removesuffix(":1")
@@ -112,7 +112,7 @@ def test_beside_a_digest_a_tag_is_forgotten(
 
 
 def test_an_image_with_several_digests_of_one_repository_is_one_row(
-    store: Held, registry: Registry, repository: str
+    store: StoreSession, registry: Registry, repository: str
 ) -> None:
     """They are those of indexes that name the image, and that of its own manifest."""
     amd, arm, other = image(1), image(2, platform=ARM64), image(3, platform=ARM64)
@@ -138,7 +138,7 @@ def test_an_image_with_several_digests_of_one_repository_is_one_row(
 
 
 def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(
-    store: Held, registry: Registry, repository: str
+    store: StoreSession, registry: Registry, repository: str
 ) -> None:
     old, new = image(1), image(2)
     name = serve(registry, f"{repository}:1", old)
@@ -151,7 +151,9 @@ def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(
     assert [row["image"] for row in store.do("prune") if row["action"] == "remove"] == [old.id]
 
 
-def test_layers_that_are_here_do_not_travel(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
+def test_layers_that_are_here_do_not_travel(
+    root: Path, opened: Callable[..., StoreSession], registry: Registry
+) -> None:
     watcher = sample_images.ProgressRecorder()
     held = opened(root, progress=watcher)
     repository = f"team/{uuid.uuid4().hex[:8]}"
@@ -168,7 +170,7 @@ def test_layers_that_are_here_do_not_travel(root: Path, opened: Callable[..., He
 
 
 def test_an_index_gives_the_image_for_the_platform(
-    store: Held, registry: Registry, repository: str, root: Path
+    store: StoreSession, registry: Registry, repository: str, root: Path
 ) -> None:
     amd, arm = image(1), image(2, platform=ARM64)
     name = serve_index(registry, f"{repository}:1", [amd, arm])
@@ -201,7 +203,9 @@ def test_an_image_of_another_platform_than_asked_for_comes_with_a_warning(
     assert "WARNING" not in imq(root, "pull", name).stderr
 
 
-def test_the_platform_of_the_session_counts(root: Path, opened: Callable[..., Held], registry: Registry) -> None:
+def test_the_platform_of_the_session_counts(
+    root: Path, opened: Callable[..., StoreSession], registry: Registry
+) -> None:
     arm = image(2, platform=ARM64)
     name = serve_index(registry, f"team/{uuid.uuid4().hex[:8]}:1", [image(1), arm])
     held = opened(root, platform=Platform.parse("linux/arm64"))
@@ -209,10 +213,12 @@ def test_the_platform_of_the_session_counts(root: Path, opened: Callable[..., He
     assert held.rows("images select id") == [{"id": arm.id}]
 
 
-def test_verifying_lazily_measures_when_a_question_asks(store: Held, registry: Registry, repository: str) -> None:
+def test_verifying_lazily_measures_when_a_question_asks(
+    store: StoreSession, registry: Registry, repository: str
+) -> None:
     made = image()
     name = serve(registry, f"{repository}:1", made)
-    store.tell("set verify = lazy")
+    store.read_message("set verify = lazy")
     store.do(f"pull {name}")
     assert len(store.session.store.list_unmeasured_layers()) == 2
     assert store.names() == [name], "a question that asks for no size unpacks nothing"
@@ -221,7 +227,7 @@ def test_verifying_lazily_measures_when_a_question_asks(store: Held, registry: R
     assert store.session.store.list_unmeasured_layers() == []
 
 
-def test_several_at_once_and_one_that_fails(store: Held, registry: Registry, repository: str) -> None:
+def test_several_at_once_and_one_that_fails(store: StoreSession, registry: Registry, repository: str) -> None:
     names = [serve(registry, f"{repository}:{number}", image(number)) for number in (1, 2)]
     outcomes = store.outcomes(f"pull {names[0]}, {registry.host}/{repository}:nosuch, {names[1]}")
     assert [outcome["error"] for outcome in outcomes] == [None, "manifest-unknown", None]
@@ -240,15 +246,17 @@ def test_several_at_once_and_one_that_fails(store: Held, registry: Registry, rep
     ],
 )
 def test_what_is_not_there_is_said(
-    store: Held, registry: Registry, repository: str, root: Path, what: str, code: str
+    store: StoreSession, registry: Registry, repository: str, root: Path, what: str, code: str
 ) -> None:
     serve_index(registry, f"{repository}:1", [image(1), image(2, platform=ARM64)])
-    assert store.problem("pull " + what.format(host=registry.host, repository=repository)) == code
+    assert store.failure_code("pull " + what.format(host=registry.host, repository=repository)) == code
     assert blobs_in(root) == {}
     assert store.names() == []
 
 
-def test_a_wrong_name_is_told_before_anything_is_pulled(store: Held, registry: Registry, repository: str) -> None:
+def test_a_wrong_name_is_told_before_anything_is_pulled(
+    store: StoreSession, registry: Registry, repository: str
+) -> None:
     name = serve(registry, f"{repository}:1", image())
     with pytest.raises(ImqError) as caught:
         store.rows(f"pull {name}, BAD:1")
@@ -258,12 +266,12 @@ def test_a_wrong_name_is_told_before_anything_is_pulled(store: Held, registry: R
 
 
 def test_what_is_pushed_can_be_pulled(
-    store: Held,
+    store: StoreSession,
     made: dict[str, Image],
     registry: Registry,
     repository: str,
     tmp_path: Path,
-    opened: Callable[..., Held],
+    opened: Callable[..., StoreSession],
 ) -> None:
     name = f"{registry.host}/{repository}:1"
     (outcome,) = store.do(f"push redis:7 to {name}")
@@ -279,12 +287,12 @@ def test_what_is_pushed_can_be_pulled(
     check_store(tmp_path / "other")
 
 
-def test_an_image_without_a_name_cannot_be_pushed(store: Held, made: dict[str, Image]) -> None:
-    assert store.problem(f"push {made['dangling'].id}") == "operand"
-    assert store.problem("push redis:7, redis:latest to x.invalid/y:1") == "operand"
+def test_an_image_without_a_name_cannot_be_pushed(store: StoreSession, made: dict[str, Image]) -> None:
+    assert store.failure_code(f"push {made['dangling'].id}") == "operand"
+    assert store.failure_code("push redis:7, redis:latest to x.invalid/y:1") == "operand"
 
 
-def test_skopeo_reads_what_was_pulled(store: Held, registry: Registry, repository: str, root: Path) -> None:
+def test_skopeo_reads_what_was_pulled(store: StoreSession, registry: Registry, repository: str, root: Path) -> None:
 
     made = image()
     name = serve(registry, f"{repository}:1", made)

@@ -19,7 +19,7 @@ from imq.engine.units.size import parse_size
 from imq.grammar.errors import StatementError
 from store.support.serve_image import serve
 from store.support.small_filesystem import fill, small_disk
-from store.support.stores import Held, blobs_in, check_store, imq, start
+from store.support.stores import StoreSession, blobs_in, check_store, imq, start
 from support.images import Image, Layout, docker_archive, layer
 from support.waiting import until
 
@@ -54,17 +54,17 @@ def names(registry: Registry) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("text", "size"), [("20GB", 20 * 10**9), ("512MiB", 512 << 20), ("0", 0), ("none", None)])
-def test_a_quota_is_a_size_or_none(store: Held, text: str, size: int | None) -> None:
+def test_a_quota_is_a_size_or_none(store: StoreSession, text: str, size: int | None) -> None:
     assert parse_size_limit(check_setting("quota", text)[1]) == size
-    store.tell(f"set quota = {text}")
-    assert store.tell("set quota") == f"quota = {text}\n"
+    store.read_message(f"set quota = {text}")
+    assert store.read_message("set quota") == f"quota = {text}\n"
 
 
-def test_a_quota_is_nothing_else(store: Held) -> None:
+def test_a_quota_is_nothing_else(store: StoreSession) -> None:
     for text in ("much", "-1", "20%", "1.2.3GB", "''"):
         with pytest.raises(StatementError):
-            store.tell(f"set quota = {text}")
-    assert store.tell("set quota") == "quota = none\n"
+            store.read_message(f"set quota = {text}")
+    assert store.read_message("set quota") == "quota = none\n"
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1234, 999_999, 16_912_345_678, (1 << 62) + 1])
@@ -102,7 +102,7 @@ def test_the_sentence_that_is_hinted_at_makes_room(root: Path, names: dict[str, 
     (hint,) = [line for line in done.stderr.splitlines() if "to free space: imq '" in line]
     imq(root, hint.split("'")[1])
     imq(root, "--set", quota, *load)
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names() == ["small:1"]
 
 
@@ -160,11 +160,11 @@ def test_two_pulls_do_not_count_on_the_same_room(root: Path, names: dict[str, st
     assert sum(blobs_in(root).values()) in (bytes_of(BIG), bytes_of(OTHER))
 
 
-def test_a_quota_of_a_session_holds_until_it_is_set_again(store: Held, tmp_path: Path) -> None:
+def test_a_quota_of_a_session_holds_until_it_is_set_again(store: StoreSession, tmp_path: Path) -> None:
     Layout(tmp_path / "source").add(SMALL, "small:1")
-    store.tell("set quota = 10kB")
-    assert store.problem(f'load "{tmp_path / "source"}"') == "quota"
-    store.tell("set quota = none")
+    store.read_message("set quota = 10kB")
+    assert store.failure_code(f'load "{tmp_path / "source"}"') == "quota"
+    store.read_message("set quota = none")
     store.do(f'load "{tmp_path / "source"}"')
 
 
@@ -203,7 +203,7 @@ def test_an_import_takes_the_room_of_parts_of_downloads(root: Path, tmp_path: Pa
     assert not part.exists()
 
 
-def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: Path, store: Held) -> None:
+def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: Path, store: StoreSession) -> None:
     Layout(tmp_path / "source").add(SMALL, "small:1")
     store.do(f'load "{tmp_path / "source"}"')
     (root / "ingest" / "1-1234567890ab.room").write_text(f"sha256:{'1' * 64} 5\nsha256:22")
@@ -216,7 +216,7 @@ def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: P
 
 @pytest.mark.parametrize("after", [0, 1_500_000])
 def test_a_disk_quota_is_told_like_a_full_disk(
-    root: Path, store: Held, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, after: int
+    root: Path, store: StoreSession, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """A fake: where this runs, no file system may have quotas."""
     write, left = os.write, [after]
@@ -265,7 +265,7 @@ def test_a_disk_that_others_fill_during_a_pull(tmp_path: Path, names: dict[str, 
             assert "error[no-space]" in said
             assert "free at" in said
             assert "are needed" in said
-        with Held(root) as held:
+        with StoreSession(root) as held:
             assert held.names() == ([] if process.returncode else [names["big"]])
         (disk / "filler").unlink()
         imq(root, "pull", names["big"])
@@ -319,8 +319,8 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path, leave: 
         layout = Layout(root)
         for number in range(40):
             layout.add(Image([layer({str(number): os.urandom(900)})], labels={"n": "x" * 900}), f"app:{number}")
-        with Held(root) as held:
-            before = held.answers()
+        with StoreSession(root) as held:
+            before = held.dump_tables()
         os.unlink(root / "index.db")
         fill(disk / "filler", leave=leave)
         assert len(json.loads(imq(root, "images", "as", "json").stdout)) == 40
@@ -328,10 +328,10 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path, leave: 
         assert done.returncode == 0 or "error[no-space]" in done.stderr, done
         (disk / "filler").unlink()
         if done.returncode:
-            with Held(root) as held:
-                assert held.answers() == before
+            with StoreSession(root) as held:
+                assert held.dump_tables() == before
             imq(root, "rm", "app:1")
-        with Held(root) as held:
+        with StoreSession(root) as held:
             assert len(held.names()) == 39
         check_store(root)
 
@@ -351,7 +351,7 @@ def test_usage_is_what_du_counts(root: Path, names: dict[str, str]) -> None:
         text=True,
         check=True,
     )
-    with Held(root) as held:
+    with StoreSession(root) as held:
         (row,) = held.rows("usage where type = Images as json")
         assert row["size"] == int(du.stdout.split()[0]) == bytes_of(BIG, OTHER)
         assert held.rows("images where name = again:1 select unique_size")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from registry.support.fault_proxy import Fault, FaultProxy, flip_bit
 from store.support.serve_image import serve, serve_index
-from store.support.stores import Held, blobs_in, check_store, imq, left_in
+from store.support.stores import StoreSession, blobs_in, check_store, imq, list_ingest
 from support.images import ARM64, Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TWO = Image([BASE, layer({"two": b"two" * 900}, "gzip")], labels={"n": "2"})
 
 
 @pytest.fixture
-def names(store: Held, registry: Registry) -> list[str]:
+def names(store: StoreSession, registry: Registry) -> list[str]:
     """Two images in the store, which share a layer, by the names under which a registry has them."""
     repository = f"repair/{uuid.uuid4().hex[:8]}"
     names = [serve(registry, f"{repository}:{number}", image) for number, image in ((1, ONE), (2, TWO))]
@@ -51,7 +51,7 @@ def failed(outcomes: list[dict[str, object]]) -> set[tuple[object, object]]:
     return {(row["target"], row["error"]) for row in outcomes if row["error"]}
 
 
-def test_verify_names_all_that_is_wrong_and_who_has_it(store: Held, root: Path, names: list[str]) -> None:
+def test_verify_names_all_that_is_wrong_and_who_has_it(store: StoreSession, root: Path, names: list[str]) -> None:
     flip(root, BASE.digest)
     flip(root, ONE.id)
     path_of(root, PLAIN.digest).unlink()
@@ -79,7 +79,7 @@ def wrong() -> tuple[str, str, str]:
 @pytest.mark.parametrize("finder", ["verify {}", 'save {} to "{}/saved.tar"', 'export {} to "{}/tree"', "push {}"])
 @pytest.mark.parametrize("part", ["gzip", "plain"])
 def test_a_turned_bit_is_found_by_who_reads_it_and_fetched_by_the_next_pull(
-    store: Held, root: Path, names: list[str], registry: Registry, tmp_path: Path, finder: str, part: str
+    store: StoreSession, root: Path, names: list[str], registry: Registry, tmp_path: Path, finder: str, part: str
 ) -> None:
     digest = (BASE if part == "gzip" else PLAIN).digest
     flip(root, digest)
@@ -101,13 +101,13 @@ def test_a_turned_bit_is_found_by_who_reads_it_and_fetched_by_the_next_pull(
 
 
 def test_a_turned_bit_that_measuring_finds_is_fetched_by_the_next_pull(
-    store: Held, root: Path, registry: Registry
+    store: StoreSession, root: Path, registry: Registry
 ) -> None:
     name = serve(registry, f"repair/{uuid.uuid4().hex[:8]}:1", ONE)
-    store.tell("set verify = lazy")
+    store.read_message("set verify = lazy")
     store.do(f"pull {name}")
     flip(root, BASE.digest)
-    assert store.beside("images select size") == {"digest-mismatch"}
+    assert store.error_codes("images select size") == {"digest-mismatch"}
     (outcome,) = store.do(f"pull {name}")
     assert outcome["size"] == len(BASE.blob)
     assert store.rows("images select size") == [{"size": ONE.size}]
@@ -115,22 +115,24 @@ def test_a_turned_bit_that_measuring_finds_is_fetched_by_the_next_pull(
 
 @pytest.mark.parametrize("part", ["config", "manifest"])
 def test_a_turned_bit_of_a_document_is_found_by_the_next_pull(
-    store: Held, root: Path, names: list[str], part: str
+    store: StoreSession, root: Path, names: list[str], part: str
 ) -> None:
     flip(root, ONE.id if part == "config" else ONE.digest)
     store.do(f"pull {names[0]}")
     assert store.do("verify all")
 
 
-def test_what_is_loaded_mends_what_was_found_damaged(store: Held, root: Path, names: list[str], tmp_path: Path) -> None:
+def test_what_is_loaded_mends_what_was_found_damaged(
+    store: StoreSession, root: Path, names: list[str], tmp_path: Path
+) -> None:
     Layout(tmp_path / "source").add(ONE, names[0])
     flip(root, BASE.digest)
-    assert store.problem(f"verify {names[1]}") == "digest-mismatch"
+    assert store.failure_code(f"verify {names[1]}") == "digest-mismatch"
     store.do(f'load "{tmp_path / "source"}"')
     assert store.do("verify all")
 
 
-def test_repair_fetches_again_what_is_damaged_or_missing(store: Held, root: Path, names: list[str]) -> None:
+def test_repair_fetches_again_what_is_damaged_or_missing(store: StoreSession, root: Path, names: list[str]) -> None:
     flip(root, BASE.digest)
     path_of(root, PLAIN.digest).unlink()
     before = blobs_in(root)
@@ -146,11 +148,13 @@ def test_repair_fetches_again_what_is_damaged_or_missing(store: Held, root: Path
     }
     assert [row["target"] for row in outcomes if row["action"] == "verify"] == list(dict.fromkeys(names[::-1]))[::-1]
     assert [row["action"] for row in store.do("verify all repair")] == ["verify", "verify"]
-    assert left_in(root) == set()
+    assert list_ingest(root) == set()
 
 
 @pytest.mark.parametrize("how", ["flipped", "missing"])
-def test_repair_goes_from_documents_to_what_they_name(store: Held, root: Path, names: list[str], how: str) -> None:
+def test_repair_goes_from_documents_to_what_they_name(
+    store: StoreSession, root: Path, names: list[str], how: str
+) -> None:
     for digest in ONE.blobs:
         if how == "flipped":
             flip(root, digest)
@@ -164,7 +168,7 @@ def test_repair_goes_from_documents_to_what_they_name(store: Held, root: Path, n
     assert {row["size"] for row in store.rows("images select size")} == {ONE.size, TWO.size}
 
 
-def test_an_index_is_repaired_with_all_it_holds(store: Held, root: Path, registry: Registry) -> None:
+def test_an_index_is_repaired_with_all_it_holds(store: StoreSession, root: Path, registry: Registry) -> None:
     arm = Image([layer({"arm": b"arm" * 500}, "gzip")], platform=ARM64)
     name = serve_index(registry, f"repair/{uuid.uuid4().hex[:8]}:1", [ONE, arm])
     store.do(f"pull {name} platform all")
@@ -180,7 +184,7 @@ def test_an_index_is_repaired_with_all_it_holds(store: Held, root: Path, registr
 
 
 def test_what_cannot_be_repaired_is_said_with_the_reason(
-    store: Held, root: Path, registry: Registry, tmp_path: Path
+    store: StoreSession, root: Path, registry: Registry, tmp_path: Path
 ) -> None:
     other = Image([PLAIN], labels={"n": "other"})
     source = Layout(tmp_path / "source")
@@ -205,7 +209,7 @@ def test_what_cannot_be_repaired_is_said_with_the_reason(
 
 
 def test_a_layer_comes_from_wherever_an_image_that_has_it_is_from(
-    store: Held, root: Path, names: list[str], tmp_path: Path
+    store: StoreSession, root: Path, names: list[str], tmp_path: Path
 ) -> None:
     mine = Image([BASE], labels={"n": "mine"})
     Layout(tmp_path / "source").add(mine)
@@ -216,7 +220,7 @@ def test_a_layer_comes_from_wherever_an_image_that_has_it_is_from(
     assert names[0].rpartition(":")[0] in outcomes[0]["note"]
 
 
-def test_wrong_bytes_repair_nothing(store: Held, root: Path, names: list[str], registry: Registry) -> None:
+def test_wrong_bytes_repair_nothing(store: StoreSession, root: Path, names: list[str], registry: Registry) -> None:
     flip(root, BASE.digest)
     damaged = path_of(root, BASE.digest).read_bytes()
     with FaultProxy(registry.host, Fault(change=flip_bit)) as between:
@@ -230,12 +234,12 @@ def test_wrong_bytes_repair_nothing(store: Held, root: Path, names: list[str], r
         store.do("verify all repair")
 
 
-def test_a_registry_is_not_repaired(store: Held, registry: Registry) -> None:
+def test_a_registry_is_not_repaired(store: StoreSession, registry: Registry) -> None:
     with pytest.raises(Exception, match="repair works only on the store"):
         store.rows(f"verify tags of {registry.host}/repair/x where tag = 1 repair")
 
 
-def test_two_processes_may_repair_one_blob(root: Path, store: Held, names: list[str]) -> None:
+def test_two_processes_may_repair_one_blob(root: Path, store: StoreSession, names: list[str]) -> None:
     flip(root, BASE.digest)
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(imq, root, "verify", "all", "repair") for _ in range(2)]:

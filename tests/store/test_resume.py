@@ -17,7 +17,7 @@ from imq.engine.store import ingest, partial_blobs
 from imq.engine.store.store import Store
 from registry.support.fault_proxy import Fault, FaultProxy, reply_with, reset, send_slowly
 from store.support.serve_image import serve
-from store.support.stores import Held, blobs_in, check_store, imq, start
+from store.support.stores import StoreSession, blobs_in, check_store, imq, start
 from support.images import Image, layer
 from support.waiting import until
 
@@ -99,7 +99,7 @@ def test_a_killed_pull_goes_on_where_it_was(root: Path, slow: FaultProxy, pushed
     assert pulled(root, name, "--set", f"verify={verify}") <= SIZE - here + 1000, "the rest, and the small layer"
     assert asked(slow) == [here]
     assert begun(root) == {}
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.rows("images select size") == [{"size": IMAGE.size}]
         assert held.do("verify all")
     assert set(blobs_in(root)) == set(IMAGE.blobs)
@@ -112,7 +112,7 @@ def test_a_pull_may_be_killed_again_and_again(root: Path, slow: FaultProxy, push
     slow.faults.clear()
     pulled(root, name)
     assert asked(slow) == [0, *ends], "every byte that came was asked for once"
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.do("verify all")
 
 
@@ -159,7 +159,7 @@ def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: FaultPr
     pulled(root, name)
     assert asked(slow)[-1] == 0
     assert len(asked(slow)) <= 2
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.do("verify all")
     assert begun(root) == {}
 
@@ -201,7 +201,7 @@ def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
     name = f"{slow.host}/{pushed}"
     other = serve(registry, f"{pushed.partition(':')[0]}-other:1", OTHER)
     here = killed(root, name, 500_000)
-    with Held(root) as held:
+    with StoreSession(root) as held:
         held.do(f"pull {other}")
         held.do(f"tag {other} as other:1")
         assert len(begun(root)) == 1, "somebody may come for it"

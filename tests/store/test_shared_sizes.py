@@ -10,7 +10,7 @@ from support.images import AMD64, Image, Layout, digest_of, layer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from store.support.stores import Held
+    from store.support.stores import StoreSession
     from support.images import Layer
 
 A, B, C, D = (layer({name: name.encode() * size}) for name, size in {"a": 1000, "b": 200, "c": 30, "d": 4}.items())
@@ -27,7 +27,7 @@ def image(*layers: Layer, name: str = "") -> Image:
     return Image(layers, labels={"name": name})
 
 
-def shares(store: Held) -> dict[str, tuple[int, int]]:
+def shares(store: StoreSession) -> dict[str, tuple[int, int]]:
     """Return the shared and the unique bytes of each named image."""
     return {
         row["name"]: (row["shared_size"], row["unique_size"])
@@ -35,7 +35,7 @@ def shares(store: Held) -> dict[str, tuple[int, int]]:
     }
 
 
-def bases(store: Held) -> dict[str, str | None]:
+def bases(store: StoreSession) -> dict[str, str | None]:
     """Return the name of the image that each named image is based on."""
     rows = store.session.store.index.connection.execute(
         "SELECT name, (SELECT min(name) FROM entry WHERE image = _base) FROM images WHERE name IS NOT NULL"
@@ -43,7 +43,7 @@ def bases(store: Held) -> dict[str, str | None]:
     return dict(rows.fetchall())
 
 
-def test_chain_ids_are_those_of_the_specification(store: Held, root: Path) -> None:
+def test_chain_ids_are_those_of_the_specification(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(image(A, B, A), "three:1")
     layout.add(image(C), "one:1")
@@ -54,7 +54,7 @@ def test_chain_ids_are_those_of_the_specification(store: Held, root: Path) -> No
     assert found == {"three:1": chain(A, B, A), "one:1": C.diff_id, "none:1": None}
 
 
-def test_the_base_is_the_image_with_the_most_of_the_lower_layers(store: Held, root: Path) -> None:
+def test_the_base_is_the_image_with_the_most_of_the_lower_layers(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     for name, layers in {
         "none:1": (), "os:1": (A,), "runtime:1": (A, B), "app:1": (A, B, C, D), "again:1": (A, B, C, D),
@@ -71,7 +71,7 @@ def test_the_base_is_the_image_with_the_most_of_the_lower_layers(store: Held, ro
     assert bases(store)["more:1"] == "again:1"
 
 
-def test_layers_are_shared_for_as_long_as_two_images_have_them(store: Held, root: Path) -> None:
+def test_layers_are_shared_for_as_long_as_two_images_have_them(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(image(A, A, B), "one:1")  # a layer twice in one image is not shared
     assert shares(store) == {"one:1": (0, 2200)}
@@ -87,7 +87,7 @@ def test_layers_are_shared_for_as_long_as_two_images_have_them(store: Held, root
     assert [row["images"] for row in store.rows("layers select images")] == [1]
 
 
-def test_what_is_counted_as_images_come_and_go_is_what_counting_anew_gives(store: Held, root: Path) -> None:
+def test_what_is_counted_as_images_come_and_go_is_what_counting_anew_gives(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     chance = random.Random(20)
     for n in range(30):
@@ -97,12 +97,12 @@ def test_what_is_counted_as_images_come_and_go_is_what_counting_anew_gives(store
             gone = sorted(name for name in store.names() if name)
             store.do(f"rm {', '.join(chance.sample(gone, 3))}")
             layout.entries = [entry for entry in layout.entries if _name(entry) in store.names()]
-        kept = store.answers()
+        kept = store.dump_tables()
         store.do("reindex")
-        assert store.answers() == kept
+        assert store.dump_tables() == kept
 
 
-def test_sizes_that_become_known_late_are_shared_too(store: Held, root: Path) -> None:
+def test_sizes_that_become_known_late_are_shared_too(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(image(A, B), "one:1")
     layout.add(Image((A, C), platform=AMD64), "two:1")

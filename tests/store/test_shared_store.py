@@ -17,7 +17,7 @@ from imq.engine.oci.manifest import Descriptor
 from imq.engine.store import partial_blobs
 from imq.engine.store.corruption import mark_corrupt
 from imq.engine.store.registry_cache import RegistryCache
-from store.support.stores import Held, blobs_in, check_store, imq
+from store.support.stores import StoreSession, blobs_in, check_store, imq
 from support.images import Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def common() -> Iterator[Path]:
 
 def work(root: Path, source: Path) -> None:
     """Do what changes a store in every way."""
-    with Held(root) as held:
+    with StoreSession(root) as held:
         (outcome,) = held.do(f'load "{source}"')
         name = outcome["target"]
         held.do(f"tag {name} as other:{os.getpid()}")
@@ -90,7 +90,7 @@ def test_users_of_a_group_change_one_store(common: Path) -> None:
         wait(child)
 
     def remove() -> None:
-        with Held(root) as held:
+        with StoreSession(root) as held:
             held.do("rm one:1")
             held.do("rm two:1")
 
@@ -127,7 +127,7 @@ def test_what_is_on_its_way_in_is_the_groups_too(common: Path) -> None:
     digest = Digest(f"sha256:{'1' * 64}")
 
     def leave() -> None:
-        with Held(root) as held:
+        with StoreSession(root) as held:
             layout = held.session.store.layout
             ingest = held.session.store.start_ingest()
             ingest.__enter__()
@@ -164,7 +164,7 @@ def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> No
     content = b"brought" * 1000
 
     def bring() -> None:
-        with Held(root) as held, held.session.store.start_ingest() as ingest:
+        with StoreSession(root) as held, held.session.store.start_ingest() as ingest:
             described = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
             ingest.reserve((described,))
             ingest.store_document(described, content)
@@ -176,7 +176,7 @@ def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> No
     os.read(brought[0], 1)
 
     def prune() -> None:
-        with Held(root) as held:
+        with StoreSession(root) as held:
             held.do("prune")
 
     wait(as_user(BOB, prune))
@@ -196,9 +196,9 @@ def test_who_is_not_of_the_group_reads_and_changes_nothing(common: Path) -> None
     before = imq(root, "images", "as", "json").stdout
 
     def other() -> None:
-        with Held(root) as held:
+        with StoreSession(root) as held:
             assert held.names() == ["one:1"]
-            assert held.problem("rm one:1") == "permission"
+            assert held.failure_code("rm one:1") == "permission"
 
     wait(as_user(BOB, other, group=4999))
     assert imq(root, "images", "as", "json").stdout == before

@@ -14,7 +14,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.store.registry_cache import RegistryCache
 from imq.grammar.errors import StoreError
-from store.support.stores import Held, blobs_in, check_store, entries_in, imq
+from store.support.stores import StoreSession, blobs_in, check_store, entries_in, imq
 from support.images import Image, Layout, layer, library
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ def test_a_database_of_somebody_else_under_another_name_is_not_written(root: Pat
     check_store(root)
 
 
-def test_a_partial_download_under_another_name_is_not_gone_on_with(root: Path, opened: Callable[..., Held]) -> None:
+def test_a_partial_download_under_another_name_is_not_gone_on_with(
+    root: Path, opened: Callable[..., StoreSession]
+) -> None:
     library(root)
     content = os.urandom(700_000)
     described = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
@@ -162,7 +164,7 @@ def test_a_link_that_comes_after_the_look_is_noticed_before_anything_is_read(
     plant(root, name, theirs)
     for module in ("index", "registry_cache"):
         monkeypatch.setattr(f"imq.engine.store.{module}.has_database", lambda *_, **_options: True)
-    with Held(root) as held, pytest.raises(StoreError) as raised:
+    with StoreSession(root) as held, pytest.raises(StoreError) as raised:
         RegistryCache(held.session.store.index.connection, held.session.store.layout)
     assert raised.value.code == "unsafe-file"
     assert theirs.read_bytes() == content
@@ -274,7 +276,7 @@ def test_a_root_of_any_name_has_its_index(tmp_path: Path, name: str) -> None:
 
 
 def test_a_store_that_is_replaced_between_two_statements_is_the_new_one(
-    root: Path, tmp_path: Path, opened: Callable[..., Held]
+    root: Path, tmp_path: Path, opened: Callable[..., StoreSession]
 ) -> None:
     library(root)
     store = opened(root)

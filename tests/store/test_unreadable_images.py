@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.grammar.errors import ImqError
-from store.support.stores import Held, blobs_in, entries_in, imq
+from store.support.stores import StoreSession, blobs_in, entries_in, imq
 from support.images import (
     ARM64,
     CONFIG_TYPE,
@@ -96,14 +96,14 @@ def test_an_image_that_cannot_be_read_is_shown_and_told(
     for words in (["images"], ["images", "count"], ["layers"], ["usage"], ["image", "ls", "-a"], ["images", "-q"]):
         told = imq(root, *words, code=3).stderr
         assert "error[unreadable]: broken:1 cannot be read" in told
-    with Held(root) as held:
+    with StoreSession(root) as held:
         (row,) = held.rows("images where name = broken:1 and id is unknown")
         assert row["created"] is None
         assert len(held.rows("images where id is known")) == (2 if part == "child" else 1)
-        assert held.beside("layers of whole:1") == set()
+        assert held.error_codes("layers of whole:1") == set()
         mend()
         assert held.rows("images where id is unknown") == []
-        assert held.beside("images") == set(), "the next question has tried again"
+        assert held.error_codes("images") == set(), "the next question has tried again"
     imq(root, "images")
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_collected_while_an_image_cannot_be_read(
     mend()
     imq(root, "prune")
     assert digest_of(LOST) not in blobs_in(root)
-    with Held(root) as held:
+    with StoreSession(root) as held:
         held.do("verify all")
         assert set(held.names()) == {"broken:1"}
         held.do("rm broken:1")
@@ -184,7 +184,7 @@ def test_index_json_may_name_what_is_no_manifest(tmp_path: Path) -> None:
     imq(root, "rm", "whole:1")
     imq(root, "verify", "all", code=None)
     assert lost in blobs_in(root)
-    with Held(root) as held:
+    with StoreSession(root) as held:
         held.do("prune")
     assert lost not in blobs_in(root)
 
@@ -200,9 +200,9 @@ def test_a_config_of_another_image_makes_its_image_unreadable(tmp_path: Path) ->
     layout.blob(manifest)
     layout.entry(descriptor(MANIFEST_TYPE, manifest), "odd:1")
     assert "has 1 layers, and its manifest has 2" in imq(root, "images", code=3).stderr
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names("where id is unknown") == ["odd:1"]
-        assert held.problem("verify odd:1") == "layers"
+        assert held.failure_code("verify odd:1") == "layers"
         held.do("rm broken:1")
         held.do("prune")
         assert BROKEN.layers[0].digest in blobs_in(root), "odd:1 has it"
@@ -211,12 +211,12 @@ def test_a_config_of_another_image_makes_its_image_unreadable(tmp_path: Path) ->
 def test_no_rule_takes_what_cannot_be_read(tmp_path: Path) -> None:
     root = tmp_path / "store"
     write_store(root, part="root").unlink()
-    with Held(root) as held:
+    with StoreSession(root) as held:
         outcomes = {row["target"]: row["error"] for row in held.outcomes("rm images where not label.keep = yes")}
         assert outcomes == {"whole:1": None, "broken:1": "unreadable"}
         assert held.names() == ["broken:1"]
-        assert held.problem("untag images where repository like 'bro*'") == "unreadable"
-        assert held.problem("rm images where no children") == "unreadable", "its children nobody knows"
+        assert held.failure_code("untag images where repository like 'bro*'") == "unreadable"
+        assert held.failure_code("rm images where no children") == "unreadable", "its children nobody knows"
         with pytest.raises(ImqError, match="broken:1 cannot be read"):
             held.rows("assert no images where label.keep = no")
         held.do("rm broken:1")
@@ -229,7 +229,7 @@ def test_an_image_without_a_name_that_cannot_be_read_is_not_dangling(tmp_path: P
     layout.add(BROKEN)
     path = root / "blobs" / "sha256" / BROKEN.id[7:]
     back = moved(path)
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.rows("images where dangling") == []
         assert held.rows("images where not dangling select name") == [{"name": None}]
         held.do("prune")
@@ -243,9 +243,9 @@ def test_an_archive_leaves_no_image_out(tmp_path: Path) -> None:
         shutil.rmtree(root, ignore_errors=True)
         write_store(root, part=part).unlink()
         target = tmp_path / "saved.tar"
-        with Held(root) as held:
+        with StoreSession(root) as held:
             for what in ("all images", "broken:1", "images where repository = broken"):
-                assert held.problem(f'save {what} to "{target}"') in ("unreadable", "blob-missing")
+                assert held.failure_code(f'save {what} to "{target}"') in ("unreadable", "blob-missing")
             assert not target.exists()
             held.do(f'save whole:1 to "{target}"')
             target.unlink()
@@ -260,7 +260,7 @@ def test_a_platform_that_cannot_be_read_stays_held(tmp_path: Path) -> None:
     layout.entries[-1]["annotations"][HOLDS] = "all"
     layout.close()
     back = moved(root / "blobs" / "sha256" / arm.digest[7:])
-    with Held(root) as held:
+    with StoreSession(root) as held:
         outcomes = held.outcomes("rm images where platform = linux/amd64")
         assert [row["action"] for row in outcomes] == ["stay"]
         assert "linux/arm64" in outcomes[0]["note"]
@@ -285,7 +285,7 @@ def test_a_store_that_lacks_its_list_is_damaged_and_not_empty(tmp_path: Path, na
         assert "missing" in told
     assert not (root / name).exists()
     (root / name).write_bytes(content)
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert len(held.rows("images")) == len(made) + 1
         held.do("verify all")
     assert blobs_in(root) == before
@@ -293,7 +293,7 @@ def test_a_store_that_lacks_its_list_is_damaged_and_not_empty(tmp_path: Path, na
 
 def test_a_new_store_has_its_list_from_the_start(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names() == []
         with held.session.store.start_ingest():
             assert json.loads((root / "index.json").read_bytes())["manifests"] == []
@@ -303,12 +303,12 @@ def test_a_new_store_has_its_list_from_the_start(tmp_path: Path) -> None:
 def test_verify_reads_the_disk_and_not_what_is_remembered(tmp_path: Path) -> None:
     root = tmp_path / "store"
     write_store(root, part="root")
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert len(held.rows("images")) == 2
         for document in (BROKEN.digest, BROKEN.id):
             back = moved(root / "blobs" / "sha256" / document[7:])
-            assert held.problem("verify all") == "blob-missing"
-            assert held.problem("verify broken:1") == "blob-missing"
+            assert held.failure_code("verify all") == "blob-missing"
+            assert held.failure_code("verify broken:1") == "blob-missing"
             back()
         held.do("verify all")
 
@@ -318,12 +318,12 @@ def test_a_rule_of_the_newest_says_that_an_image_cannot_be_read(tmp_path: Path, 
     root = tmp_path / "store"
     write_store(root, part=part).unlink()
     for statement in ("rm all images except newest 1", "rm all images order by created skip 1"):
-        with Held(root) as held:
+        with StoreSession(root) as held:
             outcomes = {row["target"]: row["error"] for row in held.outcomes(statement, dry_run=True)}
             assert outcomes == {"broken:1": "unreadable"}
         done = imq(root, *statement.split(), code=3)
         assert "broken:1 cannot be read" in done.stdout + done.stderr
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names() == ["broken:1", "whole:1"]
 
 
@@ -364,9 +364,9 @@ def test_a_refused_document_of_an_unknown_media_type_hides_its_blobs(
     layout.close()
     before = blobs_in(root)
     assert "broken:1 cannot be read" in imq(root, "images", code=3).stderr
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names() == ["broken:1", "whole:1"]
-        assert held.problem("prune") == "unreadable"
+        assert held.failure_code("prune") == "unreadable"
         held.outcomes("rm whole:1")
     assert blobs_in(root).keys() == before.keys()
 
@@ -380,9 +380,9 @@ def test_a_blob_that_is_no_json_object_hides_nothing(tmp_path: Path, content: by
     layout.blob(LOST)
     layout.entry({**descriptor(MANIFEST_TYPE, content), "mediaType": "application/octet-stream"}, "file:1")
     layout.close()
-    with Held(root) as held:
+    with StoreSession(root) as held:
         assert held.names() == ["whole:1"]
-        assert held.beside("images") == set()
+        assert held.error_codes("images") == set()
         held.do("prune")
     assert digest_of(LOST) not in blobs_in(root)
     assert digest_of(content) in blobs_in(root)

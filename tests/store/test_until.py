@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from store.support.stores import Held
+from store.support.stores import StoreSession
 from support.images import library
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ORDERS = ["order by created", "order by size desc, name", "order by name"]
 
 
-def total(store: Held) -> int:
+def total(store: StoreSession) -> int:
     (size,) = (row["size"] for row in store.rows("usage where type = Images"))
     return int(size)
 
@@ -26,7 +26,7 @@ def total(store: Held) -> int:
 def test_what_goes_is_what_goes_by_hand(order: str, most: int, tmp_path: pathlib.Path) -> None:
     library(tmp_path / "at-once")
     shutil.copytree(tmp_path / "at-once", tmp_path / "by-hand")
-    with Held(tmp_path / "at-once") as at_once, Held(tmp_path / "by-hand") as by_hand:
+    with StoreSession(tmp_path / "at-once") as at_once, StoreSession(tmp_path / "by-hand") as by_hand:
         before = total(at_once)
         at_once.do(f"rm images where tag is known {order} until total size <= {most}B")
         for name in [row["name"] for row in by_hand.rows(f"images where tag is known {order} select name")]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from registry.support.scripted_server import ScriptedServer, Step
 from store.support.serve_image import serve
-from store.support.stores import blobs_in, entries_in, imq, left_in
+from store.support.stores import blobs_in, entries_in, imq, list_ingest
 from support.images import MANIFEST_TYPE, Image, Layer, Layout, digest_of, docker_archive, layer, pack, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from store.support.stores import Held
+    from store.support.stores import StoreSession
     from support.servers import Registry
 
 GOOD = layer({"good": b"good" * 2000}, "gzip")
@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[Callable[[], Image], str]] = {
 
 
 @pytest.fixture
-def before(store: Held, root: Path) -> tuple[object, object]:
+def before(store: StoreSession, root: Path) -> tuple[object, object]:
     """The state of a store with an image in it, which shares a layer with those to come."""
     source = root.with_name("before")
     Layout(source).add(Image([layer({"mine": b"mine"})]), "mine:1")
@@ -88,31 +88,35 @@ def before(store: Held, root: Path) -> tuple[object, object]:
     return entries_in(root), blobs_in(root)
 
 
-def unchanged(store: Held, root: Path, before: tuple[object, object]) -> None:
+def unchanged(store: StoreSession, root: Path, before: tuple[object, object]) -> None:
     """Check that nothing was registered, and that the next run leaves nothing that came."""
     assert entries_in(root) == before[0]
     assert store.names() == ["mine:1"]
-    assert left_in(root) <= {"sweep"}
+    assert list_ingest(root) <= {"sweep"}
     store.do("prune")
     assert blobs_in(root) == before[1]
-    assert left_in(root) == set()
+    assert list_ingest(root) == set()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_load_refuses(store: Held, root: Path, before: tuple[object, object], tmp_path: Path, fault: str) -> None:
+def test_load_refuses(
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, fault: str
+) -> None:
     make, code = FAULTS[fault]
     layout = Layout(tmp_path / "bad")
     layout.add(Image([OTHER]), "whole:1")  # comes first, and must not come in alone
     layout.add(make(), "bad:1")
-    assert store.problem(f'load "{layout.folder}"') == (code or "layers")
+    assert store.failure_code(f'load "{layout.folder}"') == (code or "layers")
     unchanged(store, root, before)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_pull_refuses(store: Held, root: Path, before: tuple[object, object], registry: Registry, fault: str) -> None:
+def test_pull_refuses(
+    store: StoreSession, root: Path, before: tuple[object, object], registry: Registry, fault: str
+) -> None:
     make, code = FAULTS[fault]
     name = serve(registry, f"bad/{uuid.uuid4().hex[:8]}:1", make())
-    assert store.problem(f"pull {name}") == (code or "document")
+    assert store.failure_code(f"pull {name}") == (code or "document")
     unchanged(store, root, before)
 
 
@@ -120,20 +124,20 @@ def test_pull_refuses(store: Held, root: Path, before: tuple[object, object], re
     "fault", ["wrong diff ID", "wrong diff ID, plain", "truncated gzip", "truncated tar", "no archive"]
 )
 def test_load_of_dockers_archive_refuses(
-    store: Held, root: Path, before: tuple[object, object], tmp_path: Path, fault: str
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, fault: str
 ) -> None:
     make, code = FAULTS[fault]
     if fault == "truncated tar":  # a layer that is not packed is known by its diff ID, and is not looked into first
         code = "diff-id-mismatch"
     docker_archive(tmp_path / "bad.tar", [(make(), ["bad:1"])])
-    assert store.problem(f'load "{tmp_path / "bad.tar"}"') == code
+    assert store.failure_code(f'load "{tmp_path / "bad.tar"}"') == code
     unchanged(store, root, before)
 
 
 @pytest.mark.parametrize("spoil", ["other content", "longer", "shorter", "missing"])
 @pytest.mark.parametrize("part", ["layer", "config", "manifest"])
 def test_load_refuses_blobs_that_are_not_what_their_names_say(
-    store: Held, root: Path, before: tuple[object, object], tmp_path: Path, part: str, spoil: str
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, part: str, spoil: str
 ) -> None:
     image = Image([GOOD, PLAIN])
     layout = Layout(tmp_path / "bad")
@@ -150,13 +154,13 @@ def test_load_refuses_blobs_that_are_not_what_their_names_say(
     else:
         with open(layout.path(digest), "wb") as target:
             target.write(spoilt[spoil])
-    assert store.problem(f'load "{layout.folder}"') == ("archive" if spoil == "missing" else "digest-mismatch")
+    assert store.failure_code(f'load "{layout.folder}"') == ("archive" if spoil == "missing" else "digest-mismatch")
     unchanged(store, root, before)
 
 
 @pytest.mark.parametrize("spoil", ["other content", "longer", "size"])
 def test_pull_refuses_blobs_that_are_not_what_was_promised(
-    store: Held, root: Path, before: tuple[object, object], spoil: str
+    store: StoreSession, root: Path, before: tuple[object, object], spoil: str
 ) -> None:
     image = Image([PLAIN])
     manifest = image.manifest
@@ -173,26 +177,26 @@ def test_pull_refuses_blobs_that_are_not_what_was_promised(
         *[Step("GET", f"/v2/bad/blobs/{PLAIN.digest}", body=blob) for _ in range(8)],
         any_order=True,
     ) as server:
-        assert store.problem(f"pull {server.host}/bad:1") in ("digest-mismatch", "registry", "truncated")
+        assert store.failure_code(f"pull {server.host}/bad:1") in ("digest-mismatch", "registry", "truncated")
     unchanged(store, root, before)
 
 
 def test_a_manifest_that_is_index_and_image_is_refused(
-    store: Held, root: Path, before: tuple[object, object], tmp_path: Path
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path
 ) -> None:
     both = to_json({**json.loads(Image([GOOD]).manifest), "manifests": []})
     with ScriptedServer(
         Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=both), any_order=True
     ) as server:
-        assert store.problem(f"pull {server.host}/bad:1") == "ambiguous-manifest"
+        assert store.failure_code(f"pull {server.host}/bad:1") == "ambiguous-manifest"
     layout = Layout(tmp_path / "bad")
     layout.blob(both)
     layout.entry({"mediaType": MANIFEST_TYPE, "digest": digest_of(both), "size": len(both)}, "bad:1")
-    assert store.problem(f'load "{layout.folder}"') == "ambiguous-manifest"
+    assert store.failure_code(f'load "{layout.folder}"') == "ambiguous-manifest"
     unchanged(store, root, before)
 
 
-def test_an_endless_body_is_cut_off(store: Held, root: Path, before: tuple[object, object]) -> None:
+def test_an_endless_body_is_cut_off(store: StoreSession, root: Path, before: tuple[object, object]) -> None:
     image = Image([OTHER])
     with ScriptedServer(
         Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=image.manifest),
@@ -200,11 +204,13 @@ def test_an_endless_body_is_cut_off(store: Held, root: Path, before: tuple[objec
         *[Step("GET", f"/v2/bad/blobs/{OTHER.digest}", endless=True) for _ in range(8)],
         any_order=True,
     ) as server:
-        assert store.problem(f"pull {server.host}/bad:1") in ("digest-mismatch", "registry")
+        assert store.failure_code(f"pull {server.host}/bad:1") in ("digest-mismatch", "registry")
     unchanged(store, root, before)
 
 
-def test_a_lie_about_a_layer_that_is_here_is_found(store: Held, root: Path, tmp_path: Path, registry: Registry) -> None:
+def test_a_lie_about_a_layer_that_is_here_is_found(
+    store: StoreSession, root: Path, tmp_path: Path, registry: Registry
+) -> None:
     """A layer that is stored does not travel and is not unpacked again; its diff ID is compared all the same."""
     good = Layout(tmp_path / "good")
     good.add(Image([GOOD]), "mine:1")
@@ -212,11 +218,11 @@ def test_a_lie_about_a_layer_that_is_here_is_found(store: Held, root: Path, tmp_
     before = entries_in(root), blobs_in(root)
     forged = Image([dataclasses.replace(GOOD, diff_id="sha256:" + "0" * 64)])
     name = serve(registry, "bad/forged:1", forged)
-    assert store.problem(f"pull {name}") == "diff-id-mismatch"
+    assert store.failure_code(f"pull {name}") == "diff-id-mismatch"
     unchanged(store, root, before)
     bad = Layout(tmp_path / "bad")
     bad.add(forged, "bad:1")
-    assert store.problem(f'load "{bad.folder}"') == "diff-id-mismatch"
+    assert store.failure_code(f'load "{bad.folder}"') == "diff-id-mismatch"
     unchanged(store, root, before)
 
 
@@ -231,10 +237,10 @@ def test_a_lie_about_a_layer_that_is_here_is_found(store: Held, root: Path, tmp_
     ids=["empty", "text", "gzip of text", "broken gzip"],
 )
 def test_what_is_no_archive_is_not_loaded(
-    store: Held, root: Path, before: tuple[object, object], tmp_path: Path, content: bytes, code: str
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, content: bytes, code: str
 ) -> None:
     (tmp_path / "file").write_bytes(content)
-    assert store.problem(f'load "{tmp_path / "file"}"') == code
+    assert store.failure_code(f'load "{tmp_path / "file"}"') == code
     unchanged(store, root, before)
 
 
@@ -258,31 +264,33 @@ def test_what_is_no_archive_is_not_loaded(
     ],
 )
 def test_archives_that_hold_no_images_are_not_loaded(
-    store: Held, root: Path, before: tuple[object, object], tmp_path: Path, name: str, content: bytes, code: str
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, name: str, content: bytes, code: str
 ) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / name).write_bytes(content)
     with tarfile.open(tmp_path / "bad.tar", "w") as archive:
         archive.add(tmp_path / "bad" / name, name)
     for place in ("bad", "bad.tar"):
-        assert store.problem(f'load "{tmp_path / place}"') == code
+        assert store.failure_code(f'load "{tmp_path / place}"') == code
     unchanged(store, root, before)
 
 
 def test_an_archive_that_is_cut_off_is_not_loaded(
-    store: Held, root: Path, before: tuple[object, object], tmp_path: Path
+    store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path
 ) -> None:
     docker_archive(tmp_path / "whole.tar", [(Image([GOOD, OTHER]), ["app:1"])])
     whole = (tmp_path / "whole.tar").read_bytes()
     for length in (600, 1500, 3000):
         (tmp_path / "cut.tar").write_bytes(whole[:length])
-        assert store.problem(f'load "{tmp_path / "cut.tar"}"') == "archive", length
+        assert store.failure_code(f'load "{tmp_path / "cut.tar"}"') == "archive", length
     unchanged(store, root, before)
 
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
 @pytest.mark.parametrize("way", ["load", "pull", "lazy pull"])
-def test_sizes_are_those_of_the_files(store: Held, tmp_path: Path, registry: Registry, packed: str, way: str) -> None:
+def test_sizes_are_those_of_the_files(
+    store: StoreSession, tmp_path: Path, registry: Registry, packed: str, way: str
+) -> None:
     files = {"a": b"", "b/c": b"x", "d": os.urandom(4096), "e": bytes(3_000_000)}
     image = Image([layer(files, packed), layer({"f": b"f" * 513}, packed)])
     if way == "load":
@@ -299,23 +307,23 @@ def test_sizes_are_those_of_the_files(store: Held, tmp_path: Path, registry: Reg
 # What is damaged later
 
 
-def test_verify_names_what_is_damaged(store: Held, made: dict[str, Image], root: Path) -> None:
+def test_verify_names_what_is_damaged(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     assert not [row for row in store.outcomes("verify all") if row["error"]]
     path = root / "blobs" / "sha256" / made["redis:7"].layers[1].digest[7:]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"!")
-    assert store.problem("verify redis:7") == "digest-mismatch"
+    assert store.failure_code("verify redis:7") == "digest-mismatch"
     failed = [row["target"] for row in store.outcomes("verify all") if row["error"]]
     assert failed == ["redis:7"]
     done = imq(root, "verify", "all", code=1)
     assert "digest-mismatch" in done.stdout
     path.unlink()
-    assert store.problem("verify redis:7") == "blob-missing"
+    assert store.failure_code("verify redis:7") == "blob-missing"
     path.write_bytes(whole)
     assert store.do("verify redis:7")
 
 
-def test_a_missing_layer_is_pulled_again(store: Held, root: Path, registry: Registry) -> None:
+def test_a_missing_layer_is_pulled_again(store: StoreSession, root: Path, registry: Registry) -> None:
     image = Image([GOOD, OTHER])
     name = serve(registry, "mend/layer:1", image)
     store.do(f"pull {name}")
@@ -324,19 +332,19 @@ def test_a_missing_layer_is_pulled_again(store: Held, root: Path, registry: Regi
         path.unlink()
         if content is not None:
             path.write_bytes(content)
-        assert store.problem(f"verify {name}") in ("blob-missing", "digest-mismatch")
+        assert store.failure_code(f"verify {name}") in ("blob-missing", "digest-mismatch")
         store.do(f"pull {name}")
         assert store.do(f"verify {name}")
 
 
 @pytest.mark.parametrize("part", ["config", "manifest"])
-def test_a_missing_document_is_pulled_again(store: Held, root: Path, registry: Registry, part: str) -> None:
+def test_a_missing_document_is_pulled_again(store: StoreSession, root: Path, registry: Registry, part: str) -> None:
     image = Image([GOOD, OTHER])
     name = serve(registry, f"mend/{part}:1", image)
     store.do(f"pull {name}")
     digest = image.id if part == "config" else image.digest
     (root / "blobs" / "sha256" / digest[7:]).unlink()
-    assert store.problem("reindex") == "unreadable"
+    assert store.failure_code("reindex") == "unreadable"
     assert store.rows("images select name, id") == [{"name": name, "id": None}]
     assert [row["error"] is None for row in store.outcomes("verify all")] == [False]
     store.do(f"pull {name}")
@@ -344,14 +352,14 @@ def test_a_missing_document_is_pulled_again(store: Held, root: Path, registry: R
     assert store.do("verify all")
 
 
-def test_a_layer_of_unknown_type_in_somebody_elses_layout_has_no_size(store: Held, root: Path) -> None:
+def test_a_layer_of_unknown_type_in_somebody_elses_layout_has_no_size(store: StoreSession, root: Path) -> None:
     """The layout is not ours: what cannot be measured there must not keep the rest from being answered."""
     layout = Layout(root)
     odd = layout.add(of_unknown_type(), "odd:1")
     layout.add(Image([GOOD]), "plain:1")
     rows = {row["name"]: row["size"] for row in store.rows("images select name, size")}
     assert rows == {"odd:1": None, "plain:1": GOOD.size}
-    assert store.problem("verify odd:1") == "media-type"
+    assert store.failure_code("verify odd:1") == "media-type"
     assert [row["id"] for row in store.rows("images where size is unknown select id")] == [odd.id]
 
 
@@ -359,7 +367,7 @@ def test_a_layer_of_unknown_type_in_somebody_elses_layout_has_no_size(store: Hel
     "fault", ["wrong diff ID", "truncated gzip", "truncated zstd", "no archive", "packed strangely"]
 )
 def test_a_layer_that_proves_damaged_later_leaves_its_size_unknown(
-    store: Held, root: Path, registry: Registry, fault: str
+    store: StoreSession, root: Path, registry: Registry, fault: str
 ) -> None:
     """Everything else is still answered, the exit code tells, and nothing is done by a size that nobody knows."""
     make, code = FAULTS[fault]
@@ -367,22 +375,22 @@ def test_a_layer_that_proves_damaged_later_leaves_its_size_unknown(
     name = serve(registry, f"later/{uuid.uuid4().hex[:8]}:1", bad)
     Layout(root.with_name("good")).add(good, "good:1")
     store.do(f'load "{root.with_name("good")}"')
-    store.tell("set verify = lazy")
+    store.read_message("set verify = lazy")
     store.do(f"pull {name}")
     asked = "images order by name select name, size"
     assert store.rows(asked) == [{"name": name, "size": None}, {"name": "good:1", "size": good.size}]
-    assert store.beside(asked) == {code}
-    assert store.beside("images count") == set()
+    assert store.error_codes(asked) == {code}
+    assert store.error_codes("images count") == set()
     done = imq(root, "images", code=3)
     assert "good" in done.stdout
     assert bad.layers[1].digest in done.stderr
-    assert store.problem("rm images where not size > 1GB") == code
+    assert store.failure_code("rm images where not size > 1GB") == code
     assert set(store.names()) == {name, "good:1"}
-    assert store.beside("inspect good:1") == set()
-    assert store.beside(f"inspect {name}") == {code}
-    assert store.problem(f"verify {name}") == code
+    assert store.error_codes("inspect good:1") == set()
+    assert store.error_codes(f"inspect {name}") == {code}
+    assert store.failure_code(f"verify {name}") == code
     store.do(f"rm {name}")
-    assert store.beside(asked) == set()
+    assert store.error_codes(asked) == set()
 
 
 def test_verify_warns_of_what_other_tools_reject_in_a_config(root: Path, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
-"""Children that die in the middle of their work: a server that forks one for each statement, as a process of its own.
+"""A server that forks a child for each statement; the child can be killed in the middle of its work.
 
-It reads one JSON object a line: `root`, `statement`, `verify` (the setting) and `at`. The child does the statement and
-kills itself with SIGKILL at the `at`-th point (0: at none). A point is whatever changes a file: opening it to write,
-locking, writing, syncing, renaming, removing, making a folder, and each statement that SQLite is given that is no
-question. A write that is a point is torn: half of it is done. The answer is one JSON object a line: `killed`, the
-kind of the last `point` and how many there were, and the `outcomes` or the code of the `error`.
+It reads one JSON object per line: `root`, `statement`, `verify` (the setting) and `at`. The child runs the statement
+and kills itself with SIGKILL at the `at`-th point (0: never). A point is every operation that changes a file: opening
+it for writing, locking, writing, syncing, renaming, removing, creating a folder, and each SQL statement other than a
+query. A write at this point is torn: half of it is done. The response is one JSON object per line: `killed`, the kind
+of the last `point`, the number of `points`, and the `outcomes` or the code of the `error`.
 
-Forking costs milliseconds where starting Python costs tenths of seconds, and the server has no threads to lose.
+Forking takes milliseconds, starting Python tenths of a second, and the server has no threads that a fork would lose.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "fc
 
 
 class Server:
-    """The server, seen from the test; used as a context."""
+    """The client of the server; used as a context."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Server:
         self._process.communicate(timeout=60)
 
     def run(self, root: object, statement: str, *, verify: str = "full", at: int = 0) -> dict[str, Any]:
-        """Let a child do a statement, and return what came of it."""
+        """Run a statement in a child, and return the response."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         asked = {"root": str(root), "statement": statement, "verify": verify, "at": at}
@@ -57,7 +57,7 @@ class Server:
 
 
 class _Points:
-    """Counts what changes files, and ends the process at the point it was told."""
+    """Counts operations that change files, and kills the process at the point `at`."""
 
     def __init__(self, at: int, pipe: int) -> None:
         self._at = at
@@ -75,7 +75,7 @@ class _Points:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self) -> None:
-        """Begin; there is no end."""
+        """Start counting, until the process ends."""
         fsync, connect = os.fsync, sqlite3.connect
         points = self
 
@@ -89,18 +89,18 @@ class _Points:
 
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-                points.told(sql)
+                points.count_statement(sql)
                 return super().execute(sql, *values)
 
             def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:
-                points.told(sql)
+                points.count_statement(sql)
                 return super().executemany(sql, *values)
 
         os.write, os.fsync = written, synced  # type: ignore[assignment]
         sqlite3.connect = lambda *given, **named: connect(*given, factory=Connection, **named)  # type: ignore[assignment]
         sys.addaudithook(self._audited)
 
-    def told(self, sql: str) -> None:
+    def count_statement(self, sql: str) -> None:
         word = sql.lstrip().partition(" ")[0].upper()
         if word not in ("", "SELECT", "PRAGMA", "WITH"):
             self.reach(f"sqlite {word}")
@@ -111,7 +111,7 @@ class _Points:
 
 
 def serve() -> None:
-    """Fork a child for each line until there are no more."""
+    """Fork a child for each line of standard input."""
     for line in sys.stdin:
         asked = json.loads(line)
         reading, writing = os.pipe()
@@ -131,18 +131,18 @@ def serve() -> None:
 
 def _do(asked: dict[str, Any], pipe: int) -> int:
     from imq.grammar.errors import ImqError
-    from store.support.stores import Held
+    from store.support.stores import StoreSession
 
     points = _Points(asked["at"], pipe)
     points.watch()
     said: dict[str, Any] = {"outcomes": [], "error": None}
     try:
-        with Held(asked["root"]) as held:
+        with StoreSession(asked["root"]) as held:
             held.session.settings["verify"] = asked["verify"]
             said["outcomes"] = held.outcomes(asked["statement"])
     except ImqError as error:
         said["error"] = error.code
-    except BaseException:  # noqa: BLE001 - what nobody foresaw is what this looks for
+    except BaseException:  # noqa: BLE001 - the test looks for unexpected errors
         said["error"] = traceback.format_exc()
     count = points.count
     points._write(pipe, json.dumps({**said, "point": None, "points": count}).encode())
@@ -150,11 +150,11 @@ def _do(asked: dict[str, Any], pipe: int) -> int:
 
 
 def _prepare() -> None:
-    """Do once what children do, so that each finds imported what it needs."""
-    import requests  # the one thing that only the network needs
+    """Run all kinds of statements once, so that children find their modules imported."""
+    import requests  # imported only for the network
     from imq.engine.registry import client, settings
     from imq.engine.registry.transfer import pull
-    from store.support.stores import Held
+    from store.support.stores import StoreSession
 
     assert requests
     assert client
@@ -163,7 +163,7 @@ def _prepare() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree, saved = os.path.join(folder, "tree"), os.path.join(folder, "saved.tar")
         os.mkdir(tree)
-        with Held(os.path.join(folder, "store")) as held:
+        with StoreSession(os.path.join(folder, "store")) as held:
             held.do(f'import "{tree}" as warm:1')
             held.do(f'save warm:1 to "{saved}"')
             held.do(f'load "{saved}"')

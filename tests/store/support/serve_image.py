@@ -1,4 +1,4 @@
-"""Images put into a registry without imq."""
+"""Uploads images to a registry without imq."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def serve(registry: Registry, name: str, image: Image) -> str:
-    """Put an image into the registry as `repository:tag`; return the name to pull."""
+    """Upload an image as `repository:tag`; return the name to pull."""
     repository, _, tag = name.partition(":")
     _blobs(registry, repository, image)
     _send(f"http://{registry.host}/v2/{repository}/manifests/{tag}", image.manifest, MANIFEST_TYPE)
@@ -25,7 +25,7 @@ def serve(registry: Registry, name: str, image: Image) -> str:
 
 
 def serve_index(registry: Registry, name: str, images: Sequence[Image]) -> str:
-    """Put an index of images into the registry; return the name to pull."""
+    """Upload an index of images; return the name to pull."""
     repository, _, tag = name.partition(":")
     for image in images:
         _blobs(registry, repository, image)

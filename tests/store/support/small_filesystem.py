@@ -1,4 +1,4 @@
-"""Small file systems for tests, mounted where root may do that."""
+"""Small file systems for tests, mounted if the user may do so."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def file_system(folder: Path, options: str) -> Iterator[bool]:
-    """Mount a small file system at a folder, where that is allowed; say whether it was.
+    """Mount a small file system at a folder; yield whether that was possible.
 
-    Where `IMQ_REQUIRE_SERVERS` is set it has to be.
+    If `IMQ_REQUIRE_SERVERS` is set, the test fails when it is not possible.
     """
     folder.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
@@ -36,7 +36,7 @@ def file_system(folder: Path, options: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[Path]:
-    """Mount a small file system at a folder, or leave the test out where that is not allowed."""
+    """Mount a small file system at a folder, or skip the test when that is not allowed."""
     with file_system(folder, options) as mounted:
         if not mounted:
             pytest.skip("a file system has to be mounted for this")
@@ -44,7 +44,7 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
 
 
 def fill_names(folder: Path) -> None:
-    """Make files in a new folder until the disk takes no more of them."""
+    """Create files in a new folder until the disk has no inodes left."""
     with contextlib.suppress(OSError):
         folder.mkdir()
         for number in range(1_000_000):
@@ -52,7 +52,7 @@ def fill_names(folder: Path) -> None:
 
 
 def fill(path: Path, leave: int = 0) -> None:
-    """Fill the disk with one file, but for so many bytes (about)."""
+    """Fill the disk with one file, except for about `leave` bytes."""
     about = os.statvfs(path.parent)
     with contextlib.suppress(OSError), open(path, "wb", buffering=0) as filler:
         left = about.f_bfree * about.f_frsize - leave

@@ -1,4 +1,4 @@
-"""Stores for tests: asked through a session or a process, and checked without imq's own eyes."""
+"""Stores for tests: used through a session or a process, and checked without imq's own code."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ OWN = {"oci-layout", "index.json", "blobs", "ingest", "lock", "index.db", "index
 }
 
 
-class Held:
-    """One store, open; statements are texts."""
+class StoreSession:
+    """One open store, and a session that runs statements on it."""
 
     def __init__(self, root: object, **world: Any) -> None:
         self.root = os.fspath(root)  # type: ignore[call-overload]
@@ -45,7 +45,7 @@ class Held:
         self.session.close()
 
     def rows(self, text: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
-        """Run one statement and return its rows, each by the names of its columns."""
+        """Run one statement and return its rows as dictionaries."""
         (result,) = self.session.run(text, dry_run=dry_run)
         if isinstance(result, Documents):
             return list(result.documents)
@@ -54,7 +54,7 @@ class Held:
         return [dict(zip(names, row, strict=True)) for row in result.rows]
 
     def do(self, text: str) -> list[dict[str, Any]]:
-        """Run an action, in which nothing may fail, and return its outcomes with all their columns."""
+        """Run an action that must succeed, and return its outcomes with all columns."""
         outcomes = self.outcomes(text)
         assert not [outcome for outcome in outcomes if outcome["error"]], outcomes
         return outcomes
@@ -62,34 +62,35 @@ class Held:
     def outcomes(self, text: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
         return self.rows(f"{text} as json", dry_run=dry_run)
 
-    def problem(self, text: str) -> str:
-        """Run an action that must fail, and return the code of what went wrong."""
+    def failure_code(self, text: str) -> str:
+        """Run an action that must fail, and return the code of its error."""
         try:
             outcomes = self.outcomes(text)
         except ImqError as error:
             return error.code
         (failed,) = [outcome for outcome in outcomes if outcome["error"]]
-        assert failed["message"], "an error says something"
+        assert failed["message"], "an error has a message"
         return str(failed["error"])
 
-    def beside(self, text: str) -> set[str]:
-        """Ask and return the codes of what the answer says beside its rows."""
+    def error_codes(self, text: str) -> set[str]:
+        """Run a query and return the codes of the errors in its result."""
         (result,) = self.session.run(text)
         assert not isinstance(result, Message)
         return {error.code for error in result.errors}
 
-    def tell(self, text: str) -> str:
+    def read_message(self, text: str) -> str:
+        """Run a statement that returns a message, and return the message."""
         (result,) = self.session.run(text)
         assert isinstance(result, Message)
         return result.text
 
     def names(self, where: str = "") -> list[str | None]:
-        """Return the names of the images, those without one as None, sorted."""
+        """Return the sorted names of the images; None for an image without a name."""
         rows = self.rows(f"images {where} select name".replace("  ", " "))
         return sorted((row["name"] for row in rows), key=lambda name: name or "")
 
-    def answers(self) -> dict[str, list[str]]:
-        """Return every field of every row of every table."""
+    def dump_tables(self) -> dict[str, list[str]]:
+        """Return all rows of all tables with all fields."""
         said = {"images": self.rows("images as json"), "layers": self.rows("layers as json"), "history": []}
         for id_ in sorted({row["id"] for row in said["images"]}):
             said["history"] += self.rows(f"history of {id_} as json")
@@ -97,7 +98,7 @@ class Held:
 
 
 def imq(root: object, *words: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run imq in a process of its own and return what it said; `code` None: it may end as it likes."""
+    """Run imq in a process of its own. `code` is the expected exit code; None: any."""
     done = subprocess.run(command(root, *words), capture_output=True, text=True, check=False, **options)
     assert "Traceback" not in done.stderr, done.stderr
     assert "error[internal]" not in done.stderr, done.stderr
@@ -115,7 +116,7 @@ def command(root: object, *words: str) -> list[str]:
 
 
 def run(*words: object) -> str:
-    """Run another tool, which must be here and succeed, and return what it wrote."""
+    """Run another tool, which must be installed and succeed, and return its output."""
     needed(str(words[0]))
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -130,8 +131,8 @@ def blobs_in(root: object) -> dict[str, int]:
     return {f"sha256:{entry.name}": entry.stat().st_size for entry in os.scandir(folder)}
 
 
-def left_in(root: object) -> set[str]:
-    """Return the names in ingest/, but for the reserve, which is always there."""
+def list_ingest(root: object) -> set[str]:
+    """Return the names in ingest/, except the disk reserve, which always exists."""
     folder = os.path.join(os.fspath(root), "ingest")  # type: ignore[call-overload]
     return set(os.listdir(folder)) - {"reserve"} if os.path.isdir(folder) else set()
 
@@ -147,57 +148,63 @@ def entries_in(root: object) -> list[dict[str, Any]]:
 
 
 def reached_in(root: object) -> dict[str, int]:
-    """Return the blobs that a store's index.json reaches, with the sizes that it says."""
+    """Return the blobs that the index.json of a store reaches, with the sizes in their descriptors."""
     reached: dict[str, int] = {}
     for entry in entries_in(root):
         _reach(os.fspath(root), entry, reached)  # type: ignore[call-overload]
     return reached
 
 
-def check_store(root: object, *, spoilt: Mapping[str, str] | None = None) -> None:
-    """Check that a store is in order.
+def check_store(root: object, *, damaged: Mapping[str, str] | None = None) -> None:
+    """Check that a store is consistent.
 
-    Its blobs hash to their names. What index.json reaches is there; what it does not is gone, or there is the mark
-    that makes the next collection look for it. Nothing is left half-written, but for blobs that a pull can go on with.
-    The index says what a new one would.
-    `spoilt` are the blobs that a test has damaged (`damaged`) or taken away (`missing`) itself.
+    Blobs hash to their names. All blobs that index.json reaches exist; all others are removed, or the mark exists that
+    makes the next collection check all blobs. There are no temporary files except partial blobs, which a pull can
+    resume. The index has the same rows as a rebuilt one.
+    `damaged` are the blobs that the test itself has damaged (`damaged`) or removed (`missing`).
     """
     root = os.fspath(root)  # type: ignore[call-overload]
-    spoilt = spoilt or {}
+    damaged = damaged or {}
     if not os.path.isdir(root):
         return
     assert set(os.listdir(root)) <= OWN
-    ingest = left_in(root)
+    ingest = list_ingest(root)
     left = {name for name in ingest if not (name.startswith("sha256-") and name.endswith(".part"))}
-    if not os.path.exists(os.path.join(root, "oci-layout")):  # who was to make the store died: the next one tidies
+    if not os.path.exists(
+        os.path.join(root, "oci-layout")
+    ):  # the process that created the store died: the next one cleans up
         left = {name for name in left if not name.endswith(".new")}
-    assert left <= {"sweep"} | {f"{digest.replace(':', '-')}.damaged" for digest in spoilt}
+    assert left <= {"sweep"} | {f"{digest.replace(':', '-')}.damaged" for digest in damaged}
     blobs = blobs_in(root)
     for digest in blobs:
-        if digest not in spoilt:
+        if digest not in damaged:
             with open(_path(root, digest), "rb") as source:
                 assert f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}" == digest
     reached = reached_in(root)
-    absent = {digest for digest, size in reached.items() if blobs.get(digest) != size} - spoilt.keys()
-    assert not absent, "what index.json reaches is there, and as long as it says"
+    absent = {digest for digest, size in reached.items() if blobs.get(digest) != size} - damaged.keys()
+    assert not absent, "every blob that index.json reaches exists and has the size of its descriptor"
     if "sweep" not in ingest:
-        assert blobs.keys() <= reached.keys() | spoilt.keys(), "what nothing reaches is gone"
-    if not spoilt:
+        assert blobs.keys() <= reached.keys() | damaged.keys(), "unreachable blobs are removed"
+    if not damaged:
         _check_index(root)
 
 
 def _check_index(root: str) -> None:
-    with tempfile.TemporaryDirectory() as folder, Held(root) as held, Held(os.path.join(folder, "anew")) as anew:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        StoreSession(root) as held,
+        StoreSession(os.path.join(folder, "anew")) as anew,
+    ):
         os.mkdir(anew.root)
         if os.path.isdir(os.path.join(root, "blobs")):
-            lend_blobs(root, anew.root)
+            link_blobs(root, anew.root)
         for name in {"index.json", "oci-layout"} & set(os.listdir(root)):
             shutil.copy(os.path.join(root, name), anew.root)
-        assert held.answers() == anew.answers()
+        assert held.dump_tables() == anew.dump_tables()
 
 
-def lend_blobs(root: object, other: object) -> None:
-    """Give another root the blobs of a store, without copying them where that is possible."""
+def link_blobs(root: object, other: object) -> None:
+    """Link the blobs of a store into another root; copy them if they cannot be linked."""
 
     def lend(source: str, target: str) -> None:
         try:
