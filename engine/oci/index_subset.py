@@ -74,7 +74,9 @@ class PlatformSelector:
 
     def _build_subset(self, top: Descriptor, index: Index, selected: set[Digest]) -> PlatformSelection:
         """Return an index with these manifests and their attestations, with unchanged descriptors."""
-        document = parse_json_object(self._read_document(top.digest), f"the manifest of {self._reference}")
+        document = parse_json_object(
+            self._read_document(top.digest), f"the manifest of {self._reference}", keep_numbers=True
+        )
         entries = [
             entry_json
             for entry, entry_json in zip(index.manifests, document["manifests"], strict=True)

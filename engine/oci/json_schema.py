@@ -10,6 +10,7 @@ docker has added it. Errors of the first kind are raised, those of the second ki
 
 from __future__ import annotations
 
+from imq.engine.units.exact_json import JsonNumber
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _TYPE_NAMES = {
     bool: "a boolean",
     int: "a number",
     float: "a number",
+    JsonNumber: "a number",
     dict: "an object",
     list: "a list",
 }

@@ -8,8 +8,7 @@ field that is missing or has a wrong type. As in Go, null is a missing field.
 
 from __future__ import annotations
 
-import os
-
+from imq.engine.units import exact_json
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -19,7 +18,7 @@ from .platform import Platform, parse_platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Self
+    from typing import Any
 
 _COMMON_KEYS = frozenset({"mediaType", "digest", "size"})
 """The keys of most descriptors, which need no further checks."""
@@ -59,46 +58,33 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-def _reject_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number")  # though Python would take it for one
-
-
-def parse_json_object(content: bytes, name: str, *, replace_invalid: bool = False) -> dict[str, Any]:
+def parse_json_object(
+    content: bytes, name: str, *, replace_invalid: bool = False, keep_numbers: bool = False
+) -> dict[str, Any]:
     """Parse one JSON object, in UTF-8 without a byte order mark.
 
     The caller limits its size: see `check_document_size`. With `replace_invalid`, U+FFFD replaces each byte that is not
-    UTF-8, as in Go's readers. Raises `Malformed`: `json` for content that is not JSON or is nested too deep,
-    `duplicate-key`, and `document` for a value that is not an object.
+    UTF-8, as in Go's readers. With `keep_numbers`, a number with a fraction or an exponent (`1.10`, `1e400`) becomes a
+    `JsonNumber`, which `encode_json` writes unchanged. Raises `Malformed`: `json` for content that is not JSON or is
+    nested too deep, `duplicate-key`, and `document` for a value that is not an object.
     """
-    document = parse_json(content, name, replace_invalid=replace_invalid)
+    document = parse_json(content, name, replace_invalid=replace_invalid, keep_numbers=keep_numbers)
     if not isinstance(document, dict):
         raise Malformed(f"{name} is not a JSON object", code="document")
     return document
 
 
-class JsonNumber(float):
-    """A number with a fraction or an exponent that `encode_json` writes as it was read: `1.10`, `1e400`."""
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """Return the number that a JSON text writes."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-
 def parse_json(content: bytes, name: str, *, replace_invalid: bool = False, keep_numbers: bool = False) -> Any:
-    """Parse one JSON value as `parse_json_object` does an object. With `keep_numbers` it has `JsonNumber` for float."""
+    """Parse one JSON value as `parse_json_object` parses an object."""
     import json
 
-    number = JsonNumber if keep_numbers else float
+    number = exact_json.JsonNumber if keep_numbers else float
     try:
         text = _decode_as_go(content) if replace_invalid else content.decode()
         if "\\u" in text:
             text = _replace_lone_surrogates(text)
         hook = _reject_duplicate_keys
-        return json.loads(text, object_pairs_hook=hook, parse_constant=_reject_constant, parse_float=number)
+        return json.loads(text, object_pairs_hook=hook, parse_constant=exact_json.reject_constant, parse_float=number)
     except UnicodeDecodeError as error:
         raise Malformed(f"{name} is not JSON: byte {error.start} is not UTF-8", code="json") from None
     except (ValueError, RecursionError) as error:
@@ -132,9 +118,7 @@ def _replace_lone_surrogates(text: str) -> str:
 
 def parse_layout_index(content: bytes, name: str) -> dict[str, Any]:
     """Parse the index.json of an image layout; `manifests` is always a list: null is empty, as in Go."""
-    document = parse_json(content, name, keep_numbers=True)
-    if not isinstance(document, dict):
-        raise Malformed(f"{name} is not a JSON object", code="document")
+    document = parse_json_object(content, name, keep_numbers=True)
     json_schema.MANIFEST.check(document, name)
     if "manifests" not in document:
         raise Malformed(f"{name} has no list of manifests", code="document")
@@ -176,32 +160,7 @@ def check_layout_file(content: bytes, name: str) -> None:
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
     """Serialise a document the same way every time, so that equal documents have equal digests."""
-    import json
-
-    numbers: list[str] = []
-    mark = f"number {os.urandom(8).hex()}"
-    content = _with_marks(document, numbers, mark)
-    try:
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can only write escaped
-        text = json.dumps(content, separators=(",", ":")).encode()
-    if numbers:
-        written = iter(numbers)
-        first, *others = text.split(f'"{mark}"'.encode())
-        text = first + b"".join(next(written).encode() + other for other in others)
-    return text
-
-
-def _with_marks(value: Any, numbers: list[str], mark: str) -> Any:
-    """Return a JSON value with `mark` in place of each `JsonNumber`, whose texts are added to `numbers` in order."""
-    if isinstance(value, JsonNumber):
-        numbers.append(value.text)
-        return mark
-    if isinstance(value, dict):
-        return {key: _with_marks(part, numbers, mark) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_marks(part, numbers, mark) for part in value]
-    return value
+    return exact_json.dumps(document)
 
 
 class Descriptor(Record):

@@ -177,7 +177,7 @@ class _TargetReferrers:
             if not isinstance(parse_manifest(current.content, current.media_type), Index):
                 raise Malformed(f"{name} is not an index of referrers", code="document")
             known_digests = {entry.digest for entry in read_referrers_index(current, name, subject)}
-            document = parse_json_object(current.content, f"the manifest of {name}")
+            document = parse_json_object(current.content, f"the manifest of {name}", keep_numbers=True)
         new_entries = [descriptor.to_json() for descriptor in referrers if descriptor.digest not in known_digests]
         if new_entries:
             content = encode_json({**document, "manifests": [*document["manifests"], *new_entries]})
