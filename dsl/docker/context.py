@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.result import Documents, Failure, RowSet
+from imq.engine.result import Documents, RowSet
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NeedsConfirmation, NotFound, StatementError, format_error
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -105,6 +105,12 @@ class CommandContext:
         assert isinstance(result, RowSet)
         return [Outcome(*row) for row in result.rows], result.errors  # type: ignore[arg-type] # the types of OUTCOMES
 
+    def run_and_report(self, act: ast.Statement) -> tuple[list[Outcome], int]:
+        """Run an action and report its errors; return its outcomes and the exit code."""
+        assert isinstance(act, ast.ActionStatement)
+        outcomes, errors = self.run_action(act)
+        return outcomes, self.report_errors(errors)
+
     def inspect(self, act: ast.ActionStatement) -> Documents:
         """Run an inspection."""
         result = self.session.execute(act)
@@ -138,11 +144,9 @@ class CommandContext:
         self.stdout.flush()
         return report_error(self.stderr, error)
 
-    def report_errors(self, result: RowSet | Documents | Failure) -> int:
-        """Write the errors of a result to standard error; return the exit code."""
-        if isinstance(result, Failure):
-            return self.report_error(result.error)
-        return max((self.report_error(error) for error in result.errors), default=0)
+    def report_errors(self, errors: Iterable[ImqError]) -> int:
+        """Write errors to standard error; return the highest exit code, 0 without errors."""
+        return max((self.report_error(error) for error in errors), default=0)
 
 
 def report_error(stream: TextIO, error: ImqError) -> int:

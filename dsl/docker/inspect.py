@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from imq.engine.result import Documents
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -71,7 +70,7 @@ def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statem
         context.write(
             ((to_compact_json(found) if parsed.get_last("format") == "json" else to_json(found, indent=4)) + "\n",)
         )
-    return max([context.report_errors(Documents((), errors=tuple(errors))), *map(context.report_error, problems)])
+    return context.report_errors([*errors, *problems])
 
 
 def _document_template(text: str | None) -> DocumentTemplate | None:

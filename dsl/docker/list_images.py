@@ -76,7 +76,7 @@ def write_rows(
     """Write rows in the format `shown`, "" for the table of these keys; return the exit code."""
     rows = text.make_docker_rows(answer, places, context.display_options)
     context.write(_render(rows, places, shown, keys))
-    return context.report_errors(answer)
+    return context.report_errors(answer.errors)
 
 
 def _render(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> Iterator[str]:

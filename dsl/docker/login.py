@@ -63,7 +63,7 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
             context.stderr.write(_UNENCRYPTED.format(path=note.removeprefix(UNENCRYPTED)))
             context.stderr.flush()
         context.write(("Login Succeeded\n",))
-    return max((context.report_error(error) for error in errors), default=0)
+    return context.report_errors(errors)
 
 
 def compile_logout(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
@@ -80,7 +80,7 @@ def run_logout(context: CommandContext, parsed: ParsedFlags, statements: Stateme
         if not outcome.error:
             host = outcome.target if parsed.arguments and outcome.target != "docker.io" else _HUB_KEY
             context.write((f"Removing login credentials for {host}\n",))
-    return max((context.report_error(error) for error in errors), default=0)
+    return context.report_errors(errors)
 
 
 LOGIN = Handler(compile_login, run_login)

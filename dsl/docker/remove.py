@@ -79,7 +79,7 @@ def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statemen
     if lines:
         context.write(("Deleted Images:\n", *lines, "\n"))
     context.write((format_reclaimed_space(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
-    return max((context.report_error(error) for error in errors), default=0)
+    return context.report_errors(errors)
 
 
 REMOVE = Handler(compile_rmi, run_rmi)

@@ -42,13 +42,6 @@ _QUOTED_OPTIONS = frozenset({"change", "message", "to"})
 """The options whose values are quoted."""
 
 
-def _run_action(context: CommandContext, act: ast.Statement) -> tuple[list[Outcome], int]:
-    """Run an action and report its errors; return its outcomes and the exit code."""
-    assert isinstance(act, ast.ActionStatement)
-    outcomes, errors = context.run_action(act)
-    return outcomes, max((context.report_error(error) for error in errors), default=0)
-
-
 # tag
 
 
@@ -67,7 +60,7 @@ def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statem
 
 def run_tag(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
     """Give the name; there is no output."""
-    return _run_action(context, statements[0])[1]
+    return context.run_and_report(statements[0])[1]
 
 
 # pull and push
@@ -104,7 +97,7 @@ def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statement
         if reference != requested:
             context.write(("Using default tag: latest\n",))
         context.stdout.flush()
-    outcomes, code = _run_action(context, statements[0])
+    outcomes, code = context.run_and_report(statements[0])
     if parsed.is_on("all-tags"):
         _report_all_tags(context, requested, outcomes, quiet=quiet)
         return code
@@ -167,7 +160,7 @@ def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statement
         context.write((f"The push refers to repository [{requested.canonical_name}]\n",))
         context.stdout.flush()
     try:
-        outcomes, code = _run_action(context, statements[0])
+        outcomes, code = context.run_and_report(statements[0])
     except NotFound:
         outcomes, code = [], 1
     if not outcomes:
@@ -216,7 +209,7 @@ def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statement
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     if parsed.get_last("output"):
-        return _run_action(context, act)[1]
+        return context.run_and_report(act)[1]
     if context.stdout.isatty():
         raise StatementError("cowardly refusing to save to a terminal. Use the -o flag or redirect", code="operand")
     from shutil import copyfileobj
@@ -225,7 +218,7 @@ def run_save(context: CommandContext, parsed: ParsedFlags, statements: Statement
     target = binary_stream(context.stdout, "save")
     with TemporaryDirectory() as folder:
         path = os.path.join(folder, "archive.tar")
-        _, code = _run_action(context, act.replace(options=_make_options(("to", (path,)))))
+        _, code = context.run_and_report(act.replace(options=_make_options(("to", (path,)))))
         if not code:
             with open(path, "rb") as archive:
                 copyfileobj(archive, target)
@@ -264,7 +257,7 @@ def _empty_stdin() -> StatementError:
 
 
 def _load(context: CommandContext, act: ast.ActionStatement) -> int:
-    outcomes, code = _run_action(context, act)
+    outcomes, code = context.run_and_report(act)
     context.write(describe_loaded(outcomes))
     return code
 
@@ -294,7 +287,7 @@ def compile_import(parsed: ParsedFlags, _compile_context: CompileContext) -> Sta
 
 def run_import(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
     """Import, and write the image's id."""
-    outcomes, code = _run_action(context, statements[0])
+    outcomes, code = context.run_and_report(statements[0])
     context.write(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
     return code
 

@@ -93,6 +93,12 @@ class Digest(str):
         self.require_supported()
         return hashlib.new(self.algorithm)
 
+    def matches(self, content: bytes | memoryview) -> bool:
+        """Whether this is the digest of `content`; raises `Malformed` when the algorithm is unknown."""
+        hasher = self.new_hash()
+        hasher.update(content)
+        return hasher.hexdigest() == self.encoded
+
 
 def is_digest(text: str) -> bool:
     """Whether a string is a complete digest of a supported algorithm."""

@@ -43,31 +43,30 @@ class Check(Record):
 
 
 class Plan(Record):
-    """A query ready to run at the time `now`.
+    """SQL ready to run at the time `now`, after the fetch steps.
 
     `native_levels` are the levels to prepare in native tables first: source, table and level. `steps` are the stages
     that fetch rows of other sources (see fetch_plan.py). `reads_store`: whether a table of the store is read.
     """
 
-    select: ir.Select
     sql: Sql
     now: int
     native_levels: NativeLevels
-    checks: tuple[Check, ...] = ()
-    steps: tuple[Step, ...] = ()
-    reads_store: bool = False
+    checks: tuple[Check, ...]
+    steps: tuple[Step, ...]
+    reads_store: bool
 
 
-class Assertion(Record):
+class QueryPlan(Plan):
+    """The plan of a query."""
+
+    select: ir.Select
+
+
+class AssertionPlan(Plan):
     """The plan of an assertion: `sql` returns whether it holds."""
 
     condition: ir.Expr
-    sql: Sql
-    now: int
-    native_levels: NativeLevels
-    checks: tuple[Check, ...] = ()
-    steps: tuple[Step, ...] = ()
-    reads_store: bool = False
 
 
 _STORED = frozenset({"images", "layers", "history"})
@@ -98,23 +97,23 @@ def plan(
     hidden: tuple[str, ...] = (),
     steps: tuple[Step, ...] = (),
     native_levels: NativeLevels = frozenset(),
-) -> Plan:
+) -> QueryPlan:
     """Return the plan of a query. `hidden` are columns of the source to add after the selected ones."""
     selects = tuple(ir.walk_subqueries(select))
-    return Plan(
-        select,
+    return QueryPlan(
         write_select(select, now, hidden=hidden),
         now,
         native_levels,
         _plan_checks(selects, now),
         steps,
         _reads_store(selects),
+        select,
     )
 
 
 def plan_assertion(
     condition: ir.Expr, now: int, steps: tuple[Step, ...] = (), native_levels: NativeLevels = frozenset()
-) -> Assertion:
+) -> AssertionPlan:
     """Return the plan of a condition about no row."""
     selects = tuple(
         select
@@ -122,14 +121,14 @@ def plan_assertion(
         if (select_ := ir.get_subquery(value))
         for select in ir.walk_subqueries(select_)
     )
-    return Assertion(
-        condition,
+    return AssertionPlan(
         write_condition(condition, now),
         now,
         native_levels,
         _plan_checks(selects, now),
         steps,
         _reads_store(selects),
+        condition,
     )
 
 

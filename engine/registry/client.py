@@ -80,6 +80,17 @@ class Client:
         response = self.http.fetch(request, limit, f"the manifest of {reference}")
         return read_manifest_response(response, reference, accept, limit)
 
+    def find_manifest(
+        self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED
+    ) -> FetchedManifest | None:
+        """Return the manifest or index of a reference, None when there is no such manifest."""
+        try:
+            return self.fetch_manifest(reference, accept)
+        except RegistryError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
     def fetch_head(self, reference: Reference, accept: Sequence[str] = media_types.ACCEPTED) -> Descriptor | None:
         """Return the descriptor of a reference, or None if it does not exist."""
         response = self.http.send(make_manifest_request("HEAD", reference, accept))
@@ -87,12 +98,8 @@ class Client:
         descriptor = read_head_response(response, reference, accept)
         if descriptor is not None:
             return descriptor
-        try:
-            return self.fetch_manifest(reference, accept).descriptor
-        except RegistryError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        fetched = self.find_manifest(reference, accept)
+        return fetched.descriptor if fetched is not None else None
 
     def resolve_for_push(self, reference: Reference) -> Digest | None:
         """Return the digest of a name that is about to be written, None when the name does not exist.

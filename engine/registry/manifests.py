@@ -98,9 +98,7 @@ def read_head_response(
 
 def verify_blob(content: bytes, reference: Reference, descriptor: Descriptor) -> bytes:
     """Return the bytes of a small blob. Raises `DigestMismatch` when they do not match the descriptor."""
-    hasher = descriptor.digest.new_hash()
-    hasher.update(content)
-    if hasher.hexdigest() != descriptor.digest.encoded:
+    if not descriptor.digest.matches(content):
         raise DigestMismatch(
             f"{reference.registry} sent content of {reference.repository} that does not match {descriptor.digest}",
             hints=("the registry or a proxy is faulty, or the content was manipulated in transit",),
@@ -156,9 +154,7 @@ def _verify_digest(content: bytes, response: ResponseLike, reference: Reference)
     expected = reference.digest or (Digest(header_digest) if is_digest(header_digest) else None)
     if expected is None:
         return Digest.of(content)
-    hasher = expected.new_hash()
-    hasher.update(content)
-    if hasher.hexdigest() != expected.encoded:
+    if not expected.matches(content):
         raise DigestMismatch(
             f"{reference.registry} sent a manifest of {reference} that does not match {expected}",
             hints=("the registry or a proxy is faulty, or the content was manipulated in transit",),

@@ -124,9 +124,7 @@ def make_referrers_tag_reference(reference: Reference, digest: Digest) -> Refere
 
 def is_subject(fetched: FetchedManifest, subject: Digest) -> bool:
     """Whether a fetched manifest is the subject itself: some registries read the referrers tag as a digest."""
-    hasher = subject.new_hash()
-    hasher.update(fetched.content)
-    return hasher.hexdigest() == subject.encoded
+    return subject.matches(fetched.content)
 
 
 def read_referrers_index(fetched: FetchedManifest, name: Reference, subject: Digest) -> tuple[Descriptor, ...]:

@@ -88,6 +88,12 @@ def _format_created_at(raw: Raw, _options: DisplayOptions) -> str:
     return _NOT_APPLICABLE if raw is None else format_time(int(raw) // 1_000_000_000 * 1_000_000_000)
 
 
+def _replace_placeholders(placeholders: tuple[Placeholder, ...], *others: Placeholder) -> tuple[Placeholder, ...]:
+    """Return the placeholders, those with the key of another one replaced by it."""
+    by_key = {other.key: other for other in others}
+    return tuple(by_key.get(placeholder.key, placeholder) for placeholder in placeholders)
+
+
 IMAGES = (
     Placeholder("Containers", "CONTAINERS", _format_not_applicable),
     Placeholder("CreatedAt", "CREATED AT", _make_style_formatter("created", "go-time")),
@@ -103,13 +109,11 @@ IMAGES = (
 )
 """The placeholders of `docker images`. Those of `docker system df -v` alone are N/A, as in docker."""
 
-DISK_USAGE_IMAGES = tuple(
-    {
-        "Containers": Placeholder("Containers", "CONTAINERS", _make_formatter("containers", _format_plain)),
-        "SharedSize": Placeholder("SharedSize", "SHARED SIZE", _make_formatter("shared_size", _format_exact_size)),
-        "UniqueSize": Placeholder("UniqueSize", "UNIQUE SIZE", _make_formatter("unique_size", _format_exact_size)),
-    }.get(placeholder.key, placeholder)
-    for placeholder in IMAGES
+DISK_USAGE_IMAGES = _replace_placeholders(
+    IMAGES,
+    Placeholder("Containers", "CONTAINERS", _make_formatter("containers", _format_plain)),
+    Placeholder("SharedSize", "SHARED SIZE", _make_formatter("shared_size", _format_exact_size)),
+    Placeholder("UniqueSize", "UNIQUE SIZE", _make_formatter("unique_size", _format_exact_size)),
 )
 """The placeholders of the images in `docker system df -v`."""
 
@@ -123,12 +127,10 @@ HISTORY = (
 )
 """The placeholders of `docker history`."""
 
-HISTORY_EXACT = tuple(
-    {
-        "CreatedSince": Placeholder("CreatedSince", "CREATED AT", _make_formatter("created", _format_created_at)),
-        "Size": Placeholder("Size", "SIZE", _make_formatter("size", _format_plain)),
-    }.get(placeholder.key, placeholder)
-    for placeholder in HISTORY
+HISTORY_EXACT = _replace_placeholders(
+    HISTORY,
+    Placeholder("CreatedSince", "CREATED AT", _make_formatter("created", _format_created_at)),
+    Placeholder("Size", "SIZE", _make_formatter("size", _format_plain)),
 )
 """The placeholders of `docker history --human=false`, with exact times and bytes."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from imq.engine.query.fetch_plan import Step
-    from imq.engine.query.plan import Assertion, Plan
+    from imq.engine.query.plan import Plan
     from imq.engine.query.source import Estimator
 
     from .queries import QueryRunner
@@ -76,7 +76,7 @@ class Explainer:
         steps.append("execute them and report each outcome")
         return [*lines, f"then:      {', '.join(steps)}"]
 
-    def _describe_plan(self, planned: Plan | Assertion, *, fresh: bool = True) -> list[str]:
+    def _describe_plan(self, planned: Plan, *, fresh: bool = True) -> list[str]:
         return _describe_stages(
             planned, self._queries.describe_pending(planned), self._queries.make_estimators(planned, fresh=fresh)
         )
@@ -119,7 +119,7 @@ def _describe_step(step: Step, now: int, estimators: Mapping[str, Estimator]) ->
     return lines
 
 
-def _describe_stages(plan: Plan | Assertion, native: Sequence[str], estimators: Mapping[str, Estimator]) -> list[str]:
+def _describe_stages(plan: Plan, native: Sequence[str], estimators: Mapping[str, Estimator]) -> list[str]:
     lines = [f"stage:     {words}" for words in native if words]
     lines += [
         "stage:     check that every row of the list is an id"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Field, Raw
     from imq.engine.query.ir import Expr, Select
-    from imq.engine.query.plan import Assertion, Plan
+    from imq.engine.query.plan import AssertionPlan, Plan, QueryPlan
     from imq.engine.query.source import Estimator
     from imq.engine.result import Result
 
@@ -68,30 +68,30 @@ class QueryRunner:
             (resources.sources.resolve(resources.state.source),),
         )
 
-    def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> Plan:
+    def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> QueryPlan:
         """Return the plan of a query; the columns `hidden` follow the selected ones."""
         levels = self._fetch.find_required_levels(walk_subqueries(select))
         return plan(select, now, tuple(hidden), self._fetch.plan(select), levels)
 
-    def plan_output(self, statement: ast.QueryStatement, scope: Scope) -> Plan:
+    def plan_output(self, statement: ast.QueryStatement, scope: Scope) -> QueryPlan:
         """Return the plan of a query statement, with the fields that its output format or template needs."""
         select = bind(statement.query, scope)
         fields = self._fields_for_output(statement, select)
         return self.plan(select if fields is None else bind(statement.query, scope, fields), scope.now)
 
-    def plan_assertion(self, condition: Expr, now: int) -> Assertion:
+    def plan_assertion(self, condition: Expr, now: int) -> AssertionPlan:
         """Return the plan of a condition that does not refer to a row."""
         nested = (subquery for value in walk((condition,)) if (subquery := get_subquery(value)) is not None)
         levels = self._fetch.find_required_levels(one for found in nested for one in walk_subqueries(found))
         return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
-    def make_estimators(self, planned: Plan | Assertion | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
+    def make_estimators(self, planned: Plan | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
         """Return the estimators of a plan's requests by source. An action (`fresh` False) uses no cached tags."""
         if planned is None or not planned.steps:
             return {}
         return self._fetch.create_estimators(planned.now, self._resources.fresh if fresh else 0)
 
-    def describe_pending(self, planned: Plan | Assertion | None) -> list[str]:
+    def describe_pending(self, planned: Plan | None) -> list[str]:
         """Return descriptions of the preparation that native tables need before a plan runs, for `explain`."""
         levels = planned.native_levels if planned is not None else frozenset()
         return [provider.describe_pending(level) for provider, level in self._fetch.list_native_levels(levels)]
@@ -175,7 +175,7 @@ class QueryRunner:
         except (ImqError, sqlite3.Error):
             return False
 
-    def _fetch_answer(self, planned: Plan, output: ast.Output) -> RowSet:
+    def _fetch_answer(self, planned: QueryPlan, output: ast.Output) -> RowSet:
         select = planned.select
         problems = (*self._list_unreadable(select), *self._prepare(planned), *self._run_stages(planned))
         self._check(planned)
@@ -204,14 +204,14 @@ class QueryRunner:
                 problem.hints = ("the index was corrupt and has been rebuilt: run the statement again",)
             raise
 
-    def _prepare(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
+    def _prepare(self, planned: Plan) -> tuple[ImqError, ...]:
         return self._fetch.prepare(planned.native_levels)
 
     def _list_unreadable(self, *selects: Select) -> tuple[ImqError, ...]:
         """Return the errors of unreadable images, if these queries read documents of images."""
         return self._resources.store.index.list_problems() if any(map(reads_documents, selects)) else ()
 
-    def _run_stages(self, planned: Plan | Assertion) -> tuple[ImqError, ...]:
+    def _run_stages(self, planned: Plan) -> tuple[ImqError, ...]:
         resources = self._resources
         problems = self._fetch.run(planned.steps, resources.runner, planned.now, resources.fresh)
         return tuple(error for *_, error in problems)
@@ -225,7 +225,7 @@ class QueryRunner:
         self._check(planned)
         return self._resources.runner.run(planned.sql)
 
-    def _check(self, planned: Plan | Assertion) -> None:
+    def _check(self, planned: Plan) -> None:
         """Raise for an empty `nonempty` list, for a list of ids with other values, and for a missing store."""
         resources = self._resources
         if resources.context.missing_store != "pass" and not resources.store.layout.exists and planned.reads_store:
@@ -246,7 +246,7 @@ class QueryRunner:
         hints = ("check --root; pull, load and import create a store",)
         raise StoreError(message, code="no-store", hints=hints)
 
-    def _find_counterexample(self, part: ast.Expr, planned: Assertion, scope: Scope, output: ast.Output) -> RowSet:
+    def _find_counterexample(self, part: ast.Expr, planned: AssertionPlan, scope: Scope, output: ast.Output) -> RowSet:
         """Return the evidence against a condition: the offending rows, or the values of both sides of a comparison."""
         match planned.condition, part:
             case Not(Exists()), ast.Exists(rows):

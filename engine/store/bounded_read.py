@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.oci.manifest import check_document_size
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,3 +26,10 @@ def read_bounded(source: BinaryIO, limit: int) -> bytes:
             break
         size *= 2
     return b"".join(pieces)
+
+
+def read_document(source: BinaryIO, limit: int, name: str) -> bytes:
+    """Return the content of a document; raises `Malformed` (code `document-size`) if it is longer than `limit`."""
+    content = read_bounded(source, limit)
+    check_document_size(len(content), limit, name)
+    return content

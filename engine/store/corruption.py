@@ -12,9 +12,12 @@ from contextlib import suppress
 from imq.grammar.errors import DigestMismatch
 from imq.grammar.record import TYPE_CHECKING
 
+from .atomic_files import store_errors
+from .bounded_read import read_document
 from .leases import CORRUPT_SUFFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from imq.engine.oci.digest import Digest
@@ -29,6 +32,15 @@ def mark_corrupt(layout: Layout, digest: Digest) -> DigestMismatch:
     with suppress(OSError):  # read-only store or full disk: the next reader finds it again
         layout.ingest_directory.ensure_file(_mark_name(digest))
     return DigestMismatch(f"the blob {digest} is damaged", hints=REPAIR_HINTS)
+
+
+def read_verified_document(layout: Layout, digest: Digest, open_blob: Callable[[Digest], BinaryIO]) -> bytes:
+    """Return the content of a stored document. Raises `DigestMismatch` when it is corrupt, and marks it."""
+    with store_errors(f"read the blob {digest}"), open_blob(digest) as source:
+        content = read_document(source, layout.largest_document, f"the document {digest}")
+    if not digest.matches(content):
+        raise mark_corrupt(layout, digest)
+    return content
 
 
 def is_marked_corrupt(layout: Layout, digest: Digest) -> bool:

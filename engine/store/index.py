@@ -496,9 +496,7 @@ class StoreIndex:
                     content = read_bounded(source, limit)
             except FileNotFoundError:
                 raise StoreError(f"the blob {descriptor.digest} is not in the store", code="blob-missing") from None
-        hasher = descriptor.digest.new_hash()
-        hasher.update(content)
-        if hasher.hexdigest() != descriptor.digest.encoded:
+        if not descriptor.digest.matches(content):
             raise DigestMismatch(
                 f"the blob {descriptor.digest} is damaged",
                 hints=("pull the image again to repair it; imq verify all lists everything that is damaged",),

@@ -19,15 +19,14 @@ from imq.engine.layers.compression import make_compressor
 from imq.engine.layers.layer_meter import LayerMeter
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor, check_document_size
+from imq.engine.oci.manifest import Descriptor
 from imq.grammar.errors import DigestMismatch, Interrupted, RegistryError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
 from .blob_pipeline import is_small, write_blob
-from .bounded_read import read_bounded
-from .corruption import is_marked_corrupt, mark_corrupt, unmark_corrupt
+from .corruption import is_marked_corrupt, read_verified_document, unmark_corrupt
 from .layer_measure import LayerMeasure, finish_measure
 from .layout import BLOBS, unknown_layer_type
 from .leases import LEASE_SUFFIX, end_dead_leases, end_lease, new_token
@@ -36,7 +35,7 @@ from .quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Self
+    from typing import BinaryIO, Self
 
     from imq.engine.layers.codec import Compressor
     from imq.engine.layers.tar_entry import TarEntry
@@ -164,21 +163,14 @@ class Ingest:
 
     def read_document(self, digest: Digest) -> bytes:
         """Return the content of a stored document, verified against its digest."""
-        with store_errors(f"read the blob {digest}"):
-            unsynced_name = self._unsynced_name(digest)
-            opened = (
-                self._layout.open_blob(digest)
-                if unsynced_name is None
-                else self._layout.ingest_directory.open_reader(unsynced_name)
-            )
-            with opened as source:
-                content = read_bounded(source, self.largest_document)
-        check_document_size(len(content), self.largest_document, f"the document {digest}")
-        hasher = digest.new_hash()
-        hasher.update(content)
-        if hasher.hexdigest() != digest.encoded:
-            raise mark_corrupt(self._layout, digest)
-        return content
+        return read_verified_document(self._layout, digest, self._open_blob)
+
+    def _open_blob(self, digest: Digest) -> BinaryIO:
+        """Open a stored blob, whether it is synced yet or not."""
+        unsynced_name = self._unsynced_name(digest)
+        if unsynced_name is None:
+            return self._layout.open_blob(digest)
+        return self._layout.ingest_directory.open_reader(unsynced_name)
 
     def _unsynced_name(self, digest: Digest) -> str | None:
         """Return the temporary name of a blob that is not synced yet; None for any other."""

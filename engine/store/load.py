@@ -16,7 +16,6 @@ from imq.engine.oci.manifest import (
     Descriptor,
     Index,
     Manifest,
-    check_document_size,
     check_layout_file,
     parse_archive_manifest,
     parse_layout_index,
@@ -30,7 +29,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .archive_files import Archive, Folder, ignore_progress
 from .atomic_files import store_errors
-from .bounded_read import read_bounded
+from .bounded_read import read_bounded, read_document
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
 from .layout import IndexEntry, diff_id_mismatch, get_foreign_annotations
 
@@ -294,11 +293,8 @@ def _open_blob(files: ImageFiles, digest: Digest) -> BinaryIO:
 
 def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> bytes:
     with _open_blob(files, descriptor.digest) as source:
-        content = read_bounded(source, max_size)
-    check_document_size(len(content), max_size, f"the archive's document {descriptor.digest}")
-    hasher = descriptor.digest.new_hash()
-    hasher.update(content)
-    if hasher.hexdigest() != descriptor.digest.encoded:
+        content = read_document(source, max_size, f"the archive's document {descriptor.digest}")
+    if not descriptor.digest.matches(content):
         raise DigestMismatch(f"the archive's blob {descriptor.digest} is damaged")
     if len(content) != descriptor.size:
         raise Malformed(
@@ -426,8 +422,7 @@ def _load_docker_image(
     if source is None:
         raise Malformed(f"the config {config_name} is missing from the archive", code="archive")
     with source:
-        content = read_bounded(source, ingest.largest_document)
-    check_document_size(len(content), ingest.largest_document, f"the config {config_name} of the archive")
+        content = read_document(source, ingest.largest_document, f"the config {config_name} of the archive")
     config = Config.parse(content, config_name)
     if len(config.diff_ids) != len(layers):
         raise Malformed(

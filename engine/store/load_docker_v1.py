@@ -13,12 +13,12 @@ import re
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import MAX_LAYERS, Descriptor, check_document_size, parse_json_object
+from imq.engine.oci.manifest import MAX_LAYERS, Descriptor, parse_json_object
 from imq.engine.oci.reference import Reference
 from imq.grammar.errors import InvalidReference, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
-from .bounded_read import read_bounded
+from .bounded_read import read_document
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
 
 if TYPE_CHECKING:
@@ -105,10 +105,8 @@ class _V1Archive:
             source = self._files.open(f"{id_}/json")
             if source is None:
                 raise Malformed(f"the image {id_} is missing from the archive", code="archive")
-            largest = self._ingest.largest_document
             with source:
-                content = read_bounded(source, largest)
-            check_document_size(len(content), largest, f"the config of {id_}")
+                content = read_document(source, self._ingest.largest_document, f"the config of {id_}")
             self._configs[id_] = parse_json_object(content, f"the config of {id_}")
         return self._configs[id_]
 

@@ -7,16 +7,14 @@ from _thread import allocate_lock
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest, parse_hex_prefix
-from imq.engine.oci.manifest import Descriptor, Index, check_document_size, parse_manifest
+from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
 from imq.engine.oci.manifest_walk import read_manifest_tree
 from imq.engine.oci.platform import host_platform
 from imq.engine.oci.reference import LayoutName, Reference, parse_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .atomic_files import store_errors
-from .bounded_read import read_bounded
-from .corruption import REPAIR_HINTS, VerifiedBlob, mark_corrupt
+from .corruption import REPAIR_HINTS, VerifiedBlob, read_verified_document
 from .index import StoreIndex
 from .layout import Layout
 from .leases import remove_leftovers
@@ -322,15 +320,7 @@ class Store:
 
     def read_document(self, digest: Digest) -> bytes:
         """Return the content of a document, verified against its digest."""
-        limit = self.layout.largest_document
-        with store_errors(f"read the blob {digest}"), self.open_blob(digest) as source:
-            content = read_bounded(source, limit)
-        check_document_size(len(content), limit, f"the document {digest}")
-        hasher = digest.new_hash()
-        hasher.update(content)
-        if hasher.hexdigest() != digest.encoded:
-            raise mark_corrupt(self.layout, digest)
-        return content
+        return read_verified_document(self.layout, digest, self.open_blob)
 
     # Measuring
 

@@ -49,11 +49,20 @@ _PROBLEM = Field("problem", DataType.TEXT, "why its registry did not return more
 _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
 _REGISTRY = Field("registry", DataType.TEXT, "the host of the registry")
 _REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, in docker's short form")
+_DIGEST_REFERENCE = Field("name", DataType.REFERENCE, "repository@digest")
+_ANNOTATIONS = Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",))
+_PLATFORM = Field("platform", DataType.PLATFORM, "os/architecture[/variant]")
 _PLATFORM_FIELDS = (
     Field("os", DataType.TEXT, "the operating system", normalise=normalize_os),
     Field("architecture", DataType.TEXT, "the architecture", aliases=("arch",), normalise=normalize_architecture),
     Field("variant", DataType.TEXT, "the variant of the architecture", normalise=normalize_variant),
     Field("os_version", DataType.TEXT, "the version of the operating system"),
+)
+
+_MANIFEST_FIELDS = (
+    Field("size", DataType.SIZE, "bytes of the config and the compressed layers", aliases=("download_size",)),
+    Field("layer_count", DataType.NUMBER, "the number of layers"),
+    *_get_image_fields("id created"),
 )
 
 TAGS = Table(
@@ -135,7 +144,7 @@ PLATFORMS = Table(
         _REGISTRY,
         _REPOSITORY,
         Field("position", DataType.NUMBER, "its position in the index, 0 for the first"),
-        Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
+        _PLATFORM,
         *_PLATFORM_FIELDS,
         Field("digest", DataType.DIGEST, "the digest of the manifest"),
         Field("media_type", DataType.TEXT, "the media type of the manifest"),
@@ -144,16 +153,8 @@ PLATFORMS = Table(
             DataType.BOOLEAN,
             "it is not an image but an attestation of another entry",
         ),
-        Field("annotations", DataType.MAP, "the annotations of the entry", aliases=("annotation",)),
-        Field(
-            "size",
-            DataType.SIZE,
-            "bytes of the config and the compressed layers",
-            aliases=("download_size",),
-        ),
-        Field("layer_count", DataType.NUMBER, "the number of layers"),
-        _IMAGE_FIELDS["id"],
-        _IMAGE_FIELDS["created"],
+        _ANNOTATIONS.replace(doc="the annotations of the entry"),
+        *_MANIFEST_FIELDS,
         _PROBLEM,
         _SOURCE,
     ),
@@ -178,7 +179,7 @@ MANIFESTS = Table(
     "One row for each known manifest of a repository: those of its tags, the entries of their indexes, their referrers,"
     " and earlier ones that imq has seen and that still exist. Registries do not list manifests without a tag.",
     (
-        Field("name", DataType.REFERENCE, "repository@digest"),
+        _DIGEST_REFERENCE,
         _REGISTRY,
         _REPOSITORY,
         Field("digest", DataType.DIGEST, "the digest"),
@@ -187,17 +188,9 @@ MANIFESTS = Table(
         Field("subject", DataType.DIGEST, "the digest of its subject"),
         Field("media_type", DataType.TEXT, "the media type"),
         Field("artifact_type", DataType.TEXT, "the artifact type; unknown for images"),
-        Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",)),
-        Field(
-            "size",
-            DataType.SIZE,
-            "bytes of the config and the compressed layers",
-            aliases=("download_size",),
-        ),
-        Field("layer_count", DataType.NUMBER, "the number of layers"),
-        _IMAGE_FIELDS["id"],
-        _IMAGE_FIELDS["created"],
-        Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
+        _ANNOTATIONS,
+        *_MANIFEST_FIELDS,
+        _PLATFORM,
         _PROBLEM,
         _SOURCE,
     ),
@@ -211,14 +204,14 @@ REFERRERS = Table(
     "referrers",
     "One row for each referrer of an image: signatures, attestations, SBOMs.",
     (
-        Field("name", DataType.REFERENCE, "repository@digest"),
+        _DIGEST_REFERENCE,
         _REGISTRY,
         _REPOSITORY,
         Field("subject", DataType.DIGEST, "the digest of its subject"),
         Field("artifact_type", DataType.TEXT, "the artifact type"),
         Field("digest", DataType.DIGEST, "the digest of the manifest"),
         Field("media_type", DataType.TEXT, "the media type of the manifest"),
-        Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",)),
+        _ANNOTATIONS,
         Field(
             "created",
             DataType.TIME,

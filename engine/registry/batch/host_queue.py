@@ -235,10 +235,7 @@ class HostQueue:
         if ready is None or encoded is None:
             hold_key = None if needs_full_client else request.repository if is_direct else _FIRST_CONTACT
             self._queue.popleft()
-            if hold_key in self._held_requests:
-                self._held_requests[hold_key].append(batch_request)
-            else:
-                self._send_in_thread(batch_request, hold_key)
+            self._hold_or_send_in_thread(batch_request, hold_key)
             return True
         if _FIRST_CONTACT in self._held_requests or request.repository in self._held_requests:
             self._queue.popleft()
@@ -439,7 +436,10 @@ class HostQueue:
 
     def _authorize_repository(self, batch_request: BatchRequest) -> None:
         """Let one request obtain the token of its repository, while the others are held."""
-        hold_key = batch_request.request.repository
+        self._hold_or_send_in_thread(batch_request, batch_request.request.repository)
+
+    def _hold_or_send_in_thread(self, batch_request: BatchRequest, hold_key: str | None) -> None:
+        """Hold a request back while another one with its key is sent; else send it, and hold those that follow."""
         if hold_key in self._held_requests:
             self._held_requests[hold_key].append(batch_request)
         else:

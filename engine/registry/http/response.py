@@ -58,7 +58,23 @@ class Headers(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-class BufferedResponse:
+class HasHeaders:
+    """Reads the headers of a response."""
+
+    __slots__ = ()
+    headers: Mapping[str, str]
+
+    def header(self, name: str) -> str:
+        """Return a header, or an empty string."""
+        return self.headers.get(name) or ""
+
+    @property
+    def length(self) -> int | None:
+        """The Content-Length in bytes; None when it is missing or invalid."""
+        return parse_length(self.header("Content-Length"))
+
+
+class BufferedResponse(HasHeaders):
     """A response whose body has been read."""
 
     __slots__ = ("_content", "bodiless", "headers", "rate_limit", "secrets", "status", "url")
@@ -71,15 +87,6 @@ class BufferedResponse:
         self.rate_limit: RateLimit | None = None
         self.secrets = NO_SECRETS
         self._content = content
-
-    def header(self, name: str) -> str:
-        """Return a header, or an empty string."""
-        return self.headers.get(name) or ""
-
-    @property
-    def length(self) -> int | None:
-        """The Content-Length in bytes; None when it is missing or invalid."""
-        return parse_length(self.header("Content-Length"))
 
     def read(self, limit: int) -> bytes:  # noqa: ARG002 - the limit was applied when the body was read
         """Return the body."""

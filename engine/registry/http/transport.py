@@ -21,7 +21,7 @@ from .certificates import make_tls_context, resolve_certificates
 from .proxies import find_system_bundle, get_ca_bundle, resolve_proxies
 from .redaction import NO_SECRETS
 from .request_body import BLOCK_SIZE, SendfileRange
-from .response import parse_chunk_size, parse_length
+from .response import HasHeaders, parse_chunk_size, parse_length
 from .stall import StallDetector, StalledError
 from .urls import get_authority, get_target
 
@@ -46,7 +46,7 @@ _URL_HEADER = ":address"
 """A pseudo-header that carries the URL unchanged to the connection, which removes it."""
 
 
-class Response:
+class Response(HasHeaders):
     """The status and headers of a response, and its body to be read once. Close it, or read it to the end.
 
     `description` names the body in errors.
@@ -79,15 +79,6 @@ class Response:
         self.headers: Mapping[str, str] = raw_response.headers
         self.url = raw_response.request.url or ""
         self.description = "a response"
-
-    def header(self, name: str) -> str:
-        """Return a header, or an empty string."""
-        return self.headers.get(name) or ""
-
-    @property
-    def length(self) -> int | None:
-        """The Content-Length in bytes; None when it is missing or invalid."""
-        return parse_length(self.header("Content-Length"))
 
     def readinto(self, view: memoryview) -> int:
         """Fill `view` with the available bytes of the body, never decoded; return 0 at the end.

@@ -6,8 +6,6 @@ without the referrers API, the referrers tag is updated.
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, encode_json, parse_json_object, parse_manifest
@@ -20,7 +18,7 @@ from imq.engine.registry.referrers import (
     make_referrers_tag_reference,
     read_referrers_index,
 )
-from imq.grammar.errors import Malformed, RegistryError
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .worker_pool import WorkerPool
@@ -140,7 +138,7 @@ class _SourceReferrers:
             except NoReferrersApiError:
                 self._has_api = False
         name = make_referrers_tag_reference(self._source, subject)
-        fetched = _get_manifest(self._client, name)
+        fetched = self._client.find_manifest(name)
         if fetched is None:
             return []
         if not is_subject(fetched, subject):
@@ -164,7 +162,7 @@ class _TargetReferrers:
         if self._detect_api():
             return
         name = make_referrers_tag_reference(self._target, subject)
-        current = _get_manifest(self._client, name)
+        current = self._client.find_manifest(name)
         if current is not None and is_subject(current, subject):
             current = None
         if current is None and listing is not None:
@@ -193,12 +191,3 @@ class _TargetReferrers:
             except NoReferrersApiError:
                 self._has_api = False
         return self._has_api
-
-
-def _get_manifest(client: Client, name: Reference) -> FetchedManifest | None:
-    try:
-        return client.fetch_manifest(name)
-    except RegistryError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            return None
-        raise

@@ -248,9 +248,7 @@ class _Pull:
     def _read_stored(self, descriptor: Descriptor) -> bytes | None:
         """Return the content of a stored document; None when it is corrupt and must be fetched again."""
         content = self._ingest.read_document(descriptor.digest)
-        hasher = descriptor.digest.new_hash()
-        hasher.update(content)
-        return content if hasher.hexdigest() == descriptor.digest.encoded else None
+        return content if descriptor.digest.matches(content) else None
 
     # Blobs
 

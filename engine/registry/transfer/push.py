@@ -197,9 +197,7 @@ class _Push:
 
         def read(descriptor: Descriptor) -> Manifest | Index:
             content = self._blobs.read(descriptor.digest)
-            hasher = descriptor.digest.new_hash()
-            hasher.update(content)
-            if hasher.hexdigest() != descriptor.digest.encoded:
+            if not descriptor.digest.matches(content):
                 raise DigestMismatch(f"the stored manifest of {self._reference} is not {descriptor.digest}")
             contents[descriptor.digest] = content
             return parse_manifest(content, descriptor.media_type, f"the manifest of {self._reference}")
