@@ -190,6 +190,8 @@ _MAX_INLINE_HINT = 60
 """Maximum characters of a hint beside the caret."""
 _MAX_SUGGESTIONS = 3
 """Maximum number of names in a hint."""
+_MAX_JOINED = 40
+"""Maximum number of names in a list of all."""
 _MAX_NAME_LENGTH = 200
 """Maximum characters of a name that is compared with others."""
 
@@ -244,11 +246,11 @@ def _compute_edit_distance(word: str, known: str) -> int:
     return previous[-1]
 
 
-def join_names(names: Iterable[str], limit: int = 40) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Join names for a hint; a long list ends with the number of names left out."""
     ordered = list(names)
-    rest = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + rest
+    rest = f" and {len(ordered) - _MAX_JOINED} more" if len(ordered) > _MAX_JOINED else ""
+    return ", ".join(ordered[:_MAX_JOINED]) + rest
 
 
 def format_error(error: ImqError) -> str:

@@ -37,6 +37,9 @@ _MAX_HEADER = 256 * 1024
 _MAX_XZ_MEMORY = 128 * 1024 * 1024
 _MAX_ZSTD_WINDOW_LOG = 27
 """128 MiB: the window of `zstd --ultra --long`, and the largest that `zstd -d` accepts by default."""
+_GZIP_LEVEL = 2
+"""A level of isal. It packs 7 % less tightly than zlib's level 6, at twelve times the speed."""
+_ZSTD_LEVEL = 3
 
 _MAGIC = (
     (b"\x1f\x8b\x08", "gzip"),
@@ -88,19 +91,9 @@ def make_decompressor(kind: str) -> Decompressor:
     return make()
 
 
-def make_compressor(kind: str, level: int | None = None) -> Compressor:
-    """Return a compressor for "" (plain), gzip or zstd.
-
-    gzip levels 0 to 3 are isal's (2, the default, packs 7 % less tightly than zlib's 6 at twelve times its speed), 4 to
-    9 zlib's; zstd levels are its own, 3 by default.
-    """
-    if kind == "gzip":
-        return _GzipCompressor(2 if level is None else level)
-    if kind == "zstd":
-        return _ZstdCompressor(3 if level is None else level)
-    if kind:
-        raise ValueError(f"no compressor for {kind!r}")
-    return _PlainCompressor()
+def make_compressor(kind: str) -> Compressor:
+    """Return a compressor for "" (plain), gzip or zstd."""
+    return _COMPRESSORS[kind]()
 
 
 class _PlainDecompressor:
@@ -278,22 +271,11 @@ class _PlainCompressor:
         return b""
 
 
-class _GzipCompressor:
-    """One gzip member without name or time."""
+class _LibraryCompressor:
+    """A stream of a library's compressor."""
 
-    def __init__(self, level: int) -> None:
-        if not 0 <= level <= 9:
-            raise ValueError(f"gzip has levels 0 to 9, not {level}")
-        self._stream: _StreamCompressor
-        wbits = 31  # a gzip wrapper around 32 KiB of window
-        if level <= 3:
-            from isal import isal_zlib
-
-            self._stream = isal_zlib.compressobj(level, isal_zlib.DEFLATED, wbits)
-        else:
-            import zlib
-
-            self._stream = zlib.compressobj(level, zlib.DEFLATED, wbits)
+    def __init__(self, stream: _StreamCompressor) -> None:
+        self._stream = stream
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
         return self._stream.compress(chunk)
@@ -302,21 +284,25 @@ class _GzipCompressor:
         return self._stream.flush()
 
 
-class _ZstdCompressor:
-    """One zstd frame with a checksum."""
+def _make_gzip_compressor() -> Compressor:
+    """Return a compressor for one gzip member without name or time."""
+    from isal import isal_zlib
 
-    def __init__(self, level: int) -> None:
-        from .zstd import zstd
+    wbits = 31  # a gzip wrapper around 32 KiB of window
+    return _LibraryCompressor(isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, wbits))
 
-        parameter = zstd.CompressionParameter
-        _, most = parameter.compression_level.bounds()
-        if not 1 <= level <= most:
-            raise ValueError(f"zstd has levels 1 to {most}, not {level}")
-        options: dict[int, int] = {parameter.compression_level: level, parameter.checksum_flag: True}
-        self._stream: _StreamCompressor = zstd.ZstdCompressor(options=options)
 
-    def feed(self, chunk: bytes | memoryview) -> bytes:
-        return self._stream.compress(chunk)
+def _make_zstd_compressor() -> Compressor:
+    """Return a compressor for one zstd frame with a checksum."""
+    from .zstd import zstd
 
-    def finish(self) -> bytes:
-        return self._stream.flush()
+    parameter = zstd.CompressionParameter
+    options: dict[int, int] = {parameter.compression_level: _ZSTD_LEVEL, parameter.checksum_flag: True}
+    return _LibraryCompressor(zstd.ZstdCompressor(options=options))
+
+
+_COMPRESSORS: dict[str, Callable[[], Compressor]] = {
+    "": _PlainCompressor,
+    "gzip": _make_gzip_compressor,
+    "zstd": _make_zstd_compressor,
+}

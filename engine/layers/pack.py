@@ -18,7 +18,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .rooted_fs import too_deep_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
 _PIECE_SIZE = 256 * 1024
 _BLOCK_SIZE = 512
@@ -26,21 +26,11 @@ _PACKED_XATTRS = ("user.", "security.capability")
 """Attributes of the files; other namespaces belong to this host (labels, overlay marks, integrity keys)."""
 
 
-def pack_tree(
-    root: str,
-    *,
-    exclude: Iterable[str] = (),
-    max_mtime: int | None = None,
-    max_depth: int | None = None,
-    on_skipped: Callable[[str, str], None] | None = None,
-) -> Iterator[bytes]:
+def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[bytes]:
     """Yield a tar archive of all files below `root`, in pieces of about 256 KiB; the root itself is not an entry.
 
-    `exclude` has shell patterns. One without a slash matches a name at any depth, one with a slash a whole path
-    relative to `root` (`*` matches slashes too). Everything below a match is excluded as well. Modification times are
-    limited to `max_mtime` (seconds since the epoch). Sockets cannot be archived: `on_skipped` is called with the
-    relative path and the reason. Symbolic links stay, further names of a file become hard links, and devices and FIFOs
-    are entries.
+    Symbolic links stay, further names of a file become hard links, devices and FIFOs are entries. Sockets, which cannot
+    be archived, are skipped.
 
     Raises `NotFound` for a missing root, `Malformed` (code `path-depth`) for a path of more than `max_depth` names, and
     `ImqError` (code `unreadable`, or `changed` for a file that changes while it is read). Each error names the file.
@@ -49,7 +39,7 @@ def pack_tree(
         raise NotFound(f"no such directory: {root}", hints=("import takes a directory or an archive",))
     parts: list[bytes] = []
     buffered = 0
-    for part in _TreePacker(root, exclude, max_mtime, max_depth, on_skipped).iter_parts():
+    for part in _TreePacker(root, max_depth).iter_parts():
         parts.append(part)
         buffered += len(part)
         if buffered >= _PIECE_SIZE:
@@ -62,22 +52,10 @@ def pack_tree(
 class _TreePacker:
     """One pass over a tree."""
 
-    def __init__(
-        self,
-        root: str,
-        exclude: Iterable[str],
-        max_mtime: int | None,
-        max_depth: int | None,
-        on_skipped: Callable[[str, str], None] | None,
-    ) -> None:
+    def __init__(self, root: str, max_depth: int | None) -> None:
         self._root = root
-        self._is_excluded = _compile_exclusions(exclude)
-        self._max_mtime = max_mtime
         self._max_depth = max_depth
-        self._on_skipped = on_skipped
-        self._first_names: dict[
-            tuple[int, int], str
-        ] = {}  # the first name of files with several names, by device and inode
+        self._first_names: dict[tuple[int, int], str] = {}  # of files with several names, by device and inode
         self._without_xattrs: set[int] = set()  # devices with a file system without extended attributes
 
     def iter_parts(self) -> Iterator[bytes]:
@@ -90,10 +68,7 @@ class _TreePacker:
                 yield self._encode_header(self._set_common_fields(info, status))
             elif stat.S_ISREG(status.st_mode):
                 yield from self._pack_file(path, name, status)
-            elif stat.S_ISSOCK(status.st_mode):
-                if self._on_skipped:
-                    self._on_skipped(name, "sockets cannot be archived")
-            else:
+            elif not stat.S_ISSOCK(status.st_mode):  # which no archive can hold
                 yield self._encode_header(self._make_info(path, name, status))
 
     def _iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -118,8 +93,7 @@ class _TreePacker:
         with _ReadErrors(directory):
             names = os.listdir(directory)
         for name in sorted(names, key=os.fsencode):
-            if not self._is_excluded(prefix, name):
-                yield prefix + name
+            yield prefix + name
 
     def _find_first_name(self, status: os.stat_result, name: str) -> str | None:
         """Return the first name of a file that was packed already; None for a new file."""
@@ -174,8 +148,6 @@ class _TreePacker:
         info.mode = stat.S_IMODE(status.st_mode)
         info.uid, info.gid = status.st_uid, status.st_gid
         info.mtime = status.st_mtime_ns // 10**9
-        if self._max_mtime is not None:
-            info.mtime = min(info.mtime, self._max_mtime)
         return info
 
     @staticmethod
@@ -203,24 +175,6 @@ class _TreePacker:
         return records
 
 
-def _compile_exclusions(patterns: Iterable[str]) -> Callable[[str, str], bool]:
-    """Return a function that checks whether a name below a prefix is excluded."""
-    all_patterns = tuple(patterns)
-    if not all_patterns:
-        return lambda _prefix, _name: False
-    from fnmatch import fnmatchcase
-
-    names = tuple(pattern for pattern in all_patterns if "/" not in pattern)
-    paths = tuple(pattern.strip("/") for pattern in all_patterns if "/" in pattern)
-
-    def is_excluded(prefix: str, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in names) or any(
-            fnmatchcase(prefix + name, pattern) for pattern in paths
-        )
-
-    return is_excluded
-
-
 def _changed_error(path: str) -> ImqError:
     hint = "import it while no process writes to it"
     return ImqError(f"{path} changed while it was read", code="changed", hints=(hint,))
@@ -239,5 +193,5 @@ class _ReadErrors:
         if isinstance(error, FileNotFoundError):
             raise _changed_error(self._path) from None
         if isinstance(error, OSError):
-            hint = "run as a user that may read it, or exclude it" if isinstance(error, PermissionError) else ""
+            hint = "run as a user that may read it" if isinstance(error, PermissionError) else ""
             raise ImqError(f"cannot read {self._path}: {error.strerror}", code="unreadable", hints=(hint,)) from None

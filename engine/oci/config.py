@@ -21,7 +21,6 @@ class HistoryEntry(Record):
 
     created: int | None
     created_by: str
-    author: str
     comment: str
     empty_layer: bool
 
@@ -34,7 +33,6 @@ class Config(Record):
 
     platform: Platform
     created: int | None
-    author: str
     diff_ids: tuple[Digest, ...]
     history: tuple[HistoryEntry, ...]
     runtime: Mapping[str, Any]
@@ -62,7 +60,6 @@ class Config(Record):
         return cls(
             parse_platform(document),
             parse_time(document.get("created")),
-            document.get("author") or "",
             diff_ids,
             history,
             document.get("config") or {},
@@ -97,7 +94,6 @@ def _parse_history_entry(document: Mapping[str, Any]) -> HistoryEntry:
     return HistoryEntry(
         parse_time(document.get("created")),
         document.get("created_by") or "",
-        document.get("author") or "",
         document.get("comment") or "",
         document.get("empty_layer") is True,
     )

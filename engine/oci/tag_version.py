@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from imq.grammar.record import Record
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    VersionParts = tuple[str, int, int | None, int | None, str | None, str | None]
 
 SEPARATOR = "\x1f"
 """Separates the sort key and the text of a version, in the single value that SQL sorts and compares."""
@@ -24,38 +27,17 @@ _BUILD = re.compile(r"\d{1,18}(?=[-_+]|\Z)", re.ASCII)
 _IDENTIFIERS = re.compile(r"\d+|[a-z]+", re.ASCII)
 
 
-class Version(Record):
-    """A version. `text` is the tag; minor and patch are None when the tag omits them.
-
-    `key` is a string that sorts in the order of versions: numerically, and a prerelease before its release. Omitted
-    parts count as 0, and the variant is ignored: `7.2`, `v7.2.0` and `7.2-alpine` have the same key.
-    """
-
-    text: str
-    key: str
-    major: int
-    minor: int | None
-    patch: int | None
-    prerelease: str | None
-    variant: str | None
-
-
-def parse_version(text: str) -> Version | None:
+def parse_version(text: str) -> VersionParts | None:
     """Return the version of a tag; None when the tag is not a version.
 
-    A number after the version (`1.2.3-4`) is a build number, as in packages of distributions.
-    """
-    parts = parse_version_parts(text)
-    if parts is None:
-        return None
-    raw, major, minor, patch, prerelease, variant = parts
-    return Version(text, raw.partition(SEPARATOR)[0], major, minor, patch, prerelease, variant)
+    Its parts are the value for SQL (sort key, `SEPARATOR`, tag), major, minor, patch, prerelease and variant. Minor and
+    patch are None when the tag omits them. A number after the version (`1.2.3-4`) is a build number, as in packages of
+    distributions.
 
+    The key is a string that sorts in the order of versions: numerically, and a prerelease before its release. Omitted
+    parts count as 0, and the variant is ignored: `7.2`, `v7.2.0` and `7.2-alpine` have the same key.
 
-def parse_version_parts(text: str) -> tuple[str, int, int | None, int | None, str | None, str | None] | None:
-    """Return the parts of `parse_version` as a tuple: key and text, major, minor, patch, prerelease, variant.
-
-    Lists can have hundreds of thousands of tags, and creating a record takes as long as the parsing.
+    Lists can have hundreds of thousands of tags, and creating a record would take as long as the parsing.
     """
     match = _NUMBERS.match(text)
     if match is None:

@@ -211,9 +211,9 @@ def _null_propagating(function: Callable[..., Raw]) -> Callable[..., Raw]:
 def _make_version() -> Callable[..., Raw]:
     from functools import lru_cache
 
-    from imq.engine.oci.tag_version import parse_version_parts
+    from imq.engine.oci.tag_version import parse_version
 
-    parse_parts = lru_cache(maxsize=1)(parse_version_parts)  # a row needs all parts of one tag
+    parse_parts = lru_cache(maxsize=1)(parse_version)  # a row needs all parts of one tag
 
     def version(tag: str, part: int) -> Raw:
         parts = parse_parts(tag)

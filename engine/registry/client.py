@@ -165,10 +165,6 @@ class Client:
         """Whether the repository has the blob."""
         return self._uploads.has_blob(reference, descriptor, make_pull_scope(reference.repository))
 
-    def mount_blob(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
-        """Mount a blob from the repository `source` of the same registry; return False when the registry refuses."""
-        return self._uploads.mount(reference, descriptor, source)
-
     def upload_blob(
         self,
         reference: Reference,

@@ -249,13 +249,10 @@ def test_an_unknown_packing_is_refused():
     assert caught.value.code == "compression"
 
 
-@pytest.mark.parametrize(
-    ("kind", "level"),
-    [("", None), ("gzip", None), ("gzip", 0), ("gzip", 3), ("gzip", 6), ("gzip", 9), ("zstd", None), ("zstd", 19)],
-)
-def test_compressors_are_deterministic_and_undone(kind, level):
+@pytest.mark.parametrize("kind", ["", "gzip", "zstd"])
+def test_compressors_are_deterministic_and_undone(kind):
     def run(chunk: int) -> bytes:
-        packer = make_compressor(kind, level)
+        packer = make_compressor(kind)
         parts = [bytes(packer.feed(TEXT[start : start + chunk])) for start in range(0, len(TEXT), chunk)]
         return b"".join((*parts, packer.finish()))
 
@@ -266,9 +263,3 @@ def test_compressors_are_deterministic_and_undone(kind, level):
         assert packed[:3] == b"\x1f\x8b\x08"
         assert packed[3:8] == bytes(5)  # no flags, so no name; no time
         assert gzip.decompress(packed) == TEXT
-
-
-@pytest.mark.parametrize(("kind", "level"), [("gzip", 10), ("gzip", -1), ("zstd", 0), ("zstd", 99), ("lz4", None)])
-def test_compressors_refuse_levels_that_are_none(kind, level):
-    with pytest.raises(ValueError, match=r"has levels|no compressor"):
-        make_compressor(kind, level)

@@ -142,8 +142,13 @@ def test_layers_are_mounted_from_another_repository(client: Client, name: Refere
     third = name.replace(repository=name.repository + "-third")
     assert push(client, third, manifest, here, NullProgress(), mount_from="no/such").transferred_bytes > 0
     layer = Descriptor("", *next((d, len(b)) for d, b in here.blobs.items()))
-    assert client.mount_blob(name.replace(repository="fourth/one"), layer, name.repository)
-    assert not client.mount_blob(name.replace(repository="fifth/one"), layer, "no/such")
+
+    def upload_to(repository: str, source: str) -> str:
+        target = name.replace(repository=repository)
+        return client.upload_blob(target, layer, lambda: here.open(layer.digest), source=source)
+
+    assert upload_to("fourth/one", name.repository) == "mounted"
+    assert upload_to("fifth/one", "no/such") == "sent"
 
 
 def test_the_platform_selects_an_image_of_the_index(client: Client, name: Reference) -> None:

@@ -69,7 +69,7 @@ class Part:
         diff_id = Digest.of(f"{text}, unpacked".encode())
         self.content = LayerMeasure(self.descriptor.digest, diff_id, size, size + 10240, 9)
         self.created = created
-        self.step = HistoryEntry(created, command, "", "buildkit.dockerfile.v0", False)
+        self.step = HistoryEntry(created, command, "buildkit.dockerfile.v0", False)
         self.described = _json(self.descriptor.to_json())
         self.recalled = _json({"created": format_time(created), "created_by": command, "comment": self.step.comment})
 
@@ -82,8 +82,8 @@ class Made:
         self.created = created
         platform = _PLATFORMS[number % len(_PLATFORMS)]
         diff_ids = tuple(part.content.diff_id for part in parts)
-        steps = (*(part.step for part in parts), HistoryEntry(created, _LAST, "", "", True))
-        self.config = Config(platform, created, "", diff_ids, steps, runtime, {})
+        steps = (*(part.step for part in parts), HistoryEntry(created, _LAST, "", True))
+        self.config = Config(platform, created, diff_ids, steps, runtime, {})
         time = "" if created is None else f'"created":"{format_time(created)}",'
         variant = f'"variant":"{platform.variant}",' if platform.variant else ""
         version = f'"os.version":"{platform.os_version}",' if platform.os_version else ""

@@ -308,7 +308,7 @@ def test_what_every_tool_takes_is_read() -> None:
 def test_halves_of_surrogate_pairs_are_read_as_go_reads_them() -> None:
     content = rb'{"author": "a\ud800b\\ud800\udc00", "os": "\ud83d\ude00", "rootfs": {"diff_ids": []}}'
     read = Config.parse(content)
-    assert (read.author, read.platform.os) == ("a\ufffdb\\ud800\ufffd", "\U0001f600")
+    assert (read.document["author"], read.platform.os) == ("a\ufffdb\\ud800\ufffd", "\U0001f600")
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_a_config_may_have_bytes_that_are_not_utf8() -> None:
     config = Config.parse(
         b'{"rootfs":{"diff_ids":[]},"author":"caf\xe9","config":{"Labels":{"cut":"\xe2\x82","half":"\xed\xa0\x80"}}}'
     )
-    assert config.author == "caf\ufffd"
+    assert config.document["author"] == "caf\ufffd"
     assert read_documents(config)["label"] == {"cut": "\ufffd\ufffd", "half": "\ufffd\ufffd\ufffd"}
 
 

@@ -27,7 +27,7 @@ _LOOKUP_BY_DIGEST: tuple[str, bool, str, tuple[str, ...], tuple[str, ...]] = (
 """The fields of a relation whose rows are looked up by the name and digest of a row: `join` to `lookup_fields`."""
 
 
-def _make_layer_relations(digest: str, layers: str, history: str) -> tuple[Relation, Relation]:
+def _make_layer_relations(digest: str, layers: str) -> tuple[Relation, Relation]:
     """Return the relations to the layers and build steps of the image whose manifest digest is in this field."""
     join = "lookup name manifest_digest" + ("" if digest == "manifest_digest" else f"={digest}")
     lookup_fields = ("name", digest)
@@ -41,7 +41,7 @@ def _make_layer_relations(digest: str, layers: str, history: str) -> tuple[Relat
             item_fields=("digest", "diff_id"),
             lookup_fields=lookup_fields,
         ),
-        Relation("history", "history", history, join, lookup_fields=lookup_fields),
+        Relation("history", "history", "the steps of the build", join, lookup_fields=lookup_fields),
     )
 
 
@@ -109,7 +109,7 @@ TAGS = Table(
             lookup_fields=("name", "digest"),
         ),
         Relation("referrers", "referrers", "its referrers", *_LOOKUP_BY_DIGEST),
-        *_make_layer_relations("manifest_digest", "the layers of the image", "the steps of the build"),
+        *_make_layer_relations("manifest_digest", "the layers of the image"),
     ),
     target=TargetKind.REPOSITORIES,
 )
@@ -169,7 +169,7 @@ PLATFORMS = Table(
             "lookup name digest",
             lookup_fields=("name", "digest"),
         ),
-        *_make_layer_relations("digest", "its layers", "the steps of the build"),
+        *_make_layer_relations("digest", "its layers"),
     ),
     target=TargetKind.NAMES,
 )

@@ -70,9 +70,9 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     elif kind is DataType.PLATFORM:
         value = _normalize_platform(literal)
     elif kind is DataType.VERSION:
-        from imq.engine.oci.tag_version import parse_version_parts
+        from imq.engine.oci.tag_version import parse_version
 
-        parts = parse_version_parts(text)
+        parts = parse_version(text)
         value = parts[0] if parts is not None else None
     else:
         value = parse_time(text, zone)

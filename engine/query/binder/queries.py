@@ -379,10 +379,6 @@ def _is_star(node: ast.Expr) -> bool:
     return isinstance(node, ast.Literal) and node.text == "*" and not node.quoted
 
 
-def _span(node: ast.Expr | None) -> Span | None:
-    return node.span if node is not None else None
-
-
 def _name_column(node: ast.Expr) -> str:
     """Return the name of an unnamed column: its text, but `count` for `count()`."""
     match node:

@@ -1,9 +1,9 @@
-"""The dialect of SQLite: globs, maps, lists, dates, joins. Another SQL engine would need its own."""
+"""The dialect of SQLite: globs, maps, lists, dates, joins."""
 
 from __future__ import annotations
 
 from imq.engine.catalog.tables import DataType
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,14 +13,14 @@ _CONVERTED_TYPES = frozenset({DataType.TIME, DataType.DURATION, DataType.BOOLEAN
 """The types whose values are not stored as JSON shows them."""
 
 
-class Dialect(Record):
+class Dialect:
     """Writes the parts of SQL that are specific to SQLite."""
 
-    name: str = "sqlite"
-    registered: frozenset[str] = frozenset({
+    registered = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
         "list", "version",
     })  # fmt: skip
+    """Functions of the language that imq registers with SQLite."""
 
     def write_function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
         """Write a call of a function of the language."""

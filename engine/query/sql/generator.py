@@ -9,12 +9,12 @@ from imq.engine.catalog.tables import DERIVED, MAP_TABLES, DataType
 from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING
 
+from .dialect import Dialect
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from imq.engine.catalog.tables import Field, Table
-
-    from .dialect import Dialect
 
     Outputs = Callable[[str], list[tuple[str, str]]]
 
@@ -27,8 +27,8 @@ _SQL_OPERATORS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">
 class SqlGenerator:
     """Writes one statement and collects its parameters."""
 
-    def __init__(self, dialect: Dialect, now: int) -> None:
-        self._dialect = dialect
+    def __init__(self, now: int) -> None:
+        self._dialect = Dialect()
         self._now = now
         self._alias = ""
         self._derived: dict[str, str] | None = None

@@ -5,14 +5,12 @@ from __future__ import annotations
 from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .dialect import Dialect
 from .generator import SqlGenerator, quote_name, select_one
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "Dialect",
     "Sql",
     "quote_name",
     "write_check",
@@ -35,9 +33,9 @@ class Sql(Record):
     functions: frozenset[str] = frozenset()
 
 
-def write_select(select: ir.Select, now: int, dialect: Dialect | None = None, hidden: tuple[str, ...] = ()) -> Sql:
+def write_select(select: ir.Select, now: int, hidden: tuple[str, ...] = ()) -> Sql:
     """Return the SQL of a query. Its columns are the selected ones, then the `hidden` columns of the source."""
-    writer = SqlGenerator(dialect or Dialect(), now)
+    writer = SqlGenerator(now)
 
     def outputs(row: str) -> list[tuple[str, str]]:
         columns = [(writer.write_value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
@@ -51,27 +49,27 @@ def _finish(writer: SqlGenerator, text: str) -> Sql:
     return Sql(writer.with_ctes(text), writer.parameters, frozenset(writer.functions))
 
 
-def write_condition(condition: ir.Expr, now: int, dialect: Dialect | None = None) -> Sql:
+def write_condition(condition: ir.Expr, now: int) -> Sql:
     """Return the SQL that returns whether a condition without a row holds, as one row."""
-    writer = SqlGenerator(dialect or Dialect(), now)
+    writer = SqlGenerator(now)
     return _finish(writer, f"SELECT {writer.write_value(condition)} AS holds")
 
 
-def write_values(values: tuple[ir.Expr, ...], now: int, dialect: Dialect | None = None) -> Sql:
+def write_values(values: tuple[ir.Expr, ...], now: int) -> Sql:
     """Return the SQL that returns these values, which do not depend on a row, as one row."""
-    writer = SqlGenerator(dialect or Dialect(), now)
+    writer = SqlGenerator(now)
     return _finish(writer, f"SELECT {writer.write_expressions(values)}")
 
 
-def write_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
+def write_check(select: ir.Select, now: int) -> Sql:
     """Return the SQL that returns a row if a query returns any."""
-    writer = SqlGenerator(dialect or Dialect(), now)
+    writer = SqlGenerator(now)
     return _finish(writer, f"SELECT 1 FROM ({writer.write_select(select, select_one, ordered=False)}) LIMIT 1")
 
 
-def write_non_digest_check(select: ir.Select, now: int, dialect: Dialect | None = None) -> Sql:
+def write_non_digest_check(select: ir.Select, now: int) -> Sql:
     """Return the SQL for the first string of a query that is not a digest or a prefix of one."""
-    writer = SqlGenerator(dialect or Dialect(), now)
+    writer = SqlGenerator(now)
     normalized = select.columns[0].value
     assert isinstance(normalized, ir.FunctionCall)
 

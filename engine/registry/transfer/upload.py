@@ -59,13 +59,6 @@ class BlobUploader:
             raise errors.response_error(response, reference.registry, _describe(reference, descriptor))
         return response.length in (None, descriptor.size)
 
-    def mount(self, reference: Reference, descriptor: Descriptor, source: str) -> bool:
-        """Mount the blob from the repository `source`; return False when the registry requires an upload."""
-        session = self._open_session(reference, descriptor, source, None)
-        if session is not None:
-            self._cancel_session(reference, session.url)
-        return session is None
-
     def upload(
         self,
         reference: Reference,
@@ -142,7 +135,7 @@ class BlobUploader:
         descriptor: Descriptor,
         source: str | None,
         stop: threading.Event | None,
-        retry_budget: RetryBudget | None = None,
+        retry_budget: RetryBudget,
     ) -> UploadSession | None:
         """Open an upload session. None means that the blob was mounted."""
         name = reference.repository
