@@ -132,7 +132,7 @@ class _ConfigFile:
         return sum(len(line) for line in self.text.splitlines(keepends=True)[: number - 1])
 
     def _may_hold_secret(self, number: int) -> bool:
-        """Whether a line may hold a secret, so that no excerpt shows it."""
+        """Return whether a line may hold a secret, so that no excerpt shows it."""
         lines = self.text.splitlines()
         line = lines[number - 1].lower() if number <= len(lines) else ""
         return "@" in line or any(word in line for word in SECRET_KEYS)
@@ -366,7 +366,7 @@ def _collect_registries(
 
 
 def _is_host(text: str) -> bool:
-    """Whether the name of a registry is itself a host."""
+    """Return whether the name of a registry is itself a host."""
     return any(char in text for char in ".:") or text == "localhost"
 
 

@@ -297,7 +297,7 @@ def _rank_keyword(word: Candidate) -> int:
 
 
 def _is_option(option: str, word: str) -> bool:
-    """Whether a word is an option or its first word: `with` begins `with referrers`."""
+    """Return whether a word is an option or its first word: `with` begins `with referrers`."""
     return option == word or option.startswith(f"{word} ")
 
 

@@ -75,7 +75,7 @@ def suggest(text: str, atoms: Mapping[int, int], error: StatementError, vocabula
 
 
 def _may_be_action(sentence: str, vocabulary: Vocabulary) -> bool:
-    """Whether a statement is an action, or may be one because it does not begin like a query."""
+    """Return whether a statement is an action, or may be one because it does not begin like a query."""
     first = _STATEMENT_PREFIX.sub("", sentence).partition(" ")[0].lower()
     is_query = first in vocabulary.tables or first in ("assert", "nonempty", "select") or first.startswith("(")
     return not is_query

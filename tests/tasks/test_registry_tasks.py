@@ -1,4 +1,4 @@
-"""The tasks about registries, each run as one sentence against a real docker-registry; actions as a dry run."""
+"""The registry tasks of tasks.toml: each is one statement, run against docker-registry; actions are dry runs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ AGES = {
     "main": 2, "stable": 95, "v1": 200, "v2": 150, "v3": 10, "pr-1": 50, "pr-2": 3, "test-1": 60, "test-2": 1,
     "1.14.1-alpine": 130, "1.14.2-alpine": 120, "1.14.3-alpine": 110, "1.14.1-stretch": 105, "broken": 7, "lonely": 31,
 }  # fmt: skip
-"""The days that tags of `team/app` with an image of their own are old."""
+"""The ages in days of the tags of `team/app` that have an image of their own."""
 REDIS = {"7.0.1": 300, "7.0.2": 200, "7.2.0": 80, "7.2.1": 30, "7.4.0-rc1": 5}
 UNTAGGED = range(2, 14)
-"""The days that images are old whose tags are taken away once they were seen."""
+"""The ages in days of the images whose tags are removed after imq has seen them."""
 PARTS = ("v1-amd64", "v1-arm64", "half")
-"""Tags of the parts of an index, and of an index that lacks one of its own."""
+"""The tags of the images of an index, and of an index with a missing image."""
 
 
 def days_ago(days: int) -> datetime:
@@ -43,7 +43,7 @@ def days_ago(days: int) -> datetime:
 
 
 def write(folder: Path) -> RegistryWriter:
-    """Write what the sentences ask about."""
+    """Push the images that the statements query."""
     writer = RegistryWriter(folder)
     for tag, age in AGES.items():
         writer.tag(APP, tag, writer.add_image(APP, tag, days_ago(age), labels={"env": "prod"} if tag == "main" else {}))
@@ -93,7 +93,7 @@ def host(registry: tuple[servers.Registry, RegistryWriter]) -> str:
 def session(
     registry: tuple[servers.Registry, RegistryWriter], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Session]:
-    """A session that has seen images without a tag while they had one, in a folder with the lists."""
+    """A session in the folder with the lists. It has seen the untagged images when they had a tag."""
     folder, host = tmp_path_factory.mktemp("tasks-lists"), registry[0].host
     (folder / "images.txt").write_text(f"{host}/{APP}:main\n{host}/library/redis:7\n{host}/{APP}:nothing\n")
     (folder / "expected.txt").write_text("linux/amd64\nlinux/arm64\n")
@@ -145,15 +145,15 @@ EXPECTED: dict[int, tuple[str, set[Any]]] = {
     181: ("target", {f"HOST/{APP}:v1"}),
     193: ("target", {f"HOST/{APP}:broken", "HOST/team/other:broken"}),
 }  # fmt: skip
-"""What one column of the answer holds, where it can be told beforehand."""
+"""The expected values of one column, for results that are known in advance."""
 
 
 TOLERATED = {"protected", "manifest-unknown", "incomplete"}
-"""Codes of what is told of single rows: what must stay, a name that is not there, an index that lacks a part."""
+"""The error codes of single rows: a protected image, a missing name, an incomplete index."""
 
 
 @pytest.mark.parametrize("task", TASKS, ids=[str(task["id"]) for task in TASKS])
-def test_a_task(
+def test_registry_task(
     task: dict[str, Any], host: str, session: Session, registry: tuple[servers.Registry, RegistryWriter]
 ) -> None:
     sentence = task["imq"].replace("registry.local:5000", host).replace("mirror.local:5000", f"{host}/mirror")
@@ -175,5 +175,5 @@ def test_a_task(
         assert found.rows
 
 
-def test_every_task_about_registries_has_its_sentence() -> None:
+def test_every_registry_task_has_a_statement() -> None:
     assert len(TASKS) == 33

@@ -1,4 +1,4 @@
-"""Every retention rule of dsl/docs/RETENTION.md, as a dry run against a real registry; expected rows are by hand."""
+"""Every retention rule of dsl/docs/RETENTION.md as a dry run against a real registry."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ AGES = {
     "release-1": 400, "release-2": 300, "release-3": 60, "release-4": 20, "pr-1": 90, "pr-2": 40, "pr-3": 15, "pr-4": 2,
     "main": 1, "1.2.0": 200, "1.10.0": 150, "1.3.0": 100, "2.0.0-rc.1": 5,
 }  # fmt: skip
-"""How many days the image of each tag is old; `latest` is the image of 1.10.0."""
+"""The age in days of the image of each tag; `latest` is the image of 1.10.0."""
 OTHER = {"1.0.0": 30, "1.1.0": 20, "1.2.0": 10}
 UNTAGGED = {"gone-1": 3, "gone-2": 0.5}
 ALL = {*AGES, "latest"}
 _OLD = {"release-1", "release-2", "release-3", "pr-1", "pr-2", "1.2.0", "1.10.0", "1.3.0"}
-"""Tags with an image of their own that is more than 30 days old."""
+"""The tags with an image of their own that is older than 30 days."""
 _NOT_OF_TEN = {"release-1", "release-2", "1.2.0"}
-"""What is left out of the newest ten, `latest` aside."""
+"""The tags that are not among the newest ten, without `latest`."""
 EXPECTED: dict[str, set[str]] = {
     "ECR: tags with a prefix or pattern, `imageCountMoreThan` 2": {"release-1", "release-2"},
     "ECR: tags with a prefix or pattern, `sinceImagePushed` 14 days": {"pr-1", "pr-2", "pr-3"},
@@ -64,31 +64,31 @@ EXPECTED: dict[str, set[str]] = {
     "docker-registry-pruner: `keep_recent` 10": _NOT_OF_TEN,
     "In use: what is older than 30 days and stands on no list": {*_OLD, "latest"} - {"1.10.0", "release-3"},
 }
-"""What goes, of each rule that the page has a sentence for. `pr-1` is 90 days old and some seconds."""
+"""The expected removals of each rule with a statement on the page. `pr-1` is just over 90 days old."""
 
 
 def rules() -> list[tuple[str, str]]:
-    """Return the rules of the page that have a sentence: what is said before the block, and the sentence."""
+    """Return the rules of the page: the text before each code block, and the statement in the block."""
     return re.findall(r"^\*\*(.+)\*\*\n\n```\n(.+)\n```$", PAGE, re.MULTILINE)
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_has_expected_rows() -> None:
     assert [rule for rule, _ in rules()] == list(EXPECTED)
     assert PAGE.count("```") == 2 * len(rules())
 
 
 @pytest.mark.parametrize(("rule", "sentence"), rules(), ids=[rule for rule, _ in rules()])
-def test_a_rule(rule: str, sentence: str, asked: tuple[Session, str, dict[str, str]]) -> None:
-    session, host, names = asked
-    found = QueryResult(session, f"dry run {sentence}".replace("registry.local:5000", host))
-    assert not found.errors
-    gone = [re.sub(rf"^{host}/team/(app[:@])?", "", row["target"]) for row in found.rows]
-    assert {names.get(name, name) for name in gone} == EXPECTED[rule]
+def test_retention_rule(rule: str, sentence: str, registry_session: tuple[Session, str, dict[str, str]]) -> None:
+    session, host, names = registry_session
+    result = QueryResult(session, f"dry run {sentence}".replace("registry.local:5000", host))
+    assert not result.errors
+    removed = [re.sub(rf"^{host}/team/(app[:@])?", "", row["target"]) for row in result.rows]
+    assert {names.get(name, name) for name in removed} == EXPECTED[rule]
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, str, dict[str, str]]]:
-    """A session that has seen the images without a tag while they had one; the host; the digests' names."""
+def registry_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, str, dict[str, str]]]:
+    """A session that has seen the untagged images when they had a tag; the host; the names of the digests."""
     servers.needed(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("retention")
     writer = RegistryWriter(folder / "registry" / "data")

@@ -1,4 +1,4 @@
-"""Each task that people do today with a pipeline is one sentence; the store answers those that are about it."""
+"""The tasks of tasks.toml: each replaces a shell pipeline with one statement. Store tasks are run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture
 def session(original: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A session in a folder with the lists and archives that the sentences name."""
+    """A session in a folder with the lists and archives that the statements use."""
     root = pathlib.Path(shutil.copytree(original, tmp_path / "store"))
     (tmp_path / "there.txt").write_text("939d4e2e81fe\n")
     (tmp_path / "images.txt").write_text("redis:7\n")
@@ -46,7 +46,7 @@ def session(original: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.
     return opened
 
 
-def test_every_task_has_its_sentence() -> None:
+def test_every_task_has_a_statement() -> None:
     assert len(TASKS) == 98
     assert len({task["id"] for task in TASKS}) == 98
     assert {task["waits"] for task in LATER} == WAITED_FOR
@@ -54,7 +54,7 @@ def test_every_task_has_its_sentence() -> None:
 
 
 @pytest.mark.parametrize("task", HERE, ids=[str(task["id"]) for task in HERE])
-def test_the_store_answers(task: dict[str, Any], session: Session) -> None:
+def test_store_task(task: dict[str, Any], session: Session) -> None:
     statements = session.parse(task["imq"])
     assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
     if "refused" in task:
@@ -71,8 +71,8 @@ def test_the_store_answers(task: dict[str, Any], session: Session) -> None:
 
 
 @pytest.mark.parametrize("task", LATER, ids=[str(task["id"]) for task in LATER])
-def test_what_waits_is_refused_by_name(task: dict[str, Any], session: Session) -> None:
-    """A sentence that can be answered has to leave this list."""
+def test_unavailable_tasks_are_refused(task: dict[str, Any], session: Session) -> None:
+    """A statement that works must be removed from this list."""
     with pytest.raises(ImqError) as caught:
         list(session.run(task["imq"], dry_run=True))
     assert caught.value.code in ("unavailable", "unknown-name", "unknown-field", "syntax", "no-such-image", "operand")

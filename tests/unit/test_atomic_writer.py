@@ -1,4 +1,4 @@
-"""Files outside the store: regular ones are replaced whole, others are written through, neighbours are left alone."""
+"""Files outside the store: regular files are replaced atomically, others are written to directly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["unnamed", "named"])
 def folder(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """A folder, with and without files that have no name."""
+    """A folder on a file system with and without support for O_TMPFILE."""
     if request.param == "named":
         monkeypatch.setattr(atomic_writer, "_open_unnamed", lambda *_: None)
     made = tmp_path / "folder"
@@ -37,7 +37,7 @@ def write(path: pathlib.Path, content: bytes = b"new", **options: bool) -> None:
         assert file.size == len(content)
 
 
-def test_a_new_file_has_the_mode_of_any_other(folder: pathlib.Path) -> None:
+def test_a_new_file_has_the_mode_of_the_umask(folder: pathlib.Path) -> None:
     before = os.umask(0o027)
     try:
         write(folder / "made")
@@ -48,7 +48,7 @@ def test_a_new_file_has_the_mode_of_any_other(folder: pathlib.Path) -> None:
     assert names(folder) == ["made"]
 
 
-def test_a_replaced_file_hands_its_mode_on_but_no_setuid(folder: pathlib.Path) -> None:
+def test_the_mode_of_a_replaced_file_is_others_without_setuid(folder: pathlib.Path) -> None:
     path = folder / "made"
     path.write_bytes(b"old content")
     path.chmod(0o4751)
@@ -58,7 +58,7 @@ def test_a_replaced_file_hands_its_mode_on_but_no_setuid(folder: pathlib.Path) -
     assert names(folder) == ["made"]
 
 
-def test_a_private_file_is_its_owners_alone(folder: pathlib.Path) -> None:
+def test_a_private_file_is_readable_only_by_its_owner(folder: pathlib.Path) -> None:
     path = folder / "made"
     path.write_bytes(b"old")
     path.chmod(0o644)
@@ -66,7 +66,7 @@ def test_a_private_file_is_its_owners_alone(folder: pathlib.Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_failure_leaves_what_was_there(folder: pathlib.Path) -> None:
+def test_a_failed_write_leaves_the_old_file(folder: pathlib.Path) -> None:
     path = folder / "made"
     path.write_bytes(b"old")
     with pytest.raises(ZeroDivisionError), open_output(str(path)) as file:
@@ -75,7 +75,7 @@ def test_a_failure_leaves_what_was_there(folder: pathlib.Path) -> None:
     assert names(folder) == ["made"]
 
 
-def test_while_it_is_written_the_old_file_is_there(folder: pathlib.Path) -> None:
+def test_the_old_file_exists_until_the_new_one_is_complete(folder: pathlib.Path) -> None:
     path = folder / "made"
     path.write_bytes(b"old")
     with open_output(str(path)) as file:
@@ -84,7 +84,7 @@ def test_while_it_is_written_the_old_file_is_there(folder: pathlib.Path) -> None
     assert path.read_bytes() == b"new"
 
 
-def test_without_replace_a_file_that_comes_meanwhile_stays(folder: pathlib.Path) -> None:
+def test_without_replace_a_file_created_meanwhile_is_not_replaced(folder: pathlib.Path) -> None:
     path = folder / "made"
     with pytest.raises(FileExistsError), open_output(str(path), replace=False):
         path.write_bytes(b"of somebody else")
@@ -95,7 +95,7 @@ def test_without_replace_a_file_that_comes_meanwhile_stays(folder: pathlib.Path)
 
 
 @pytest.mark.parametrize("target", ["real", "../elsewhere", "missing"])
-def test_a_link_is_followed_and_stays(folder: pathlib.Path, target: str) -> None:
+def test_a_link_is_followed_and_not_replaced(folder: pathlib.Path, target: str) -> None:
     if target != "missing":
         (folder / target).write_bytes(b"old")
     os.symlink(target, folder / "one")
@@ -107,7 +107,7 @@ def test_a_link_is_followed_and_stays(folder: pathlib.Path, target: str) -> None
     assert not (folder / target).is_symlink()
 
 
-def test_links_in_a_circle_are_an_error(folder: pathlib.Path) -> None:
+def test_a_loop_of_links_is_an_error(folder: pathlib.Path) -> None:
     os.symlink("two", folder / "one")
     os.symlink("one", folder / "two")
     with pytest.raises(OSError, match="symbolic links"), open_output(str(folder / "one")):
@@ -158,24 +158,24 @@ def test_an_open_file_of_the_process_is_written_to(folder: pathlib.Path) -> None
     assert (folder / "redirected").read_bytes() == b"before, after"
 
 
-def test_neighbours_stay_whatever_their_names(folder: pathlib.Path) -> None:
-    kept = ["made.20240101.old", "made.1.part", "made.part", f"made.{os.getpid()}.part", f".imq-{'0' * 32}.part"]
-    for name in kept:
+def test_other_files_in_the_folder_are_not_touched(folder: pathlib.Path) -> None:
+    others = ["made.20240101.old", "made.1.part", "made.part", f"made.{os.getpid()}.part", f".imq-{'0' * 32}.part"]
+    for name in others:
         (folder / name).write_bytes(name.encode())
     write(folder / "made")
     write(folder / "made", b"again")
-    assert names(folder) == sorted([*kept, "made"])
-    assert all((folder / name).read_bytes() == name.encode() for name in kept)
+    assert names(folder) == sorted([*others, "made"])
+    assert all((folder / name).read_bytes() == name.encode() for name in others)
 
 
-def test_folders_are_no_files(folder: pathlib.Path) -> None:
+def test_a_folder_cannot_be_written(folder: pathlib.Path) -> None:
     (folder / "inner").mkdir()
     assert classify_output(str(folder / "inner")) == "folder"
     with pytest.raises(IsADirectoryError), open_output(str(folder / "inner")):
         pytest.fail("the block is not entered")
 
 
-def test_missing_folders_are_made_and_go_with_a_failure(tmp_path: pathlib.Path) -> None:
+def test_created_folders_are_removed_after_a_failure(tmp_path: pathlib.Path) -> None:
     with make_directories(str(tmp_path / "a" / "b")):
         (tmp_path / "a" / "b" / "file").write_bytes(b"x")
     assert (tmp_path / "a" / "b" / "file").exists()
@@ -184,7 +184,7 @@ def test_missing_folders_are_made_and_go_with_a_failure(tmp_path: pathlib.Path) 
     assert names(tmp_path / "a") == ["b"]
 
 
-def test_renaming_replaces_nothing(tmp_path: pathlib.Path) -> None:
+def test_rename_without_replacing_keeps_an_existing_target(tmp_path: pathlib.Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with pytest.raises(FileExistsError):
@@ -193,7 +193,7 @@ def test_renaming_replaces_nothing(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path) == ["three", "two"]
 
 
-def test_a_killed_writer_leaves_the_old_file_alone(tmp_path: pathlib.Path) -> None:
+def test_a_killed_writer_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "made").write_bytes(b"old")
     code = (
         "import os, sys; from imq.engine.atomic_writer import open_output\n"

@@ -1,4 +1,4 @@
-"""What can come next: a pure function of a text and a place in it."""
+"""Completion: a pure function of a text and a cursor position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from language.strategies import VOCABULARY
 from support.waiting import soon
 
 HERE = "|"
-"""Where the cursor stands."""
+"""The position of the cursor in a text."""
 
 
 def at(text: str) -> Completion:
@@ -110,28 +110,28 @@ def test_kinds(text: str, kinds: set[str], field: str) -> None:
     assert found.field == field
 
 
-def test_what_the_word_replaces() -> None:
+def test_a_candidate_replaces_the_prefix_at_the_cursor() -> None:
     assert at("images where siz|e > 1").start == len("images where ")
     assert at("images where a = b|").start == len("images where a = ")
 
 
-def test_words_are_told_of() -> None:
+def test_candidates_have_descriptions() -> None:
     (word,) = at("images where dang|").words
     assert (word.kind, word.doc) == ("field", "the image has no tag")
 
 
-def test_clauses_come_once() -> None:
+def test_a_used_clause_is_not_offered_again() -> None:
     assert "where" not in words("images where dangling |")
     assert "order by" in words("images where dangling |")
     assert "where" in words("images where dangling union layers |")
 
 
-def test_what_is_said_most_comes_first() -> None:
+def test_common_keywords_are_listed_first() -> None:
     assert words("images |")[:2] == ["where", "order by"]
     assert words("images where dangling |")[:2] == ["and", "or"]
 
 
-def test_verbs_have_their_options() -> None:
+def test_the_options_of_a_verb_are_offered() -> None:
     assert {"as", "change", "message", "platform"} <= set(words("import ./x |"))
     assert not {"to", "force"} & set(words("import ./x |"))
     assert "platform" not in words("import ./x platform linux/arm64 |")
@@ -150,7 +150,7 @@ def test_views_have_the_fields_of_their_tables() -> None:
 
 @given(strategies.statements(), st.integers(0, 200))
 @tried(max_examples=200)
-def test_any_place(tree: ast.Statement, place: int) -> None:
+def test_every_position_of_a_statement_can_be_completed(tree: ast.Statement, place: int) -> None:
     text = unparse(tree)
     cursor = min(place, len(text))
     with soon():
@@ -159,7 +159,7 @@ def test_any_place(tree: ast.Statement, place: int) -> None:
 
 
 @given(st.text(max_size=60), st.integers(0, 60))
-def test_any_text(text: str, place: int) -> None:
+def test_any_text_can_be_completed(text: str, place: int) -> None:
     complete(text, min(place, len(text)), VOCABULARY)
 
 
@@ -174,8 +174,8 @@ CORPUS = [
 
 
 @pytest.mark.parametrize("text", CORPUS)
-def test_keywords_are_offered_where_they_stand(text: str) -> None:
-    """At the beginning of each keyword of a statement, that keyword is among the words that can come next."""
+def test_each_keyword_of_a_statement_is_offered_at_its_position(text: str) -> None:
+    """At the start of each keyword of a statement, that keyword is among the candidates."""
     keywords = {"where", "and", "order", "limit", "group", "having", "select", "desc", "older", "not", "union", "is"}
     for place, word in _placed(text):
         if word in keywords:

@@ -106,10 +106,10 @@ def test_every_key_is_read() -> None:
     }
     assert found.settings == {"verify": "lazy", "jobs": "8"}
     assert found.views == {"stale": "images where older than 90d"}
-    told = found.build_client_settings({"A": "b"}, insecure=frozenset({"mine:1"}), jobs=3)
-    assert (told.connect_timeout, told.read_timeout, told.retries, told.jobs) == (2.5, 120.0, 0, 3)
-    assert told.insecure == found.insecure | {"mine:1"}
-    assert (told.hosts, told.mirrors, told.authority) == (found.hosts, found.mirrors, found.ca_file)
+    message = found.build_client_settings({"A": "b"}, insecure=frozenset({"mine:1"}), jobs=3)
+    assert (message.connect_timeout, message.read_timeout, message.retries, message.jobs) == (2.5, 120.0, 0, 3)
+    assert message.insecure == found.insecure | {"mine:1"}
+    assert (message.hosts, message.mirrors, message.authority) == (found.hosts, found.mirrors, found.ca_file)
 
 
 def test_the_default_of_a_limit_is_the_default_of_the_client() -> None:
@@ -242,10 +242,10 @@ def test_views_may_refer_to_each_other(files: Callable[..., dict[str, str]], tmp
         session("let least = 0")
         assert session("large count").scalar() == every
         assert "tagged where size > $least" in session("view").render("table")
-        for name, said in (("circle", "refers to itself"), ("wrong", 'no field "siz"'), ("two", "")):
+        for name, expected_message in (("circle", "refers to itself"), ("wrong", 'no field "siz"'), ("two", "")):
             with pytest.raises(StatementError) as caught:
                 session(f"{name} count")
-            assert said in caught.value.message
+            assert expected_message in caught.value.message
             assert any(f"in the view {name} of {tmp_path}" in hint for hint in caught.value.hints)
         session("view large as images where dangling")
         assert session("large count").scalar() == session("images where dangling count").scalar()
@@ -294,13 +294,15 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG)
 def test_errors_have_line_and_column(text: str) -> None:
-    line, column, said, excerpt = WRONG[text]
+    line, column, expected_message, excerpt = WRONG[text]
     with pytest.raises(ImqError) as caught:
         read(text)
     error = caught.value
     assert error.code == "configuration"
     assert error.exit_code == 3
-    assert error.message.startswith(f"/etc/x/config.toml, line {line}, column {column}: {said}"), error.message
+    assert error.message.startswith(f"/etc/x/config.toml, line {line}, column {column}: {expected_message}"), (
+        error.message
+    )
     if excerpt is not None:
         shown, caret = str(error).split("│ ")[1:3]
         assert shown.splitlines()[0] == excerpt
@@ -355,9 +357,9 @@ def test_any_text_is_parsed_or_is_an_error_with_a_position(start: int, cut: int,
     try:
         found: Configuration | None = read(text)
     except ImqError as error:
-        found, told = None, error.message
+        found, message = None, error.message
     if found is None:
-        assert re.match(r"/etc/x/config.toml, line \d+, column \d+: ", told), (told, text)
+        assert re.match(r"/etc/x/config.toml, line \d+, column \d+: ", message), (message, text)
     else:
         assert found.build_client_settings({})
         assert tomllib.loads(text) == {} or found.files

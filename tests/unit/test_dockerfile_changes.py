@@ -1,4 +1,4 @@
-"""Dockerfile instructions as `import --change` takes them: what they make, and their errors, as of docker 20.10."""
+"""Dockerfile instructions of `import --change`: their results and their errors, as in docker 20.10."""
 
 from __future__ import annotations
 
@@ -133,14 +133,14 @@ REFUSES = [
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSES, ids=[" ; ".join(changes) for changes, _ in REFUSES])
-def test_what_docker_refuses_is_refused_in_its_words(changes: list[str], message: str) -> None:
+def test_invalid_instructions_raise_dockers_errors(changes: list[str], message: str) -> None:
     with pytest.raises(StatementError) as caught:
         applied(*changes)
     assert (caught.value.code, caught.value.message) == ("instruction", message)
     assert caught.value.hints
 
 
-def test_a_misspelt_instruction_is_answered_with_the_nearest() -> None:
+def test_a_misspelt_instruction_gets_a_suggestion() -> None:
     with pytest.raises(StatementError) as caught:
         applied("LABLE a=b")
     assert 'did you mean "LABEL"?' in caught.value.hints
@@ -154,6 +154,6 @@ def test_a_misspelt_instruction_is_answered_with_the_nearest() -> None:
         (-90_000_000_000, "-1m30s"),
     ],
 )  # fmt: skip
-def test_durations_are_written_and_read_as_in_go(nanoseconds: int, text: str) -> None:
+def test_durations_are_formatted_and_parsed_as_in_go(nanoseconds: int, text: str) -> None:
     assert format_duration(nanoseconds) == text
     assert parse_duration(text) == nanoseconds

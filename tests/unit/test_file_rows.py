@@ -1,4 +1,4 @@
-"""Lists from outside: lines, and rows of JSON, CSV and YAML; what is wrong with one is said with its place."""
+"""Lines, and rows of JSON, CSV and YAML files; errors have a position."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_lines(tmp_path: pathlib.Path, text: str, lines: list[str]) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0\ufeff"))))
-def test_lines_that_are_written_are_read(lines: list[str]) -> None:
+def test_written_lines_are_read_back(lines: list[str]) -> None:
     text = "".join(line + "\n" for line in lines)
     assert list(read_lines("-", io.StringIO(text, newline=""))) == [line for line in lines if line.strip()]
 
@@ -79,10 +79,10 @@ def test_lines_of_a_pipe(tmp_path: pathlib.Path) -> None:
         assert list(read_lines(pipe)) == ["a", "b"]
 
 
-# ---- what cannot be read
+# ---- unreadable files
 
 
-def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for read in (lambda path: list(read_lines(path)), read_rows):
         with pytest.raises(NotFound, match=r"no such file: .*nothing"):
@@ -102,13 +102,13 @@ def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
         (b"a\nb\nc\0", "line 3: unexpected NUL character", ""),
     ],
 )
-def test_what_is_no_text(tmp_path: pathlib.Path, content: bytes, message: str, hint: str) -> None:
+def test_binary_files_are_an_error(tmp_path: pathlib.Path, content: bytes, message: str, hint: str) -> None:
     with pytest.raises(Malformed, match=message) as raised:
         list(read_lines(file(tmp_path, "list", content)))
     assert raised.value.hints == ((hint,) if hint else ())
 
 
-def test_what_is_no_text_on_a_stream() -> None:
+def test_binary_data_in_a_stream_is_an_error() -> None:
     data = io.BytesIO(b"a\nb\n\xff")
     with pytest.raises(Malformed, match="standard input, line 3: not valid UTF-8"):
         list(read_lines("-", io.TextIOWrapper(data, "utf-8", errors="surrogateescape")))
@@ -116,7 +116,7 @@ def test_what_is_no_text_on_a_stream() -> None:
         list(read_lines("-", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8")))
 
 
-def test_too_large(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_above_the_limit_is_an_error(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_rows, "MAX_SIZE", 4)
     assert list(read_lines(file(tmp_path, "list", "1234"))) == ["1234"]
     for read in (lambda: read_rows(file(tmp_path, "list", "12345")), lambda: rows("12345")):
@@ -145,19 +145,21 @@ JSON, YAML, CSV, TSV = '[{"a":"b,c"}]', 'a: "b,c"', 'a\n"b,c"\n', 'a\tb\n"b,c"\t
         *(("x.csv", CSV), ("x", CSV), ("x", f"\ufeff{CSV}")),
     ],
 )
-def test_the_ending_tells_the_format_else_the_beginning(tmp_path: pathlib.Path, name: str, text: str) -> None:
+def test_the_format_follows_from_the_suffix_or_the_first_characters(
+    tmp_path: pathlib.Path, name: str, text: str
+) -> None:
     records = read_rows(file(tmp_path, name, text))
     assert records.columns == (("a", DataType.TEXT),)
     assert records.rows == (("b,c",),)
 
 
 @pytest.mark.parametrize("name", ["x.tsv", "x.tab", "x", "x.csv"])
-def test_tabs_part_cells(tmp_path: pathlib.Path, name: str) -> None:
+def test_tabs_separate_cells(tmp_path: pathlib.Path, name: str) -> None:
     assert read_rows(file(tmp_path, name, TSV)).rows == (("b,c", "d"),)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "[]", "{}", "--- ~\n", "---\n---\n", "# nothing\n"])
-def test_a_list_of_nothing_has_a_column(text: str) -> None:
+def test_an_empty_list_has_one_column(text: str) -> None:
     records = read_rows("-", io.StringIO(text))
     assert len(records.columns) == 1
     assert all(row == (None,) for row in records.rows)
@@ -167,7 +169,7 @@ def test_a_list_of_nothing_has_a_column(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['["a", 1, null]', '"a"\n1\nnull\n', "- a\n- 1\n-\n", "--- a\n--- 1\n---\n- ~\n"])
-def test_what_is_no_map_is_a_value(text: str) -> None:
+def test_an_item_that_is_not_an_object_is_one_value(text: str) -> None:
     records = rows(text) if text[0] != '"' else rows(f"[{text.strip()}]".replace("\n", ","))
     assert records.columns == (("value", DataType.TEXT),)
     assert records.rows == (("a",), ("1",), (None,))
@@ -205,13 +207,13 @@ def test_kinds(form: str, values: list[Any], kind: DataType, cells: list[Any]) -
     assert records.rows == tuple((cell,) for cell in cells)
 
 
-def test_huge_integers_take_no_time() -> None:
+def test_huge_integers_are_read_quickly() -> None:
     digits = "9" * 2_000_000
     for text in (f"[{digits}]", f"- {digits}\n", f"value\n{digits}\n"):
         assert rows(text).rows == ((digits,),)
 
 
-def test_columns_come_as_they_are_met() -> None:
+def test_columns_are_in_the_order_of_first_occurrence() -> None:
     records = rows('[{"b": 1, "a": "x"}, {"c": true, "a": null}, 5, {"": 0}]')
     assert records.columns == (
         ("b", DataType.NUMBER),
@@ -223,7 +225,7 @@ def test_columns_come_as_they_are_met() -> None:
     assert records.rows[1] == (None, None, 1, None, None)
 
 
-def test_what_python_writes_for_json() -> None:
+def test_nan_and_infinity_are_read_as_python_writes_them() -> None:
     assert rows("[NaN, Infinity, 1]").rows == ((None,), (float("inf"),), (1,))
 
 
@@ -250,13 +252,13 @@ def test_malformed_json(text: str, place: str, reason: str) -> None:
     ],
     ids=range(8),
 )
-def test_too_deep(text: str) -> None:
+def test_deep_nesting_is_an_error(text: str) -> None:
     with pytest.raises(Malformed, match="nested more than 100 levels deep") as raised:
         rows(text)
     assert raised.value.code == "too-deep"
 
 
-def test_a_hundred_levels_are_not_too_deep() -> None:
+def test_a_hundred_levels_are_allowed() -> None:
     assert rows("[" * 100 + "]" * 100).columns == (("value", DataType.LIST),)
     assert rows("- " + "[" * 99 + "]" * 99).columns == (("value", DataType.LIST),)
 
@@ -293,7 +295,9 @@ def test_csv() -> None:
         (["true"], None),
     ],
 )
-def test_cells_are_numbers_when_all_are_written_as_such(cells: list[str], numbers: list[float | None] | None) -> None:
+def test_a_column_is_numeric_when_all_its_cells_are_numbers(
+    cells: list[str], numbers: list[float | None] | None
+) -> None:
     records = rows("a,b\n" + "".join(f'"{cell}",x\n' for cell in cells))
     assert records.columns[0] == ("a", DataType.TEXT if numbers is None else DataType.NUMBER)
     assert [row[0] for row in records.rows] == (numbers or [cell or None for cell in cells])
@@ -318,7 +322,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1))
 @example([("1\r2", "\r\n")])
 @pytest.mark.parametrize("form", ["csv", "tsv", "json", "jsonl", "yaml"])
-def test_what_a_form_writes_is_read(form: str, values: list[tuple[str, str]]) -> None:
+def test_the_output_of_a_format_is_read_back(form: str, values: list[tuple[str, str]]) -> None:
     texts = [(f"x{first}", f"y{second}") for first, second in values]
     answer = RowSet((Column("one", "", DataType.TEXT), Column("two", "", DataType.TEXT)), texts)
     written = "".join(write_rows(answer, DisplayOptions(0, None), form))
@@ -367,7 +371,7 @@ def test_yaml_documents_aliases_and_merges() -> None:
     assert records.rows == (('{"a": 1, "b": "x"}', None, None), (None, 2, "y"), (None, 2, "z"), (None, 2, "y"))
 
 
-def test_yaml_keys_are_texts() -> None:
+def test_yaml_keys_become_strings() -> None:
     assert rows("0: a\ntrue: b\n~: c\nx: {2: d}\n").columns == (
         ("0", DataType.TEXT),
         ("true", DataType.TEXT),
@@ -398,7 +402,7 @@ def test_malformed_yaml(text: str, place: str, reason: str) -> None:
 
 
 def bomb(first: str, inner: str) -> str:
-    """Nest nine aliases in each of nine levels."""
+    """Return YAML with nine levels of nine aliases each."""
     names = "abcdefghi"
     levels = [f"{name}: &{name} {inner % ','.join([f'*{below}'] * 9)}" for below, name in itertools.pairwise(names)]
     return "\n".join([f"a: &a {first}", *levels, ""])
@@ -409,7 +413,7 @@ def bomb(first: str, inner: str) -> str:
     [bomb("[x]", "[%s]"), bomb("{x: y}", "{<<: [%s]}"), f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 1000)}]\n"],
     ids=["lists", "merges", "texts"],
 )
-def test_yaml_bombs_do_not_go_off(text: str) -> None:
+def test_yaml_bombs_are_refused(text: str) -> None:
     code = "import sys; from imq.engine.sources.local.file_rows import read_rows; read_rows('x', sys.stdin)"
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); "
     run = subprocess.run(
@@ -418,7 +422,7 @@ def test_yaml_bombs_do_not_go_off(text: str) -> None:
     assert "standard input has more than 64 MiB with its aliases" in run.stderr
 
 
-def test_yaml_of_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_with_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from imq.engine.sources.local import yaml_rows
 
     monkeypatch.setattr(yaml_rows, "_MAX_VALUES", 10)
@@ -446,7 +450,7 @@ def test_yaml_is_read_as_the_same_json(items: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     "text", ['[{"Name": 1}, {"name": 2}]', "- {layer_count: 1, LayerCount: 2}\n", "a_b,AB\n1,2\n", "a,a\n1,2\n"]
 )
-def test_columns_of_one_name(text: str) -> None:
+def test_duplicate_column_names_are_an_error(text: str) -> None:
     with pytest.raises(Malformed, match='has duplicate column names: "') as raised:
         rows(text)
     assert raised.value.code == "columns"
@@ -455,20 +459,20 @@ def test_columns_of_one_name(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [json.dumps({f"k{n}": n for n in range(1001)}), ",".join(f"k{n}" for n in range(1001))]
 )
-def test_too_many_columns(text: str) -> None:
+def test_too_many_columns_are_an_error(text: str) -> None:
     with pytest.raises(Malformed, match="has more than 1000 columns") as raised:
         rows(text)
     assert raised.value.code == "too-wide"
 
 
-def test_a_column_without_a_proper_name() -> None:
+def test_a_column_with_an_invalid_name() -> None:
     with pytest.raises(Malformed, match="NUL"):
         rows('{"a\\u0000": 1}')
 
 
 @given(st.text(st.sampled_from('{}[]",:-\n\t #&*!|>ab1.~\\<é'), max_size=30) | st.text(max_size=30))
 @pytest.mark.parametrize("ending", ["json", "yaml", "csv", "tsv", "txt"])
-def test_any_text_is_rows_for_sqlite_or_malformed(ending: str, text: str) -> None:
+def test_any_text_results_in_rows_or_an_error(ending: str, text: str) -> None:
     with tempfile.NamedTemporaryFile(suffix=f".{ending}") as written:
         written.write(text.encode("utf-8", "replace"))
         written.flush()

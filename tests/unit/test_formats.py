@@ -1,4 +1,4 @@
-"""Output forms: what programs write they read back, and what people see is one line a row, whatever the data."""
+"""Output formats: formats for programs read back, and formats for people have one line a row, for any data."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ KINDS = {
 
 
 @given(ROWS)
-def test_yaml_reads_back_as_what_json_reads_back_as(rows: list[tuple[Any, ...]]) -> None:
+def test_yaml_and_json_read_back_as_the_same_data(rows: list[tuple[Any, ...]]) -> None:
     expected = json.loads(write("json", KINDS, rows))
     written = write("yaml", KINDS, rows)
     assert yaml.load(written, yaml.CSafeLoader) == expected
@@ -92,7 +92,7 @@ def test_yaml_reads_back_as_what_json_reads_back_as(rows: list[tuple[Any, ...]])
 
 
 @given(st.lists(VALUES, min_size=1))
-def test_yaml_quotes_what_any_reader_could_take_for_something_else(values: list[str]) -> None:
+def test_yaml_quotes_ambiguous_strings(values: list[str]) -> None:
     for line in write("yaml", {"text": DataType.TEXT}, texts(*values)).splitlines():
         plain = line.removeprefix("- text: ")
         if not plain.startswith(("'", '"')):
@@ -102,29 +102,29 @@ def test_yaml_quotes_what_any_reader_could_take_for_something_else(values: list[
 @given(st.lists(st.tuples(VALUES, VALUES)))
 @example([("", "")])
 @pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])
-def test_separated_values_read_back(form: str, delimiter: str, rows: list[tuple[str, str]]) -> None:
+def test_delimited_values_read_back(form: str, delimiter: str, rows: list[tuple[str, str]]) -> None:
     written = write(form, {"a": DataType.TEXT, "b,\t": DataType.TEXT}, rows)
     assert written.endswith("\n")
     read = csv.reader(io.StringIO(written, newline=""), delimiter=delimiter, strict=True)
     assert [tuple(row) for row in read] == [("a", "b,\t"), *rows]
 
 
-def test_separated_values_keep_columns_of_one_name() -> None:
+def test_delimited_values_keep_columns_with_the_same_name() -> None:
     heads = (Column("n", "N", DataType.TEXT), Column("n", "N", DataType.NUMBER))
     assert "".join(write_rows(RowSet(heads, [("a", 1)]), MANNER, "csv")) == "n,n\na,1\n"
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "yaml"])
-def test_no_text_of_data_is_obeyed_by_a_terminal(form: str) -> None:
+def test_data_cannot_control_a_terminal(form: str) -> None:
     written = write(form, {"text": DataType.TEXT}, texts("a\x1b[31m", "b\x9b31m", "c\x7f", "d\u2028"))
     assert all(sign.isprintable() or sign == "\n" for sign in written)
 
 
-def test_data_without_json_forms_are_unknown() -> None:
+def test_values_without_a_json_form_are_null() -> None:
     assert write("jsonl", {"n": DataType.NUMBER}, [(float("inf"),), (0.5,)]) == '{"n": null}\n{"n": 0.5}\n'
 
 
-def test_yaml_is_written_as_people_would() -> None:
+def test_yaml_is_plain_where_possible() -> None:
     columns = {
         "name": DataType.REFERENCE,
         "version": DataType.TEXT,
@@ -146,7 +146,7 @@ def test_no_rows(form: str, written: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])
-def test_no_cell_is_a_formula_when_a_spreadsheet_reads_it(form: str) -> None:
+def test_spreadsheet_safe_output_has_no_formulas(form: str) -> None:
     heads = (Column("=n", "N", DataType.TEXT), Column("size", "SIZE", DataType.NUMBER))
     rows: list[tuple[Any, ...]] = [
         (text, -1) for text in ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\uff1d1", "a=1", "", "\t=1")
@@ -162,13 +162,13 @@ def test_no_cell_is_a_formula_when_a_spreadsheet_reads_it(form: str) -> None:
     assert "'" not in plain
 
 
-def test_tag_characters_are_written_out_for_terminals() -> None:
-    """Nobody sees them, and a copied text has them: `U+E0041` is an invisible A."""
+def test_tag_characters_are_escaped() -> None:
+    """Tag characters are invisible, but they are part of copied text: `U+E0041` is an invisible A."""
     assert escape_controls("a\U000e0041\U000e007fb") == r"a\udb40\udc41\udb40\udc7fb"
     assert json.loads(f'"{escape_controls(chr(0xE0001))}"') == "\U000e0001"
 
 
-def test_controls_are_written_out_for_terminals() -> None:
+def test_control_characters_are_escaped() -> None:
     assert escape_controls("plain\ttext\nü 画像 👩\u200d🔬") == "plain\ttext\nü 画像 👩\u200d🔬"
     assert escape_controls("\x1b[2J\x9b\x7f\r\u202e\u2066\udc9b\ud800") == (
         r"\u001b[2J\u009b\u007f\u000d\u202e\u2066\x9b\ud800"
@@ -199,7 +199,7 @@ DOCUMENTS = (
 @pytest.mark.parametrize(("form", "broken"), [("json", "\ud800"), ("table", "\ud800"), ("YAML", "\ufffd")])
 def test_documents(form: str, broken: str) -> None:
     written = "".join(write_documents(Documents(DOCUMENTS, Output(form))))
-    assert written.encode()  # half a surrogate pair has no bytes
+    assert written.encode()  # a lone surrogate cannot be encoded
     read = yaml.safe_load(written) if form == "YAML" else json.loads(written)
     assert read == [DOCUMENTS[0], {**DOCUMENTS[1], "Id": "\x9b" + broken}]
 
@@ -219,18 +219,18 @@ SEEN = ["table", "tree", "markdown", "html", "ids"]
 @given(st.lists(st.text(), min_size=1))
 @pytest.mark.parametrize("kind", [DataType.TEXT, DataType.TAG, DataType.REFERENCE, DataType.DIGEST])
 @pytest.mark.parametrize("form", SEEN)
-def test_whatever_the_data_people_see_lines(form: str, kind: DataType, values: list[str]) -> None:
+def test_each_row_is_one_line_for_any_data(form: str, kind: DataType, values: list[str]) -> None:
     written = write(form, {"a": kind, "b\x1b": DataType.TEXT}, [(value, value) for value in values])
     assert all(sign.isprintable() or sign == "\n" for sign in written)
 
 
-def test_a_table_of_a_template_is_clean_too() -> None:
+def test_a_template_with_table_replaces_control_characters() -> None:
     answer = RowSet(headings({"a": DataType.TEXT}), [("x\x1b[31m",)], Output(template="table {{.A}}\\t{{.A}}"))
     assert "".join(write_rows(answer, MANNER)) == "A         A\nx [31m    x [31m\n"
 
 
 def cells(line: str) -> list[str]:
-    """Cut a row of a table as GitHub does, and take the escapes away."""
+    """Return the unescaped cells of a row of a Markdown table, split as GitHub does."""
     found = re.findall(r"((?:\\[!-/:-@\[-`{-~]|[^|])*)\|", line.removeprefix("|"))
     return [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", cell.strip(" ")) for cell in found]
 
@@ -253,12 +253,12 @@ def test_markdown_cells_show_their_text(rows: list[tuple[str, str]]) -> None:
         ("a\nb", "a b"),
     ],
 )
-def test_markdown_takes_nothing_for_markup(text: str, cell: str) -> None:
+def test_markdown_cells_are_escaped(text: str, cell: str) -> None:
     assert write("markdown", {"a": DataType.TEXT}, texts(text)).splitlines()[2].removeprefix("| ")[:-1].rstrip() == cell
 
 
 class Page(HTMLParser):
-    """Reads the cells of a table, and which elements there are."""
+    """Collects the cells of an HTML table and the names of its elements."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -284,7 +284,7 @@ def test_html_cells_show_their_text(values: list[str]) -> None:
     assert page.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
 
 
-def test_ids_are_each_written_once_and_only_where_known() -> None:
+def test_each_known_id_is_written_once() -> None:
     rows = [image("redis", "7", 1), image("redis", "latest", 1), ("x", "y", None, None, None), image("a", "b", 2)]
     assert write("ids", IMAGES, rows) == "000000000000\n"
     whole = DisplayOptions(NOW, UTC, no_trunc=True)
@@ -326,7 +326,7 @@ def test_a_tree_of_images() -> None:
     )
 
 
-def test_a_tree_has_a_level_for_each_column_that_rows_agree_in() -> None:
+def test_a_tree_has_a_level_for_each_leading_column_with_shared_values() -> None:
     columns = {"registry": DataType.TEXT, "repository": DataType.REPOSITORY, "tag": DataType.TAG, "n": DataType.NUMBER}
     rows = [("docker.io", "redis", "7", 1), ("docker.io", "日本", "é", 2), ("ghcr.io", "app", "v1", 3)]
     rows += [("docker.io", "redis", "latest", 1), ("ghcr.io", "app", "v2", 3)]
@@ -344,7 +344,7 @@ def test_a_tree_has_a_level_for_each_column_that_rows_agree_in() -> None:
     )
 
 
-def test_a_tree_of_rows_that_agree_in_nothing_is_flat() -> None:
+def test_a_tree_without_shared_values_is_flat() -> None:
     assert write("tree", IMAGES, [image("a", "1", 1), image("bc", "1", 2), image(None, None, 3)]) == (
         "a        1        000000000000   24 hours ago   1MB\n"
         "bc       1        000000000000   2 days ago     2MB\n"
@@ -352,7 +352,7 @@ def test_a_tree_of_rows_that_agree_in_nothing_is_flat() -> None:
     )
 
 
-def test_what_is_unknown_makes_no_level() -> None:
+def test_unknown_values_do_not_form_a_level() -> None:
     rows = [image("a", "1", 1), image(None, None, 2), image(None, None, 3)]
     assert "─" not in write("tree", IMAGES, rows)
 
@@ -362,7 +362,7 @@ def test_the_last_column_is_never_a_level() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.integers(0, 9))))
-def test_a_tree_has_all_rows_and_no_branch_twice(rows: list[tuple[str, str, int]]) -> None:
+def test_a_tree_has_every_row_and_each_branch_once(rows: list[tuple[str, str, int]]) -> None:
     branch, found = ["", ""], []
     written = write("tree", {"x": DataType.TEXT, "y": DataType.TEXT, "z": DataType.NUMBER}, rows)
     seen = []
@@ -378,7 +378,7 @@ def test_a_tree_has_all_rows_and_no_branch_twice(rows: list[tuple[str, str, int]
     assert len(seen) == len(set(seen))
 
 
-def test_every_form_has_a_line_of_help() -> None:
+def test_every_format_is_described_in_help() -> None:
     for form in FORMATS.values():
         assert form.doc
         assert form.write.__doc__

@@ -1,4 +1,4 @@
-"""Documents that mean harm: each is refused by name, soon and in little memory."""
+"""Hostile documents: each is refused with its own error code, quickly and in little memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def index(**changes: Any) -> bytes:
     return json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [], **changes}).encode()
 
 
-def test_what_is_right_is_read() -> None:
+def test_valid_documents_are_parsed() -> None:
     assert len(parse_manifest(manifest()).layers) == 1  # type: ignore[union-attr]
     assert parse_manifest(index()).manifests == ()  # type: ignore[union-attr]
     assert len(parse_manifest(manifest(layers=[LAYER] * MAX_LAYERS)).layers) == MAX_LAYERS  # type: ignore[union-attr]
@@ -187,7 +187,7 @@ MISTYPED: dict[str, dict[str, Any]] = {
     "config.StopSignal is a number": {"config": {"StopSignal": 9}},
     "rootfs.type is a number": {"rootfs": {"type": 5, "diff_ids": []}},
 }
-"""What is said of configs that docker, podman and containerd refuse to pull, all three."""
+"""The errors of configs that docker, podman and containerd all refuse to pull."""
 READ_ON: dict[str, dict[str, Any]] = {
     "config.Healthcheck is a string": {"config": {"Healthcheck": "true"}},
     "config.Healthcheck.Test is a string": {"config": {"Healthcheck": {"Test": "true"}}},
@@ -197,7 +197,7 @@ READ_ON: dict[str, dict[str, Any]] = {
     "docker_version is a number": {"docker_version": 20},
     "history has 1 steps that made a layer": {"history": [{"created_by": "RUN true"}]},
 }
-"""What is said of configs that containerd or podman pull, and docker does not."""
+"""The warnings about configs that docker refuses to pull, and containerd or podman accept."""
 
 
 def config(**changes: Any) -> bytes:
@@ -205,7 +205,7 @@ def config(**changes: Any) -> bytes:
 
 
 def refusal(read: Callable[[bytes], object], content: bytes) -> str:
-    """Return the code of what refuses a document, soon and in ten times the longest document's size.
+    """Return the error code for a document. It is refused quickly, in ten times the memory of the largest document.
 
     What it has at most is looked at first, as all do who bring documents in.
     """
@@ -228,9 +228,9 @@ def test_a_manifest_is_refused(case: str) -> None:
     assert refusal(parse_manifest, make()) == code
 
 
-@pytest.mark.parametrize("said", [media_types.OCI_INDEX, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST])
-def test_what_came_as_something_else_is_refused(said: str) -> None:
-    assert refusal(lambda content: parse_manifest(content, said), manifest()) == "ambiguous-manifest"
+@pytest.mark.parametrize("media_type", [media_types.OCI_INDEX, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST])
+def test_a_manifest_served_with_another_media_type_is_refused(media_type: str) -> None:
+    assert refusal(lambda content: parse_manifest(content, media_type), manifest()) == "ambiguous-manifest"
 
 
 @pytest.mark.parametrize("case", CONFIGS)
@@ -240,7 +240,7 @@ def test_a_config_is_refused(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "limit", "said"),
+    ("size", "limit", "message"),
     [
         (101, 100, "more than 100 bytes; largest_document allows 100"),
         (150, 100, "150 bytes"),
@@ -250,11 +250,11 @@ def test_a_config_is_refused(case: str) -> None:
         (MAX_DOCUMENT + 2, MAX_DOCUMENT, "the maximum of largest_document is 256MiB"),
     ],
 )
-def test_what_is_too_large_names_the_setting(size: int, limit: int, said: str) -> None:
+def test_the_error_about_a_large_document_names_the_setting(size: int, limit: int, message: str) -> None:
     with pytest.raises(Malformed) as caught:
         check_document_size(size, limit, "it")
     assert caught.value.code == "document-size"
-    assert said in "\n".join((caught.value.message, *caught.value.hints))
+    assert message in "\n".join((caught.value.message, *caught.value.hints))
     check_document_size(limit, limit, "it")
 
 
@@ -266,20 +266,20 @@ def test_a_config_with_a_field_of_another_type_is_refused(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", READ_ON)
-def test_a_config_that_docker_alone_refuses_is_read_with_a_warning(case: str) -> None:
-    (said,) = Config.parse(config(**READ_ON[case])).problems
-    assert said.startswith(f"the config: {case}")
+def test_a_config_that_only_docker_refuses_has_a_warning(case: str) -> None:
+    (message,) = Config.parse(config(**READ_ON[case])).problems
+    assert message.startswith(f"the config: {case}")
 
 
 @pytest.mark.parametrize(
     ("check", "words"),
     [("true", ["true"]), ({"Test": "true"}, ["true"]), (5, ["5"]), ({"Test": ["CMD", 1]}, ["CMD", "1"])],
 )
-def test_a_health_check_of_another_type_is_shown_as_it_stands(check: Any, words: list[str]) -> None:
+def test_a_health_check_of_another_type_is_shown_unchanged(check: Any, words: list[str]) -> None:
     assert Config.parse(config(config={"Healthcheck": check})).healthcheck == words
 
 
-def test_what_every_tool_takes_is_read() -> None:
+def test_a_config_that_every_tool_accepts_has_no_warning() -> None:
     read = Config.parse(
         config(
             created=None,
@@ -305,7 +305,7 @@ def test_what_every_tool_takes_is_read() -> None:
     assert Config.parse(config(rootfs={"diff_ids": None}, history=None, config=None)).diff_ids == ()
 
 
-def test_halves_of_surrogate_pairs_are_read_as_go_reads_them() -> None:
+def test_lone_surrogates_are_decoded_as_in_go() -> None:
     content = rb'{"author": "a\ud800b\\ud800\udc00", "os": "\ud83d\ude00", "rootfs": {"diff_ids": []}}'
     read = Config.parse(content)
     assert (read.document["author"], read.platform.os) == ("a\ufffdb\\ud800\ufffd", "\U0001f600")
@@ -314,19 +314,19 @@ def test_halves_of_surrogate_pairs_are_read_as_go_reads_them() -> None:
 @pytest.mark.parametrize(
     "content", [manifest(layers=None), manifest().replace(b"[" + json.dumps(LAYER).encode() + b"]", b"null")]
 )
-def test_an_image_without_layers_may_say_null(content: bytes) -> None:
+def test_the_layers_of_an_image_may_be_null(content: bytes) -> None:
     read = parse_manifest(content)
     assert isinstance(read, Manifest)
     assert (read.layers, read.is_image) == ((), True)
 
 
-def test_an_index_without_entries_may_say_null() -> None:
+def test_the_entries_of_an_index_may_be_null() -> None:
     assert parse_manifest(index(manifests=None)).manifests == ()  # type: ignore[union-attr]
     assert parse_layout_index(index(manifests=None), "index.json")["manifests"] == []
 
 
 @pytest.mark.parametrize("digest", ["blake3:" + "0" * 64, "sha1:" + "0" * 40, "multihash+base58:QmRZ", "md5:x=_-Y"])
-def test_a_digest_of_an_unknown_algorithm_is_refused_when_it_is_needed(digest: str) -> None:
+def test_a_digest_with_an_unknown_algorithm_is_refused_when_used(digest: str) -> None:
     entry = {**CONFIG, "digest": digest}
     read = parse_manifest(index(manifests=[CONFIG, entry], subject=entry))
     assert isinstance(read, Index)
@@ -338,7 +338,7 @@ def test_a_digest_of_an_unknown_algorithm_is_refused_when_it_is_needed(digest: s
     assert caught.value.code == "digest-algorithm"
 
 
-def test_sha384_is_known() -> None:
+def test_sha384_is_supported() -> None:
     digest = Digest.parse("sha384:" + hashlib.sha384(b"").hexdigest())
     assert (digest.algorithm, digest.is_supported, digest.new_hash().hexdigest()) == ("sha384", True, digest.encoded)
 
@@ -356,7 +356,7 @@ def test_sha384_is_known() -> None:
         ("application/vnd.cncf.helm.config.v1+json", [media_types.OCI_LAYER_GZIP], False),
     ],
 )
-def test_what_an_image_is(config_type: str, layer_types: list[str], is_image: bool) -> None:
+def test_images_are_distinguished_from_artifacts(config_type: str, layer_types: list[str], is_image: bool) -> None:
     content = manifest(
         config={**CONFIG, "mediaType": config_type}, layers=[{**LAYER, "mediaType": one} for one in layer_types]
     )
@@ -385,7 +385,7 @@ def test_a_layer_without_a_media_type_is_a_layer() -> None:
         ("i", "\u0131", False),
     ],
 )
-def test_keys_are_folded_as_go_folds_them(one: str, other: str, same: bool) -> None:
+def test_keys_match_in_any_case_as_in_go(one: str, other: str, same: bool) -> None:
     assert (fold_case(one) == fold_case(other)) is same
 
 
@@ -407,14 +407,14 @@ def test_a_layout_of_another_version_is_refused(content: bytes, code: str) -> No
     check_layout_file(b'{"imageLayoutVersion": "1.0.0"}', "oci-layout")
 
 
-def test_an_error_says_which_document_it_means() -> None:
+def test_an_error_names_the_document() -> None:
     for content in (b'{"a":1,"a":2}', b"{", b"[]"):
         with pytest.raises(Malformed, match="the manifest of redis"):
             parse_json_object(content, "the manifest of redis")
 
 
 def test_a_config_may_have_bytes_that_are_not_utf8() -> None:
-    """U+FFFD replaces each of them, as in Go's readers."""
+    """Each such byte becomes U+FFFD, as in Go."""
     config = Config.parse(
         b'{"rootfs":{"diff_ids":[]},"author":"caf\xe9","config":{"Labels":{"cut":"\xe2\x82","half":"\xed\xa0\x80"}}}'
     )
@@ -422,7 +422,7 @@ def test_a_config_may_have_bytes_that_are_not_utf8() -> None:
     assert read_documents(config)["label"] == {"cut": "\ufffd\ufffd", "half": "\ufffd\ufffd\ufffd"}
 
 
-def test_two_keys_of_a_config_that_become_one_are_refused() -> None:
+def test_keys_that_decode_to_the_same_string_are_refused() -> None:
     with pytest.raises(Malformed) as refused:
         Config.parse(b'{"rootfs":{"diff_ids":[]},"config":{"Labels":{"\xe9":"a","\xe8":"b"}}}')
     assert refused.value.code == "duplicate-key"

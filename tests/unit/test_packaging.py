@@ -1,4 +1,4 @@
-"""What pip gets: every package of the three folders, in the wheel and in the source archive."""
+"""The wheel and the source archive: both have every package of the three folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDERS = {"imq": "dsl", "imq.grammar": "grammar", "imq.engine": "engine"}
 
 
 def modules(suffixes: tuple[str, ...] = (".py",)) -> dict[str, str]:
-    """Every source file of the checkout: its place in the checkout, and its place when installed."""
+    """Return the source files of the checkout, each with its path when installed."""
     found = {}
     for package, folder in FOLDERS.items():
         for path in sorted((CHECKOUT / folder).rglob("*")):
@@ -31,7 +31,7 @@ def modules(suffixes: tuple[str, ...] = (".py",)) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A copy, since setuptools leaves files beside the sources."""
+    """A copy of the checkout, because setuptools writes files next to the sources."""
     copy = tmp_path_factory.mktemp("packaging") / "checkout"
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -79,7 +79,7 @@ def test_a_wheel_can_be_built_from_the_source_archive(checkout: pathlib.Path, tm
     assert set(modules((".py", ".pyi", ".lark", ".md")).values()) <= names
 
 
-def test_building_uses_no_folder_of_the_project(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_building_leaves_no_folders_in_the_project(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
     build("wheel", checkout, tmp_path)
     assert not (checkout / "build").exists()
     assert not (checkout / "dist").exists()

@@ -1,4 +1,4 @@
-"""Platforms: how they are read, what is the same, and which image of an index is chosen; as in containerd."""
+"""Platforms, as in containerd: parsing, normalisation, and the selection of an image from an index."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_a_platform_is_normalised(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "system"), [("linux", "linux"), ("Windows", "windows"), ("macOS", "darwin")])
-def test_a_system_alone_means_this_processor(text: str, system: str) -> None:
+def test_without_an_architecture_it_is_that_of_this_machine(text: str, system: str) -> None:
     assert Platform.parse(text) == host_platform().replace(os=system)
 
 
-def test_options_of_a_system_are_read() -> None:
+def test_the_options_of_an_operating_system_are_parsed() -> None:
     platform = Platform.parse("windows(10.0.17763%2Bbuild.42+win32k)/amd64")
     assert (platform.os, platform.os_version, platform.os_features) == ("windows", "10.0.17763+build.42", ("win32k",))
 
@@ -81,14 +81,14 @@ def test_options_of_a_system_are_read() -> None:
         *("arm/7", "arm/v7", "arm64/v8", "amd64/linux"),
     ],
 )
-def test_what_is_no_platform_is_refused(text: str) -> None:
+def test_an_invalid_platform_is_refused(text: str) -> None:
     with pytest.raises(StatementError) as caught:
         Platform.parse(text)
     assert caught.value.code == "platform"
 
 
 @pytest.mark.parametrize(("text", "hint"), [("amd46", '"amd64"'), ("arm/7", '"linux/arm/7"'), ("widows", '"windows"')])
-def test_the_nearest_platform_is_named(text: str, hint: str) -> None:
+def test_a_misspelt_platform_gets_a_suggestion(text: str, hint: str) -> None:
     with pytest.raises(StatementError) as caught:
         Platform.parse(text)
     assert any(hint in one for one in caught.value.hints)
@@ -131,21 +131,21 @@ MATCHES = {
     "linux/arm64/v10": (["linux/arm64/v10"], ["linux/arm64", "linux/arm"]),
     "linux/amd64/fast": (["linux/amd64/fast"], ["linux/amd64/v2"]),
 }
-"""For each wanted platform, those that serve it, the best first, and some that do not."""
+"""For each requested platform: the compatible ones, best first, and some that are not compatible."""
 
 
-@pytest.mark.parametrize("wanted", MATCHES)
-def test_the_nearest_that_runs_is_chosen(wanted: str) -> None:
-    served, others = MATCHES[wanted]
+@pytest.mark.parametrize("requested", MATCHES)
+def test_the_best_compatible_platform_is_selected(requested: str) -> None:
+    served, others = MATCHES[requested]
     offered = [(Platform.parse(text), place) for place, text in enumerate([*others, *served])]
     while len(offered) > len(others):
-        place = find_best_platform(Platform.parse(wanted), offered)
+        place = find_best_platform(Platform.parse(requested), offered)
         assert place == len(others) + len(served) - (len(offered) - len(others))
         offered = [one for one in offered if one[1] != place]
-    assert find_best_platform(Platform.parse(wanted), offered) is None
+    assert find_best_platform(Platform.parse(requested), offered) is None
 
 
-def test_the_first_of_equals_is_chosen() -> None:
+def test_the_first_of_equal_platforms_is_selected() -> None:
     versions = ["windows(10.0.20348.1)/amd64", "windows(10.0.17763.1)/amd64"]
     assert (
         find_best_platform(
@@ -155,10 +155,10 @@ def test_the_first_of_equals_is_chosen() -> None:
     )
 
 
-def test_exactly_one_variant_is_meant() -> None:
-    wanted = Platform.parse("linux/arm64")
-    assert wanted.matches_exactly(Platform("Linux", "aarch64", "8"))
-    assert not wanted.matches_exactly(Platform("linux", "arm", "v7"))
+def test_an_exact_match_selects_one_variant() -> None:
+    requested = Platform.parse("linux/arm64")
+    assert requested.matches_exactly(Platform("Linux", "aarch64", "8"))
+    assert not requested.matches_exactly(Platform("linux", "arm", "v7"))
     windows = Platform.parse("windows(10.0.17763)/amd64")
     assert windows.matches_exactly(Platform("windows", "amd64", "", "10.0.17763.5"))
     assert not windows.matches_exactly(Platform("windows", "amd64", "", "10.0.177630"))
@@ -180,11 +180,11 @@ def test_exactly_one_variant_is_meant() -> None:
         ({}, (None, None, None, None, None)),
     ],
 )
-def test_what_is_stored_is_normalised(document: dict[str, str], columns: tuple[str | None, ...]) -> None:
+def test_stored_platforms_are_normalised(document: dict[str, str], columns: tuple[str | None, ...]) -> None:
     assert parse_platform(document).field_values == columns
 
 
-def test_what_documents_say_is_ranked_whatever_it_is() -> None:
+def test_any_platform_of_a_document_can_be_ranked() -> None:
     rank = Platform.parse("linux/amd64").make_ranker()
     assert rank("linux", "x86_64", None, None, None) == 0
     assert rank(None, None, None, None, None) is None
@@ -206,7 +206,7 @@ def test_a_descriptor_keeps_its_platform() -> None:
     assert Descriptor.parse(document, "it").to_json() == document
 
 
-def test_this_machine_is_known() -> None:
+def test_the_platform_of_this_machine_is_detected() -> None:
     assert host_platform().os == "linux"
     assert host_platform() == host_platform().normalize()
     assert os.uname().machine != "x86_64" or host_platform().architecture == "amd64"

@@ -1,4 +1,4 @@
-"""What the interactive session knows of texts, commands, history and pagers, without a terminal."""
+"""The interactive session without a terminal: statements, commands, history, completion of values, pagers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         ("# only this", False),
     ],
 )
-def test_a_text_that_breaks_off_goes_on(text: str, more: bool) -> None:
+def test_an_incomplete_statement_continues_on_the_next_line(text: str, more: bool) -> None:
     assert is_unfinished(text, VOCABULARY) is more
 
 
@@ -62,7 +62,7 @@ def test_a_text_that_breaks_off_goes_on(text: str, more: bool) -> None:
     ("text", "place"),
     [
         ("images whre size > 1|", 7),
-        ("images whre|", None),  # it may become a word yet
+        ("images whre|", None),  # the word may be incomplete
         ("images wh|re size > 1", None),
         ("|images whre size > 1", 7),
         ("images where|", None),
@@ -71,29 +71,29 @@ def test_a_text_that_breaks_off_goes_on(text: str, more: bool) -> None:
         ("images|", None),
     ],
 )
-def test_a_mistake_is_certain_when_no_key_at_the_cursor_mends_it(text: str, place: int | None) -> None:
+def test_an_error_is_reported_when_no_further_input_can_fix_it(text: str, place: int | None) -> None:
     cursor = text.index("|")
     text = text.replace("|", "")
     error = find_error(text, VOCABULARY)
-    told = error is not None and is_certain(error, cursor, text)
-    assert told is (place is not None)
+    is_reported = error is not None and is_certain(error, cursor, text)
+    assert is_reported is (place is not None)
     if place is not None:
         assert error is not None
         assert error.span is not None
         assert error.span.start == place
 
 
-def test_stretches_are_what_the_parser_reads() -> None:
+def test_highlighted_spans_follow_the_parser() -> None:
     text = 'images where tag = "x" and size > 10MB # why\nrm $gone ) images'
-    found = [(text[start:end], kind) for start, end, kind in highlight(text, VOCABULARY)]
-    assert found == [
+    actual = [(text[start:end], kind) for start, end, kind in highlight(text, VOCABULARY)]
+    assert actual == [
         ("images", "table"), ("where", "keyword"), ("tag", "field"), ('"x"', "text"), ("and", "keyword"),
         ("size", "field"), ("10MB", "number"), ("# why", "comment"), ("rm", "verb"), ("$gone", "variable"),
     ]  # fmt: skip
 
 
 @given(st.text(alphabet=st.sampled_from(list("images where()\"'#\\\n\x00画$.<>{};,")), max_size=60))
-def test_any_text_can_be_looked_at_while_it_is_typed(text: str) -> None:
+def test_any_text_can_be_highlighted_while_it_is_typed(text: str) -> None:
     end = 0
     for start, stop, kind in highlight(text, VOCABULARY):
         assert end <= start < stop <= len(text)
@@ -111,7 +111,7 @@ def test_the_examples_are_statements(text: str, _doc: str, tmp_path: pathlib.Pat
     session.check(statement)
 
 
-def test_what_is_shown_fits_80_columns() -> None:
+def test_lists_of_commands_and_examples_fit_in_80_columns() -> None:
     for line in (format_commands() + format_examples()).splitlines():
         assert len(line) < 80
 
@@ -130,7 +130,7 @@ def test_what_is_shown_fits_80_columns() -> None:
         ("\\nonsense", None, ""),
     ],
 )
-def test_the_beginning_of_a_command_is_enough(line: str, name: str | None, argument: str) -> None:
+def test_a_command_may_be_abbreviated(line: str, name: str | None, argument: str) -> None:
     if name is None:
         with pytest.raises(StatementError):
             read_command(line)
@@ -138,12 +138,12 @@ def test_the_beginning_of_a_command_is_enough(line: str, name: str | None, argum
     assert read_command(line) == (COMMANDS[name], argument)
 
 
-def test_a_statement_is_no_command() -> None:
+def test_a_statement_is_not_a_command() -> None:
     assert read_command("images") is None
     assert read_command("help quit") is None
 
 
-def test_history_is_kept_and_read(tmp_path: pathlib.Path) -> None:
+def test_history_is_saved_and_loaded(tmp_path: pathlib.Path) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path / "state")}
     history = History(environment)
     for text in ("images", "images", "images where\n  dangling", "+ odd\n\nlines", "\udcff", "画像"):
@@ -202,7 +202,7 @@ def test_history_is_kept_and_read(tmp_path: pathlib.Path) -> None:
         "pull https://h/a?sig=hunter2",
     ],
 )
-def test_secrets_are_remembered_and_not_kept(tmp_path: pathlib.Path, text: str) -> None:
+def test_secrets_are_in_the_session_history_and_not_in_the_file(tmp_path: pathlib.Path, text: str) -> None:
     environment = {"HOME": str(tmp_path)}
     history = History(environment)
     history.add(text)
@@ -221,9 +221,9 @@ TOKENS = (
 
 
 @pytest.mark.parametrize("token", TOKENS)
-@pytest.mark.parametrize("said", ["let t = {}", 'images where label.x = "{}"', "images where name in (a, {})"])
-def test_tokens_are_known_by_how_they_begin(said: str, token: str) -> None:
-    assert has_secret(said.format(token))
+@pytest.mark.parametrize("statement", ["let t = {}", 'images where label.x = "{}"', "images where name in (a, {})"])
+def test_tokens_are_recognised_by_their_prefix(statement: str, token: str) -> None:
+    assert has_secret(statement.format(token))
 
 
 @pytest.mark.parametrize(
@@ -254,13 +254,13 @@ def test_tokens_are_known_by_how_they_begin(said: str, token: str) -> None:
         'import x as a:1 change "EXPOSE 80:80"',
     ],
 )
-def test_what_has_no_secret_is_kept(tmp_path: pathlib.Path, text: str) -> None:
+def test_statements_without_secrets_are_saved(tmp_path: pathlib.Path, text: str) -> None:
     environment = {"HOME": str(tmp_path)}
     History(environment).add(text)
     assert History(environment).entries == [text]
 
 
-def test_secrets_that_an_earlier_version_kept_are_taken_out(tmp_path: pathlib.Path) -> None:
+def test_secrets_saved_by_an_earlier_version_are_removed(tmp_path: pathlib.Path) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
     folder = tmp_path / "imq"
     folder.mkdir()
@@ -270,13 +270,13 @@ def test_secrets_that_an_earlier_version_kept_are_taken_out(tmp_path: pathlib.Pa
     assert History(environment).entries == ["images", "usage"]
 
 
-def test_a_long_text_is_soon_looked_through() -> None:
+def test_a_long_text_is_searched_for_secrets_quickly() -> None:
     with soon():
         for text in ("a:" * 50_000, "$" * 50_000, "://" * 30_000, "a" * 100_000, "-" * 50_000, "aA1+" * 20_000):
             has_secret(text)
 
 
-def test_a_history_that_is_too_open_or_leads_elsewhere(tmp_path: pathlib.Path) -> None:
+def test_a_history_file_with_wrong_permissions_or_a_link_is_refused(tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "imq"
     folder.mkdir()
     (folder / "history").write_text("\n+images\n")
@@ -289,7 +289,7 @@ def test_a_history_that_is_too_open_or_leads_elsewhere(tmp_path: pathlib.Path) -
     assert "history is not kept" in History({"XDG_STATE_HOME": str(tmp_path)}).problem
 
 
-def test_a_long_history_is_shortened(tmp_path: pathlib.Path) -> None:
+def test_a_long_history_is_truncated(tmp_path: pathlib.Path) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
     History(environment)
     (tmp_path / "imq" / "history").write_text("".join(f"\n+images limit {number}\n" for number in range(10_001)))
@@ -301,18 +301,18 @@ def test_a_long_history_is_shortened(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.fixture
-def looked(tmp_path: pathlib.Path) -> Iterator[tuple[ValueCache, threading.Event]]:
+def value_cache(tmp_path: pathlib.Path) -> Iterator[tuple[ValueCache, threading.Event]]:
     library(tmp_path)
-    told = threading.Event()
+    ready = threading.Event()
     values = ValueCache(
-        lambda: Session(SessionContext(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), told.set
+        lambda: Session(SessionContext(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), ready.set
     )
-    yield values, told
+    yield values, ready
     values.close()
 
 
 @pytest.mark.parametrize(
-    ("wanted", "first"),
+    ("value_request", "first"),
     [
         (ValueRequest("reference"), "redis:latest"),
         (ValueRequest("value", "images", "repository"), "redis"),
@@ -326,37 +326,37 @@ def looked(tmp_path: pathlib.Path) -> Iterator[tuple[ValueCache, threading.Event
         (ValueRequest("path", folder="/"), "/etc/"),
     ],
 )
-def test_values_are_looked_up_beside_what_asks(
-    looked: tuple[ValueCache, threading.Event], wanted: ValueRequest, first: str
+def test_values_are_fetched_in_the_background(
+    value_cache: tuple[ValueCache, threading.Event], value_request: ValueRequest, first: str
 ) -> None:
-    values, told = looked
-    assert values.get(wanted) == ()  # it does not wait
-    assert told.wait(10)
-    assert first in values.get(wanted)
+    values, ready = value_cache
+    assert values.get(value_request) == ()  # the first call does not block
+    assert ready.wait(10)
+    assert first in values.get(value_request)
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "value_request",
     [
         ValueRequest("value", "images", "size"),  # measures layers
-        ValueRequest("value", "tags", "tag"),  # asks a registry
+        ValueRequest("value", "tags", "tag"),  # requires requests to a registry
         ValueRequest("value", "nonsense", "nonsense"),
         ValueRequest("path", folder="/nonsense/"),
-        ValueRequest("there", remote="not.known.test/"),  # a registry that nobody has spoken of is not asked
+        ValueRequest("there", remote="not.known.test/"),  # registries that the session has not used are not queried
         ValueRequest("there", remote="not.known.test/app:"),
     ],
 )
-def test_what_takes_long_or_is_not_there_has_no_values(
-    looked: tuple[ValueCache, threading.Event], wanted: ValueRequest
+def test_slow_or_failing_sources_have_no_values(
+    value_cache: tuple[ValueCache, threading.Event], value_request: ValueRequest
 ) -> None:
-    values, told = looked
-    values.get(wanted)
-    assert told.wait(10)
-    assert values.get(wanted) == ()
+    values, ready = value_cache
+    values.get(value_request)
+    assert ready.wait(10)
+    assert values.get(value_request) == ()
 
 
 @pytest.mark.parametrize(
-    ("wanted", "typed", "there"),
+    ("value_request", "typed", "remote"),
     [
         (ValueRequest("reference"), "registry.local:5000/te", "registry.local:5000/"),
         (ValueRequest("reference"), "registry.local:5000/team/app:la", "registry.local:5000/team/app:"),
@@ -370,21 +370,23 @@ def test_what_takes_long_or_is_not_there_has_no_values(
         (ValueRequest("value", "images", "tag"), "registry.local:5000/app", None),
     ],
 )
-def test_what_a_registry_is_asked_while_a_name_is_typed(wanted: ValueRequest, typed: str, there: str | None) -> None:
-    found = registry_request(wanted, typed)
-    assert (found and found.remote) == there
+def test_the_registry_request_for_a_partly_typed_name(
+    value_request: ValueRequest, typed: str, remote: str | None
+) -> None:
+    actual = registry_request(value_request, typed)
+    assert (actual and actual.remote) == remote
 
 
-def test_names_and_types_are_looked_through(looked: tuple[ValueCache, threading.Event]) -> None:
-    values, told = looked
+def test_names_and_types_are_checked_in_the_background(value_cache: tuple[ValueCache, threading.Event]) -> None:
+    values, ready = value_cache
     assert values.find_error("images where sizz > 1") is None
-    assert told.wait(10)
+    assert ready.wait(10)
     error = values.find_error("images where sizz > 1")
     assert error is not None
     assert error.code == "unknown-field"
 
 
-def test_ctrl_c_ends_what_sqlite_does() -> None:
+def test_ctrl_c_interrupts_sqlite() -> None:
     code = """
 import os, signal, sqlite3, threading
 from imq.engine.query.sqlite_executor import SqliteExecutor
@@ -411,11 +413,11 @@ except Interrupted:
         ({"PAGER": "cat"}, ""),
     ],
 )
-def test_the_pager_is_the_users(environment: dict[str, str], pager: str) -> None:
+def test_the_pager_comes_from_the_environment(environment: dict[str, str], pager: str) -> None:
     assert pager_command(environment) == pager
 
 
-def test_what_no_terminal_shows_goes_through_no_pager() -> None:
+def test_no_pager_is_used_without_a_terminal() -> None:
     stream = io.StringIO()
     write_paged(["a\n"] * 1000, stream, "false", dict(os.environ))
     assert stream.getvalue() == "a\n" * 1000

@@ -1,4 +1,4 @@
-"""The bill of materials: `imq --version --json`."""
+"""The SBOM: `imq --version --json`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def document() -> dict[str, Any]:
-    code, said, errors = run("--version", "--json")
+    code, stdout, errors = run("--version", "--json")
     assert (code, errors) == (0, "")
-    return dict(json.loads(said))
+    return dict(json.loads(stdout))
 
 
-def test_it_is_a_cyclonedx_document_of_this_imq() -> None:
-    told = document()
-    assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
+def test_the_document_is_cyclonedx_for_this_version() -> None:
+    bom = document()
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
     _, version, _ = run("--version")
-    assert f"imq {told['metadata']['component']['version']}\n" == version
-    assert {"name": "imq:form", "value": "package"} in told["metadata"]["component"]["properties"]
-    references = [part["bom-ref"] for part in told["components"]]
+    assert f"imq {bom['metadata']['component']['version']}\n" == version
+    assert {"name": "imq:form", "value": "package"} in bom["metadata"]["component"]["properties"]
+    references = [part["bom-ref"] for part in bom["components"]]
     assert len({*references}) == len(references)
-    assert told["dependencies"] == [{"ref": "imq", "dependsOn": references}]
+    assert bom["dependencies"] == [{"ref": "imq", "dependsOn": references}]
 
 
-def test_what_imq_requires_is_in_it_with_versions_and_licences() -> None:
+def test_every_dependency_has_a_version_and_a_licence() -> None:
     parts = {part["name"]: part for part in document()["components"]}
     required = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     assert {sbom.normalize_name(line) for line in required} | {"python", "urllib3", "certifi"} <= parts.keys()
@@ -60,7 +60,7 @@ def test_what_imq_requires_is_in_it_with_versions_and_licences() -> None:
         ("Apache 2.0", {"license": {"name": "Apache 2.0"}}),
     ],
 )
-def test_licences_are_expressions_or_words(
+def test_licences_are_spdx_expressions_or_names(
     monkeypatch: pytest.MonkeyPatch, licence: str, entry: dict[str, object]
 ) -> None:
     parts = [Component("a", "1", licence, "pkg:generic/a@1", ("licences/a/LICENSE",)), Component("b", "", "", "b")]
@@ -72,7 +72,7 @@ def test_licences_are_expressions_or_words(
 
 
 @pytest.mark.parametrize("arguments", [["--json"], ["--json", "images"], ["--json", "images", "-f", "dangling=true"]])
-def test_it_goes_with_the_version_alone(arguments: list[str]) -> None:
-    code, said, errors = run(*arguments)
-    assert (code, said) == (2, "")
+def test_json_is_only_valid_with_version(arguments: list[str]) -> None:
+    code, stdout, errors = run(*arguments)
+    assert (code, stdout) == (2, "")
     assert errors.startswith("error[option]: --json needs --version\n")

@@ -1,4 +1,4 @@
-"""Templates: what Go 1.24's text/template and docker 28 write for the same text and data is what stands here."""
+"""Templates: the expected output is that of Go 1.24's text/template and docker 28 for the same template and data."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def render(text: str, value: object = VALUE) -> str:
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES)
-def test_writes_what_go_writes(text: str, expected: str) -> None:
+def test_output_equals_go(text: str, expected: str) -> None:
     assert render(text) == expected
 
 
@@ -270,7 +270,7 @@ OTHERWISE = [case for case in CASES if "{{" in case.values[0] and "<{{" not in c
 
 
 @pytest.mark.parametrize(("text", "expected"), OTHERWISE)
-def test_other_delimiters_mean_the_same(text: str, expected: str) -> None:
+def test_alternative_delimiters_are_equivalent(text: str, expected: str) -> None:
     assert render(text.replace("{{", "<<").replace("}}", ">>")) == expected
 
 
@@ -289,8 +289,8 @@ DEFINED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), DEFINED, ids=[text for text, _ in DEFINED])
-def test_writes_by_gos_rules(text: str, expected: str) -> None:
-    """What docker's `context inspect`, which gave the tables above, has no place for."""
+def test_output_follows_gos_rules(text: str, expected: str) -> None:
+    """Cases that docker's `context inspect`, the source of the tables above, cannot express."""
     assert render(text) == expected
 
 
@@ -315,6 +315,6 @@ READ_NOTHING = [
 
 @needs_docker
 @pytest.mark.parametrize("text", READ_NOTHING)
-def test_docker_writes_the_same(tmp_path: pathlib.Path, text: str) -> None:
+def test_output_equals_docker(tmp_path: pathlib.Path, text: str) -> None:
     written = (render(text) + "\n").encode(errors="surrogateescape")  # halves of characters join to whole ones
     assert docker_template(tmp_path, text) == (0, written.decode(errors="surrogateescape"))

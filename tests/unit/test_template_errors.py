@@ -1,4 +1,4 @@
-"""Templates that are wrong: Go's messages with the place, and never another exception than a StatementError."""
+"""Invalid templates: Go's messages with a position, and no exception other than StatementError."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ FAILS_PARSING = [
 
 
 @pytest.mark.parametrize(("text", "message"), FAILS_RUNNING, ids=[text for text, _ in FAILS_RUNNING])
-def test_running_fails_as_in_go(text: str, message: str) -> None:
+def test_execution_errors_equal_go(text: str, message: str) -> None:
     template = Template.parse(text)
     with pytest.raises(StatementError) as caught:
         template.render(VALUE)
@@ -174,7 +174,7 @@ def test_running_fails_as_in_go(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), FAILS_PARSING, ids=[text for text, _ in FAILS_PARSING])
-def test_parsing_fails_as_in_go(text: str, message: str) -> None:
+def test_parse_errors_equal_go(text: str, message: str) -> None:
     with pytest.raises(StatementError) as caught:
         Template.parse(text)
     error = caught.value
@@ -191,7 +191,7 @@ REFUSED = [text for text, _ in FAILS_RUNNING if Template.parse(text).find_fields
 
 @needs_docker
 @pytest.mark.parametrize("text", [*REFUSED, *(text for text, _ in FAILS_PARSING)])
-def test_docker_refuses_the_same(tmp_path: pathlib.Path, text: str) -> None:
+def test_docker_fails_for_the_same_templates(tmp_path: pathlib.Path, text: str) -> None:
     code, _ = docker_template(tmp_path, text)
     assert code != 0
 
@@ -211,7 +211,7 @@ def test_docker_refuses_the_same(tmp_path: pathlib.Path, text: str) -> None:
         ("{{ 12ab }}", "12ab"),
     ],
 )
-def test_errors_point_at_their_place(text: str, place: str) -> None:
+def test_errors_have_a_position(text: str, place: str) -> None:
     with pytest.raises(StatementError) as caught:
         Template.parse(text).render({})
     span = caught.value.span
@@ -219,7 +219,7 @@ def test_errors_point_at_their_place(text: str, place: str) -> None:
     assert text[span.start : span.end] == place
 
 
-def test_a_misspelt_function_is_answered_with_the_nearest() -> None:
+def test_a_misspelt_function_gets_a_suggestion() -> None:
     with pytest.raises(StatementError) as caught:
         Template.parse("{{uper .ID}}")
     assert caught.value.hints == ('did you mean "upper"?',)
@@ -289,7 +289,7 @@ def test_deepest_allowed_nesting_renders() -> None:
     assert Template.parse("{{if 0}}" + "{{else if 0}}" * 5000 + "{{else}}x{{end}}").render(None) == "x"
 
 
-def test_analysis_of_many_calls_ends() -> None:
+def test_the_analysis_of_many_calls_terminates() -> None:
     call = '{{define "tN"}}{{template "tM" .A}}{{template "tM" .B}}{{end}}'
     calls = [call.replace("N", str(n)).replace("M", str(n + 1)) for n in range(40)]
     template = Template.parse('{{template "t0" .}}{{define "t40"}}{{.}}{{end}}' + "".join(calls))
@@ -315,7 +315,7 @@ VALUES = st.recursive(
 
 
 def answer(ask: Callable[[], object]) -> object:
-    """Return what is answered, None when that is a StatementError, which then can be drawn."""
+    """Return the result of a call; None for a StatementError, which can be formatted."""
     try:
         return ask()
     except StatementError as error:
@@ -345,6 +345,6 @@ def test_any_text_is_a_template_or_a_statement_error(text: str, value: object) -
 
 @settings(max_examples=300, deadline=None)
 @given(template=st.text(alphabet="%#0+- 123.*[]vdsqxtfegcUT%", max_size=12), values=st.lists(SCALARS, max_size=3))
-def test_any_format_prints(template: str, values: list[object]) -> None:
+def test_any_format_string_can_be_printed(template: str, values: list[object]) -> None:
     value = {"f": template, "v": [*values, 1, 2]}
     assert isinstance(Template.parse("{{printf .f (index .v 0) (index .v 1)}}").render(value), str)

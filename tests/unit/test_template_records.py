@@ -1,4 +1,4 @@
-"""Templates over the engine's records: names, sizes, unknown values; which fields they read; headings of tables."""
+"""Templates for records of the engine: names, sizes, unknown values, the fields that are read, heading rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Image:
-    """A record as the engine gives it: fields by lower-case name, a size that prints as one, a method."""
+    """A record like those of the engine: fields by lower-case name, a size with its own string, a method."""
 
     def __init__(self) -> None:
         self.fields = {
@@ -76,12 +76,12 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("text", "expected"), UNKNOWN, ids=[text for text, _ in UNKNOWN])
-def test_an_unknown_value_does_not_end_a_listing(text: str, expected: str) -> None:
-    """Docker's records have empty texts and lists where a value is not known; None is read as those."""
+def test_an_unknown_value_does_not_stop_a_listing(text: str, expected: str) -> None:
+    """Docker's records have empty strings and lists for unknown values; None behaves like these."""
     assert render(text, Image()) == expected
 
 
-def test_unknown_field_names_the_nearest() -> None:
+def test_an_unknown_field_gets_a_suggestion() -> None:
     with pytest.raises(UnknownName) as caught:
         render("a {{.Repositry}}", Image())
     error = caught.value
@@ -94,7 +94,7 @@ def test_unknown_field_names_the_nearest() -> None:
     assert error.hints[0] == 'did you mean "repository"?'
 
 
-def test_names_are_looked_up_as_written_first() -> None:
+def test_an_exact_name_wins_over_one_in_another_case() -> None:
     assert render("{{.Name}} {{.name}} {{.NAME}}", {"name": 1, "Name": 2}) == "2 1 1"
 
 
@@ -107,7 +107,7 @@ def test_value_with_its_own_json() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_json_has_no_such_number(number: float) -> None:
+def test_numbers_that_json_cannot_represent(number: float) -> None:
     assert render("[{{json .}}]", [1, number]) == "[]"
 
 
@@ -143,7 +143,7 @@ FIELD_PATHS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), FIELD_PATHS, ids=[text for text, _ in FIELD_PATHS])
-def test_fields_tells_what_can_be_read(text: str, expected: set[tuple[str, ...]] | None) -> None:
+def test_find_fields_returns_every_field_that_can_be_read(text: str, expected: set[tuple[str, ...]] | None) -> None:
     assert Template.parse(text).find_fields() == expected
 
 
@@ -212,7 +212,7 @@ ROW = {"Name": "default", "Error": "", "Description": "Current DOCKER_HOST based
         "  table   {{.Name}}",
     ],
 )
-def test_docker_draws_the_same_lines(tmp_path: pathlib.Path, text: str) -> None:
+def test_tables_equal_docker(tmp_path: pathlib.Path, text: str) -> None:
     headings = tuple(Column(name, name.upper(), DataType.TEXT) for name in ROW)
     written = write_rows(RowSet(headings, [tuple(ROW.values())], Output(template=text)), DisplayOptions(0, UTC))
     code, shown = docker_template(tmp_path, text)

@@ -1,4 +1,4 @@
-"""Units: docker's go-units prints and reads sizes and durations as stands here; times are Go's."""
+"""Units: sizes and durations are formatted and parsed as in docker's go-units, times as in Go."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_parse_size(text: str, size: int | None) -> None:
 
 
 @given(st.integers(0, LARGEST))
-def test_what_size_prints_reads_back_near(size: int) -> None:
+def test_a_printed_size_parses_to_nearly_the_same_size(size: int) -> None:
     back = parse_size(str(Size(size)).replace("1e+03", "1000"))
     assert back is not None
     assert abs(back - size) <= size / 100
@@ -284,7 +284,7 @@ def test_parse_moment_keeps_nanoseconds() -> None:
     assert parse_time("2024-01-01T00:00:00.1234567899Z") == DAY_2024 * NS + 123_456_789
 
 
-def test_parse_moment_without_a_zone_means_the_given_one() -> None:
+def test_parse_moment_without_a_zone_uses_the_argument() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     assert parse_time("2024-01-01", berlin) == (DAY_2024 - HOUR) * NS
     assert parse_time("2024-07-01T12:00", berlin) == parse_time("2024-07-01T10:00Z")
@@ -370,7 +370,7 @@ def test_parse_until_keeps_nanoseconds() -> None:
 
 
 @given(st.text() | st.from_regex(r"[0-9]{0,5}[-. ]?[0-9]{0,3}[a-zZ+:]{0,4}[0-9]{0,3}[a-z]{0,3}"))
-def test_any_text_is_read_or_is_none(text: str) -> None:
+def test_any_text_is_parsed_or_none(text: str) -> None:
     for read in (parse_size, parse_duration, parse_time, lambda text: parse_until(text, AUTUMN)):
         value = read(text)
         assert value is None or abs(value) <= LARGEST
