@@ -89,7 +89,7 @@ def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
             if os.path.isdir(partial_folder):
                 remove_tree(partial_folder)
             raise
-    skipped = [f"{count} {what}" for what, count in unpacked.skipped]
+    skipped = [f"{count} {reason}" for reason, count in unpacked.skipped]
     note = "; ".join([_count_entries(unpacked.entries), *skipped])
     return Outcome("export", action.path, action.id, unpacked.size, note=note)
 
@@ -197,7 +197,7 @@ def _plan_export(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         )
     skip_existing = skips_existing(act)
     outputs = resolve_outputs(act, to[0], context)
-    if not any(place.targets for place in outputs):
+    if not any(output.targets for output in outputs):
         raise StatementError("no image matches, so nothing is exported", code="nothing", span=act.span)
     return [_plan_one(act, place, context, skip_existing=skip_existing) for place in outputs]
 

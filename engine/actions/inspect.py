@@ -41,13 +41,13 @@ def _build_artifact_document(root: Digest, context: PlanContext) -> dict[str, An
     content = context.store.read_document(root)
     manifest = parse_manifest(content)
     names = [entry.name for entry in entries if entry.name is not None]
-    known = [
+    named_digests = [
         (entry.name, digest)
         for entry in entries
         for digest in (entry.digest, *entry.other_digests)
         if isinstance(entry.name, Reference) and digest
     ]
-    digests = {f"{name.familiar_name}@{digest}" for name, digest in known}
+    digests = {f"{name.familiar_name}@{digest}" for name, digest in named_digests}
     document: dict[str, Any] = {
         "RepoTags": sorted(str(name) for name in names if name.tag),
         "RepoDigests": sorted(digests),
@@ -75,13 +75,13 @@ def _build_index_document(root: Digest, context: PlanContext) -> dict[str, Any] 
     connection = context.store.index.connection
     stored = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
     platforms = [(entry.digest, entry.platform) for entry in index.manifests]
-    known = [
+    known_platforms = [
         (digest, platform.canonical) for digest, platform in platforms if platform is not None and platform.is_known
     ]
     return {
         "Descriptor": Descriptor(index.media_type, root, len(content)).to_json(),
-        "Platforms": [platform for digest, platform in known if digest in stored],
-        "Absent": [platform for digest, platform in known if digest not in stored],
+        "Platforms": [platform for digest, platform in known_platforms if digest in stored],
+        "Absent": [platform for digest, platform in known_platforms if digest not in stored],
     }
 
 
@@ -110,7 +110,12 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
             "Id": id_,
             "RepoTags": [name for name, _, tag, *_ in names if tag is not None],
             "RepoDigests": sorted(
-                {f"{repository}@{one}" for _, repository, _, known, _ in names if repository for one in known.split()}
+                {
+                    f"{repository}@{one}"
+                    for _, repository, _, digests, _ in names
+                    if repository
+                    for one in digests.split()
+                }
             ),
             "Size": size,
             "VirtualSize": size,

@@ -276,8 +276,8 @@ def _fetch_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[
         (require_choice if select.table.is_staged else require_where)(query, verb)
     if select.is_whole_rows and select.table.name in _TABLES_OF_NAMES:
         fields = {"images": ("tag", "registry"), "tags": ("tag",)}.get(select.table.name, ())
-        known = tuple(ast.IsKnown(ast.Field((field,))) for field in fields)
-        is_named = ast.And(known) if len(known) > 1 else known[0] if known else None
+        conditions = tuple(ast.IsKnown(ast.Field((field,))) for field in fields)
+        is_named = ast.And(conditions) if len(conditions) > 1 else conditions[0] if conditions else None
         query = ast.Query("", base=query, where=is_named, select=(ast.Column(ast.Field(("name",))),), span=query.span)
         select, rows = context.rows(query, ())
     else:

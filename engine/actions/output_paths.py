@@ -72,7 +72,7 @@ def resolve_outputs(act: ast.ActionStatement, text: str, context: PlanContext) -
                 hints=("choose a path outside the store",),
             )
     for path, output_path in path_by_real_path.items():
-        outer = next((place for place in _iter_parent_folders(path) if place in path_by_real_path), None)
+        outer = next((parent for parent in _iter_parent_folders(path) if parent in path_by_real_path), None)
         if outer is not None:
             raise StatementError(
                 f"{output_path} is below {path_by_real_path[outer]}, and one would overwrite the other",

@@ -129,18 +129,18 @@ def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     try:
         if to is None:
             targets, failures = resolve_each_target(act, context)
-            named = [(_require_name(target, act), target) for target in targets]
+            named_targets = [(_require_name(target, act), target) for target in targets]
         else:
-            named, failures = _name_targets(act, context.literals(to.values)[0], context)
+            named_targets, failures = _name_targets(act, context.literals(to.values)[0], context)
     except StatementError as problem:
         problem.span = problem.span or (to.span if to is not None else None)
         raise
     target_by_name: dict[Reference, Target] = {}
-    for name, target in named:
+    for name, target in named_targets:
         other = target_by_name.setdefault(name, target)
         if other.root != target.root:
             raise _several_images_error(name, f"{_format_target(other)} and {_format_target(target)}", act)
-    return _deduplicate([Push(name, target.root, target.id, platforms) for name, target in named]) + failures
+    return _deduplicate([Push(name, target.root, target.id, platforms) for name, target in named_targets]) + failures
 
 
 def _name_targets(
@@ -165,9 +165,9 @@ def _name_targets(
 def _parse_rendered_name(target: Target, text: str) -> Reference:
     """Parse a rendered name; one without a tag gets the tag of the image."""
     name = Reference.parse(text)
-    own = parse_name(target.name) if target.name is not None else None
-    if name.tag is None and name.digest is None and isinstance(own, Reference):
-        return name.replace(tag=own.tag).with_default_tag()
+    image_name = parse_name(target.name) if target.name is not None else None
+    if name.tag is None and name.digest is None and isinstance(image_name, Reference):
+        return name.replace(tag=image_name.tag).with_default_tag()
     return parse_tag_name(text)
 
 

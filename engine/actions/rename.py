@@ -22,16 +22,16 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         act, context, "rename needs a new name", 'rename images where repository = old as "new:{{.Tag}}"'
     )
     if act.query is not None:
-        named = render_new_names(act, names[0], context)
+        named_targets = render_new_names(act, names[0], context)
     else:
         targets = resolve_targets(act, context)
         if len(targets) != 1:
             raise StatementError("rename takes one image for one name", code="operand", span=act.span)
-        named = [(parse_tag_name(names[0]), targets[0])]
+        named_targets = [(parse_tag_name(names[0]), targets[0])]
     actions: list[Action] = []
-    new_names = {str(name) for name, _ in named}
+    new_names = {str(name) for name, _ in named_targets}
     renamed: dict[Reference, str | None] = {}
-    for name, target in named:
+    for name, target in named_targets:
         if (other := renamed.setdefault(name, target.name)) != target.name:
             raise StatementError(
                 f"both {other} and {target.name} would be renamed to {name}",

@@ -228,26 +228,26 @@ def plan_removals(
                 raise conflict
             failures.append(Failed("rm", format_reference(target), conflict))
             continue
-        taken = removed_names.setdefault(target.root, set())
+        names_to_remove = removed_names.setdefault(target.root, set())
         if target.name is None:
-            taken.update(have)
+            names_to_remove.update(have)
         else:
-            taken.add(target.name)
-            taken.update(_find_digest_names(target.name, have, taken))
+            names_to_remove.add(target.name)
+            names_to_remove.update(_find_digest_names(target.name, have, names_to_remove))
     ids = {target.root: target.id for target in targets}
     removed_roots = [root for root, taken in removed_names.items() if taken >= set(names[root])]
     frees = _compute_freed_by_image(context, removed_roots)
     actions: list[Action] = []
-    for root, taken in removed_names.items():
+    for root, names_to_remove in removed_names.items():
         if root in frees:
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
         else:
-            actions += [Untag(name, root, ids[root]) for name in names[root] if name in taken]
+            actions += [Untag(name, root, ids[root]) for name in names[root] if name in names_to_remove]
     actions += [untag for untag in digest_untags if untag.root not in frees]
     for root, platforms in remaining_indexes.items():
         name = _display_name(names[root], root)
-        why = f"it has {join_names(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
-        actions.append(Skip(", ".join(names[root]) or root.short, ids[root], why))
+        reason = f"it has {join_names(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
+        actions.append(Skip(", ".join(names[root]) or root.short, ids[root], reason))
     return actions + failures
 
 
@@ -307,12 +307,12 @@ def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[
     return names
 
 
-def _find_digest_names(name: str, have: list[str], taken: set[str]) -> list[str]:
+def _find_digest_names(name: str, have: list[str], removed: set[str]) -> list[str]:
     """Return the digest names that are removed with the last tag of their repository, as in docker."""
     repository = parse_name(name).canonical_name
     same = {other: parse_name(other) for other in have}
     same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == repository}
-    tags = [other for other, parsed in same.items() if parsed.tag and other not in taken]
+    tags = [other for other, parsed in same.items() if parsed.tag and other not in removed]
     return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
 
 
@@ -326,7 +326,9 @@ def _compute_freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[D
         return dict.fromkeys(roots, 0)
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
     connection.execute("DELETE FROM temp.doomed")
-    connection.executemany("INSERT INTO temp.doomed VALUES (?, ?)", [(root, place) for place, root in enumerate(roots)])
+    connection.executemany(
+        "INSERT INTO temp.doomed VALUES (?, ?)", [(root, position) for position, root in enumerate(roots)]
+    )
     rows = connection.execute(
         "SELECT last, sum(size) FROM ("
         " SELECT max(doomed.place) AS last, reach.size AS size FROM temp.doomed JOIN reach ON reach.root = doomed.root"

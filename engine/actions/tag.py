@@ -114,7 +114,7 @@ def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanC
 def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
     """Return each row of a query with its rendered name. Raises `StatementError` when two images get one name."""
     targets_by_name: dict[Reference, Target] = {}
-    named: list[tuple[Reference, Target]] = []
+    named_targets: list[tuple[Reference, Target]] = []
     seen: set[tuple[Reference, str | None]] = set()
     for (text,), row in render_rows(get_target_query(act, context), (source,), context, TARGET_COLUMNS):
         target = parse_target_row(row)
@@ -129,8 +129,8 @@ def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext
             )
         if (name, target.name) not in seen:  # each platform of an index is a row
             seen.add((name, target.name))
-            named.append((name, target))
-    return named
+            named_targets.append((name, target))
+    return named_targets
 
 
 VERB = Verb(

@@ -224,7 +224,7 @@ def _format_path(path: KeyPath) -> str:
     return ".".join(part if _NAME.match(part) else f'"{part}"' for part in path)
 
 
-def _unknown_key_error(file: _ConfigFile, path: KeyPath, known: Sequence[str]) -> ImqError:
+def _unknown_key_error(file: _ConfigFile, path: KeyPath, known_keys: Sequence[str]) -> ImqError:
     within = f" in [{_format_path(path[:-1])}]" if len(path) > 1 else ""
     if path[-1].lower().replace("_", "-") in SECRET_KEYS:
         return file.key_error(
@@ -239,8 +239,8 @@ def _unknown_key_error(file: _ConfigFile, path: KeyPath, known: Sequence[str]) -
          if not section.has_free_keys and section.name != path[0] and section.find_key(path[-1])),
         "",
     )  # fmt: skip
-    close = closest_hint(path[-1], known)
-    return file.key_error(path, f"unknown key {path[-1]!r}{within}", close or other, f"keys: {', '.join(known)}")
+    close = closest_hint(path[-1], known_keys)
+    return file.key_error(path, f"unknown key {path[-1]!r}{within}", close or other, f"keys: {', '.join(known_keys)}")
 
 
 def _check_value(file: _ConfigFile, path: KeyPath, key: Key, value: Any) -> Any:

@@ -221,8 +221,8 @@ class _CursorContext:
         at = len(self.tokens) - 1
         while at >= 0 and self.kinds[at] in {*_COMPARING, "WORD", "STRING"}:
             at -= 1
-        named = at >= 0 and at < len(self.tokens) - 1 and self.kinds[at] in ("NAME", "FIELD")
-        return self.tokens[at].value.lstrip(".") if named and _COMPARING & set(self.kinds[at + 1 :]) else ""
+        has_name = at >= 0 and at < len(self.tokens) - 1 and self.kinds[at] in ("NAME", "FIELD")
+        return self.tokens[at].value.lstrip(".") if has_name and _COMPARING & set(self.kinds[at + 1 :]) else ""
 
 
 def _leave_relations(levels: list[tuple[str, Table | None, set[str]]]) -> list[tuple[str, Table | None, set[str]]]:

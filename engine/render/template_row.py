@@ -25,8 +25,8 @@ def find_placeholder(table: Table, name: str) -> tuple[Field, str] | None:
         for placeholder, style in field.docker_placeholders:
             if casefold_name(placeholder) == folded:
                 return field, style
-    named = table.find_field(name)
-    return (named, "") if named is not None else None
+    matching_field = table.find_field(name)
+    return (matching_field, "") if matching_field is not None else None
 
 
 def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | None) -> list[Field]:
@@ -37,12 +37,12 @@ def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | No
     for name in sorted({path[0] for path in names}):
         match = find_placeholder(table, name)
         if match is None:
-            known = [placeholder for field in table.fields for placeholder, _ in field.docker_placeholders]
-            known += [field.name for field in table.fields]
+            known_names = [placeholder for field in table.fields for placeholder, _ in field.docker_placeholders]
+            known_names += [field.name for field in table.fields]
             raise UnknownName(
                 f"{table.name} have no field .{name}, which the template uses",
                 code="template-field",
-                hints=(closest_hint(name, known) or "fields: " + join_names(f".{name}" for name in known),),
+                hints=(closest_hint(name, known_names) or "fields: " + join_names(f".{name}" for name in known_names),),
             )
         if match[0] not in fields:
             fields.append(match[0])

@@ -82,7 +82,7 @@ class QueryRunner:
     def plan_assertion(self, condition: Expr, now: int) -> AssertionPlan:
         """Return the plan of a condition that does not refer to a row."""
         nested = (subquery for value in walk((condition,)) if (subquery := get_subquery(value)) is not None)
-        levels = self._fetch.find_required_levels(one for found in nested for one in walk_subqueries(found))
+        levels = self._fetch.find_required_levels(one for subquery in nested for one in walk_subqueries(subquery))
         return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
     def make_estimators(self, planned: Plan | None, *, fresh: bool = True) -> Mapping[str, Estimator]:

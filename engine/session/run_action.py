@@ -47,9 +47,9 @@ class ActionRunner:
         scope = self._queries.make_scope()
 
         def select_rows(
-            query: ast.RowSource, hidden: Sequence[str], found: RowErrors | None = None
+            query: ast.RowSource, hidden: Sequence[str], errors: RowErrors | None = None
         ) -> tuple[Select, list[tuple[Raw, ...]]]:
-            return self._queries.select_rows(query, hidden, scope, found)
+            return self._queries.select_rows(query, hidden, scope, errors)
 
         return PlanContext(
             resources.store,

@@ -70,8 +70,10 @@ class SessionState:
     def define_view(self, statement: ast.View) -> Result:
         """Define a view, whose query is already checked. Without a name, list the views."""
         if statement.name is None or statement.rows is None:
-            written = ((name, rows if isinstance(rows, str) else unparse(rows)) for name, rows in self.views.items())
-            return _make_rows(("name", "query"), sorted(written))
+            definitions = (
+                (name, rows if isinstance(rows, str) else unparse(rows)) for name, rows in self.views.items()
+            )
+            return _make_rows(("name", "query"), sorted(definitions))
         self.views[_check_view_name(statement.name, statement.span)] = statement.rows
         return Message("")
 

@@ -163,7 +163,7 @@ class _FieldCollector:
                 return _NO_PATHS
 
     def find_variable(self, name: str) -> Paths:
-        return next((paths for known, paths in reversed(self.variables) if known == name), _NO_PATHS)
+        return next((paths for variable_name, paths in reversed(self.variables) if variable_name == name), _NO_PATHS)
 
     def follow_call(self, name: str, operands: tuple[Operand, ...], dot: Paths, piped_paths: Paths | None) -> Paths:
         """Track `index` with constant keys, and functions that return an argument; other arguments are read."""
