@@ -104,10 +104,10 @@ def test_words(text: str, expected: list[str]) -> None:
     ],
 )
 def test_kinds(text: str, kinds: set[str], field: str) -> None:
-    found = at(text)
-    assert found.kinds >= kinds - {"relation"}
-    assert not found.kinds - kinds - {"relation"}
-    assert found.field == field
+    actual = at(text)
+    assert actual.kinds >= kinds - {"relation"}
+    assert not actual.kinds - kinds - {"relation"}
+    assert actual.field == field
 
 
 def test_a_candidate_replaces_the_prefix_at_the_cursor() -> None:
@@ -143,24 +143,24 @@ def test_views_have_the_fields_of_their_tables() -> None:
     (view,) = parse("view big as (layers where size > 1GB) where index > 0", VOCABULARY)
     assert isinstance(view, ast.View)
     assert view.rows is not None
-    known = VOCABULARY.replace(tables=VOCABULARY.tables | {"big"})
-    found = complete("big where diff", len("big where diff"), known, {"big": view.rows})
-    assert [word.text for word in found.words] == ["diff_id"]
+    vocabulary = VOCABULARY.replace(tables=VOCABULARY.tables | {"big"})
+    completion = complete("big where diff", len("big where diff"), vocabulary, {"big": view.rows})
+    assert [word.text for word in completion.words] == ["diff_id"]
 
 
 @given(strategies.statements(), st.integers(0, 200))
 @tried(max_examples=200)
-def test_every_position_of_a_statement_can_be_completed(tree: ast.Statement, place: int) -> None:
+def test_every_position_of_a_statement_can_be_completed(tree: ast.Statement, position: int) -> None:
     text = unparse(tree)
-    cursor = min(place, len(text))
+    cursor = min(position, len(text))
     with soon():
-        found = complete(text, cursor, VOCABULARY)
-    assert found.start <= cursor
+        completion = complete(text, cursor, VOCABULARY)
+    assert completion.start <= cursor
 
 
 @given(st.text(max_size=60), st.integers(0, 60))
-def test_any_text_can_be_completed(text: str, place: int) -> None:
-    complete(text, min(place, len(text)), VOCABULARY)
+def test_any_text_can_be_completed(text: str, position: int) -> None:
+    complete(text, min(position, len(text)), VOCABULARY)
 
 
 CORPUS = [
@@ -177,15 +177,16 @@ CORPUS = [
 def test_each_keyword_of_a_statement_is_offered_at_its_position(text: str) -> None:
     """At the start of each keyword of a statement, that keyword is among the candidates."""
     keywords = {"where", "and", "order", "limit", "group", "having", "select", "desc", "older", "not", "union", "is"}
-    for place, word in _placed(text):
+    for position, word in _split_with_offsets(text):
         if word in keywords:
-            offered = {found.text.split(" ")[0] for found in complete(text, place, VOCABULARY).words}
-            assert word in offered, (text[:place], word)
+            offered = {candidate.text.split(" ")[0] for candidate in complete(text, position, VOCABULARY).words}
+            assert word in offered, (text[:position], word)
 
 
-def _placed(text: str) -> list[tuple[int, str]]:
-    found, place = [], 0
+def _split_with_offsets(text: str) -> list[tuple[int, str]]:
+    """Return the words of a text, each with its offset."""
+    words, position = [], 0
     for word in text.split(" "):
-        found.append((place, word))
-        place += len(word) + 1
-    return found
+        words.append((position, word))
+        position += len(word) + 1
+    return words

@@ -91,25 +91,33 @@ class Run:
 
 
 def test_every_key_is_read() -> None:
-    found = read(WHOLE)
+    configuration = read(WHOLE)
     work = Registry("work", "registry.local:5000", "team")
-    assert found.registries == {"work": work, "docker.io": Registry("docker.io", "docker.io")}
-    assert found.find_registry("WORK") == work
+    assert configuration.registries == {"work": work, "docker.io": Registry("docker.io", "docker.io")}
+    assert configuration.find_registry("WORK") == work
     assert work.prefix == "registry.local:5000/team"
-    assert (found.source, found.root, found.ca_file) == ("work", "/etc/x/images", "/home/me/all.pem")
-    assert found.insecure == {"10.0.0.0/8", "old.example:5000", "registry.local:5000"}
-    own = HostSettings("/etc/x/work.pem", "/etc/x/me.cert", "/etc/x/me.key", "me", "WORK")
-    assert found.hosts == {"registry.local:5000": own}
-    assert found.mirrors == {
+    assert (configuration.source, configuration.root, configuration.ca_file) == (
+        "work",
+        "/etc/x/images",
+        "/home/me/all.pem",
+    )
+    assert configuration.insecure == {"10.0.0.0/8", "old.example:5000", "registry.local:5000"}
+    host_settings = HostSettings("/etc/x/work.pem", "/etc/x/me.cert", "/etc/x/me.key", "me", "WORK")
+    assert configuration.hosts == {"registry.local:5000": host_settings}
+    assert configuration.mirrors == {
         "registry.local:5000/team": ("mirror.local:5000/work", "second.local"),
         "docker.io": ("mirror.local:5000/hub",),
     }
-    assert found.settings == {"verify": "lazy", "jobs": "8"}
-    assert found.views == {"stale": "images where older than 90d"}
-    message = found.build_client_settings({"A": "b"}, insecure=frozenset({"mine:1"}), jobs=3)
-    assert (message.connect_timeout, message.read_timeout, message.retries, message.jobs) == (2.5, 120.0, 0, 3)
-    assert message.insecure == found.insecure | {"mine:1"}
-    assert (message.hosts, message.mirrors, message.authority) == (found.hosts, found.mirrors, found.ca_file)
+    assert configuration.settings == {"verify": "lazy", "jobs": "8"}
+    assert configuration.views == {"stale": "images where older than 90d"}
+    settings = configuration.build_client_settings({"A": "b"}, insecure=frozenset({"mine:1"}), jobs=3)
+    assert (settings.connect_timeout, settings.read_timeout, settings.retries, settings.jobs) == (2.5, 120.0, 0, 3)
+    assert settings.insecure == configuration.insecure | {"mine:1"}
+    assert (settings.hosts, settings.mirrors, settings.authority) == (
+        configuration.hosts,
+        configuration.mirrors,
+        configuration.ca_file,
+    )
 
 
 def test_the_default_of_a_limit_is_the_default_of_the_client() -> None:

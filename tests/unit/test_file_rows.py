@@ -230,7 +230,7 @@ def test_nan_and_infinity_are_read_as_python_writes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "reason"),
+    ("text", "position", "reason"),
     [
         ('[1,\n "a"', "line 2, column 5", "expecting ',' delimiter"),
         ('{"a":1}\n{"a" 2}', "line 2, column 6", "expecting ':' delimiter"),
@@ -238,8 +238,8 @@ def test_nan_and_infinity_are_read_as_python_writes_them() -> None:
         ('["a\nb"]', "line 1, column 4", "invalid control character at"),
     ],
 )
-def test_malformed_json(text: str, place: str, reason: str) -> None:
-    with pytest.raises(Malformed, match=f"standard input, {place}: invalid JSON: {reason}"):
+def test_malformed_json(text: str, position: str, reason: str) -> None:
+    with pytest.raises(Malformed, match=f"standard input, {position}: invalid JSON: {reason}"):
         rows(text)
 
 
@@ -381,7 +381,7 @@ def test_yaml_keys_become_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "reason"),
+    ("text", "position", "reason"),
     [
         ("a: [1\nb: 2\n", "line 2, column 2", "did not find expected ',' or ']'"),
         ("a: b: c\n", "line 1, column 5", "mapping values are not allowed"),
@@ -396,8 +396,8 @@ def test_yaml_keys_become_strings() -> None:
         ("- a\n- \x01\n", "line 2", "control characters are not allowed"),
     ],
 )
-def test_malformed_yaml(text: str, place: str, reason: str) -> None:
-    with pytest.raises(Malformed, match=f"standard input, {place}: invalid YAML: {re.escape(reason)}"):
+def test_malformed_yaml(text: str, position: str, reason: str) -> None:
+    with pytest.raises(Malformed, match=f"standard input, {position}: invalid YAML: {re.escape(reason)}"):
         rows(text)
 
 

@@ -64,40 +64,46 @@ def test_valid_documents_are_parsed() -> None:
 MANIFESTS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "index and image": ("ambiguous-manifest", lambda: manifest(manifests=[])),
     "index and config": ("ambiguous-manifest", lambda: index(config=CONFIG)),
-    "an index that says image": ("ambiguous-manifest", lambda: index(mediaType=media_types.OCI_MANIFEST)),
-    "an image that says index": ("ambiguous-manifest", lambda: manifest(mediaType=media_types.OCI_INDEX)),
-    "neither": ("document", lambda: b"{}"),
+    "an index with the media type of an image": (
+        "ambiguous-manifest",
+        lambda: index(mediaType=media_types.OCI_MANIFEST),
+    ),
+    "an image with the media type of an index": (
+        "ambiguous-manifest",
+        lambda: manifest(mediaType=media_types.OCI_INDEX),
+    ),
+    "neither an image nor an index": ("document", lambda: b"{}"),
     "a million layers": ("document-size", lambda: manifest(layers=[LAYER] * 1_000_000)),
     "a million empty layers": ("layer-count", lambda: manifest(layers=[{}] * 1_000_000)),
     "a million numbers": ("layer-count", lambda: manifest(layers=[0] * 1_000_000)),
-    "one layer more": ("layer-count", lambda: manifest(layers=[LAYER] * (MAX_LAYERS + 1))),
+    "one layer above the limit": ("layer-count", lambda: manifest(layers=[LAYER] * (MAX_LAYERS + 1))),
     "a million entries": ("document", lambda: index(manifests=[0] * 1_000_000)),
     "over 4 MiB": ("document-size", lambda: manifest(annotations={"a": "x" * DEFAULT_MAX_DOCUMENT})),
     "a negative size": ("size", lambda: layers(size=-1)),
-    "half a byte": ("size", lambda: layers(size=0.5)),
-    "a size in words": ("size", lambda: layers(size="3")),
-    "a true size": ("size", lambda: layers(size=True)),
+    "a fractional size": ("size", lambda: layers(size=0.5)),
+    "a size that is a string": ("size", lambda: layers(size="3")),
+    "a size that is a boolean": ("size", lambda: layers(size=True)),
     "no size": ("size", lambda: layers(size=None)),
     "a size beyond 62 bits": ("size", lambda: layers(size=1 << 62)),
     "a size of a thousand digits": ("size", lambda: layers(size=10**1000)),
     "a size of a million digits": ("json", lambda: manifest().replace(b"3}", b"9" * 1_000_000 + b"}")),
-    "an endless size": ("json", lambda: manifest().replace(b'"size": 3', b'"size": Infinity')),
-    "a key twice": ("duplicate-key", lambda: b'{"layers":[],' + manifest()[1:]),
-    "a key twice, deeper": ("duplicate-key", lambda: manifest().replace(b'"size": 2', b'"size": 2, "size": 3')),
-    "a key twice, in escapes": ("duplicate-key", lambda: b'{"layer\\u0073":[],' + manifest()[1:]),
+    "an infinite size": ("json", lambda: manifest().replace(b'"size": 3', b'"size": Infinity')),
+    "a duplicate key": ("duplicate-key", lambda: b'{"layers":[],' + manifest()[1:]),
+    "a duplicate nested key": ("duplicate-key", lambda: manifest().replace(b'"size": 2', b'"size": 2, "size": 3')),
+    "a duplicate key with an escape": ("duplicate-key", lambda: b'{"layer\\u0073":[],' + manifest()[1:]),
     "nested lists": ("json", lambda: manifest().replace(b'[{"media', b"[" * 100_000 + b'{"media')),
     "nested objects": ("json", lambda: b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
-    "nested and not closed": ("json", lambda: b"[" * 4_000_000),
-    "no JSON": ("json", lambda: b"\x1f\x8b\x08"),
+    "nested and unclosed lists": ("json", lambda: b"[" * 4_000_000),
+    "not JSON": ("json", lambda: b"\x1f\x8b\x08"),
     "not UTF-8": ("json", lambda: b'{"a": "\xff"}'),
     "a list": ("document", lambda: b"[]"),
     "UTF-16": ("json", lambda: manifest().decode().encode("utf-16")),
-    "UTF-16 without a mark": ("json", lambda: manifest().decode().encode("utf-16-le")),
+    "UTF-16 without a byte order mark": ("json", lambda: manifest().decode().encode("utf-16-le")),
     "UTF-32": ("json", lambda: manifest().decode().encode("utf-32")),
     "a byte order mark": ("json", lambda: b"\xef\xbb\xbf" + manifest()),
     "a digest of the wrong length": ("digest", lambda: layers(digest="sha384:" + "0" * 64)),
     "an algorithm in upper case": ("digest", lambda: layers(digest="BLAKE3:" + "0" * 64)),
-    "a digest longer than a name of a file": ("digest", lambda: layers(digest="blake3:" + "0" * 300)),
+    "a digest longer than a file name": ("digest", lambda: layers(digest="blake3:" + "0" * 300)),
     "layers in another case": ("ambiguous-key", lambda: manifest(Layers=[])),
     "layers in another case alone": ("ambiguous-key", lambda: manifest(layers=None, LAYERS=[LAYER])),
     "layers with a long s": ("ambiguous-key", lambda: b'{"layer\\u017f":[],' + manifest()[1:]),
@@ -112,45 +118,48 @@ MANIFESTS: dict[str, tuple[str, Callable[[], bytes]]] = {
         ),
     ),
     "a subject in another case": ("ambiguous-key", lambda: manifest(subject={**CONFIG, "sizE": 4})),
-    "unknown keys but for case": ("ambiguous-key", lambda: manifest(note="a", Note="b")),
-    "a type that is none": ("document", lambda: manifest(artifactType=5)),
-    "a version in words": ("document", lambda: manifest(schemaVersion="2")),
-    "data that is no base64": ("document", lambda: layers(data="*")),
-    "places that are none": ("document", lambda: layers(urls="https://example.org")),
-    "a platform that is none": ("document", lambda: layers(platform="linux/amd64")),
-    "features that are none": ("document", lambda: layers(platform={"os.features": "win32k"})),
+    "unknown keys that differ only in case": ("ambiguous-key", lambda: manifest(note="a", Note="b")),
+    "an artifact type of the wrong type": ("document", lambda: manifest(artifactType=5)),
+    "a schema version that is a string": ("document", lambda: manifest(schemaVersion="2")),
+    "data that is not base64": ("document", lambda: layers(data="*")),
+    "URLs that are not a list": ("document", lambda: layers(urls="https://example.org")),
+    "a platform that is a string": ("document", lambda: layers(platform="linux/amd64")),
+    "OS features that are a string": ("document", lambda: layers(platform={"os.features": "win32k"})),
     "annotations of numbers": ("document", lambda: layers(annotations={"a": 1})),
-    "schema 1 beside layers": ("ambiguous-manifest", lambda: manifest(fsLayers=[])),
-    "schema 1 beside manifests": ("ambiguous-manifest", lambda: index(fsLayers=[{"blobSum": DIGEST}])),
+    "schema 1 with layers": ("ambiguous-manifest", lambda: manifest(fsLayers=[])),
+    "schema 1 with manifests": ("ambiguous-manifest", lambda: index(fsLayers=[{"blobSum": DIGEST}])),
     "a history of schema 1": ("ambiguous-manifest", lambda: manifest(history=[])),
     "a path for a digest": ("digest", lambda: layers(digest="sha256:../../../etc/passwd")),
     "an upper-case digest": ("digest", lambda: layers(digest="sha256:" + "A" * 64)),
     "a digest and a newline": ("digest", lambda: layers(digest=DIGEST + "\n")),
     "no digest": ("digest", lambda: layers(digest=None)),
-    "a media type that is none": ("document", lambda: layers(mediaType=5)),
-    "layers that are none": ("document", lambda: manifest(layers={"0": LAYER})),
-    "a layer that is none": ("document", lambda: manifest(layers=["layer"])),
+    "a media type that is a number": ("document", lambda: layers(mediaType=5)),
+    "layers that are an object": ("document", lambda: manifest(layers={"0": LAYER})),
+    "a layer that is a string": ("document", lambda: manifest(layers=["layer"])),
     "no config": ("document", lambda: manifest(config=None)),
-    "annotations that are none": ("document", lambda: manifest(annotations=[1])),
+    "annotations that are a list": ("document", lambda: manifest(annotations=[1])),
     "schema 1": ("schema1", lambda: manifest(schemaVersion=1)),
 }
 
 
 CONFIGS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "no diff IDs": ("document", lambda: b"{}"),
-    "diff IDs that are none": ("document", lambda: b'{"rootfs":{"diff_ids":{"0":"x"}}}'),
-    "a diff ID that is none": ("digest", lambda: b'{"rootfs":{"diff_ids":["x"]}}'),
+    "diff IDs that are an object": ("document", lambda: b'{"rootfs":{"diff_ids":{"0":"x"}}}'),
+    "a diff ID that is not a digest": ("digest", lambda: b'{"rootfs":{"diff_ids":["x"]}}'),
     "a diff ID of an unknown algorithm": ("digest-algorithm", lambda: b'{"rootfs":{"diff_ids":["crc32:12345678"]}}'),
     "a million diff IDs": ("document-size", lambda: b'{"rootfs":{"diff_ids":[' + b'"x",' * 2_000_000),
-    "a key twice": ("duplicate-key", lambda: b'{"rootfs":{"diff_ids":[],"diff_ids":[]}}'),
+    "a duplicate key": ("duplicate-key", lambda: b'{"rootfs":{"diff_ids":[],"diff_ids":[]}}'),
     "UTF-16": ("json", lambda: config().decode().encode("utf-16")),
     "rootfs in another case": ("ambiguous-key", lambda: config(Rootfs={"diff_ids": []})),
     "diff IDs in another case": ("ambiguous-key", lambda: config(rootfs={"diff_ids": [], "Diff_IDs": []})),
     "user in another case": ("ambiguous-key", lambda: config(config={"User": "app", "user": "root"})),
     "user in another case alone": ("ambiguous-key", lambda: config(config={"USER": "root"})),
-    "a key of docker in another case": ("ambiguous-key", lambda: config(config={"onbuild": []})),
-    "a key of docker below another one": ("ambiguous-key", lambda: config(container_config={"cmd": ["sh"]})),
-    "steps in another case": ("ambiguous-key", lambda: config(history=[{"created_by": "a", "Created_By": "b"}])),
+    "a docker key in another case": ("ambiguous-key", lambda: config(config={"onbuild": []})),
+    "a nested docker key in another case": ("ambiguous-key", lambda: config(container_config={"cmd": ["sh"]})),
+    "a key of a step in another case": (
+        "ambiguous-key",
+        lambda: config(history=[{"created_by": "a", "Created_By": "b"}]),
+    ),
     "a Kelvin sign": ("ambiguous-key", lambda: config(config={"Wor\u212aingDir": "/"})),
     "no diff ID": ("digest", lambda: config(rootfs={"diff_ids": [None]})),
     "nested": ("json", lambda: b'{"config":' * 100_000),
@@ -207,17 +216,17 @@ def config(**changes: Any) -> bytes:
 def refusal(read: Callable[[bytes], object], content: bytes) -> str:
     """Return the error code for a document. It is refused quickly, in ten times the memory of the largest document.
 
-    What it has at most is looked at first, as all do who bring documents in.
+    The size is checked first, as all readers of documents do.
     """
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    def bring_in() -> None:
+    def parse_document() -> None:
         check_document_size(len(content), DEFAULT_MAX_DOCUMENT, "it")
         read(content)
 
     with soon(), pytest.raises(Malformed) as caught:
-        bring_in()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 10 * DEFAULT_MAX_DOCUMENT >> 10  # KiB
+        parse_document()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before < 10 * DEFAULT_MAX_DOCUMENT >> 10  # KiB
     assert len(caught.value.message) < 500
     return caught.value.code
 

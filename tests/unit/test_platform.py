@@ -137,11 +137,11 @@ MATCHES = {
 @pytest.mark.parametrize("requested", MATCHES)
 def test_the_best_compatible_platform_is_selected(requested: str) -> None:
     served, others = MATCHES[requested]
-    offered = [(Platform.parse(text), place) for place, text in enumerate([*others, *served])]
+    offered = [(Platform.parse(text), position) for position, text in enumerate([*others, *served])]
     while len(offered) > len(others):
-        place = find_best_platform(Platform.parse(requested), offered)
-        assert place == len(others) + len(served) - (len(offered) - len(others))
-        offered = [one for one in offered if one[1] != place]
+        position = find_best_platform(Platform.parse(requested), offered)
+        assert position == len(others) + len(served) - (len(offered) - len(others))
+        offered = [one for one in offered if one[1] != position]
     assert find_best_platform(Platform.parse(requested), offered) is None
 
 

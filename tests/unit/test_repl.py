@@ -59,7 +59,7 @@ def test_an_incomplete_statement_continues_on_the_next_line(text: str, more: boo
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "position"),
     [
         ("images whre size > 1|", 7),
         ("images whre|", None),  # the word may be incomplete
@@ -71,16 +71,16 @@ def test_an_incomplete_statement_continues_on_the_next_line(text: str, more: boo
         ("images|", None),
     ],
 )
-def test_an_error_is_reported_when_no_further_input_can_fix_it(text: str, place: int | None) -> None:
+def test_an_error_is_reported_when_no_further_input_can_fix_it(text: str, position: int | None) -> None:
     cursor = text.index("|")
     text = text.replace("|", "")
     error = find_error(text, VOCABULARY)
     is_reported = error is not None and is_certain(error, cursor, text)
-    assert is_reported is (place is not None)
-    if place is not None:
+    assert is_reported is (position is not None)
+    if position is not None:
         assert error is not None
         assert error.span is not None
-        assert error.span.start == place
+        assert error.span.start == position
 
 
 def test_highlighted_spans_follow_the_parser() -> None:

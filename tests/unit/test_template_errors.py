@@ -197,7 +197,7 @@ def test_docker_fails_for_the_same_templates(tmp_path: pathlib.Path, text: str) 
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "position"),
     [
         ("{{.ID}} {{undefined 1}}", "undefined"),
         ("a {{if .x}} b", "if"),
@@ -211,12 +211,12 @@ def test_docker_fails_for_the_same_templates(tmp_path: pathlib.Path, text: str) 
         ("{{ 12ab }}", "12ab"),
     ],
 )
-def test_errors_have_a_position(text: str, place: str) -> None:
+def test_errors_have_a_position(text: str, position: str) -> None:
     with pytest.raises(StatementError) as caught:
         Template.parse(text).render({})
     span = caught.value.span
     assert span is not None
-    assert text[span.start : span.end] == place
+    assert text[span.start : span.end] == position
 
 
 def test_a_misspelt_function_gets_a_suggestion() -> None:
