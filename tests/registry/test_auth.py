@@ -189,7 +189,7 @@ def test_tokens_are_fetched_and_cached_by_scope(
     word: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tokens, "word", word)
+    monkeypatch.setattr(tokens, "token_key", word)
     here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
     manifest = sample_images.add_image(here)
     push(
@@ -268,10 +268,10 @@ def test_an_identity_token_is_exchanged_for_access_tokens(
 def test_an_old_token_is_renewed(
     client: Client, tokens: TokenServer, asked: list[dict[str, Any]], name: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "life", -120)  # expired from the start
+    monkeypatch.setattr(tokens, "lifetime", -120)  # expired from the start
     with pytest.raises(RegistryError):
         client.fetch_manifest(name)
-    monkeypatch.setattr(tokens, "life", 300)
+    monkeypatch.setattr(tokens, "lifetime", 300)
     assert client.fetch_head(name) is None
     assert len(asked) == 2
 

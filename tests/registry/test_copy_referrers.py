@@ -144,7 +144,7 @@ def test_a_registry_that_interprets_the_fallback_tag_as_a_digest(
     def as_digest(repository: str, selector: str) -> tuple[str, str, bytes] | None:
         return found(repository, selector.replace("sha256-", "sha256:").removesuffix(".sig"))
 
-    monkeypatch.setattr(new, "found", as_digest)
+    monkeypatch.setattr(new, "find", as_digest)
     monkeypatch.setattr(new, "has_api", False)
     assert copy(client, name, there, (), NullProgress(), referrers=True).referrer_count == 0
     assert list(client.list_tags(there)) == ["v1"]
