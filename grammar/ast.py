@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Literal(Record):
-    """A value as written: `redis:latest`, `100MB`, `30d`, `"a text"`."""
+    """A value as written: `redis:latest`, `100MB`, `30d`, `"a string"`."""
 
     text: str
     quoted: bool = False
@@ -390,7 +390,7 @@ MAX_NODES = 1 << 18
 
 
 def check_limits(tree: Record) -> None:
-    """Refuse a tree that is nested deeper than `DEEPEST`, or has more than `MOST` nodes, without recursing itself."""
+    """Refuse a tree that is nested deeper than `MAX_DEPTH` or has more than `MAX_NODES` nodes, without recursion."""
     level: list[Record] = [tree]
     count = 0
     for _ in range(MAX_DEPTH):
@@ -406,5 +406,5 @@ def check_limits(tree: Record) -> None:
         f"the statement is nested more than {MAX_DEPTH} levels deep",
         code="too-deep",
         span=getattr(level[0], "span", None),
-        hints=("give parts of it a statement of their own",),
+        hints=("split it into several statements",),
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .lexer import Token
 
 _CLAUSES = {"explicit_all": "all", "group": "group by", "order": "order by", "keep_newest": "except newest"}
-"""The words of the clauses whose fields have other names."""
+"""The keywords of clauses whose field in `ast.Query` has another name."""
 
 
 class Builder:
@@ -92,9 +92,9 @@ class Builder:
     def on_error(self, word: Token, span: Span) -> ast.OnError:
         if word.value.lower() not in ("stop", "continue"):
             raise StatementError(
-                f'a script cannot "{word.value}" on an error',
+                f'unexpected "{word.value}" after "on error"',
                 span=word.span,
-                hints=("it may: on error stop, or on error continue",),
+                hints=("expected: on error stop, or on error continue",),
             )
         return ast.OnError(word.value.lower() == "stop", span)
 
@@ -137,9 +137,9 @@ class Builder:
         settings = [option for option in options if isinstance(option, ast.Option)]
         for position, option in enumerate(settings):
             if any(option.name == earlier.name for earlier in settings[:position]):
-                raise StatementError(f'"{option.name}" is said twice', code="repeated", span=option.span)
+                raise StatementError(f'"{option.name}" is given twice', code="repeated", span=option.span)
         if len(outputs) > 1:
-            raise StatementError("the output form is said twice", code="repeated", span=outputs[1].span)
+            raise StatementError("the output format is given twice", code="repeated", span=outputs[1].span)
         output = outputs[0] if outputs else ast.Output()
         return ast.ActionStatement(verb.value, options=tuple(settings), output=output, span=span, **operand)
 
@@ -220,7 +220,7 @@ class Builder:
         for name, value, clause_span in clauses:
             if name in values:
                 clause = _CLAUSES.get(name, name)
-                raise StatementError(f'"{clause}" is said twice', code="repeated", span=clause_span)
+                raise StatementError(f'"{clause}" is given twice', code="repeated", span=clause_span)
             values[name] = value
         return source.replace(span=span, **values)
 
@@ -280,7 +280,9 @@ class Builder:
     ) -> tuple[str, Any, Span]:
         if (total.value.lower(), size.value.lower()) != ("total", "size") or operator.value not in ("<", "<="):
             raise StatementError(
-                "until can wait for one thing", span=span, hints=("it is written: until total size <= 16GB",)
+                'expected "total size" and a limit after "until"',
+                span=span,
+                hints=("example: until total size <= 16GB",),
             )
         return "until", ast.UntilSize(operator.value, amount, span), span
 
@@ -327,9 +329,9 @@ class Builder:
     def comparison_ago(self, left: ast.Expr, operator: Token, age: ast.Expr, span: Span) -> ast.Expr:
         if operator.value in ("=", "!="):
             raise StatementError(
-                f'"{operator.value}" and "ago": two moments are the same to the nanosecond, or never',
+                f'"{operator.value}" cannot be combined with "ago": times have a precision of nanoseconds',
                 span=operator.span,
-                hints=("< … ago is before that, > … ago after it", "a day or less: between … ago and … ago"),
+                hints=("use < … ago for older, > … ago for newer", "or a range: between … ago and … ago"),
             )
         return ast.Comparison(operator.value, left, _subtract_from_now(age), span)
 
@@ -393,9 +395,9 @@ class Builder:
         if object_word.value.lower() not in known:
             conditions = ", ".join(" ".join(f"{word} {one} {preposition}".split()) for one in known)
             raise StatementError(
-                f'"{word} {object_word.value}" is no condition',
+                f'"{word} {object_word.value}" is not a condition',
                 span=object_word.span,
-                hints=(f"there is: {conditions}",),
+                hints=(f"expected: {conditions}",),
             )
         return ast.Predicate(" ".join(f"{word} {object_word.value.lower()} {preposition}".split()), (value,), span)
 
@@ -445,5 +447,5 @@ class Builder:
 
 
 def _subtract_from_now(age: ast.Expr) -> ast.Expr:
-    """Return the time that is a duration ago."""
+    """Return the expression for now minus a duration."""
     return ast.Arithmetic("-", ast.Call("now", (), span=age.span), age, age.span)

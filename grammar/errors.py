@@ -165,7 +165,7 @@ class RegistryError(ImqError):
 class EngineError(ImqError):
     """A container engine is unreachable or returned an error.
 
-    `endpoint` is the name of the engine's endpoint. `status` is the HTTP status of its answer, 0 without an answer.
+    `endpoint` is the name of the engine's endpoint. `status` is the HTTP status of its response, 0 without a response.
     """
 
     code = "engine"
@@ -187,7 +187,7 @@ class EngineError(ImqError):
 _HINT_WIDTH = 79
 """Maximum columns of a line of hints."""
 _MAX_INLINE_HINT = 60
-"""Maximum characters of a hint beside the caret."""
+"""Maximum characters of a hint on the line of the caret."""
 _MAX_SUGGESTIONS = 3
 """Maximum number of names in a hint."""
 _MAX_JOINED = 40

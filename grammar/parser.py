@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_LENGTH = 1 << 20
-"""Maximum characters of a text."""
+"""Maximum characters of an input."""
 
 _DESCRIPTIONS = {
     "NAME": "a name",
@@ -71,7 +71,7 @@ _ACTIONS = _ActionTable()
 
 
 class Expected(Record):
-    """The terminals that can follow the beginning of a text, and the tokens read from it.
+    """The terminals that can follow the beginning of a text, and the tokens of that beginning.
 
     `vocabulary` includes the views that these tokens declare.
     """
@@ -218,9 +218,9 @@ class _Parser:
         elif starts and token.kind == "WORD":
             name = token_text.split(".")[0]
             if (reason := dict(self._vocabulary.unsupported_verbs).get(name.lower())) is not None:
-                return StatementError(f'"{name}" cannot be done: {reason}', code="unavailable", span=token.span)
+                return StatementError(f'"{name}" is not supported: {reason}', code="unavailable", span=token.span)
             tables = join_names(sorted(self._vocabulary.tables))
-            order_hint = f"what is asked comes first: TABLE {name.lower()} …" if name.lower() in WORDS else ""
+            order_hint = f"a query begins with its table: TABLE {name.lower()} …" if name.lower() in WORDS else ""
             verbs = join_names(sorted(self._vocabulary.verbs))
             choices = (order_hint or self._suggest_start(name, words), f"tables: {tables}", f"verbs: {verbs}")
             return UnknownName(f'"{token_text}" is neither a table nor a verb', span=token.span, hints=choices)
@@ -232,12 +232,12 @@ class _Parser:
         ):
             known = sorted(self._vocabulary.tables)
             hints = (closest_hint(token_text, known), f"tables: {join_names(known)}")
-            return UnknownName(f'there is no table "{token_text}"', span=token.span, hints=hints)
+            return UnknownName(f'unknown table "{token_text}"', span=token.span, hints=hints)
         elif token_text.lower() == "as" and "OUTPUT_FORMAT" in expected:
             next_word = _NEXT_WORD.match(self._text, token.span.end)
             formats = sorted(self._vocabulary.formats)
-            message = f'there is no output form "{next_word[1]}"' if next_word else "an output form is missing"
-            hints = (closest_hint(next_word[1], formats) if next_word else "", f"forms: {join_names(formats)}")
+            message = f'unknown output format "{next_word[1]}"' if next_word else "expected an output format"
+            hints = (closest_hint(next_word[1], formats) if next_word else "", f"formats: {join_names(formats)}")
             span = Span(next_word.start(1), next_word.end(1)) if next_word else token.span
             return UnknownName(message, code="unknown-form", span=span, hints=hints)
         else:
@@ -247,9 +247,9 @@ class _Parser:
         if "WHERE" not in expected and token_text.lower() == "where" and "WORD" in expected:
             hints = ("where follows a table: " + join_names(sorted(self._vocabulary.tables)),)
         elif "WHERE" not in expected and token_text.lower() == "where" and self._is_in_assertion():
-            hints = ("an assertion asks about rows: any TABLE … where …, no TABLE … where …",)
+            hints = ("in an assertion: any TABLE … where …, no TABLE … where …",)
         elif token.kind == "WORD" and "WHERE" in expected and self._is_after_table():
-            advice = closest_hint(token_text, words) or f"say which rows: {self._values[-1].value} where …"
+            advice = closest_hint(token_text, words) or f"to filter rows: {self._values[-1].value} where …"
             hints = (advice, "expected " + _describe_expected(expected))
         else:
             hints = (
@@ -279,14 +279,14 @@ def parse(
     atoms: Mapping[int, int] | None = None,
     include_views: Callable[[ast.Include], Iterable[str]] = lambda _: (),
 ) -> tuple[ast.Statement, ...]:
-    """Return the statements of `text`. Raises `StatementError` with a span and what was expected.
+    """Return the statements of `text`. Raises `StatementError` with a span and the expected tokens.
 
     `atoms` are ranges of the text, start to end, that are one value where a value is valid. `include_views` returns the
     names of the views that an included file declares.
     """
     try:
         if len(text) > MAX_LENGTH:
-            raise StatementError(f"the text has {len(text)} characters; the limit is {MAX_LENGTH}", code="too-long")
+            raise StatementError(f"the input has {len(text)} characters; the limit is {MAX_LENGTH}", code="too-long")
         statements = _Parser(text, vocabulary, atoms or {}, include_views).run()
         for statement in statements:
             ast.check_limits(statement)
@@ -298,7 +298,7 @@ def parse(
 def find_expected(text: str, vocabulary: Vocabulary, lookahead: str = "") -> Expected:
     """Return what can follow `text`, the beginning of statements, when `lookahead` comes after it.
 
-    What follows a name decides whether it is a table or a field; `lookahead` is a guess of it. Raises `StatementError`
-    when the text is already wrong.
+    The text after a name decides whether the name is a table or a field; `lookahead` is a guess of that text. Raises
+    `StatementError` if `text` is invalid.
     """
     return _Parser(text + lookahead, vocabulary, {}, lambda _: ()).read_until(len(text))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_options):
-        """Stand in for `typing.dataclass_transform`, which only type checkers read."""
+        """Replace `typing.dataclass_transform`, which only type checkers need."""
         return lambda decorated: decorated
 
 
@@ -69,7 +69,7 @@ class Record(metaclass=_RecordType):
     if not TYPE_CHECKING:
 
         def __init__(self, *args, **named):
-            """Take the fields by position or by name, as a dataclass would."""
+            """Accept the fields by position or by name, as a dataclass does."""
             fields = self._fields
             assign = object.__setattr__
             for field, value in zip(fields, args, strict=False):
@@ -80,7 +80,7 @@ class Record(metaclass=_RecordType):
                 self.check()
 
         def _assign_rest(self, args, named):
-            """Take the fields that were not given by position."""
+            """Assign the fields that were not given by position."""
             fields, assign = self._fields, object.__setattr__
             if len(args) > len(fields):
                 raise TypeError(f"{type(self).__name__} takes {len(fields)} values, got {len(args)}")
@@ -92,7 +92,7 @@ class Record(metaclass=_RecordType):
                         raise TypeError(f"{type(self).__name__} needs a value for {field!r}")
                 assign(self, field, value)
             if named:
-                raise TypeError(f"{type(self).__name__} has no field {next(iter(named))!r}, or it was given twice")
+                raise TypeError(f"{type(self).__name__} has no field {next(iter(named))!r}, or it is given twice")
 
         def __setattr__(self, name, value):
             raise AttributeError(f"{type(self).__name__} is frozen")

@@ -231,7 +231,7 @@ def _unparse_operator(node: ast.Expr, *, right: bool) -> tuple[int, str]:
 
 
 def _unparse_exists(rows: ast.RowSource, word: str) -> tuple[int, str]:
-    """Write `any …` or `no …`; a condition inside it goes on to the end, so what follows must be kept apart."""
+    """Write `any …` or `no …`. A condition inside it extends to the end, so it binds loosest."""
     if isinstance(rows, ast.Combination) or rows.base is not None or rows != _without_clauses(rows):
         return _COMPARISON, f"{word} {_parenthesize_rows(rows)}"
     return _COMPARISON if rows.where is None else _LOWEST, f"{word} {unparse(rows)}"
