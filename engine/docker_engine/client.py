@@ -39,6 +39,8 @@ _MAX_MESSAGE_BYTES = 1 << 20
 """Maximum length of a line of a progress stream."""
 _READ_SIZE = 256 << 10
 _SEND_SIZE = 1 << 20
+_TLS_REJECTIONS = ("SSLError", "SSLCertVerificationError")
+"""Exceptions of `ssl`, by name because of its import time. Its other ones are ends of the connection."""
 _CONNECTION_ERRORS = (OSError, ProtocolError, ConnectionEnded)
 
 
@@ -81,6 +83,7 @@ class EngineClient:
         self._timeout = timeout
         self._max_document = max_document
         self._environment = environment
+        self._host = endpoint.address.removeprefix("tcp://") if endpoint.address.startswith("tcp://") else "docker"
         if endpoint.address.startswith("ssh://"):
             from .ssh import MAX_CONNECTIONS
 
@@ -225,7 +228,7 @@ class EngineClient:
         timeout: float | None = None,
     ) -> EngineStream:
         """Send a request, and return its response when its status is no error."""
-        fields = {"Host": "docker", "User-Agent": "imq", **(headers or {})}
+        fields = {"Host": self._host, "User-Agent": "imq", **(headers or {})}
         if body is None and method == "POST":
             body = b""
         if isinstance(body, bytes):
@@ -273,8 +276,7 @@ class EngineClient:
         """Keep a connection whose response was read to its end, and close others."""
         with self._lock:
             self._busy.discard(channel)
-            http = channel.http
-            if http.is_complete and http.is_reusable and not self._is_closed and len(self._idle) < self._jobs:
+            if channel.http.is_reusable and not self._is_closed and len(self._idle) < self._jobs:
                 self._idle.append(channel)
                 return
         channel.close()
@@ -297,7 +299,7 @@ class EngineClient:
             return timeout_error(self.endpoint, timeout, "did not answer")
         if isinstance(error, ProtocolError):
             return protocol_error(self.endpoint, str(error))
-        if type(error).__module__ == "ssl" and isinstance(error, OSError):
+        if type(error).__name__ in _TLS_REJECTIONS and isinstance(error, OSError):
             return tls_error(self.endpoint, error)
         return protocol_error(self.endpoint, "the connection ended before its answer was complete")
 

@@ -43,14 +43,14 @@ class RequestBodyFailed(Exception):
 
 
 class HttpConnection:
-    """One connection, for one request at a time. Close its socket after any exception, and when it is not reusable.
+    """One connection, for one request at a time. Close its socket after any exception, and unless it `is_reusable`.
 
     Raises `OSError` as the socket does, `TimeoutError` included.
     """
 
     __slots__ = (
-        *("_buffer", "_chunked", "_has_line_end", "_left", "_method", "_position", "_socket"),
-        *("headers", "is_complete", "is_reusable", "status"),
+        *("_buffer", "_chunked", "_has_line_end", "_keeps_alive", "_left", "_method", "_position", "_socket"),
+        *("headers", "is_complete", "status"),
     )
 
     def __init__(self, connection: socket.socket) -> None:
@@ -69,8 +69,13 @@ class HttpConnection:
         """Headers of the response by lower-case name."""
         self.is_complete = True
         """Whether the body of the response has been read to its end."""
-        self.is_reusable = True
-        """Whether the connection accepts another request once `is_complete`."""
+        self._keeps_alive = True
+        """Whether the engine accepts another request after this one."""
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the response was read to its end and the connection accepts another request."""
+        return self.is_complete and self._keeps_alive and self._position == len(self._buffer)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Send a request. An error that the engine returns before the body ends stops the sending."""
@@ -87,7 +92,7 @@ class HttpConnection:
 
     def read_head(self) -> int:
         """Read the status line and the headers, and return the status. Informational responses are skipped."""
-        is_reusable = self.is_reusable
+        keeps_alive = self._keeps_alive
         while True:
             end = self._buffer.find(b"\r\n\r\n", self._position)
             if end < 0:
@@ -98,7 +103,7 @@ class HttpConnection:
             self._position = end + 4
             self._parse_head(head.decode("latin-1"))
             if self.status >= _FIRST_FINAL_STATUS:
-                self.is_reusable = self.is_reusable and is_reusable
+                self._keeps_alive = self._keeps_alive and keeps_alive
                 return self.status
 
     def read(self, size: int) -> bytes:
@@ -125,7 +130,8 @@ class HttpConnection:
         return data
 
     def _start(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
-        self._method, self.is_complete, self.is_reusable = method, False, True
+        self._method, self.is_complete, self._keeps_alive = method, False, True
+        self._buffer, self._position = b"", 0
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -143,11 +149,11 @@ class HttpConnection:
                     if not ready:
                         raise TimeoutError
                     if ready[0][1] & ~select.POLLOUT and not self._receive_early():
-                        self.is_reusable = False
+                        self._keeps_alive = False
                         return
                     view = view[self._send_some(view) :]
         except (BrokenPipeError, ConnectionResetError):  # the reason may be in the response
-            self.is_reusable = False
+            self._keeps_alive = False
         finally:
             self._socket.settimeout(timeout)
 
@@ -190,7 +196,7 @@ class HttpConnection:
             headers[name] = value
         self.status, self.headers = int(digits), headers
         connection = headers.get("connection", "").lower()
-        self.is_reusable = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
+        self._keeps_alive = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
         self._parse_body_length(headers)
 
     def _parse_body_length(self, headers: Mapping[str, str]) -> None:
@@ -207,7 +213,7 @@ class HttpConnection:
                 raise ProtocolError("its answer has an invalid Content-Length")
             self._left = int(length)
         else:
-            self.is_reusable = False
+            self._keeps_alive = False
         self.is_complete = self._left == 0 and not self._chunked
 
     def _check_head_start(self) -> None:

@@ -126,11 +126,13 @@ def _ssh_error(endpoint: Endpoint, status: int, lines: list[str]) -> EngineError
     """Return the error for the exit status of ssh and what it wrote to standard error."""
     reason = lines[-1] if lines else f"ssh ended with status {status}"
     text = " ".join(lines).lower()
-    host = split_address(endpoint.address).host
-    code, hints = "engine-ssh", [f"check that `ssh {host}` works without a question"]
+    address = split_address(endpoint.address)
+    host = address.host
+    login = f"ssh {f'-p {address.port} ' if address.port else ''}{f'{address.user}@' if address.user else ''}{host}"
+    code, hints = "engine-ssh", [f"check that `{login}` works without a question"]
     if status == _SSH_FAILED:
         if "host key verification failed" in text or "no matching host key" in text:
-            hints = [f"the host key is unknown or has changed: run `ssh {host}` once, and check the key"]
+            hints = [f"the host key is unknown or has changed: run `{login}` once, and check the key"]
             reason = "host key verification failed"
         elif "timed out" in text:
             code, hints = "engine-timeout", ["check the name of the host, and the network"]

@@ -220,6 +220,13 @@ def test_informational_answers_are_skipped(scripted: Callable[..., EngineClient]
     assert client.get_json("images/json") == []
 
 
+def test_an_answer_with_more_than_its_length_ends_the_connection(scripted: Callable[..., EngineClient]) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+    client = scripted({"images": answer + answer.replace(b"[]", b"{}")})
+    assert client.get_json("images/json") == []
+    assert client.get_json("images/json") == []
+
+
 def test_progress_that_ends_half_way_is_an_error(scripted: Callable[..., EngineClient]) -> None:
     answer = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{"status":"one"}\r\n'
     client = scripted({"create": answer})

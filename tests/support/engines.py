@@ -221,7 +221,12 @@ class ScriptedEngine:
 
 def http_answer(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
     """Return an HTTP response. `length` is a false Content-Length."""
-    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body) if length is None else length}"]
+    lines = [
+        f"HTTP/1.1 {status}",
+        "Connection: close",
+        *headers,
+        f"Content-Length: {len(body) if length is None else length}",
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
