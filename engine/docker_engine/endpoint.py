@@ -88,7 +88,7 @@ def _default_docker(environment: Mapping[str, str], home: str) -> Endpoint:
     try:
         context = read_current_context(environment, home)
     except EngineError as error:
-        return Endpoint("docker", "docker", "", problem=error)
+        return _broken_endpoint("docker", "docker", "", error)
     return _context_endpoint("docker", context, environment, home)
 
 
@@ -98,7 +98,7 @@ def _context_endpoint(name: str, context: str, environment: Mapping[str, str], h
     try:
         address, tls = read_context(context, environment, home)
     except EngineError as error:
-        return Endpoint(name, "docker", "", problem=error)
+        return _broken_endpoint(name, "docker", "", error)
     return _make_endpoint(name, "docker", address, tls)
 
 
@@ -143,7 +143,7 @@ def _connection_endpoint(name: str, connection_name: str, connections: Connectio
     try:
         connection = connections.find(connection_name)
     except EngineError as error:
-        return Endpoint(name, "podman", "", problem=error)
+        return _broken_endpoint(name, "podman", "", error)
     return _make_endpoint(name, "podman", connection.address, None, connection.identity)
 
 
@@ -155,4 +155,9 @@ def _make_endpoint(name: str, kind: str, address: str, tls: Tls | None, identity
     try:
         return Endpoint(name, kind, normalize_address(address, tls=tls is not None), tls, identity=identity or None)
     except EngineError as error:
-        return Endpoint(name, kind, address, tls, problem=error)
+        return _broken_endpoint(name, kind, address, error)
+
+
+def _broken_endpoint(name: str, kind: str, address: str, problem: EngineError) -> Endpoint:
+    problem.endpoint = name
+    return Endpoint(name, kind, address, problem=problem)

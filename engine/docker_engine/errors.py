@@ -23,6 +23,11 @@ def clean_text(text: str) -> str:
     return line if len(line) <= _MAX_REASON_LENGTH else line[: _MAX_REASON_LENGTH - 1] + "…"
 
 
+def _locate(endpoint: Endpoint) -> str:
+    """Return the name and the address of an endpoint, for a message."""
+    return endpoint.name if endpoint.name == endpoint.address else f"{endpoint.name} at {endpoint.address}"
+
+
 def response_error(endpoint: Endpoint, status: int, body: bytes) -> ImqError:
     """Return the exception for a response with an error status, in the words of the engine."""
     reason = _read_reason(body)
@@ -35,7 +40,7 @@ def response_error(endpoint: Endpoint, status: int, body: bytes) -> ImqError:
         return api_version_error(endpoint, reason)
     if "http request to an https server" in low:
         return EngineError(
-            f"{endpoint.name} at {endpoint.address} requires TLS",
+            f"{_locate(endpoint)} requires TLS",
             code="engine-tls",
             hints=("set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or make a docker context with certificates",),
             endpoint=endpoint.name,
@@ -72,11 +77,9 @@ def protocol_error(endpoint: Endpoint, reason: str) -> EngineError:
     """Return the error of an engine whose answer is invalid or incomplete."""
     hints = ["check that a container engine listens at this address, and read its log"]
     if endpoint.address.startswith("ssh://"):
-        hints.append(
-            "the shell of that host must write nothing when a command is run over ssh: check its startup files"
-        )
+        hints.append("the shell of that host must write nothing of its own: check its startup files")
     return EngineError(
-        f"{endpoint.name} at {endpoint.address} failed: {reason}",
+        f"{_locate(endpoint)} failed: {reason}",
         code="engine-protocol",
         hints=hints,
         endpoint=endpoint.name,
@@ -86,7 +89,7 @@ def protocol_error(endpoint: Endpoint, reason: str) -> EngineError:
 def timeout_error(endpoint: Endpoint, seconds: float, event: str) -> EngineError:
     """Return the error of an engine that did not answer in time."""
     return EngineError(
-        f"{endpoint.name} at {endpoint.address} {event} within {seconds:g} seconds",
+        f"{_locate(endpoint)} {event} within {seconds:g} seconds",
         code="engine-timeout",
         hints=("the engine is overloaded or hangs: check its log, or restart it",),
         endpoint=endpoint.name,
@@ -95,16 +98,12 @@ def timeout_error(endpoint: Endpoint, seconds: float, event: str) -> EngineError
 
 def tls_error(endpoint: Endpoint, error: OSError) -> EngineError:
     """Return the error of a TLS connection that one side rejects."""
-    reason = getattr(error, "verify_message", "") or (getattr(error, "reason", "") or str(error)).lower().replace(
-        "_", " "
-    )
+    reason = getattr(error, "verify_message", "") or str(getattr(error, "reason", "")).lower().replace("_", " ")
     hints = ["check the certificates: ca.pem is the authority of the engine, cert.pem and key.pem are your own"]
     if "wrong version number" in reason or "http request" in reason:
-        hints = [
-            "the engine does not use TLS at this port: unset DOCKER_TLS_VERIFY, or use the port of TLS, often 2376"
-        ]
+        hints = ["the engine does not use TLS at this port: unset DOCKER_TLS_VERIFY, or use another port"]
     return EngineError(
-        f"no TLS connection to {endpoint.name} at {endpoint.address}: {reason}",
+        f"no TLS connection to {_locate(endpoint)}: {reason}",
         code="engine-tls",
         hints=hints,
         endpoint=endpoint.name,
@@ -140,7 +139,7 @@ def connect_error(endpoint: Endpoint, error: OSError) -> EngineError:
         )
     reason = (error.strerror or str(error)).lower()
     return EngineError(
-        f"{endpoint.name} is not reachable at {endpoint.address}: {reason}",
+        f"{_locate(endpoint)} is not reachable: {reason}",
         code="engine-unreachable",
         hints=_start_hints(endpoint),
         endpoint=endpoint.name,
@@ -183,7 +182,7 @@ def _start_hints(endpoint: Endpoint) -> tuple[str, ...]:
     if endpoint.socket_path is None:
         return ("check that the engine runs and listens at this address",)
     if endpoint.kind == "podman":
-        return ("start its service with `systemctl --user start podman.socket`, as root without `--user`",)
+        return ("start it with `systemctl --user start podman.socket`; as root, without `--user`",)
     return (
         "start the engine, for example with `systemctl start docker`",
         "or name another endpoint in DOCKER_HOST, or with `docker context use`",

@@ -32,6 +32,7 @@ def problem(text: str, home: Path | str, **environment: str) -> EngineError:
     found = find(text, home, **environment).problem
     assert isinstance(found, EngineError)
     assert found.code == "engine-context"
+    assert found.endpoint == text
     return found
 
 

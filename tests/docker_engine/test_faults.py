@@ -56,13 +56,14 @@ def unprivileged() -> Iterator[None]:
 def test_no_engine_is_unreachable(tmp_path: Path, connect: Callable[..., EngineClient]) -> None:
     error = failure(connect(f"unix://{tmp_path}/docker.sock"))
     assert error.code == "engine-unreachable"
-    assert f"unix://{tmp_path}/docker.sock: no such file or directory" in error.message
+    assert f"unix://{tmp_path}/docker.sock is not reachable: no such file or directory" in error.message
     assert "systemctl start docker" in error.hints[0]
 
 
 def test_no_podman_is_unreachable(tmp_path: Path, connect: Callable[..., EngineClient]) -> None:
     error = failure(connect("podman", {"CONTAINER_HOST": f"unix://{tmp_path}/podman.sock"}))
     assert error.code == "engine-unreachable"
+    assert f"podman at unix://{tmp_path}/podman.sock is not reachable" in error.message
     assert "podman.socket" in error.hints[0]
 
 
