@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.docker_engine.ssh import MAX_CONNECTIONS
 from imq.grammar.errors import EngineError
 
 if TYPE_CHECKING:
@@ -42,6 +44,15 @@ def test_docker_of_another_host_is_reached(
     assert len(processes) == 1
     client.close()
     assert all(process.returncode is not None for process in processes)
+
+
+def test_threads_share_a_few_connections(ssh_server: SshServer, key: str, connect: Callable[..., EngineClient]) -> None:
+    client = connect(ssh_server.address, ssh_server.client_environment(key), jobs=32)
+    client.ping()
+    with ThreadPoolExecutor(12) as pool:
+        ids = list(pool.map(lambda _: client.get_json("info")["ID"], range(24)))
+    assert len(set(ids)) == 1
+    assert len(client._idle) <= MAX_CONNECTIONS
 
 
 def test_podman_is_used_when_the_host_has_no_docker(
