@@ -49,7 +49,7 @@ def same(one: dict[str, tuple[object, ...]], other: dict[str, tuple[object, ...]
 
 @as_root
 @pytest.mark.parametrize("stack", [STACK, CLIMBING], ids=["usual", "climbing"])
-def test_tar_makes_of_it_what_is_unpacked(tmp_path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> None:
+def test_tar_extracts_the_same_tree_as_unpack(tmp_path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> None:
     unpack_layers(stack, str(tmp_path / "folder"))
     found, expected = extract_with_tar(flat(stack), tmp_path / "untarred"), describe_tree(tmp_path / "folder")
     for name in {"opt", "opt/app"} & expected.keys():  # no entry tells of these: their times are nobody's
@@ -59,7 +59,7 @@ def test_tar_makes_of_it_what_is_unpacked(tmp_path: pathlib.Path, stack: tuple[S
 
 
 @as_root
-def test_links_and_what_replaces_them(tmp_path: pathlib.Path) -> None:
+def test_links_and_their_replacements_are_flattened(tmp_path: pathlib.Path) -> None:
     lower = layer(
         folder("a"), member("a/one", b"1"), link("a/two", "a/one"), link("three", "a/two"), symlink("s", "a"),
         member("replaced", b"old"), link("kept", "replaced"), symlink("target", "a/one"), link("linked", "target"),
@@ -113,7 +113,7 @@ def test_sparse_files_stay_sparse(tmp_path: pathlib.Path, version: str) -> None:
         assert (tmp_path / program / "again").stat().st_nlink == 2
 
 
-def test_a_file_of_holes_counts_for_what_it_holds(tmp_path: pathlib.Path) -> None:
+def test_holes_do_not_count_toward_the_limit(tmp_path: pathlib.Path) -> None:
     log, content = member("lastlog", b"x" * 512)
     log.pax_headers = {"GNU.sparse.map": f"{1 << 40},512", "GNU.sparse.size": str((1 << 40) + 512)}
     stack = (layer((log, content)),)
@@ -125,7 +125,7 @@ def test_a_file_of_holes_counts_for_what_it_holds(tmp_path: pathlib.Path) -> Non
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])
-def test_zeros_take_no_room(tmp_path: pathlib.Path, ending: str) -> None:
+def test_zeros_take_no_space(tmp_path: pathlib.Path, ending: str) -> None:
     size = 16 << 20
     content = bytes(size) + b"middle" + bytes(size)
     layout_of(tmp_path / "store", (layer(member("zeros", bytes(size)), member("more", content), member("few", b"0")),))
@@ -143,7 +143,7 @@ def test_zeros_take_no_room(tmp_path: pathlib.Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_means_harm_is_refused_before_the_first_byte(name: str) -> None:
+def test_malicious_layers_are_rejected_before_the_first_byte(name: str) -> None:
     code, members = REFUSED[name]
     pieces = FlatArchive((LOWER, layer(*members))).iter_pieces()
     with pytest.raises(ImqError) as caught:
@@ -160,7 +160,7 @@ def test_limits_hold() -> None:
 
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
-def test_nothing_is_written_of_what_is_not_what_the_config_says(packed: str) -> None:
+def test_a_wrong_diff_id_writes_nothing(packed: str) -> None:
     whole, other = (layer(member("a", content), packed=packed) for content in (b"1", b"2"))
     with pytest.raises(ImqError) as caught:
         next(FlatArchive((whole, whole.replace(open=other.open))).iter_pieces())
@@ -168,7 +168,7 @@ def test_nothing_is_written_of_what_is_not_what_the_config_says(packed: str) -> 
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz", "tgz", "tar.zst"])
-def test_the_verb_packs_as_the_name_says(tmp_path: pathlib.Path, ending: str) -> None:
+def test_export_compresses_by_the_file_name(tmp_path: pathlib.Path, ending: str) -> None:
     layout_of(tmp_path / "store", STACK)
     target = tmp_path / f"made.{ending}"
     imq(tmp_path / "store", "export", "1", "to", str(target))

@@ -68,7 +68,7 @@ def refusal(kind: str, packed: bytes, **options: object) -> str:
 @pytest.mark.parametrize("kind", PACKERS)
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("chunk", [999, 1 << 16, 1 << 24])
-def test_measures_what_the_layer_unpacks_to(kind, data, chunk):
+def test_the_measures_match_the_decompressed_layer(kind, data, chunk):
     assert measure(kind, PACKERS[kind](data), chunk) == measured(data)
 
 
@@ -105,7 +105,7 @@ def test_a_plain_layer_can_share_the_hash_of_its_blob():
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
-def test_a_packed_layer_does_not_take_the_hash_of_its_blob(kind):
+def test_a_compressed_layer_does_not_use_the_hash_of_its_blob(kind):
     shared = hashlib.sha256(b"the packed bytes")
     assert measure(kind, PACKERS[kind](SMALL), blob_hash=shared) == measured(SMALL)
     assert shared.digest() == hashlib.sha256(b"the packed bytes").digest()
@@ -139,7 +139,7 @@ def test_entries_are_described_on_demand():
         ("gzip", PACKERS["gzip"](LARGE[:-10240] + b"\x01" * 512), "archive"),
     ],
 )
-def test_what_is_not_whole_is_refused(kind, packed, code):
+def test_incomplete_layers_are_rejected(kind, packed, code):
     assert refusal(kind, packed) == code
 
 

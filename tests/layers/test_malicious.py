@@ -188,7 +188,7 @@ def test_contained(around, case, kernel):
 
 
 @pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
-def test_a_climbing_link_leads_to_what_the_image_has(around, kernel):
+def test_a_climbing_link_stays_inside_of_the_image(around, kernel):
     members = [symlink("up", "../../outside"), folder("outside"), plain("up/secret", b"image")]
     gone = [member("up/.wh.secret"), link("linked", "../etc/passwd")]
     unpack_layers((LOWER, layer(*members), layer(*gone)), str(around / "root"), use_openat2=kernel)
@@ -228,7 +228,7 @@ def layers_of_links(draw: st.DrawFn) -> list[tuple[tarfile.TarInfo, bytes]]:
 
 @given(st.lists(layers_of_links(), min_size=1, max_size=3), st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_nothing_outside_changes_whatever_links_say(drawn, kernel):
+def test_links_never_change_files_outside(drawn, kernel):
     with tempfile.TemporaryDirectory() as name:
         place = pathlib.Path(name)
         for path in ("outside/secret", "etc/secret", "secret"):
@@ -249,7 +249,7 @@ def test_nothing_outside_changes_whatever_links_say(drawn, kernel):
         assert _inodes(place) == before
 
 
-def test_everything_hidden_is_the_image_alone(around):
+def test_an_opaque_whiteout_leaves_only_its_own_layer(around):
     unpack_layers((LOWER, layer(member(".wh..wh..opq"), plain("x"))), str(around / "root"))
     assert os.listdir(around / "root") == ["x"]
 
@@ -364,7 +364,7 @@ def test_stopped(around, case):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 64 << 10  # KiB
 
 
-def test_whiteouts_without_end_take_no_more_time_than_entries(around):
+def test_many_whiteouts_take_linear_time(around):
     """Each opaque whiteout looks at what is in its folder only once."""
     files = [member(f"d/{number}") for number in range(3000)]
     with soon():

@@ -56,7 +56,7 @@ def tree(tmp_path):
     return root
 
 
-def test_everything_comes_back(tree):
+def test_all_files_are_packed(tree):
     archive = packed(tree)
     found = entries_of(archive)
     assert list(found) == sorted(found, key=lambda path: [os.fsencode(name) for name in path.split("/")])
@@ -72,20 +72,20 @@ def test_everything_comes_back(tree):
     assert {(entry.uid, entry.gid, entry.uname) for entry in found.values()} == {(os.getuid(), os.getgid(), "")}
 
 
-def test_gnu_tar_unpacks_it_to_the_same(tree, tmp_path):
+def test_gnu_tar_extracts_the_same_tree(tree, tmp_path):
     target = tmp_path / "target"
     target.mkdir()
     subprocess.run(["tar", "-C", target, "-xpf", "-"], input=packed(tree), check=True)
     assert packed(target) == packed(tree)
 
 
-def test_twice_the_same_from_copies_in_another_order(tree, tmp_path):
+def test_copies_in_another_order_give_the_same_bytes(tree, tmp_path):
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-a", tree, copy], check=True)
     assert packed(copy) == packed(tree) == packed(str(tree) + "/")
 
 
-def test_headers_are_plain_ustar_where_that_does(tmp_path):
+def test_headers_are_plain_ustar_where_possible(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     archive = packed(tmp_path)
     assert len(archive) == 512 + 512 + 1024
@@ -172,7 +172,7 @@ def test_a_file_that_changes_size_while_it_is_read(tmp_path, grow):
     assert caught.value.code == "changed"
 
 
-def test_a_file_that_goes_while_the_tree_is_read(tmp_path):
+def test_a_file_removed_while_the_tree_is_read_is_an_error(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 1_000_000)
     (tmp_path / "b").touch()
     pieces = pack_tree(str(tmp_path))
@@ -183,7 +183,7 @@ def test_a_file_that_goes_while_the_tree_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_what_cannot_be_read_is_named(tmp_path, kind):
+def test_unreadable_files_are_named(tmp_path, kind):
     secret = tmp_path / "secret"
     if kind == "file":
         secret.touch()
@@ -216,7 +216,7 @@ def test_what_cannot_be_read_is_named(tmp_path, kind):
     secret.chmod(0o700)
 
 
-def test_trees_deeper_than_recursion_goes(tmp_path):
+def test_trees_deeper_than_the_recursion_limit(tmp_path):
     directory = str(tmp_path)
     for _ in range(1200):
         directory += "/d"

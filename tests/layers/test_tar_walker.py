@@ -164,7 +164,7 @@ def archives(draw, form):
 
 @pytest.mark.parametrize("form", FORMATS)
 @given(data=st.data())
-def test_agrees_with_tarfile_on_all_it_writes(form, data):
+def test_the_walker_agrees_with_tarfile(form, data):
     archive = data.draw(archives(form))
     entries, _ = walk(archive)
     alike(entries, as_tarfile(archive))
@@ -400,7 +400,7 @@ def test_star_keeps_a_shorter_prefix():
     assert walk(star + END)[0][0].path == "prefix/name"
 
 
-def test_checksums_over_signed_bytes_are_taken():
+def test_checksums_of_signed_bytes_are_accepted():
     header = bytearray(member("na\xefve"[:2] + "x"))
     header[2] = 0xEF
     header[148:156] = b" " * 8
@@ -420,7 +420,7 @@ def test_headers_full_of_high_bytes():
 
 
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_what_has_no_content_may_claim_a_size(kind):
+def test_sizes_of_entries_without_content_are_ignored(kind):
     archive = patched(member("a", kind=kind, linkname="b"), 124, b"00000007777\0") + member("b", b"abc") + END
     entries, totals = walk(archive)
     assert [entry.size for entry in entries] == [0, 3]
@@ -432,7 +432,7 @@ def test_unknown_types_are_skipped_with_their_content():
     assert [(entry.type, entry.size) for entry in entries] == [("unknown", 600), ("file", 0)]
 
 
-def test_gnu_long_names_hold_for_one_entry():
+def test_gnu_long_names_apply_to_one_entry():
     archive = member("././@LongLink", b"n" * 300 + b"\0", b"L") + member("././@LongLink", b"t" * 300 + b"\0", b"K")
     archive += member("short", kind=tarfile.SYMTYPE, linkname="short") + member("next") + END
     entries, _ = walk(archive)
@@ -489,7 +489,7 @@ def test_ends_that_are_accepted(archive):
         (patched(member(), 156, b"S")[:482] + b"\1", "truncated"),
     ],
 )
-def test_nonsense_is_refused(archive, says):
+def test_invalid_archives_are_rejected(archive, says):
     error = refusal(archive)
     assert error.code == "archive"
     assert "in entry" in error.message
@@ -500,13 +500,13 @@ def test_nonsense_is_refused(archive, says):
 @pytest.mark.parametrize(
     "body", [record("path", b"a\0b"), record("mtime", b"soon"), record("mtime", b"1" * 30), record("uid", b"x")]
 )
-def test_nonsense_in_what_only_entries_need(body):
+def test_invalid_pax_fields_are_rejected_when_entries_are_read(body):
     walker = TarWalker(lambda _: None)
     with pytest.raises(Malformed, match="pax header, in entry 1 at byte"):
         walker.feed(extended(b"x", body) + member() + END)
 
 
-def test_errors_name_their_place():
+def test_errors_have_the_position():
     archive = member("a") + member("b", b"x" * 600) + b"nonsense".ljust(512, b"?")
     assert "in entry 3 at byte 2,048" in refusal(archive).message
 

@@ -165,7 +165,7 @@ MODE, TIME, ATTRIBUTES = 0, 4, 7
 
 @as_root
 @pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
-def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
+def test_root_unpacks_the_same_tree_as_umoci(tmp_path, kernel):
     needed("umoci")
     image = layout_of(tmp_path / "layout", gzipped(STACK))
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
@@ -177,7 +177,7 @@ def test_root_makes_the_tree_that_umoci_makes(tmp_path, kernel):
 
 
 @as_root
-def test_links_that_climb_lead_where_umoci_lets_them_lead(tmp_path):
+def test_climbing_links_resolve_as_in_umoci(tmp_path):
     needed("umoci")
     image = layout_of(tmp_path / "layout", CLIMBING)
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
@@ -191,7 +191,7 @@ def test_links_that_climb_lead_where_umoci_lets_them_lead(tmp_path):
 
 
 @as_root
-def test_a_user_makes_the_tree_that_umoci_makes_for_one(open_folder):
+def test_a_user_unpacks_the_same_tree_as_umoci_rootless(open_folder):
     needed("umoci")
     image = layout_of(open_folder / "layout", gzipped(STACK))
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "umoci", "raw", "unpack"]
@@ -207,7 +207,7 @@ def test_a_user_makes_the_tree_that_umoci_makes_for_one(open_folder):
 
 
 @as_root
-def test_what_only_root_may_set(tmp_path):
+def test_attributes_that_only_root_may_set_are_skipped(tmp_path):
     capability = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
     stack = (layer(member("ping", b"1", mode=0o755, uid=1, xattrs={"security.capability": capability})),)
     unpack_layers(stack, str(tmp_path / "root"))
@@ -218,7 +218,7 @@ def test_what_only_root_may_set(tmp_path):
     assert os.stat(tmp_path / "user" / "ping").st_uid == 0
 
 
-def test_attributes_of_the_host_are_no_part_of_an_image(tmp_path):
+def test_attributes_of_the_host_are_not_set(tmp_path):
     names = ("user.overlay.opaque", "trusted.overlay.redirect", "security.selinux")
     unpack_layers((layer(folder("a", xattrs=dict.fromkeys(names, "y"))),), str(tmp_path / "made"))
     assert os.listxattr(tmp_path / "made" / "a") == []
@@ -232,7 +232,7 @@ def test_a_device_without_root_is_an_empty_file(tmp_path):
     assert (oct(about.st_mode), about.st_size, about.st_mtime) == ("0o100666", 0, MOMENT)
 
 
-def test_a_user_makes_no_file_that_lends_rights(tmp_path):
+def test_a_user_creates_no_setuid_files(tmp_path):
     modes = {"setuid": 0o4755, "setgid": 0o2755, "both": 0o6711, "plain": 0o755, "sticky": 0o1644}
     stack = (layer(*(member(name, mode=mode) for name, mode in modes.items()), folder("shared", 0o2775)),)
     found = unpack_layers(stack, str(tmp_path / "user"), privileged=False)
@@ -242,7 +242,7 @@ def test_a_user_makes_no_file_that_lends_rights(tmp_path):
 
 
 @as_root
-def test_root_makes_files_that_lend_rights(tmp_path):
+def test_root_creates_setuid_files(tmp_path):
     found = unpack_layers((layer(member("su", mode=0o4755)),), str(tmp_path / "root"), privileged=True)
     assert found.skipped == ()
     assert os.stat(tmp_path / "root" / "su").st_mode & 0o7777 == 0o4755
@@ -260,7 +260,7 @@ def test_the_umask_does_not_change_modes(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_folder_with_the_setgid_bit_around_it_is_not_inherited(tmp_path):
+def test_the_setgid_bit_of_the_parent_is_not_inherited(tmp_path):
     os.chmod(tmp_path, 0o2777)
     unpack_layers((layer(folder("a"), member("a/b")),), str(tmp_path / "made"))
     assert [said[0] for said in describe_tree(tmp_path / "made").values()] == ["0o40755", "0o40755", "0o100644"]
@@ -287,21 +287,21 @@ def test_sparse_files(tmp_path, version):
         assert os.stat(tmp_path / "made" / name).st_blocks * 512 < 2_000_000
 
 
-def test_a_whiteout_does_not_hide_what_its_own_layer_brings(tmp_path):
+def test_a_whiteout_does_not_hide_files_of_its_own_layer(tmp_path):
     lower = layer(folder("d"), member("d/low"), member("f"), folder("d/sub"), member("d/sub/low"))
     upper = layer(member("f", b"new"), member(".wh.f"), member("d/sub/new"), member("d/new"), member(".wh.d"))
     unpack_layers((lower, upper), str(tmp_path / "made"))
     assert set(describe_tree(tmp_path / "made")) == {".", "d", "d/new", "d/sub", "d/sub/new", "f"}
 
 
-def test_bookkeeping_of_aufs_is_passed_over(tmp_path):
+def test_metadata_of_aufs_is_skipped(tmp_path):
     members = folder(".wh..wh.plnk"), member(".wh..wh.plnk/1.2", b"x"), member(".wh..wh.aufs"), member("a")
     unpack_layers((layer(*members),), str(tmp_path / "made"))
     assert set(describe_tree(tmp_path / "made")) == {".", "a"}
 
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
-def test_nothing_is_kept_of_what_is_not_what_the_config_says(tmp_path, packed):
+def test_a_wrong_diff_id_removes_the_folder(tmp_path, packed):
     good = archive([member("a", b"good")])
     forged = stacked(archive([member("a", b"evil")]), packed)
     with pytest.raises(ImqError) as caught:
@@ -310,7 +310,7 @@ def test_nothing_is_kept_of_what_is_not_what_the_config_says(tmp_path, packed):
     assert os.listdir(tmp_path) == []
 
 
-def test_folders_stay_findable_however_many_are_open(tmp_path):
+def test_folders_can_be_reopened_beyond_the_descriptor_limit(tmp_path):
     os.mkdir(tmp_path / "root")
     for kernel in (True, False):
         with RootedDirectory(str(tmp_path / "root"), 100, use_openat2=kernel) as beneath:

@@ -100,19 +100,23 @@ JOINED: dict[str, tuple[object, object, dict[str | None, Image]]] = {
 
 
 @pytest.mark.parametrize("case", JOINED)
-def test_both_lists_are_joined(store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, case: str) -> None:
+def test_index_json_and_manifest_json_are_merged(
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, case: str
+) -> None:
     index, listing, expected = JOINED[case]
     store.do(f'load "{both(tmp_path / "archive.tar", index, listing)}"')
     assert ids(store) == {name: image.id for name, image in expected.items()}
     check_store(root)
 
 
-def test_an_image_in_both_keeps_its_manifest(store: StoreSession, tmp_path: pathlib.Path) -> None:
+def test_an_image_in_both_lists_keeps_its_manifest(store: StoreSession, tmp_path: pathlib.Path) -> None:
     store.do(f'load "{both(tmp_path / "archive.tar", [entry(ONE)], [listed(ONE, ["a:1"])])}"')
     assert [row["manifest_digest"] for row in store.rows("images select manifest_digest")] == [ONE.digest]
 
 
-def test_an_index_in_both_has_its_names_once(store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_an_index_in_both_lists_has_each_name_once(
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     content = index_of([ONE, ARM])
     described = {**descriptor(INDEX_TYPE, content), "annotations": {REF_NAME: "a:1"}}
     path = both(tmp_path / "archive.tar", [described], [listed(ONE, ["a:1"]), listed(ARM, ["a:1", "b:1"])], (ONE, ARM))
@@ -190,7 +194,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("form", ["docker", "oci", "both"])
-def test_archives_may_be_packed(
+def test_archives_may_be_compressed(
     store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, packed: str, form: str
 ) -> None:
     path = tmp_path / "archive.tar"
@@ -212,7 +216,7 @@ def test_archives_may_be_packed(
 
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
-def test_a_packed_archive_that_breaks_off_is_damaged(
+def test_a_truncated_compressed_archive_is_rejected(
     store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, packed: str, kept: float
 ) -> None:
     image = Image([layer({"file": bytes(range(256)) * 1000 + digest_of(b"x").encode() * 500})])
@@ -233,7 +237,7 @@ def without(layout: Layout, *digests: str) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["layer", "config", "damaged layer"])
-def test_the_platforms_that_are_whole_are_loaded(
+def test_complete_platforms_are_loaded(
     store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, lacking: str
 ) -> None:
     layout = Layout(tmp_path / "layout")
@@ -254,7 +258,7 @@ def test_the_platforms_that_are_whole_are_loaded(
     check_store(root)
 
 
-def test_an_archive_without_a_whole_platform_is_an_error(store: StoreSession, tmp_path: pathlib.Path) -> None:
+def test_an_archive_without_a_complete_platform_is_an_error(store: StoreSession, tmp_path: pathlib.Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add_index([ARM, ONE], "a:1")
     without(layout, ARM.id, ONE.layers[0].digest)
@@ -262,7 +266,7 @@ def test_an_archive_without_a_whole_platform_is_an_error(store: StoreSession, tm
     assert store.names() == []
 
 
-def test_platforms_that_are_not_there_at_all_are_no_fault(store: StoreSession, tmp_path: pathlib.Path) -> None:
+def test_absent_platforms_are_not_an_error(store: StoreSession, tmp_path: pathlib.Path) -> None:
     Layout(tmp_path / "layout").add_index([ONE], "a:1", absent=[ARM])
     (outcome,) = store.do(f'load "{tmp_path}/layout"')
     assert outcome["image"] == ONE.id
@@ -373,23 +377,21 @@ BROKEN_V1: dict[str, tuple[object, Mapping[str, tuple[Mapping[str, Any], bytes]]
 
 
 @pytest.mark.parametrize("case", BROKEN_V1)
-def test_broken_archives_of_format_1_are_told(store: StoreSession, tmp_path: pathlib.Path, case: str) -> None:
+def test_invalid_archives_of_format_1_are_rejected(store: StoreSession, tmp_path: pathlib.Path, case: str) -> None:
     repositories, images, said = BROKEN_V1[case]
     done = imq(store.root, "load", str(v1_archive(tmp_path / "old.tar", repositories, images)), code=3)
     assert said in done.stderr
     assert store.names() == []
 
 
-def test_a_file_tree_is_not_taken_for_images(store: StoreSession, tmp_path: pathlib.Path) -> None:
+def test_an_archive_of_a_file_tree_is_rejected(store: StoreSession, tmp_path: pathlib.Path) -> None:
     (tmp_path / "tree.tar").write_bytes(tar_of([("etc/json", b"{}"), ("etc/layer.tar", b"")]))
     done = imq(store.root, "load", str(tmp_path / "tree.tar"), code=3)
     assert "index.json, manifest.json and repositories" in done.stderr
     assert "imq import" in done.stderr
 
 
-def test_an_image_of_an_unknown_digest_algorithm_keeps_no_other_from_being_loaded(
-    store: StoreSession, tmp_path: pathlib.Path
-) -> None:
+def test_an_image_with_an_unknown_digest_algorithm_is_skipped(store: StoreSession, tmp_path: pathlib.Path) -> None:
     layout = Layout(tmp_path / "layout")
     layout.add(Image([layer({"a": b"a"})]), "known:1")
     index = tmp_path / "layout" / "index.json"

@@ -33,7 +33,7 @@ def test_blobs_are_removed_and_their_sizes_returned(tmp_path: Path, count: int) 
 
 
 @pytest.mark.parametrize("count", [3, 300])
-def test_a_blob_that_cannot_be_removed_is_an_error_after_the_others_are_gone(tmp_path: Path, count: int) -> None:
+def test_an_error_is_raised_after_all_other_blobs_are_removed(tmp_path: Path, count: int) -> None:
     layout, digests = stored(tmp_path / "store", count)
     blocked = tmp_path / "store" / "blobs" / "sha256" / digests[0].encoded
     blocked.unlink()

@@ -70,7 +70,7 @@ def test_two_pulls_of_one_image(root: Path, heavy: str) -> None:
     assert set(blobs_in(root)) == set(HEAVY.blobs)
 
 
-def test_prune_takes_nothing_from_a_pull_under_way(root: Path, heavy: str, light: str) -> None:
+def test_prune_keeps_the_blobs_of_a_running_pull(root: Path, heavy: str, light: str) -> None:
     imq(root, "pull", light)  # prune needs a store
     stop = threading.Event()
 
@@ -92,7 +92,7 @@ def test_prune_takes_nothing_from_a_pull_under_way(root: Path, heavy: str, light
     assert set(blobs_in(root)) == set(LIGHT.blobs)
 
 
-def test_many_change_names_at_once(root: Path, tree: Path) -> None:
+def test_many_processes_change_names_at_once(root: Path, tree: Path) -> None:
     imq(root, "import", str(tree), "as", "base:1")
     others = []
     for number in range(8):
@@ -136,14 +136,14 @@ def test_two_processes_open_a_new_database(tmp_path: Path) -> None:
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_many_make_one_store_at_once(root: Path, tree: Path) -> None:
+def test_many_processes_create_one_store_at_once(root: Path, tree: Path) -> None:
     run_together(*[lambda n=n: imq(root, "import", str(tree), "as", f"app:{n}") for n in range(6)])  # type: ignore[misc]
     with StoreSession(root) as held:
         assert held.names() == [f"app:{number}" for number in range(6)]
 
 
 @pytest.mark.usefixtures("made")
-def test_many_open_a_store_without_index_at_once(root: Path) -> None:
+def test_many_processes_open_a_store_without_index_at_once(root: Path) -> None:
     run_together(*[lambda: imq(root, "images", "as", "json")] * 8)
     with StoreSession(root) as held:
         assert len(held.names()) == 11
@@ -205,7 +205,7 @@ def test_an_import_and_a_removal_can_be_killed_at_any_moment(root: Path, tree: P
     assert list_ingest(root) == set()
 
 
-def test_what_a_killed_pull_had_whole_is_not_fetched_again(root: Path, heavy: str) -> None:
+def test_complete_blobs_of_a_killed_pull_are_not_fetched_again(root: Path, heavy: str) -> None:
     with start(root, "--jobs", "1", "pull", heavy) as process:
         until(lambda: len(blobs_in(root)) > 1)
         process.kill()
@@ -216,7 +216,7 @@ def test_what_a_killed_pull_had_whole_is_not_fetched_again(root: Path, heavy: st
     assert outcome["size"] == sum(len(layer.blob) for layer in left) < sum(len(layer.blob) for layer in HEAVY.layers)
 
 
-def test_interrupting_a_pull_leaves_the_store_in_order(root: Path, heavy: str) -> None:
+def test_an_interrupted_pull_leaves_a_consistent_store(root: Path, heavy: str) -> None:
     with start(root, "pull", heavy) as process:
         until(lambda: len(list_ingest(root)) > 1)
         process.send_signal(signal.SIGINT)

@@ -47,7 +47,7 @@ def test_import_and_export_share_one_limit(tmp_path: pathlib.Path, held: StoreSe
     assert (tmp_path / "made" / path_of(names)).read_bytes() == b"deep"
 
 
-def test_dots_and_slashes_are_no_depth(tmp_path: pathlib.Path, held: StoreSession) -> None:
+def test_dots_and_slashes_do_not_count_as_depth(tmp_path: pathlib.Path, held: StoreSession) -> None:
     (tmp_path / "source.tar").write_bytes(archive([member("./" * 200 + "a//b/./c", b"flat")]))
     held.do(f'import "{tmp_path}/source.tar" as flat:1')
     held.do(f'export flat:1 to "{tmp_path}/made"')

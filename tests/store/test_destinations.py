@@ -44,7 +44,7 @@ def test_a_template_that_makes_one_name_of_several_images_is_refused(team: Store
 
 
 @pytest.mark.parametrize("place", [HOST, f"{HOST}/", "localhost", "[::1]:5000"])
-def test_a_host_takes_the_names_over(team: StoreSession, made: dict[str, Image], place: str) -> None:
+def test_a_push_to_a_host_keeps_the_names(team: StoreSession, made: dict[str, Image], place: str) -> None:
     host = place.rstrip("/")
     expected = {f"{host}/group/svc:1": made["redis:7"].id, f"{host}/group/svc:2": made["plain:1"].id}
     assert pushed(team, f'push images where repository = group/svc to "{place}"') == expected
@@ -72,7 +72,7 @@ def test_a_template_for_images_by_name(team: StoreSession) -> None:
     assert set(found) == {f"{HOST}/old:1", f"{HOST}/old:2"}
 
 
-def test_what_has_no_name_needs_one_with_its_tag(team: StoreSession, made: dict[str, Image]) -> None:
+def test_an_image_without_a_name_needs_a_target_with_a_tag(team: StoreSession, made: dict[str, Image]) -> None:
     id_ = made["dangling"].id
     assert pushed(team, f"push {id_} to {HOST}/x:1") == {f"{HOST}/x:1": id_}
     for place in (HOST, f"{HOST}/x"):

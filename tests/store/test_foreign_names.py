@@ -31,7 +31,7 @@ def named(root: Path) -> Path:
 
 
 @pytest.mark.usefixtures("named")
-def test_they_are_shown_as_they_are_written(store: StoreSession) -> None:
+def test_names_of_other_tools_are_shown_unchanged(store: StoreSession) -> None:
     rows = {row["name"]: row for row in store.rows("images select name, repository, tag, registry, dangling")}
     assert set(rows) == set(NAMES)
     assert {row["dangling"] for row in rows.values()} == {0}
@@ -41,7 +41,7 @@ def test_they_are_shown_as_they_are_written(store: StoreSession) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_can_be_selected_and_taken_away(store: StoreSession, named: Path, name: str) -> None:
+def test_each_name_can_be_selected_and_removed(store: StoreSession, named: Path, name: str) -> None:
     assert store.names(f'where name = "{name}"') == [name]
     assert name not in store.names(f'where name != "{name}"')
     (document,) = store.rows(f'inspect "{name}"')
@@ -52,7 +52,7 @@ def test_each_can_be_selected_and_taken_away(store: StoreSession, named: Path, n
 
 
 @pytest.mark.usefixtures("named")
-def test_nothing_takes_them_but_who_names_them(store: StoreSession, named: Path) -> None:
+def test_only_a_statement_with_the_name_selects_it(store: StoreSession, named: Path) -> None:
     store.do("prune")
     store.do("tag v1 as kept:1")
     store.do("rm kept:1")
@@ -63,7 +63,7 @@ def test_nothing_takes_them_but_who_names_them(store: StoreSession, named: Path)
     assert set(store.names()) == set(NAMES) - {"app@v1", "latest"}
 
 
-def test_what_is_written_goes_before_what_docker_would_make_of_it(store: StoreSession, root: Path) -> None:
+def test_an_exact_name_takes_precedence_over_the_docker_reference(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(ONE, "v1")
     layout.add(TWO, "v1:latest")
@@ -75,7 +75,7 @@ def test_what_is_written_goes_before_what_docker_would_make_of_it(store: StoreSe
     assert store.names() == ["v1:latest"]
 
 
-def test_what_another_tool_wrote_stays_byte_for_byte(store: StoreSession, root: Path) -> None:
+def test_entries_of_other_tools_stay_unchanged(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(ONE, "other:1")
     layout.blob(TWO.manifest)
@@ -104,7 +104,7 @@ def test_what_another_tool_wrote_stays_byte_for_byte(store: StoreSession, root: 
     assert {**FOREIGN, REF_NAME: "new:1"}.items() <= entries_in(root)[-1]["annotations"].items()
 
 
-def test_they_go_through_archives(store: StoreSession, root: Path, tmp_path: Path) -> None:
+def test_names_of_other_tools_survive_save_and_load(store: StoreSession, root: Path, tmp_path: Path) -> None:
     source = Layout(tmp_path / "source")
     source.add(ONE)
     source.entries = [
@@ -127,7 +127,7 @@ def test_they_go_through_archives(store: StoreSession, root: Path, tmp_path: Pat
     assert sorted(names_in(root)) == sorted(NAMES)
 
 
-def test_a_name_of_docker_keeps_its_form_beside_them(store: StoreSession, root: Path, tmp_path: Path) -> None:
+def test_docker_references_keep_their_form_among_other_names(store: StoreSession, root: Path, tmp_path: Path) -> None:
     source = Layout(tmp_path / "source")
     source.add(ONE)
     source.entries[-1] = {
@@ -141,14 +141,14 @@ def test_a_name_of_docker_keeps_its_form_beside_them(store: StoreSession, root: 
 
 
 @pytest.mark.usefixtures("named")
-def test_no_registry_is_asked_about_them(store: StoreSession) -> None:
+def test_names_of_other_tools_cause_no_requests(store: StoreSession) -> None:
     store.rows("images where remote.digest is known")  # nothing listens where docker.io is in tests
     assert store.error_codes("images where outdated") == set()
     assert store.failure_code("push MyApp") == "operand"
     assert store.rows("dry run pull images where id is known as json") == []
 
 
-def test_skopeo_and_umoci_find_their_names_again(store: StoreSession, root: Path, tmp_path: Path) -> None:
+def test_skopeo_and_umoci_still_find_their_names(store: StoreSession, root: Path, tmp_path: Path) -> None:
     Layout(tmp_path / "source").add(ONE, "one:1")
     run("skopeo", "copy", f"oci:{tmp_path / 'source'}:one:1", f"oci:{root}:MyApp")
     run("umoci", "tag", "--image", f"{root}:MyApp", "v1")
@@ -163,7 +163,7 @@ def test_skopeo_and_umoci_find_their_names_again(store: StoreSession, root: Path
 
 
 @pytest.mark.parametrize("rule", ["except newest 1 per repository", "order by created desc skip 1 per repository"])
-def test_names_without_a_repository_are_not_of_one_group(store: StoreSession, root: Path, rule: str) -> None:
+def test_names_without_a_repository_are_not_grouped(store: StoreSession, root: Path, rule: str) -> None:
     layout = Layout(root)
     for number, name in enumerate(("v1", "v2", "Other", "app:1", "app:2")):
         layout.add(Image([layer({name: b""})], f"2024-01-0{number + 1}T00:00:00Z"), name)
@@ -172,7 +172,7 @@ def test_names_without_a_repository_are_not_of_one_group(store: StoreSession, ro
     assert len(store.names("except newest 0 per repository")) == 5
 
 
-def test_numbers_that_others_wrote_stay_as_they_are(store: StoreSession, root: Path) -> None:
+def test_numbers_in_entries_of_other_tools_stay_unchanged(store: StoreSession, root: Path) -> None:
     Layout(root).add(ONE, "one:1")
     path = root / "index.json"
     numbers = '"of":[1.10,1e400,-0.0,0.1234567890123456789012,{"deep":2.50}]'

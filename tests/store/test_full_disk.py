@@ -56,7 +56,7 @@ def named(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_image_is_removed_and_its_room_comes_back(tmp_path: Path, kind: str) -> None:
+def test_removing_an_image_frees_space_on_a_full_disk(tmp_path: Path, kind: str) -> None:
     with full(tmp_path / "small", kind) as root:
         before, blobs = named(root), blobs_in(root)
         imq(root, "rm", "tree:1")
@@ -68,7 +68,7 @@ def test_an_image_is_removed_and_its_room_comes_back(tmp_path: Path, kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_names_are_taken_away_one_after_the_other(tmp_path: Path, kind: str) -> None:
+def test_names_can_be_removed_one_by_one_on_a_full_disk(tmp_path: Path, kind: str) -> None:
     """No byte comes back from that, so the reserve has to last."""
     with full(tmp_path / "small", kind) as root:
         for name in sorted(named(root)):
@@ -98,7 +98,7 @@ def test_prune_removes_what_a_killed_ingest_left(tmp_path: Path, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_question_is_answered_though_nothing_can_be_tidied(tmp_path: Path, kind: str) -> None:
+def test_queries_work_when_leftovers_cannot_be_removed(tmp_path: Path, kind: str) -> None:
     def leave(root: Path) -> None:
         (root / "ingest" / "17-0123456789ab.lease").touch()
         for name in ("index.db", "index.db-wal", "index.db-shm"):
@@ -110,7 +110,7 @@ def test_a_question_is_answered_though_nothing_can_be_tidied(tmp_path: Path, kin
         assert "tree:1" not in names(root)
 
 
-def test_what_takes_room_leaves_the_reserve(tmp_path: Path) -> None:
+def test_writes_do_not_use_the_reserve(tmp_path: Path) -> None:
     with full(tmp_path / "small", "both") as root:
         before = (root / "ingest" / "reserve").read_bytes()
         done = imq(root, "tag", "redis:7", "as", "other:1", code=3)
@@ -131,7 +131,7 @@ def test_the_reserve_grows_with_the_index(root: Path) -> None:
     assert about.st_blocks * 512 >= about.st_size
 
 
-def test_a_reserve_with_another_name_is_not_written(tmp_path: Path) -> None:
+def test_a_reserve_with_a_second_hard_link_is_not_written(tmp_path: Path) -> None:
     theirs = tmp_path / "small" / "tree" / "file"
     content = os.urandom(80_000)
 
@@ -169,7 +169,7 @@ def test_a_store_of_another_tool_without_a_reserve_can_be_emptied(
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("elsewhere", path), os.mkdir])
-def test_a_reserve_that_is_no_file_fails_no_removal(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_reserve_that_is_not_a_file_does_not_block_removal(tmp_path: Path, make: Callable[[Path], None]) -> None:
     root = tmp_path / "store"
     library(root)
     imq(root, "images")

@@ -38,7 +38,7 @@ def refused(store: StoreSession, path: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["x", "g", "L", "K"])
-def test_headers_that_are_longer_than_any(store: StoreSession, tmp_path: Path, kind: str) -> None:
+def test_oversized_headers_are_rejected(store: StoreSession, tmp_path: Path, kind: str) -> None:
     """Each would be read into memory whole."""
     path = tmp_path / "load.tar.gz"
     with gzip.open(path, "wb", 1) as packed:
@@ -46,13 +46,13 @@ def test_headers_that_are_longer_than_any(store: StoreSession, tmp_path: Path, k
     assert refused(store, path) == "bomb"
 
 
-def test_headers_of_headers_without_end(store: StoreSession, tmp_path: Path) -> None:
+def test_endless_extension_headers_are_rejected(store: StoreSession, tmp_path: Path) -> None:
     path = tmp_path / "load.tar"
     path.write_bytes((header(11, b"x") + b"11 path=ab\n".ljust(512, b"\0")) * 5000)
     assert refused(store, path) == "archive"
 
 
-def test_more_files_than_an_archive_of_images_has(
+def test_an_archive_with_too_many_files_is_rejected(
     store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_files, "_LIMITS", TarLimits(max_entries=1000, max_name=4096))
@@ -62,7 +62,7 @@ def test_more_files_than_an_archive_of_images_has(
 
 
 @pytest.mark.parametrize("name", ["index.json", "manifest.json"])
-def test_a_list_of_images_that_is_longer_than_any(
+def test_an_oversized_list_of_images_is_rejected(
     store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(load, "_MAX_LISTING_SIZE", 1 << 20)
@@ -74,7 +74,7 @@ def test_a_list_of_images_that_is_longer_than_any(
     assert refused(store, path) == "document-size"
 
 
-def test_indexes_that_name_indexes_again_and_again(
+def test_deeply_shared_indexes_are_read_once(
     opened: Callable[..., StoreSession], root: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """A hundred times a hundred times a hundred, and so on: each is looked into once."""
@@ -106,7 +106,7 @@ def test_indexes_that_name_indexes_again_and_again(
 
 
 @pytest.mark.parametrize("end", [700, 2000, 40_000])
-def test_an_archive_that_is_cut_off(store: StoreSession, tmp_path: Path, end: int) -> None:
+def test_a_truncated_archive_is_rejected(store: StoreSession, tmp_path: Path, end: int) -> None:
     whole = tmp_path / "whole"
     Layout(whole).add(Image([layer({"a": bytes(50_000)})]), "a:1")
     with tarfile.open(tmp_path / "load.tar", "w") as packed:
@@ -117,7 +117,7 @@ def test_an_archive_that_is_cut_off(store: StoreSession, tmp_path: Path, end: in
     assert store.names() == []
 
 
-def test_documents_are_remembered_by_their_bytes(
+def test_the_document_cache_is_limited_in_bytes(
     store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "_DOCUMENT_CACHE_SIZE", 5_000)
@@ -142,7 +142,7 @@ def test_documents_are_remembered_by_their_bytes(
     assert 0 < most <= 5_000
 
 
-def test_a_blob_of_another_algorithm_comes_into_a_folder_that_the_group_may_write_to(
+def test_the_folder_of_another_digest_algorithm_is_group_writable(
     store: StoreSession, root: Path, tmp_path: Path
 ) -> None:
     import hashlib

@@ -89,7 +89,7 @@ def test_odd_images_are_read_as_they_are(store: StoreSession, root: Path) -> Non
     "spoil", ["delete", "delete with log", "garbage", "cut", "empty", "pages", "version", "tables"]
 )
 @pytest.mark.usefixtures("full")
-def test_a_spoilt_index_is_made_anew(store: StoreSession, root: Path, spoil: str) -> None:
+def test_a_corrupt_index_is_rebuilt(store: StoreSession, root: Path, spoil: str) -> None:
     before = store.dump_tables()
     store.close()
     path = root / "index.db"
@@ -123,7 +123,7 @@ def test_a_spoilt_index_is_made_anew(store: StoreSession, root: Path, spoil: str
 
 
 @pytest.mark.usefixtures("full")
-def test_what_is_spoilt_while_it_is_open_is_mended_by_reindex(store: StoreSession, root: Path) -> None:
+def test_reindex_repairs_an_index_that_was_corrupted_while_open(store: StoreSession, root: Path) -> None:
     before = store.dump_tables()
     size = (root / "index.db").stat().st_size
     with open(root / "index.db", "r+b") as file:
@@ -170,7 +170,7 @@ def test_two_open_stores_see_each_others_changes(store: StoreSession, made: dict
 
 
 @pytest.mark.usefixtures("made")
-def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Callable[..., StoreSession]) -> None:
+def test_a_process_that_waited_does_not_restore_old_rows(root: Path, opened: Callable[..., StoreSession]) -> None:
     """A process that read index.json, and then waited for one that changed it, must not undo that in the index."""
     slow, quick = opened(root), opened(root)
     slow.names()
@@ -194,7 +194,7 @@ def test_who_waited_does_not_bring_back_what_was_before(root: Path, opened: Call
     assert asked == 1
 
 
-def test_blobs_that_come_back_are_seen_again(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+def test_restored_blobs_are_noticed(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     image = made["redis:7"]
     path = root / "blobs" / "sha256" / image.id[7:]
     path.unlink()
@@ -211,7 +211,7 @@ def test_blobs_that_come_back_are_seen_again(store: StoreSession, made: dict[str
 # Other people's tools
 
 
-def test_what_skopeo_adds_behind_our_back_is_noticed(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+def test_images_added_by_skopeo_are_noticed(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     library(root.with_name("source"))
     before = store.names()
     run("skopeo", "copy", f"oci:{root.with_name('source')}:redis:7", f"oci:{root}:added:1")
@@ -235,7 +235,7 @@ def test_a_layout_made_by_skopeo_opens(store: StoreSession, root: Path) -> None:
     assert blobs_in(root) == {}
 
 
-def test_a_layout_made_by_skopeo_can_be_pruned_and_imported_into_first(root: Path) -> None:
+def test_the_first_statement_on_a_skopeo_layout_may_be_prune_or_import(root: Path) -> None:
     source = root.with_name("source")
     library(source)
     run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
@@ -300,7 +300,7 @@ SPOILT = [
 
 @pytest.mark.parametrize("how", SPOILT)
 @pytest.mark.usefixtures("full")
-def test_a_question_mends_the_index(store: StoreSession, root: Path, how: str) -> None:
+def test_a_query_repairs_the_index(store: StoreSession, root: Path, how: str) -> None:
     before = store.dump_tables()
     store.close()
     spoil(root / "index.db", how)
@@ -315,7 +315,7 @@ def test_a_question_mends_the_index(store: StoreSession, root: Path, how: str) -
 
 @pytest.mark.parametrize("how", [*SPOILT, *(f"flipped {seed}" for seed in range(8))])
 @pytest.mark.usefixtures("full")
-def test_reindex_mends_the_index(store: StoreSession, root: Path, how: str) -> None:
+def test_reindex_repairs_the_index(store: StoreSession, root: Path, how: str) -> None:
     before = store.dump_tables()
     store.close()
     spoil(root / "index.db", how)
@@ -325,9 +325,7 @@ def test_reindex_mends_the_index(store: StoreSession, root: Path, how: str) -> N
 
 @pytest.mark.parametrize("name", ["entry", "image", "stack", "meta", "unreadable"])
 @pytest.mark.usefixtures("full")
-def test_what_another_process_does_to_the_index_is_mended_by_the_next_question(
-    store: StoreSession, root: Path, name: str
-) -> None:
+def test_a_query_repairs_an_index_that_another_process_corrupted(store: StoreSession, root: Path, name: str) -> None:
     before = store.dump_tables()
     with sqlite3.connect(root / "index.db") as other:
         other.execute(f"DROP TABLE {name}")
@@ -341,7 +339,7 @@ def test_what_another_process_does_to_the_index_is_mended_by_the_next_question(
     assert store.dump_tables() == before
 
 
-def test_an_index_that_lies_makes_no_collection_remove_what_is_needed(
+def test_a_wrong_index_does_not_cause_needed_blobs_to_be_collected(
     store: StoreSession, root: Path, made: dict[str, Image]
 ) -> None:
     store.rows("images")
@@ -359,7 +357,7 @@ def test_an_index_that_lies_makes_no_collection_remove_what_is_needed(
 
 
 @pytest.mark.parametrize("statement", ["rm first:1", 'rm images where name = "first:1"', "rm third:1"])
-def test_an_index_that_lacks_what_an_image_needs_makes_no_removal_take_it(
+def test_blobs_missing_from_the_index_are_not_removed_with_another_image(
     store: StoreSession, root: Path, statement: str
 ) -> None:
     images = {name: Image([BASE, layer({name: name.encode()})]) for name in ("first:1", "second:1")}
@@ -395,7 +393,7 @@ CRAFTED = {
 
 @pytest.mark.parametrize("crafted", CRAFTED)
 @pytest.mark.usefixtures("made")
-def test_an_index_with_another_schema_is_made_again(store: StoreSession, root: Path, crafted: str) -> None:
+def test_an_index_with_another_schema_is_rebuilt(store: StoreSession, root: Path, crafted: str) -> None:
     before = store.dump_tables()
     store.close()
     with sqlite3.connect(root / "index.db") as other:
@@ -410,7 +408,7 @@ def test_an_index_with_another_schema_is_made_again(store: StoreSession, root: P
 
 
 @pytest.mark.parametrize("is_writable", [True, False])
-def test_an_index_that_came_with_a_copy_is_not_believed(
+def test_an_index_from_a_copied_store_is_not_trusted(
     store: StoreSession,
     root: Path,
     made: dict[str, Image],
@@ -461,7 +459,7 @@ def test_an_index_outlives_the_process_and_a_move(store: StoreSession, root: Pat
 # Readers beside a removal
 
 
-def test_an_image_that_is_removed_while_it_is_read_is_gone_and_not_damaged(
+def test_an_image_removed_while_it_is_read_is_not_reported_as_damaged(
     store: StoreSession,
     made: dict[str, Image],
     root: Path,
@@ -490,7 +488,7 @@ def test_an_image_that_is_removed_while_it_is_read_is_gone_and_not_damaged(
     assert store.rows("inspect plain:1")[0]["Id"] == image.id
 
 
-def test_sizes_are_told_while_an_image_is_removed(
+def test_sizes_are_returned_while_an_image_is_removed(
     store: StoreSession,
     made: dict[str, Image],
     root: Path,

@@ -33,13 +33,13 @@ def replace_index(root: Path, schema: str, version: int) -> None:
     other.close()
 
 
-def test_the_version_is_none_of_the_earlier_ones() -> None:
+def test_the_schema_version_differs_from_all_earlier_ones() -> None:
     assert [int(path.stem) for path in EARLIER] == [1, 2, 3, 4], "later versions are checksums of their schema"
     assert VERSION > 4
 
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
-def test_an_index_of_an_earlier_version_is_made_anew(
+def test_an_index_of_an_earlier_version_is_rebuilt(
     store: StoreSession, root: Path, made: dict[str, Image], path: Path
 ) -> None:
     before = store.dump_tables()
@@ -50,7 +50,7 @@ def test_an_index_of_an_earlier_version_is_made_anew(
     store.do("tag redis:7 as other:1")
 
 
-def test_an_index_of_a_later_version_is_made_anew(store: StoreSession, root: Path, made: dict[str, Image]) -> None:
+def test_an_index_of_a_later_version_is_rebuilt(store: StoreSession, root: Path, made: dict[str, Image]) -> None:
     before = store.dump_tables()
     assert made
     store.close()
@@ -63,7 +63,7 @@ def test_an_index_of_a_later_version_is_made_anew(store: StoreSession, root: Pat
 
 
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
-def test_where_nothing_may_be_written_an_earlier_index_is_passed_over(
+def test_in_a_read_only_store_an_earlier_index_is_ignored(
     tmp_path: Path, path: Path, unprivileged: dict[str, Any]
 ) -> None:
     root = tmp_path / "fixed"

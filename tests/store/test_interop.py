@@ -72,14 +72,14 @@ def test_umoci_lists_and_unpacks(stored: StoreSession, root: Path, tree: Path, t
     assert (unpacked / "empty").is_dir()
 
 
-def test_what_umoci_collects_is_what_prune_would(stored: StoreSession, root: Path) -> None:
+def test_umoci_collects_the_same_blobs_as_prune(stored: StoreSession, root: Path) -> None:
     before = blobs_in(root)
     run("umoci", "gc", "--layout", root)
     assert blobs_in(root) == before
     assert stored.do("prune")
 
 
-def test_what_is_saved_others_read(stored: StoreSession, root: Path, tmp_path: Path) -> None:
+def test_other_tools_read_saved_archives(stored: StoreSession, root: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved.tar"
     (outcome,) = stored.do(f'save team/base:1 to "{saved}"')
     assert outcome["size"] == saved.stat().st_size
@@ -150,7 +150,7 @@ def test_what_skopeo_saves_loads(store: StoreSession, tmp_path: Path, kind: str)
 
 
 @pytest.mark.parametrize("packed", ["gz", "bz2", "xz"])
-def test_an_archive_may_be_packed(store: StoreSession, tmp_path: Path, packed: str) -> None:
+def test_an_archive_may_be_compressed(store: StoreSession, tmp_path: Path, packed: str) -> None:
     made = Image([layer({"a": b"a" * 1000})])
     docker_archive(tmp_path / "plain.tar", [(made, ["app:1"])])
     plain = (tmp_path / "plain.tar").read_bytes()

@@ -83,7 +83,7 @@ def test_the_limit_is_a_size(store: StoreSession, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["none", "0", "63KiB", "257MiB", "much"])
-def test_the_limit_is_nothing_but_a_size_within_its_range(store: StoreSession, text: str) -> None:
+def test_other_values_of_the_limit_are_rejected(store: StoreSession, text: str) -> None:
     with pytest.raises(StatementError) as caught:
         store.read_message(f"set largest_document = {text}")
     assert caught.value.hints == ("values: 64KiB to 256MiB",)

@@ -73,7 +73,7 @@ def said(store: StoreSession) -> dict[str, list[tuple[object, ...]]]:
     return answers
 
 
-def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened: Callable[..., StoreSession]) -> None:
+def test_the_generated_index_matches_its_documents(folder: Path, opened: Callable[..., StoreSession]) -> None:
     made = opened(folder)
     assert made.session.store.index.is_current, "opening it reads nothing again"
     before = said(made)
@@ -106,14 +106,14 @@ def test_what_was_made_in_one_go_is_what_the_documents_say(folder: Path, opened:
         ("history limit 5", "SCAN image USING COVERING INDEX image_id"),
     ],
 )
-def test_questions_take_an_index(plan_of: Callable[[str], str], question: str, way: str) -> None:
+def test_queries_use_a_sql_index(plan_of: Callable[[str], str], question: str, way: str) -> None:
     plan = plan_of(question)
     assert way in plan
     if question.endswith("limit 5"):
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan, "the walk ends with the limit"
 
 
-def test_nothing_is_walked_to_learn_that_all_is_measured(many: StoreSession) -> None:
+def test_checking_for_unmeasured_layers_scans_nothing(many: StoreSession) -> None:
     connection = many.session.store.index.connection
     asked: list[str] = []
     connection.set_trace_callback(asked.append)

@@ -70,7 +70,7 @@ def check_contents(store: StoreSession, name: str, folder: pathlib.Path) -> None
 
 
 @pytest.mark.parametrize(("label", "packed"), CASES)
-def test_load_reads_the_bytes(
+def test_load_detects_the_compression(
     store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, label: str, packed: str
 ) -> None:
     made = Layout(tmp_path / "layout").add(image_of(label, packed), "odd:1")
@@ -83,7 +83,9 @@ def test_load_reads_the_bytes(
 
 
 @pytest.mark.parametrize("packed", PACKERS)
-def test_a_lazy_store_reads_the_bytes_later(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
+def test_lazy_verification_detects_the_compression_later(
+    store: StoreSession, tmp_path: pathlib.Path, packed: str
+) -> None:
     store.read_message("set verify = lazy")
     Layout(tmp_path / "layout").add(image_of(LAYER_TYPES["gzip"], packed), "odd:1")
     store.do(f'load "{tmp_path}/layout"')
@@ -92,7 +94,7 @@ def test_a_lazy_store_reads_the_bytes_later(store: StoreSession, tmp_path: pathl
 
 @pytest.mark.parametrize("lazily", [False, True])
 @pytest.mark.parametrize("packed", PACKERS)
-def test_pull_and_push_take_it(
+def test_pull_and_push_accept_mislabelled_layers(
     store: StoreSession, registry: Registry, tmp_path: pathlib.Path, packed: str, lazily: bool
 ) -> None:
     if lazily:
@@ -106,7 +108,7 @@ def test_pull_and_push_take_it(
 
 
 @pytest.mark.parametrize("packed", PACKERS)
-def test_dockers_archives_may_hold_layers_packed_in_any_way(
+def test_layers_in_docker_archives_may_have_any_compression(
     store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, packed: str
 ) -> None:
     docker_archive(tmp_path / "docker.tar", [(image_of(LAYER_TYPES[""], packed), ["odd:1"])])
@@ -116,7 +118,7 @@ def test_dockers_archives_may_hold_layers_packed_in_any_way(
 
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd", "xz", "bzip2"])
-def test_other_tools_read_what_was_saved(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
+def test_other_tools_read_saved_mislabelled_layers(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
     Layout(tmp_path / "layout").add(image_of(LAYER_TYPES["gzip"], packed), "odd:1")
     store.do(f'load "{tmp_path}/layout"')
     store.do(f'save odd:1 to "{tmp_path}/saved.tar"')
@@ -125,7 +127,7 @@ def test_other_tools_read_what_was_saved(store: StoreSession, tmp_path: pathlib.
 
 
 @pytest.mark.parametrize("packed", [packed for packed in PACKERS if packed])
-def test_another_content_is_still_refused(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
+def test_a_wrong_diff_id_is_still_rejected(store: StoreSession, tmp_path: pathlib.Path, packed: str) -> None:
     other = layer({"file": b"other"})
     forged = dataclasses.replace(PLAIN, blob=PACKERS[packed](other.blob), media_type=LAYER_TYPES[""])
     Layout(tmp_path / "layout").add(Image([forged]), "odd:1")
@@ -160,7 +162,7 @@ BZH = archive([member("BZh91AY&SY.txt", b"no bzip2")])
 @pytest.mark.parametrize("chunk", [1, 3, 100, 512, 1 << 20])
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("content", [PLAIN.blob, BZH, b"", bytes(1024)], ids=["usual", "BZh", "nothing", "empty"])
-def test_however_it_comes_in_the_bytes_tell(content: bytes, packed: str, chunk: int) -> None:
+def test_compression_is_detected_from_chunks_of_any_size(content: bytes, packed: str, chunk: int) -> None:
     blob = PACKERS[packed](content)
     with LayerMeter(None) as meter, LayerMeter("") as plain:
         for start in range(0, len(blob), chunk):
@@ -171,12 +173,12 @@ def test_however_it_comes_in_the_bytes_tell(content: bytes, packed: str, chunk: 
 
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("content", [PLAIN.blob, BZH, bytes(1024)], ids=["usual", "BZh", "empty"])
-def test_stacks_are_read_in_the_same_way(content: bytes, packed: str) -> None:
+def test_stacks_detect_the_compression_too(content: bytes, packed: str) -> None:
     one = stacked(content, "", PACKERS[packed](content)).replace(compression=None)
     pieces = list(iter_unpacked([one], LayerLimits()))
     assert b"".join(bytes(piece) for piece in pieces if piece is not None) == content
 
 
-def test_an_archive_is_told_from_bzip2_by_its_first_header() -> None:
+def test_a_tar_that_begins_like_bzip2_is_detected_as_tar() -> None:
     assert detect_compression(BZH[:512]) == ""
     assert detect_compression(bz2.compress(bytes(100_000) + BZH)[:512]) == "bzip2"

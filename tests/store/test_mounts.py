@@ -31,7 +31,7 @@ def mounted(between: FaultProxy, repository: str) -> int:
     )
 
 
-def test_what_was_pulled_from_a_repository_is_mounted_from_it(registry: Registry, root: Path) -> None:
+def test_blobs_are_mounted_from_the_repository_they_were_pulled_from(registry: Registry, root: Path) -> None:
     mark = uuid.uuid4().hex[:8]
     serve(registry, f"mounts/{mark}:1", IMAGE)
     with FaultProxy(registry.host) as between:
@@ -43,7 +43,7 @@ def test_what_was_pulled_from_a_repository_is_mounted_from_it(registry: Registry
         assert between.count_requests("PUT .*/blobs/") == 0
 
 
-def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, root: Path) -> None:
+def test_copied_blobs_are_mounted_by_a_later_statement(registry: Registry, root: Path) -> None:
     mark = uuid.uuid4().hex[:8]
     serve(registry, f"mounts/{mark}:1", IMAGE)
     with FaultProxy(registry.host) as between:
@@ -60,7 +60,7 @@ def test_what_was_copied_is_mounted_by_a_later_statement(registry: Registry, roo
 
 
 @pytest.mark.parametrize("code", [202, 400, 401, 403, 404, 405])
-def test_a_guess_that_is_refused_is_sent_instead(
+def test_a_blob_is_uploaded_when_the_mount_is_rejected(
     registry: Registry, root: Path, opened: Callable[..., StoreSession], code: int
 ) -> None:
     mark = uuid.uuid4().hex[:8]

@@ -56,13 +56,13 @@ def test_tag_gives_another_name(store: StoreSession, made: dict[str, Image]) -> 
     assert {row["manifest_digest"] for row in rows} == {made["redis:7"].digest}
 
 
-def test_tag_in_dockers_order(store: StoreSession, made: dict[str, Image]) -> None:
+def test_tag_accepts_the_operand_order_of_docker(store: StoreSession, made: dict[str, Image]) -> None:
     store.do("tag redis:7, other:1")
     assert store.rows("images where name = other:1 select id") == [{"id": made["redis:7"].id}]
 
 
 @pytest.mark.usefixtures("made")
-def test_a_name_that_is_there_already_changes_nothing(store: StoreSession, root: Path) -> None:
+def test_setting_an_existing_name_changes_nothing(store: StoreSession, root: Path) -> None:
     store.rows("images")
     before = (root / "index.json").stat()
     (outcome,) = store.do("tag redis:7 as redis:7")
@@ -130,13 +130,13 @@ def test_tags_over_a_query_are_a_template(store: StoreSession) -> None:
         ("rm deadbeef", "no-such-image"),
     ],
 )
-def test_what_cannot_be_done_is_said(store: StoreSession, root: Path, text: str, code: str) -> None:
+def test_impossible_actions_report_an_error(store: StoreSession, root: Path, text: str, code: str) -> None:
     before = entries_in(root)
     assert store.failure_code(text) == code
     assert entries_in(root) == before
 
 
-def test_no_such_image_names_what_is_like_it(store: StoreSession, made: dict[str, Image]) -> None:
+def test_an_unknown_image_suggests_similar_names(store: StoreSession, made: dict[str, Image]) -> None:
     with pytest.raises(ImqError, match="No such image: redis:8") as caught:
         store.rows("rm redis:8")
     assert caught.value.hints[0] == "tags in the store: redis:7, redis:latest"
@@ -158,13 +158,13 @@ def test_untag_keeps_the_image(store: StoreSession, made: dict[str, Image], root
     assert blobs_in(root) == before
 
 
-def test_untag_takes_names_and_no_ids(store: StoreSession, made: dict[str, Image]) -> None:
+def test_untag_accepts_names_but_no_ids(store: StoreSession, made: dict[str, Image]) -> None:
     assert store.failure_code(f"untag {made['redis:7'].id}") == "operand"
     store.do(f"untag images where id = {made['team/app:1'].id}")
     assert store.names(f"where id = {made['team/app:1'].id}") == [None]
 
 
-def test_rm_takes_the_name_and_with_the_last_the_image(store: StoreSession, made: dict[str, Image]) -> None:
+def test_rm_removes_the_name_and_with_the_last_one_the_image(store: StoreSession, made: dict[str, Image]) -> None:
     id_ = made["team/app:1"].id
     assert [outcome["action"] for outcome in store.do("rm team/app:1")] == ["untag"]
     assert store.names(f"where id = {id_}") == ["registry.local:5000/team/app:1"]
@@ -221,9 +221,7 @@ def write_pulled(root: Path, name: str = "quay.io/team/app:2") -> Image:
 
 @pytest.mark.parametrize("verb", ["rm", "untag"])
 @pytest.mark.parametrize("selector", [f"@{KNOWN}", f":2@{KNOWN}", f":99@{KNOWN}"])
-def test_a_digest_reference_takes_the_digest_and_no_tag(
-    store: StoreSession, root: Path, verb: str, selector: str
-) -> None:
+def test_removing_a_digest_reference_keeps_the_tags(store: StoreSession, root: Path, verb: str, selector: str) -> None:
     image = write_pulled(root)
     store.do("tag quay.io/team/app:2 as quay.io/team/app:keep")
     store.do("tag quay.io/team/app:2 as other:1")
@@ -237,7 +235,7 @@ def test_a_digest_reference_takes_the_digest_and_no_tag(
     assert set(image.blobs) <= set(blobs_in(root))
 
 
-def test_a_digest_reference_of_a_name_that_is_known_by_none_is_no_name(store: StoreSession, root: Path) -> None:
+def test_an_unknown_digest_reference_is_not_a_name(store: StoreSession, root: Path) -> None:
     image = Layout(root).add(single(1), "app:1")
     for text in (f"rm app@{image.digest}", f"rm app:1@{image.digest}", f"untag app@{image.digest}"):
         assert store.failure_code(text) == "no-such-image"
@@ -253,14 +251,14 @@ def test_a_tag_and_its_digest_reference_together_remove_the_image(store: StoreSe
     assert store.names() == []
 
 
-def test_a_name_by_digest_alone_goes_by_its_digest(store: StoreSession, root: Path) -> None:
+def test_a_name_with_only_a_digest_is_removed_by_its_digest(store: StoreSession, root: Path) -> None:
     image = Layout(root).add(single(1), f"quay.io/team/app@{KNOWN}", "other:1")
     store.do(f"rm quay.io/team/app:99@{KNOWN}")
     assert store.names() == ["other:1"]
     assert image.digest in blobs_in(root)
 
 
-def test_a_tag_of_an_image_known_by_digest_keeps_the_digest(store: StoreSession, root: Path) -> None:
+def test_a_tag_keeps_the_digest_of_its_image(store: StoreSession, root: Path) -> None:
     Layout(root).add(single(1), f"quay.io/team/app@{KNOWN}")
     store.do(f"tag quay.io/team/app@{KNOWN} as quay.io/team/app:keep")
     assert store.rows("images select name, digest") == [{"name": "quay.io/team/app:keep", "digest": KNOWN}]
@@ -268,7 +266,7 @@ def test_a_tag_of_an_image_known_by_digest_keeps_the_digest(store: StoreSession,
     assert store.rows("images select name, digest") == [{"name": "quay.io/team/app:keep", "digest": None}]
 
 
-def test_an_ambiguous_id_lists_what_it_could_be(store: StoreSession, root: Path) -> None:
+def test_an_ambiguous_id_lists_the_candidates(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     by_digit: dict[str, list[str]] = {}
     for number in range(1, 18):  # seventeen ids cannot begin with sixteen digits
@@ -282,7 +280,7 @@ def test_an_ambiguous_id_lists_what_it_could_be(store: StoreSession, root: Path)
     assert len(store.names()) == 17
 
 
-def test_a_name_goes_before_an_id(store: StoreSession, root: Path) -> None:
+def test_a_name_takes_precedence_over_an_id(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     image = layout.add(single(1), "one:1")
     other = layout.add(single(2), f"{image.id[7:15]}:latest")
@@ -310,7 +308,7 @@ def test_the_whole_table_needs_all(store: StoreSession, made: dict[str, Image], 
     assert blobs_in(root) == {}
 
 
-def test_prune_takes_what_dangles_and_what_nothing_reaches(
+def test_prune_removes_dangling_images_and_unreachable_blobs(
     store: StoreSession, made: dict[str, Image], root: Path
 ) -> None:
     stray = hashlib.sha256(b"left by somebody").hexdigest()
@@ -329,7 +327,7 @@ def test_prune_takes_what_dangles_and_what_nothing_reaches(
 # What goes with an image
 
 
-def test_a_layer_goes_with_the_last_image_that_has_it(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+def test_a_layer_is_removed_with_its_last_image(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     base = made["redis:7"].layers[0].digest
     store.do("rm redis:7")
     assert made["redis:7"].layers[1].digest not in blobs_in(root)
@@ -355,7 +353,7 @@ def test_a_layer_goes_with_the_last_image_that_has_it(store: StoreSession, made:
     ],
 )
 @pytest.mark.usefixtures("made")
-def test_a_dry_run_says_exactly_what_is_then_done(store: StoreSession, root: Path, text: str) -> None:
+def test_a_dry_run_reports_exactly_the_later_outcomes(store: StoreSession, root: Path, text: str) -> None:
     entries, before = entries_in(root), blobs_in(root)
     plan = store.outcomes(text, dry_run=True)
     assert plan == store.outcomes(f"dry run {text}")
@@ -369,7 +367,7 @@ def test_a_dry_run_says_exactly_what_is_then_done(store: StoreSession, root: Pat
     assert sum(row["size"] or 0 for row in plan) == sum(before.values()) - sum(after.values())
 
 
-def test_what_goes_is_told_of_whole_groups_that_share(store: StoreSession, root: Path) -> None:
+def test_the_freed_size_counts_layers_shared_within_the_group(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     images = [layout.add(single(number, SHARED), f"app:{number}") for number in range(1, 5)]
     plan = store.outcomes("rm app:1, app:2, app:3", dry_run=True)
@@ -412,7 +410,7 @@ def test_an_image_in_two_roots_stays_until_both_are_gone(store: StoreSession, ro
     ],
 )
 @pytest.mark.usefixtures("made")
-def test_a_plan_out_of_date_is_left_alone(store: StoreSession, root: Path, statement: str, meanwhile: str) -> None:
+def test_an_outdated_plan_is_not_executed(store: StoreSession, root: Path, statement: str, meanwhile: str) -> None:
     actions = planned(store, statement)
     with StoreSession(root) as other:
         other.do(meanwhile)
@@ -424,7 +422,7 @@ def test_a_plan_out_of_date_is_left_alone(store: StoreSession, root: Path, state
 
 
 @pytest.mark.usefixtures("made")
-def test_what_is_not_out_of_date_is_done_all_the_same(store: StoreSession, root: Path) -> None:
+def test_a_plan_that_is_still_valid_is_executed(store: StoreSession, root: Path) -> None:
     actions = planned(store, "rm redis:7, redis:latest")
     with StoreSession(root) as other:
         other.do("tag plain:1 as redis:7")
@@ -435,7 +433,7 @@ def test_what_is_not_out_of_date_is_done_all_the_same(store: StoreSession, root:
     assert "redis:7" in store.names()
 
 
-def test_a_tag_whose_target_lost_the_name_meanwhile_is_given(
+def test_a_tag_is_set_although_its_target_has_lost_the_name(
     store: StoreSession, made: dict[str, Image], root: Path
 ) -> None:
     actions = planned(store, "tag redis:7 as redis:latest")

@@ -103,7 +103,7 @@ def test_a_full_disk(tmp_path: Path, registry: Registry) -> None:
         check_store(root)
 
 
-def test_questions_are_answered_on_a_disk_that_is_full_to_the_last_byte(tmp_path: Path) -> None:
+def test_queries_work_on_a_completely_full_disk(tmp_path: Path) -> None:
     root = tmp_path / "small" / "store"
     with file_system(tmp_path / "small", "size=2m") as mounted:
         library(root)
@@ -132,7 +132,7 @@ def test_saving_to_a_full_disk_leaves_nothing(tmp_path: Path, root: Path) -> Non
 # Nothing may be written
 
 
-def test_a_store_that_may_only_be_read_answers(
+def test_a_read_only_store_answers_queries(
     root: Path, readable: dict[str, Image], unprivileged: dict[str, Any]
 ) -> None:
     before = imq(root, "images", "as", "json").stdout
@@ -154,9 +154,7 @@ def test_a_store_that_may_only_be_read_answers(
     ids=lambda words: words[0],
 )
 @pytest.mark.usefixtures("readable")
-def test_a_store_that_may_only_be_read_is_not_changed(
-    root: Path, unprivileged: dict[str, Any], words: tuple[str, ...]
-) -> None:
+def test_a_read_only_store_is_not_changed(root: Path, unprivileged: dict[str, Any], words: tuple[str, ...]) -> None:
     entries, blobs = entries_in(root), blobs_in(root)
     done = imq(root, *words, code=None, **unprivileged)
     assert done.returncode in (1, 3)
@@ -177,7 +175,7 @@ def test_a_read_only_file_system(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("readable")
-def test_where_nothing_may_be_written_nothing_is_unpacked_again(root: Path, unprivileged: dict[str, Any]) -> None:
+def test_a_read_only_store_does_not_measure_layers_again(root: Path, unprivileged: dict[str, Any]) -> None:
     """What the index on the disk has measured counts, or every question would unpack every layer."""
     script = (
         "import sys; from imq.engine.store.store import Store; "
@@ -192,7 +190,7 @@ def test_where_nothing_may_be_written_nothing_is_unpacked_again(root: Path, unpr
 # Roots that are no stores
 
 
-def test_a_store_that_is_not_there_has_nothing_in_it(root: Path, opened: Callable[..., StoreSession]) -> None:
+def test_a_missing_store_is_empty(root: Path, opened: Callable[..., StoreSession]) -> None:
     assert opened(root).names() == []
     done = imq(root, "images", "count", code=3)
     assert (done.stdout, "error[no-store]" in done.stderr) == ("", True)
@@ -202,7 +200,7 @@ def test_a_store_that_is_not_there_has_nothing_in_it(root: Path, opened: Callabl
 
 
 @pytest.mark.parametrize("words", [("images",), ("prune",), ("import", "/etc/hostname", "as", "x:1")])
-def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_folder_with_other_files_is_rejected(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     done = imq(tmp_path / "photos", *words, code=None)
@@ -212,7 +210,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, words: tuple[s
 
 
 @pytest.mark.parametrize("words", [("images",), ("prune",), ("import", "/etc/hostname", "as", "x:1")])
-def test_a_file_is_no_store(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_file_is_rejected_as_a_store(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "file").write_bytes(b"a file")
     done = imq(tmp_path / "file", *words, code=None)
     assert done.returncode in (1, 3)
@@ -221,7 +219,7 @@ def test_a_file_is_no_store(tmp_path: Path, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"manifests":[{}]}', b'{"manifests":' * 9999])
-def test_a_broken_index_json_is_told_and_kept(root: Path, content: bytes, tmp_path: Path) -> None:
+def test_an_invalid_index_json_is_reported_and_kept(root: Path, content: bytes, tmp_path: Path) -> None:
     Layout(root).add(BIG, "big:1")
     shutil.copytree(root, tmp_path / "kept")
     (root / "index.json").write_bytes(content)
@@ -237,7 +235,7 @@ def test_a_broken_index_json_is_told_and_kept(root: Path, content: bytes, tmp_pa
 # Blobs that are gone
 
 
-def test_images_whose_blobs_are_gone(store: StoreSession, made: dict[str, Image], tmp_path: Path) -> None:
+def test_images_with_missing_blobs_are_reported(store: StoreSession, made: dict[str, Image], tmp_path: Path) -> None:
     root = tmp_path / "spoilt"
     shutil.copytree(store.root, root)
     spoilt = {
@@ -260,7 +258,7 @@ def test_images_whose_blobs_are_gone(store: StoreSession, made: dict[str, Image]
     check_store(root, damaged={**spoilt, unknown.id: "unknown", unknown.layers[0].digest: "unknown"})
 
 
-def test_a_question_never_says_traceback(tmp_path: Path) -> None:
+def test_queries_never_print_a_traceback(tmp_path: Path) -> None:
     """Also where the store is spoilt in ways that nobody thought of."""
     root = tmp_path / "store"
     made = library(root)
@@ -277,7 +275,7 @@ def test_a_question_never_says_traceback(tmp_path: Path) -> None:
 # Many small blobs
 
 
-def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
+def test_small_blobs_are_published_only_after_the_sync(
     store: StoreSession, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "source")
@@ -297,7 +295,7 @@ def test_no_small_blob_has_its_name_before_it_is_on_the_disk(
     assert set(blobs_in(root)) == set(blobs_in(tmp_path / "source"))
 
 
-def test_layers_that_images_of_an_archive_share_are_read_once(store: StoreSession, tmp_path: Path) -> None:
+def test_shared_layers_of_an_archive_are_read_once(store: StoreSession, tmp_path: Path) -> None:
     common, lower = layer({"common": b"c" * 5000}), layer({"lower": b"l" * 70})
     images = [(Image([common, lower, layer({str(n): b"n" * n})]), [f"app:{n}"]) for n in range(1, 9)]
     docker_archive(tmp_path / "saved.tar", images)

@@ -34,7 +34,7 @@ def others_read(store: StoreSession, root: Path) -> None:
         assert sum(step.get("layer") is not None for step in shown["history"]) == row["layer_count"]
 
 
-def test_others_read_the_store_after_every_action(
+def test_other_tools_read_the_store_after_every_action(
     store: StoreSession, root: Path, registry: Registry, tmp_path: Path
 ) -> None:
     (tmp_path / "tree").mkdir()
@@ -63,7 +63,7 @@ def test_others_read_the_store_after_every_action(
     assert (tmp_path / "bundle" / "rootfs" / "base").read_bytes() == b"b" * 5000
 
 
-def test_what_others_do_to_the_store_is_seen(store: StoreSession, root: Path, tmp_path: Path) -> None:
+def test_changes_by_other_tools_are_noticed(store: StoreSession, root: Path, tmp_path: Path) -> None:
     Layout(tmp_path / "source").add(APP, "app:1")
     store.do(f'load "{tmp_path / "source"}"')
     Layout(tmp_path / "more").add(OTHER, "other:1")
@@ -93,7 +93,7 @@ def podman(tmp_path: Path) -> Iterator[list[str]]:
         run(*client, "rmi", "--all", "--force")
 
 
-def test_podman_and_imq_take_what_the_other_gives(
+def test_podman_and_imq_exchange_images(
     store: StoreSession, registry: Registry, podman: list[str], tmp_path: Path
 ) -> None:
     there = f"{registry.host}/podman/{uuid.uuid4().hex[:8]}"

@@ -59,7 +59,7 @@ def saved(path: pathlib.Path) -> list[str]:
 
 @pytest.mark.parametrize("verb", ["save", "export"])
 @pytest.mark.parametrize("words", [(), ("--yes",)], ids=["", "yes"])
-def test_a_file_that_is_there_is_named_and_stays(root: pathlib.Path, verb: str, words: tuple[str, ...]) -> None:
+def test_an_existing_file_is_reported_and_kept(root: pathlib.Path, verb: str, words: tuple[str, ...]) -> None:
     path = out(root) / "kept.tar"
     path.write_bytes(b"mine")
     command = [sys.executable, "-m", "imq", "--root", str(root), *words, verb, "team/app:a", "to", str(path)]
@@ -134,7 +134,7 @@ def test_force_and_skip_existing_contradict_each_other(held: StoreSession) -> No
     assert held.failure_code('save team/app:a to "x.tar" force skip existing') == "option"
 
 
-def test_of_several_files_the_error_counts_those_that_are_there(root: pathlib.Path) -> None:
+def test_the_error_counts_the_existing_files(root: pathlib.Path) -> None:
     for tag in CHANNELS:
         (out(root) / f"{tag}.tar").write_bytes(b"mine")
     done = imq(root, f'save images where repository = team/app to "{out(root)}/{{{{.Tag}}}}.tar"', code=3)
@@ -142,7 +142,7 @@ def test_of_several_files_the_error_counts_those_that_are_there(root: pathlib.Pa
     assert all((out(root) / f"{tag}.tar").read_bytes() == b"mine" for tag in CHANNELS)
 
 
-def test_dockers_save_replaces_as_docker_does(root: pathlib.Path) -> None:
+def test_docker_save_replaces_files_as_docker_does(root: pathlib.Path) -> None:
     path = out(root) / "kept.tar"
     path.write_bytes(b"mine")
     path.chmod(0o600)
@@ -152,7 +152,7 @@ def test_dockers_save_replaces_as_docker_does(root: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["save", "export"])
-def test_fifos_and_links_stay_what_they_are(root: pathlib.Path, held: StoreSession, verb: str) -> None:
+def test_fifos_and_links_are_not_replaced(root: pathlib.Path, held: StoreSession, verb: str) -> None:
     fifo, link = out(root) / "fifo.tar", out(root) / "link.tar"
     os.mkfifo(fifo)
     os.symlink("real.tar", link)
@@ -170,7 +170,7 @@ def test_fifos_and_links_stay_what_they_are(root: pathlib.Path, held: StoreSessi
 
 @pytest.mark.parametrize("statement", ["save team/app:a to", "export team/app:a to"])
 @pytest.mark.parametrize("force", ["", " force"], ids=["", "force"])
-def test_devices_stay_what_they_are(root: pathlib.Path, held: StoreSession, statement: str, force: str) -> None:
+def test_devices_are_not_replaced(root: pathlib.Path, held: StoreSession, statement: str, force: str) -> None:
     node = out(root) / "null"
     try:
         os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
@@ -196,7 +196,7 @@ def test_standard_output_by_its_path_is_written_to(root: pathlib.Path) -> None:
     assert saved(path) == ["team/app:a"]
 
 
-def test_folders_that_values_name_are_made(root: pathlib.Path, held: StoreSession) -> None:
+def test_folders_from_template_values_are_created(root: pathlib.Path, held: StoreSession) -> None:
     held.do(f'save images where repository = team/app to "{out(root)}/{{{{.Repository}}}}/{{{{.Tag}}}}.tar"')
     assert listed(out(root)) == ["team/app/a.tar", "team/app/b.tar"]
     held.do(f'export images where tag = a to "{out(root)}/{{{{.Tag}}}}/rootfs"')
@@ -204,7 +204,7 @@ def test_folders_that_values_name_are_made(root: pathlib.Path, held: StoreSessio
 
 
 @pytest.mark.parametrize("target", ["image.tar", "{{.Tag}}.tar", "{{.Tag}}/image.tar", "rootfs"])
-def test_a_missing_folder_is_named(root: pathlib.Path, target: str) -> None:
+def test_a_missing_folder_is_reported(root: pathlib.Path, target: str) -> None:
     verb = "export" if target == "rootfs" else "save"
     done = imq(root, f'{verb} images where tag = a to "{out(root)}/mistyped/{target}"', code=3)
     assert f"{out(root)}/mistyped is missing" in done.stderr
@@ -213,7 +213,7 @@ def test_a_missing_folder_is_named(root: pathlib.Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("to", ["", "/"])
-def test_a_folder_is_no_archive(root: pathlib.Path, held: StoreSession, to: str) -> None:
+def test_a_folder_is_not_replaced_by_an_archive(root: pathlib.Path, held: StoreSession, to: str) -> None:
     assert held.failure_code(f'save team/app:a to "{out(root)}{to}"') == "path"
     assert held.failure_code(f'save team/app:a to "{out(root)}/missing/"') == "path"
     assert listed(out(root)) == []
@@ -252,7 +252,7 @@ def labelled(folder: pathlib.Path, value: str) -> StoreSession:
 
 @pytest.mark.parametrize("verb", ["save", "export"])
 @pytest.mark.parametrize("label", LABELS)
-def test_labels_name_no_folders(tmp_path: pathlib.Path, verb: str, label: str) -> None:
+def test_slashes_in_labels_create_no_folders(tmp_path: pathlib.Path, verb: str, label: str) -> None:
     (tmp_path / "out").mkdir()
     template = f"{LABEL}/image.tar".replace('"', '\\"')
     with labelled(tmp_path, label) as held:
@@ -277,7 +277,7 @@ def test_labels_name_no_folders(tmp_path: pathlib.Path, verb: str, label: str) -
         '{{.Tag}}{{index .Label "channel"}}.tar',
     ],
 )
-def test_no_form_of_a_template_lets_a_slash_through(tmp_path: pathlib.Path, template: str) -> None:
+def test_no_template_function_lets_a_slash_through(tmp_path: pathlib.Path, template: str) -> None:
     with labelled(tmp_path, "../a-b/c") as held:
         said = (tmp_path / "out" / template).as_posix().replace('"', '\\"')
         assert held.failure_code(f'save images where name = "one:1" to "{said}"') == "path"
@@ -291,14 +291,14 @@ def test_labels_without_slashes_name_files(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "a-..b-c.tar").exists()
 
 
-def test_two_values_do_not_make_dots_together(tmp_path: pathlib.Path) -> None:
+def test_two_values_cannot_form_a_dot_segment(tmp_path: pathlib.Path) -> None:
     with labelled(tmp_path, ".") as held:
         for template in (f"{tmp_path}/out/{LABEL}{LABEL}/x.tar", f"{tmp_path}/out/.{LABEL}/x.tar"):
             said = template.replace('"', '\\"')
             assert held.failure_code(f'save images where name = "one:1" to "{said}"') == "path"
 
 
-def test_the_dots_of_the_template_itself_are_the_users(tmp_path: pathlib.Path) -> None:
+def test_dots_in_the_template_itself_are_allowed(tmp_path: pathlib.Path) -> None:
     (tmp_path / "out").mkdir()
     with labelled(tmp_path, "stable") as held:
         said = f"{tmp_path}/out/../{LABEL}.tar".replace('"', '\\"')
@@ -323,7 +323,7 @@ def test_nothing_is_written_into_the_store(
     held.do("verify all")
 
 
-def test_what_lies_below_a_folder(root: pathlib.Path) -> None:
+def test_paths_inside_of_a_folder_are_detected(root: pathlib.Path) -> None:
     assert is_within(str(root / "blobs" / "x" / "y"), str(root))
     assert not is_within(str(root.parent / "storey" / "x"), str(root))
     assert not is_within(str(root.parent), str(root))

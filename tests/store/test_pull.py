@@ -58,13 +58,13 @@ def test_a_config_with_a_byte_that_is_not_utf8(
     assert made.id in blobs_in(store.root)
 
 
-def test_without_a_tag_it_is_latest(store: StoreSession, registry: Registry, repository: str) -> None:
+def test_the_default_tag_is_latest(store: StoreSession, registry: Registry, repository: str) -> None:
     name = serve(registry, f"{repository}:latest", image())
     store.do(f"pull {name.removesuffix(':latest')}")
     assert store.names() == [name]
 
 
-def test_a_second_time_it_is_up_to_date(store: StoreSession, registry: Registry, repository: str, root: Path) -> None:
+def test_a_second_pull_is_up_to_date(store: StoreSession, registry: Registry, repository: str, root: Path) -> None:
     name = serve(registry, f"{repository}:1", image())
     store.do(f"pull {name}")
     before = (root / "index.json").stat()
@@ -91,7 +91,7 @@ def test_by_digest(store: StoreSession, registry: Registry, repository: str) -> 
 
 
 @pytest.mark.parametrize("tag", [":1", ":never", ""])
-def test_beside_a_digest_a_tag_is_forgotten(
+def test_with_a_digest_the_tag_is_dropped(
     store: StoreSession, root: Path, registry: Registry, repository: str, tag: str
 ) -> None:
     made = image()
@@ -151,9 +151,7 @@ def test_a_tag_that_moved_in_the_registry_leaves_the_old_image_by_digest(
     assert [row["image"] for row in store.do("prune") if row["action"] == "remove"] == [old.id]
 
 
-def test_layers_that_are_here_do_not_travel(
-    root: Path, opened: Callable[..., StoreSession], registry: Registry
-) -> None:
+def test_stored_layers_are_not_transferred(root: Path, opened: Callable[..., StoreSession], registry: Registry) -> None:
     watcher = sample_images.ProgressRecorder()
     held = opened(root, progress=watcher)
     repository = f"team/{uuid.uuid4().hex[:8]}"
@@ -188,9 +186,7 @@ def test_an_index_gives_the_image_for_the_platform(
     assert blobs_in(root) == {}
 
 
-def test_an_image_of_another_platform_than_asked_for_comes_with_a_warning(
-    root: Path, registry: Registry, repository: str
-) -> None:
+def test_an_image_of_another_platform_is_pulled_with_a_warning(root: Path, registry: Registry, repository: str) -> None:
     name = serve(registry, f"{repository}:1", image())
     done = imq(root, "pull", name, "platform", "linux/s390x")
     warning = (
@@ -203,7 +199,7 @@ def test_an_image_of_another_platform_than_asked_for_comes_with_a_warning(
     assert "WARNING" not in imq(root, "pull", name).stderr
 
 
-def test_the_platform_of_the_session_counts(
+def test_the_platform_of_the_session_is_used(
     root: Path, opened: Callable[..., StoreSession], registry: Registry
 ) -> None:
     arm = image(2, platform=ARM64)
@@ -213,7 +209,7 @@ def test_the_platform_of_the_session_counts(
     assert held.rows("images select id") == [{"id": arm.id}]
 
 
-def test_verifying_lazily_measures_when_a_question_asks(
+def test_lazy_verification_measures_layers_at_the_first_query(
     store: StoreSession, registry: Registry, repository: str
 ) -> None:
     made = image()
@@ -245,7 +241,7 @@ def test_several_at_once_and_one_that_fails(store: StoreSession, registry: Regis
         ("{host}/{repository}:1 platform linux/s390x", "no-matching-manifest"),
     ],
 )
-def test_what_is_not_there_is_said(
+def test_missing_images_are_reported(
     store: StoreSession, registry: Registry, repository: str, root: Path, what: str, code: str
 ) -> None:
     serve_index(registry, f"{repository}:1", [image(1), image(2, platform=ARM64)])
@@ -254,7 +250,7 @@ def test_what_is_not_there_is_said(
     assert store.names() == []
 
 
-def test_a_wrong_name_is_told_before_anything_is_pulled(
+def test_an_invalid_name_is_reported_before_anything_is_pulled(
     store: StoreSession, registry: Registry, repository: str
 ) -> None:
     name = serve(registry, f"{repository}:1", image())
@@ -265,7 +261,7 @@ def test_a_wrong_name_is_told_before_anything_is_pulled(
     assert store.names() == []
 
 
-def test_what_is_pushed_can_be_pulled(
+def test_pushed_images_can_be_pulled(
     store: StoreSession,
     made: dict[str, Image],
     registry: Registry,
@@ -292,7 +288,7 @@ def test_an_image_without_a_name_cannot_be_pushed(store: StoreSession, made: dic
     assert store.failure_code("push redis:7, redis:latest to x.invalid/y:1") == "operand"
 
 
-def test_skopeo_reads_what_was_pulled(store: StoreSession, registry: Registry, repository: str, root: Path) -> None:
+def test_skopeo_reads_pulled_images(store: StoreSession, registry: Registry, repository: str, root: Path) -> None:
 
     made = image()
     name = serve(registry, f"{repository}:1", made)

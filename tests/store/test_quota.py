@@ -60,7 +60,7 @@ def test_a_quota_is_a_size_or_none(store: StoreSession, text: str, size: int | N
     assert store.read_message("set quota") == f"quota = {text}\n"
 
 
-def test_a_quota_is_nothing_else(store: StoreSession) -> None:
+def test_other_values_of_the_quota_are_rejected(store: StoreSession) -> None:
     for text in ("much", "-1", "20%", "1.2.3GB", "''"):
         with pytest.raises(StatementError):
             store.read_message(f"set quota = {text}")
@@ -68,7 +68,7 @@ def test_a_quota_is_nothing_else(store: StoreSession) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1234, 999_999, 16_912_345_678, (1 << 62) + 1])
-def test_sizes_are_rounded_to_the_side_that_holds(size: int) -> None:
+def test_hinted_sizes_are_rounded_to_the_safe_side(size: int) -> None:
     low, high = parse_size(round_size(size, up=False)), parse_size(round_size(size, up=True))
     assert low is not None
     assert high is not None
@@ -93,7 +93,7 @@ def test_a_pull_that_would_exceed_the_quota_is_refused_before_it_begins(
     imq(root, "--set", "quota=1", "pull", names["other"])  # it takes nothing more
 
 
-def test_the_sentence_that_is_hinted_at_makes_room(root: Path, names: dict[str, str]) -> None:
+def test_the_hinted_statement_frees_enough_space(root: Path, names: dict[str, str]) -> None:
     imq(root, "pull", names["big"])
     quota = f"quota={bytes_of(BIG)}"
     Layout(root.parent / "source").add(SMALL, "small:1")
@@ -106,7 +106,7 @@ def test_the_sentence_that_is_hinted_at_makes_room(root: Path, names: dict[str, 
         assert held.names() == ["small:1"]
 
 
-def test_what_is_left_of_earlier_tries_is_hinted_at(root: Path, names: dict[str, str]) -> None:
+def test_the_hint_mentions_leftovers_of_failed_transfers(root: Path, names: dict[str, str]) -> None:
     imq(root, "pull", names["other"])
     left = os.urandom(500_000)
     blob = Layout(root.parent / "source").blob(left)
@@ -150,7 +150,7 @@ def test_an_import_is_stopped_where_it_exceeds_the_quota(root: Path, tmp_path: P
     imq(root, "--set", "quota=3.1MB", "import", str(tmp_path / "tree"), "as", "tree:1")
 
 
-def test_two_pulls_do_not_count_on_the_same_room(root: Path, names: dict[str, str]) -> None:
+def test_two_pulls_cannot_claim_the_same_space(root: Path, names: dict[str, str]) -> None:
     quota = f"quota={bytes_of(BIG, OTHER) - 1}"
     both = [start(root, "--set", quota, "pull", names[name]) for name in ("big", "other")]
     said = [process.communicate()[1] for process in both]
@@ -168,7 +168,7 @@ def test_a_quota_of_a_session_holds_until_it_is_set_again(store: StoreSession, t
     store.do(f'load "{tmp_path / "source"}"')
 
 
-def test_parts_of_downloads_count_and_make_room(root: Path, names: dict[str, str]) -> None:
+def test_partial_downloads_count_and_are_removed_for_space(root: Path, names: dict[str, str]) -> None:
     size = 600_000
     part = root / "ingest" / f"sha256-{'1' * 64}.1.1.part"
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -185,14 +185,14 @@ def test_parts_of_downloads_count_and_make_room(root: Path, names: dict[str, str
     assert not part.exists()
 
 
-def test_what_is_wanted_takes_only_what_is_missing_of_it(root: Path, names: dict[str, str]) -> None:
+def test_a_resumed_pull_claims_only_the_missing_bytes(root: Path, names: dict[str, str]) -> None:
     digest, content = BIG.layers[0].digest, BIG.layers[0].blob
     (root / "ingest").mkdir(parents=True, exist_ok=True)
     (root / "ingest" / f"{digest.replace(':', '-')}.1.1.part").write_bytes(content[:600_000])
     imq(root, "--set", f"quota={bytes_of(BIG)}", "pull", names["big"])
 
 
-def test_an_import_takes_the_room_of_parts_of_downloads(root: Path, tmp_path: Path) -> None:
+def test_an_import_uses_the_space_of_partial_downloads(root: Path, tmp_path: Path) -> None:
     part = root / "ingest" / f"sha256-{'1' * 64}.1.1.part"
     part.parent.mkdir(parents=True)
     (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
@@ -203,7 +203,7 @@ def test_an_import_takes_the_room_of_parts_of_downloads(root: Path, tmp_path: Pa
     assert not part.exists()
 
 
-def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: Path, store: StoreSession) -> None:
+def test_a_truncated_claim_is_ignored(root: Path, tmp_path: Path, store: StoreSession) -> None:
     Layout(tmp_path / "source").add(SMALL, "small:1")
     store.do(f'load "{tmp_path / "source"}"')
     (root / "ingest" / "1-1234567890ab.room").write_text(f"sha256:{'1' * 64} 5\nsha256:22")
@@ -215,7 +215,7 @@ def test_a_claim_that_a_full_disk_cut_off_is_passed_over(root: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("after", [0, 1_500_000])
-def test_a_disk_quota_is_told_like_a_full_disk(
+def test_an_exceeded_disk_quota_is_reported_like_a_full_disk(
     root: Path, store: StoreSession, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """A fake: where this runs, no file system may have quotas."""
@@ -238,7 +238,7 @@ def test_a_disk_quota_is_told_like_a_full_disk(
     store.do(f"pull {names['big']}")
 
 
-def test_what_a_disk_has_no_room_for_is_refused_before_it_begins(tmp_path: Path, names: dict[str, str]) -> None:
+def test_a_pull_that_does_not_fit_on_the_disk_is_rejected_first(tmp_path: Path, names: dict[str, str]) -> None:
     with small_disk(tmp_path / "small", "size=2m") as disk:
         done = imq(disk / "store", "pull", names["big"], code=3)
         assert "error[no-space]" in done.stderr
@@ -252,7 +252,7 @@ def test_what_a_disk_has_no_room_for_is_refused_before_it_begins(tmp_path: Path,
         check_store(disk / "store")
 
 
-def test_a_disk_that_others_fill_during_a_pull(tmp_path: Path, names: dict[str, str]) -> None:
+def test_another_process_fills_the_disk_during_a_pull(tmp_path: Path, names: dict[str, str]) -> None:
     with small_disk(tmp_path / "small", "size=6m") as disk:
         root = disk / "store"
         with start(root, "--jobs", "1", "pull", names["big"]) as process:
@@ -298,7 +298,7 @@ def test_an_import_and_a_load_on_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("save", "big:1", "to", "big.tar"), ("export", "big:1", "to", "big")])
-def test_what_is_written_elsewhere_says_what_it_wants(root: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_output_files_report_the_needed_space(root: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     Layout(root).add(BIG, "big:1")
     with small_disk(tmp_path / "out", "size=1m") as disk:
         done = imq(root, *words, code=3, cwd=disk)
@@ -312,7 +312,7 @@ def test_what_is_written_elsewhere_says_what_it_wants(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("leave", [0, 8192, 40_000])
-def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path, leave: int) -> None:
+def test_actions_succeed_when_the_index_cannot_be_written(tmp_path: Path, leave: int) -> None:
     """Names are in index.json: where that was written, all is done, and the index follows when it can."""
     with small_disk(tmp_path / "small", "size=4m") as disk:
         root = disk / "store"
@@ -339,7 +339,7 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path, leave: 
 # What is used
 
 
-def test_usage_is_what_du_counts(root: Path, names: dict[str, str]) -> None:
+def test_usage_matches_the_size_of_the_files(root: Path, names: dict[str, str]) -> None:
     """The bytes of the blobs, each once, as long as the files are: blocks are the file system's matter."""
     for name in names.values():
         imq(root, "pull", name)

@@ -51,7 +51,7 @@ def failed(outcomes: list[dict[str, object]]) -> set[tuple[object, object]]:
     return {(row["target"], row["error"]) for row in outcomes if row["error"]}
 
 
-def test_verify_names_all_that_is_wrong_and_who_has_it(store: StoreSession, root: Path, names: list[str]) -> None:
+def test_verify_lists_all_damage_with_the_images(store: StoreSession, root: Path, names: list[str]) -> None:
     flip(root, BASE.digest)
     flip(root, ONE.id)
     path_of(root, PLAIN.digest).unlink()
@@ -78,7 +78,7 @@ def wrong() -> tuple[str, str, str]:
 
 @pytest.mark.parametrize("finder", ["verify {}", 'save {} to "{}/saved.tar"', 'export {} to "{}/tree"', "push {}"])
 @pytest.mark.parametrize("part", ["gzip", "plain"])
-def test_a_turned_bit_is_found_by_who_reads_it_and_fetched_by_the_next_pull(
+def test_a_flipped_bit_is_found_by_a_reader_and_repaired_by_the_next_pull(
     store: StoreSession, root: Path, names: list[str], registry: Registry, tmp_path: Path, finder: str, part: str
 ) -> None:
     digest = (BASE if part == "gzip" else PLAIN).digest
@@ -100,7 +100,7 @@ def test_a_turned_bit_is_found_by_who_reads_it_and_fetched_by_the_next_pull(
     assert outcome["size"] == 0
 
 
-def test_a_turned_bit_that_measuring_finds_is_fetched_by_the_next_pull(
+def test_a_flipped_bit_is_found_by_measuring_and_repaired_by_the_next_pull(
     store: StoreSession, root: Path, registry: Registry
 ) -> None:
     name = serve(registry, f"repair/{uuid.uuid4().hex[:8]}:1", ONE)
@@ -114,7 +114,7 @@ def test_a_turned_bit_that_measuring_finds_is_fetched_by_the_next_pull(
 
 
 @pytest.mark.parametrize("part", ["config", "manifest"])
-def test_a_turned_bit_of_a_document_is_found_by_the_next_pull(
+def test_a_flipped_bit_in_a_document_is_found_by_the_next_pull(
     store: StoreSession, root: Path, names: list[str], part: str
 ) -> None:
     flip(root, ONE.id if part == "config" else ONE.digest)
@@ -122,7 +122,7 @@ def test_a_turned_bit_of_a_document_is_found_by_the_next_pull(
     assert store.do("verify all")
 
 
-def test_what_is_loaded_mends_what_was_found_damaged(
+def test_load_repairs_blobs_that_were_found_damaged(
     store: StoreSession, root: Path, names: list[str], tmp_path: Path
 ) -> None:
     Layout(tmp_path / "source").add(ONE, names[0])
@@ -132,7 +132,7 @@ def test_what_is_loaded_mends_what_was_found_damaged(
     assert store.do("verify all")
 
 
-def test_repair_fetches_again_what_is_damaged_or_missing(store: StoreSession, root: Path, names: list[str]) -> None:
+def test_repair_fetches_damaged_and_missing_blobs(store: StoreSession, root: Path, names: list[str]) -> None:
     flip(root, BASE.digest)
     path_of(root, PLAIN.digest).unlink()
     before = blobs_in(root)
@@ -152,7 +152,7 @@ def test_repair_fetches_again_what_is_damaged_or_missing(store: StoreSession, ro
 
 
 @pytest.mark.parametrize("how", ["flipped", "missing"])
-def test_repair_goes_from_documents_to_what_they_name(
+def test_repair_fetches_documents_and_then_their_blobs(
     store: StoreSession, root: Path, names: list[str], how: str
 ) -> None:
     for digest in ONE.blobs:
@@ -168,7 +168,7 @@ def test_repair_goes_from_documents_to_what_they_name(
     assert {row["size"] for row in store.rows("images select size")} == {ONE.size, TWO.size}
 
 
-def test_an_index_is_repaired_with_all_it_holds(store: StoreSession, root: Path, registry: Registry) -> None:
+def test_an_index_is_repaired_with_all_held_manifests(store: StoreSession, root: Path, registry: Registry) -> None:
     arm = Image([layer({"arm": b"arm" * 500}, "gzip")], platform=ARM64)
     name = serve_index(registry, f"repair/{uuid.uuid4().hex[:8]}:1", [ONE, arm])
     store.do(f"pull {name} platform all")
@@ -183,7 +183,7 @@ def test_an_index_is_repaired_with_all_it_holds(store: StoreSession, root: Path,
     check_store(root)
 
 
-def test_what_cannot_be_repaired_is_said_with_the_reason(
+def test_a_failed_repair_reports_the_reason(
     store: StoreSession, root: Path, registry: Registry, tmp_path: Path
 ) -> None:
     other = Image([PLAIN], labels={"n": "other"})
@@ -208,7 +208,7 @@ def test_what_cannot_be_repaired_is_said_with_the_reason(
     store.do("verify all")
 
 
-def test_a_layer_comes_from_wherever_an_image_that_has_it_is_from(
+def test_repair_fetches_a_layer_from_the_registry_of_another_image(
     store: StoreSession, root: Path, names: list[str], tmp_path: Path
 ) -> None:
     mine = Image([BASE], labels={"n": "mine"})

@@ -89,7 +89,7 @@ def pulled(root: Path, name: str, *words: str) -> int:
 
 
 @pytest.mark.parametrize("verify", ["full", "lazy"])
-def test_a_killed_pull_goes_on_where_it_was(root: Path, slow: FaultProxy, pushed: str, verify: str) -> None:
+def test_a_killed_pull_resumes(root: Path, slow: FaultProxy, pushed: str, verify: str) -> None:
     name = f"{slow.host}/{pushed}"
     here = killed(root, name, 2_000_000, "--set", f"verify={verify}")
     imq(root, "images")
@@ -116,7 +116,7 @@ def test_a_pull_may_be_killed_again_and_again(root: Path, slow: FaultProxy, push
         assert held.do("verify all")
 
 
-def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
+def test_an_interrupted_pull_keeps_the_received_bytes(
     root: Path, registry: Registry, slow: FaultProxy, pushed: str
 ) -> None:
     name = f"{slow.host}/{pushed}"
@@ -137,7 +137,7 @@ def test_a_pull_that_is_interrupted_or_cut_off_leaves_what_came(
 
 
 @pytest.mark.parametrize("spoilt", ["first byte", "last byte", "zeros", "longer", "whole, one byte wrong"])
-def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: FaultProxy, pushed: str, spoilt: str) -> None:
+def test_an_invalid_partial_blob_is_fetched_again(root: Path, slow: FaultProxy, pushed: str, spoilt: str) -> None:
     name = f"{slow.host}/{pushed}"
     here = killed(root, name, 1_000_000)
     (path,) = [root / "ingest" / found for found in begun(root)]
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_fetched_anew_without_failing(root: Path, slow: FaultPr
     assert begun(root) == {}
 
 
-def test_what_had_come_whole_is_not_asked_for(root: Path, slow: FaultProxy, pushed: str) -> None:
+def test_complete_blobs_are_not_requested(root: Path, slow: FaultProxy, pushed: str) -> None:
     name = f"{slow.host}/{pushed}"
     killed(root, name, 1_000_000)
     (path,) = [root / "ingest" / found for found in begun(root)]
@@ -174,7 +174,9 @@ def test_what_had_come_whole_is_not_asked_for(root: Path, slow: FaultProxy, push
     assert asked(slow) == []
 
 
-def test_nobody_writes_what_another_is_writing(root: Path, registry: Registry, slow: FaultProxy, pushed: str) -> None:
+def test_a_partial_blob_in_use_is_not_written_by_another_process(
+    root: Path, registry: Registry, slow: FaultProxy, pushed: str
+) -> None:
     name = f"{slow.host}/{pushed}"
     here = killed(root, name, 1_000_000)
     slow.faults[0].change = send_slowly(1 << 13, 0.02)
@@ -195,7 +197,7 @@ def test_nobody_writes_what_another_is_writing(root: Path, registry: Registry, s
     assert begun(root) == {}
 
 
-def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
+def test_unused_partial_blobs_are_removed_by_prune_by_age_and_for_space(
     root: Path, registry: Registry, slow: FaultProxy, pushed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{slow.host}/{pushed}"
@@ -224,7 +226,7 @@ def test_what_nobody_wants_goes_with_prune_with_time_and_for_want_of_room(
         assert begun(root) == {}
 
 
-def test_of_several_the_longest_is_gone_on_with(root: Path) -> None:
+def test_the_largest_partial_blob_is_resumed(root: Path) -> None:
     store = Store(os.fspath(root))
     digest = Digest.of(b"x" * 2_000_000)
     with store.start_ingest():

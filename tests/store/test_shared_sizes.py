@@ -71,7 +71,7 @@ def test_the_base_is_the_image_with_the_most_of_the_lower_layers(store: StoreSes
     assert bases(store)["more:1"] == "again:1"
 
 
-def test_layers_are_shared_for_as_long_as_two_images_have_them(store: StoreSession, root: Path) -> None:
+def test_a_layer_is_shared_while_two_images_have_it(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(image(A, A, B), "one:1")  # a layer twice in one image is not shared
     assert shares(store) == {"one:1": (0, 2200)}
@@ -87,7 +87,7 @@ def test_layers_are_shared_for_as_long_as_two_images_have_them(store: StoreSessi
     assert [row["images"] for row in store.rows("layers select images")] == [1]
 
 
-def test_what_is_counted_as_images_come_and_go_is_what_counting_anew_gives(store: StoreSession, root: Path) -> None:
+def test_incremental_counts_match_a_full_recount(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     chance = random.Random(20)
     for n in range(30):
@@ -102,7 +102,7 @@ def test_what_is_counted_as_images_come_and_go_is_what_counting_anew_gives(store
         assert store.dump_tables() == kept
 
 
-def test_sizes_that_become_known_late_are_shared_too(store: StoreSession, root: Path) -> None:
+def test_late_measured_sizes_are_shared_too(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(image(A, B), "one:1")
     layout.add(Image((A, C), platform=AMD64), "two:1")

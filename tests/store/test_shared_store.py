@@ -102,7 +102,7 @@ def test_users_of_a_group_change_one_store(common: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002])
 @pytest.mark.parametrize("mode", [0o2775, 0o2770, 0o775])
-def test_a_users_umask_keeps_nothing_from_the_group(common: Path, mode: int, umask: int) -> None:
+def test_the_umask_does_not_lock_out_the_group(common: Path, mode: int, umask: int) -> None:
     """Without the set-group-ID bit what is made gets the group of the root, if the user is of it."""
     root = common / "store"
     root.chmod(mode)
@@ -120,7 +120,7 @@ def test_a_users_umask_keeps_nothing_from_the_group(common: Path, mode: int, uma
     check_store(root)
 
 
-def test_what_is_on_its_way_in_is_the_groups_too(common: Path) -> None:
+def test_temporary_files_belong_to_the_group_too(common: Path) -> None:
     """Who collects has to see the lease of another user, and goes on with what another user's pull left."""
     root = common / "store"
     wait(as_user(ANN, lambda: work(root, common / "one"), umask=0o077))
@@ -157,7 +157,7 @@ def test_a_private_store_stays_private(common: Path) -> None:
     assert not [path for path in (root, *root.rglob("*")) if path.lstat().st_mode & 0o077]
 
 
-def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> None:
+def test_the_lease_of_another_user_protects_its_blobs(common: Path) -> None:
     root = common / "store"
     wait(as_user(ANN, lambda: work(root, common / "one")))
     brought, done = os.pipe(), os.pipe()
@@ -190,7 +190,7 @@ def test_a_lease_of_another_user_is_respected_while_he_works(common: Path) -> No
     check_store(root)
 
 
-def test_who_is_not_of_the_group_reads_and_changes_nothing(common: Path) -> None:
+def test_users_outside_the_group_can_only_read(common: Path) -> None:
     root = common / "store"
     wait(as_user(ANN, lambda: work(root, common / "one")))
     before = imq(root, "images", "as", "json").stdout

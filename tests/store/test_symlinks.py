@@ -86,7 +86,7 @@ def test_a_file_that_is_a_link_is_refused(root: Path, outside: Path, name: str, 
         assert f"{root}/{name} is a symbolic link, expected a regular file" in done.stderr
 
 
-def test_a_link_is_refused_by_every_way_in(root: Path, outside: Path, tmp_path: Path) -> None:
+def test_every_statement_rejects_a_link(root: Path, outside: Path, tmp_path: Path) -> None:
     library(root)
     Layout(tmp_path / "source").add(Image([layer({"new": b"new"})]), "new:1")
     plant(root, "ingest", outside)
@@ -97,7 +97,7 @@ def test_a_link_is_refused_by_every_way_in(root: Path, outside: Path, tmp_path: 
     assert contents(outside) == before
 
 
-def test_a_database_of_somebody_else_under_another_name_is_not_written(root: Path, tmp_path: Path) -> None:
+def test_a_hard_linked_database_is_not_written(root: Path, tmp_path: Path) -> None:
     """A second name of a file, as a hard link gives it: the store takes a file of its own instead."""
     library(root)
     before = imq(root, "images", "as", "json").stdout
@@ -114,9 +114,7 @@ def test_a_database_of_somebody_else_under_another_name_is_not_written(root: Pat
     check_store(root)
 
 
-def test_a_partial_download_under_another_name_is_not_gone_on_with(
-    root: Path, opened: Callable[..., StoreSession]
-) -> None:
+def test_a_hard_linked_partial_blob_is_not_resumed(root: Path, opened: Callable[..., StoreSession]) -> None:
     library(root)
     content = os.urandom(700_000)
     described = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
@@ -150,7 +148,7 @@ def test_a_rollback_journal_is_never_played_back(root: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["index.db", "remote.db"])
-def test_a_link_that_comes_after_the_look_is_noticed_before_anything_is_read(
+def test_a_link_planted_after_the_check_is_noticed_before_reading(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Another user of the folder can put a link there between imq's look and SQLite's."""
@@ -171,7 +169,7 @@ def test_a_link_that_comes_after_the_look_is_noticed_before_anything_is_read(
     assert [path.name for path in tmp_path.glob("theirs*")] == ["theirs.db"]
 
 
-def test_what_registries_told_is_not_kept_behind_a_link(root: Path, outside: Path) -> None:
+def test_the_registry_cache_is_not_written_through_a_link(root: Path, outside: Path) -> None:
     library(root)
     imq(root, "images")
     before = contents(outside)
@@ -184,7 +182,7 @@ def test_what_registries_told_is_not_kept_behind_a_link(root: Path, outside: Pat
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["fifo", "socket", "folder"])
-def test_what_is_no_regular_file_is_refused_at_once(
+def test_a_file_of_another_type_is_rejected_at_once(
     root: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(root)
@@ -207,7 +205,7 @@ def test_what_is_no_regular_file_is_refused_at_once(
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_a_blob_that_is_no_regular_file_is_not_read(root: Path, tmp_path: Path, kind: str) -> None:
+def test_a_blob_that_is_not_a_regular_file_is_not_read(root: Path, tmp_path: Path, kind: str) -> None:
     made = Image([layer({"own": b"own"})])
     Layout(root).add(made, "own:1")
     digest = made.layers[0].digest
@@ -226,7 +224,7 @@ def test_a_blob_that_is_no_regular_file_is_not_read(root: Path, tmp_path: Path, 
     assert not os.path.lexists(blob)
 
 
-def test_only_what_imq_has_named_is_removed_in_ingest(root: Path) -> None:
+def test_only_files_of_imq_are_removed_from_ingest(root: Path) -> None:
     library(root)
     imq(root, "images")
     ingest = root / "ingest"
@@ -244,7 +242,7 @@ def test_only_what_imq_has_named_is_removed_in_ingest(root: Path) -> None:
     assert blobs_in(root)
 
 
-def test_an_unpacked_layout_that_lies_about_claims_is_read(root: Path, tmp_path: Path) -> None:
+def test_invalid_leases_and_claims_are_ignored(root: Path, tmp_path: Path) -> None:
     """Leases and claims that say no digests, as only somebody else writes them, are no reason to fail."""
     library(root)
     ingest = root / "ingest"
@@ -267,7 +265,7 @@ def test_the_path_to_the_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "50%41", "what?", "c#sharp", "ünï", "x'y"])
-def test_a_root_of_any_name_has_its_index(tmp_path: Path, name: str) -> None:
+def test_a_root_may_have_any_name(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
     library(root)
     imq(root, "images")
@@ -275,7 +273,7 @@ def test_a_root_of_any_name_has_its_index(tmp_path: Path, name: str) -> None:
     check_store(root)
 
 
-def test_a_store_that_is_replaced_between_two_statements_is_the_new_one(
+def test_a_store_replaced_between_two_statements_is_reopened(
     root: Path, tmp_path: Path, opened: Callable[..., StoreSession]
 ) -> None:
     library(root)

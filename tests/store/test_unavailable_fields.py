@@ -89,7 +89,7 @@ rm images where not in use force
 
 @pytest.mark.parametrize("text", BY_CONTAINERS.strip().splitlines())
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_the_store_says_that_nothing_runs_from_it(session: Session, warned: Warned, text: str, dry_run: bool) -> None:
+def test_the_store_warns_that_it_has_no_containers(session: Session, warned: Warned, text: str, dry_run: bool) -> None:
     answer = last(session, text, dry_run=dry_run)
     assert isinstance(answer, RowSet)
     rows = [row for row in answer.rows if row[0] in ("remove", "untag", "removed", "untagged")]
@@ -99,7 +99,7 @@ def test_the_store_says_that_nothing_runs_from_it(session: Session, warned: Warn
 
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize(("condition", "count"), [("not in use", 1), ("dangling", 0)])
-def test_a_program_that_goes_by_containers_is_warned_of(
+def test_a_removal_that_depends_on_containers_is_warned_of(
     session: Session, warned: Warned, condition: str, count: int, *, dry_run: bool
 ) -> None:
     answer = last(session, f"exec images where {condition} run true", dry_run=dry_run)
@@ -125,12 +125,12 @@ assert any images where not in use
 
 
 @pytest.mark.parametrize("text", NOT_BY_CONTAINERS.strip().splitlines())
-def test_other_removals_and_those_of_nothing_are_silent(session: Session, warned: Warned, text: str) -> None:
+def test_other_removals_and_empty_ones_do_not_warn(session: Session, warned: Warned, text: str) -> None:
     last(session, text)
     assert warned.texts == []
 
 
-def test_it_is_said_before_it_is_asked(session: Session, warned: Warned) -> None:
+def test_the_warning_precedes_the_confirmation(session: Session, warned: Warned) -> None:
     asked: list[list[str]] = []
 
     def confirm(_planned: RowSet) -> bool:
@@ -169,7 +169,7 @@ use localhost:1; rm images where not in use
 
 
 @pytest.mark.parametrize("text", UNSEEN.strip().splitlines())
-def test_a_registry_cannot_see_it_and_nothing_is_asked(session: Session, text: str) -> None:
+def test_a_registry_cannot_see_containers_and_is_not_queried(session: Session, text: str) -> None:
     def before_network() -> None:
         raise AssertionError("a registry was asked")
 
@@ -180,6 +180,6 @@ def test_a_registry_cannot_see_it_and_nothing_is_asked(session: Session, text: s
     assert any("nonempty lines of" in hint for hint in refused.value.hints)
 
 
-def test_prune_is_about_the_store(session: Session) -> None:
+def test_prune_refers_to_the_store(session: Session) -> None:
     with pytest.raises(StatementError, match="prune works on the store"):
         last(session, "prune images in localhost:1 where not in use")

@@ -88,7 +88,7 @@ def write_store(root: Path, *, part: str) -> Path:
 
 @pytest.mark.parametrize("part", ["root", "child", "config"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_image_that_cannot_be_read_is_shown_and_told(
+def test_an_unreadable_image_is_listed_with_an_error(
     tmp_path: Path, part: str, fault: Callable[[Path], Callable[[], None]]
 ) -> None:
     root = tmp_path / "store"
@@ -109,7 +109,7 @@ def test_an_image_that_cannot_be_read_is_shown_and_told(
 
 @pytest.mark.parametrize("part", ["root", "child"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_collected_while_an_image_cannot_be_read(
+def test_nothing_is_collected_while_an_image_is_unreadable(
     tmp_path: Path, part: str, fault: Callable[[Path], Callable[[], None]]
 ) -> None:
     root = tmp_path / "store"
@@ -133,7 +133,7 @@ def test_nothing_is_collected_while_an_image_cannot_be_read(
     assert blobs_in(root) == {}
 
 
-def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path, unprivileged: dict[str, Any]) -> None:
+def test_a_file_without_read_permission_is_unreadable(tmp_path: Path, unprivileged: dict[str, Any]) -> None:
     root = tmp_path / "store"
     path = write_store(root, part="root")
     path.chmod(0)
@@ -155,9 +155,7 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path, unprivileged:
         ({"digest": digest_of(b"never here")}, "is not in the store"),
     ],
 )
-def test_an_entry_that_describes_its_manifest_wrongly_is_unreadable(
-    tmp_path: Path, change: dict[str, object], said: str
-) -> None:
+def test_an_entry_with_a_wrong_descriptor_is_unreadable(tmp_path: Path, change: dict[str, object], said: str) -> None:
     root = tmp_path / "store"
     write_store(root, part="root")
     before = blobs_in(root)
@@ -172,7 +170,7 @@ def test_an_entry_that_describes_its_manifest_wrongly_is_unreadable(
     assert blobs_in(root).keys() == WHOLE.blobs.keys(), "what was removed by its name is gone with all it had"
 
 
-def test_index_json_may_name_what_is_no_manifest(tmp_path: Path) -> None:
+def test_index_json_may_list_blobs_that_are_not_manifests(tmp_path: Path) -> None:
     root = tmp_path / "store"
     layout = Layout(root)
     layout.add(WHOLE, "whole:1")
@@ -208,7 +206,7 @@ def test_a_config_of_another_image_makes_its_image_unreadable(tmp_path: Path) ->
         assert BROKEN.layers[0].digest in blobs_in(root), "odd:1 has it"
 
 
-def test_no_rule_takes_what_cannot_be_read(tmp_path: Path) -> None:
+def test_no_retention_rule_removes_an_unreadable_image(tmp_path: Path) -> None:
     root = tmp_path / "store"
     write_store(root, part="root").unlink()
     with StoreSession(root) as held:
@@ -223,7 +221,7 @@ def test_no_rule_takes_what_cannot_be_read(tmp_path: Path) -> None:
         assert held.names() == []
 
 
-def test_an_image_without_a_name_that_cannot_be_read_is_not_dangling(tmp_path: Path) -> None:
+def test_an_unreadable_image_without_a_name_is_not_dangling(tmp_path: Path) -> None:
     root = tmp_path / "store"
     layout = Layout(root)
     layout.add(BROKEN)
@@ -237,7 +235,7 @@ def test_an_image_without_a_name_that_cannot_be_read_is_not_dangling(tmp_path: P
         assert held.rows("images select id") == [{"id": BROKEN.id}]
 
 
-def test_an_archive_leaves_no_image_out(tmp_path: Path) -> None:
+def test_save_fails_for_an_unreadable_image(tmp_path: Path) -> None:
     root = tmp_path / "store"
     for part in ("root", "child"):
         shutil.rmtree(root, ignore_errors=True)
@@ -251,7 +249,7 @@ def test_an_archive_leaves_no_image_out(tmp_path: Path) -> None:
             target.unlink()
 
 
-def test_a_platform_that_cannot_be_read_stays_held(tmp_path: Path) -> None:
+def test_an_unreadable_platform_stays_held(tmp_path: Path) -> None:
     root = tmp_path / "store"
     third = Image([layer({"third": b"3" * 50})], platform={"os": "linux", "architecture": "s390x"})
     arm = Image(BROKEN.layers, platform=ARM64)
@@ -273,7 +271,7 @@ def test_a_platform_that_cannot_be_read_stays_held(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.json", "oci-layout"])
-def test_a_store_that_lacks_its_list_is_damaged_and_not_empty(tmp_path: Path, name: str) -> None:
+def test_a_store_without_its_index_json_is_damaged_and_not_empty(tmp_path: Path, name: str) -> None:
     root = tmp_path / "store"
     made = library(root)
     before = blobs_in(root)
@@ -291,7 +289,7 @@ def test_a_store_that_lacks_its_list_is_damaged_and_not_empty(tmp_path: Path, na
     assert blobs_in(root) == before
 
 
-def test_a_new_store_has_its_list_from_the_start(tmp_path: Path) -> None:
+def test_a_new_store_has_an_index_json(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with StoreSession(root) as held:
         assert held.names() == []
@@ -300,7 +298,7 @@ def test_a_new_store_has_its_list_from_the_start(tmp_path: Path) -> None:
     assert os.path.exists(root / "oci-layout")
 
 
-def test_verify_reads_the_disk_and_not_what_is_remembered(tmp_path: Path) -> None:
+def test_verify_reads_the_disk_and_not_the_cache(tmp_path: Path) -> None:
     root = tmp_path / "store"
     write_store(root, part="root")
     with StoreSession(root) as held:
@@ -314,7 +312,7 @@ def test_verify_reads_the_disk_and_not_what_is_remembered(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("part", ["root", "config"])
-def test_a_rule_of_the_newest_says_that_an_image_cannot_be_read(tmp_path: Path, part: str) -> None:
+def test_keep_newest_reports_an_unreadable_image(tmp_path: Path, part: str) -> None:
     root = tmp_path / "store"
     write_store(root, part=part).unlink()
     for statement in ("rm all images except newest 1", "rm all images order by created skip 1"):
@@ -328,7 +326,7 @@ def test_a_rule_of_the_newest_says_that_an_image_cannot_be_read(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("part", ["root", "child", "config"])
-def test_reindex_says_that_an_image_cannot_be_read(tmp_path: Path, part: str) -> None:
+def test_reindex_reports_an_unreadable_image(tmp_path: Path, part: str) -> None:
     root = tmp_path / "store"
     write_store(root, part=part).unlink()
     done = imq(root, "reindex", code=3)
@@ -347,7 +345,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("refused", REFUSED)
 @pytest.mark.parametrize("is_child", [False, True])
-def test_a_refused_document_of_an_unknown_media_type_hides_its_blobs(
+def test_an_invalid_document_of_an_unknown_media_type_blocks_collection(
     tmp_path: Path, refused: str, *, is_child: bool
 ) -> None:
     root = tmp_path / "store"
@@ -372,7 +370,7 @@ def test_a_refused_document_of_an_unknown_media_type_hides_its_blobs(
 
 
 @pytest.mark.parametrize("content", [b"", b"a signature", b"[1, 2]", b"\x7fELF"])
-def test_a_blob_that_is_no_json_object_hides_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_blob_that_is_not_a_json_object_does_not_block_collection(tmp_path: Path, content: bytes) -> None:
     root = tmp_path / "store"
     layout = Layout(root)
     layout.add(WHOLE, "whole:1")

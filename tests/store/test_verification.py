@@ -99,7 +99,7 @@ def unchanged(store: StoreSession, root: Path, before: tuple[object, object]) ->
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_load_refuses(
+def test_load_rejects(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, fault: str
 ) -> None:
     make, code = FAULTS[fault]
@@ -111,7 +111,7 @@ def test_load_refuses(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_pull_refuses(
+def test_pull_rejects(
     store: StoreSession, root: Path, before: tuple[object, object], registry: Registry, fault: str
 ) -> None:
     make, code = FAULTS[fault]
@@ -123,7 +123,7 @@ def test_pull_refuses(
 @pytest.mark.parametrize(
     "fault", ["wrong diff ID", "wrong diff ID, plain", "truncated gzip", "truncated tar", "no archive"]
 )
-def test_load_of_dockers_archive_refuses(
+def test_load_rejects_docker_archives(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, fault: str
 ) -> None:
     make, code = FAULTS[fault]
@@ -136,7 +136,7 @@ def test_load_of_dockers_archive_refuses(
 
 @pytest.mark.parametrize("spoil", ["other content", "longer", "shorter", "missing"])
 @pytest.mark.parametrize("part", ["layer", "config", "manifest"])
-def test_load_refuses_blobs_that_are_not_what_their_names_say(
+def test_load_rejects_blobs_with_wrong_digests(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, part: str, spoil: str
 ) -> None:
     image = Image([GOOD, PLAIN])
@@ -159,7 +159,7 @@ def test_load_refuses_blobs_that_are_not_what_their_names_say(
 
 
 @pytest.mark.parametrize("spoil", ["other content", "longer", "size"])
-def test_pull_refuses_blobs_that_are_not_what_was_promised(
+def test_pull_rejects_blobs_with_wrong_digests(
     store: StoreSession, root: Path, before: tuple[object, object], spoil: str
 ) -> None:
     image = Image([PLAIN])
@@ -181,7 +181,7 @@ def test_pull_refuses_blobs_that_are_not_what_was_promised(
     unchanged(store, root, before)
 
 
-def test_a_manifest_that_is_index_and_image_is_refused(
+def test_a_manifest_that_is_both_index_and_image_is_rejected(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path
 ) -> None:
     both = to_json({**json.loads(Image([GOOD]).manifest), "manifests": []})
@@ -196,7 +196,7 @@ def test_a_manifest_that_is_index_and_image_is_refused(
     unchanged(store, root, before)
 
 
-def test_an_endless_body_is_cut_off(store: StoreSession, root: Path, before: tuple[object, object]) -> None:
+def test_an_endless_response_is_aborted(store: StoreSession, root: Path, before: tuple[object, object]) -> None:
     image = Image([OTHER])
     with ScriptedServer(
         Step("GET", "/v2/bad/manifests/1", headers={"Content-Type": MANIFEST_TYPE}, body=image.manifest),
@@ -208,7 +208,7 @@ def test_an_endless_body_is_cut_off(store: StoreSession, root: Path, before: tup
     unchanged(store, root, before)
 
 
-def test_a_lie_about_a_layer_that_is_here_is_found(
+def test_a_wrong_diff_id_of_a_stored_layer_is_found(
     store: StoreSession, root: Path, tmp_path: Path, registry: Registry
 ) -> None:
     """A layer that is stored does not travel and is not unpacked again; its diff ID is compared all the same."""
@@ -236,7 +236,7 @@ def test_a_lie_about_a_layer_that_is_here_is_found(
     ],
     ids=["empty", "text", "gzip of text", "broken gzip"],
 )
-def test_what_is_no_archive_is_not_loaded(
+def test_a_file_that_is_not_an_archive_is_not_loaded(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, content: bytes, code: str
 ) -> None:
     (tmp_path / "file").write_bytes(content)
@@ -263,7 +263,7 @@ def test_what_is_no_archive_is_not_loaded(
         ("manifest.json", b'[{"Config":"x","RepoTags":["<none>:<none>"],"Layers":[]}]', "archive"),
     ],
 )
-def test_archives_that_hold_no_images_are_not_loaded(
+def test_archives_without_images_are_not_loaded(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path, name: str, content: bytes, code: str
 ) -> None:
     (tmp_path / "bad").mkdir()
@@ -275,7 +275,7 @@ def test_archives_that_hold_no_images_are_not_loaded(
     unchanged(store, root, before)
 
 
-def test_an_archive_that_is_cut_off_is_not_loaded(
+def test_a_truncated_archive_is_not_loaded(
     store: StoreSession, root: Path, before: tuple[object, object], tmp_path: Path
 ) -> None:
     docker_archive(tmp_path / "whole.tar", [(Image([GOOD, OTHER]), ["app:1"])])
@@ -307,7 +307,7 @@ def test_sizes_are_those_of_the_files(
 # What is damaged later
 
 
-def test_verify_names_what_is_damaged(store: StoreSession, made: dict[str, Image], root: Path) -> None:
+def test_verify_lists_damaged_blobs(store: StoreSession, made: dict[str, Image], root: Path) -> None:
     assert not [row for row in store.outcomes("verify all") if row["error"]]
     path = root / "blobs" / "sha256" / made["redis:7"].layers[1].digest[7:]
     whole = path.read_bytes()
@@ -352,7 +352,7 @@ def test_a_missing_document_is_pulled_again(store: StoreSession, root: Path, reg
     assert store.do("verify all")
 
 
-def test_a_layer_of_unknown_type_in_somebody_elses_layout_has_no_size(store: StoreSession, root: Path) -> None:
+def test_a_layer_of_unknown_type_in_a_foreign_layout_has_no_size(store: StoreSession, root: Path) -> None:
     """The layout is not ours: what cannot be measured there must not keep the rest from being answered."""
     layout = Layout(root)
     odd = layout.add(of_unknown_type(), "odd:1")
@@ -366,7 +366,7 @@ def test_a_layer_of_unknown_type_in_somebody_elses_layout_has_no_size(store: Sto
 @pytest.mark.parametrize(
     "fault", ["wrong diff ID", "truncated gzip", "truncated zstd", "no archive", "packed strangely"]
 )
-def test_a_layer_that_proves_damaged_later_leaves_its_size_unknown(
+def test_the_size_of_a_layer_found_damaged_later_stays_unknown(
     store: StoreSession, root: Path, registry: Registry, fault: str
 ) -> None:
     """Everything else is still answered, the exit code tells, and nothing is done by a size that nobody knows."""
@@ -393,7 +393,7 @@ def test_a_layer_that_proves_damaged_later_leaves_its_size_unknown(
     assert store.error_codes(asked) == set()
 
 
-def test_verify_warns_of_what_other_tools_reject_in_a_config(root: Path, tmp_path: Path) -> None:
+def test_verify_warns_of_config_fields_that_other_tools_reject(root: Path, tmp_path: Path) -> None:
     image = Image([GOOD], settings={"Healthcheck": "curl localhost"})
     Layout(tmp_path / "layout").add(image, "odd:1")
     imq(root, "load", str(tmp_path / "layout"))
