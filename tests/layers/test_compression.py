@@ -1,4 +1,4 @@
-"""Decompressors against what the tools of the field write, whole, joined, padded, cut short and damaged."""
+"""Decompressors read streams of other tools: intact, concatenated, padded, truncated and corrupt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image as one archive: what tar unpacks of it is what imq unpacks to a folder, and what docker exports."""
+"""Flattened images: tar extracts the same tree that imq unpacks and docker exports."""
 
 from __future__ import annotations
 

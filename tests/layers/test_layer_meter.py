@@ -1,4 +1,4 @@
-"""The meter: right in every packing and split, bounded on bombs, and it leaves no thread behind."""
+"""The layer meter: correct for every compression and chunk size, bounded for bombs, without leaked threads."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_limits(kind):
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_a_bomb_is_refused_for_its_ratio_in_bounded_memory(kind):
-    """A file of 1 GiB of zeros: accepted as it is, refused where the limit is lower."""
+    """A file of 1 GiB of zeros: accepted by default, rejected with a lower limit."""
     info = tarfile.TarInfo("zeros")
     info.size = 1 << 30
     zeros = bytes(1 << 20)

@@ -1,4 +1,4 @@
-"""Archives that mean harm: each is refused with its own code or kept inside, and nothing around the folder changes."""
+"""Malicious archives: each is rejected with its own code or contained, and no file outside the folder changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOWER = layer(folder("etc"), member("etc/passwd", b"image"), folder("d"), member
 
 @pytest.fixture
 def around(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder with things worth taking, beside which is unpacked; it has to be the same after it."""
+    """A folder with files; layers are unpacked next to it, and it must not change."""
     outside = tmp_path / "outside"
     (outside / "inner").mkdir(parents=True)
     (outside / "secret").write_text("secret")
@@ -48,7 +48,7 @@ def around(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _inodes(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
-    """Return a census with inodes, links to them and times of change; of the folder around only its names."""
+    """Return the description of a tree with inodes, link counts and change times; for the parent only its names."""
     found = {}
     for name, said in describe_tree(path).items():
         about = os.lstat(path / name)
@@ -62,7 +62,7 @@ def plain(name: str, content: bytes = b"evil", **told: object) -> tuple[tarfile.
 
 
 def raw(name: bytes, size: int, body: bytes = b"", kind: bytes = b"0", major: bytes = b"") -> bytes:
-    """Return a ustar header with any name and size, and what is said to be its content."""
+    """Return a ustar header with any name and size, and the content after it."""
     info = tarfile.TarInfo("x" * len(name))
     info.type, info.size = kind, size
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[str, Sequence[tuple[tarfile.TarInfo, bytes]]]] = {
 
 
 def pointing(info, outside):
-    """Return a member whose link, where it has an @, leads outside."""
+    """Return a member in whose link target @ is replaced by the folder outside."""
     told = copy.copy(info)
     told.linkname = info.linkname.replace("@", outside)
     return told
@@ -203,7 +203,7 @@ NAMES = ("a", "b", "up", "etc", "outside", "secret")
 
 @st.composite
 def layers_of_links(draw: st.DrawFn) -> list[tuple[tarfile.TarInfo, bytes]]:
-    """Draw entries of which many are links that climb, and that others go through."""
+    """Draw entries with many climbing links, and entries that use them as parents."""
     parts = st.lists(st.sampled_from([*NAMES, "..", "."]), min_size=1, max_size=6)
     paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map("/".join)
     targets = st.builds(lambda slash, names: slash + "/".join(names), st.sampled_from(["", "/"]), parts)
@@ -365,7 +365,7 @@ def test_stopped(around, case):
 
 
 def test_many_whiteouts_take_linear_time(around):
-    """Each opaque whiteout looks at what is in its folder only once."""
+    """Opaque whiteouts list their folder only once."""
     files = [member(f"d/{number}") for number in range(3000)]
     with soon():
         unpack_layers((LOWER, layer(*files, *[member("d/.wh..wh..opq")] * 3000)), str(around / "root"))

@@ -1,4 +1,4 @@
-"""Packing trees: reproducible, complete, honest about what cannot be read."""
+"""Packing trees: reproducible and complete, with errors for unreadable files."""
 
 from __future__ import annotations
 

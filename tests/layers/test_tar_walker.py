@@ -1,4 +1,4 @@
-"""The walker against tarfile, GNU tar, bsdtar, and layers made by the tools that make images."""
+"""The tar walker compared with tarfile, GNU tar, bsdtar, and layers of image builders."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def refusal(archive: bytes, limits: TarLimits | None = None) -> Malformed:
 
 
 def as_tarfile(archive: bytes) -> list[TarEntry]:
-    """Read an archive with the standard library, in the walker's words."""
+    """Read an archive with the standard library, and return entries of the walker."""
     found = []
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
         for member in opened:
@@ -93,7 +93,7 @@ def as_tarfile(archive: bytes) -> list[TarEntry]:
 
 
 def alike(entries: list[TarEntry], others: list[TarEntry]) -> None:
-    """Compare; times to the millisecond, as tarfile reads them as floats."""
+    """Compare entries; times to the millisecond, because tarfile reads them as floats."""
     rounded = [entry.replace(mtime=round(entry.mtime / 10**6) * 10**6) for entry in entries]
     assert rounded == others
 
@@ -108,7 +108,7 @@ def member(name: str = "file", content: bytes = b"", kind: bytes = tarfile.REGTY
 
 
 def patched(block: bytes, offset: int, field: bytes) -> bytes:
-    """Put `field` into the header that `block` begins with, and set its checksum right."""
+    """Write `field` into the header at the beginning of `block`, and correct its checksum."""
     header = bytearray(block[:512])
     header[offset : offset + len(field)] = field
     header[148:156] = b" " * 8
@@ -208,7 +208,7 @@ def test_one_byte_at_a_time():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A tree with everything that tar tools treat specially."""
+    """A tree with all files that tar tools treat specially."""
     root = tmp_path_factory.mktemp("tree")
     (root / "etc").mkdir(mode=0o750)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
@@ -410,7 +410,7 @@ def test_checksums_of_signed_bytes_are_accepted():
 
 
 def test_headers_full_of_high_bytes():
-    """The sum of their bytes passes what adler32 can hold."""
+    """The sum of their bytes exceeds the range of adler32."""
     name = "\udcff" * 100
     info = tarfile.TarInfo(name)
     header = patched(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"), 157, b"\xff" * 100)

@@ -1,4 +1,4 @@
-"""Unpacking: the tree that umoci makes of the same images, as root and as a user, whatever leads down to it."""
+"""Unpacking gives the same tree as umoci, as root and as a user, with and without openat2."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ CLIMBING = (
 
 @pytest.fixture
 def open_folder() -> Iterator[pathlib.Path]:
-    """A folder that everybody may write to; those of pytest are closed to others."""
+    """A folder that every user may write to; folders of pytest are private."""
     made = tempfile.mkdtemp()
     os.chmod(made, 0o777)
     yield pathlib.Path(made)
@@ -110,7 +110,7 @@ def open_folder() -> Iterator[pathlib.Path]:
 
 
 def layout_of(path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> str:
-    """Write the stack as an image layout and return how umoci names it."""
+    """Write the stack as an image layout, and return its umoci name."""
     types = {"": media_types.OCI_LAYER, "gzip": media_types.OCI_LAYER_GZIP, "zstd": media_types.OCI_LAYER_ZSTD}
     made = []
     for one in stack:
@@ -121,7 +121,7 @@ def layout_of(path: pathlib.Path, stack: tuple[StackedLayer, ...]) -> str:
 
 
 def gzipped(stack: tuple[StackedLayer, ...]) -> tuple[StackedLayer, ...]:
-    """The same layers as umoci 0.4 reads them: it knows no zstd."""
+    """The same layers for umoci 0.4, which does not support zstd."""
     from imq.engine.layers.zstd import zstd
 
     found = []
@@ -135,7 +135,7 @@ def gzipped(stack: tuple[StackedLayer, ...]) -> tuple[StackedLayer, ...]:
 
 
 def as_nobody(stack: tuple[StackedLayer, ...], target: str) -> None:
-    """Unpack in a process of a user without any rights."""
+    """Unpack in a process of an unprivileged user."""
     child = os.fork()
     if not child:
         try:
@@ -150,12 +150,12 @@ def as_nobody(stack: tuple[StackedLayer, ...], target: str) -> None:
 
 
 def unpack_with_umoci(path: pathlib.Path) -> dict[str, tuple[object, ...]]:
-    """Return what umoci has made, without the folders that it makes to look for what a whiteout hides."""
+    """Return the tree of umoci, without the folders that it creates for the targets of whiteouts."""
     return {name: said for name, said in describe_tree(path).items() if name not in ("not", "not/there")}
 
 
 def without(tree: dict[str, tuple[object, ...]], name: str, place: int) -> dict[str, tuple[object, ...]]:
-    """Return a census without one thing of one file: umoci has not kept to what the layers say of it."""
+    """Return a description of a tree without one field of one file, in which umoci differs from the layers."""
     said = tree[name]
     return {**tree, name: (*said[:place], *said[place + 1 :])}
 

@@ -1,4 +1,4 @@
-"""Archives of images as docker and others have written them: what lists the images, how they are packed, what lacks."""
+"""Archives of images from docker and other tools: their listings, their compression, and missing parts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def blob(digest: str) -> str:
 
 
 def listed(image: Image, tags: object) -> dict[str, Any]:
-    """Return an image as manifest.json lists it."""
+    """Return the entry of an image in manifest.json."""
     return {"Config": blob(image.id), "RepoTags": tags, "Layers": [blob(layer.digest) for layer in image.layers]}
 
 
@@ -63,7 +63,7 @@ def entry(image: Image, **annotations: str) -> dict[str, Any]:
 
 
 def both(path: pathlib.Path, index: object, listing: object, images: Sequence[Image] = (ONE, TWO)) -> pathlib.Path:
-    """Write an archive that has both lists, as docker 25 does."""
+    """Write an archive with both lists, like docker 25."""
     blobs = {blob(digest): content for image in images for digest, content in image.blobs.items()}
     files = {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',

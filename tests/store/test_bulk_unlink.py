@@ -1,4 +1,4 @@
-"""Removing many blobs at once."""
+"""Removing many blobs in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes on one store, and processes that are killed: whatever happens, the store stays in order."""
+"""Several processes use one store, and some are killed: the store stays consistent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LIGHT = Image([HEAVY.layers[0], layer({"light": os.urandom(1000)}, "gzip")])
 
 @pytest.fixture(scope="module")
 def heavy(registry: Registry) -> str:
-    """The name of an image that takes a while."""
+    """The name of an image that takes some time to pull."""
     return serve(registry, f"heavy/{uuid.uuid4().hex[:8]}:1", HEAVY)
 
 
@@ -56,7 +56,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run_together(*works: Callable[[], object]) -> None:
-    """Do things at the same time; the first that fails is raised."""
+    """Call functions in parallel; the first error is raised."""
     with concurrent.futures.ThreadPoolExecutor(len(works)) as pool:
         for done in [pool.submit(work) for work in works]:
             done.result()

@@ -1,13 +1,13 @@
 """A state machine on one store: pull, tag, untag, rm, prune, load, import, and children that are killed at work.
 
-Each step runs in a process of its own (`dying.py`). After each the store opens and answers as before the step or as
-after it, and a step that was not killed did what it says. Then every blob hashes to its name, what is reached is
-there, and the index is what a new one would be. After a kill a copy of the store shows that it goes on from there: the
-same step again completes, a pull that was killed inside a blob fetches the rest of it alone, prune leaves nothing that
-is not reached, and reindex changes no answer.
+Each step runs in a process of its own (`support/crash_server.py`). After a step the store opens, and its state is that
+before the step or after it; a step that was not killed has succeeded. Every blob hashes to its name, reachable blobs
+exist, and the index equals a rebuilt one. After a kill, a copy of the store must recover: the same step succeeds, a
+pull that was killed within a blob fetches only the rest of it, prune leaves no unreachable blobs, and reindex does not
+change the results of queries.
 
-A run kills about two dozen. `IMQ_KILLS=500 pytest tests/store/test_crash_machine.py -s` goes on with other
-histories until so many were killed, and prints at which kinds of points.
+A run kills about two dozen processes. `IMQ_KILLS=500 pytest tests/store/test_crash_machine.py -s` runs further
+histories until that many were killed, and prints the kinds of points.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ LOADED = [Image([BASE, layer({"load": b"one" * 200})]), Image([layer({"load": b"
 
 
 class Outside:
-    """What the store gets its images from, and the server that runs statements; the same for all machines."""
+    """The sources of images, and the server that runs statements, shared by all machines."""
 
     def __init__(self, folder: str, registry: Registry, server: Server) -> None:
         self.server = server
@@ -94,7 +94,7 @@ def outside(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 class Machine(RuleBasedStateMachine):
-    """One history of one store. `named` are the tags and the ids that they must mean."""
+    """One history of one store. `named` has the expected image ID of each tag."""
 
     outside: Outside
 
@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     # Steps
 
     kill = st.sampled_from([0.0] * 20 + [part / 60 for part in range(1, 61)])
-    """When a step is killed, as a part of what it does; 0: it is not."""
+    """The fraction of a step's work after which it is killed; 0: it is not killed."""
 
     @rule(number=st.integers(0, len(PULLED) - 1), kill=kill)
     def pull(self, number: int, kill: float) -> None:
@@ -273,7 +273,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def begun(root: str) -> list[str]:
-    """Return what killed pulls left of blobs, those of which nothing had come left out."""
+    """Return the partial blobs of killed pulls, without empty ones."""
     folder = os.path.join(root, "ingest")
     names = os.listdir(folder) if os.path.isdir(folder) else []
     paths = [os.path.join(folder, name) for name in names if name.endswith(".part")]
@@ -306,7 +306,7 @@ def test_the_store_survives_any_history(outside: Outside) -> None:
 
 @pytest.mark.parametrize("verify", ["full", "lazy"])
 def test_a_pull_that_is_killed_inside_a_blob_fetches_the_rest(outside: Outside, verify: str) -> None:
-    """What a history comes upon by chance: killed at several places, each time with more of the blob there."""
+    """A case that random histories find only by chance: a pull killed several times, with a growing partial blob."""
     machine = Machine(outside)
     machine.verify = verify
     before = outside.resumed

@@ -1,4 +1,4 @@
-"""`import` takes what `export` gives back: paths of the same depth."""
+"""`import` and `export` have the same limit on the depth of paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where images go: a name takes one image, a host or namespace keeps the names, a template makes a name for each."""
+"""Targets of images: a name is for one image, a host or namespace keeps names, a template makes a name for each."""
 
 from __future__ import annotations
 

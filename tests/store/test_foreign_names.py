@@ -1,4 +1,4 @@
-"""Names that other tools gave in the layout and that are no docker references: they are names all the same."""
+"""Names in the layout that were set by other tools and are not docker references."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names_in(root: Path) -> list[str | None]:
 
 @pytest.fixture
 def named(root: Path) -> Path:
-    """A layout in which another tool has named one image in all these ways."""
+    """A layout in which another tool has set all these names for one image."""
     Layout(root).add(ONE, *NAMES)
     return root
 

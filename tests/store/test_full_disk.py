@@ -1,4 +1,4 @@
-"""A disk without a byte or a name left has a way out: questions are answered, and removing works."""
+"""On a disk without free bytes or inodes, queries work and images can be removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = Image([layer({"own": os.urandom(200_000)})])
 
 @contextmanager
 def full(folder: Path, kind: str, prepare: Callable[[Path], None] | None = None) -> Iterator[Path]:
-    """Yield a store on a disk that is full to the last byte, to the last name, or both, when it has been prepared."""
+    """Yield a store on a disk without free bytes, without free inodes, or both; `prepare` runs before."""
     with small_disk(folder, "size=4m,nr_inodes=400"):
         root = folder / "store"
         library(root)
@@ -50,7 +50,7 @@ def names(root: Path) -> set[str]:
 
 
 def named(root: Path) -> set[str]:
-    """Return the names that index.json says."""
+    """Return the names in index.json."""
     key = "org.opencontainers.image.ref.name"
     return {entry["annotations"][key] for entry in entries_in(root) if key in entry.get("annotations", {})}
 
@@ -69,7 +69,7 @@ def test_removing_an_image_frees_space_on_a_full_disk(tmp_path: Path, kind: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_can_be_removed_one_by_one_on_a_full_disk(tmp_path: Path, kind: str) -> None:
-    """No byte comes back from that, so the reserve has to last."""
+    """This frees no space, so the reserve must not be used up."""
     with full(tmp_path / "small", kind) as root:
         for name in sorted(named(root)):
             imq(root, "untag", name)
@@ -182,7 +182,7 @@ def test_a_reserve_that_is_not_a_file_does_not_block_removal(tmp_path: Path, mak
 
 
 def test_on_ext4(tmp_path: Path) -> None:
-    """A file system with blocks on a disk, where writing to what is there takes no new ones."""
+    """A file system where overwriting a file needs no new blocks."""
     image, folder = tmp_path / "disk", tmp_path / "small"
     folder.mkdir()
     image.write_bytes(b"")

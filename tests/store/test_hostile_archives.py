@@ -1,4 +1,4 @@
-"""Archives that somebody made to hurt: what is in them decides neither memory, nor time, nor where anything lies."""
+"""Malicious archives: they control neither memory use, nor run time, nor the location of files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refused(store: StoreSession, path: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["x", "g", "L", "K"])
 def test_oversized_headers_are_rejected(store: StoreSession, tmp_path: Path, kind: str) -> None:
-    """Each would be read into memory whole."""
+    """Each would be read into memory completely."""
     path = tmp_path / "load.tar.gz"
     with gzip.open(path, "wb", 1) as packed:
         packed.write(header(1 << 40, kind.encode()) + bytes(1 << 20))
@@ -77,7 +77,7 @@ def test_an_oversized_list_of_images_is_rejected(
 def test_deeply_shared_indexes_are_read_once(
     opened: Callable[..., StoreSession], root: Path, registry: Registry, tmp_path: Path
 ) -> None:
-    """A hundred times a hundred times a hundred, and so on: each is looked into once."""
+    """A hundred times a hundred times a hundred, and so on: each index is read once."""
     source = Layout(tmp_path / "source")
     for content in IMAGE.blobs.values():
         source.blob(content)

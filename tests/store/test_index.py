@@ -1,4 +1,4 @@
-"""The index is derived: whatever happens to it or behind its back, the answers are those of the layout."""
+"""The index is derived from the layout: whatever happens to either, results are those of the layout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BARE = Image([], None, {}, changes={"history": None, "config": None})
 
 @pytest.fixture
 def full(root: Path, made: dict[str, Image]) -> dict[str, Image]:
-    """A store that has changed in every way, and holds odd images too."""
+    """A store after all kinds of changes, with unusual images too."""
     with StoreSession(root) as held:
         held.do("tag plain:1 as redis:7")
         held.do("untag team/app:3")
@@ -171,7 +171,7 @@ def test_two_open_stores_see_each_others_changes(store: StoreSession, made: dict
 
 @pytest.mark.usefixtures("made")
 def test_a_process_that_waited_does_not_restore_old_rows(root: Path, opened: Callable[..., StoreSession]) -> None:
-    """A process that read index.json, and then waited for one that changed it, must not undo that in the index."""
+    """A process that read index.json before it waited for another writer must not restore old rows in the index."""
     slow, quick = opened(root), opened(root)
     slow.names()
     layout = slow.session.store.layout
@@ -262,7 +262,7 @@ def test_a_layout_made_by_umoci_opens(store: StoreSession, root: Path) -> None:
 
 
 def spoil(path: Path, how: str) -> None:
-    """Spoil an index that nobody has open."""
+    """Corrupt an index that is not open."""
     content = path.read_bytes()
     if how == "an empty file":
         path.write_bytes(b"")

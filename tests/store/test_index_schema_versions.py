@@ -1,4 +1,4 @@
-"""Stores whose index an earlier or a later imq made: it is derived anew, whatever its tables are."""
+"""Stores with an index of an earlier or later version of imq: it is rebuilt, whatever its tables are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def signature_of(root: Path) -> str:
 
 
 def replace_index(root: Path, schema: str, version: int) -> None:
-    """Put an empty index of another version in the place of the store's, which says that it is up to index.json."""
+    """Replace the index by an empty one of another version, with the current signature."""
     for name in ("index.db", "index.db-wal", "index.db-shm"):
         (root / name).unlink(missing_ok=True)
     with sqlite3.connect(root / "index.db") as other:

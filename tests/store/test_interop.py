@@ -1,4 +1,4 @@
-"""What imq stores and saves, other people's tools read; what they save, imq loads."""
+"""Other tools read stores and archives of imq, and imq loads theirs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder to import, with the kinds of files that a folder has."""
+    """A folder to import, with all kinds of files."""
     tree = tmp_path / "tree"
     (tree / "bin").mkdir(parents=True)
     (tree / "bin" / "tool").write_bytes(b"#!/bin/sh\nexit 0\n")
@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stored(store: StoreSession, tree: Path) -> StoreSession:
-    """A store with images that came in every way but by network."""
+    """A store with images that were stored in every way except by pull."""
     store.do(f'import "{tree}" as team/base:1 change "LABEL env=prod", "CMD sh", "ENV A=1"')
     source = library(tree.with_name("source"))
     docker_archive(tree.with_name("docker.tar"), [(source["redis:7"], ["redis:7"])])

@@ -1,4 +1,4 @@
-"""The limit for manifests and configs, `largest_document`: larger ones are refused, and unreadable when stored."""
+"""The limit for manifests and configs, `largest_document`: larger ones are rejected, and unreadable when stored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANIFEST = Image([layer({"a": b"a"})], annotations={"long": "x" * 100_000})
 
 
 def refused(store: StoreSession, text: str, allowed: int = 64 << 10) -> None:
-    """Run what must fail, with an error that names the setting."""
+    """Run a statement that must fail with an error that names the setting."""
     (failed,) = store.outcomes(text)
     assert failed["error"] == "document-size"
     assert f"largest_document allows {allowed}" in failed["message"]

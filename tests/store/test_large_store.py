@@ -1,4 +1,4 @@
-"""Questions about very many images are answered by way of the index, and the store they are tried on is a true one."""
+"""Queries of a very large store use SQL indexes, and the generated store is a valid one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def many(folder: Path) -> Iterator[StoreSession]:
 
 @pytest.fixture
 def plan_of(many: StoreSession, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Tell how SQLite runs what a statement asks it last. With its parameters: what is known of them counts."""
+    """Return SQLite's plan of the last SQL query of a statement, with its parameters, which affect the plan."""
     asked: list[Sql] = []
     run = SqliteExecutor.run
 
@@ -58,7 +58,7 @@ def plan_of(many: StoreSession, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 
 def said(store: StoreSession) -> dict[str, list[tuple[object, ...]]]:
-    """Return the rows of every view, apart from their keys and what only unpacking tells."""
+    """Return the rows of every view, without keys and measures."""
     connection = store.session.store.index.connection
     answers = {}
     for view in ("images", "layers", "history"):

@@ -1,4 +1,4 @@
-"""Layers whose media type does not say how they are packed: their bytes tell, wherever a layer is read."""
+"""Layers with a wrong media type: their compression is detected from their bytes wherever they are read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def image_of(label: str, packed: str, made: Layer = PLAIN) -> Image:
 
 
 def check_contents(store: StoreSession, name: str, folder: pathlib.Path) -> None:
-    """Check what every reader of layers says of the image."""
+    """Check the results of every reader of layers for the image."""
     (row,) = store.rows(f"images where name = {name} select size")
     assert row["size"] == PLAIN.size
     (verified,) = store.do(f"verify {name}")

@@ -1,4 +1,4 @@
-"""What a registry has in another repository is mounted: by the images that are here, and by what was seen before."""
+"""Blobs in another repository of a registry are mounted, as known from stored images and earlier statements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOBS = len(IMAGE.layers) + 1
 
 
 def mounted(between: FaultProxy, repository: str) -> int:
-    """Return how many blobs were asked to be mounted from a repository."""
+    """Return the number of mount requests for blobs of a repository."""
     return between.count_requests(
         f"POST .*mount=.*from={repository.partition('/')[2].partition(':')[0].replace('/', '%2F')}"
     )
@@ -83,7 +83,7 @@ def test_a_blob_is_uploaded_when_the_mount_is_rejected(
 
 
 def _opens(registry: Registry, repository: str) -> Callable[[str], Reply]:
-    """Answer as a registry does that has no such blob to mount: with a session for the bytes."""
+    """Respond like a registry that cannot mount the blob: with an upload session."""
 
     def answer(_: str) -> Reply:
         asked = urllib.request.Request(f"http://{registry.host}/v2/{repository}/blobs/uploads/", method="POST")

@@ -1,4 +1,4 @@
-"""Names and removal, by docker's rules, and plans that are kept or left alone."""
+"""Names and removal by docker's rules, and the execution of outdated plans."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARED = layer({"shared": b"shared" * 500})
 
 
 def single(number: int, *more: object) -> Image:
-    """An image with a layer of its own over the common one."""
+    """An image with a layer of its own on top of the common one."""
     return Image([BASE, *more, layer({"own": b"%d" % number * 300 * number})], env=[f"N={number}"])  # type: ignore[list-item]
 
 
@@ -39,7 +39,7 @@ def planned(store: StoreSession, text: str) -> list[Action]:
 
 
 def applied(store: StoreSession, actions: list[Action]) -> list[Outcome]:
-    """Do actions that were planned before."""
+    """Execute actions that were planned before."""
     options = {"environment": {}, "progress": NullProgress(), "jobs": 2, "lazy": False, "registry_settings": Settings}
     context = ExecutionContext(store.session.store, clock=lambda: NOW, **options)  # type: ignore[arg-type]
     return list(ActionExecutor(context).execute(actions))
@@ -211,7 +211,7 @@ FURTHER = "sha256:" + "cd" * 32
 
 
 def write_pulled(root: Path, name: str = "quay.io/team/app:2") -> Image:
-    """Write an image whose registry knows it by the digest `KNOWN`, and by `FURTHER`."""
+    """Write an image with the registry digests `KNOWN` and `FURTHER`."""
     layout = Layout(root)
     image = layout.add(single(1), name)
     layout.entries[0]["annotations"] |= {"dev.imq.registry-digest": KNOWN, "dev.imq.other-digests": FURTHER}

@@ -1,4 +1,4 @@
-"""Full disks, folders that may not be written, roots that are no stores, blobs that are gone."""
+"""Full disks, read-only folders, roots that are not stores, and missing blobs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ BIG = Image([layer({f"file{n}": os.urandom(1_500_000)}, "gzip") for n in range(4
 
 
 def small_files() -> None:
-    """Let this process write no file of more than a megabyte: what a full disk is like, without one."""
+    """Limit the files of this process to a megabyte, to simulate a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
 
 @pytest.fixture
 def readable(root: Path) -> Iterator[dict[str, Image]]:
-    """A store that the unprivileged may read and not write."""
+    """A store that unprivileged users may read but not write."""
     made = library(root)
     imq(root, "images")  # measures, and makes the index
     folders = [folder for folder, _, _ in os.walk(root)]
@@ -176,7 +176,7 @@ def test_a_read_only_file_system(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("readable")
 def test_a_read_only_store_does_not_measure_layers_again(root: Path, unprivileged: dict[str, Any]) -> None:
-    """What the index on the disk has measured counts, or every question would unpack every layer."""
+    """The measures of the index on disk are used; otherwise every query would unpack every layer."""
     script = (
         "import sys; from imq.engine.store.store import Store; "
         "store = Store(sys.argv[1]); print(len(store.list_unmeasured_layers()), store.index.is_current)"
@@ -259,7 +259,7 @@ def test_images_with_missing_blobs_are_reported(store: StoreSession, made: dict[
 
 
 def test_queries_never_print_a_traceback(tmp_path: Path) -> None:
-    """Also where the store is spoilt in ways that nobody thought of."""
+    """Even if the store is corrupt in an unforeseen way."""
     root = tmp_path / "store"
     made = library(root)
     imq(root, "images")

@@ -1,4 +1,4 @@
-"""After every action other tools read the store as it is, and what they change in it is seen; podman both ways."""
+"""Other tools read the store after every action, and imq notices their changes; podman in both directions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER = Image([layer({"base": b"b" * 5000}, "gzip")], labels={"env": "test"})
 
 
 def others_read(store: StoreSession, root: Path) -> None:
-    """Check that umoci lists the names that imq does, and that skopeo and umoci see the same images behind them."""
+    """Check that umoci lists the same names as imq, and that skopeo and umoci read the same images."""
     names = [name for name in store.names() if name]
     assert sorted(run("umoci", "ls", "--layout", root).split()) == sorted(names)
     for name in names:
@@ -84,7 +84,7 @@ def test_changes_by_other_tools_are_noticed(store: StoreSession, root: Path, tmp
 
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[list[str]]:
-    """The beginning of every podman command over a store of its own."""
+    """The first words of podman commands on a store of their own."""
     if os.geteuid() != 0:
         pytest.skip("podman without root needs more than is here")
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # podman takes at most fifty characters

@@ -1,4 +1,4 @@
-"""Where `save` and `export` write: what is there is replaced only when that is said, and labels name no folders."""
+"""The targets of `save` and `export`: files are replaced only on request, and labels create no folders."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def listed(folder: pathlib.Path) -> list[str]:
 
 
 def saved(path: pathlib.Path) -> list[str]:
-    """Return the names that an archive has."""
+    """Return the names in an archive."""
     with tarfile.open(path) as archive:
         source = archive.extractfile("manifest.json")
         assert source is not None

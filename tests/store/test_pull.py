@@ -1,4 +1,4 @@
-"""Pulling from and pushing to a real registry, into a real store, through a session."""
+"""Pulls from and pushes to a real registry, with a real store and a session."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_with_a_digest_the_tag_is_dropped(
 def test_an_image_with_several_digests_of_one_repository_is_one_row(
     store: StoreSession, registry: Registry, repository: str
 ) -> None:
-    """They are those of indexes that name the image, and that of its own manifest."""
+    """They are the digests of indexes with the image, and of its own manifest."""
     amd, arm, other = image(1), image(2, platform=ARM64), image(3, platform=ARM64)
     place = serve_index(registry, f"{repository}:1", [amd, arm]).removesuffix(":1")
     serve_index(registry, f"{repository}:2", [amd, other])

@@ -1,4 +1,4 @@
-"""Room: what a store may hold, disks that are nearly full, and what is said and kept when it does not suffice."""
+"""The quota of a store, nearly full disks, and the errors when there is not enough space."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_a_truncated_claim_is_ignored(root: Path, tmp_path: Path, store: StoreSe
 def test_an_exceeded_disk_quota_is_reported_like_a_full_disk(
     root: Path, store: StoreSession, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """A fake: where this runs, no file system may have quotas."""
+    """Simulated, as the file system may not support quotas."""
     write, left = os.write, [after]
 
     def bounded(handle: int, content: bytes) -> int:
@@ -313,7 +313,7 @@ def test_output_files_report_the_needed_space(root: Path, tmp_path: Path, words:
 
 @pytest.mark.parametrize("leave", [0, 8192, 40_000])
 def test_actions_succeed_when_the_index_cannot_be_written(tmp_path: Path, leave: int) -> None:
-    """Names are in index.json: where that was written, all is done, and the index follows when it can."""
+    """Names are in index.json: once it is written, the action is done, and the index is updated later."""
     with small_disk(tmp_path / "small", "size=4m") as disk:
         root = disk / "store"
         layout = Layout(root)
@@ -340,7 +340,7 @@ def test_actions_succeed_when_the_index_cannot_be_written(tmp_path: Path, leave:
 
 
 def test_usage_matches_the_size_of_the_files(root: Path, names: dict[str, str]) -> None:
-    """The bytes of the blobs, each once, as long as the files are: blocks are the file system's matter."""
+    """The sum of the blobs' file sizes, not of the blocks that the file system uses."""
     for name in names.values():
         imq(root, "pull", name)
     imq(root, "tag", names["big"], "as", "again:1")

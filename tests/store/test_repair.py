@@ -1,4 +1,4 @@
-"""Blobs that are damaged or gone: who finds them, who says so, and what brings them again."""
+"""Damaged and missing blobs: how they are found, reported and repaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TWO = Image([BASE, layer({"two": b"two" * 900}, "gzip")], labels={"n": "2"})
 
 @pytest.fixture
 def names(store: StoreSession, registry: Registry) -> list[str]:
-    """Two images in the store, which share a layer, by the names under which a registry has them."""
+    """The names of two images that share a layer, in the store and in a registry."""
     repository = f"repair/{uuid.uuid4().hex[:8]}"
     names = [serve(registry, f"{repository}:{number}", image) for number, image in ((1, ONE), (2, TWO))]
     store.do(f"pull {', '.join(names)}")
@@ -40,7 +40,7 @@ def path_of(root: Path, digest: str) -> Path:
 
 
 def flip(root: Path, digest: str) -> None:
-    """Turn over one bit in the middle of a blob."""
+    """Flip one bit in the middle of a blob."""
     path = path_of(root, digest)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,4 +1,4 @@
-"""Pulls that are killed or cut off inside a blob, and the next ones, which go on from there."""
+"""Pulls that are killed or interrupted within a blob, and the next pulls, which resume."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def pushed(registry: Registry) -> str:
 
 @pytest.fixture
 def slow(registry: Registry) -> Iterator[FaultProxy]:
-    """A proxy through which blobs come slowly."""
+    """A proxy that slows down blobs."""
     with FaultProxy(registry.host, Fault(change=send_slowly(1 << 16, 0.01))) as between:
         yield between
 
 
 def begun(root: Path) -> dict[str, int]:
-    """Return the partials of a store, with their bytes."""
+    """Return the partial blobs of a store with their sizes."""
     try:
         return {
             entry.name: entry.stat().st_size for entry in os.scandir(root / "ingest") if entry.name.endswith(".part")
@@ -66,7 +66,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def killed(root: Path, name: str, at: int, *words: str) -> int:
-    """Pull in a process of its own, kill that once so many bytes of the layer are here, and return how many are."""
+    """Pull in a process of its own, kill it after `at` bytes of the layer, and return the number of received bytes."""
     with start(root, *words, "pull", name) as process:
         until(lambda: process.poll() is not None or sum(begun(root).values()) >= at)
         assert process.poll() is None
@@ -76,13 +76,13 @@ def killed(root: Path, name: str, at: int, *words: str) -> int:
 
 
 def asked(between: FaultProxy) -> list[int]:
-    """Return where each request for the large layer begins."""
+    """Return the offset of each request for the large layer."""
     ranges = [passed.headers.get("Range", "bytes=0-") for passed in between.requests if BIG.digest in passed.path]
     return [int(said.removeprefix("bytes=").removesuffix("-")) for said in ranges]
 
 
 def pulled(root: Path, name: str, *words: str) -> int:
-    """Pull, and return the bytes that travelled."""
+    """Pull, and return the transferred bytes."""
     (outcome,) = json.loads(imq(root, *words, "pull", name, "as", "json").stdout)
     size: int = outcome["size"]
     return size

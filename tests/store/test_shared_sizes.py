@@ -1,4 +1,4 @@
-"""What images have in common: chain IDs, bases, and how many have a layer, as images come and go."""
+"""Chain IDs, bases and shared layers, as images are added and removed."""
 
 from __future__ import annotations
 

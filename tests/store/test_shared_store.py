@@ -1,4 +1,4 @@
-"""A store that several users of one group write to, whatever their umasks are."""
+"""A store that several users of one group write to, with any umask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="users are changed by 
 
 @pytest.fixture
 def common() -> Iterator[Path]:
-    """A folder of the group, with archives beside it; all that users will import is imported already."""
+    """A folder of the group, with archives next to it; the modules that users need are imported already."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     (folder / "store").mkdir()
@@ -43,7 +43,7 @@ def common() -> Iterator[Path]:
 
 
 def work(root: Path, source: Path) -> None:
-    """Do what changes a store in every way."""
+    """Change a store in every way."""
     with StoreSession(root) as held:
         (outcome,) = held.do(f'load "{source}"')
         name = outcome["target"]
@@ -59,7 +59,7 @@ def work(root: Path, source: Path) -> None:
 def as_user(
     user: int, does: Callable[[], None], group: int = GROUP, umask: int = 0o022, others: Sequence[int] = ()
 ) -> int:
-    """Do something in a process of a user, of the group unless another is said; return its number."""
+    """Run a function in a process of a user, by default in the group; return the process ID."""
     child = os.fork()
     if not child:
         try:
@@ -103,7 +103,7 @@ def test_users_of_a_group_change_one_store(common: Path) -> None:
 @pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002])
 @pytest.mark.parametrize("mode", [0o2775, 0o2770, 0o775])
 def test_the_umask_does_not_lock_out_the_group(common: Path, mode: int, umask: int) -> None:
-    """Without the set-group-ID bit what is made gets the group of the root, if the user is of it."""
+    """Without the setgid bit new files get the group of the root, if the user is a member of it."""
     root = common / "store"
     root.chmod(mode)
     own = GROUP if mode & 0o2000 else ANN
@@ -121,7 +121,7 @@ def test_the_umask_does_not_lock_out_the_group(common: Path, mode: int, umask: i
 
 
 def test_temporary_files_belong_to_the_group_too(common: Path) -> None:
-    """Who collects has to see the lease of another user, and goes on with what another user's pull left."""
+    """A collection must see the lease of another user, and a pull resumes partial blobs of another user."""
     root = common / "store"
     wait(as_user(ANN, lambda: work(root, common / "one"), umask=0o077))
     digest = Digest(f"sha256:{'1' * 64}")

@@ -1,4 +1,4 @@
-"""Links, FIFOs and other people's files in a store: nothing outside of it is written, cut, removed or waited for."""
+"""Links, FIFOs and foreign files in a store: no file outside of it is changed or removed, and nothing blocks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PRECIOUS = b"what nobody may touch\n" * 100
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Where a test's store is to be; what is planted in it is not looked at in the end."""
+    """The path of a test's store; it is not checked at the end."""
     return tmp_path / "store"
 
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder of the user's outside of the store, with files whose names imq uses too."""
+    """A folder of the user outside of the store, with files whose names imq also uses."""
     folder = tmp_path / "docs"
     folder.mkdir()
     for name in ("a.txt", "1234.1", "index.1.json", "1-0123456789ab.lease", "1-0123456789ab.1", "index.db"):
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def plant(root: Path, name: str, target: Path) -> None:
-    """Put a link to `target` in place of what has a name in the store."""
+    """Replace a file of the store by a link to `target`."""
     place = root / name
     place.parent.mkdir(exist_ok=True)
     if place.is_dir():
@@ -98,7 +98,7 @@ def test_every_statement_rejects_a_link(root: Path, outside: Path, tmp_path: Pat
 
 
 def test_a_hard_linked_database_is_not_written(root: Path, tmp_path: Path) -> None:
-    """A second name of a file, as a hard link gives it: the store takes a file of its own instead."""
+    """A file with a second hard link: the store uses a new file instead."""
     library(root)
     before = imq(root, "images", "as", "json").stdout
     for name in ("index.db", "remote.db"):
@@ -128,7 +128,7 @@ def test_a_hard_linked_partial_blob_is_not_resumed(root: Path, opened: Callable[
 
 
 def test_a_rollback_journal_is_never_played_back(root: Path, tmp_path: Path) -> None:
-    """A journal may name any file as the journal of a transaction over several databases; SQLite removes that."""
+    """A journal may name any file as its super-journal; SQLite removes that file."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"\0")
     library(root)
@@ -151,7 +151,7 @@ def test_a_rollback_journal_is_never_played_back(root: Path, tmp_path: Path) -> 
 def test_a_link_planted_after_the_check_is_noticed_before_reading(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Another user of the folder can put a link there between imq's look and SQLite's."""
+    """Another user of the folder can create a link between the check by imq and the open by SQLite."""
     library(root)
     imq(root, "images")
     theirs = tmp_path / "theirs.db"
@@ -243,7 +243,7 @@ def test_only_files_of_imq_are_removed_from_ingest(root: Path) -> None:
 
 
 def test_invalid_leases_and_claims_are_ignored(root: Path, tmp_path: Path) -> None:
-    """Leases and claims that say no digests, as only somebody else writes them, are no reason to fail."""
+    """Leases and claims without digests, which only other programs write, are not an error."""
     library(root)
     ingest = root / "ingest"
     ingest.mkdir(exist_ok=True)

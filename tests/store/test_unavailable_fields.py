@@ -23,7 +23,7 @@ NOW = 1_722_513_600_000_000_000
 
 
 class Warned(NullProgress):
-    """Keeps what is warned of."""
+    """Records warnings."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -1,4 +1,4 @@
-"""A document that cannot be read hides what its image needs: the image is shown, and nothing is collected meanwhile."""
+"""Unreadable documents: the image is listed, and nothing is collected, as its blobs are unknown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def moved(path: Path) -> Callable[[], None]:
 
 
 def a_folder(path: Path) -> Callable[[], None]:
-    """Reading it fails with an error of the system, as a bad sector does."""
+    """Reading it fails with an error of the system, as for a bad sector."""
     away = moved(path)
     path.mkdir()
 
@@ -71,7 +71,7 @@ FAULTS = [moved, a_folder, cut_off, flipped]
 
 
 def write_store(root: Path, *, part: str) -> Path:
-    """Write a store with an image to break, one that is whole, and a blob too many; return the path of the part."""
+    """Write a store with an image to break, an intact one, and an unreachable blob; return the path of the part."""
     layout = Layout(root)
     layout.add(WHOLE, "whole:1")
     if part == "child":

@@ -1,4 +1,4 @@
-"""`until total size <= N` takes what one would take by hand: one row after the other, until what is left is small."""
+"""`until total size <= N` removes the same rows as removing them one by one until the store is small enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not what it claims to be does not come in: nothing of it is registered, and nothing is left of it."""
+"""Invalid images are rejected: they get no entry, and their blobs are removed."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ PLAIN = layer({"plain": b"plain" * 2000})
 
 
 def lying(packed: str = "gzip") -> Image:
-    """An image whose config says another diff ID than its layer has."""
+    """An image whose config has a wrong diff ID."""
     made = layer({"lying": b"lying" * 1000}, packed)
     return Image([GOOD, dataclasses.replace(made, diff_id="sha256:" + "0" * 64)])
 
 
 def cut(packed: str = "gzip") -> Image:
-    """An image whose layer ends too early, and has the digest of what it is."""
+    """An image with a truncated layer whose digest is right."""
     made = layer({"cut": os.urandom(5000)}, packed)
     return Image([GOOD, dataclasses.replace(made, blob=made.blob[: len(made.blob) // 4])])
 
 
 def untarred() -> Image:
-    """An image whose layer is packed well and no archive."""
+    """An image whose layer is compressed correctly, but is not an archive."""
     content = b"no archive at all " * 1000
     return Image([GOOD, Layer(pack(content, "gzip"), digest_of(content), GOOD.media_type, 0)])
 
 
 def packed_strangely() -> Image:
-    """An image whose layer is packed as no layer may be, and said to be gzip."""
+    """An image whose layer has an unsupported compression and the media type of gzip."""
     made = layer({"plain": b"plain" * 1000})
     return Image([GOOD, dataclasses.replace(made, media_type=GOOD.media_type, blob=b"\x04\x22\x4d\x18" + made.blob)])
 
@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[Callable[[], Image], str]] = {
 
 @pytest.fixture
 def before(store: StoreSession, root: Path) -> tuple[object, object]:
-    """The state of a store with an image in it, which shares a layer with those to come."""
+    """The state of a store with an image that shares a layer with the images of the tests."""
     source = root.with_name("before")
     Layout(source).add(Image([layer({"mine": b"mine"})]), "mine:1")
     store.do(f'load "{source}"')
@@ -89,7 +89,7 @@ def before(store: StoreSession, root: Path) -> tuple[object, object]:
 
 
 def unchanged(store: StoreSession, root: Path, before: tuple[object, object]) -> None:
-    """Check that nothing was registered, and that the next run leaves nothing that came."""
+    """Check that there is no new entry, and that the next run removes the received blobs."""
     assert entries_in(root) == before[0]
     assert store.names() == ["mine:1"]
     assert list_ingest(root) <= {"sweep"}
@@ -211,7 +211,7 @@ def test_an_endless_response_is_aborted(store: StoreSession, root: Path, before:
 def test_a_wrong_diff_id_of_a_stored_layer_is_found(
     store: StoreSession, root: Path, tmp_path: Path, registry: Registry
 ) -> None:
-    """A layer that is stored does not travel and is not unpacked again; its diff ID is compared all the same."""
+    """A stored layer is neither transferred nor unpacked again, but its diff ID is compared."""
     good = Layout(tmp_path / "good")
     good.add(Image([GOOD]), "mine:1")
     store.do(f'load "{good.folder}"')
@@ -353,7 +353,7 @@ def test_a_missing_document_is_pulled_again(store: StoreSession, root: Path, reg
 
 
 def test_a_layer_of_unknown_type_in_a_foreign_layout_has_no_size(store: StoreSession, root: Path) -> None:
-    """The layout is not ours: what cannot be measured there must not keep the rest from being answered."""
+    """In the layout of another tool, layers that cannot be measured must not make queries fail."""
     layout = Layout(root)
     odd = layout.add(of_unknown_type(), "odd:1")
     layout.add(Image([GOOD]), "plain:1")
@@ -369,7 +369,7 @@ def test_a_layer_of_unknown_type_in_a_foreign_layout_has_no_size(store: StoreSes
 def test_the_size_of_a_layer_found_damaged_later_stays_unknown(
     store: StoreSession, root: Path, registry: Registry, fault: str
 ) -> None:
-    """Everything else is still answered, the exit code tells, and nothing is done by a size that nobody knows."""
+    """Queries still work, the exit code reports it, and no action uses the unknown size."""
     make, code = FAULTS[fault]
     bad, good = make(), Image([GOOD])
     name = serve(registry, f"later/{uuid.uuid4().hex[:8]}:1", bad)
