@@ -50,8 +50,8 @@ FLAGS = {name: option.key for option in OPTIONS if not option.metavar for name i
 _DOCKER_OPTIONS = {
     "--format": "in a statement: format '{{.Name}}', as json, or --output json",
     "--filter": "in a statement: where …, as in imq images where dangling",
-    "--all": "every image is shown",
-    "-a": "every image is shown",
+    "--all": "not needed: every image is listed",
+    "-a": "not needed: every image is listed",
     "-o": "--output FORMAT, or in a statement: to FILE",
 }
 """Options of docker, with their equivalents in a statement."""
@@ -71,8 +71,8 @@ class Options(Record):
 
     def value(self, name: str) -> str | None:
         """Return the value of an option that is given at most once."""
-        given = self.values.get(name)
-        return given[-1] if given else None
+        values = self.values.get(name)
+        return values[-1] if values else None
 
 
 def read_options(arguments: Sequence[str]) -> Options:
@@ -80,18 +80,18 @@ def read_options(arguments: Sequence[str]) -> Options:
     values: dict[str, list[str]] = {}
     flags: set[str] = set()
     words: list[str] = []
-    left = list(arguments)
-    while left:
-        word = left.pop(0)
+    remaining = list(arguments)
+    while remaining:
+        word = remaining.pop(0)
         name, equals, attached = word.partition("=")
         if word == "--":
-            words += left
+            words += remaining
             break
         if name in VALUED or (word == "-f" and not words):
             key = VALUED.get(name, "file")
-            if not equals and not left:
+            if not equals and not remaining:
                 raise StatementError(f"{name} needs a value", code="option")
-            value = attached if equals else left.pop(0)
+            value = attached if equals else remaining.pop(0)
             if key in values and key not in _REPEATABLE:
                 raise StatementError(f"{name} is repeated", code="option")
             values.setdefault(key, []).append(value)
@@ -104,21 +104,21 @@ def read_options(arguments: Sequence[str]) -> Options:
             words.append(word)
     if "json" in flags and "version" not in flags:
         raise StatementError("--json needs --version", code="option", hints=("for results: --output json",))
-    return Options({key: tuple(given) for key, given in values.items()}, frozenset(flags), tuple(words))
+    return Options({key: tuple(items) for key, items in values.items()}, frozenset(flags), tuple(words))
 
 
 def first_word(arguments: Sequence[str]) -> int:
-    """Return the place of the first argument that is neither an option nor an option's value.
+    """Return the index of the first argument that is neither an option nor an option's value.
 
-    The number of arguments when there is none, as before a script (`-f FILE`) and behind a `--`.
+    It is the number of arguments when there is none, or when `-f` or `--` comes first.
     """
-    place = 0
-    while place < len(arguments):
-        name, equals, _ = arguments[place].partition("=")
+    index = 0
+    while index < len(arguments):
+        name, equals, _ = arguments[index].partition("=")
         if name in VALUED:
-            place += 1 if equals else 2
+            index += 1 if equals else 2
         elif name in FLAGS:
-            place += 1
+            index += 1
         else:
             break
-    return place if place < len(arguments) and not arguments[place].startswith("-") else len(arguments)
+    return index if index < len(arguments) and not arguments[index].startswith("-") else len(arguments)

@@ -55,7 +55,7 @@ class Console:
                 return self.report(ImqError("out of memory", code="memory", hints=hints))
             case RuntimeError() if "can't start new thread" in str(problem):
                 hints = ("raise the limit of processes or memory: ulimit -u, ulimit -v",)
-                return self.report(ImqError("no further thread can be started", code="memory", hints=hints))
+                return self.report(ImqError("cannot start another thread", code="memory", hints=hints))
             case OSError():
                 path = f"{problem.filename}: " if isinstance(problem.filename, str) and problem.strerror else ""
                 return self.report(ImqError(f"{path}{problem.strerror or problem}", code="system"))
@@ -207,7 +207,7 @@ class Console:
             self.stdout.flush()
         else:
             self.stderr.writelines(texts)
-        self.stderr.write(f"{_describe_freed(planned)}Do this? [y/N] ")
+        self.stderr.write(f"{_describe_freed(planned)}Continue? [y/N] ")
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -1,4 +1,4 @@
-"""Shows what is longer than the screen in a pager: `less`, or what $IMQ_PAGER or $PAGER names."""
+"""Shows text longer than the screen in a pager: $IMQ_PAGER, else $PAGER, else `less`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 DISABLED = frozenset({"", "cat", "off"})
-"""What a pager is called that is none."""
+"""Values of the environment variables that disable the pager."""
 _DEFAULT_ENVIRONMENT = {"LESS": "FRX", "LESSCHARSET": "utf-8", "LV": "-c"}
-"""What pagers are told when the user tells them nothing: end at once when all fits, leave the screen as it is."""
+"""Defaults of the pagers' options: exit when the text fits on the screen, keep colours, do not clear the screen."""
 _PROMPT_ROWS = 2
-"""Rows of the screen that the prompt before and behind an answer take."""
+"""The rows of the screen that the prompts before and after a result take."""
 
 
 def pager_command(environment: Mapping[str, str]) -> str:
-    """Return the pager's command line, empty when none is to be used."""
+    """Return the pager's command line; an empty string when the pager is disabled."""
     for name in ("IMQ_PAGER", "PAGER"):
         if name in environment:
             return "" if environment[name].strip() in DISABLED else environment[name]
@@ -30,25 +30,25 @@ def pager_command(environment: Mapping[str, str]) -> str:
 def write_paged(texts: Iterable[str], stream: TextIO, command: str, environment: Mapping[str, str]) -> None:
     """Write texts to a terminal, through the pager when they are longer than its screen."""
     try:
-        wide, high = os.get_terminal_size(stream.fileno())
+        columns, lines = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        wide, high = 0, 0
-    argv = _resolve_command(command, environment) if wide and high > _PROMPT_ROWS else []
+        columns, lines = 0, 0
+    argv = _resolve_command(command, environment) if columns and lines > _PROMPT_ROWS else []
     if not argv:
         stream.writelines(texts)
         return
-    rest, held, rows = iter(texts), [], 0
+    rest, buffered, rows = iter(texts), [], 0
     for text in rest:
-        held.append(text)
-        rows += sum(max(1, -(-display_width(line) // wide)) for line in text.splitlines())
-        if rows > high - _PROMPT_ROWS:
-            _run_pager(argv, _chain(held, rest), stream, environment)
+        buffered.append(text)
+        rows += sum(max(1, -(-display_width(line) // columns)) for line in text.splitlines())
+        if rows > lines - _PROMPT_ROWS:
+            _run_pager(argv, _chain(buffered, rest), stream, environment)
             return
-    stream.write("".join(held))
+    stream.write("".join(buffered))
 
 
 def _resolve_command(command: str, environment: Mapping[str, str]) -> list[str]:
-    """Return the pager's program and arguments; nothing when there is none, or when it is not installed."""
+    """Return the pager's program and arguments; an empty list when it is disabled or not installed."""
     if not command:
         return []
     import shlex
@@ -62,19 +62,19 @@ def _resolve_command(command: str, environment: Mapping[str, str]) -> list[str]:
     return [program, *argv[1:]] if program else []
 
 
-def _chain(held: list[str], rest: Iterator[str]) -> Iterator[str]:
-    yield "".join(held)
+def _chain(buffered: list[str], rest: Iterator[str]) -> Iterator[str]:
+    yield "".join(buffered)
     yield from rest
 
 
 def _run_pager(argv: list[str], texts: Iterator[str], stream: TextIO, environment: Mapping[str, str]) -> None:
-    """Run the pager on texts, as many of them as it reads. Ctrl-C ends what is written, and is the pager's own then."""
+    """Run the pager and write texts to it until it exits. Ctrl-C stops the writing; the pager handles it itself."""
     import subprocess
 
     stream.flush()
-    told = {**_DEFAULT_ENVIRONMENT, **environment}
+    variables = {**_DEFAULT_ENVIRONMENT, **environment}
     try:
-        pager = subprocess.Popen(argv, stdin=subprocess.PIPE, env=told)  # noqa: S603 - the user named it
+        pager = subprocess.Popen(argv, stdin=subprocess.PIPE, env=variables)  # noqa: S603 - the user's choice
     except OSError:
         stream.writelines(texts)
         return
@@ -83,7 +83,7 @@ def _run_pager(argv: list[str], texts: Iterator[str], stream: TextIO, environmen
         for text in texts:
             pager.stdin.write(text.encode("utf-8", "surrogateescape"))
     except (BrokenPipeError, KeyboardInterrupt):
-        pass  # the user has seen enough
+        pass  # the user quit the pager
     finally:
         try:
             pager.stdin.close()

@@ -1,10 +1,10 @@
-"""What a shell offers behind Tab: the words of the language and of docker's command lines, and names from the store.
+"""Shell completion: words of the language and of docker's command lines, and names from the store.
 
-    imq completion bash|zsh|fish     prints what the shell has to read
-    imq __complete SHELL LINE        what the script asks: LINE is the command line up to the cursor
+    imq completion bash|zsh|fish     prints the completion script of a shell
+    imq __complete SHELL LINE        is run by the script: LINE is the command line up to the cursor
 
-An answer is one candidate a line, for fish and zsh with a tab and what it is for. Whatever goes wrong, there is
-nothing to offer: a shell that completes has no place for errors.
+The output is one candidate per line, for fish and zsh with a tab and a description. After an error there are no
+candidates, since a shell cannot show errors during completion.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .output import Console
 
-_BASH = r"""# bash completion of imq: put `eval "$(imq completion bash)"` into ~/.bashrc
+_BASH = r"""# bash completion of imq: put `eval "$(imq completion bash)"` in ~/.bashrc
 _imq() {
     local IFS=$'\n'
     COMPREPLY=($(imq __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null </dev/null))
@@ -36,7 +36,7 @@ _imq() {
 complete -F _imq imq
 """
 _ZSH = r"""#compdef imq
-# zsh completion of imq: put `eval "$(imq completion zsh)"` behind compinit into ~/.zshrc
+# zsh completion of imq: put `eval "$(imq completion zsh)"` after compinit in ~/.zshrc
 _imq() {
     local line text doc
     local -a texts docs
@@ -59,22 +59,22 @@ complete -c imq -f -a '(imq __complete fish (commandline -cp) 2>/dev/null </dev/
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 MAX_CANDIDATES = 200
-"""How many values are offered at once."""
+"""The most values that are offered at once."""
 _BASH_SPECIAL = frozenset(" \t\n\\'\"`$&|;<>()*?[]{}!#~")
-"""What bash does not leave as it is outside of quotes."""
+"""Characters that bash interprets outside of quotes."""
 
 
 class Candidate(Record):
-    """What can stand in place of the word at the cursor, and what it is for."""
+    """A completion of the word at the cursor, and its description."""
 
     text: str
     doc: str = ""
 
 
 class CommandLine(Record):
-    """A command line up to the cursor: its whole words, the one that is being typed, and the quote that it is in.
+    """A command line up to the cursor: its complete words, the word at the cursor, and the open quote of that word.
 
-    `raw` is the last word as it was typed, with backslashes.
+    `raw` is the word at the cursor as it was typed, with backslashes.
     """
 
     words: tuple[str, ...]
@@ -84,123 +84,126 @@ class CommandLine(Record):
 
 
 def completion_script(arguments: Sequence[str]) -> str:
-    """Return what a shell has to read; `StatementError` for one that is not known."""
+    """Return the completion script of a shell. Raises `StatementError` for an unknown shell."""
     if len(arguments) == 1 and arguments[0] in SCRIPTS:
         return SCRIPTS[arguments[0]]
     raise StatementError(
-        f'no completion for "{" ".join(arguments)}"' if arguments else "imq completion needs the name of a shell",
+        f'unknown shell "{" ".join(arguments)}"' if arguments else "imq completion needs the name of a shell",
         code="option",
-        hints=(f"it may be: {', '.join(SCRIPTS)}", 'such as: eval "$(imq completion bash)"'),
+        hints=(f"expected one of: {', '.join(SCRIPTS)}", 'example: eval "$(imq completion bash)"'),
     )
 
 
 def complete_line(console: Console, arguments: Sequence[str]) -> list[str]:
-    """Return the lines for a shell; none when anything is not as it should be."""
+    """Return the lines for a shell; an empty list after any error."""
     from imq.engine.render.text_table import replace_controls
 
     try:
         shell, line, *breaks = arguments
         typed = read_line(line)
-        found: dict[str, str] = {}
+        docs: dict[str, str] = {}
         for one in _find_candidates(console, typed):
             if not one.text.isprintable():
-                continue  # a shell would put its controls into the terminal
-            found[one.text] = found.get(one.text) or one.doc
-    except Exception:  # noqa: BLE001 - a shell that completes has no place for errors
+                continue  # a shell would write its control characters to the terminal
+            docs[one.text] = docs.get(one.text) or one.doc
+    except Exception:  # noqa: BLE001 - a shell cannot show errors during completion
         return []
     if shell != "bash":
-        return [f"{text}\t{replace_controls(doc)}\n" for text, doc in found.items()]
-    return [f"{_escape_for_bash(text, typed, ''.join(breaks))}\n" for text in found]
+        return [f"{text}\t{replace_controls(doc)}\n" for text, doc in docs.items()]
+    return [f"{_escape_for_bash(text, typed, ''.join(breaks))}\n" for text in docs]
 
 
 def read_line(line: str) -> CommandLine:
-    """Cut a command line into words as shells do, as far as quotes and backslashes go.
+    """Split a command line into words as shells do, with quotes and backslashes but without expansions.
 
     >>> read_line("imq images where na").word
     'na'
     >>> read_line("imq 'images where na")
-    Typed(words=('imq',), word='images where na', quote="'", raw='images where na')
+    CommandLine(words=('imq',), word='images where na', quote="'", raw='images where na')
     """
     words: list[str] = []
-    word, quote, start, open_ = "", "", 0, False
-    place = 0
-    while place < len(line):
-        sign = line[place]
-        place += 1
+    word, quote, start, in_word = "", "", 0, False
+    index = 0
+    while index < len(line):
+        char = line[index]
+        index += 1
         if quote:
-            if sign == quote:
+            if char == quote:
                 quote = ""
-            elif sign == "\\" and quote == '"' and line[place : place + 1] in ('"', "\\", "$", "`"):
-                word += line[place]
-                place += 1
+            elif char == "\\" and quote == '"' and line[index : index + 1] in ('"', "\\", "$", "`"):
+                word += line[index]
+                index += 1
             else:
-                word += sign
-        elif sign in "'\"":
-            quote, open_ = sign, True
-            start = place
-        elif sign == "\\" and place < len(line):
-            word, open_ = word + line[place], True
-            place += 1
-        elif sign.isspace():
-            if open_:
+                word += char
+        elif char in "'\"":
+            quote, in_word = char, True
+            start = index
+        elif char == "\\" and index < len(line):
+            word, in_word = word + line[index], True
+            index += 1
+        elif char.isspace():
+            if in_word:
                 words.append(word)
-            word, open_, start = "", False, place
+            word, in_word, start = "", False, index
         else:
-            word, open_ = word + sign, True
+            word, in_word = word + char, True
     return CommandLine(tuple(words), word, quote, line[start:])
 
 
 def _escape_for_bash(text: str, typed: CommandLine, breaks: str) -> str:
-    """Return what bash shall put behind the last sign at which it takes words apart."""
+    """Return the part of a candidate after the last word break of bash, with special characters escaped."""
     if typed.quote:
         return text
-    cut = max((typed.word.rfind(sign) for sign in breaks if not sign.isspace()), default=-1) + 1
+    cut = max((typed.word.rfind(char) for char in breaks if not char.isspace()), default=-1) + 1
     if not text.startswith(typed.word[:cut]):
         cut = 0
-    return "".join(f"\\{sign}" if sign in _BASH_SPECIAL else sign for sign in text[cut:])
+    return "".join(f"\\{char}" if char in _BASH_SPECIAL else char for char in text[cut:])
 
 
 def _find_candidates(console: Console, typed: CommandLine) -> Iterator[Candidate]:
-    """Yield what fits, of imq's own options, of docker's command lines, and of the language."""
-    said, options = _leading_options(typed.words[1:])
-    if said is None:  # the value of an option is being typed
+    """Yield the candidates: imq's options, docker's command lines, and statements."""
+    words, options = _split_leading_options(typed.words[1:])
+    if words is None:  # the value of an option is being typed
         yield from _complete_option_value(console, options, typed.words[-1], typed.word)
         return
-    if not said and typed.word.startswith("-"):
+    if not words and typed.word.startswith("-"):
         yield from _complete_option(typed.word)
         return
-    if said[:1] == ("completion",):
-        yield from (Candidate(name) for name in SCRIPTS if name.startswith(typed.word) and len(said) == 1)
+    if words[:1] == ("completion",):
+        yield from (Candidate(name) for name in SCRIPTS if name.startswith(typed.word) and len(words) == 1)
         return
     session = open_session(console, options)
     try:
-        yield from _complete_docker(session, said, typed)
+        yield from _complete_docker(session, words, typed)
         if typed.word.startswith("-") and not typed.quote:
             yield from _complete_option(typed.word)
         else:
-            yield from _complete_statement(session, said, typed)
-        if not said:
+            yield from _complete_statement(session, words, typed)
+        if not words:
             yield from _filter_words(typed.word, ("completion",))
     finally:
         session.close()
 
 
-def _leading_options(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Options]:
-    """Return the words of a statement and the options before it; None for the words when an option wants its value."""
+def _split_leading_options(words: Sequence[str]) -> tuple[tuple[str, ...] | None, Options]:
+    """Return the words of a statement and the options before it.
+
+    The words are None when the last option still needs its value.
+    """
     values: dict[str, list[str]] = {}
     flags: set[str] = set()
-    left: list[str] | None = list(words)
-    while left and left[0].startswith("-"):
-        name, equals, attached = left.pop(0).partition("=")
+    remaining: list[str] | None = list(words)
+    while remaining and remaining[0].startswith("-"):
+        name, equals, attached = remaining.pop(0).partition("=")
         if name in VALUED or name == "-f":
-            if not equals and not left:
-                left = None
+            if not equals and not remaining:
+                remaining = None
                 break
-            values.setdefault(VALUED.get(name, "file"), []).append(attached if equals else left.pop(0))
+            values.setdefault(VALUED.get(name, "file"), []).append(attached if equals else remaining.pop(0))
         elif name == "--no-config":
             flags.add("no_config")
-    kept = {key: tuple(given) for key, given in values.items() if key in ("root", "config", "source")}
-    return tuple(left) if left is not None else None, Options(kept, frozenset(flags), ())
+    used = {key: tuple(items) for key, items in values.items() if key in ("root", "config", "source")}
+    return tuple(remaining) if remaining is not None else None, Options(used, frozenset(flags), ())
 
 
 def _complete_option(typed: str) -> Iterator[Candidate]:
@@ -218,8 +221,8 @@ def _complete_option_value(console: Console, options: Options, name: str, typed:
     elif name in ("--source", "--platform"):
         session = open_session(console, options)
         try:
-            known = ("source",) if name == "--source" else ("value", "images", "platform")
-            yield from _complete_value(session, known[0], typed, *known[1:])
+            request = ("source",) if name == "--source" else ("value", "images", "platform")
+            yield from _complete_value(session, request[0], typed, *request[1:])
         finally:
             session.close()
     elif name in ("--root", "--config", "-f"):
@@ -239,33 +242,33 @@ def _complete_path(typed: str) -> Iterator[Candidate]:
 # Docker's command lines
 
 
-def _complete_docker(session: Session, said: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
-    """Yield what docker's command lines have here: commands, flags, values of flags, names of images."""
+def _complete_docker(session: Session, words: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
+    """Yield completions of docker's command lines: commands, flags, values of flags, names of images."""
     from imq.docker.commands import COMMANDS, GROUPS, find_command
 
     if typed.quote:
         return
-    if not said:
+    if not words:
         yield from (Candidate(name, doc) for name, doc in GROUPS.items() if name.startswith(typed.word))
     for command in COMMANDS:
         for name in command.names:
             *before, last = name.split()
-            if tuple(before) == said and last.startswith(typed.word):
+            if tuple(before) == words and last.startswith(typed.word):
                 yield Candidate(last, command.doc)
-    deep = 2 if said[:1] and said[0] in GROUPS else 1
-    found = find_command(" ".join(said[:deep])) if len(said) >= deep else None
-    if found is not None and not _is_sentence(session, said[deep:]):
-        yield from _complete_arguments(session, found, said[deep:], typed.word)
+    name_length = 2 if words[:1] and words[0] in GROUPS else 1
+    current = find_command(" ".join(words[:name_length])) if len(words) >= name_length else None
+    if current is not None and not _is_statement(session, words[name_length:]):
+        yield from _complete_arguments(session, current, words[name_length:], typed.word)
 
 
-def _is_sentence(session: Session, words: Sequence[str]) -> bool:
+def _is_statement(session: Session, words: Sequence[str]) -> bool:
     from imq.grammar._lalr_tables import WORDS
 
     return any(word in WORDS or word in session.vocabulary.tables for word in words)
 
 
-def _complete_arguments(session: Session, command: Command, said: tuple[str, ...], typed: str) -> Iterator[Candidate]:
-    flag = next((one for one in command.flags if said and said[-1] in (f"--{one.name}", f"-{one.letter}")), None)
+def _complete_arguments(session: Session, command: Command, words: tuple[str, ...], typed: str) -> Iterator[Candidate]:
+    flag = next((one for one in command.flags if words and words[-1] in (f"--{one.name}", f"-{one.letter}")), None)
     if flag is not None and flag.value_type:
         yield from _complete_flag_value(session, flag, typed)
         return
@@ -279,7 +282,7 @@ def _complete_arguments(session: Session, command: Command, said: tuple[str, ...
             if f"--{one.name}".startswith(typed):
                 yield Candidate(f"--{one.name}", one.doc)
         return
-    count = sum(not word.startswith("-") for word in said)
+    count = sum(not word.startswith("-") for word in words)
     if command.max_arguments is not None and count >= command.max_arguments:
         return
     if count < command.path_arguments:
@@ -318,56 +321,57 @@ def _complete_value(session: Session, kind: str, typed: str, table: str = "", fi
     yield from (Candidate(value) for value in _look_up(session, ValueRequest(kind, table, field), typed))
 
 
-def _look_up(session: Session, wanted: ValueRequest, typed: str) -> list[str]:
-    """Return values of the store that begin so; a store that is not there is not made."""
+def _look_up(session: Session, request: ValueRequest, typed: str) -> list[str]:
+    """Return values of the store that begin with the typed text. A missing store is not created."""
     import os
 
     from imq.repl.value_completion import look_up
 
-    if not os.path.exists(session.context.root) and wanted.kind in ("reference", "repository", "value", "key"):
+    if not os.path.exists(session.context.root) and request.kind in ("reference", "repository", "value", "key"):
         return []
     low = typed.lower()
-    return [value for value in look_up(session, wanted) if value.lower().startswith(low) and value != typed][
-        :MAX_CANDIDATES
-    ]
+    values = (value for value in look_up(session, request) if value.lower().startswith(low) and value != typed)
+    return list(values)[:MAX_CANDIDATES]
 
 
 # The language
 
 
-def _complete_statement(session: Session, said: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
-    """Yield what the language has here. Outside of quotes the words of the shell are those of the language."""
+def _complete_statement(session: Session, words: tuple[str, ...], typed: CommandLine) -> Iterator[Candidate]:
+    """Yield completions of a statement. Outside of quotes, the words of the shell are those of the statement."""
     from imq.engine.help.completion import complete
 
-    before = "".join(f"{word} " for word in said)
+    before = "".join(f"{word} " for word in words)
     text = before + typed.word
     views = {name: rows for name, rows in session.state.views.items() if not isinstance(rows, str)}
-    found = complete(text, len(text), session.vocabulary, views)
-    kept = text[len(before) : found.start]
-    half = text[found.start :]
-    values = _find_values(session, found, typed, half)
-    yield from (Candidate(kept + text, doc) for text, doc in values)
-    for word in found.words:
-        if values and not half and word.kind in _SECONDARY_KINDS:
-            continue  # where values are known, a list of everything else that is allowed hides them
-        shown = word.text if typed.quote else word.text.partition(" ")[0]
-        yield Candidate(kept + shown, word.doc or word.kind)
+    completion = complete(text, len(text), session.vocabulary, views)
+    prefix = text[len(before) : completion.start]
+    partial = text[completion.start :]
+    values = _find_values(session, completion, typed, partial)
+    yield from (Candidate(prefix + text, doc) for text, doc in values)
+    for word in completion.words:
+        if values and not partial and word.kind in _SECONDARY_KINDS:
+            continue  # a list of every field and function would hide the values
+        word_text = word.text if typed.quote else word.text.partition(" ")[0]
+        yield Candidate(prefix + word_text, word.doc or word.kind)
 
 
 _SECONDARY_KINDS = frozenset({"field", "function", "relation"})
-"""Kinds of words that can stand where a value is meant, and seldom do."""
+"""Kinds of words that are valid in place of a value, but rare there."""
 
 
-def _find_values(session: Session, found: Completion, typed: CommandLine, half: str) -> list[tuple[str, str]]:
-    """Return values that fit, and what they are."""
+def _find_values(session: Session, completion: Completion, typed: CommandLine, partial: str) -> list[tuple[str, str]]:
+    """Return the values that fit, each with its kind or field."""
     from imq.repl.value_completion import quote_value, request_values
 
-    wanted = request_values(found.kinds, found.table, found.field, half)
-    if wanted is None:
+    request = request_values(completion.kinds, completion.table, completion.field, partial)
+    if request is None:
         return []
-    inner = half[half.rfind(".") + 1 :] if wanted.kind == "key" else half
-    kept = half[: len(half) - len(inner)]
-    written = (quote_value(value, wanted.kind) for value in _look_up(session, wanted, inner))
+    inner = partial[partial.rfind(".") + 1 :] if request.kind == "key" else partial
+    prefix = partial[: len(partial) - len(inner)]
+    quoted = (quote_value(value, request.kind) for value in _look_up(session, request, inner))
     return [
-        (kept + value, wanted.field or wanted.kind) for value in written if not typed.quote or typed.quote not in value
+        (prefix + value, request.field or request.kind)
+        for value in quoted
+        if not typed.quote or typed.quote not in value
     ]

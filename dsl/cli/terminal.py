@@ -1,4 +1,4 @@
-"""Streams that lead to a terminal: what images say is shown there, and never obeyed."""
+"""Streams to a terminal, with control characters escaped: data of images must not control the terminal."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ if TYPE_CHECKING:
 
 
 class EscapingStream:
-    """A stream to a terminal. Controls in what is written are written out; only `bare` takes them."""
+    """A stream to a terminal that escapes control characters. `raw` is the stream without escaping."""
 
     def __init__(self, stream: TextIO) -> None:
-        from imq.engine.render.text_table import escape_controls  # not for what goes into files and pipes
+        from imq.engine.render.text_table import escape_controls  # files and pipes do not need it
 
         self.raw = stream
         self._escape = escape_controls
 
     def write(self, text: str) -> int:
-        """Write a text; return how many characters it has."""
+        """Write a text; return its number of characters."""
         self.raw.write(self._escape(text))
         return len(text)
 
     def writelines(self, texts: Iterable[str]) -> None:
-        """Write texts, each as it comes."""
+        """Write texts one by one."""
         for text in texts:
             self.write(text)
 
     def __getattr__(self, name: str) -> Any:
-        """Return everything else of the stream itself."""
+        """Return other attributes of the underlying stream."""
         return getattr(self.raw, name)
 
 
 def escape_terminal(stream: TextIO) -> TextIO:
-    """Return a stream through which no control reaches a terminal; one that leads elsewhere is returned as it is."""
+    """Return a stream that escapes control characters; a stream to a file or pipe is returned unchanged."""
     if isinstance(stream, EscapingStream) or not stream.isatty():
         return stream
     return EscapingStream(stream)  # type: ignore[return-value]
 
 
 def raw_stream(stream: TextIO) -> TextIO:
-    """Return the stream that takes imq's own controls: colours, and the movements of progress bars."""
+    """Return the stream for imq's own control sequences: colours, and the cursor movements of progress bars."""
     return stream.raw if isinstance(stream, EscapingStream) else stream

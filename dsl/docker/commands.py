@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 class Command(Record):
     """One command.
 
-    `names` are all names of the command. `arguments` describes its arguments in the usage line: `min_arguments` to
-    `max_arguments` (None: any number), of which the first `path_arguments` are paths. `handler` is "MODULE.NAME" of its
-    `Handler`, which is imported when the command runs. One that `confirms` prompts before it removes anything.
-    `examples` are command lines, shown with their statements in dsl/docs/FROM-DOCKER.md. `differences` are from docker.
+    - `names`: all names of the command.
+    - `arguments`: the arguments in the usage line, `min_arguments` to `max_arguments` of them (None: no limit). The
+      first `path_arguments` are paths.
+    - `handler`: "MODULE.NAME" of its `Handler`, which is imported when the command runs.
+    - `confirms`: whether it prompts before it removes anything.
+    - `examples`: command lines, shown with their statements in dsl/docs/FROM-DOCKER.md.
+    - `differences`: differences from docker.
     """
 
     names: tuple[str, ...]
@@ -69,8 +72,8 @@ COMMANDS = (
             "images -f label=env=prod --format {{.Size}}",
         ),
         differences=(
-            "`--format` knows imq's own fields beside docker's placeholders ({{.Platform}}, {{.LayerCount}}). A "
-            "`*` in a reference stops at a slash, as docker's does; in the language it crosses them."
+            "`--format` also has imq's own fields, such as {{.Platform}} and {{.LayerCount}}. A `*` in a reference "
+            "does not match a slash, as in docker; in the language it does."
         ),
     ),
     Command(
@@ -87,7 +90,7 @@ COMMANDS = (
         min_arguments=1,
         max_arguments=1,
         examples=("history redis:7",),
-        differences="`history of redis:7 where size > 1MB` asks further.",
+        differences="The statement `history of redis:7 where size > 1MB` also filters.",
     ),
     Command(
         ("image inspect", "inspect"),
@@ -105,8 +108,8 @@ COMMANDS = (
             "inspect -f {{.Id}} redis:7",
         ),
         differences=(
-            "the document goes on with `Descriptor`, `DownloadSize`, `Annotations` and `Index`, and names of another "
-            "case are found too ({{.config.cmd}}). Only images are inspected, and artifacts by their names."
+            "The document also has `Descriptor`, `DownloadSize`, `Annotations` and `Index`, and names match in any "
+            "case ({{.config.cmd}}). Only images and artifacts can be inspected."
         ),
     ),
     Command(
@@ -126,8 +129,8 @@ COMMANDS = (
             "rmi --platform linux/arm64 redis:7",
         ),
         differences=(
-            "As docker's it does not ask. `rm images where …` does, and shows the list first; `imq --dry-run rmi "
-            "…` shows it here."
+            "It does not prompt, as in docker. `rm images where …` lists the images and prompts; `imq --dry-run rmi …` "
+            "only lists them."
         ),
     ),
     Command(
@@ -137,7 +140,7 @@ COMMANDS = (
         "remove.PRUNE",
         (
             Flag("all", "a", "", "Remove all unused images, not just dangling ones"),
-            Flag("filter", "", "filter", "Choose what to remove: dangling, label, label!, until (such as until=24h)"),
+            Flag("filter", "", "filter", "Filter what to remove: dangling, label, label!, until (example: until=24h)"),
             Flag("force", "f", "", "Do not prompt for confirmation"),
         ),
         max_arguments=0,
@@ -146,7 +149,7 @@ COMMANDS = (
             "image prune -f",
             "image prune -a --filter until=24h -f",
         ),
-        differences="Without a terminal it needs -f. `rm images where …` takes any condition.",
+        differences="Without a terminal, -f is required. `rm images where …` takes any condition.",
     ),
     Command(
         ("image tag", "tag"),
@@ -156,7 +159,7 @@ COMMANDS = (
         min_arguments=2,
         max_arguments=2,
         examples=("tag redis:7 team/cache:1",),
-        differences="`rename` and `untag` are verbs beside it.",
+        differences="The language also has the verbs `rename` and `untag`.",
     ),
     Command(
         ("image pull", "pull"),
@@ -176,9 +179,8 @@ COMMANDS = (
             "pull -a registry.local:5000/team/app",
         ),
         differences=(
-            "Several images, several platforms and the tags of a condition are sentences: `pull redis:7, "
-            "alpine:3`, `pull redis:7 platform all`, `pull tags of redis where version >= 7`. A pull that was "
-            "broken off goes on where it was."
+            "Statements pull several images, several platforms or the tags of a condition: `pull redis:7, alpine:3`, "
+            "`pull redis:7 platform all`, `pull tags of redis where version >= 7`. An interrupted pull resumes."
         ),
     ),
     Command(
@@ -198,8 +200,8 @@ COMMANDS = (
             "push -a registry.local:5000/team/app",
         ),
         differences=(
-            "`push images where label.env = prod to 'new.example/{{.Repository}}:{{.Tag}}'` pushes many under "
-            "other names; `copy` goes from registry to registry without storing."
+            "`push images where label.env = prod to 'new.example/{{.Repository}}:{{.Tag}}'` pushes several images "
+            "under other names; `copy` copies between registries without storing images."
         ),
     ),
     Command(
@@ -210,7 +212,7 @@ COMMANDS = (
         (Flag("output", "o", "string", "Write to a file, instead of STDOUT"),),
         min_arguments=1,
         examples=("save -o f.tar redis:7",),
-        differences="The archive is docker's and an OCI layout at once.",
+        differences="The archive is both an archive of docker and an OCI layout.",
     ),
     Command(
         ("image load", "load"),
@@ -223,7 +225,7 @@ COMMANDS = (
         ),
         max_arguments=0,
         examples=("load -i f.tar",),
-        differences="It takes OCI layouts too.",
+        differences="It also loads OCI layouts.",
     ),
     Command(
         ("image import", "import"),
@@ -236,8 +238,8 @@ COMMANDS = (
         path_arguments=1,
         examples=("import rootfs.tar team/base:1",),
         differences=(
-            "Folders are imported too; `STOPSIGNAL` and `HEALTHCHECK --start-interval` are taken, as by newer daemons; "
-            "a URL is refused: `curl -L URL | imq import - NAME`."
+            "Folders can be imported too. `STOPSIGNAL` and `HEALTHCHECK --start-interval` are supported, as in newer "
+            "daemons. URLs are not: use `curl -L URL | imq import - NAME`."
         ),
     ),
     Command(
@@ -248,7 +250,7 @@ COMMANDS = (
         (
             Flag("filter", "f", "filter", "Filter output: is-automated, is-official, stars (at least)"),
             Flag("format", "", "string", 'Format the output: table, "table TEMPLATE", json, or a TEMPLATE of Go'),
-            Flag("limit", "", "int", "Max number of search results (25 when none is said, 100 at most)"),
+            Flag("limit", "", "int", "Max number of search results (default 25, at most 100)"),
             _NO_TRUNC,
         ),
         min_arguments=1,
@@ -259,9 +261,9 @@ COMMANDS = (
             "search registry.local:5000/team",
         ),
         differences=(
-            "The filters come before the limit, so that `--limit 10` gives ten that fit, of the first thousand "
-            "hits, the most stars first; docker cuts first. The columns are those of docker 25 and later; "
-            "{{.IsAutomated}} is still there. A registry before the term is searched by the names in its catalog."
+            "Filters apply before the limit: `--limit 10` returns ten matches of the first thousand results, by stars. "
+            "Docker applies the limit first. The columns are those of docker 25 and later, and {{.IsAutomated}} still "
+            "works. A registry before the term is searched by the names in its catalog."
         ),
     ),
     Command(
@@ -278,7 +280,7 @@ COMMANDS = (
         min_arguments=1,
         max_arguments=2,
         examples=("commit box team/app:4",),
-        differences="There are no containers, so nothing can be committed.",
+        differences="Not supported: imq has no containers.",
     ),
     Command(
         ("login",),
@@ -292,9 +294,7 @@ COMMANDS = (
         ),
         max_arguments=1,
         examples=("login registry.local:5000 --username me",),
-        differences=(
-            "It reads and writes docker's config.json and its credential helpers. The password is in no statement."
-        ),
+        differences=("It uses docker's config.json and credential helpers. The password is never part of a statement."),
     ),
     Command(
         ("logout",),
@@ -315,11 +315,11 @@ COMMANDS = (
             "system df",
             "system df -v",
         ),
-        differences="What several images share is told of each: `images select name, shared_size, unique_size`.",
+        differences="`images select name, shared_size, unique_size` shows shared sizes per image.",
     ),
 )
 
-GROUPS = {"image": "Manage images", "system": "Look after the store"}
+GROUPS = {"image": "Manage images", "system": "Manage the store"}
 """The first word of commands with two words, and its description."""
 
 

@@ -1,4 +1,4 @@
-"""What docker commands are compiled and run with: a session, three streams, and docker's way of reporting errors."""
+"""The context of docker commands: a session, three streams, and error messages in docker's style."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CompileContext(Record):
-    """What a command line is compiled with: the time in nanoseconds since the epoch, the time zone, and tags.
+    """The inputs of compilation: the time in nanoseconds since the epoch, the time zone, and the tags of repositories.
 
     A `zone` of None is the local one. `list_tags` returns the names, with their tags, of the images of a repository.
     """
@@ -55,7 +55,7 @@ class Outcome(Record):
 
 
 class CommandContext:
-    """What one docker command runs with. With `is_confirmed` images are removed without a prompt."""
+    """The session and the streams of one docker command. With `is_confirmed`, images are removed without a prompt."""
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class CommandContext:
             self.stdout.write(text)
 
     def confirm_removal(self, warning: str) -> bool:
-        """Prompt as docker does before a removal. Raises `NeedsConfirmation` when standard input is no terminal."""
+        """Prompt as docker does before a removal. Raises `NeedsConfirmation` when standard input is not a terminal."""
         if not self.is_confirmed:
             if not self.stdin.isatty():
                 raise NeedsConfirmation(
-                    "images are to be removed for good, and nobody is there to ask: nothing was done",
-                    hints=("to see them: --dry-run", "to remove them: -f"),
+                    "removing images needs confirmation, and there is no terminal: nothing was done",
+                    hints=("to list them: --dry-run", "to remove them: -f"),
                 )
             self.write((f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ",))
             self.stdout.flush()
@@ -150,7 +150,7 @@ class CommandContext:
 
 
 def report_error(stream: TextIO, error: ImqError) -> int:
-    """Write an error and return its exit code: in docker's style for what docker refuses too, else in imq's."""
+    """Write an error and return its exit code. Errors that docker reports too have docker's style, others imq's."""
     code = exit_code(error)
     message = error.message if error.message.startswith("Error ") else f"Error: {error.message}"
     lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [format_error(error)]
@@ -163,7 +163,7 @@ def report_error(stream: TextIO, error: ImqError) -> int:
 
 
 def exit_code(error: ImqError) -> int:
-    """Return 1 for what docker's daemon would refuse; else imq's exit code: 2 for an invalid line, 3 for a failure."""
+    """Return 1 for an error that docker's daemon reports too, else imq's exit code: 2 for an invalid line, 3 else."""
     refused = isinstance(error, NotFound | Conflict) or (isinstance(error, StatementError) and error.code != "option")
     return 1 if refused else error.exit_code
 
@@ -172,5 +172,5 @@ def binary_stream(stream: TextIO, purpose: str) -> BinaryIO:
     """Return the binary stream below a text stream. `purpose` is the command that needs it, for the error."""
     binary: BinaryIO | None = getattr(stream, "buffer", None)
     if binary is None:
-        raise ImqError(f"{purpose} needs a stream of bytes", code="system")
+        raise ImqError(f"{purpose} needs a binary stream", code="system")
     return binary

@@ -1,7 +1,7 @@
 """Distinguishes docker's command lines from statements of the language, which take precedence.
 
-`images where …`, `history of X`, `pull a, b`, `save X to FILE` and `tag X as Y` are sentences: a keyword, the name of a
-table or a sign of the language stands where docker has a name. What is left is docker's.
+`images where …`, `history of X`, `pull a, b`, `save X to FILE` and `tag X as Y` are statements: they have a keyword, a
+table name or a special character where docker has a name. Other lines are docker's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .flags import ParsedFlags
 
 _LANGUAGE_CHARACTERS = frozenset(" \t\r\n,;()<>=\"'#$")
-"""Characters of the language that no name of an image has."""
+"""Characters of the language that names of images cannot contain."""
 _IMQ_FLAGS = tuple(
     Flag(name.removeprefix("--"), value_type=kind, imq_only=True)
     for names, kind in ((VALUED, "string"), (FLAGS, ""))
@@ -39,7 +39,7 @@ _LANGUAGE_WORDS = frozenset(
 class CommandLine(Record):
     """A docker command line: the command, the name that was used, its flags, and the options of imq.
 
-    `help` is the text to print instead; `problem` what is wrong with the line.
+    `help` is the text to print instead of running it; `error` is the error of an invalid line.
     """
 
     command: Command | None
@@ -53,7 +53,7 @@ class CommandLine(Record):
 def parse_docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> CommandLine | None:
     """Parse a docker command line; return None for a statement of the language.
 
-    `vocabulary` are the words that make a sentence: keywords and names of tables, in lower case.
+    `vocabulary` has the words that mark a statement: keywords and names of tables, in lower case.
     """
     start = first_word(arguments)
     words = list(arguments[start:])
@@ -62,11 +62,11 @@ def parse_docker_line(arguments: Sequence[str], vocabulary: Iterable[str]) -> Co
     before = read_options(arguments[:start])
     if before.flags & {"help", "version"}:
         return None
-    known = frozenset(vocabulary)
+    keywords = frozenset(vocabulary)
     if words[0] in GROUPS:
-        return _parse_group(words, before, known)
+        return _parse_group(words, before, keywords)
     command = find_command(words[0])
-    return None if command is None else _parse_command(command, words[0], words[1:], before, known)
+    return None if command is None else _parse_command(command, words[0], words[1:], before, keywords)
 
 
 def _parse_group(words: list[str], before: Options, vocabulary: frozenset[str]) -> CommandLine | None:
@@ -88,11 +88,13 @@ def _parse_group(words: list[str], before: Options, vocabulary: frozenset[str]) 
 def _parse_command(
     command: Command, name: str, words: list[str], before: Options, vocabulary: frozenset[str]
 ) -> CommandLine | None:
-    theirs = {flag.name for flag in command.flags}
-    own = [flag for flag in _IMQ_FLAGS if flag.name not in theirs]
-    parsed = parse_flags((*command.flags, *own), words)
-    spelled = parsed.values.keys() & theirs  # a file's name may have any sign in it, once it is clear that it is one
-    if any(_is_of_language(word, vocabulary) for word in parsed.arguments[command.path_arguments if spelled else 0 :]):
+    docker_names = {flag.name for flag in command.flags}
+    imq_flags = [flag for flag in _IMQ_FLAGS if flag.name not in docker_names]
+    parsed = parse_flags((*command.flags, *imq_flags), words)
+    # A flag of docker decides that the line is docker's. Then paths may contain any character.
+    has_docker_flag = bool(parsed.values.keys() & docker_names)
+    names = parsed.arguments[command.path_arguments if has_docker_flag else 0 :]
+    if any(_is_of_language(word, vocabulary) for word in names):
         return None
     if parsed.is_on("help"):
         from .usage import command_help
@@ -101,16 +103,16 @@ def _parse_command(
     try:
         _check_arguments(command, name, parsed)
     except ImqError as problem:
-        if parsed.error is None and not spelled and name in _LANGUAGE_WORDS:
-            return None  # `history`, `load images.tar`: what is no docker line can be a sentence
+        if parsed.error is None and not has_docker_flag and name in _LANGUAGE_WORDS:
+            return None  # `history` and `load images.tar` are statements
         return CommandLine(command, name, parsed, before, error=problem)
-    return CommandLine(command, name, parsed, _merge_options(before, parsed, own))
+    return CommandLine(command, name, parsed, _merge_options(before, parsed, imq_flags))
 
 
 def _check_arguments(command: Command, name: str, parsed: ParsedFlags) -> None:
     """Raise the error of a command line: that of an invalid flag, or of the number of arguments."""
-    count, most = len(parsed.arguments), command.max_arguments
-    if parsed.error is not None or count < command.min_arguments or (most is not None and count > most):
+    count, limit = len(parsed.arguments), command.max_arguments
+    if parsed.error is not None or count < command.min_arguments or (limit is not None and count > limit):
         from .usage import invalid_line
 
         raise invalid_line(command, name, parsed)
@@ -121,9 +123,9 @@ def _is_of_language(word: str, vocabulary: frozenset[str]) -> bool:
     return word.lower() in vocabulary or not _LANGUAGE_CHARACTERS.isdisjoint(word)
 
 
-def _merge_options(before: Options, parsed: ParsedFlags, own: Sequence[Flag]) -> Options:
+def _merge_options(before: Options, parsed: ParsedFlags, imq_flags: Sequence[Flag]) -> Options:
     """Return the options of imq from before and after the command."""
-    imq_values = {f"--{flag.name}": parsed.get_all(flag.name) for flag in own if parsed.get_all(flag.name)}
+    imq_values = {f"--{flag.name}": parsed.get_all(flag.name) for flag in imq_flags if parsed.get_all(flag.name)}
     values = {**before.values, **{VALUED[name]: texts for name, texts in imq_values.items() if name in VALUED}}
     flags = {FLAGS[name] for name in imq_values if name in FLAGS}
     return Options(values, before.flags | flags, ())

@@ -1,15 +1,15 @@
 """Docker's filters as conditions of the language, each key with docker's own rule for several values.
 
-| key          | holds for an image when                                                                      |
-|--------------|----------------------------------------------------------------------------------------------|
-| dangling     | true: it has no tag; false: it has a name, be it a digest alone; both: refused               |
-| before since | it was created before (after) that image: all must hold, so the oldest (newest) one counts   |
-| reference    | a pattern fits its name with the tag, or without; it crosses no slash; one of several will do |
-| label        | it has the label, or has it with that value; all must hold                                   |
-| label!       | it has none of these; in a prune it is spared only when it has them all                      |
-| until        | it was created before that moment: all must hold; in a prune at that moment too, and but one |
-| stars        | of a search: it has at least so many; of several the most counts                             |
-| is-official is-automated | of a search: true or false; both: refused                                        |
+| key          | matches an image when                                                                          |
+|--------------|------------------------------------------------------------------------------------------------|
+| dangling     | true: it has no tag; false: it has a name, even if only a digest; both values: error           |
+| before since | it was created before (after) that image; of several values, all must match                    |
+| reference    | a pattern matches its name, with or without the tag; `*` does not match a slash; any may match  |
+| label        | it has the label, or the label with that value; all must match                                 |
+| label!       | it has none of the labels; a prune spares only images with all of them                         |
+| until        | it was created before that time; all must match; in a prune also at that time, and only one value |
+| stars        | in a search: it has at least this many; the largest value counts                               |
+| is-official is-automated | in a search: true or false; both values: error                                     |
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def split_filters(filters: Sequence[str]) -> dict[str, list[str]]:
     for text in filters:
         name, equals, value = text.partition("=")
         if equals:
-            known = values.setdefault(name.strip().lower(), [])
-            if value.strip() not in known:
-                known.append(value.strip())
+            items = values.setdefault(name.strip().lower(), [])
+            if value.strip() not in items:
+                items.append(value.strip())
     return values
 
 
@@ -81,7 +81,9 @@ def search_conditions(filters: Sequence[str]) -> ast.Expr | None:
     def stars(values: list[str]) -> list[ast.Expr]:
         numbers = [int(value) for value in values if value.lstrip("+-").isdecimal()]
         if len(numbers) < len(values):
-            raise StatementError(f"Invalid filter 'stars=[{' '.join(values)}]'", code="filter", hints=("a number",))
+            raise StatementError(
+                f"Invalid filter 'stars=[{' '.join(values)}]'", code="filter", hints=("expected a number",)
+            )
         least = max(numbers)
         return [ast.Comparison(">=", ast.Field(("stars",)), ast.Literal(str(least)))] if least > 0 else []
 
@@ -136,9 +138,11 @@ def _require_any(conditions: Sequence[ast.Expr]) -> ast.Expr:
 
 def _parse_boolean(name: str, values: Sequence[str]) -> bool:
     true, false = not _TRUE.isdisjoint(values), not _FALSE.isdisjoint(values)
-    if true is not false:  # docker's rule: a value that is neither is ignored beside one that is
+    if true is not false:  # as docker: other values are ignored when one is valid
         return true
-    raise StatementError(f"Invalid filter '{name}=[{' '.join(values)}]'", code="filter", hints=("true or false",))
+    raise StatementError(
+        f"Invalid filter '{name}=[{' '.join(values)}]'", code="filter", hints=("expected true or false",)
+    )
 
 
 def _compare_created(operator: str, image: str) -> ast.Expr:
@@ -168,6 +172,6 @@ def _compare_until(operator: str, value: str, now: int, zone: tzinfo | None) -> 
         raise StatementError(
             f'failed to parse value as time or duration: "{value}"',
             code="filter",
-            hints=("such as until=24h, or until=2024-01-31",),
+            hints=("examples: until=24h, until=2024-01-31",),
         )
     return ast.Comparison(operator, ast.Field(("created",)), ast.Literal(format_time(moment), quoted=True))

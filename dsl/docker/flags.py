@@ -15,8 +15,8 @@ _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 class Flag(Record):
     """One flag: `--name`, and `-letter` when it has one.
 
-    `kind` is what it takes, as the usage text shows it: nothing (a switch), string, list, filter or int. A switch is
-    off unless `on`; `own` marks an option of imq that docker does not know.
+    `value_type` is the type of its value in the usage text: string, list, filter, int, or "" for a switch. A switch is
+    off unless it is `default_on`. `imq_only` marks an option of imq that docker does not have.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Flag(Record):
 class ParsedFlags(Record):
     """A parsed command line: the values of each flag by its name, in order, and the arguments.
 
-    `problem` is what was wrong with the first flag that could not be read; what came before it is here all the same.
+    `error` is the error of the first invalid flag. The flags and arguments before it are present.
     """
 
     values: Mapping[str, tuple[str, ...]]
@@ -71,26 +71,25 @@ class _FlagError(Exception):
 
 def parse_flags(flags: Sequence[Flag], words: Sequence[str]) -> ParsedFlags:
     """Parse words with these flags. All words after `--` are arguments. `--help` and `-h` are always known."""
-    reader = _FlagParser(flags)
+    parser = _FlagParser(flags)
     remaining = list(words)
-    problem: StatementError | None = None
+    error: StatementError | None = None
     try:
         while remaining:
             word = remaining.pop(0)
             if word == "--":
-                reader.arguments += remaining
+                parser.arguments += remaining
                 break
             if word.startswith("--"):
-                reader.parse_long(word, remaining)
+                parser.parse_long(word, remaining)
             elif word.startswith("-") and word != "-":
-                reader.parse_letters(word, remaining)
+                parser.parse_letters(word, remaining)
             else:
-                reader.arguments.append(word)
-    except _FlagError as found:
-        problem = found.error
-    return ParsedFlags(
-        {name: tuple(values) for name, values in reader.values.items()}, tuple(reader.arguments), problem
-    )
+                parser.arguments.append(word)
+    except _FlagError as problem:
+        error = problem.error
+    values = {name: tuple(texts) for name, texts in parser.values.items()}
+    return ParsedFlags(values, tuple(parser.arguments), error)
 
 
 class _FlagParser:
@@ -103,7 +102,7 @@ class _FlagParser:
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
 
-    def parse_long(self, word: str, left: list[str]) -> None:
+    def parse_long(self, word: str, remaining: list[str]) -> None:
         """Parse `--name`, `--name=value`, or `--name` and the next word."""
         name, equals, value = word[2:].partition("=")
         flag = self._names.get(name)
@@ -113,27 +112,27 @@ class _FlagParser:
             self._add_value(flag, value)
         elif not flag.value_type:
             self._add_value(flag, "true")
-        elif left:
-            self._add_value(flag, left.pop(0))
+        elif remaining:
+            self._add_value(flag, remaining.pop(0))
         else:
             raise _FlagError(f"flag needs an argument: --{name}")
 
-    def parse_letters(self, word: str, left: list[str]) -> None:
+    def parse_letters(self, word: str, remaining: list[str]) -> None:
         """Parse `-abc`, `-fvalue`, `-f=value`, or `-f` and the next word."""
         rest = word[1:]
         while rest:
             letter, rest = rest[0], rest[1:]
             flag = self._letters.get(letter)
             if flag is None:
-                known = " ".join(f"-{known}" for known in sorted(self._letters))
-                raise _FlagError(f"unknown shorthand flag: '{letter}' in {word}", f"there are: {known}")
+                flags = " ".join(f"-{name}" for name in sorted(self._letters))
+                raise _FlagError(f"unknown shorthand flag: '{letter}' in {word}", f"expected one of: {flags}")
             if rest.startswith("="):
                 self._add_value(flag, rest[1:])
                 return
             if not flag.value_type:
                 self._add_value(flag, "true")
-            elif rest or left:
-                self._add_value(flag, rest or left.pop(0))
+            elif rest or remaining:
+                self._add_value(flag, rest or remaining.pop(0))
                 return
             else:
                 raise _FlagError(f"flag needs an argument: '{letter}' in {word}")
@@ -142,13 +141,13 @@ class _FlagParser:
         return [f"--{flag.name}" for flag in self._names.values() if not flag.imq_only]
 
     def _add_value(self, flag: Flag, value: str) -> None:
-        why = ""
+        reason = ""
         if not flag.value_type and value not in (*_TRUE, *_FALSE):
-            why = f'strconv.ParseBool: parsing "{value}": invalid syntax'
+            reason = f'strconv.ParseBool: parsing "{value}": invalid syntax'
         elif flag.value_type == "filter" and value and "=" not in value:
-            why = "bad format of filter (expected name=value)"
+            reason = "bad format of filter (expected name=value)"
         elif flag.value_type == "int" and not value.removeprefix("-").isdecimal():
-            why = f'strconv.ParseInt: parsing "{value}": invalid syntax'
-        if why:
-            raise _FlagError(f'invalid argument "{value}" for "{flag.display_name}" flag: {why}')
+            reason = f'strconv.ParseInt: parsing "{value}": invalid syntax'
+        if reason:
+            raise _FlagError(f'invalid argument "{value}" for "{flag.display_name}" flag: {reason}')
         self.values.setdefault(flag.name, []).append(value)

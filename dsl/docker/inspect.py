@@ -24,22 +24,22 @@ _TYPES = ("config", "container", "image", "network", "node", "plugin", "secret",
 
 
 def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return one statement for each image, so that the others are shown when one is not found."""
+    """Return one statement per image, so that a missing image does not hide the others."""
     kind = parsed.get_last("type")
     if kind not in ("", *_TYPES):
         types = ", ".join(f'"{each}"' for each in _TYPES)
         raise StatementError(f'unknown type: "{kind}": must be one of {types}', code="option")
     if kind not in ("", "image"):
-        raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects images",))
+        raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects only images",))
     template = parsed.get_last("format")
     output = ast.Output(template=template) if template and template != "json" else ast.Output()
     return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
 
 
 def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write the documents, then report images that were not found and documents that the template does not fit.
+    """Write the documents, then report images that were not found and documents that the template fails on.
 
-    Where a template wrote nothing at all, docker ends the line.
+    When a template writes nothing, a newline is written, as by docker.
     """
     from imq.engine.render.formats_data import to_compact_json, to_json
 
@@ -50,26 +50,25 @@ def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statem
     except StatementError as problem:
         context.report_error(problem)
         return _UNREADABLE_TEMPLATE
-    found: list[dict[str, Any]] = []
+    documents: list[dict[str, Any]] = []
     texts: list[str] = []
     errors: list[ImqError] = []
     problems: list[ImqError] = []
     for statement in statements:
         assert isinstance(statement, ast.ActionStatement)
         try:
-            answer = context.inspect(statement)
-            found += answer.documents
-            errors += answer.errors
+            result = context.inspect(statement)
+            documents += result.documents
+            errors += result.errors
             if template is not None:
-                texts += [template.render(document) + "\n" for document in answer.documents]
+                texts += [template.render(document) + "\n" for document in result.documents]
         except (NotFound, StatementError) as problem:
             problems.append(problem)
     if template is not None:
         context.write(texts or ("\n",))
     else:
-        context.write(
-            ((to_compact_json(found) if parsed.get_last("format") == "json" else to_json(found, indent=4)) + "\n",)
-        )
+        is_compact = parsed.get_last("format") == "json"
+        context.write(((to_compact_json(documents) if is_compact else to_json(documents, indent=4)) + "\n",))
     return context.report_errors([*errors, *problems])
 
 
@@ -85,7 +84,7 @@ def _document_template(text: str | None) -> DocumentTemplate | None:
 def refuse_commit(_parsed: ParsedFlags, _compile_context: CompileContext) -> NoReturn:
     """Refuse `docker commit`."""
     raise ImqError(
-        "imq cannot make an image of a container yet: that waits for containers, which the embedded store has none of",
+        "imq cannot commit containers: the embedded store has none",
         code="unavailable",
     )
 

@@ -46,18 +46,18 @@ def _image_format(parsed: ParsedFlags) -> str:
 
 
 def compile_images(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the query of `docker images`; the argument is one more pattern of `reference`."""
+    """Return the query of `docker images`. The argument is one more pattern of the filter `reference`."""
     filters = [*parsed.get_all("filter"), *(f"reference={name}" for name in parsed.arguments)]
     where = image_conditions(filters, compile_context.now, compile_context.zone)
-    shown, output = _image_format(parsed), ast.Output()
+    format_, output = _image_format(parsed), ast.Output()
     select: tuple[ast.Column, ...] = ()
-    if shown == "ids":
+    if format_ == "ids":
         select, output = _columns("id"), ast.Output(format="ids")
-    elif shown == "json":
+    elif format_ == "json":
         select = _columns("repository", "tag", "digest", "id", "created", "size")
         output = ast.Output(format="jsonl")
-    elif shown:
-        output = ast.Output(template=shown)
+    elif format_:
+        output = ast.Output(template=format_)
     elif parsed.is_on("digests"):
         select = _columns("repository", "tag", "digest", "id", "created", "size")
     return (ast.QueryStatement(ast.Query("images", where=where, select=select), output),)
@@ -65,26 +65,30 @@ def compile_images(parsed: ParsedFlags, compile_context: CompileContext) -> Stat
 
 def run_images(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the images as docker lists them."""
-    answer = context.run_query(statements[0])
+    result = context.run_query(statements[0])
     keys = ["Repository", "Tag", *(["Digest"] if parsed.is_on("digests") else []), "ID", "CreatedSince", "Size"]
-    return write_rows(context, answer, text.IMAGES, _image_format(parsed), keys)
+    return write_rows(context, result, text.IMAGES, _image_format(parsed), keys)
 
 
 def write_rows(
-    context: CommandContext, answer: RowSet, places: Sequence[Placeholder], shown: str, keys: Sequence[str]
+    context: CommandContext, result: RowSet, placeholders: Sequence[Placeholder], format_: str, keys: Sequence[str]
 ) -> int:
-    """Write rows in the format `shown`, "" for the table of these keys; return the exit code."""
-    rows = text.make_docker_rows(answer, places, context.display_options)
-    context.write(_render(rows, places, shown, keys))
-    return context.report_errors(answer.errors)
+    """Write rows in a format, or as a table with these keys when the format is ""; return the exit code."""
+    rows = text.make_docker_rows(result, placeholders, context.display_options)
+    context.write(_render(rows, placeholders, format_, keys))
+    return context.report_errors(result.errors)
 
 
-def _render(rows: Iterable[DockerRow], places: Sequence[Placeholder], shown: str, keys: Sequence[str]) -> Iterator[str]:
-    if not shown:
-        return text.write_docker_table(rows, places, keys)
-    if shown == "ids":
-        return text.write_docker_template(rows, places, "{{.ID}}")
-    return text.write_docker_json(rows) if shown == "json" else text.write_docker_template(rows, places, shown)
+def _render(
+    rows: Iterable[DockerRow], placeholders: Sequence[Placeholder], format_: str, keys: Sequence[str]
+) -> Iterator[str]:
+    if not format_:
+        return text.write_docker_table(rows, placeholders, keys)
+    if format_ == "ids":
+        return text.write_docker_template(rows, placeholders, "{{.ID}}")
+    if format_ == "json":
+        return text.write_docker_json(rows)
+    return text.write_docker_template(rows, placeholders, format_)
 
 
 # history
@@ -103,47 +107,45 @@ def compile_history(parsed: ParsedFlags, _compile_context: CompileContext) -> St
 
 
 def run_history(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write the steps as docker lists them: the image's id beside the last, `<missing>` beside the others."""
-    answer = context.run_query(statements[0])
-    rows = (row if not place else (None, *row[1:]) for place, row in enumerate(answer.rows))
-    exact = not parsed.is_on("human", default=True)
-    shown = parsed.get_last("format")
-    if shown in ("", _TABLE):
-        shown = "ids" if parsed.is_on("quiet") else ""
-    elif shown in WHOLE_ROW_TEMPLATES:
-        shown = "json"
-    places = text.HISTORY_EXACT if exact else text.HISTORY
-    return write_rows(
-        context, answer.replace(rows=rows), places, shown, ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
-    )
+    """Write the steps as docker lists them: the last has the image's ID, the others have `<missing>`."""
+    result = context.run_query(statements[0])
+    rows = (row if not index else (None, *row[1:]) for index, row in enumerate(result.rows))
+    is_exact = not parsed.is_on("human", default=True)
+    format_ = parsed.get_last("format")
+    if format_ in ("", _TABLE):
+        format_ = "ids" if parsed.is_on("quiet") else ""
+    elif format_ in WHOLE_ROW_TEMPLATES:
+        format_ = "json"
+    placeholders = text.HISTORY_EXACT if is_exact else text.HISTORY
+    keys = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
+    return write_rows(context, result.replace(rows=rows), placeholders, format_, keys)
 
 
 # system df
 
 
 def compile_df(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the query of `docker system df`; with -v that of the images, with one name each."""
+    """Return the query of `docker system df`; with -v, a query of images with one name each."""
     if not parsed.is_on("verbose"):
         return (ast.QueryStatement(ast.Query("usage")),)
     names = ("repository", "tag", "id", "created", "size", "shared_size", "unique_size", "containers")
-    one = ast.Limit(ast.Literal("1"), (ast.Field(("id",)),))
-    return (ast.QueryStatement(ast.Query("images", limit=one, select=_columns(*names))),)
+    one_per_id = ast.Limit(ast.Literal("1"), (ast.Field(("id",)),))
+    return (ast.QueryStatement(ast.Query("images", limit=one_per_id, select=_columns(*names))),)
 
 
 def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the disk usage."""
-    answer = context.run_query(statements[0])
-    shown = parsed.get_last("format")
-    shown = "" if shown == _TABLE else "json" if shown in WHOLE_ROW_TEMPLATES else shown
+    result = context.run_query(statements[0])
+    format_ = parsed.get_last("format")
+    format_ = "" if format_ == _TABLE else "json" if format_ in WHOLE_ROW_TEMPLATES else format_
     if not parsed.is_on("verbose"):
-        return write_rows(
-            context, answer, text.DISK_USAGE, shown, ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
-        )
+        keys = ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
+        return write_rows(context, result, text.DISK_USAGE, format_, keys)
     keys = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"]
-    if shown:
-        return write_rows(context, answer, text.DISK_USAGE_IMAGES, shown, keys)
+    if format_:
+        return write_rows(context, result, text.DISK_USAGE_IMAGES, format_, keys)
     context.write(("Images space usage:\n\n",))
-    code = write_rows(context, answer, text.DISK_USAGE_IMAGES, shown, keys)
+    code = write_rows(context, result, text.DISK_USAGE_IMAGES, format_, keys)
     context.write(_OTHER_USAGE)
     return code
 
@@ -163,7 +165,7 @@ Build cache usage: 0B
 CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED
 """,
 )
-"""The rest of `docker system df -v`, for a store that has images only."""
+"""The rest of the output of `docker system df -v`, for a store that has only images."""
 
 
 IMAGES = Handler(compile_images, run_images)

@@ -1,4 +1,4 @@
-"""The commands `docker login` and `logout`, with docker's messages. The password is in no statement."""
+"""The commands `docker login` and `logout`, with docker's messages. The password is never part of a statement."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def run_login(context: CommandContext, parsed: ParsedFlags, statements: Statemen
         context.stderr.write("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")
         prompt_user = context.session.context.prompt
 
-        def answered(prompt: str, hidden: bool) -> str:
+        def answer_prompt(prompt: str, hidden: bool) -> str:
             if hidden:
                 return password
             return prompt_user(prompt, hidden) if prompt_user is not None else ""
 
-        context.session.context = context.session.context.replace(prompt=answered)
+        context.session.context = context.session.context.replace(prompt=answer_prompt)
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     outcomes, errors = context.run_action(act)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .context import CommandContext, Outcome
 
 _BATCH_SIZE = 500
-"""How many digests one query lists: SQLite limits the number of values."""
+"""The most digests in one query: SQLite limits the number of values."""
 _UP_TO_DATE = " is up to date"
 _CAPITALIZED = {"untagged": "Untagged", "deleted": "Deleted"}
 
@@ -23,8 +23,8 @@ _CAPITALIZED = {"untagged": "Untagged", "deleted": "Deleted"}
 class RemovalSnapshot(Record):
     """Images as they were before a removal.
 
-    `digests` are the names with a digest (`redis@sha256:…`) that stand behind each image's tags, `chains` the chain
-    IDs of each image's layers, top first.
+    `digests` has the name with a digest (`redis@sha256:…`) of each tag, by image. `chain_ids` has the chain IDs of each
+    image's layers, top first.
     """
 
     digests: Mapping[str, Mapping[str, str]]
@@ -63,24 +63,24 @@ def describe_removals(
 ) -> Iterator[tuple[str, str]]:
     """Yield docker's lines for names, images and layers: `untagged` or `deleted`, and the name or digest.
 
-    An image is gone unless the store has it under another manifest too; a layer with the last of those images that
-    had it, unless an image that stays has it.
+    An image is deleted unless the store still has it under another manifest. A layer is deleted with the last removed
+    image that has it, unless a remaining image has it too.
     """
     done = [outcome for outcome in outcomes if outcome.image and not outcome.error and outcome.action != "stay"]
     ids = tuple(
         dict.fromkeys(outcome.image for outcome in done if outcome.image and outcome.action in ("remove", "drop"))
     )
     remaining = _still_stored(context, "images", "id", ids)
-    gone = [id_ for id_ in ids if id_ not in remaining]
-    last = {chain: id_ for id_ in gone for chain in snapshot.chain_ids.get(id_, ())}
+    deleted = [id_ for id_ in ids if id_ not in remaining]
+    last = {chain: id_ for id_ in deleted for chain in snapshot.chain_ids.get(id_, ())}
     remaining |= _still_stored(context, "layers", "chain_id", tuple(last))
     for outcome in done:
         id_ = outcome.image or ""
-        stay = outcome.target == "<none>" or outcome.action == "drop"  # of one platform the names stay
-        names = [] if stay else outcome.target.split(", ")
+        keeps_names = outcome.target == "<none>" or outcome.action == "drop"  # dropping a platform keeps the names
+        names = [] if keeps_names else outcome.target.split(", ")
         yield from (("untagged", name) for name in _add_digest_names(names, snapshot.digests.get(id_, {})))
-        if id_ in gone:
-            gone.remove(id_)
+        if id_ in deleted:
+            deleted.remove(id_)
             yield "deleted", id_
             for chain in dict.fromkeys(snapshot.chain_ids.get(id_, ())):
                 if chain not in remaining and last[chain] == id_:
@@ -88,18 +88,18 @@ def describe_removals(
 
 
 def _still_stored(context: CommandContext, table: str, field: str, digests: Sequence[str]) -> set[str]:
-    """Return those of the digests that the store still has."""
+    """Return the digests that the store still has."""
     return {str(row[0]) for row in _rows(context, table, field, digests, (field,))}
 
 
 def _add_digest_names(names: Sequence[str], digests: Mapping[str, str]) -> Iterator[str]:
     """Yield removed names; after the last tag of a repository also its name with the digest, as docker does."""
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         yield name
-        digested = digests.get(name)
-        later = [digests.get(other) for other in (*names[place + 1 :], *(set(digests) - set(names)))]
-        if digested is not None and digested not in later:
-            yield digested
+        digest_name = digests.get(name)
+        later = [digests.get(other) for other in (*names[index + 1 :], *(set(digests) - set(names)))]
+        if digest_name is not None and digest_name not in later:
+            yield digest_name
 
 
 def capitalize(word: str) -> str:
@@ -113,7 +113,7 @@ def docker_error(error: ImqError, target: str) -> ImqError:
         return error
     return Conflict(
         f"conflict: unable to delete {target} (must be forced) - image is referenced in multiple repositories",
-        hints=("name the one to take away, or add -f to remove the image with all its names",),
+        hints=("remove a single name, or add -f to remove the image with all its names",),
     )
 
 
@@ -124,11 +124,11 @@ def parse_reference(text: str) -> Reference:
     except InvalidReference as problem:
         name = text.partition("@")[0]
         repository = name[: name.rfind(":")] if name.rfind(":") > name.rfind("/") else name
-        why = "invalid reference format"
+        message = "invalid reference format"
         if repository != repository.lower() and _is_name(repository.lower()):
-            spelled = repository if "/" in repository else DEFAULT_NAMESPACE + repository
-            why += f": repository name ({spelled}) must be lowercase"
-        raise InvalidReference(why, hints=problem.hints) from None
+            path = repository if "/" in repository else DEFAULT_NAMESPACE + repository
+            message += f": repository name ({path}) must be lowercase"
+        raise InvalidReference(message, hints=problem.hints) from None
 
 
 def _is_name(text: str) -> bool:
@@ -159,8 +159,8 @@ def describe_pulled(outcome: Outcome, digest: str | None) -> Iterator[str]:
 
 def pull_status(name: str, outcomes: Sequence[Outcome]) -> str:
     """Return docker's status line: whether any pulled image was new."""
-    fresh = any(_UP_TO_DATE not in (outcome.note or "") for outcome in outcomes)
-    return f"Status: {'Downloaded newer image for' if fresh else 'Image is up to date for'} {name}\n"
+    any_new = any(_UP_TO_DATE not in (outcome.note or "") for outcome in outcomes)
+    return f"Status: {'Downloaded newer image for' if any_new else 'Image is up to date for'} {name}\n"
 
 
 def full_name(reference: Reference) -> str:

@@ -24,7 +24,7 @@ _UNUSED = "This will remove all images without at least one container associated
 def compile_rmi(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the statement that removes these images."""
     references = tuple(ast.Literal(name) for name in parsed.arguments)
-    platforms = tuple(ast.Literal(text) for given_text in parsed.get_all("platform") for text in given_text.split(","))
+    platforms = tuple(ast.Literal(text) for value in parsed.get_all("platform") for text in value.split(","))
     options = [ast.Option("force")] if parsed.is_on("force") else []
     if platforms:
         options.append(ast.Option("platform", platforms))
@@ -32,22 +32,23 @@ def compile_rmi(parsed: ParsedFlags, _compile_context: CompileContext) -> Statem
 
 
 def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Remove the images as docker does: without a prompt, and the others when one fails.
+    """Remove the images as docker does: without a prompt, and continuing after a failure.
 
-    With -f an image that is not there is said, and nothing else: the exit code stays 0.
+    With -f, an image that is not found is reported, but the exit code is 0.
     """
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     problems: list[ImqError] = []
     try:
-        foreseen = take_snapshot(context, context.run_action(act, dry_run=True)[0])
+        snapshot = take_snapshot(context, context.run_action(act, dry_run=True)[0])
         outcomes, errors = context.run_action(act)
     except ImqError as error:
         if error.exit_code == 130:
             raise
         problems.append(docker_error(error, parsed.arguments[0]))
     else:
-        context.write(f"{capitalize(word)}: {what}\n" for word, what in describe_removals(context, outcomes, foreseen))
+        removals = describe_removals(context, outcomes, snapshot)
+        context.write(f"{capitalize(word)}: {name}\n" for word, name in removals)
         failed = [outcome.target for outcome in outcomes if outcome.error]
         problems += [docker_error(error, target) for error, target in zip(errors, failed, strict=True)]
     codes = [context.report_error(problem) for problem in problems]
@@ -60,8 +61,8 @@ def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> State
     """Return the statement that removes unused images without a tag; with -a all unused images."""
     filters, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
     unused = ast.Not(ast.Predicate("in use"))
-    every = parsed.is_on("all") or dangling is False
-    where = join_conditions([None if every else ast.Field(("dangling",)), unused, filters])
+    includes_tagged = parsed.is_on("all") or dangling is False
+    where = join_conditions([None if includes_tagged else ast.Field(("dangling",)), unused, filters])
     query = ast.Query("images", where=where, order=(ast.Ordering(ast.Field(("created",))),))
     return (ast.ActionStatement("rm", query=query, options=(ast.Option("force"),)),)
 
@@ -73,9 +74,9 @@ def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statemen
     context.session.store.check_collectable()
     if not parsed.is_on("force") and not context.confirm_removal(_UNUSED if parsed.is_on("all") else _DANGLING):
         return 0
-    foreseen = take_snapshot(context, context.run_action(act, dry_run=True)[0])
+    snapshot = take_snapshot(context, context.run_action(act, dry_run=True)[0])
     outcomes, errors = context.run_action(act)
-    lines = [f"{word}: {what}\n" for word, what in describe_removals(context, outcomes, foreseen)]
+    lines = [f"{word}: {name}\n" for word, name in describe_removals(context, outcomes, snapshot)]
     if lines:
         context.write(("Deleted Images:\n", *lines, "\n"))
     context.write((format_reclaimed_space(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))

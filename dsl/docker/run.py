@@ -1,4 +1,4 @@
-"""Running a docker command line from the first word to the exit code."""
+"""Runs a docker command line and returns its exit code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(console: Console, arguments: Sequence[str], vocabulary: Iterable[str]) -
 
 
 def _run_command(console: Console, line: CommandLine, command: Command) -> int:
-    """Compile and run a command line. With imq's own output options the output is that of the language."""
+    """Compile and run a command line. With imq's own output options, the output is that of a statement."""
     options, parsed = line.options, line.flags
     session = open_session(console, options, confirms=command.confirms and not parsed.is_on("force"), reads_stdin=True)
     try:

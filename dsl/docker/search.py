@@ -23,7 +23,7 @@ _FIELDS = ("name", "description", "stars", "official", "automated")
 
 
 def compile_search(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the query of `docker search`. `HOST/TERM` is searched in that registry."""
+    """Return the query of `docker search`. `HOST/TERM` searches that registry."""
     term, registry = _split_registry(parsed.arguments[0])
     number = int(parsed.get_last("limit") or 0)
     if not 0 <= number <= _MAX_LIMIT:
@@ -53,11 +53,11 @@ def _split_registry(term: str) -> tuple[str, str]:
 
 def run_search(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the results as docker lists them, by stars."""
-    answer = context.run_query(statements[0])
-    shown = parsed.get_last("format")
-    shown = "" if shown == "table" else "json" if shown in ("json", *WHOLE_ROW_TEMPLATES) else shown
-    places = text.SEARCH_JSON if shown == "json" else text.SEARCH
-    return write_rows(context, answer, places, shown, ["Name", "Description", "StarCount", "IsOfficial"])
+    result = context.run_query(statements[0])
+    format_ = parsed.get_last("format")
+    format_ = "" if format_ == "table" else "json" if format_ in ("json", *WHOLE_ROW_TEMPLATES) else format_
+    placeholders = text.SEARCH_JSON if format_ == "json" else text.SEARCH
+    return write_rows(context, result, placeholders, format_, ["Name", "Description", "StarCount", "IsOfficial"])
 
 
 SEARCH = Handler(compile_search, run_search)

@@ -46,7 +46,7 @@ _QUOTED_OPTIONS = frozenset({"change", "message", "to"})
 
 
 def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the statement that gives a name."""
+    """Return the statement that creates a tag."""
     source, target = parsed.arguments
     if "@" in target:
         raise StatementError("refusing to create a tag with a digest reference", code="reference")
@@ -59,7 +59,7 @@ def compile_tag(parsed: ParsedFlags, _compile_context: CompileContext) -> Statem
 
 
 def run_tag(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
-    """Give the name; there is no output."""
+    """Create the tag, without output."""
     return context.run_and_report(statements[0])[1]
 
 
@@ -101,10 +101,10 @@ def run_pull(context: CommandContext, parsed: ParsedFlags, statements: Statement
     if parsed.is_on("all-tags"):
         _report_all_tags(context, requested, outcomes, quiet=quiet)
         return code
-    what = reference.tag if not reference.digest else full_name(reference)
+    title = reference.tag if not reference.digest else full_name(reference)
     for outcome in outcomes:
         if not outcome.error:
-            context.write(() if quiet else (f"{what}: Pulling from {reference.repository}\n",))
+            context.write(() if quiet else (f"{title}: Pulling from {reference.repository}\n",))
             context.write(() if quiet else describe_pulled(outcome, _stored_digest(context, reference)))
             context.write((f"{full_name(reference)}\n",))
     return code
@@ -114,18 +114,18 @@ def _report_all_tags(
     context: CommandContext, repository: Reference, outcomes: Sequence[Outcome], *, quiet: bool
 ) -> None:
     """Write the digest of each tag, and whether any image of the repository was new."""
-    came = [outcome for outcome in outcomes if not outcome.error]
-    for outcome in () if quiet else came:
+    pulled = [outcome for outcome in outcomes if not outcome.error]
+    for outcome in () if quiet else pulled:
         reference = Reference.parse(outcome.target)
         context.write((f"{reference.tag}: Pulling from {reference.repository}\n",))
         context.write(f"Digest: {digest}\n" for digest in (_stored_digest(context, reference),) if digest is not None)
-    if came:
-        context.write(() if quiet else (pull_status(repository.familiar_name, came),))
+    if pulled:
+        context.write(() if quiet else (pull_status(repository.familiar_name, pulled),))
         context.write((f"{full_name(repository)}\n",))
 
 
 def _stored_digest(context: CommandContext, reference: Reference) -> str | None:
-    """Return the digest that a pulled image has in its registry."""
+    """Return the digest of a pulled image in its registry."""
     if reference.digest:
         return reference.digest
     named = ast.Comparison("=", ast.Field(("name",)), ast.Literal(str(reference), quoted=True))
@@ -177,7 +177,7 @@ def run_push(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
 
 def _manifest_size(context: CommandContext, outcome: Outcome) -> int | None:
-    """Return the size of the pushed manifest in bytes, None when the store has another one."""
+    """Return the size of the pushed manifest in bytes; None when the store does not have that manifest."""
     digest = (outcome.note or "").removeprefix("digest: ")
     try:
         return len(context.session.store.read_document(Digest(digest)))
@@ -189,8 +189,8 @@ def _manifest_size(context: CommandContext, outcome: Outcome) -> int | None:
 
 
 def compile_save(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the statement that saves images. As in docker, a repository without a tag is all its tags."""
-    names = [name for given_name in parsed.arguments for name in _expand_repository(given_name, compile_context)]
+    """Return the statement that saves images. As in docker, a repository without a tag selects all its tags."""
+    names = [name for argument in parsed.arguments for name in _expand_repository(argument, compile_context)]
     to = _make_options(("to", (parsed.get_last("output") or _STREAM,)))
     return (ast.ActionStatement("save", _literals(*names), options=(*to, ast.Option("force"))),)
 
@@ -231,7 +231,7 @@ def compile_load(parsed: ParsedFlags, _compile_context: CompileContext) -> State
 
 
 def run_load(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Load, and write the names of the images. Standard input is copied to a file, for it is not read in order."""
+    """Load, and write the names of the images. Standard input is copied to a file first: it is not read in order."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
     if path := parsed.get_last("input"):
@@ -286,7 +286,7 @@ def compile_import(parsed: ParsedFlags, _compile_context: CompileContext) -> Sta
 
 
 def run_import(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
-    """Import, and write the image's id."""
+    """Import, and write the image's ID."""
     outcomes, code = context.run_and_report(statements[0])
     context.write(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
     return code

@@ -23,7 +23,7 @@ def command_help(command: Command, name: str) -> str:
 
 
 def group_help(group: str) -> str:
-    """Return the list of a group's commands."""
+    """Return the usage text of a group, with its commands."""
     inside = [(name.split()[1], command.doc) for command in COMMANDS for name in _names_in_group(command, group)]
     width = max(len(name) for name, _ in inside)
     lines = "\n".join(f"  {name.ljust(width)}   {doc}" for name, doc in sorted(inside))
@@ -45,19 +45,19 @@ def unknown_command(group: str, word: str) -> StatementError:
 
 def invalid_line(command: Command, name: str, parsed: ParsedFlags) -> StatementError:
     """Return the error for an invalid flag, or for too few or too many arguments."""
-    usage = (f"usage: {_usage(command, name)}", f"imq {name} --help tells more")
+    usage = (f"usage: {_usage(command, name)}", f"imq {name} --help describes it")
     if parsed.error is not None:
         parsed.error.hints = (*parsed.error.hints, *usage)
         return parsed.error
-    least, most = command.min_arguments, command.max_arguments
-    if most == 0:
+    minimum, maximum = command.min_arguments, command.max_arguments
+    if maximum == 0:
         requirement = "accepts no arguments"
-    elif least == most:
-        requirement = f"requires {_count_arguments(least)}"
-    elif len(parsed.arguments) < least:
-        requirement = f"requires at least {_count_arguments(least)}"
+    elif minimum == maximum:
+        requirement = f"requires {_count_arguments(minimum)}"
+    elif len(parsed.arguments) < minimum:
+        requirement = f"requires at least {_count_arguments(minimum)}"
     else:
-        requirement = f"requires at most {_count_arguments(most or 0)}"
+        requirement = f"requires at most {_count_arguments(maximum or 0)}"
     return StatementError(f"'imq {name}' {requirement}", code="option", hints=usage)
 
 

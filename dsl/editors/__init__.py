@@ -1,1 +1,1 @@
-"""The language in editors and on pages: token patterns, a lexer for Pygments."""
+"""Syntax highlighting for editors and web pages: token patterns, a lexer for Pygments."""

@@ -1,6 +1,6 @@
-"""The language for Pygments, which finds this lexer by its entry point: `pygmentize -l imq script.imq`.
+"""A lexer for Pygments, which finds it by its entry point: `pygmentize -l imq script.imq`.
 
-imq itself needs no Pygments: whoever loads this has it.
+imq does not require Pygments: only Pygments imports this module.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ImqLexer(RegexLexer):  # type: ignore[misc] # Pygments has no types
     aliases = ("imq",)
     filenames = ("*.imq",)
     flags = re.IGNORECASE
-    tokens = {  # noqa: RUF012 - Pygments wants it so
+    tokens = {  # noqa: RUF012 - an attribute of Pygments' interface
         "root": [
             (r"\s+", Whitespace),
             *((pattern, _TOKENS[kind]) for kind, pattern in PATTERNS.items()),

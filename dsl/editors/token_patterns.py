@@ -1,7 +1,7 @@
-"""The language as editors and highlighters see it: kinds of words, each with the expression that finds it.
+"""Regular expressions for the kinds of tokens, for the Pygments lexer and the TextMate grammar.
 
-Made from the grammar's keywords and the declarations, for the Pygments lexer and the TextMate grammar. They take no
-statement apart, so a word is what it mostly is: the interactive session, which asks the parser, knows better.
+They are built from the grammar's keywords and the declarations. Without a parser, each word gets its most frequent
+kind. The interactive session uses the parser instead.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from imq.grammar._lalr_tables import WORDS
 _WORD_START, _WORD_END = r"(?<![\w.:/@-])", r"(?![\w.:/@-])"
 
 
-def _match_any(words: set[str], behind: str = _WORD_END) -> str:
-    return f"{_WORD_START}(?:{'|'.join(sorted(map(re.escape, words), key=lambda word: (-len(word), word)))}){behind}"
+def _match_any(words: set[str], end: str = _WORD_END) -> str:
+    return f"{_WORD_START}(?:{'|'.join(sorted(map(re.escape, words), key=lambda word: (-len(word), word)))}){end}"
 
 
 _KEYWORDS = {word for word in WORDS if word.isalpha()} | {"union", "except", "intersect", "newest"}
@@ -33,4 +33,4 @@ PATTERNS = {
     "keyword": _match_any(_KEYWORDS - set(VERBS) - set(TABLES)),
     "operator": r"!=|<>|<=|>=|==|[=<>]",
 }
-"""What each kind is found by, the earlier ones first; all without regard to case."""
+"""The pattern of each kind. Earlier ones take precedence; all ignore case."""

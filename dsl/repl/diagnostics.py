@@ -1,4 +1,4 @@
-"""What can be said of a statement before Enter: that more of it must follow, and what is wrong with it for certain."""
+"""Checks of a statement before Enter: whether it is unfinished, and which errors more input cannot fix."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from imq.grammar.lexer import Vocabulary
 
 MAX_LENGTH = 20_000
-"""Characters of a text that is looked at with every key; a longer one was pasted, and Enter tells."""
+"""The most characters of a text that is checked at every key. A longer text was pasted; its errors show after Enter."""
 
 
 def find_error(text: str, vocabulary: Vocabulary) -> StatementError | None:
-    """Return what the parser says against a text; None when it says nothing, or when the text is very long."""
+    """Return the syntax error in a text; None when there is none or when the text is longer than `MAX_LENGTH`."""
     if not text.strip() or len(text) > MAX_LENGTH:
         return None
     try:
@@ -26,9 +26,9 @@ def find_error(text: str, vocabulary: Vocabulary) -> StatementError | None:
 
 
 def is_unfinished(text: str, vocabulary: Vocabulary) -> bool:
-    """Whether more must follow: the text breaks off, is within quotes, or ends in a line that says it goes on.
+    """Whether a statement needs more lines: it is incomplete, has an open quote, or ends with a backslash.
 
-    An empty line at its end ends it in any case: then it is run, and says what is missing.
+    An empty last line always ends a statement, so that running it reports the missing part.
     """
     lines = text.rsplit("\n", 1)
     if len(lines) > 1 and not lines[-1].strip():
@@ -40,7 +40,7 @@ def is_unfinished(text: str, vocabulary: Vocabulary) -> bool:
 
 
 def is_at_end(error: StatementError, text: str) -> bool:
-    """Whether an error says that something is missing at the end of the text, and nothing else is wrong."""
+    """Whether an error is only that the end of the statement is missing."""
     span = error.span
     if span is None:
         return False
@@ -48,12 +48,12 @@ def is_at_end(error: StatementError, text: str) -> bool:
 
 
 def is_certain(error: StatementError, cursor: int, text: str) -> bool:
-    """Whether more keys at the cursor cannot mend what an error is about."""
+    """Whether typing more at the cursor cannot fix an error."""
     span = error.span
     return span is not None and not is_at_end(error, text) and not span.start <= cursor <= span.end
 
 
 def _is_open_quote(span: Span, text: str) -> bool:
-    """Whether an error is about a quote that nothing closes, as none behind it does."""
+    """Whether an error is at a quote that is never closed."""
     quote = text[span.start : span.end]
     return quote in ('"', "'") and quote not in text[span.end :].replace(f"\\{quote}", "")

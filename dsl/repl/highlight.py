@@ -1,4 +1,4 @@
-"""Which stretches of a statement are shown how: the tokens that the parser reads, each by what it is."""
+"""Syntax highlighting: the styles of the tokens of a statement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STYLES = {
     "hint": "ansired",
     "command": "bold ansimagenta",
 }
-"""How each kind of stretch is drawn: in the sixteen colours that every terminal has, as the user has set them."""
+"""The style of each kind of token. It uses the sixteen colours of every terminal, which the user's theme defines."""
 
 _TOKEN_STYLES = {
     "TABLE": "table", "SEARCH_TABLE": "table", "RELATION": "table", "VERB": "verb", "FUNCTION": "function",
@@ -46,7 +46,7 @@ _COMMENT = re.compile(r"#[^\n]*")
 
 
 def highlight(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str]]:
-    """Yield where a stretch begins and ends, and what it is: a key of `STYLES`. What is plain is left out."""
+    """Yield the start, end and kind of each styled range. A kind is a key of `STYLES`; plain text is omitted."""
     if len(text) > MAX_LENGTH:
         return
     tokens = _read_tokens(text, vocabulary)
@@ -60,7 +60,7 @@ def highlight(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str
 
 
 def _read_tokens(text: str, vocabulary: Vocabulary) -> tuple[Token, ...]:
-    """Return the tokens up to where the parser cannot go on."""
+    """Return the tokens before the first syntax error."""
     try:
         return find_expected(text, vocabulary).tokens
     except StatementError as error:

@@ -1,4 +1,4 @@
-"""The statements of this and earlier sessions, kept in a file that only the user can read."""
+"""The history: statements of this and earlier sessions, saved in a file that only the user can read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_ENTRIES = 5000
-"""How many statements are kept."""
+"""The most statements that the file keeps."""
 
 
 class History:
-    """What was said, oldest first, and where it is kept.
+    """The entered statements, oldest first, and their file.
 
-    The file has one statement after the other, each line of it behind a `+`, as prompt_toolkit's own files have them.
-    `problem` says why nothing is kept, when nothing can be.
+    The format of the file is that of prompt_toolkit: each line of a statement has a `+` before it, and an empty line
+    separates statements. `problem` is the reason when the history cannot be saved, else an empty string.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -29,7 +29,7 @@ class History:
         self.problem = ""
         self._path = os.path.join(_state_folder(environment), "imq", "history")
         if not os.path.isabs(self._path):
-            self.problem = "history is not kept: no home folder of the user is known"
+            self.problem = "history is not saved: the home folder of the user is unknown"
             return
         try:
             self._read()
@@ -37,7 +37,7 @@ class History:
             self._disable(problem)
 
     def add(self, text: str) -> None:
-        """Remember what was said; write it down unless it looks as if it had a secret in it, or begins with a blank."""
+        """Add a statement. It is saved unless it may contain a secret or begins with a space."""
         if not text.strip() or (self.entries and self.entries[-1] == text):
             return
         self.entries.append(text)
@@ -50,7 +50,7 @@ class History:
             self._disable(problem)
 
     def _disable(self, problem: OSError) -> None:
-        self.problem = f"history is not kept: {self._path}: {problem.strerror or problem}"
+        self.problem = f"history is not saved: {self._path}: {problem.strerror or problem}"
 
     def _read(self) -> None:
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
@@ -65,13 +65,13 @@ class History:
                     lines = []
         if lines:
             self.entries.append("\n".join(lines))
-        kept = [text for text in self.entries if not has_secret(text)]
-        if len(self.entries) > 2 * _MAX_ENTRIES or len(kept) < len(self.entries):  # an earlier version kept more
-            self.entries = kept
+        allowed = [text for text in self.entries if not has_secret(text)]
+        if len(self.entries) > 2 * _MAX_ENTRIES or len(allowed) < len(self.entries):  # of a version that allowed more
+            self.entries = allowed
             self._shorten()
 
     def _append(self, content: bytes) -> None:
-        """Write at the end of the file, in one call, so that sessions that write at once do not mix."""
+        """Append to the file in one write, so that the statements of concurrent sessions do not mix."""
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if os.fstat(file).st_mode & 0o077:
@@ -82,7 +82,7 @@ class History:
             os.close(file)
 
     def _shorten(self) -> None:
-        """Keep the newest; another session that writes meanwhile may lose a line of its own."""
+        """Keep the newest statements. A session that appends at the same time may lose a statement."""
         self.entries = self.entries[-_MAX_ENTRIES:]
         lines = ("\n" + "".join(f"+{line}\n" for line in text.split("\n")) for text in self.entries)
         with open_output(self._path, private=True) as target:
@@ -90,7 +90,7 @@ class History:
 
 
 def _state_folder(environment: Mapping[str, str]) -> str:
-    """Return the user's folder for state, by the XDG rules; a relative path when there is no home folder."""
+    """Return the user's state folder by the XDG rules; a relative path when the home folder is unknown."""
     state = environment.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):
         return state

@@ -1,4 +1,4 @@
-"""The line editor on a terminal that can move its cursor: prompt_toolkit, told what the language is."""
+"""The line editor: prompt_toolkit with highlighting, completion and error messages for the language."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ if TYPE_CHECKING:
     from .history import History
 
 MAX_COMPLETIONS = 200
-"""How many completions are offered at once: who types on narrows them down."""
+"""The most completions in the list. Typing more narrows it down."""
 MIN_KEYWORDS = 60
-"""How many of them are words of the language at least, where there are so many."""
+"""The least number of them that are reserved for words of the language."""
 MENU_ROWS = 8
-"""Rows that the list of completions is given below the line."""
+"""The rows of the list of completions below the line."""
 
 
 class LineEditor:
-    """Reads statements, each of one line or more."""
+    """Reads statements of one or more lines. `open_session` opens the session that looks up values for completion."""
 
-    def __init__(self, session: Session, history: History, opened: Callable[[], Session], *, colored: bool) -> None:
+    def __init__(
+        self, session: Session, history: History, open_session: Callable[[], Session], *, colored: bool
+    ) -> None:
         self._session = session
-        self._values = ValueCache(opened, self._refresh)
+        self._values = ValueCache(open_session, self._refresh)
         self._prompt: PromptSession[str] = PromptSession(
             history=_HistoryAdapter(history),
             lexer=_Highlighter(self),
@@ -70,26 +72,26 @@ class LineEditor:
         self._add_error_line()
 
     def read(self, prompt: str, default: str = "") -> str:
-        """Return what was said; raises `EOFError` when the user leaves, `KeyboardInterrupt` when a line is given up."""
+        """Return a statement. Raises `EOFError` when the user exits, `KeyboardInterrupt` when a line is cancelled."""
         self._prompt_text = prompt
         self._prompt.app.pre_run_callables.append(self._prefetch)
         return self._prompt.prompt([("class:prompt", prompt)], default=default)
 
     def invalidate(self) -> None:
-        """Look for values anew: a statement has been run."""
+        """Discard cached values, since a statement has run."""
         self._values.invalidate()
         self._last_error = ("", None)
 
     def close(self) -> None:
-        """End the thread that looks for values."""
+        """Stop the threads that look up values."""
         self._values.close()
 
     def _prefetch(self) -> None:
-        """Look for what is completed most, before it is asked for."""
+        """Look up references, which are completed most, before they are requested."""
         self._values.get(ValueRequest("reference"))
 
     def _refresh(self) -> None:
-        """Draw again what was drawn without a value that is known now; called in the thread that found it."""
+        """Schedule a redraw, since new values are known. Called in the thread that looked them up."""
         app = self._prompt.app
         if app.loop is not None and app.is_running:
             app.loop.call_soon_threadsafe(self._redraw)
@@ -98,23 +100,23 @@ class LineEditor:
         app, buffer = self._prompt.app, self._prompt.default_buffer
         if not app.is_running:
             return
-        self._prompt.lexer = _Highlighter(self)  # another one, so that the same text is coloured anew
+        self._prompt.lexer = _Highlighter(self)  # a new object: prompt_toolkit caches the styles of a text per lexer
         state = buffer.complete_state
         if self.find_error(buffer.document) is not None:
             if state is not None and state.complete_index is None:
-                buffer.complete_state = None  # the list would lie upon what is told of the mistake
+                buffer.complete_state = None  # the list would cover the error message
             app.invalidate()
             return
-        wanted = self.requested_values(buffer.document) if buffer.document.is_cursor_at_the_end else None
-        if wanted is not None and (state is None or state.complete_index is None) and buffer.text.strip():
-            buffer.complete_state = None  # else the list that is open stays as it is
+        request = self.find_request(buffer.document) if buffer.document.is_cursor_at_the_end else None
+        if request is not None and (state is None or state.complete_index is None) and buffer.text.strip():
+            buffer.complete_state = None  # otherwise an open list would not be refreshed
             buffer.start_completion(select_first=False)
         app.invalidate()
 
-    # What is wrong
+    # Errors
 
     def find_error(self, document: Document) -> StatementError | None:
-        """Return what is wrong with the text for certain, whatever is typed next."""
+        """Return an error in the text that typing more at the cursor cannot fix."""
         text = document.text
         if _is_command(text):
             return None
@@ -126,21 +128,20 @@ class LineEditor:
         return error if error is not None and is_certain(error, document.cursor_position, text) else None
 
     def _add_error_line(self) -> None:
-        """Add a line for what is wrong below the statement, and room for the list of completions below that."""
+        """Add a line for the error message below the statement, and space for the list of completions below that."""
         layout, buffer = self._prompt.layout, self._prompt.default_buffer
-        written = layout.current_window
-        written.dont_extend_height = to_filter(True)
+        layout.current_window.dont_extend_height = to_filter(True)
         body = next(one.content for one in walk(layout.container) if isinstance(one, FloatContainer))
         assert isinstance(body, HSplit)
-        wrong = Condition(lambda: self.find_error(buffer.document) is not None)
-        menu = Condition(lambda: buffer.complete_state is not None)
-        hint = Window(FormattedTextControl(self._render_error), dont_extend_height=True, wrap_lines=True)
-        room = Window(height=Dimension(min=0, preferred=MENU_ROWS, max=MENU_ROWS))
-        body.children.append(ConditionalContainer(hint, wrong & ~is_done))
-        body.children.append(ConditionalContainer(room, menu & ~is_done))
+        has_error = Condition(lambda: self.find_error(buffer.document) is not None)
+        has_menu = Condition(lambda: buffer.complete_state is not None)
+        message = Window(FormattedTextControl(self._render_error), dont_extend_height=True, wrap_lines=True)
+        menu_space = Window(height=Dimension(min=0, preferred=MENU_ROWS, max=MENU_ROWS))
+        body.children.append(ConditionalContainer(message, has_error & ~is_done))
+        body.children.append(ConditionalContainer(menu_space, has_menu & ~is_done))
 
     def _render_error(self) -> StyleAndTextTuples:
-        """Return the message, below a mark under its column when that is in the last row."""
+        """Return the error message, with a mark under its column when that is in the last row."""
         document = self._prompt.default_buffer.document
         error = self.find_error(document)
         if error is None or error.span is None:
@@ -151,53 +152,54 @@ class LineEditor:
         column = len(self._prompt_text) + display_width(before.rpartition("\n")[2])
         last = document.line_count - 1
         end = len(self._prompt_text) + display_width(document.lines[last])
-        said = error.message + "".join(f"; {hint}" for hint in error.hints[:1])
+        message = error.message + "".join(f"; {hint}" for hint in error.hints[:1])
         if line != last:
-            return [("class:hint", f"line {line + 1}: {said}")]
+            return [("class:hint", f"line {line + 1}: {message}")]
         if column // columns != end // columns:
-            return [("class:hint", said)]
+            return [("class:hint", message)]
         mark = " " * (column % columns) + "^"
-        if column % columns + 2 + display_width(said) <= columns:
-            return [("class:hint", f"{mark} {said}")]
-        return [("class:hint", f"{mark}\n{said}")]
+        if column % columns + 2 + display_width(message) <= columns:
+            return [("class:hint", f"{mark} {message}")]
+        return [("class:hint", f"{mark}\n{message}")]
 
-    # What comes next
+    # Completion
 
-    def requested_values(self, document: Document) -> ValueRequest | None:
-        """Return the kind of values that could stand at the cursor, when it is one that is looked up."""
-        found = complete(document.text, document.cursor_position, self._session.vocabulary)
-        typed = document.text[found.start : document.cursor_position]
-        return request_values(found.kinds, found.table, found.field, typed)
+    def find_request(self, document: Document) -> ValueRequest | None:
+        """Return the request for the values that fit at the cursor; None when only words of the language do."""
+        completion = complete(document.text, document.cursor_position, self._session.vocabulary)
+        typed = document.text[completion.start : document.cursor_position]
+        return request_values(completion.kinds, completion.table, completion.field, typed)
 
     def complete(self, document: Document) -> Iterator[Completion]:
-        """Yield what can stand at the cursor: values first, where both fit."""
+        """Yield completions at the cursor: values first, then words."""
         text, cursor = document.text, document.cursor_position
         if _is_command(text):
             yield from _complete_command(text[:cursor])
             return
         views = {name: rows for name, rows in self._session.state.views.items() if not isinstance(rows, str)}
-        found = complete(text, cursor, self._session.vocabulary, views)
-        typed = text[found.start : cursor]
-        left = MAX_COMPLETIONS - min(len(found.words), MIN_KEYWORDS)
-        wanted = request_values(found.kinds, found.table, found.field, typed)
-        if wanted is not None:
-            prefix = typed[: typed.rfind(".") + 1] if wanted.kind == "key" else ""
-            known = self._values.get(wanted)
-            if (there := registry_request(wanted, typed)) is not None:
-                known = tuple(dict.fromkeys((*known, *self._values.get(there))))
-            for value in filter_values(known, typed[len(prefix) :], left):
-                left -= 1
+        completion = complete(text, cursor, self._session.vocabulary, views)
+        start = completion.start
+        typed = text[start:cursor]
+        remaining = MAX_COMPLETIONS - min(len(completion.words), MIN_KEYWORDS)
+        request = request_values(completion.kinds, completion.table, completion.field, typed)
+        if request is not None:
+            prefix = typed[: typed.rfind(".") + 1] if request.kind == "key" else ""
+            values = self._values.get(request)
+            if (remote := registry_request(request, typed)) is not None:
+                values = tuple(dict.fromkeys((*values, *self._values.get(remote))))
+            for value in filter_values(values, typed[len(prefix) :], remaining):
+                remaining -= 1
                 yield Completion(
-                    quote_value(value, wanted.kind), start_position=found.start + len(prefix) - cursor, display=value,
-                    display_meta=wanted.kind if wanted.kind != "value" else wanted.field,
+                    quote_value(value, request.kind), start_position=start + len(prefix) - cursor, display=value,
+                    display_meta=request.kind if request.kind != "value" else request.field,
                 )  # fmt: skip
         if text.strip():
-            for word in found.words[: left + MIN_KEYWORDS]:
+            for word in completion.words[: remaining + MIN_KEYWORDS]:
                 doc = f"{word.kind}: {word.doc}" if word.doc else word.kind
-                yield Completion(word.text, start_position=found.start - cursor, display_meta=doc)
+                yield Completion(word.text, start_position=start - cursor, display_meta=doc)
 
     def highlight_lines(self, document: Document) -> list[StyleAndTextTuples]:
-        """Return the lines of a text, each in pieces with their styles."""
+        """Return the lines of a text, each as pairs of a style and a text."""
         text = document.text
         if _is_command(text):
             return [[("class:command", line)] for line in document.lines]
@@ -206,16 +208,16 @@ class LineEditor:
             styles[start:end] = [f"class:{kind}"] * (end - start)
         error = self.find_error(document)
         if error is not None and error.span is not None:
-            for place in range(error.span.start, min(len(text), max(error.span.end, error.span.start + 1))):
-                styles[place] += " class:wrong"
+            for index in range(error.span.start, min(len(text), max(error.span.end, error.span.start + 1))):
+                styles[index] += " class:wrong"
         lines: list[StyleAndTextTuples] = [[]]
-        for sign, style in zip(text, styles, strict=True):
-            if sign == "\n":
+        for char, style in zip(text, styles, strict=True):
+            if char == "\n":
                 lines.append([])
             elif lines[-1] and lines[-1][-1][0] == style:
-                lines[-1][-1] = (style, lines[-1][-1][1] + sign)
+                lines[-1][-1] = (style, lines[-1][-1][1] + char)
             else:
-                lines[-1].append((style, sign))
+                lines[-1].append((style, char))
         return lines
 
     # Keys
@@ -227,29 +229,29 @@ class LineEditor:
         def _enter(event: KeyPressEvent) -> None:
             buffer = event.current_buffer
             if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
-                buffer.complete_state = None  # what is chosen stays, and is not yet run
+                buffer.complete_state = None  # accept the selected completion without running the statement
             elif not _is_command(buffer.text) and is_unfinished(buffer.text, self._session.vocabulary):
                 buffer.newline(copy_margin=False)
             else:
                 buffer.validate_and_handle()
 
         @keys.add("escape", "enter")
-        def _line(event: KeyPressEvent) -> None:
+        def _newline(event: KeyPressEvent) -> None:
             event.current_buffer.newline(copy_margin=False)
 
         return keys
 
 
 class _Completer(Completer):
-    """What comes next, for prompt_toolkit."""
+    """Completion for prompt_toolkit."""
 
     def __init__(self, editor: LineEditor) -> None:
         self._editor = editor
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """Yield what can stand at the cursor.
+        """Yield completions at the cursor.
 
-        On a line on which nothing stands, and where something is wrong, only when it was asked for with Tab.
+        On an empty line, and in a text with an error, only Tab requests them.
         """
         if not complete_event.completion_requested and (
             not document.current_line_before_cursor.strip() or self._editor.find_error(document) is not None
@@ -259,13 +261,13 @@ class _Completer(Completer):
 
 
 class _Highlighter(Lexer):
-    """What is shown how, for prompt_toolkit."""
+    """Highlighting for prompt_toolkit."""
 
     def __init__(self, editor: LineEditor) -> None:
         self._editor = editor
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
-        """Return what shows each line."""
+        """Return a function that returns the styled text of a line."""
         lines = self._editor.highlight_lines(document)
         return lambda number: lines[number] if number < len(lines) else []
 
@@ -278,22 +280,22 @@ class _HistoryAdapter(ShownHistory):
         self._history = history
 
     def load_history_strings(self) -> Iterable[str]:
-        """Yield what was said, newest first."""
+        """Return the statements, newest first."""
         return reversed(self._history.entries)
 
     def store_string(self, string: str) -> None:
-        """Remember what was said."""
+        """Add a statement."""
         self._history.add(string)
 
 
 def _continuation_prompt(size: int, _number: int, wraps: int) -> str:
-    """Return what stands before each further line of a statement, as wide as the prompt; nothing where one wraps."""
+    """Return the prompt of a continuation line, as wide as the first prompt; an empty one where a line wraps."""
     return "" if wraps else "...> ".rjust(size)
 
 
 def _is_command(text: str) -> bool:
-    said = text.lstrip()
-    return said.startswith("\\") or said.strip().lower() in WORD_COMMANDS
+    text = text.strip()
+    return text.startswith("\\") or text.lower() in WORD_COMMANDS
 
 
 def _complete_command(typed: str) -> Iterator[Completion]:

@@ -1,6 +1,6 @@
-"""The interactive session: statements, and commands to the session itself. Ctrl-C stops a statement, no session.
+"""The interactive session: it reads statements and meta-commands. Ctrl-C stops a statement, not the session.
 
-On a terminal that can move its cursor the lines are edited by editor.py; on any other they are read as they come.
+A terminal with cursor movement gets the line editor of line_editor.py. On other terminals, lines are read plainly.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-WELCOME = "imq {version}: help; Enter alone shows examples, \\? commands; Ctrl-D leaves\n"
+WELCOME = "imq {version}: type help; Enter shows examples, \\? lists commands, Ctrl-D exits\n"
 _HISTORY_SHOWN = 20
-"""How many statements of the history are shown."""
+"""The number of statements that `\\history` lists."""
 
 
 class Reader(Protocol):
-    """Reads one statement after the other."""
+    """Reads statements one by one."""
 
     def read(self, prompt: str, default: str = "") -> str:
-        """Return what was said; `default` is there to be changed. `EOFError`: it was the last one."""
+        """Return the next statement; `default` is editable text to start with. Raises `EOFError` at the end."""
 
     def invalidate(self) -> None:
-        """Take notice that a statement has been run."""
+        """Forget cached values, since a statement has run."""
 
     def close(self) -> None:
-        """End what was begun for reading."""
+        """Release the resources of the reader."""
 
 
 class LineReader:
-    """Reads lines as they come, with the terminal's own editing."""
+    """Reads plain lines, with the terminal's own editing."""
 
     def __init__(self, console: Console, session: Session, history: History) -> None:
         self._console = console
@@ -55,7 +55,7 @@ class LineReader:
         self._history = history
 
     def read(self, prompt: str, default: str = "") -> str:
-        """Return a statement of one or more lines; a `default` is only shown, and taken when nothing is said."""
+        """Return a statement of one or more lines. A `default` is shown, and used when the line is empty."""
         if default:
             self._console.stderr.write(f"{default}\n")
         text = self._read_line(prompt)
@@ -67,10 +67,10 @@ class LineReader:
         return text
 
     def invalidate(self) -> None:
-        """Do nothing: nothing was looked up."""
+        """Do nothing: this reader caches no values."""
 
     def close(self) -> None:
-        """Do nothing: nothing was begun."""
+        """Do nothing: this reader holds no resources."""
 
     def _read_line(self, prompt: str) -> str:
         stream = self._console.stdout if self._console.stdout.isatty() else self._console.stderr
@@ -95,12 +95,12 @@ class Repl:
         self._default_text = ""
 
     def run(self) -> int:
-        """Read and run until the end of input."""
+        """Read and run statements until the end of input; return the exit code."""
         self._write(WELCOME.format(version=VERSION))
         if self._history.problem:
             self._write_notice(self._history.problem)
         reader = self._open_reader()
-        said = self._history.problem
+        reported = self._history.problem
         try:
             while True:
                 default, self._default_text = self._default_text, ""
@@ -115,9 +115,9 @@ class Repl:
                 if not self._run_input(text):
                     return 0
                 reader.invalidate()
-                if self._history.problem != said:
-                    said = self._history.problem
-                    self._write_notice(said)
+                if self._history.problem != reported:
+                    reported = self._history.problem
+                    self._write_notice(reported)
         finally:
             reader.close()
 
@@ -125,27 +125,28 @@ class Repl:
         console = self._console
         if console.is_dumb or not console.stdout.isatty():
             return LineReader(console, self._session, self._history)
-        from .line_editor import LineEditor  # prompt_toolkit is heavy, and only for people
+        from .line_editor import LineEditor  # imports prompt_toolkit, which is slow to load
 
         return LineEditor(
             self._session, self._history, self._open_background_session, colored=console.is_colored(console.stdout)
         )
 
     def _open_background_session(self) -> Session:
-        """Open a second session on the same store, that asks nobody and shows nothing, with the memory of this one."""
+        """Open a second session on the same store with the same state, without prompts and progress."""
         from imq.engine.progress import NullProgress
         from imq.engine.session.session import Session
 
-        beside = Session(self._session.context.replace(progress=NullProgress(), confirm=None, stdin=None, prompt=None))
-        beside.state = self._session.state
-        return beside
+        context = self._session.context.replace(progress=NullProgress(), confirm=None, stdin=None, prompt=None)
+        session = Session(context)
+        session.state = self._session.state
+        return session
 
     def _prompt_text(self) -> str:
         source = self._session.state.source
         return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
     def _run_input(self, text: str) -> bool:
-        """Run what was said; return whether the session goes on."""
+        """Run a statement or a command; return whether the session continues."""
         try:
             if not text.strip():
                 self._write(format_examples())
@@ -156,8 +157,8 @@ class Repl:
                 return True
             return self._run_command(command[0].name, command[1])
         except KeyboardInterrupt:
-            self._console.report(Interrupted("interrupted; the store is as it was, and a pull resumes"))
-        except Exception as problem:  # noqa: BLE001 - whatever it is, the session goes on
+            self._console.report(Interrupted("interrupted; the store is unchanged, and a pull resumes"))
+        except Exception as problem:  # noqa: BLE001 - no error ends the session
             self._console.report_failure(problem)
         return True
 
@@ -174,7 +175,7 @@ class Repl:
 
     def _run_command(self, name: str, argument: str) -> bool:
         if argument and not COMMANDS[name].argument:
-            raise StatementError(f"\\{name} takes nothing", code="command")
+            raise StatementError(f"\\{name} takes no argument", code="command")
         match name:
             case "quit":
                 return False
@@ -207,7 +208,7 @@ class Repl:
             values = {**self._options.values, "output": (form,)}
             self._options = self._options.replace(values=values, flags=self._options.flags - {"quiet"})
             self._session.context = self._session.context.replace(output_format=form)
-        self._write_notice(f"answers are shown as {self._session.context.output_format}")
+        self._write_notice(f"the output format is {self._session.context.output_format}")
 
     def _set_pager(self, argument: str) -> None:
         from imq.cli.pager import pager_command
@@ -220,56 +221,56 @@ class Repl:
         self._write_notice(f"the pager is {self._console.pager or 'off'}")
 
     def _edit_statement(self) -> None:
-        """Let the user write the last statement anew in an editor: it is then there to be run."""
+        """Open the last statement in the user's editor. The result is the default text of the next prompt."""
         import shlex
         import subprocess
         import tempfile
 
         environment = self._console.environment
         program = environment.get("VISUAL") or environment.get("EDITOR") or "vi"
-        said = (text for text in reversed(self._history.entries) if not text.lstrip().startswith("\\"))
-        last = next((text for text in said if not has_secret(text)), "")  # it is written to a file
+        statements = (text for text in reversed(self._history.entries) if not text.lstrip().startswith("\\"))
+        last = next((text for text in statements if not has_secret(text)), "")  # it is written to a file
         with tempfile.TemporaryDirectory(prefix="imq-") as folder:
             path = os.path.join(folder, "statement.imq")
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(f"{last}\n")
             try:
                 argv = [*shlex.split(program), path]
-                ended = subprocess.run(argv, env=dict(environment), check=False)  # noqa: S603 - the user named it
+                run = subprocess.run(argv, env=dict(environment), check=False)  # noqa: S603 - the user's choice
             except (OSError, ValueError) as problem:
-                why = getattr(problem, "strerror", None) or str(problem)
+                reason = getattr(problem, "strerror", None) or str(problem)
                 raise StatementError(
-                    f"the editor {program} cannot be run: {why}", code="editor", hints=("$EDITOR names it",)
+                    f"cannot run the editor {program}: {reason}", code="editor", hints=("set it with $EDITOR",)
                 ) from None
-            if ended.returncode:
-                self._write_notice(f"the editor ended with {ended.returncode}: nothing was taken from it")
+            if run.returncode:
+                self._write_notice(f"the editor exited with {run.returncode}: its text is not used")
                 return
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 self._default_text = file.read().strip()
 
     def _show_history(self, part: str) -> None:
-        found = [text for text in self._history.entries if part.lower() in text.lower()]
-        self._write("".join(f"  {text.replace(chr(10), chr(10) + '    ')}\n" for text in found[-_HISTORY_SHOWN:]))
+        matches = [text for text in self._history.entries if part.lower() in text.lower()]
+        self._write("".join(f"  {text.replace(chr(10), chr(10) + '    ')}\n" for text in matches[-_HISTORY_SHOWN:]))
 
     def _write(self, text: str) -> None:
         self._console.stdout.write(text)
         self._console.stdout.flush()
 
     def _write_notice(self, text: str) -> None:
-        """Say something that is no answer."""
+        """Write a message that is not part of a result, to standard error."""
         self._console.stdout.flush()
         self._console.stderr.write(f"{text}\n")
         self._console.stderr.flush()
 
 
 def _read_switch(name: str, argument: str, *, now: bool) -> bool:
-    """Return what a switch is to be: the other way when it is not said."""
-    said = argument.lower()
-    if said not in ("", "on", "off"):
-        raise StatementError(f'\\{name} is on or off, not "{argument}"', code="command")
-    return said == "on" if said else not now
+    """Return the new state of a switch. Without an argument it is the opposite of `now`."""
+    state = argument.lower()
+    if state not in ("", "on", "off"):
+        raise StatementError(f'\\{name} takes on or off, not "{argument}"', code="command")
+    return state == "on" if state else not now
 
 
 def _format_elapsed(seconds: float) -> str:
-    """Return a time in words."""
+    """Format a duration in milliseconds or seconds."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"

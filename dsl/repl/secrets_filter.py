@@ -1,7 +1,7 @@
-"""What looks as if a secret were in it, so that a statement is not written to the disk.
+"""Detects statements that may contain a secret, so that they are not written to disk.
 
-A statement that has none and looks so is lost from the history alone; one that has one and is kept is read by whoever
-gets the file. So what is unclear counts as a secret.
+A false positive only loses a line of the history. A false negative exposes a secret to every reader of the file. So
+doubtful statements count as secret.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SENSITIVE_NAME = (
     r"|token|credential|(?<![a-z])creds?(?![a-z])|(?<![a-z])auth(?![a-z])|(?<![a-z])jwt(?![a-z])|(?<![a-z])otp(?![a-z])"
     r"|(?:api|access|account|private|secret|signing|encryption|shared|ssh|gpg|auth|master|license)[_-]?key)"
 )
-"""What is in the names of things that are secret."""
+"""Parts of names whose values are secret."""
 _NAMED_SECRET = re.compile(
     rf"{_SENSITIVE_NAME}[\w.-]{{0,80}}[\"'\\]{{0,3}}\s*(?:=(?!=)|:(?!=)|!=|\blike\b|\bmatches\b)\s*\S"  # PASS=
     rf"|\b(?:env|arg|label)\s+[\w.-]{{0,80}}{_SENSITIVE_NAME}[\w.-]{{0,80}}\s+\S"  # ENV DB_PASSWORD …
@@ -42,16 +42,16 @@ _TOKEN = re.compile(
     r")"
     r"|(?<![\w/+.:@-])(?=[\w/+]*[A-Z])(?=[\w/+]*[a-z])(?=[\w/+]*\d)[A-Za-z0-9+][A-Za-z0-9+/]{39,}={0,2}(?![\w/])"
 )
-"""Tokens by the beginnings that their issuers give them, and long texts in base64."""
+"""Tokens, by the prefixes of their issuers, and long base64 strings."""
 _LOGIN = re.compile(r"(?:^|[;\n])\s*(?:[\w./-]+\s+){0,3}login\b([^;\n]*)", re.IGNORECASE)
 _LOGIN_OPERANDS = re.compile(
     r"(?:\s+(?!as\b|from\b)\S+)?(?:\s+(?:as|from)\s+(?:\"[^\"]*\"|'[^']*'|\S+)){0,2}\s*\Z", re.IGNORECASE
 )
-"""What may follow `login` and holds no password: a host, a user, a file."""
+"""Operands of `login` that contain no password: a host, a user, a file."""
 
 
 def has_secret(text: str) -> bool:
-    """Whether a text looks as if a secret were in it."""
+    """Whether a statement may contain a secret."""
     if _NAMED_SECRET.search(text) or _CREDENTIALS.search(text) or _TOKEN.search(text):
         return True
-    return any(_LOGIN_OPERANDS.match(found[1]) is None for found in _LOGIN.finditer(text))
+    return any(_LOGIN_OPERANDS.match(login[1]) is None for login in _LOGIN.finditer(text))

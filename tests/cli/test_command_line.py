@@ -136,7 +136,7 @@ def test_a_removal_that_is_not_confirmed_is_a_failure(root: pathlib.Path, statem
     before = imq(root, "images as json").stdout
     code, stdout, stderr = on_a_terminal(root, typed, f"{statement}; images count")
     assert (code, stdout) == (2, "nothing was done\n")
-    assert stderr.endswith("Do this? [y/N] ")
+    assert stderr.endswith("Continue? [y/N] ")
     assert imq(root, "images as json").stdout == before
     assert on_a_terminal(root, typed, f"on error continue; {statement}; images count")[:2] == (
         2,

@@ -68,7 +68,7 @@ def test_without_a_home_folder_nothing_is_named_by_a_tilde(tmp_path: Path, monke
     history = History({})
     history.add("images")
     assert history.entries == ["images"]
-    assert "no home folder" in history.problem
+    assert "the home folder of the user is unknown" in history.problem
     assert list(tmp_path.iterdir()) == []
 
 

@@ -207,7 +207,7 @@ REFUSED = [
     ("search --limit 101 redis", "option", "Limit 101 is outside the range of [1, 100]"),
     ("search --limit=-1 redis", "option", "Limit -1 is outside the range of [1, 100]"),
     ("search https://x/redis", "operand", "should not have a scheme"),
-    ("commit a b:1", "unavailable", "imq cannot make an image of a container yet"),
+    ("commit a b:1", "unavailable", "imq cannot commit containers"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Real terminals: a program runs in tmux, keys are typed, and the screen is read until it shows what it should."""
+"""Real terminals: a program runs in tmux, the tests send keys, and read the screen until it shows the expected text."""
 
 from __future__ import annotations
 
@@ -16,68 +16,68 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Iterator
 
-_PATIENCE = 60.0
-"""Seconds after which a screen will not show what is waited for."""
-_LOOK = 0.02
+_TIMEOUT = 60.0
+"""Seconds to wait for a screen."""
+_POLL_INTERVAL = 0.02
 _IMQ = [os.environ["IMQ_EXECUTABLE"]] if os.environ.get("IMQ_EXECUTABLE") else [sys.executable, "-m", "imq"]
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """A program on its own terminal."""
 
     def __init__(self, socket: str, name: str) -> None:
         self._socket = socket
         self._name = name
 
-    def keys(self, *keys: str) -> None:
+    def press(self, *keys: str) -> None:
         """Press keys by tmux's names: Enter, Tab, C-c, Up."""
         self._tmux("send-keys", "-t", self._name, *keys)
 
     def type(self, text: str) -> None:
-        """Type a text as it is."""
+        """Type a text literally."""
         self._tmux("send-keys", "-t", self._name, "-l", text)
 
-    def say(self, text: str) -> None:
-        """Type a line."""
+    def enter(self, text: str) -> None:
+        """Type a line and press Enter."""
         self.type(text)
-        self.keys("Enter")
+        self.press("Enter")
 
     def paste(self, text: str) -> None:
-        """Paste a text as a terminal does: between marks, when the program wants them."""
+        """Paste a text; with bracketed paste when the program enables it."""
         self._tmux("set-buffer", "-b", self._name, text)
         self._tmux("paste-buffer", "-p", "-b", self._name, "-t", self._name)
 
-    def resize(self, wide: int, high: int) -> None:
+    def resize(self, columns: int, rows: int) -> None:
         """Change the size of the terminal."""
-        self._tmux("resize-window", "-t", self._name, "-x", str(wide), "-y", str(high))
+        self._tmux("resize-window", "-t", self._name, "-x", str(columns), "-y", str(rows))
 
     def screen(self, *, styled: bool = False, whole: bool = False) -> str:
-        """Return what is to be seen; `whole`: with what has left the screen at its top."""
+        """Return the text of the screen; with `whole`, of the scrollback too."""
         options = ("-e",) if styled else ()
         return self._tmux("capture-pane", "-t", self._name, "-p", *options, *(("-S", "-") if whole else ()))
 
     def lines(self) -> list[str]:
-        """Return the lines that are to be seen, without the empty ones at the end."""
+        """Return the lines of the screen, without empty ones at its end."""
         return self.screen().rstrip("\n").split("\n")
 
-    def wait(self, wanted: str | Callable[[str], bool], *, styled: bool = False) -> str:
-        """Return the screen as soon as it shows a text, or is as wanted."""
-        end = time.monotonic() + _PATIENCE
+    def wait(self, expected: str | Callable[[str], bool], *, styled: bool = False) -> str:
+        """Wait until the screen contains a text, or a predicate holds for it; return the screen."""
+        end = time.monotonic() + _TIMEOUT
         while True:
             screen = self.screen(styled=styled)
-            if wanted in screen if isinstance(wanted, str) else wanted(screen):
+            if expected in screen if isinstance(expected, str) else expected(screen):
                 return screen
             if time.monotonic() > end:
-                pytest.fail(f"{wanted!r} never showed on:\n{screen}")
-            time.sleep(_LOOK)
+                pytest.fail(f"{expected!r} did not appear on:\n{screen}")
+            time.sleep(_POLL_INTERVAL)
 
-    def ready(self) -> str:
-        """Wait for a prompt with nothing behind it."""
+    def wait_for_prompt(self) -> str:
+        """Wait for an empty prompt; return the screen."""
         return self.wait(lambda screen: screen.rstrip().rsplit("\n", 1)[-1].strip() in ("imq>", "$"))
 
-    def ended(self) -> str:
-        """Wait for the program to end; return the last screen."""
-        return self.wait("ended with ")
+    def wait_for_exit(self) -> str:
+        """Wait for the program to exit; return the screen."""
+        return self.wait("exited with ")
 
     def _tmux(self, *arguments: str) -> str:
         run = subprocess.run(
@@ -87,10 +87,10 @@ class Terminal:
         return run.stdout
 
 
-class Room:
-    """Starts programs on terminals, with a home and a store of their own.
+class TerminalLab:
+    """Starts programs on terminals, with their own home folder and store.
 
-    imq is `python -m imq`, or the executable that IMQ_EXECUTABLE names.
+    imq is `python -m imq`, or the executable in $IMQ_EXECUTABLE.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -102,23 +102,30 @@ class Room:
         self._count = 0
         self._started = False
 
-    def imq(self, *arguments: str, wide: int = 80, high: int = 24, **environment: str | None) -> Terminal:
-        """Start imq; an environment variable that is None is not there."""
+    def imq(self, *arguments: str, columns: int = 80, rows: int = 24, **environment: str | None) -> Terminal:
+        """Start imq. An environment variable that is None is unset."""
         command = [*_IMQ, "--root", str(self.store), *arguments]
-        return self.start(command, wide, high, environment)
+        return self.start(command, columns, rows, environment)
 
-    def start(self, command: list[str], wide: int, high: int, environment: dict[str, str | None]) -> Terminal:
-        """Start a program; when it ends, the terminal stays and shows its exit code."""
+    def start(self, command: list[str], columns: int, rows: int, environment: dict[str, str | None]) -> Terminal:
+        """Start a program. When it exits, the terminal stays open and shows the exit code."""
         self._count += 1
         name = f"t{self._count}"
-        given = {"HOME": str(self.home), "PAGER": "cat", "COLUMNS": None, "LINES": None, "TMUX": None, **environment}
-        words = ["env", *(f"--unset={name}" for name, value in given.items() if value is None)]
-        words += [f"{name}={value}" for name, value in given.items() if value is not None]
-        script = 'trap : INT; "$@"; echo "ended with $?"; exec sleep 1000'
+        variables = {
+            "HOME": str(self.home),
+            "PAGER": "cat",
+            "COLUMNS": None,
+            "LINES": None,
+            "TMUX": None,
+            **environment,
+        }
+        words = ["env", *(f"--unset={name}" for name, value in variables.items() if value is None)]
+        words += [f"{name}={value}" for name, value in variables.items() if value is not None]
+        script = 'trap : INT; "$@"; echo "exited with $?"; exec sleep 1000'
         arguments = ["sh", "-c", script, "sh", *words, *command]
-        place = ["-d", "-s", name, "-x", str(wide), "-y", str(high)]
+        options = ["-d", "-s", name, "-x", str(columns), "-y", str(rows)]
         subprocess.run(
-            ["tmux", "-S", self._socket, "-f", "/dev/null", "new-session", *place, *arguments],
+            ["tmux", "-S", self._socket, "-f", "/dev/null", "new-session", *options, *arguments],
             check=True,
             capture_output=True,
             env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
@@ -133,9 +140,9 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path: pathlib.Path) -> Iterator[Room]:
+def lab(tmp_path: pathlib.Path) -> Iterator[TerminalLab]:
     needed("tmux")
-    room = Room(tmp_path)
-    library(room.store)
-    yield room
-    room.close()
+    lab = TerminalLab(tmp_path)
+    library(lab.store)
+    yield lab
+    lab.close()

@@ -1,4 +1,4 @@
-"""What images say on a real terminal: shown, and never obeyed. In files and pipes it stays as it is."""
+"""Control characters in the data of images: escaped on a terminal, unchanged in files and pipes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x9b2J\x7f\b\r\x00\u202egpj\u2066\u200fz"
 DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 OWN = re.compile(r"\x1b\[(1;31|0)m")
-"""The colours of imq's own errors."""
+"""The colours of imq's error messages."""
 IMAGE = Image(
     [layer({"etc/" + "x\x1b[2Jy": b"1"})],
     labels={"evil": EVIL, EVIL: "key"},
@@ -40,42 +40,43 @@ def environment(store: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "IMQ_ROOT": str(store), "HOME": str(store.parent), "TERM": "xterm", "PAGER": "cat", **more}
 
 
-def on_terminal(store: Path, *words: str, typed: bytes = b"", **more: str) -> str:
-    """Run imq with all its streams on a terminal; return every byte that the terminal got, as text."""
-    mine, its = pty.openpty()
-    termios.tcsetwinsize(its, (24, 80))
+def run_on_terminal(store: Path, *words: str, typed: bytes = b"", **more: str) -> str:
+    """Run imq with all streams on a terminal; return every byte that the terminal received, as text."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
     process = subprocess.Popen(
-        [sys.executable, "-m", "imq", *words], env=environment(store, **more), stdin=its, stdout=its, stderr=its,
+        [sys.executable, "-m", "imq", *words], env=environment(store, **more),
+        stdin=terminal, stdout=terminal, stderr=terminal,
         start_new_session=True,
     )  # fmt: skip
-    os.close(its)
+    os.close(terminal)
     if typed:
-        os.write(mine, typed)
-    got = b""
+        os.write(controller, typed)
+    received = b""
     while True:
         try:
-            piece = os.read(mine, 65536)
-        except OSError:  # the other side is closed
+            chunk = os.read(controller, 65536)
+        except OSError:  # the other end is closed
             break
-        if not piece:
+        if not chunk:
             break
-        got += piece
-    os.close(mine)
+        received += chunk
+    os.close(controller)
     process.wait()
-    return got.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    return received.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
 
 
-def piped(store: Path, *words: str) -> bytes:
-    done = subprocess.run(
+def run_piped(store: Path, *words: str) -> bytes:
+    run = subprocess.run(
         [sys.executable, "-m", "imq", *words], env=environment(store), stdin=subprocess.DEVNULL, capture_output=True,
         check=True,
     )  # fmt: skip
-    return done.stdout
+    return run.stdout
 
 
-FORMS = ["table", "json", "jsonl", "yaml", "csv", "tsv", "markdown", "html", "tree", "ids"]
+FORMATS = ["table", "json", "jsonl", "yaml", "csv", "tsv", "markdown", "html", "tree", "ids"]
 LINES = [
-    *([f"images select label.evil, cmd, user, author as {form}"] for form in FORMS),
+    *([f"images select label.evil, cmd, user, author as {name}"] for name in FORMATS),
     ['images format "{{.Labels}} {{.Author}}"'],
     ['images format "table {{.Author}}\\t{{.User}}"'],
     ["history of evil:1 as csv"],
@@ -100,36 +101,38 @@ LINES = [
 
 
 @pytest.mark.parametrize("words", LINES, ids=lambda words: " ".join(words)[:60].encode("ascii", "replace").decode())
-def test_a_terminal_gets_no_controls(store: Path, words: list[str]) -> None:
-    got = on_terminal(store, *words)
-    assert got.strip()
-    assert not DANGEROUS.findall(OWN.sub("", got))
-    assert not re.search("[\udc80-\udcff]", got)
+def test_a_terminal_receives_no_control_characters(store: Path, words: list[str]) -> None:
+    text = run_on_terminal(store, *words)
+    assert text.strip()
+    assert not DANGEROUS.findall(OWN.sub("", text))
+    assert not re.search("[\udc80-\udcff]", text)
 
 
-def test_what_is_shown_tells_which_control_it_was(store: Path) -> None:
-    assert "a\\u001b[31mred\\u001b]0;title\\u0007\\u009b2J\\u007f" in on_terminal(store, 'images format "{{.Author}}"')
+def test_an_escape_names_the_control_character(store: Path) -> None:
+    assert "a\\u001b[31mred\\u001b]0;title\\u0007\\u009b2J\\u007f" in run_on_terminal(
+        store, 'images format "{{.Author}}"'
+    )
 
 
-def test_json_on_a_terminal_is_the_same_value(store: Path) -> None:
-    assert json.loads(on_terminal(store, "images select author as json")) == [{"author": EVIL}]
+def test_json_on_a_terminal_has_the_same_value(store: Path) -> None:
+    assert json.loads(run_on_terminal(store, "images select author as json")) == [{"author": EVIL}]
 
 
-def test_the_plan_and_its_question_are_clean(store: Path) -> None:
-    got = on_terminal(store, "rm images where label.evil is known", typed=b"n\n")
-    assert "Do this? [y/N]" in got
-    assert not DANGEROUS.findall(OWN.sub("", got))
+def test_the_plan_and_its_prompt_have_no_control_characters(store: Path) -> None:
+    text = run_on_terminal(store, "rm images where label.evil is known", typed=b"n\n")
+    assert "Continue? [y/N]" in text
+    assert not DANGEROUS.findall(OWN.sub("", text))
 
 
-def test_a_pager_gets_no_controls(store: Path, tmp_path: Path) -> None:
-    """`less -R` hands colours on."""
+def test_a_pager_receives_no_control_characters(store: Path, tmp_path: Path) -> None:
+    """`less -R` passes colours through."""
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\n")
     pager.chmod(0o755)
-    on_terminal(store, 'images format "{{.Author}}' + "\n" * 100 + 'end"', PAGER=str(pager))
-    got = (tmp_path / "paged").read_text()
-    assert "\\u001b[31mred" in got
-    assert not DANGEROUS.findall(got)
+    run_on_terminal(store, 'images format "{{.Author}}' + "\n" * 100 + 'end"', PAGER=str(pager))
+    text = (tmp_path / "paged").read_text()
+    assert "\\u001b[31mred" in text
+    assert not DANGEROUS.findall(text)
 
 
 @pytest.mark.parametrize(
@@ -142,5 +145,5 @@ def test_a_pager_gets_no_controls(store: Path, tmp_path: Path) -> None:
         (["inspect", "-f", "{{.Author}}", "evil:1"], f"{EVIL}\n"),
     ],
 )
-def test_a_pipe_gets_every_byte(store: Path, words: list[str], text: str) -> None:
-    assert piped(store, *words) == text.encode()
+def test_a_pipe_receives_every_byte(store: Path, words: list[str], text: str) -> None:
+    assert run_piped(store, *words) == text.encode()

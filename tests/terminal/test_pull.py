@@ -1,4 +1,4 @@
-"""A pull on a real terminal: bars while it goes on, Ctrl-C, and the pull taken up again in the same session."""
+"""A pull on a real terminal: progress bars, Ctrl-C, and a second pull that resumes in the same session."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-    from conftest import Room
+    from conftest import TerminalLab
 
 WEIGHT = 2_000_000
 TOTAL = re.compile(r"^127\.0\.0\.1:.*MB.* \d+(?:\.\d+)?[kM]B/s +0:0\d left$", re.MULTILINE)
-"""The line of the whole transfer, while it goes on."""
+"""The line of the whole transfer, while it runs."""
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """Return a registry with an image of two layers, one of them large and such that it cannot be packed."""
+    """A registry with an image of two layers, one of them large and incompressible."""
     needed(PROGRAM, "tmux")
     folder = tmp_path_factory.mktemp("registry")
     with Registry(folder) as served:
@@ -41,58 +41,58 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield served
 
 
-def test_a_pull_that_is_interrupted_goes_on_when_it_is_said_again(room: Room, registry: Registry) -> None:
+def test_an_interrupted_pull_resumes_in_the_same_session(lab: TerminalLab, registry: Registry) -> None:
     with FaultProxy(registry.host, Fault("GET .*/blobs/", change=send_slowly(20_000, 0.05))) as proxy:
-        terminal = room.imq("--no-config", PAGER="cat")
-        terminal.ready()
-        terminal.say(f"pull {proxy.host}/team/app:1")
+        terminal = lab.imq("--no-config", PAGER="cat")
+        terminal.wait_for_prompt()
+        terminal.enter(f"pull {proxy.host}/team/app:1")
         terminal.wait(lambda screen: TOTAL.search(screen) is not None)
         screen = terminal.wait(lambda screen: re.search(r": Downloading +\[=+>", screen) is not None)
         assert len(TOTAL.findall(screen)) == 1
         terminal.resize(50, 12)
-        terminal.wait(lambda screen: re.search(r": Downloading +\d.*MB\n", screen) is not None)  # no room for bars
+        terminal.wait(lambda screen: re.search(r": Downloading +\d.*MB\n", screen) is not None)  # too narrow for bars
         terminal.resize(80, 24)
         screen = terminal.wait(lambda screen: re.search(r": Downloading +\[=+>", screen) is not None)
-        assert screen.count("Downloading") == 1  # nothing of the other sizes is left
-        terminal.keys("C-c")
+        assert screen.count("Downloading") == 1  # nothing remains of the other sizes
+        terminal.press("C-c")
         terminal.wait("error[interrupted]")
         proxy.faults.clear()
-        terminal.ready()
-        terminal.say("images where name like 127.* count")
+        terminal.wait_for_prompt()
+        terminal.enter("images where name like 127.* count")
         terminal.wait("\n0\n")
-        terminal.ready()
-        terminal.say(f"pull {proxy.host}/team/app:1")
+        terminal.wait_for_prompt()
+        terminal.enter(f"pull {proxy.host}/team/app:1")
         screen = terminal.wait("downloaded newer").rpartition("imq> pull")[2]
-        assert screen.count(": Already exists") == 1  # the small layer had come
+        assert screen.count(": Already exists") == 1  # the small layer was complete
         assert screen.count(": Pull complete") == 1
-        terminal.ready()
-        terminal.say("images where name like 127.* count")
+        terminal.wait_for_prompt()
+        terminal.enter("images where name like 127.* count")
         terminal.wait("\n1\n")
 
 
-def test_progress_is_nothing_of_the_answer(room: Room, registry: Registry, tmp_path: pathlib.Path) -> None:
+def test_progress_is_not_part_of_the_result(lab: TerminalLab, registry: Registry, tmp_path: pathlib.Path) -> None:
     output = tmp_path / "output"
     name = f"{registry.host}/team/app:1"
-    command = f"{sys.executable} -m imq --no-config --root {room.store} 'pull {name}' > {output}"
-    terminal = room.start(["sh", "-c", command], 80, 24, {})
-    screen = terminal.ended()
+    command = f"{sys.executable} -m imq --no-config --root {lab.store} 'pull {name}' > {output}"
+    terminal = lab.start(["sh", "-c", command], 80, 24, {})
+    screen = terminal.wait_for_exit()
     assert screen.count(": Pull complete") == 2
     assert screen.count("/2.02MB") == 1
     assert re.fullmatch(rf"ACTION .*\npull +{name} .*\n", output.read_text())
     for word in ("Mounted from team/app", "Layer already exists"):
-        pushed = room.imq("--no-config", f"push {name} to {registry.host}/team/other:1")
-        screen = pushed.ended()
+        pushed = lab.imq("--no-config", f"push {name} to {registry.host}/team/other:1")
+        screen = pushed.wait_for_exit()
         assert screen.count(f": {word}\n") == 2
-        assert re.search(r"team/other:1  \[=+\] ", screen)  # all of it is there, though nothing travelled
+        assert re.search(r"team/other:1  \[=+\] ", screen)  # the bar is full, though nothing was transferred
 
 
-def test_without_a_terminal_it_is_one_line_a_step(room: Room, registry: Registry) -> None:
+def test_without_a_terminal_progress_is_one_line_per_step(lab: TerminalLab, registry: Registry) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "imq", "--no-config", "--root", room.store, f"pull {registry.host}/team/app:1"],
+        [sys.executable, "-m", "imq", "--no-config", "--root", lab.store, f"pull {registry.host}/team/app:1"],
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "HOME": str(room.home)},
+        env={**os.environ, "HOME": str(lab.home)},
     )
     lines = run.stderr.splitlines()
     assert lines[0].startswith(f"{registry.host}/team/app:1: 2")
@@ -102,24 +102,24 @@ def test_without_a_terminal_it_is_one_line_a_step(room: Room, registry: Registry
     assert "\r" not in run.stderr
 
 
-def test_what_a_registry_has_is_offered_while_its_name_is_typed(room: Room, registry: Registry) -> None:
+def test_names_in_a_known_registry_are_completed(lab: TerminalLab, registry: Registry) -> None:
     with FaultProxy(registry.host) as slow:
-        terminal = room.imq("--no-config", f"tag redis:7 as {slow.host}/mine:1")
-        terminal.ended()  # its host is one that the store knows now
-        terminal = room.imq("--no-config")
-        terminal.ready()
+        terminal = lab.imq("--no-config", f"tag redis:7 as {slow.host}/mine:1")
+        terminal.wait_for_exit()  # now the store knows its host
+        terminal = lab.imq("--no-config")
+        terminal.wait_for_prompt()
         terminal.type(f"tags of {slow.host}/")
         terminal.wait(lambda screen: re.search(r"\n +127\S+/team/app +repository", screen) is not None)
-        terminal.keys("C-u")
+        terminal.press("C-u")
         slow.faults.append(Fault("GET .*/tags/list", change=send_slowly(1, 0.3)))
         terminal.type(f"pull {slow.host}/team/app:")
         terminal.wait("/team/app:")
-        terminal.type("1")  # no key waits for a registry that is slow
+        terminal.type("1")  # typing does not wait for a slow registry
         terminal.wait("/team/app:1\n")
-        terminal.keys("BSpace")
+        terminal.press("BSpace")
         slow.faults.clear()
-        terminal.keys("C-u")
-        terminal.say("images count")  # what is asked after a statement is asked anew
-        terminal.ready()
+        terminal.press("C-u")
+        terminal.enter("images count")  # a statement invalidates the cached values
+        terminal.wait_for_prompt()
         terminal.type(f"pull {slow.host}/team/app:")
         terminal.wait(lambda screen: re.search(r"\n +127\S+/team/app:1 +reference", screen) is not None)

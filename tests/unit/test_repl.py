@@ -286,7 +286,7 @@ def test_a_history_file_with_wrong_permissions_or_a_link_is_refused(tmp_path: pa
     assert stat.S_IMODE((folder / "history").stat().st_mode) == 0o600
     (folder / "history").rename(tmp_path / "other")
     (folder / "history").symlink_to(tmp_path / "other")
-    assert "history is not kept" in History({"XDG_STATE_HOME": str(tmp_path)}).problem
+    assert "history is not saved" in History({"XDG_STATE_HOME": str(tmp_path)}).problem
 
 
 def test_a_long_history_is_truncated(tmp_path: pathlib.Path) -> None:
@@ -342,8 +342,8 @@ def test_values_are_fetched_in_the_background(
         ValueRequest("value", "tags", "tag"),  # requires requests to a registry
         ValueRequest("value", "nonsense", "nonsense"),
         ValueRequest("path", folder="/nonsense/"),
-        ValueRequest("there", remote="not.known.test/"),  # registries that the session has not used are not queried
-        ValueRequest("there", remote="not.known.test/app:"),
+        ValueRequest("remote", remote="not.known.test/"),  # registries that the session has not used are not queried
+        ValueRequest("remote", remote="not.known.test/app:"),
     ],
 )
 def test_slow_or_failing_sources_have_no_values(
