@@ -1,4 +1,4 @@
-"""Generates the Python stub, the reference and the pages of doc_pages.py from the declarations.
+"""Generates the Python stub, the reference and the pages in doc_pages.py from the declarations.
 
     python build/generate_docs.py
 

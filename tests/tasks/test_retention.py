@@ -41,9 +41,9 @@ EXPECTED: dict[str, set[str]] = {
     "ECR: any tag, `imageCountMoreThan` 10": _NOT_OF_TEN,
     "ECR: untagged, `sinceImagePushed` 1 day": {"gone-1"},
     "Harbor: keep the most recently pushed 10": _NOT_OF_TEN,
-    "Harbor: keep what was pushed within 30 days": {*_OLD, "latest"},
-    "Harbor: keep always, what matches": {"pr-1", "pr-2", "pr-3", "pr-4", "1.2.0", "1.10.0", "1.3.0", "2.0.0-rc.1"},
-    "Harbor: three rules at once: releases always, 30 days, the most recent 8": {"1.2.0", "1.10.0", "1.3.0", "latest"},
+    "Harbor: keep images pushed within 30 days": {*_OLD, "latest"},
+    "Harbor: always keep matching tags": {"pr-1", "pr-2", "pr-3", "pr-4", "1.2.0", "1.10.0", "1.3.0", "2.0.0-rc.1"},
+    "Harbor: three rules: always keep releases, 30 days, the most recent 8": {"1.2.0", "1.10.0", "1.3.0", "latest"},
     "Harbor: untagged artifacts": {"gone-1", "gone-2", "a bill"},
     "GitLab: `name_regex_delete` ^pr-, `name_regex_keep` ^pr-1$, `keep_n` 1, `older_than` 30d": {"pr-2"},
     "Artifact Registry: DELETE `olderThan` 30d, KEEP `tagPrefixes` release-": (
@@ -57,12 +57,12 @@ EXPECTED: dict[str, set[str]] = {
         _OLD - {"release-2", "release-3"} | {"latest"}
     ),
     "zot: `deleteUntagged` with a `delay` of 24h": {"gone-1"},
-    "zot: `deleteReferrers`, of what is gone": {"a bill"},
+    "zot: `deleteReferrers`, of removed images": {"a bill"},
     "docker-registry-pruner: `keep_versions` 2": {"1.2.0", "1.3.0"},
     "docker-registry-pruner: `keep_versions` 2 in several repositories, no pre-releases": {"1.2.0", "other:1.0.0"},
     "docker-registry-pruner: `keep_days` 30, `ignore_tags` ^release-": {"pr-1", "pr-2", "1.2.0", "1.10.0", "1.3.0"},
     "docker-registry-pruner: `keep_recent` 10": _NOT_OF_TEN,
-    "In use: what is older than 30 days and stands on no list": {*_OLD, "latest"} - {"1.10.0", "release-3"},
+    "In use: tags older than 30 days that are not in the list": {*_OLD, "latest"} - {"1.10.0", "release-3"},
 }
 """The expected removals of each rule with a statement on the page. `pr-1` is just over 90 days old."""
 
