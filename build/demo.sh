@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Shows imq at work, on real file trees and in a store of its own:
+# Demonstrates imq on real file trees, in a temporary store:
 #
 #     bash build/demo.sh [--keep]
 #
-# It needs Python 3.11 or later with venv, and a package index; no container engine, no registry. Every statement is
-# printed before its answer, as a person would type it. --keep leaves the store, to go on with.
-# IMQ_TRY_REGISTRY names an image to pull as well (registry.example:5000/team/app:1).
+# It needs Python 3.11 or later with venv, and a package index, but no container engine and no registry. Every command
+# line is printed before its output. --keep keeps the store. IMQ_TRY_REGISTRY is an image to pull
+# (registry.example:5000/team/app:1).
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
@@ -13,7 +13,7 @@ keep=''
 case "${1:-}" in
     --keep) keep=yes ;;
     '') ;;
-    *) printf 'imq: no option %s: it is demo.sh [--keep]\n' "$1" >&2; exit 2 ;;
+    *) printf 'imq: unknown option %s\nusage: demo.sh [--keep]\n' "$1" >&2; exit 2 ;;
 esac
 
 environment=$(bash "$checkout/build/make_venv.sh")
@@ -21,13 +21,12 @@ program=$environment/bin/imq
 library=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 scratch=$(mktemp -d)
 export IMQ_ROOT=$scratch/store
-forget() { [ -n "$keep" ] || rm -rf -- "$scratch"; }
-trap forget EXIT
+clean_up() { [ -n "$keep" ] || rm -rf -- "$scratch"; }
+trap clean_up EXIT
 
 say() { printf '\n# %s\n' "$*"; }
 
-# Run one command line, printed as it is typed: imq [OPTION]... STATEMENT. A statement goes as plain words, and in
-# quotes when the shell would change it.
+# Print and run one command line: imq [OPTION]... STATEMENT. The statement is quoted when the shell would change it.
 imq() {
     local options=() statement
     while [ $# -gt 1 ]; do
@@ -49,20 +48,20 @@ imq() {
     esac
 }
 
-cd -- "$library" # so that the folders have short names
+cd -- "$library" # for short folder names
 
-say 'Images, made of real files: the libraries of the Python environment that was just made.'
+say 'Images of real files: the libraries of the Python environment.'
 imq 'import requests as redis:latest change "LABEL env=prod"'
 imq 'import yaml as redis:7 change "LABEL env=prod", "CMD [\"redis-server\"]"'
 imq 'import lark as team/app:1 change "LABEL env=test", "USER nobody"'
 imq 'import prompt_toolkit as team/app:2 change "LABEL env=prod"'
 
-say 'A name moves to another image: the one that had it is left without any.'
+say 'A name moves to another image. The previous image becomes dangling.'
 imq 'tag redis:7 as redis:latest'
 imq 'images'
 imq 'images where dangling and created before redis:latest format "<<.Size>>"'
 
-say 'More questions.'
+say 'More queries.'
 imq 'images where label.env = prod and size > 1MB order by size desc select name, size, layer_count, cmd'
 imq 'images group by repository select repository, count, sum(size) order by sum(size) desc'
 imq 'images where size > (images select avg(size)) select name, size, user'
@@ -74,7 +73,7 @@ imq 'layers of team/app:2 select index, size, media_type'
 imq 'images where not dangling order by size desc limit 2 select name, id, created as json'
 imq 'explain images where dangling and created before redis:latest'
 
-say 'What a removal would do; the removal; what is left.'
+say 'A preview of a removal, the removal, and the remaining images.'
 imq 'dry run rm images where dangling'
 imq --yes 'rm images where dangling'
 imq 'untag team/app:1'
@@ -86,7 +85,7 @@ if [ -n "${IMQ_TRY_REGISTRY:-}" ]; then
     if imq "pull $IMQ_TRY_REGISTRY"; then
         imq "images where not dangling order by created desc"
     else
-        say "IMQ_TRY_REGISTRY names an image that could not be pulled: the rest needs none."
+        say "The image in IMQ_TRY_REGISTRY could not be pulled. The rest of the demo does not need it."
     fi
 fi
 if [ -n "$keep" ]; then

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Makes a Python environment with imq and what it depends on, and prints its folder:
+# Creates a Python environment with imq and its dependencies, and prints its folder:
 #
 #     environment=$(bash build/make_venv.sh [EXTRA]...)
 #
-# EXTRA is `test` or `build`, the groups of pyproject.toml. The environment is kept under .cache, named after the
-# Python, the dependencies and the place of the checkout, so it is made once; imq in it is the checkout itself
-# (an editable install). PYTHON names a Python to use instead of the first one found that will do.
+# EXTRA is `test` or `build`, an extra of pyproject.toml. The environment is kept in .cache. Its name depends on the
+# Python, pyproject.toml and the path of the checkout, so it is created once. imq is installed in it as editable.
+# $PYTHON is used instead of the first suitable Python.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 say() { printf '%s\n' "$*" >&2; }
 
-# A Python that will do: 3.11 or later, with venv and the pip that ensurepip puts into it.
+# Print the first Python 3.11 or later with venv and ensurepip.
 find_python() {
     local name found=''
     for name in ${PYTHON:+"$PYTHON"} python3.11 python3.12 python3.13 python3.14 python3 python \
@@ -25,13 +25,13 @@ find_python() {
     if [ -n "$found" ]; then
         say "imq: $found has no venv module: on Debian and Ubuntu, apt-get install python3-venv"
     else
-        say 'imq: no Python 3.11 or later found: install one, or name it in PYTHON'
+        say 'imq: no Python 3.11 or later found: install one, or set PYTHON'
     fi
     return 3
 }
 
-# Everything that decides what the environment holds, in a few letters.
-name_of() {
+# Print the name of an environment: a hash of everything that determines its contents.
+environment_name() {
     "$1" - "$checkout" "${@:2}" <<'PYTHON'
 import hashlib, sys
 checkout, *extras = sys.argv[1:]
@@ -44,18 +44,18 @@ PYTHON
 
 install() {
     local python=$1 environment=$2 extras=$3 log=$2.log reason
-    say "imq: making an environment with $("$python" -V) in $environment"
+    say "imq: creating an environment with $("$python" -V) in $environment"
     rm -rf -- "$environment"
     if ! "$python" -m venv "$environment" >"$log" 2>&1; then
         reason="$python -m venv failed"
     elif ! "$environment/bin/python" -m pip install --disable-pip-version-check --no-input \
         --editable "$checkout$extras" >>"$log" 2>&1; then
-        reason='pip failed; it needs a package index that it can reach'
+        reason='pip failed; it needs a reachable package index'
     else
         return 0
     fi
     grep -v '^ *$' "$log" | tail -n 15 >&2
-    say "imq: no environment: $reason (all it said: $log)"
+    say "imq: cannot create the environment: $reason (log: $log)"
     return 3
 }
 
@@ -63,17 +63,17 @@ main() {
     local python environment extras=''
     python=$(find_python)
     mkdir -p "$checkout/.cache"
-    # pip keeps its downloads in the home folder; without one it would put them into / or the current folder.
+    # pip caches downloads in the home folder. Without one it would use / or the current folder.
     if [ ! -d "${HOME:-}" ] || [ ! -w "$HOME" ]; then
         export HOME="$checkout/.cache/home"
         mkdir -p "$HOME"
     fi
     unset PYTHONHOME PYTHONPATH VIRTUAL_ENV
-    environment=$checkout/.cache/$(name_of "$python" "$@")
+    environment=$checkout/.cache/$(environment_name "$python" "$@")
     if [ $# -gt 0 ]; then
         extras="[$(IFS=,; printf '%s' "$*")]"
     fi
-    # Two runs at once: the second waits for the first. Where there is no flock they had better not.
+    # A concurrent run waits for this one. Without flock, concurrent runs are not safe.
     exec 9>"$environment.lock"
     if command -v flock >/dev/null; then
         flock 9

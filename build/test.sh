@@ -1,41 +1,41 @@
 #!/usr/bin/env bash
-# Checks everything: style, types, then the tests, whose closing line is the last one.
+# Runs all checks: style, types, and the tests, whose summary is the last line.
 #
 #     bash build/test.sh [ARGUMENT OF PYTEST]...
 #
-# The tests talk to real servers and to other people's tools. As root on Debian and Ubuntu those that are missing are
-# installed; else the tests that need them are left out, and it says which and why. IMQ_REQUIRE_SERVERS=1 makes a
-# missing one a failure. IMQ_EXECUTABLE names a frozen executable (build/freeze/freeze.sh): then tests/frozen is run as well,
-# and the command-line cases and the sessions on terminals run that executable.
+# The tests use real servers and other tools. As root on Debian and Ubuntu, missing ones are installed. Otherwise the
+# tests that need them are skipped, with a message. With IMQ_REQUIRE_SERVERS=1, a missing program is a failure.
+# IMQ_EXECUTABLE is the path of a frozen executable (build/freeze/freeze.sh): then tests/frozen runs too, and the
+# command-line cases and terminal sessions use that executable.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd -- "$checkout"
 
-# A program, the package that brings it, and what it is for.
+# A program, its package, and the tests that use it.
 programs='
-docker-registry  docker-registry  pulling from and pushing to a registry
-htpasswd         apache2-utils    a registry that wants a password
-openssl          openssl          a registry that speaks https
-skopeo           skopeo           reading the store back, and measuring against it
+docker-registry  docker-registry  pulls from and pushes to a registry
+htpasswd         apache2-utils    a registry with passwords
+openssl          openssl          a registry with https
+skopeo           skopeo           reading the store, and benchmarks
 umoci            umoci            unpacking images of the store
-buildah          buildah          layers that others have made
-bsdtar           libarchive-tools archives that others have made
-zstd             zstd             streams that others have packed
-dockerd          docker.io        the command lines of docker, against docker itself
-podman           podman           images that podman takes and gives
-ssh              openssh-client   engines of other machines, over ssh
-sshd             openssh-server   engines of other machines, over ssh
+buildah          buildah          layers of other tools
+bsdtar           libarchive-tools archives of other tools
+zstd             zstd             streams of other tools
+dockerd          docker.io        command lines compared with docker
+podman           podman           images exchanged with podman
+ssh              openssh-client   engines on other machines, over ssh
+sshd             openssh-server   engines on other machines, over ssh
 tmux             tmux             the interactive session on a terminal
-zsh              zsh              the completion of command lines in zsh
-fish             fish             the completion of command lines in fish
+zsh              zsh              completion in zsh
+fish             fish             completion in fish
 man              man-db           the manual page
 groff            groff            the manual page
 '
 
 say() { printf '%s\n' "$*" >&2; }
 
-# The rows of the table above whose program is not here.
-missing() {
+# Print the rows of the table above whose program is missing.
+list_missing() {
     local program package purpose
     while read -r program package purpose; do
         if [ -n "$program" ] && ! PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null; then
@@ -44,9 +44,9 @@ missing() {
     done <<<"$programs"
 }
 
-bring_programs() {
+install_programs() {
     local rows packages
-    rows=$(missing)
+    rows=$(list_missing)
     if [ -n "$rows" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         packages=$(awk '{ print $2 }' <<<"$rows" | sort -u | tr '\n' ' ')
         say "imq: apt-get install $packages"
@@ -54,14 +54,14 @@ bring_programs() {
         apt-get update -qq >&2 </dev/null || true
         # shellcheck disable=SC2086 # one word for each package
         apt-get install -qq -y --no-install-recommends $packages >&2 </dev/null || true
-        rows=$(missing)
+        rows=$(list_missing)
     fi
     [ -n "$rows" ] || return 0
     while read -r program package purpose; do
-        say "imq: no $program (package $package): left out are the tests for $purpose"
+        say "imq: $program not found (package $package): skipping tests of $purpose"
     done <<<"$rows"
     if [ -n "${IMQ_REQUIRE_SERVERS:-}" ]; then
-        say 'imq: IMQ_REQUIRE_SERVERS is set, so that is a failure'
+        say 'imq: IMQ_REQUIRE_SERVERS is set: missing programs are a failure'
         return 1
     fi
 }
@@ -72,7 +72,7 @@ check() {
     "$bin/python" -m "$@" || status=1
 }
 
-# mypy does not follow editable installs: it is shown the packages as they are installed, through links.
+# mypy does not follow editable installs: links give it the installed layout of the packages.
 check_types() {
     local packages=.cache/packages
     rm -rf "$packages"
@@ -85,10 +85,10 @@ check_types() {
 
 environment=$(bash build/make_venv.sh test)
 bin=$environment/bin
-bring_programs
+install_programs
 export PATH=$bin:$PATH:/usr/sbin:/sbin
 if [ -z "${IMQ_EXECUTABLE:-}" ]; then
-    say 'imq: left out are the tests of the frozen executable: make it with build/freeze/freeze.sh, name it in IMQ_EXECUTABLE'
+    say 'imq: skipping tests of the frozen executable: build it with build/freeze/freeze.sh, and set IMQ_EXECUTABLE'
 fi
 
 export RUFF_CACHE_DIR=.cache/ruff

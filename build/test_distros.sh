@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs dist/imq in roots of other systems, as a user who drops it there:
+# Runs dist/imq in root file systems of other distributions:
 #
-#     bash build/test_distros.sh [RELEASE]...      # as root; the releases of Debian are bullseye, bookworm and trixie unless named
+#     bash build/test_distros.sh [RELEASE]...      # as root; default releases of Debian: bullseye, bookworm and trixie
 #
-# debootstrap makes each release from apt's mirror; musl and busybox of this Debian make one like Alpine's. What was
-# made is kept in .cache/roots.
+# debootstrap creates each release from apt's mirror. A root with only musl and busybox stands for Alpine. The roots are
+# kept in .cache/roots.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 roots=$checkout/.cache/roots
@@ -19,7 +19,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 3
 fi
 if [ ! -x "$program" ]; then
-    say "imq: there is no $program: bash build/freeze/freeze.sh"
+    say "imq: $program not found: bash build/freeze/freeze.sh"
     exit 3
 fi
 mkdir -p "$roots"
@@ -29,22 +29,22 @@ if ! dpkg-query -s "${packages[@]}" >/dev/null 2>&1; then
     apt-get install -qq -y --no-install-recommends "${packages[@]}" >&2 </dev/null
 fi
 
-# One root: the executable, a tree to import, then a few statements with nothing of this machine but its kernel.
-try() {
-    local name=$1 root=$roots/$1 said
+# Test one root: copy the executable and a tree to import, and run a few statements in it.
+test_root() {
+    local name=$1 root=$roots/$1 output
     cp "$program" "$root/imq"
     rm -rf "$root/tree" "$root/root/.cache/imq" "$root/root/.local/share/imq"
     cp -r "$checkout/grammar" "$root/tree"
     # shellcheck disable=SC2016 # the inner shell expands these
-    said=$(unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" /bin/sh -c "
+    output=$(unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" /bin/sh -c "
         export HOME=/root
-        /imq import /tree as there:1 >/tmp/said && /imq images select name as tsv && /imq images select name as tsv
-        /imq \"lines of \\\"/tree/imq.lark\\\" where line matches \\\"^start\\\" count as ids\" >/tmp/said || echo no re2
+        /imq import /tree as test:1 >/tmp/output && /imq images select name as tsv && /imq images select name as tsv
+        /imq \"lines of \\\"/tree/imq.lark\\\" where line matches \\\"^start\\\" count as ids\" >/tmp/output || echo no re2
         /imq pull 127.0.0.1:1/none:1 2>&1 | grep -c unreachable"' "$root" 2>&1) || true
-    if [ "$(grep -c '^there:1$' <<<"$said")" = 2 ] && [ "$(tail -n 1 <<<"$said")" = 1 ]; then
+    if [ "$(grep -c '^test:1$' <<<"$output")" = 2 ] && [ "$(tail -n 1 <<<"$output")" = 1 ]; then
         say "imq: runs in $name"
     else
-        say "imq: does not run in $name: $said"
+        say "imq: does not run in $name: $output"
         status=1
     fi
 }
@@ -57,7 +57,7 @@ for release in "${@:-bullseye bookworm trixie}"; do
                 { tail -n 3 "$roots/$name.log" >&2; status=1; continue; }
             touch "$roots/$name/complete"
         fi
-        try "$name"
+        test_root "$name"
     done
 done
 
@@ -68,5 +68,5 @@ cp -L /lib/ld-musl-*.so.1 "$root/lib/"
 for name in sh grep; do
     ln -sf busybox "$root/bin/$name"
 done
-try musl
+test_root musl
 exit "$status"

@@ -1,9 +1,9 @@
-"""What the frozen executable runs first: it finds the parts of the executable, then starts imq.
+"""The first module of the frozen executable: it makes the modules importable, then starts imq.
 
-The executable has two halves. The first holds the interpreter, all modules of Python code, and what else nearly every
-statement needs: launcher.c unpacks it to a folder, which is kept. The second is a compressed zip archive at the end of
-the executable file: its extension modules are unpacked next to the first half when they are first imported. split.py
-divides them.
+The executable has two halves. The first has the interpreter, all Python modules, and the libraries that nearly every
+statement needs. launcher.c unpacks it to a folder, which is kept. The second is a zip archive at the end of the
+executable. Its extension modules are unpacked next to the first half when they are first imported. split.py divides
+them.
 """
 
 import gc
@@ -22,32 +22,33 @@ else:
 
 PARTS = os.path.join(os.path.dirname(sys.executable), "lib")
 """The folder of the first half."""
-HIDDEN = "_IMQ_ENV_"  # before the names of the user's variables that the loaders would have taken for theirs
+HIDDEN = "_IMQ_ENV_"  # the prefix of the user's variables that launcher.c hid from the dynamic loader
 
 
 def extension_spec(name: str, path: str) -> ModuleSpec:
-    """Say that an extension module is in a file."""
+    """Return the spec of an extension module in a file."""
     spec = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
     spec.has_location = True
     return spec
 
 
-class ReadyModules:
-    """Finds modules, for `sys.meta_path`, in one file: where each begins, and its length, which is 0 for a bare folder.
+class CompiledModules:
+    """A finder for `sys.meta_path`: the compiled modules of one file.
 
-    `extensions`: the files of extension modules, in the folder of the first half.
+    `modules` has whether a module is a package, and the offset and length of its code; a namespace package has length
+    0. `extensions` has the files of extension modules in the folder of the first half.
     """
 
     def __init__(
         self, file: int, start: int, modules: dict[str, tuple[bool, int, int]], extensions: dict[str, str]
     ) -> None:
         self.file = file
-        self.start = start  # of the first module's code
+        self.start = start  # the offset of the first module's code
         self.modules = modules
         self.extensions = extensions
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        """Say where a module comes from, or None when it is not one of these."""
+        """Return the spec of a module; None when it is not in the file."""
         if name not in self.modules:
             return extension_spec(name, os.path.join(PARTS, self.extensions[name])) if name in self.extensions else None
         package = self.modules[name][0]
@@ -57,7 +58,7 @@ class ReadyModules:
         return spec
 
     def create_module(self, _spec: ModuleSpec) -> None:
-        """Leave it to the import system."""
+        """Return None: the import system creates the module."""
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the module's code."""
@@ -65,13 +66,13 @@ class ReadyModules:
             exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102
 
     def get_code(self, name: str) -> "CodeType":
-        """Return the code of a module, as runpy asks for it."""
+        """Return the code of a module, for runpy."""
         _, start, length = self.modules[name]
         code: CodeType = marshal.loads(os.pread(self.file, length, self.start + start))  # noqa: S302
         return code
 
     def get_resource_reader(self, name: str) -> "FileReader":
-        """Read the files of a package, as importlib.resources asks: they are in the folder of the first half."""
+        """Return a reader of a package's files in the folder of the first half, for importlib.resources."""
         from importlib.readers import FileReader
         from types import SimpleNamespace
 
@@ -79,18 +80,18 @@ class ReadyModules:
 
 
 class PackedExtensions:
-    """Finds the extension modules of the archive, for `sys.meta_path`."""
+    """A finder for `sys.meta_path`: the extension modules of the archive."""
 
     def __init__(
         self, archive: str, extensions: dict[str, tuple[str, ...]], checks: dict[str, tuple[int, int]]
     ) -> None:
         self.archive = archive
         self.extensions = extensions
-        self.checks = checks  # the size and the CRC-32 of each file that is unpacked
-        self.whole: set[str] = set()  # what this process has seen to be as it was made
+        self.checks = checks  # the size and the CRC-32 of each file
+        self.verified: set[str] = set()  # files that this process has checked
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        """Unpack an extension module and the libraries that it needs; None when the archive has no such module."""
+        """Unpack an extension module and its libraries; return its spec, or None when it is not in the archive."""
         if name not in self.extensions:
             return None
         member, *libraries = self.extensions[name]
@@ -99,9 +100,9 @@ class PackedExtensions:
         return extension_spec(name, self._unpack(member))
 
     def _unpack(self, member: str) -> str:
-        """Write one file beside the first half, unless it is there; safe when others want the same one."""
+        """Write one file next to the first half, unless it exists. Concurrent processes may write the same file."""
         path = os.path.join(PARTS, member)
-        if member not in self.whole and not self._is_whole(path, *self.checks[member]):
+        if member not in self.verified and not self._is_intact(path, *self.checks[member]):
             from _thread import get_ident
 
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -111,12 +112,12 @@ class PackedExtensions:
                 with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                     file.write(content)
                 os.replace(part, path)
-            except OSError as problem:  # most likely a full disk
+            except OSError as problem:  # usually a full disk
                 if os.path.lexists(part):
                     os.unlink(part)
                 problem.filename = path
                 raise
-        self.whole.add(member)
+        self.verified.add(member)
         return path
 
     def _read(self, member: str) -> bytes:
@@ -128,13 +129,13 @@ class PackedExtensions:
         except error:
             content = b""
         if (len(content), crc32(content)) != self.checks[member]:
-            sys.stderr.write("error[start]: this executable is damaged: get it again\n")
+            sys.stderr.write("error[start]: this executable is damaged: download it again\n")
             raise SystemExit(3)
         return content
 
     @staticmethod
-    def _is_whole(path: str, size: int, check: int) -> bool:
-        """Tell whether an earlier run has left a file, and it is still as it was made."""
+    def _is_intact(path: str, size: int, check: int) -> bool:
+        """Whether a file of an earlier run exists and is unchanged."""
         from zlib import crc32
 
         try:
@@ -145,10 +146,10 @@ class PackedExtensions:
 
 
 def take_descriptors() -> str:
-    """Keep what the launcher left open from the programs that imq starts, and name the executable by its descriptor.
+    """Make the launcher's open descriptors close-on-exec; return a path of the executable through its descriptor.
 
-    They are the executable itself, so that replacing the file does not disturb a run; the stamp of the folder, whose
-    lock says that it is in use; and, if the folder is for this run alone, the pipe whose end tells that it is over.
+    The descriptors are: the executable, so that replacing the file does not affect a run; the stamp of the folder,
+    whose lock marks the folder as used; and for a folder of this run only, a pipe that is closed when the run ends.
     """
     executable, *others = (int(number) for number in os.environ["_IMQ_DESCRIPTORS"].split(","))
     for descriptor in (executable, *others):
@@ -158,7 +159,7 @@ def take_descriptors() -> str:
 
 
 def restore_environment() -> None:
-    """Make the environment the user's again, so that imq and the programs that it starts see no other."""
+    """Restore the user's environment for imq and the programs that it starts."""
     hidden = {name.removeprefix(HIDDEN): os.environ[name] for name in os.environ if name.startswith(HIDDEN)}
     for name in [name for name in os.environ if name == "LC_ALL" or name.startswith("_IMQ_")]:
         del os.environ[name]
@@ -166,16 +167,16 @@ def restore_environment() -> None:
 
 
 def start() -> None:
-    """Make the frozen executable what the package is, and run it."""
-    gc.set_threshold(50_000)  # as imq.cli does a little later
-    sys.frozen = True  # type: ignore[attr-defined]  # the word of all tools that freeze
+    """Make all modules importable, and run imq."""
+    gc.set_threshold(50_000)  # as imq.cli.main does later
+    sys.frozen = True  # type: ignore[attr-defined]  # the convention of tools that freeze programs
     archive = take_descriptors()
     restore_environment()
     ready = os.open(os.path.join(PARTS, "ready"), os.O_RDONLY | os.O_CLOEXEC)
     length = int.from_bytes(os.read(ready, 4), "big")
     modules, unpacked, extensions, checks = marshal.loads(os.read(ready, length))  # noqa: S302
-    finders = [ReadyModules(ready, 4 + length, modules, unpacked), PackedExtensions(archive, extensions, checks)]
-    sys.meta_path[:0] = finders  # before the one that would take what is in a folder as it is
+    finders = [CompiledModules(ready, 4 + length, modules, unpacked), PackedExtensions(archive, extensions, checks)]
+    sys.meta_path[:0] = finders  # before the path finder, which would import unchecked files
     sys.path.append(archive)  # for importlib.metadata and importlib.resources
     sys.argv[0] = "imq"
 

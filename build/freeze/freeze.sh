@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes dist/imq, the frozen executable: one static file that needs no Python and no library of its system.
+# Builds dist/imq, the frozen executable: one static file that needs no Python and no library of its system.
 #
 #     bash build/freeze/freeze.sh [--twice]
 #
-# It is made from a wheel, installed in an environment of its own (.cache/freeze), with a Python whose library can be
-# linked in: the distribution's, unless PYTHON names another. As root on Debian and Ubuntu the packages that are missing
-# are installed. The same sources and the same Python give the same file: --twice makes it again in another folder, in
-# another time zone and locale, with another file mode mask, and compares.
+# It is built from a wheel in a separate environment (.cache/freeze), with a Python that has a static library: the
+# distribution's, or the one in $PYTHON. As root on Debian and Ubuntu, missing packages are installed. The same sources
+# and the same Python give the same file. --twice builds it again in another folder, time zone, locale and file mode
+# mask, and compares the files.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 packages=(python3 python3-venv python3-dev binutils patchelf gcc libc6-dev libzstd-dev)
@@ -14,9 +14,8 @@ tools=(objcopy strip ldd patchelf gcc)
 
 say() { printf '%s\n' "$*" >&2; }
 
-# A Python 3.11 or later that can make environments, with its library twice: shared, which PyInstaller looks for, and
-# static, which is linked into the executable.
-suits() {
+# Whether a Python is 3.11 or later with venv, a shared library (for PyInstaller) and a static one (to be linked).
+is_suitable() {
     "$1" - 2>/dev/null <<'PYTHON'
 import ensurepip, os, sys, sysconfig, venv
 ensurepip.version()
@@ -32,7 +31,7 @@ PYTHON
 find_python() {
     local name
     for name in ${PYTHON:+"$PYTHON"} /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do
-        if suits "$name"; then
+        if is_suitable "$name"; then
             command -v "$name"
             return
         fi
@@ -51,7 +50,7 @@ missing() {
 }
 
 if [ "$(uname -s)" != Linux ]; then
-    say "imq: the frozen executable is made on Linux, for Linux"
+    say "imq: the frozen executable can only be built on Linux"
     exit 3
 fi
 if [ -n "$(missing)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -66,7 +65,7 @@ if [ -n "$(missing)" ]; then
 fi
 
 scratch=$checkout/.cache/freeze
-rm -rf -- "$scratch" "$checkout/.cache/setuptools" # setuptools would pack modules of an earlier build with the new
+rm -rf -- "$scratch" "$checkout/.cache/setuptools" # setuptools would also pack removed modules of an earlier build
 mkdir -p "$scratch"
 if [ ! -d "${HOME:-}" ] || [ ! -w "$HOME" ]; then
     export HOME="$scratch/home"
@@ -91,10 +90,10 @@ cd "$scratch"
 run "$python" "$checkout/build/freeze/freeze.py" "$scratch" "$checkout/dist/imq"
 tail -n 1 "$scratch/log"
 if [ "${1:-}" = --twice ]; then
-    again="$scratch/another place"
+    again="$scratch/another folder"
     mkdir "$again"
     tar -C "$checkout" --exclude=./.cache --exclude=./.git --exclude=./dist -cf - . | tar -C "$again" -xf -
     (umask 077 && LC_ALL=C TZ=Asia/Tokyo PYTHONHASHSEED=2 bash "$again/build/freeze/freeze.sh")
     cmp "$again/dist/imq" "$checkout/dist/imq" || exit 1
-    say "imq: made a second time, it is the same file"
+    say "imq: the second build is the same file"
 fi

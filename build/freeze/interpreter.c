@@ -1,6 +1,6 @@
-/* The program that launcher.c runs: Python's interpreter, linked in, and how it begins.
+/* The program that launcher.c runs: Python's interpreter, linked statically, and its start.
  *
- * start.h, which freeze.py writes, holds compiled modules: bootstrap.py, and what the interpreter imports before it.
+ * start.h, which freeze.py writes, has compiled modules: bootstrap.py, and those that the interpreter imports before it.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -11,9 +11,9 @@
 
 #include "start.h" /* start[], and the rows of frozen[] */
 
-/* Have the C library look names up by itself, in files and DNS, whatever the host's nsswitch.conf says. That names
- * libraries of the host, which were made for another C library. Since version 2.34 it needs none for these two. */
-static void look_up_names_here(void) {
+/* Make the C library resolve names itself, from files and DNS, and ignore the host's nsswitch.conf. That file names
+ * libraries of the host, which were built for another C library. Since glibc 2.34, files and DNS need no library. */
+static void resolve_names_internally(void) {
     static const char *const databases[] = {"passwd", "group", "shadow", "services", "protocols", "networks", "ethers"};
     for (unsigned index = 0; index < sizeof databases / sizeof *databases; index++)
         __nss_configure_lookup(databases[index], "files");
@@ -25,7 +25,7 @@ static void stop_unless(PyStatus status) {
         Py_ExitStatusException(status);
 }
 
-/* Start an interpreter that looks at nothing of its host: no variables, no folders, no site. */
+/* Start an interpreter that is isolated from its host: it reads no variables, no folders and no site module. */
 static void start_interpreter(int count, char **arguments) {
     PyPreConfig before;
     PyPreConfig_InitIsolatedConfig(&before);
@@ -35,30 +35,30 @@ static void start_interpreter(int count, char **arguments) {
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
     config.install_signal_handlers = 1;
-    config.module_search_paths_set = 1; /* to none: bootstrap.py finds all modules but those in start.h */
+    config.module_search_paths_set = 1; /* to none: bootstrap.py finds all modules except those in start.h */
     config.parse_argv = 0;
     config.pathconfig_warnings = 0;
     config.site_import = 0;
     config.use_frozen_modules = 1;
     config.write_bytecode = 0;
-    wchar_t **const places[] = {&config.executable,      &config.base_executable, &config.prefix, &config.base_prefix,
-                                &config.base_exec_prefix, &config.exec_prefix};
-    for (unsigned index = 0; index < sizeof places / sizeof *places; index++)
-        stop_unless(PyConfig_SetBytesString(&config, places[index], arguments[0]));
+    wchar_t **const paths[] = {&config.executable,       &config.base_executable, &config.prefix, &config.base_prefix,
+                               &config.base_exec_prefix, &config.exec_prefix};
+    for (unsigned index = 0; index < sizeof paths / sizeof *paths; index++)
+        stop_unless(PyConfig_SetBytesString(&config, paths[index], arguments[0]));
     stop_unless(PyConfig_SetBytesArgv(&config, count, arguments));
     stop_unless(Py_InitializeFromConfig(&config));
     PyConfig_Clear(&config);
 }
 
 int main(int count, char **arguments) {
-    look_up_names_here();
-    prctl(PR_SET_NAME, "imq"); /* else it would have the dynamic loader's */
+    resolve_names_internally();
+    prctl(PR_SET_NAME, "imq"); /* otherwise the process would have the name of the dynamic loader */
     PyImport_FrozenModules = frozen;
     start_interpreter(count, arguments);
     PyObject *variables = PyModule_GetDict(PyImport_AddModule("__main__"));
     PyObject *code = PyMarshal_ReadObjectFromString(start, sizeof start);
     PyObject *result = code ? PyEval_EvalCode(code, variables, variables) : NULL;
     if (!result)
-        PyErr_Print(); /* which ends the process when the exception is SystemExit */
+        PyErr_Print(); /* exits when the exception is SystemExit */
     return Py_FinalizeEx() < 0 ? 120 : !result;
 }

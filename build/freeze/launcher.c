@@ -1,22 +1,22 @@
-/* Starts the frozen executable: the one static part of it, which needs nothing of its system but a kernel.
+/* Starts the frozen executable. The launcher is its only static part and needs only a kernel.
  *
- * Everything else that imq needs, its C library and Python among it, is here as one compressed block. Unpacking it at
- * each start would take as long as answering, so it is unpacked once, to a folder that is named after what is in it,
- * and kept. A start then only looks whether the folder is whole, and runs the program in it with the dynamic loader
- * that is in it too: nothing stays between, so signals, the exit code and the process are imq's own.
+ * Everything else, including the C library and Python, follows as one compressed block. Unpacking it at each start
+ * would take as long as a query. So it is unpacked once, to a folder that is named after its contents, and kept. A
+ * start then only checks that the folder is complete, and replaces itself (execve) with the program in it, which the
+ * dynamic loader in the folder runs. So signals, the exit code and the process are imq's own.
  *
- *   BASE/FOLDER/         what is unpacked; mode 0700, its owner is who runs it
- *   BASE/FOLDER/stamp    a struct stamp for each part as it was written; locked by each imq that runs from there
+ *   BASE/FOLDER/         the unpacked files; mode 0700, owned by the user
+ *   BASE/FOLDER/stamp    a struct stamp for each part as it was written; each imq that runs from the folder locks it
  *   BASE/FOLDER.part/    a folder that is being filled, or whose filling was killed
  *   BASE/lock            held while a folder is filled or removed
  *
- * BASE is the first of these that will do: $IMQ_CACHE; imq in the user's cache folder; imq-UID in the folder for
- * temporary files. Another user can write to the last one's parent, so a folder counts only if it is no link, belongs
- * to this user and is written by nobody else. Every folder on the way to it is checked too, from the root down: who can
- * rename one of them can put another folder in its place. Where none will do, a new folder is made, and a watcher
- * removes it when imq ends, however it ends.
+ * BASE is the first suitable one of: $IMQ_CACHE/imq; imq in the user's cache folder; imq-UID in the folder for
+ * temporary files. Other users can write to the parent of the last one. So a folder must not be a link, must belong to
+ * this user, and must not be writable for others. Every folder of its path is checked too, from the root down: a user
+ * who can rename one of them can put another folder in its place. If no folder is suitable, a new one is created, and a
+ * watcher process removes it when imq exits, even when imq is killed.
  *
- * parts.h, which freeze.py writes, says what is in the block.
+ * parts.h, which freeze.py writes, describes the block.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -47,66 +47,67 @@ struct part {
 #include "parts.h" /* FOLDER, LOADER, PROGRAM; PACKED and APPENDED, the sizes of the block and of the rest; parts[] */
 
 #define COUNT (sizeof parts / sizeof *parts)
-#define FAILED 3                   /* imq's exit code for "something that it needs failed" */
-#define UNUSED_FOR (7 * 24 * 3600) /* seconds after which a folder of another version is removed */
-#define STARTING 600               /* seconds that filling a folder for one run takes at most */
-#define HIDDEN "_IMQ_ENV_"         /* how bootstrap.py finds what is kept from the dynamic loader */
+#define FAILED 3                   /* imq's exit code for failures other than a wrong statement */
+#define UNUSED_FOR (7 * 24 * 3600) /* seconds after which an unused folder of another version is removed */
+#define MAX_START 600              /* the most seconds that filling a folder for one run takes */
+#define HIDDEN "_IMQ_ENV_"         /* the prefix of variables that the dynamic loader must not read */
 
-/* In the file the block follows what the linker made, which ends with its table of sections, and the archive follows
- * the block: a file that is cut short is still a program. */
-extern const Elf64_Ehdr __ehdr_start; /* the linker's name for where this file begins */
+/* In the file, the block follows the linker's output, which ends with the table of sections. The archive follows the
+ * block. A truncated file is still a program. */
+extern const Elf64_Ehdr __ehdr_start; /* the linker's symbol for the start of this file */
 #define LINKED ((off_t)(__ehdr_start.e_shoff + __ehdr_start.e_shnum * __ehdr_start.e_shentsize))
-#define DAMAGED "this executable is damaged: get it again"
+#define DAMAGED "this executable is damaged: download it again"
 
 struct stamp {
-    long long inode, size, modified, modified_ns, changed, changed_ns; /* changed: the time that nobody can set */
+    long long inode, size, modified, modified_ns, changed, changed_ns; /* changed: the ctime, which cannot be set */
 };
 
-static int executable;     /* this file */
-static char reasons[4096]; /* why each place that was tried will not do, a line each */
+static int executable;     /* the descriptor of this file */
+static char reasons[4096]; /* why each folder that was tried is not suitable, one per line */
 static mode_t mask;        /* the user's file mode mask */
 
-static bool because(const char *place, const char *why) {
+/* Record why a folder is not suitable; return false. */
+static bool add_reason(const char *folder, const char *reason) {
     size_t used = strlen(reasons);
-    snprintf(reasons + used, sizeof reasons - used, "  %s: %s\n", place, why);
+    snprintf(reasons + used, sizeof reasons - used, "  %s: %s\n", folder, reason);
     return false;
 }
 
 static char *text(const char *format, ...) {
-    char *made;
+    char *formatted;
     va_list values;
     va_start(values, format);
-    if (vasprintf(&made, format, values) < 0)
+    if (vasprintf(&formatted, format, values) < 0)
         abort();
     va_end(values);
-    return made;
+    return formatted;
 }
 
-/* Leave the numbers of the standard streams free: those that are closed have to be so for imq as well. */
+/* Move a descriptor above those of the standard streams: closed streams must stay closed for imq. */
 static int above_streams(int descriptor) {
     return descriptor < 0 || descriptor > 2 ? descriptor : fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
 }
 
-/* ---- what may be trusted ------------------------------------------------------------------------------------- */
+/* ---- trust --------------------------------------------------------------------------------------------------- */
 
-static bool only_mine(const struct stat *found) {
+static bool is_private(const struct stat *found) {
     return S_ISDIR(found->st_mode) && found->st_uid == geteuid() && !(found->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-/* Whether a user is this one, root, or the owner of the root folder: in a user namespace that is another number, and
- * everything on the system is at its owner's mercy anyway. */
+/* Whether a user is this one, root, or the owner of the root folder, who controls the whole system. In a user namespace
+ * that owner is not user 0. */
 static bool is_trusted(uid_t user) {
     struct stat root;
     return user == geteuid() || user == 0 || (stat("/", &root) == 0 && user == root.st_uid);
 }
 
-/* Whether nobody but trusted users can move or replace what they have in a folder. */
-static bool keeps_safe(const struct stat *found) {
+/* Whether only trusted users can rename or replace files of trusted users in a folder. */
+static bool is_safe_parent(const struct stat *found) {
     return is_trusted(found->st_uid) && (!(found->st_mode & (S_IWGRP | S_IWOTH)) || (found->st_mode & S_ISVTX));
 }
 
-/* Open a folder for looking up names, every folder on the way to it checked and every link followed here; -1 if it will
- * not do. `real` becomes its path without links: as nobody else can change it, it goes on to mean the same folder. */
+/* Open a folder for lookups. Check every folder of its path, and resolve every link here. Return -1 if it is not safe.
+ * `real` is set to the path without links. Nobody else can change it, so it keeps referring to the same folder. */
 static int open_safe(const char *path, char **real) {
     struct stat found;
     char target[PATH_MAX];
@@ -116,9 +117,9 @@ static int open_safe(const char *path, char **real) {
     for (;; folder = next) {
         if (folder < 0 || fstat(folder, &found) != 0)
             break;
-        if (!keeps_safe(&found)) {
+        if (!is_safe_parent(&found)) {
             bool ours = is_trusted(found.st_uid);
-            because(path, text(ours ? "others can move what lies in %s" : "%s belongs to another user", *real));
+            add_reason(path, text(ours ? "other users can rename files in %s" : "%s belongs to another user", *real));
             close(folder);
             return -1;
         }
@@ -136,7 +137,7 @@ static int open_safe(const char *path, char **real) {
         } else if (fstatat(folder, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(found.st_mode)) {
             ssize_t size = readlinkat(folder, name, target, sizeof target - 1);
             if (!is_trusted(found.st_uid) || ++links > 40 || size < 0) {
-                because(path, text("%s in %s is a link of another user, or leads nowhere", name, *real));
+                add_reason(path, text("%s in %s is a link of another user, or a broken link", name, *real));
                 close(folder);
                 return -1;
             }
@@ -153,7 +154,7 @@ static int open_safe(const char *path, char **real) {
         close(folder);
         errno = problem;
     }
-    because(path, strerror(errno));
+    add_reason(path, strerror(errno));
     return -1;
 }
 
@@ -162,9 +163,10 @@ static bool forbids_programs(int folder) {
     return fstatvfs(folder, &found) == 0 && (found.f_flag & ST_NOEXEC);
 }
 
-/* ---- looking at a folder, filling it, removing it ------------------------------------------------------------- */
+/* ---- checking, filling and removing a folder ------------------------------------------------------------------ */
 
-static bool look(int folder, const char *name, struct stamp *seen) {
+/* Read the stamp of a file; false when it is not a regular file that only this user can write to. */
+static bool read_stamp(int folder, const char *name, struct stamp *seen) {
     struct stat found;
     if (fstatat(folder, name, &found, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(found.st_mode) ||
         found.st_uid != geteuid() || (found.st_mode & (S_IWGRP | S_IWOTH)))
@@ -174,26 +176,26 @@ static bool look(int folder, const char *name, struct stamp *seen) {
     return true;
 }
 
-/* Return the locked stamp of a whole folder, or -1. Its lock, which a run keeps, says that the folder is in use. */
-static int open_whole(int base, const char *name) {
+/* Open and lock the stamp of a complete folder; -1 for others. A run holds the lock, which marks the folder as used. */
+static int open_complete(int base, const char *name) {
     struct stat found;
     struct stamp written[COUNT], seen;
     int stamp = -1, folder = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder < 0)
         return -1;
-    if (fstat(folder, &found) == 0 && only_mine(&found))
+    if (fstat(folder, &found) == 0 && is_private(&found))
         stamp = openat(folder, "stamp", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    bool whole = stamp >= 0 && flock(stamp, LOCK_SH | LOCK_NB) == 0 && fstat(stamp, &found) == 0 &&
-                 found.st_size == sizeof written && pread(stamp, written, sizeof written, 0) == sizeof written;
-    for (size_t index = 0; whole && index < COUNT; index++)
-        whole = look(folder, parts[index].name, &seen) && seen.size == parts[index].size &&
-                memcmp(&seen, &written[index], sizeof seen) == 0;
+    bool complete = stamp >= 0 && flock(stamp, LOCK_SH | LOCK_NB) == 0 && fstat(stamp, &found) == 0 &&
+                    found.st_size == sizeof written && pread(stamp, written, sizeof written, 0) == sizeof written;
+    for (size_t index = 0; complete && index < COUNT; index++)
+        complete = read_stamp(folder, parts[index].name, &seen) && seen.size == parts[index].size &&
+                   memcmp(&seen, &written[index], sizeof seen) == 0;
     close(folder);
-    if (!whole && stamp >= 0) {
+    if (!complete && stamp >= 0) {
         close(stamp);
         return -1;
     }
-    if (whole && time(NULL) - found.st_mtim.tv_sec > UNUSED_FOR / 7)
+    if (complete && time(NULL) - found.st_mtim.tv_sec > UNUSED_FOR / 7)
         futimens(stamp, NULL);
     return above_streams(stamp);
 }
@@ -210,8 +212,8 @@ static void remove_tree(int parent, const char *name) {
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-/* Remove the folders of a base that are of no more use: of versions long unused, of runs and fillings that were killed. */
-static void sweep(int base, const char *prefix, long unkept_for) {
+/* Remove unused folders of a base: those of versions that were not used for long, and those of killed runs. */
+static void remove_unused(int base, const char *prefix, long min_age) {
     int copy = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *listing = copy < 0 ? NULL : fdopendir(copy);
     for (struct dirent *entry; listing && (entry = readdir(listing));) {
@@ -219,12 +221,12 @@ static void sweep(int base, const char *prefix, long unkept_for) {
         const char *name = entry->d_name;
         bool has_our_name = *prefix ? strncmp(name, prefix, strlen(prefix)) == 0
                                     : strspn(name, "0123456789abcdef") == strlen(FOLDER) && strcmp(name, FOLDER) != 0;
-        if (!has_our_name || fstatat(base, name, &found, AT_SYMLINK_NOFOLLOW) != 0 || !only_mine(&found))
+        if (!has_our_name || fstatat(base, name, &found, AT_SYMLINK_NOFOLLOW) != 0 || !is_private(&found))
             continue;
         char *path = text("%s/stamp", name), *part = strstr(name, ".part");
         int stamp = openat(base, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        bool is_kept = stamp >= 0 && !part && !*prefix && fstat(stamp, &found) == 0;
-        if (time(NULL) - found.st_mtime >= (is_kept ? UNUSED_FOR : unkept_for) &&
+        bool is_finished = stamp >= 0 && !part && !*prefix && fstat(stamp, &found) == 0;
+        if (time(NULL) - found.st_mtime >= (is_finished ? UNUSED_FOR : min_age) &&
             (stamp < 0 || flock(stamp, LOCK_EX | LOCK_NB) == 0))
             remove_tree(base, name);
         if (stamp >= 0)
@@ -258,33 +260,34 @@ static bool make_folders_of(int folder, const char *name) {
     return true;
 }
 
-/* Unpack all parts to an empty folder, the stamp last. On a problem errno says which; 0 says a damaged executable. */
+/* Unpack all parts to an empty folder, the stamp last. After a failure, errno is the reason, or 0 when the executable
+ * is damaged. */
 static bool unpack(int folder) {
     struct stamp written[COUNT];
-    size_t whole = 0, at = 0;
+    size_t total = 0, offset = 0;
     for (size_t index = 0; index < COUNT; index++)
-        whole += parts[index].size;
-    char *content = malloc(whole), *block = malloc(PACKED);
+        total += parts[index].size;
+    char *content = malloc(total), *block = malloc(PACKED);
     errno = content && block ? 0 : ENOMEM;
     bool good = content && block && pread(executable, block, PACKED, LINKED) == PACKED &&
-                ZSTD_decompress(content, whole, block, PACKED) == whole;
+                ZSTD_decompress(content, total, block, PACKED) == total;
     free(block);
     memset(written, 0, sizeof written);
-    for (size_t index = 0; good && index < COUNT; at += parts[index++].size)
+    for (size_t index = 0; good && index < COUNT; offset += parts[index++].size)
         good = make_folders_of(folder, parts[index].name) &&
-               write_file(folder, parts[index].name, parts[index].mode, content + at, parts[index].size) &&
-               look(folder, parts[index].name, &written[index]);
+               write_file(folder, parts[index].name, parts[index].mode, content + offset, parts[index].size) &&
+               read_stamp(folder, parts[index].name, &written[index]);
     free(content);
     return good && write_file(folder, "stamp", 0600, (char *)written, sizeof written);
 }
 
-static bool fill(int base, const char *name, const char *place) {
+static bool fill(int base, const char *name, const char *path) {
     if (mkdirat(base, name, 0700) != 0)
-        return because(place, strerror(errno));
+        return add_reason(path, strerror(errno));
     int folder = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool good = folder >= 0 && unpack(folder);
     if (!good)
-        because(place, errno ? strerror(errno) : DAMAGED);
+        add_reason(path, errno ? strerror(errno) : DAMAGED);
     if (folder >= 0)
         close(folder);
     if (!good)
@@ -292,20 +295,21 @@ static bool fill(int base, const char *name, const char *place) {
     return good;
 }
 
-/* ---- running what is in a folder ------------------------------------------------------------------------------ */
+/* ---- running the program of a folder -------------------------------------------------------------------------- */
 
-/* The dynamic loader and the C library look at the environment, and it is the user's: what they would take for theirs
- * is kept under other names, which bootstrap.py gives back before anything else can see them. */
+/* Whether the dynamic loader or the C library would read a variable of the user's environment. Such variables are
+ * renamed, and bootstrap.py restores them before any other code reads them. */
 static bool is_for_loaders(const char *variable) {
-    static const char *const whole[] = {"LC_ALL=", "LOCPATH=", "GCONV_PATH=", "GLIBC_TUNABLES="};
-    for (size_t index = 0; index < sizeof whole / sizeof *whole; index++)
-        if (strncmp(variable, whole[index], strlen(whole[index])) == 0)
+    static const char *const names[] = {"LC_ALL=", "LOCPATH=", "GCONV_PATH=", "GLIBC_TUNABLES="};
+    for (size_t index = 0; index < sizeof names / sizeof *names; index++)
+        if (strncmp(variable, names[index], strlen(names[index])) == 0)
             return true;
     return strncmp(variable, "LD_", 3) == 0;
 }
 
-static void run(const char *place, int stamp, int watched, char **arguments) {
-    size_t count = 0, variables = 0, at = 0;
+/* Replace this process with the program in a folder; return only when that fails. */
+static void run(const char *folder, int stamp, int watched, char **arguments) {
+    size_t count = 0, variables = 0, used = 0;
     while (arguments[count])
         count++;
     while (environ[variables])
@@ -314,37 +318,37 @@ static void run(const char *place, int stamp, int watched, char **arguments) {
     if (!environment || !command)
         abort();
     for (size_t index = 0; index < variables; index++)
-        environment[at++] = is_for_loaders(environ[index]) ? text(HIDDEN "%s", environ[index]) : environ[index];
-    environment[at++] = "LC_ALL=C"; /* else the C library would load the host's locales and converters */
-    environment[at++] = text("_IMQ_DESCRIPTORS=%d,%d,%d", executable, stamp, watched);
-    at = 0;
-    command[at++] = text("%s/" LOADER, place);
-    command[at++] = "--inhibit-cache";
-    command[at++] = "--library-path";
-    command[at++] = text("%s/lib", place);
-    command[at++] = text("%s/" PROGRAM, place);
-    memcpy(command + at, arguments + 1, (count ? count - 1 : 0) * sizeof *command);
+        environment[used++] = is_for_loaders(environ[index]) ? text(HIDDEN "%s", environ[index]) : environ[index];
+    environment[used++] = "LC_ALL=C"; /* otherwise the C library would load the host's locales and converters */
+    environment[used++] = text("_IMQ_DESCRIPTORS=%d,%d,%d", executable, stamp, watched);
+    used = 0;
+    command[used++] = text("%s/" LOADER, folder);
+    command[used++] = "--inhibit-cache";
+    command[used++] = "--library-path";
+    command[used++] = text("%s/lib", folder);
+    command[used++] = text("%s/" PROGRAM, folder);
+    memcpy(command + used, arguments + 1, (count ? count - 1 : 0) * sizeof *command);
     fcntl(executable, F_SETFD, 0);
     fcntl(stamp, F_SETFD, 0);
     fcntl(watched, F_SETFD, 0);
     umask(mask);
     execve(command[0], command, environment);
     umask(077);
-    because(place, errno == EACCES ? "no program may run from there" : strerror(errno));
+    add_reason(folder, errno == EACCES ? "programs cannot run there" : strerror(errno));
 }
 
-/* ---- the places ----------------------------------------------------------------------------------------------- */
+/* ---- choosing a folder ---------------------------------------------------------------------------------------- */
 
-/* Open the folder `name` of `parent`, in which folders may be kept, made if need be; -1 if it will not do. `place`
- * becomes its path. */
-static int open_base(const char *parent, const char *name, char **place) {
+/* Open the base folder `name` in `parent`, and create it when it is missing; -1 if it is not suitable. `path` is set to
+ * its path. */
+static int open_base(const char *parent, const char *name, char **path) {
     struct stat found;
-    int folder = open_safe(parent, place);
+    int folder = open_safe(parent, path);
     if (folder < 0)
         return -1;
-    *place = text("%s/%s", strcmp(*place, "/") == 0 ? "" : *place, name);
+    *path = text("%s/%s", strcmp(*path, "/") == 0 ? "" : *path, name);
     if (mkdirat(folder, name, 0700) != 0 && errno != EEXIST) {
-        because(*place, strerror(errno));
+        add_reason(*path, strerror(errno));
         close(folder);
         return -1;
     }
@@ -352,19 +356,19 @@ static int open_base(const char *parent, const char *name, char **place) {
     int problem = errno;
     close(folder);
     errno = problem;
-    const char *why = base < 0                                             ? strerror(errno)
-                      : fstat(base, &found) != 0 || !only_mine(&found) ? "it belongs to others, or they can write there"
-                      : forbids_programs(base)                         ? "no program may run from there (noexec)"
-                                                                       : NULL;
-    if (!why)
+    const char *reason = base < 0                                          ? strerror(errno)
+                         : fstat(base, &found) != 0 || !is_private(&found) ? "other users own it or can write to it"
+                         : forbids_programs(base)                          ? "programs cannot run there (noexec)"
+                                                                           : NULL;
+    if (!reason)
         return base;
-    because(*place, why);
+    add_reason(*path, reason);
     if (base >= 0)
         close(base);
     return -1;
 }
 
-/* Make a folder unless it is there, if what it is to lie in will do. */
+/* Create a folder if it is missing and its parent is safe. */
 static void make_safe(const char *path) {
     char *parent = text("%s", path), *real;
     for (size_t end = strlen(parent); end > 1 && parent[end - 1] == '/'; end--)
@@ -381,8 +385,8 @@ static void make_safe(const char *path) {
     }
 }
 
-/* Take the lock of a base; another filling takes a second, so one that takes ten is stopped or hangs. */
-static int lock(int base, const char *place) {
+/* Take the lock of a base, or give up after ten seconds. Filling a folder takes about one. */
+static int lock(int base, const char *path) {
     int file = openat(base, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     for (int tries = 0; file >= 0 && tries < 1000; tries++) {
         if (flock(file, LOCK_EX | LOCK_NB) == 0)
@@ -391,43 +395,43 @@ static int lock(int base, const char *place) {
             break;
         nanosleep(&(struct timespec){0, 10 * 1000 * 1000}, NULL);
     }
-    because(place, strerror(errno));
+    add_reason(path, strerror(errno));
     if (file >= 0)
         close(file);
     return -1;
 }
 
-/* Run from a folder that is kept in `parent`/`name`; return if that place will not do. */
+/* Run from a folder that is kept in `parent`/`name`; return if that base is not suitable. */
 static void run_kept(const char *parent, const char *name, char **arguments) {
-    char *place;
-    int base = open_base(parent, name, &place);
+    char *path;
+    int base = open_base(parent, name, &path);
     if (base < 0)
         return;
-    int stamp = open_whole(base, FOLDER);
+    int stamp = open_complete(base, FOLDER);
     if (stamp < 0) {
-        int held = lock(base, place);
-        if (held >= 0 && (stamp = open_whole(base, FOLDER)) < 0) {
-            sweep(base, "", 0);
+        int locked = lock(base, path);
+        if (locked >= 0 && (stamp = open_complete(base, FOLDER)) < 0) {
+            remove_unused(base, "", 0);
             remove_tree(base, FOLDER);
-            if (fill(base, FOLDER ".part", place) && renameat(base, FOLDER ".part", base, FOLDER) != 0)
-                because(place, strerror(errno));
-            if ((stamp = open_whole(base, FOLDER)) < 0)
-                because(place, "what is unpacked there does not stay as it is");
+            if (fill(base, FOLDER ".part", path) && renameat(base, FOLDER ".part", base, FOLDER) != 0)
+                add_reason(path, strerror(errno));
+            if ((stamp = open_complete(base, FOLDER)) < 0)
+                add_reason(path, "files changed after they were unpacked");
         }
-        if (held >= 0)
-            close(held);
+        if (locked >= 0)
+            close(locked);
     }
     if (stamp >= 0)
-        run(text("%s/" FOLDER, place), stamp, -1, arguments);
+        run(text("%s/" FOLDER, path), stamp, -1, arguments);
     close(base);
 }
 
-/* Wait in a process of its own until nobody holds the other end of a pipe any more, then remove a folder. */
+/* Fork a process that waits until all copies of the other end of a pipe are closed, and then removes a folder. */
 static void watch(int ends[2], int parent, const char *name) {
     if (fork() != 0)
         return;
     setsid();
-    if (chdir("/") != 0) /* else no file system could be unmounted where imq was started */
+    if (chdir("/") != 0) /* otherwise the file system of the working folder could not be unmounted */
         _exit(FAILED);
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_IGN);
@@ -441,7 +445,7 @@ static void watch(int ends[2], int parent, const char *name) {
     _exit(0);
 }
 
-/* Run from a folder for this run alone. */
+/* Run from a new folder for this run only. */
 static void run_private(const char *temporary, char **arguments) {
     char *real;
     int safe = open_safe(temporary, &real), ends[2];
@@ -449,43 +453,43 @@ static void run_private(const char *temporary, char **arguments) {
         return;
     int parent = openat(safe, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (parent < 0 || pipe2(ends, O_CLOEXEC) != 0) {
-        because(temporary, strerror(errno));
+        add_reason(temporary, strerror(errno));
         return;
     }
     close(safe);
     if (forbids_programs(parent)) {
-        because(temporary, "no program may run from there (noexec)");
+        add_reason(temporary, "programs cannot run there (noexec)");
         return;
     }
-    char *prefix = text("imq-%u.", geteuid()), *place = text("%s/%sXXXXXX", strcmp(real, "/") == 0 ? "" : real, prefix);
-    sweep(parent, prefix, STARTING);
-    if (!mkdtemp(place)) {
-        because(temporary, strerror(errno));
+    char *prefix = text("imq-%u.", geteuid()), *path = text("%s/%sXXXXXX", strcmp(real, "/") == 0 ? "" : real, prefix);
+    remove_unused(parent, prefix, MAX_START);
+    if (!mkdtemp(path)) {
+        add_reason(temporary, strerror(errno));
         return;
     }
-    const char *name = strrchr(place, '/') + 1;
+    const char *name = strrchr(path, '/') + 1;
     watch(ends, parent, name);
     close(ends[0]);
     int base = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (base >= 0 && unpack(base)) {
-        int stamp = open_whole(parent, name);
+        int stamp = open_complete(parent, name);
         if (stamp >= 0)
-            run(place, stamp, above_streams(ends[1]), arguments);
+            run(path, stamp, above_streams(ends[1]), arguments);
     } else
-        because(temporary, errno ? strerror(errno) : DAMAGED);
+        add_reason(temporary, errno ? strerror(errno) : DAMAGED);
 }
 
-static const char *folder_of(const char *variable) {
+static const char *absolute_path(const char *variable) {
     const char *value = getenv(variable);
     return value && value[0] == '/' ? value : NULL;
 }
 
 int main(int argc, char **argv) {
     (void)argc;
-    const char *kept = getenv("IMQ_CACHE"), *cache = folder_of("XDG_CACHE_HOME"), *home = folder_of("HOME");
-    const char *temporary = folder_of("TMPDIR") ? folder_of("TMPDIR") : "/tmp";
+    const char *base = getenv("IMQ_CACHE"), *home = absolute_path("HOME"), *cache = absolute_path("XDG_CACHE_HOME");
+    const char *temporary = absolute_path("TMPDIR") ? absolute_path("TMPDIR") : "/tmp";
     if (getauxval(AT_SECURE)) {
-        fprintf(stderr, "error[start]: imq does not run with rights that its file gives (set-user-ID or capabilities)\n");
+        fprintf(stderr, "error[start]: imq does not run set-user-ID or with file capabilities\n");
         return FAILED;
     }
     executable = above_streams(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
@@ -499,10 +503,10 @@ int main(int argc, char **argv) {
         return FAILED;
     }
     mask = umask(077);
-    if (kept && kept[0] == '/') {
-        make_safe(kept);
-        run_kept(kept, "imq", argv);
-    } else if (!kept || strcmp(kept, "off") != 0) {
+    if (base && base[0] == '/') {
+        make_safe(base);
+        run_kept(base, "imq", argv);
+    } else if (!base || strcmp(base, "off") != 0) {
         if (!cache && home)
             cache = text("%s/.cache", home);
         if (cache) {
@@ -513,8 +517,8 @@ int main(int argc, char **argv) {
     }
     run_private(temporary, argv);
     fprintf(stderr,
-            "error[start]: imq found no place to unpack itself to\n%s"
-            "hint: set IMQ_CACHE or TMPDIR to a folder that can be written to, and that programs may run from\n",
+            "error[start]: imq found no suitable folder to unpack itself to\n%s"
+            "hint: set IMQ_CACHE or TMPDIR to a writable folder that allows programs\n",
             reasons);
     return FAILED;
 }

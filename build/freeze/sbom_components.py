@@ -1,6 +1,6 @@
 """The software bill of materials of the frozen executable: components, versions, licences and licence texts.
 
-Whatever is packed has to be named here: a shared library that nobody has described stops the freeze.
+Every packed library must be declared here: an undeclared shared library stops the build.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GCC = "GPL-3.0-or-later WITH GCC-exception-3.1"
 
 
 class Native(NamedTuple):
-    """What a shared library belongs to: the project that makes it, and its licence."""
+    """The project of a shared library, and its licence."""
 
     name: str
     licence: str
 
 
-# By the name of the file, up to its `.so`.
+# By file name, up to `.so`.
 NATIVE = {
     "ld-linux-x86-64": Native("glibc", "LGPL-2.1-or-later"),
     "ld-linux-aarch64": Native("glibc", "LGPL-2.1-or-later"),
@@ -51,7 +51,7 @@ NATIVE = {
 }  # fmt: skip
 
 # Libraries compiled into wheels; the wheels contain the licence texts.
-WITHIN = {
+BUNDLED = {
     "backports-zstd": (Native("zstd", "BSD-3-Clause"),),
     "google-re2": (Native("re2", "BSD-3-Clause"), Native("abseil-cpp", "Apache-2.0")),
     "isal": (Native("isa-l", "BSD-3-Clause"),),
@@ -65,50 +65,50 @@ def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[l
     `libraries` are the shared and static libraries of the system in the executable, `modules` its Python packages and
     modules. Not every library that imq requires is packed.
     """
-    makers = packages_distributions()
-    packed = {normalize_name(name) for module in modules for name in makers.get(module, ())} - {"imq"}
+    distributions = packages_distributions()
+    packed = {normalize_name(name) for module in modules for name in distributions.get(module, ())} - {"imq"}
     licence_texts: dict[str, bytes] = {}
-    found = []
+    components = []
     for component in installed_components():
         if component.name == "python":
-            found.append(
+            components.append(
                 _add_licence_texts(
                     component, _read_package_licences("libpython3.11-stdlib", "libpython3-stdlib"), licence_texts
                 )
             )
         if component.name not in packed:
             continue
-        found.append(_add_licence_texts(component, _read_library_licences(component.name), licence_texts))
-        found += (
+        components.append(_add_licence_texts(component, _read_library_licences(component.name), licence_texts))
+        licence_paths = components[-1].licence_paths
+        components += (
             Component(
-                within.name, _version_within(within.name), within.licence, f"pkg:generic/{within.name}", licence_paths
+                native.name, _bundled_version(native.name), native.licence, f"pkg:generic/{native.name}", licence_paths
             )
-            for within in WITHIN.get(component.name, ())
-            for licence_paths in (found[-1].licence_paths,)
+            for native in BUNDLED.get(component.name, ())
         )
-    undeclared = [module for module in modules if module not in makers and module not in sys.stdlib_module_names]
-    undeclared += packed - {component.name for component in found}
+    undeclared = [module for module in modules if module not in distributions and module not in sys.stdlib_module_names]
+    undeclared += packed - {component.name for component in components}
     if undeclared:
         raise SystemExit(f"freeze: packed modules that imq does not require: {', '.join(sorted(undeclared))}")
-    found += _native_components(libraries, licence_texts)
-    return sorted(found, key=lambda component: component.package_url), licence_texts
+    components += _native_components(libraries, licence_texts)
+    return sorted(components, key=lambda component: component.package_url), licence_texts
 
 
 def _native_components(libraries: Iterable[str], licence_texts: dict[str, bytes]) -> list[Component]:
-    found: dict[str, Component] = {}
-    packages = _packages_of(libraries)
+    components: dict[str, Component] = {}
+    packages = _find_packages(libraries)
     for path in sorted(libraries):
         file = os.path.basename(path)
         native = NATIVE.get(file.partition(".")[0])
         if native is None:
-            raise SystemExit(f"freeze: {path} would be packed: declare it and its licence in sbom_components.py")
-        if native.name == "python" or native.name in found:
+            raise SystemExit(f"freeze: {path} is not declared: add it and its licence to sbom_components.py")
+        if native.name == "python" or native.name in components:
             continue
         package, version = packages.get(path, ("", ""))
         source = f"pkg:deb/{_distribution()}/{package}@{quote(version)}" if package else f"pkg:generic/{native.name}"
         component = Component(native.name, version, native.licence, source)
-        found[native.name] = _add_licence_texts(component, _read_package_licences(package), licence_texts)
-    return [*found.values()]
+        components[native.name] = _add_licence_texts(component, _read_package_licences(package), licence_texts)
+    return [*components.values()]
 
 
 def _add_licence_texts(component: Component, files: Mapping[str, bytes], licence_texts: dict[str, bytes]) -> Component:
@@ -122,8 +122,8 @@ def _add_licence_texts(component: Component, files: Mapping[str, bytes], licence
 
 def _read_library_licences(name: str) -> dict[str, bytes]:
     """Read the licence texts in the metadata of a Python library, including those of compiled-in libraries."""
-    said = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
-    files = [file for file in distribution(name).files or () if file.name.upper().startswith(said)]
+    prefixes = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
+    files = [file for file in distribution(name).files or () if file.name.upper().startswith(prefixes)]
     return {
         re.sub(r"^[^/]*\.dist-info/(licenses/)?", "", str(file)).replace("/", "-"): file.read_binary()
         for file in files
@@ -132,7 +132,7 @@ def _read_library_licences(name: str) -> dict[str, bytes]:
 
 
 def _read_package_licences(*packages: str) -> dict[str, bytes]:
-    """Read the text in which a Debian package says whose it is; that of the first one that is there."""
+    """Read the copyright file of a Debian package; of several packages, the first that exists."""
     for package in packages:
         path = f"/usr/share/doc/{package.partition(':')[0]}/copyright"
         if package and os.path.exists(path):
@@ -141,23 +141,30 @@ def _read_package_licences(*packages: str) -> dict[str, bytes]:
     return {}
 
 
-def _packages_of(paths: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Name the Debian packages that files belong to, and their versions; those that nobody knows are left out.
+def _find_packages(paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Map files to their Debian packages and versions. Files of no package are omitted.
 
-    They are asked for at once: dpkg reads its lists of files anew each time.
+    All files are looked up at once, since each run of dpkg-query reads its file lists again.
     """
-    names = {path: (path, os.path.realpath(path), os.path.realpath(path).removeprefix("/usr")) for path in paths}
-    listed = _ask("dpkg-query", "--search", *sorted({name for several in names.values() for name in several}))
-    owners = {file: packages.partition(",")[0] for packages, _, file in (line.partition(": ") for line in listed)}
-    found = {path: next((owners[name] for name in several if name in owners), "") for path, several in names.items()}
-    wanted = sorted({owner for owner in found.values() if owner})
-    shown = _ask("dpkg-query", "--show", "--showformat=${binary:Package} ${Version}\n", *wanted) if wanted else []
-    versions = dict(line.split(" ", 1) for line in shown)
-    return {path: (owner.partition(":")[0], versions[owner]) for path, owner in found.items() if owner in versions}
+    aliases = {path: (path, os.path.realpath(path), os.path.realpath(path).removeprefix("/usr")) for path in paths}
+    names = sorted({name for several in aliases.values() for name in several})
+    lines = (line.partition(": ") for line in _read_lines("dpkg-query", "--search", *names))
+    owners = {file: packages.partition(",")[0] for packages, _, file in lines}
+    packages = {
+        path: next((owners[name] for name in several if name in owners), "") for path, several in aliases.items()
+    }
+    query = ("dpkg-query", "--show", "--showformat=${binary:Package} ${Version}\n")
+    installed = sorted({package for package in packages.values() if package})
+    versions = dict(line.split(" ", 1) for line in (_read_lines(*query, *installed) if installed else ()))
+    return {
+        path: (package.partition(":")[0], versions[package])
+        for path, package in packages.items()
+        if package in versions
+    }
 
 
-def _ask(*command: str) -> list[str]:
-    """Return the lines that a program prints; it also fails when it knows only some of what it is asked for."""
+def _read_lines(*command: str) -> list[str]:
+    """Return the lines that a program prints. Its exit code is ignored: it also fails when some names are unknown."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     except OSError:
@@ -168,8 +175,8 @@ def _distribution() -> str:
     return platform.freedesktop_os_release().get("ID", "debian")
 
 
-def _version_within(name: str) -> str:
-    """Say the version of a library that a wheel has compiled in, where the wheel tells."""
+def _bundled_version(name: str) -> str:
+    """Return the version of a library that is compiled into a wheel; "" when the wheel does not report it."""
     if name == "isa-l":
         import isal
 

@@ -1,4 +1,4 @@
-"""Divides what PyInstaller found between the two halves of the frozen executable (bootstrap.py says what they are)."""
+"""Divides the files that PyInstaller found between the two halves of the frozen executable; see bootstrap.py."""
 
 from __future__ import annotations
 
@@ -17,68 +17,68 @@ from PyInstaller.depend.bindepend import get_imports
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-Entry = tuple[str, str, str]  # PyInstaller's: name in the executable, file, kind
+Entry = tuple[str, str, str]  # of PyInstaller: name in the executable, path, kind
 T = TypeVar("T")
 
-FOR_MAKING = frozenset(
+EXCLUDED_MODULES = frozenset(
     {
         "imq.grammar.generate_tables",  # writes grammar/_lalr_tables.py, with lark
-        "imq.editors.pygments_lexer",  # colours the language in editors and on pages, with pygments
+        "imq.editors.pygments_lexer",  # imported only by pygments
     }
 )
 
-# Imported by the interpreter before bootstrap.py runs, beside what it has compiled in.
-BEGINNING = ("encodings", "encodings.aliases", "encodings.utf_8")
+# Imported by the interpreter before bootstrap.py runs, in addition to built-in modules.
+START_MODULES = ("encodings", "encodings.aliases", "encodings.utf_8")
 
 
 class Halves(NamedTuple, Generic[T]):
-    """Something divided between the half that is unpacked at the first start and the half that is not."""
+    """A pair: the half that is unpacked at the first start, and the half that is not."""
 
     first: T
     second: T
 
 
-def modules_of_a_query() -> list[str]:
-    """Run `imq images` on a store with one image, and say which modules that imports."""
+def list_query_modules() -> list[str]:
+    """Run `imq images` on a store with one image; return the modules that it imports."""
     with tempfile.TemporaryDirectory() as scratch:
         files = os.path.join(scratch, "files")
         os.mkdir(files)
-        listing = ["-X", "utf8", "-X", "importtime", "-c", "from imq.cli.main import run; run()"]
-        command = [sys.executable, "-I", *listing, "--root", os.path.join(scratch, "store")]
+        python = ["-X", "utf8", "-X", "importtime", "-c", "from imq.cli.main import run; run()"]
+        command = [sys.executable, "-I", *python, "--root", os.path.join(scratch, "store")]
         for statement in (["import", files, "as", "probe:1"], ["images"]):
-            done = subprocess.run([*command, *statement], capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise SystemExit(f"freeze: imq does not work here:\n{done.stdout}{done.stderr[-2000:]}")
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+            run = subprocess.run([*command, *statement], capture_output=True, text=True, check=False)
+            if run.returncode != 0:
+                raise SystemExit(f"freeze: imq fails in this environment:\n{run.stdout}{run.stderr[-2000:]}")
+    lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
     return sorted({*(line.rpartition("|")[2].strip() for line in lines)})
 
 
-def modules_of_the_beginning() -> Iterator[Entry]:
+def find_start_modules() -> Iterator[Entry]:
     """Find the modules that the interpreter imports before bootstrap.py runs."""
-    for name in BEGINNING:
+    for name in START_MODULES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise SystemExit(f"freeze: this Python has no {name}")
         yield name, spec.origin, "PYMODULE"
 
 
-def modules_of_the_package() -> list[str]:
-    """Name every module of imq but those that are for making it: many are imported by a name known at run time."""
+def list_package_modules() -> list[str]:
+    """List every module of imq except `EXCLUDED_MODULES`. PyInstaller does not find imports by a computed name."""
     spec = importlib.util.find_spec("imq")
     if spec is None or spec.submodule_search_locations is None:
         raise SystemExit("freeze: imq is not installed in this environment")
-    found = (module.name for module in pkgutil.walk_packages(spec.submodule_search_locations, "imq."))
-    return ["imq", *(name for name in found if name not in FOR_MAKING)]
+    names = (module.name for module in pkgutil.walk_packages(spec.submodule_search_locations, "imq."))
+    return ["imq", *(name for name in names if name not in EXCLUDED_MODULES)]
 
 
 def is_superfluous(name: str) -> bool:
-    """Tell whether a data file of a library serves only those who install or type-check it."""
+    """Whether a data file of a library is used only for installation or type checking."""
     file = os.path.basename(name)
     return file.endswith((".pyi", ".lark")) or file in {"py.typed", "INSTALLER", "RECORD", "REQUESTED", "WHEEL"}
 
 
 def divide_files(entries: Iterable[Entry]) -> Halves[list[Entry]]:
-    """Divide data files: what libraries open, and what only describes them."""
+    """Divide data files: files that libraries open, and their metadata."""
     halves: Halves[list[Entry]] = Halves([], [])
     for entry in sorted(entries):
         (halves.second if ".dist-info/" in entry[0] else halves.first).append(entry)
@@ -86,35 +86,35 @@ def divide_files(entries: Iterable[Entry]) -> Halves[list[Entry]]:
 
 
 def divide_binaries(entries: Iterable[Entry], early: frozenset[str], program: str) -> Halves[list[Entry]]:
-    """Divide extension modules and shared libraries: what the interpreter and an ordinary query need, and the rest."""
-    found = sorted(
+    """Divide extension modules and shared libraries: those that the interpreter and a query need, and the rest."""
+    binaries = sorted(
         entry for entry in entries if entry[2] in {"EXTENSION", "BINARY"} and not entry[0].startswith("libpython")
     )
-    roots = [entry for entry in found if module_name(entry) in early]
-    needed = {os.path.basename(path) for path in _libraries([*roots, ("imq", program, "BINARY")])}
-    for name, path, _ in found:
+    roots = [entry for entry in binaries if module_name(entry) in early]
+    required = {os.path.basename(path) for path in _libraries([*roots, ("imq", program, "BINARY")])}
+    for name, path, _ in binaries:
         if any(os.path.basename(library).startswith("libpython") for _, library in get_imports(path)):
-            raise SystemExit(f"freeze: {name} would bring a second interpreter: it is linked with a shared libpython")
+            raise SystemExit(f"freeze: {name} is linked with a shared libpython, which would be a second interpreter")
     halves: Halves[list[Entry]] = Halves([], [])
-    for entry in found:
-        (halves.first if entry in roots or os.path.basename(entry[0]) in needed else halves.second).append(entry)
+    for entry in binaries:
+        (halves.first if entry in roots or os.path.basename(entry[0]) in required else halves.second).append(entry)
     return halves
 
 
 def system_libraries(binaries: Iterable[str], program: str) -> list[str]:
-    """List what PyInstaller leaves to the system: the dynamic loader, which is the first, and the C library's files.
+    """List the libraries that PyInstaller does not pack: first the dynamic loader, then those of the C library.
 
-    `binaries`: the files that PyInstaller does bring; `program`: the interpreter.
+    `binaries` are the files that PyInstaller packs; `program` is the interpreter.
     """
-    asked = subprocess.run(["patchelf", "--print-interpreter", program], capture_output=True, text=True, check=True)
-    loader = asked.stdout.strip()
-    brought = {os.path.basename(path) for path in (*binaries, loader)}
+    run = subprocess.run(["patchelf", "--print-interpreter", program], capture_output=True, text=True, check=True)
+    loader = run.stdout.strip()
+    packed = {os.path.basename(path) for path in (*binaries, loader)}
     entries = [(path, path, "BINARY") for path in (*binaries, program)]
-    return [loader, *(path for path in _libraries(entries) if os.path.basename(path) not in brought)]
+    return [loader, *(path for path in _libraries(entries) if os.path.basename(path) not in packed)]
 
 
 def module_name(entry: Entry) -> str | None:
-    """Name the module that an extension file holds: `isal/isal_zlib.abi3.so` holds `isal.isal_zlib`."""
+    """Return the module of an extension file: `isal.isal_zlib` for `isal/isal_zlib.abi3.so`."""
     name, _, kind = entry
     if kind != "EXTENSION":
         return None
@@ -123,20 +123,20 @@ def module_name(entry: Entry) -> str | None:
     return stem if folder.endswith("lib-dynload") or not folder else f"{folder.replace('/', '.')}.{stem}"
 
 
-def table_of_extensions(second: list[Entry]) -> dict[str, tuple[str, ...]]:
-    """Tell, for each extension module of the second half, its file and the libraries that it needs."""
-    libraries = {os.path.basename(entry[0]): entry[0] for entry in second if entry[2] == "BINARY"}
+def map_extensions(half: list[Entry]) -> dict[str, tuple[str, ...]]:
+    """Map each extension module of a half to its file and the libraries of that half that it requires."""
+    libraries = {os.path.basename(entry[0]): entry[0] for entry in half if entry[2] == "BINARY"}
     table = {}
-    for entry in second:
+    for entry in half:
         module = module_name(entry)
         if module is not None:
-            needed = {os.path.basename(library) for library in _libraries([entry])}
-            table[module] = (entry[0], *(libraries[need] for need in sorted(needed & libraries.keys())))
+            required = {os.path.basename(library) for library in _libraries([entry])}
+            table[module] = (entry[0], *(libraries[name] for name in sorted(required & libraries.keys())))
     return table
 
 
-def carried(entries: Iterable[Entry]) -> list[str]:
-    """Name what entries are of: packages, and modules of no package. Shared libraries beside them are left out."""
+def list_top_level_modules(entries: Iterable[Entry]) -> list[str]:
+    """List the top-level packages and modules of entries, without shared libraries."""
     names = set()
     for entry in entries:
         name, _, kind = entry
@@ -149,7 +149,7 @@ def carried(entries: Iterable[Entry]) -> list[str]:
 
 
 class Compiled(NamedTuple):
-    """A module ready to import: its name, whether it is a package, its marshalled code (none in a bare folder)."""
+    """A compiled module: its name, whether it is a package, its marshalled code (empty for a namespace package)."""
 
     name: str
     package: bool
@@ -157,16 +157,16 @@ class Compiled(NamedTuple):
 
 
 def member_module(member: str, content: bytes) -> Compiled:
-    """Turn a member of an archive that zipimport reads into a module."""
+    """Return the module of a member of a zip archive for zipimport."""
     path = member.removesuffix(".pyc")
     name = path.removesuffix("/__init__")
     return Compiled(name.replace("/", "."), name != path, content[16:])
 
 
-def compiled(modules: Iterable[Entry]) -> Iterator[Compiled]:
-    """Compile modules; their code names no folder of this machine."""
+def compile_modules(modules: Iterable[Entry]) -> Iterator[Compiled]:
+    """Compile modules. Their code contains no absolute path."""
     for name, source, _ in modules:
-        if source in {"-", None}:  # a package without a file
+        if source in {"-", None}:  # a namespace package
             yield Compiled(name, package=True, code=b"")
             continue
         package = os.path.splitext(os.path.basename(source))[0] == "__init__"
@@ -176,5 +176,5 @@ def compiled(modules: Iterable[Entry]) -> Iterator[Compiled]:
 
 
 def _libraries(entries: Iterable[Entry]) -> list[str]:
-    """List the shared libraries that binaries are linked with, themselves or through others."""
+    """List the shared libraries that binaries are linked with, directly or indirectly."""
     return sorted({path for entry in entries for _, path in get_imports(entry[1]) if path is not None})

@@ -1,4 +1,4 @@
-"""A docker daemon of its own, over a folder that goes with it; it touches no network and no other daemon."""
+"""A separate docker daemon with a temporary folder. It uses no network and no other daemon."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The same command lines to docker and to imq, over the same images: the same texts, errors and exit codes.
+"""The same command lines run with docker and with imq on the same images: same output, errors and exit codes.
 
-Left out are the hints that imq adds below an error (they are indented), and what docker's newer clients say more than
-the older ones: `response from daemon`, and a name once more.
-Where docker's own order is random (names of one image, what a removal touches) lines are compared sorted.
+The comparison ignores the hints that imq adds below an error (they are indented), and additions of newer docker clients
+to error messages. Lines are compared sorted where the order of docker is random: names of one image, and removals.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import pathlib
 
 TWO_NAMES = "939d4e2e81fe"
-"""The image that has two names, which docker lists in any order."""
+"""The image with two names, which docker lists in any order."""
 NAMES = (
     "redis:7",
     "redis:latest",
@@ -31,10 +30,10 @@ NAMES = (
     "registry.local:5000/team/app:1",
     "4aa281d47c51",
 )
-"""What both hold. Left out are an image without a time of creation, whose age docker counts from 1970, and a name with
-a digest, which no archive keeps."""
+"""The images of both. Without an image without a creation time, whose age docker counts from 1970, and without a name
+with a digest, which archives do not keep."""
 
-QUESTIONS = [
+QUERIES = [
     "images",
     "image ls -a",
     "images --digests",
@@ -103,7 +102,7 @@ QUESTIONS = [
     "image inspect -f {{.Config.Cmd}}|{{.RepoTags}} redis:7 nope plain:1",
     "image inspect nope",
 ]
-"""A blank within an argument is written `_`."""
+"""A space within an argument is written `_`."""
 
 CHANGES = [
     "tag redis:7 team/cache",
@@ -158,8 +157,8 @@ TRANSFERS = [
 ]
 
 
-class Answer(NamedTuple):
-    """What a program answered: its exit code and both streams."""
+class Output(NamedTuple):
+    """The output of a program: its exit code and both streams."""
 
     code: int
     stdout: str
@@ -167,7 +166,7 @@ class Answer(NamedTuple):
 
 
 class Both:
-    """Docker and imq over the same images, in one folder."""
+    """Docker and imq with the same images, in one folder."""
 
     def __init__(self, client: list[str], folder: pathlib.Path) -> None:
         self.client = client
@@ -176,94 +175,94 @@ class Both:
         self.environment = {**os.environ, "TZ": "UTC", "IMQ_ROOT": str(folder / "store"), "HOME": str(folder)}
         self.environment.pop("DOCKER_CONFIG", None)
 
-    def asked(self, program: list[str], line: str) -> Answer:
+    def run_line(self, program: list[str], line: str) -> Output:
         words = [word.replace("_", " ") for word in line.split(" ")]
-        done = subprocess.run(
+        run = subprocess.run(
             [*program, *words], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
             check=False,
         )  # fmt: skip
-        return settled(line, Answer(done.returncode, done.stdout.decode(), done.stderr.decode()))
+        return normalize(line, Output(run.returncode, run.stdout.decode(), run.stderr.decode()))
 
-    def done(self, program: list[str], *words: str, given: bytes = b"") -> bytes:
-        """Run what must not fail, and return what it wrote."""
+    def output_of(self, program: list[str], *words: str, stdin: bytes = b"") -> bytes:
+        """Run a command line that must succeed; return its standard output."""
         return subprocess.run(
-            [*program, *words], cwd=self.folder, env=self.environment, input=given, capture_output=True, check=True
+            [*program, *words], cwd=self.folder, env=self.environment, input=stdin, capture_output=True, check=True
         ).stdout
 
-    def answer_alike(self, line: str) -> None:
-        assert self.asked(self.imq, line) == self.asked(self.client, line), line
+    def assert_same(self, line: str) -> None:
+        assert self.run_line(self.imq, line) == self.run_line(self.client, line), line
 
 
-def settled(line: str, answer: Answer) -> Answer:
-    """Return an answer without what must differ."""
+def normalize(line: str, output: Output) -> Output:
+    """Return an output without the parts that may differ."""
     errors = [
         text.replace("Error response from daemon: ", "Error: ") if text.startswith("Error response") else text
-        for text in answer.stderr.splitlines()
+        for text in output.stderr.splitlines()
         if not text.startswith("  ")
     ]
     errors = [text for text in errors if not re.match(r"\S+: \S+ in all|total: |[0-9a-f]{12}: ", text)]  # progress
     errors = [text if text.startswith("Error: ") else f"Error: {text}" for text in errors if text]
     errors = [re.sub(r"no such image: \S+: | \(\S+\)(?= must be lowercase)", "", text) for text in errors]
     errors = [text.removesuffix(":latest") for text in errors]
-    lines = re.sub(r"(?m)^(Total reclaimed space:).*", r"\1", answer.stdout).splitlines(keepends=True)
-    lines = [text for text in lines if not re.match(r"[0-9a-f]{12}: ", text)]  # how far layers have come
-    if line.startswith("load"):  # docker tells all ids or none, as the last image of the archive has a name or not
+    lines = re.sub(r"(?m)^(Total reclaimed space:).*", r"\1", output.stdout).splitlines(keepends=True)
+    lines = [text for text in lines if not re.match(r"[0-9a-f]{12}: ", text)]  # the progress of layers
+    if line.startswith("load"):  # docker prints all IDs or none, depending on the last image
         lines = [text for text in lines if "Loaded image ID" not in text]
-    if line.startswith(("rmi", "image rm", "image prune", "load")) or answer.stdout.count(TWO_NAMES) > 1:
+    if line.startswith(("rmi", "image rm", "image prune", "load")) or output.stdout.count(TWO_NAMES) > 1:
         lines.sort()
-    if "registry.local" in answer.stdout.lower():
+    if "registry.local" in output.stdout.lower():
         lines.sort()
-    return Answer(answer.code, "".join(lines), "\n".join(errors))
+    return Output(output.code, "".join(lines), "\n".join(errors))
 
 
 @pytest.fixture(scope="module")
 def both(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Both:
-    """Docker with what `imq save` writes of the library, and imq with the library less what docker was not given."""
+    """Docker with images that `imq save` wrote, and imq with the same images."""
     folder = tmp_path_factory.mktemp("docker")
     library(folder / "store")
-    two = Both(docker, folder)
-    (folder / "archive.tar").write_bytes(two.done(two.imq, "save", *NAMES))
-    two.done(docker, "load", "-i", "archive.tar")
-    two.done(two.imq, "rmi", "-f", "reproducible:1", "d3a42c551b35")
-    return two
+    programs = Both(docker, folder)
+    (folder / "archive.tar").write_bytes(programs.output_of(programs.imq, "save", *NAMES))
+    programs.output_of(docker, "load", "-i", "archive.tar")
+    programs.output_of(programs.imq, "rmi", "-f", "reproducible:1", "d3a42c551b35")
+    return programs
 
 
-@pytest.mark.parametrize("line", QUESTIONS)
-def test_questions(both: Both, line: str) -> None:
-    both.answer_alike(line)
+@pytest.mark.parametrize("line", QUERIES)
+def test_queries_have_the_same_output(both: Both, line: str) -> None:
+    both.assert_same(line)
 
 
-def test_pulling(both: Both, tmp_path: pathlib.Path) -> None:
+def test_pulls_have_the_same_output(both: Both, tmp_path: pathlib.Path) -> None:
     needed("docker-registry")
     with Registry(tmp_path / "registry") as registry:
         name = f"{registry.host}/team/app"
-        both.done(both.client, "tag", "redis:7", name)
-        digest = re.findall(r"sha256:[0-9a-f]{64}", both.done(both.client, "push", name).decode())[-1]
-        both.done(both.client, "rmi", name)
+        both.output_of(both.client, "tag", "redis:7", name)
+        digest = re.findall(r"sha256:[0-9a-f]{64}", both.output_of(both.client, "push", name).decode())[-1]
+        both.output_of(both.client, "rmi", name)
         for line in TRANSFERS:
-            both.answer_alike(line.format(host=registry.host, digest=digest))
+            both.assert_same(line.format(host=registry.host, digest=digest))
 
 
-def test_pushing(both: Both, tmp_path: pathlib.Path) -> None:
+def test_pushes_have_the_same_output(both: Both, tmp_path: pathlib.Path) -> None:
     needed("docker-registry")
     with Registry(tmp_path / "registry") as registry:
         for line in (f"tag redis:7 {registry.host}/a", f"push -q {registry.host}/a"):
-            both.answer_alike(line)
-        ours, theirs = (both.asked(program, f"push {registry.host}/a") for program in (both.imq, both.client))
+            both.assert_same(line)
+        ours, theirs = (both.run_line(program, f"push {registry.host}/a") for program in (both.imq, both.client))
         digests = r"sha256:[0-9a-f]{64} size: \d+"
         assert re.sub(digests, "", ours.stdout) == re.sub(digests, "", theirs.stdout)
         for program in (both.client, both.imq):
-            both.done(program, "rmi", f"{registry.host}/a")
+            both.output_of(program, "rmi", f"{registry.host}/a")
 
 
-def test_changes(both: Both) -> None:
+def test_changes_have_the_same_output(both: Both) -> None:
     for line in CHANGES:
-        both.answer_alike(line)
+        both.assert_same(line)
 
 
-def test_archives_go_both_ways(both: Both) -> None:
+def test_each_loads_the_archives_of_the_other(both: Both) -> None:
     for writer, reader in ((both.client, both.imq), (both.imq, both.client)):
-        both.done(writer, "load", "-i", "archive.tar")
-        both.done(reader, "rmi", "-f", "redis:7")
-        saved = both.done(writer, "save", "redis:7")
-        assert both.done(reader, "load", given=saved) == b"Loaded image: redis:7\n"
+        both.output_of(writer, "load", "-i", "archive.tar")
+        both.output_of(reader, "rmi", "-f", "redis:7")
+        saved = both.output_of(writer, "save", "redis:7")
+        assert both.output_of(reader, "load", stdin=saved) == b"Loaded image: redis:7\n"

@@ -1,4 +1,4 @@
-"""Docker's command lines, word by word: which are docker's, and which statement of the language each one is."""
+"""Docker's command lines: which lines are docker's, and the statement that each compiles to."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from imq.grammar.unparser import unparse
 
 NOW = 1_719_792_000_000_000_000  # 2024-07-01T00:00:00Z
 TAGS = {"redis": ("redis:7", "redis:latest")}
-AROUND = CompileContext(NOW, UTC, lambda name: TAGS.get(name, ()))
-SPEECH = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
+CONTEXT = CompileContext(NOW, UTC, lambda name: TAGS.get(name, ()))
+VOCABULARY = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
 
-FOUND = "name, description, stars, official, automated"
+SEARCH_FIELDS = "name, description, stars, official, automated"
 REFERENCE = 'path_match(name, "{0}") or path_match(repository, "{0}")'.format
 LINES = [
     ("images", "images"),
@@ -118,15 +118,18 @@ LINES = [
     ("inspect --type image -s a", "inspect a"),
     ("pull -a alpine", "pull tags of alpine all"),
     ("pull -aq --platform linux/arm64 a.example/b", "pull tags of a.example/b all platform linux/arm64"),
-    ("search redis", f"search of redis limit 25 select {FOUND}"),
-    ("search --limit 3 --no-trunc team/app", f"search of team/app limit 3 select {FOUND}"),
-    ("search registry.local:5000/team/app", f"search of team/app in registry.local:5000 limit 25 select {FOUND}"),
-    ("search docker.io/redis", f"search of redis limit 25 select {FOUND}"),
+    ("search redis", f"search of redis limit 25 select {SEARCH_FIELDS}"),
+    ("search --limit 3 --no-trunc team/app", f"search of team/app limit 3 select {SEARCH_FIELDS}"),
+    (
+        "search registry.local:5000/team/app",
+        f"search of team/app in registry.local:5000 limit 25 select {SEARCH_FIELDS}",
+    ),
+    ("search docker.io/redis", f"search of redis limit 25 select {SEARCH_FIELDS}"),
     (
         "search -f stars=3 -f stars=10 --filter is-official=true -f is-automated=false redis",
-        f"search of redis where stars >= 10 and official and not automated limit 25 select {FOUND}",
+        f"search of redis where stars >= 10 and official and not automated limit 25 select {SEARCH_FIELDS}",
     ),
-    ("search -f stars=0 redis", f"search of redis limit 25 select {FOUND}"),
+    ("search -f stars=0 redis", f"search of redis limit 25 select {SEARCH_FIELDS}"),
     ("system df", "usage"),
     (
         "system df -v",
@@ -134,7 +137,7 @@ LINES = [
     ),
 ]
 
-SENTENCES = [
+STATEMENTS = [
     "",
     "images where dangling",
     "images count",
@@ -211,39 +214,41 @@ REFUSED = [
 ]
 
 
-def compiled(line: str) -> list[object]:
-    found = parse_docker_line(line.split(" ") if line else [], SPEECH)
-    assert found is not None
-    if found.error is not None:
-        raise found.error
-    assert found.command is not None
-    return list(found.command.load_handler().compile(found.flags, AROUND))
+def compile_line(line: str) -> list[object]:
+    parsed = parse_docker_line(line.split(" ") if line else [], VOCABULARY)
+    assert parsed is not None
+    if parsed.error is not None:
+        raise parsed.error
+    assert parsed.command is not None
+    return list(parsed.command.load_handler().compile(parsed.flags, CONTEXT))
 
 
-@pytest.mark.parametrize(("line", "sentence"), LINES)
-def test_a_line_is_a_statement(line: str, sentence: str, tmp_path: object) -> None:
-    statements = compiled(line)
-    assert "; ".join(map(unparse, statements)) == sentence
+@pytest.mark.parametrize(("line", "statement"), LINES)
+def test_a_line_compiles_to_a_statement(line: str, statement: str, tmp_path: object) -> None:
+    statements = compile_line(line)
+    assert "; ".join(map(unparse, statements)) == statement
     session = Session(SessionContext(str(tmp_path), {}, lambda: NOW, UTC))
-    assert list(session.parse(sentence)) == statements or '"' in sentence  # a word in quotes need not be quoted
+    assert list(session.parse(statement)) == statements or '"' in statement  # some quotes are optional
 
 
-@pytest.mark.parametrize("sentence", SENTENCES)
-def test_a_sentence_is_no_line(sentence: str) -> None:
-    assert parse_docker_line(sentence.split(" ") if sentence else [], SPEECH) is None
-    assert parse_docker_line([sentence], SPEECH) is None or sentence in ("pull", "history", "prune")
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_statement_is_not_a_docker_line(statement: str) -> None:
+    assert parse_docker_line(statement.split(" ") if statement else [], VOCABULARY) is None
+    assert parse_docker_line([statement], VOCABULARY) is None or statement in ("pull", "history", "prune")
 
 
 @pytest.mark.parametrize(("line", "code", "part"), REFUSED)
-def test_what_is_wrong_is_said_as_docker_says_it(line: str, code: str, part: str) -> None:
+def test_errors_have_the_words_of_docker(line: str, code: str, part: str) -> None:
     with pytest.raises(ImqError) as caught:
-        compiled(line)
+        compile_line(line)
     assert caught.value.code == code
     assert part in "\n".join([caught.value.message, *caught.value.hints])
 
 
-def test_what_is_imqs_own_may_stand_anywhere() -> None:
-    line = parse_docker_line(["--root", "/a", "images", "--jobs=2", "--dry-run", "-q", "redis", "--set", "x=1"], SPEECH)
+def test_options_of_imq_are_valid_anywhere() -> None:
+    line = parse_docker_line(
+        ["--root", "/a", "images", "--jobs=2", "--dry-run", "-q", "redis", "--set", "x=1"], VOCABULARY
+    )
     assert line is not None
     assert line.flags.arguments == ("redis",)
     assert (line.options.values, line.options.flags) == (
@@ -252,18 +257,18 @@ def test_what_is_imqs_own_may_stand_anywhere() -> None:
     )
 
 
-def test_a_file_may_be_called_anything() -> None:
-    line = parse_docker_line(["import", "my (root).tar", "a:1", "-m", "two words"], SPEECH)
+def test_paths_may_contain_any_character() -> None:
+    line = parse_docker_line(["import", "my (root).tar", "a:1", "-m", "two words"], VOCABULARY)
     assert line is not None
     assert line.flags.arguments == ("my (root).tar", "a:1")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.names[0])
-def test_every_command_tells_its_usage(command: object) -> None:
+def test_every_command_has_a_usage_text(command: object) -> None:
     for name in command.names:  # type: ignore[attr-defined]
         if " " in name and name.split()[0] not in GROUPS:
             continue
-        line = parse_docker_line([*name.split(), "--help"], SPEECH)
+        line = parse_docker_line([*name.split(), "--help"], VOCABULARY)
         assert line is not None
         assert line.help is not None
         assert line.help.startswith(f"Usage:  imq {name}")
@@ -276,10 +281,14 @@ def test_no_two_commands_share_a_name() -> None:
     assert all(find_command(name) is not None for name in names)
 
 
-def test_flags_may_be_joined_and_stand_behind_the_arguments() -> None:
+def test_flags_may_be_joined_and_follow_the_arguments() -> None:
     flags = (Flag("all", "a"), Flag("filter", "f", "list"), Flag("human", "H", default_on=True))
-    given = parse_flags(flags, ["x", "-af", "one", "--filter=two", "-fthree", "-f=four", "-H=false", "--", "-a"])
-    assert given.error is None
-    assert given.arguments == ("x", "-a")
-    assert given.get_all("filter") == ("one", "two", "three", "four")
-    assert (given.is_on("all"), given.is_on("human", default=True), given.get_last("filter")) == (True, False, "four")
+    parsed = parse_flags(flags, ["x", "-af", "one", "--filter=two", "-fthree", "-f=four", "-H=false", "--", "-a"])
+    assert parsed.error is None
+    assert parsed.arguments == ("x", "-a")
+    assert parsed.get_all("filter") == ("one", "two", "three", "four")
+    assert (parsed.is_on("all"), parsed.is_on("human", default=True), parsed.get_last("filter")) == (
+        True,
+        False,
+        "four",
+    )

@@ -1,4 +1,4 @@
-"""`export … to X.tar` beside `docker export` of a container, and read by `docker import`."""
+"""`export … to X.tar` compared with `docker export` of a container, and imported with `docker import`."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ if TYPE_CHECKING:
 
 ADDED = {".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc/hostname", "etc/hosts", "etc/mtab",
          "etc/resolv.conf", "proc", "sys", "etc"}  # fmt: skip
-"""What docker makes in every container, or changes the time of."""
+"""Files that docker creates in every container, or whose time it changes."""
 
 
-def without_what_docker_takes_otherwise(one: StackedLayer) -> StackedLayer:
+def remove_odd_entries(one: StackedLayer) -> StackedLayer:
     """Return a layer without its odd entries: docker unpacks each layer as if there were no lower ones."""
     with one.open() as source:
         blob = source.read(1 << 30)
     content = gzip.decompress(blob) if one.compression else blob
-    made = io.BytesIO()
+    target = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(content)) as archive,
-        tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as rest,
+        tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as rest,
     ):
         for member in archive:
             if member.name not in ODD:
                 rest.addfile(member, archive.extractfile(member) if member.isreg() else None)
-    return stacked(made.getvalue(), "gzip")
+    return stacked(target.getvalue(), "gzip")
 
 
 ODD = {"across", "lib/libc.so", "usr/lib/libc.so.6", "lib/new.so", "usr/lib64/through", "not/there/.wh.x", ".wh.gone"}
-"""Hard links to files of lower layers, files behind links, whiteouts of what is not there or comes with them."""
+"""Hard links to files of lower layers, files behind links, whiteouts of files that are missing or in the same layer."""
 
 
-def members(content: bytes) -> dict[str, tuple[object, ...]]:
-    """Return what an archive says of each name, of attributes only the one that docker exports.
+def read_members(content: bytes) -> dict[str, tuple[object, ...]]:
+    """Return the metadata and content of each name of an archive, with the only xattr that docker exports.
 
-    Names of one file are told by the first of them, whichever the archive has.
+    Names of one file have the metadata of the first of them in the archive.
     """
-    found: dict[str, tuple[object, ...]] = {}
+    result: dict[str, tuple[object, ...]] = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         names: dict[str, list[str]] = {}
-        kept = {}
+        files = {}
         for one in archive:
             if one.islnk():
                 names[one.linkname].append(one.name)
                 continue
             names[one.name] = [one.name]
-            opened = archive.extractfile(one) if one.isreg() else None
-            said = opened.read() if opened is not None else None
-            notes = {key: value for key, value in one.pax_headers.items() if key == "SCHILY.xattr.security.capability"}
+            source = archive.extractfile(one) if one.isreg() else None
+            data = source.read() if source is not None else None
+            xattrs = {key: value for key, value in one.pax_headers.items() if key == "SCHILY.xattr.security.capability"}
             device = (one.devmajor, one.devminor) if one.ischr() or one.isblk() else None
-            # docker forgets the times of folders that upper layers pass through
+            # docker changes the times of folders that upper layers write to
             time = None if one.isdir() else int(one.mtime)
-            kept[one.name] = (
+            files[one.name] = (
                 one.type,
                 one.mode & 0o7777,
                 one.uid,
@@ -70,37 +70,37 @@ def members(content: bytes) -> dict[str, tuple[object, ...]]:
                 time,
                 one.linkname,
                 device,
-                said,
-                notes,
+                data,
+                xattrs,
             )
         for first, all_names in names.items():
             for name in all_names:
-                found[name] = (*kept[first], tuple(sorted(all_names)))
-    return found
+                result[name] = (*files[first], tuple(sorted(all_names)))
+    return result
 
 
-def test_it_is_what_docker_exports_and_docker_imports_it(docker: list[str], tmp_path: Path) -> None:
+def test_an_export_equals_that_of_docker_and_docker_imports_it(docker: list[str], tmp_path: Path) -> None:
     def run(*words: object, **options: object) -> bytes:
-        done = subprocess.run([*docker, *map(str, words)], capture_output=True, check=False, **options)  # type: ignore[call-overload]
-        assert done.returncode == 0, done.stderr
-        return bytes(done.stdout)
+        result = subprocess.run([*docker, *map(str, words)], capture_output=True, check=False, **options)  # type: ignore[call-overload]
+        assert result.returncode == 0, result.stderr
+        return bytes(result.stdout)
 
-    layout_of(tmp_path / "store", tuple(map(without_what_docker_takes_otherwise, gzipped(STACK))))
+    layout_of(tmp_path / "store", tuple(map(remove_odd_entries, gzipped(STACK))))
     imq(tmp_path / "store", "tag", "1", "as", "stack:1")
     imq(tmp_path / "store", "save", "stack:1", "to", str(tmp_path / "saved.tar"))
     run("load", "--input", tmp_path / "saved.tar")
     container = run("create", "--network=none", "stack:1", "sh").decode().strip()
-    theirs = members(run("export", container))
+    theirs = read_members(run("export", container))
     run("rm", container)
     imq(tmp_path / "store", "export", "stack:1", "to", str(tmp_path / "flat.tar"))
     content = (tmp_path / "flat.tar").read_bytes()
-    ours = members(content)
+    ours = read_members(content)
     assert ours.keys() - ADDED == theirs.keys() - ADDED
     for name in ours.keys() - ADDED:
         assert ours[name] == theirs[name], name
     imported = run("import", "-", "flat:1", input=content).decode().strip()
     container = run("create", "--network=none", "flat:1", "sh").decode().strip()
-    again = members(run("export", container))
+    again = read_members(run("export", container))
     run("rm", container)
     assert {name: again[name] for name in again.keys() - ADDED} == {
         name: theirs[name] for name in theirs.keys() - ADDED
@@ -116,8 +116,8 @@ def test_docker_imports_sparse_files(docker: list[str], tmp_path: Path) -> None:
     flat = (tmp_path / "flat.tar").read_bytes()
     assert len(flat) < 100_000
     imported = subprocess.run([*docker, "import", "-", "sparse:1"], input=flat, capture_output=True, check=True)
-    made = subprocess.run([*docker, "create", "--network=none", "sparse:1", "sh"], capture_output=True, check=True)
-    container = made.stdout.decode().strip()
+    created = subprocess.run([*docker, "create", "--network=none", "sparse:1", "sh"], capture_output=True, check=True)
+    container = created.stdout.decode().strip()
     exported = subprocess.run([*docker, "export", container], capture_output=True, check=True).stdout
     for command in (["rm", container], ["rmi", imported.stdout.decode().strip()]):
         subprocess.run([*docker, *command], capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""`docker import --change` and `imq import --change`: the same configs of the same instructions, the same refusals."""
+"""`docker import --change` and `imq import --change`: the same configs and the same errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OURS = "STOPSIGNAL"
-"""What newer daemons take, and not yet 20.10."""
+NEWER = "STOPSIGNAL"
+"""An instruction that docker 20.10 does not support."""
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +24,33 @@ def archive(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     path = tmp_path_factory.mktemp("importing") / "rootfs.tar"
     path.write_bytes(layer({"file": b"abc"}).blob)
     yield path
-    for words in (["rmi", "-f", "made:1"], ["image", "prune", "-f"]):
+    for words in (["rmi", "-f", "test:1"], ["image", "prune", "-f"]):
         subprocess.run([*docker, *words], stdout=subprocess.DEVNULL, check=True)
 
 
-def imported(program: list[str], changes: list[str], archive: Path) -> tuple[int, str]:
-    """Import with these changes; return the config, or the complaint."""
+def run_import(program: list[str], changes: list[str], archive: Path) -> tuple[int, str]:
+    """Import with these changes; return the exit code, and the config or the error."""
     environment = {**os.environ, "IMQ_ROOT": str(archive.parent / "store")}
     words = [word for change in changes for word in ("-c", change)]
-    done = subprocess.run(
-        [*program, "import", *words, str(archive), "made:1"],
+    run = subprocess.run(
+        [*program, "import", *words, str(archive), "test:1"],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        return done.returncode, done.stderr.splitlines()[0].replace("Error response from daemon: ", "Error: ")
-    shown = subprocess.run(
-        [*program, "inspect", "-f", "{{json .Config}}{{.Config.Image}}", "made:1"],
+    if run.returncode:
+        return run.returncode, run.stderr.splitlines()[0].replace("Error response from daemon: ", "Error: ")
+    inspected = subprocess.run(
+        [*program, "inspect", "-f", "{{json .Config}}{{.Config.Image}}", "test:1"],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return 0, shown.stdout
+    return 0, inspected.stdout
 
 
-CHANGES = [changes for changes, _ in [*MAKES, *REFUSES] if changes and OURS not in "".join(changes)]
+CHANGES = [changes for changes, _ in [*MAKES, *REFUSES] if changes and NEWER not in "".join(changes)]
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=" ; ".join)
-def test_import(docker: list[str], archive: Path, changes: list[str]) -> None:
-    assert imported([sys.executable, "-m", "imq"], changes, archive) == imported(docker, changes, archive)
+def test_imports_have_the_same_config_or_error(docker: list[str], archive: Path, changes: list[str]) -> None:
+    assert run_import([sys.executable, "-m", "imq"], changes, archive) == run_import(docker, changes, archive)

@@ -1,4 +1,4 @@
-"""`docker inspect` and `imq inspect` of the same images: Go's zero values, its types, its errors, its order of keys."""
+"""`docker inspect` and `imq inspect` of the same images: Go's zero values, types, errors and order of keys."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ TEMPLATES = [
 ]
 
 
-class Answer(NamedTuple):
-    """What a program answered, without the words in which the two name the daemon and its objects."""
+class Output(NamedTuple):
+    """The output of a program, without wording that differs between docker versions."""
 
     code: int
     stdout: str
@@ -98,17 +98,17 @@ class Both:
             for program in self.programs:
                 assert self.run(program, "load", "-qi", str(archive)).code == 0
 
-    def run(self, program: str, *words: str) -> Answer:
-        done = subprocess.run(
+    def run(self, program: str, *words: str) -> Output:
+        run = subprocess.run(
             [*self.programs[program], *words], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
             check=False,
         )  # fmt: skip
-        errors = [line for line in done.stderr.decode().splitlines() if not line.startswith("  ")]
+        errors = [line for line in run.stderr.decode().splitlines() if not line.startswith("  ")]
         errors = [re.sub(r"^Error( response from daemon)?: (no such image: \S+: )?", "", line) for line in errors]
         errors = [re.sub(r"such object: ", "such image: ", line) for line in errors]
-        return Answer(done.returncode, done.stdout.decode(), [line.removesuffix(":latest") for line in errors])
+        return Output(run.returncode, run.stdout.decode(), [line.removesuffix(":latest") for line in errors])
 
-    def answer_alike(self, *words: str) -> None:
+    def assert_same(self, *words: str) -> None:
         assert self.run("imq", *words) == self.run("docker", *words), words
 
 
@@ -120,33 +120,34 @@ def both(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("names", [list(IMAGES), [*reversed(IMAGES)], ["nope", "nulls:1"]], ids="+".join)
-def test_templates(both: Both, template: str, names: Sequence[str]) -> None:
-    both.answer_alike("inspect", "-f", template, *names)
+def test_templates_have_the_same_output(both: Both, template: str, names: Sequence[str]) -> None:
+    both.assert_same("inspect", "-f", template, *names)
 
 
 @pytest.mark.parametrize("name", ["plain:1", "bare:1"])
-def test_a_missing_label_is_empty_beside_fields_of_the_daemon_alone(both: Both, name: str) -> None:
+def test_a_missing_label_and_fields_of_the_daemon_are_empty(both: Both, name: str) -> None:
     template = '[{{index .Config.Labels "missing"}}] [{{.DockerVersion}}] [{{.Config.Hostname}}]'
     assert both.run("imq", "inspect", "-f", template, name) == (0, "[] [] []\n", [])
 
 
 @pytest.mark.parametrize("template", ["{{.Id", "{{nope .Id}}", "{{if}}", "{{end}}", "x\n{{.Id"])
-def test_templates_that_cannot_be_read(both: Both, template: str) -> None:
-    both.answer_alike("inspect", "-f", template, "plain:1")
+def test_invalid_templates_have_the_same_error(both: Both, template: str) -> None:
+    both.assert_same("inspect", "-f", template, "plain:1")
 
 
 @pytest.mark.parametrize("words", [["-f", "{{.Id}}"], ["-f", "{{.Os}}", "--type=image"], ["-f", "json"], []])
-def test_a_missing_image_alone(both: Both, words: list[str]) -> None:
-    """Docker ends the line, or closes the list, of what it found nothing for."""
-    both.answer_alike("inspect", *words, "nope")
+def test_a_missing_image_has_the_same_output(both: Both, words: list[str]) -> None:
+    """Docker still writes a newline or an empty list."""
+    both.assert_same("inspect", *words, "nope")
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_the_document_begins_as_dockers(both: Both, name: str) -> None:
-    """What docker's daemon does not know follows; where its layers lie and when it was tagged are its own."""
-    own = r'"GraphDriver":{.*?}(?=,"RootFS")|"LastTagTime":"[^"]*"'
+def test_the_document_begins_with_that_of_docker(both: Both, name: str) -> None:
+    """Additions of imq follow. The paths of layers and the time of the tag are ignored."""
+    daemon_fields = r'"GraphDriver":{.*?}(?=,"RootFS")|"LastTagTime":"[^"]*"'
     mine, theirs = (
-        re.sub(own, "", both.run(program, "inspect", "-f", "json", name).stdout) for program in ("imq", "docker")
+        re.sub(daemon_fields, "", both.run(program, "inspect", "-f", "json", name).stdout)
+        for program in ("imq", "docker")
     )
     assert mine.partition(',"Descriptor":')[0] == theirs.removesuffix("}]\n")
 
@@ -164,7 +165,7 @@ HEADINGS = [
 
 
 @pytest.mark.parametrize("template", HEADINGS)
-def test_headings_of_conditions(both: Both, template: str) -> None:
+def test_headings_of_tables_with_conditions(both: Both, template: str) -> None:
     mine, theirs = (
         both.run(program, "images", "--format", f"table {template}", "plain") for program in ("imq", "docker")
     )

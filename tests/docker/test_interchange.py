@@ -1,4 +1,4 @@
-"""Images that docker gives and takes, through a registry and through archives."""
+"""Images exchanged with docker, through a registry and through archives."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 APP = Image([layer({"base": b"b" * 5000}, "gzip"), layer({"app": b"a" * 700}, "gzip")], labels={"env": "prod"})
 
 
-def test_docker_and_imq_take_what_the_other_gives(docker: list[str], tmp_path: Path) -> None:
+def test_docker_and_imq_exchange_images(docker: list[str], tmp_path: Path) -> None:
     def run(*words: object) -> str:
-        done = subprocess.run([*docker, *map(str, words)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        result = subprocess.run([*docker, *map(str, words)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def ids(store: Path) -> set[str]:
         return {row["id"] for row in json.loads(imq(store, "images select id as json").stdout)}
@@ -48,7 +48,7 @@ def test_docker_and_imq_take_what_the_other_gives(docker: list[str], tmp_path: P
     run("rmi", "app:1")
 
 
-def test_archives_of_format_1_have_the_ids_that_docker_gives_them(docker: list[str], tmp_path: Path) -> None:
+def test_archives_of_format_1_get_the_ids_of_docker(docker: list[str], tmp_path: Path) -> None:
     path = v1_archive(tmp_path / "old.tar", {"old/app": {"1": "a" * 64}, "old/base": {"1": "b" * 64}}, V1)
     subprocess.run([*docker, "load", "--input", path], check=True, capture_output=True)
     imq(tmp_path / "store", "load", str(path))

@@ -1,4 +1,4 @@
-"""`docker search` against a server that says what Docker Hub says, and against a real registry's catalog."""
+"""`docker search` with a server that imitates Docker Hub, and with the catalog of a registry."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-FOUND = [
+RESULTS = [
     ("acme/redis", "Redis for\nAcme", 3, False, True),
     ("redis", "Redis is the world's fastest data platform for caching, vector search", 13000, True, False),
     ("acme/redis-exporter", "", 0, False, False),
 ]
 
 
-def results() -> bytes:
+def results_body() -> bytes:
     keys = ("name", "description", "star_count", "is_official", "is_automated")
-    return json.dumps({"num_pages": 1, "results": [dict(zip(keys, one, strict=True)) for one in FOUND]}).encode()
+    return json.dumps({"num_pages": 1, "results": [dict(zip(keys, one, strict=True)) for one in RESULTS]}).encode()
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    with ScriptedServer(Step("GET", "/v1/search", body=results())) as server:
+    with ScriptedServer(Step("GET", "/v1/search", body=results_body())) as server:
         monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
         yield server
 
@@ -40,11 +40,11 @@ def search(tmp_path: pathlib.Path, *words: str) -> tuple[int, str, str]:
     return code, stdout.getvalue(), stderr.getvalue()
 
 
-def test_the_table(hub: ScriptedServer, tmp_path: pathlib.Path) -> None:
-    code, shown, problem = search(tmp_path, "redis")
-    assert (code, problem) == (0, "")
-    assert [seen.path.partition("&")[0] for seen in hub.requests] == ["/v1/search?q=redis"]
-    assert shown == (
+def test_the_table_is_that_of_docker(hub: ScriptedServer, tmp_path: pathlib.Path) -> None:
+    code, output, error = search(tmp_path, "redis")
+    assert (code, error) == (0, "")
+    assert [request.path.partition("&")[0] for request in hub.requests] == ["/v1/search?q=redis"]
+    assert output == (
         "NAME                  DESCRIPTION                                     STARS     OFFICIAL\n"
         "redis                 Redis is the world's fastest data platform f…   13000     [OK]\n"
         "acme/redis            Redis for Acme                                  3         \n"
@@ -53,10 +53,10 @@ def test_the_table(hub: ScriptedServer, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("words", "expected"),
     [
         (["--filter", "stars=3", "--format", "{{.Name}} {{.StarCount}}"], "redis 13000\nacme/redis 3\n"),
-        (["-f", "is-official=true", "--no-trunc", "--format", "{{.Description}}"], f"{FOUND[1][1]}\n"),
+        (["-f", "is-official=true", "--no-trunc", "--format", "{{.Description}}"], f"{RESULTS[1][1]}\n"),
         (["-f", "is-official=false", "--limit", "1", "--format", "{{.Name}}"], "acme/redis\n"),
         (["-f", "is-automated=1", "--format", "{{.Name}}{{.IsAutomated}}{{.IsOfficial}}"], "acme/redis[OK]\n"),
         (["-f", "stars=99999", "--format", r"table {{.Name}}\t{{.StarCount}}"], "NAME      STARS\n"),
@@ -70,28 +70,28 @@ def test_the_table(hub: ScriptedServer, tmp_path: pathlib.Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("hub")
-def test_filters_and_forms(words: list[str], shown: str, tmp_path: pathlib.Path) -> None:
-    assert search(tmp_path, "redis", *words) == (0, shown, "")
+def test_filters_and_formats(words: list[str], expected: str, tmp_path: pathlib.Path) -> None:
+    assert search(tmp_path, "redis", *words) == (0, expected, "")
 
 
 @pytest.mark.usefixtures("hub")
-def test_imqs_own_forms(tmp_path: pathlib.Path) -> None:
-    code, shown, _ = search(tmp_path, "redis", "-f", "stars=3", "--output", "csv")
-    assert (code, shown.splitlines()[0]) == (0, "name,description,stars,official,automated")
+def test_output_formats_of_imq(tmp_path: pathlib.Path) -> None:
+    code, output, _ = search(tmp_path, "redis", "-f", "stars=3", "--output", "csv")
+    assert (code, output.splitlines()[0]) == (0, "name,description,stars,official,automated")
 
 
-def test_a_registry_before_the_term(tmp_path: pathlib.Path) -> None:
+def test_a_registry_before_the_term_is_searched(tmp_path: pathlib.Path) -> None:
     catalog = json.dumps({"repositories": ["team/app", "team/web", "other"]}).encode()
     with ScriptedServer(Step("GET", "/v2/_catalog", body=catalog)) as server:
-        code, shown, problem = search(tmp_path, f"{server.host}/team/")
-        assert (code, problem) == (0, "")
-        lines = [line.split() for line in shown.splitlines()]
+        code, output, error = search(tmp_path, f"{server.host}/team/")
+        assert (code, error) == (0, "")
+        lines = [line.split() for line in output.splitlines()]
         assert lines[1:] == [[f"{server.host}/team/app", "0"], [f"{server.host}/team/web", "0"]]
 
 
-def test_a_hub_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_a_failing_hub_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     with ScriptedServer(Step("GET", "/v1/search", 403, body=b"{}")) as server:
         monkeypatch.setattr(catalog, "HUB_SEARCH_HOST", server.host)
-        code, shown, problem = search(tmp_path, "redis")
-    assert (code, problem.startswith("error[")) == (3, True)
-    assert "redis" not in shown
+        code, output, error = search(tmp_path, "redis")
+    assert (code, error.startswith("error[")) == (3, True)
+    assert "redis" not in output

@@ -1,4 +1,4 @@
-"""The Pygments lexer and the TextMate grammar colour statements, and all of the grammar's words are in them."""
+"""The Pygments lexer and the TextMate grammar highlight statements and have every word of the grammar."""
 
 from __future__ import annotations
 
@@ -36,48 +36,48 @@ KINDS = {
 }  # fmt: skip
 
 
-def coloured(text: str) -> list[tuple[str, str]]:
-    """Return the pieces of a text with what Pygments takes them for."""
+def tokenize(text: str) -> list[tuple[str, str]]:
+    """Return the tokens of a text with their Pygments types."""
     return [(piece, str(kind).removeprefix("Token.")) for kind, piece in ImqLexer().get_tokens(text)]
 
 
-def by_editor(text: str) -> list[tuple[str, str]]:
-    """Return what the TextMate grammar finds, as editors go about it: the first of all rules, from left to right."""
+def tokenize_as_editor(text: str) -> list[tuple[str, str]]:
+    """Apply the TextMate grammar as editors do: from left to right, the first rule that matches."""
     rules = [(rule["name"], re.compile(rule["match"])) for rule in GRAMMAR["patterns"]]
-    found, at = [], 0
+    tokens, position = [], 0
     while hits := [
-        (hit.start(), number, hit) for number, (_, rule) in enumerate(rules) if (hit := rule.search(text, at))
+        (hit.start(), number, hit) for number, (_, rule) in enumerate(rules) if (hit := rule.search(text, position))
     ]:
         _, number, hit = min(hits, key=lambda one: one[:2])
-        found.append((hit[0], rules[number][0]))
-        at = hit.end()
-    return found
+        tokens.append((hit[0], rules[number][0]))
+        position = hit.end()
+    return tokens
 
 
-def test_a_sample() -> None:
-    pieces = coloured(SAMPLE)
+def test_pygments_highlights_a_sample() -> None:
+    pieces = tokenize(SAMPLE)
     assert "".join(piece for piece, _ in pieces) == SAMPLE
     assert set(pieces) >= KINDS
     assert not [piece for kind, piece in ImqLexer().get_tokens(SAMPLE) if kind is Error]
     assert highlight(SAMPLE, ImqLexer(), NullFormatter()) == SAMPLE
 
 
-def test_editors_see_the_same() -> None:
-    found = {piece: scope for line in SAMPLE.splitlines() for piece, scope in by_editor(line)}
-    assert found["# what is stale"] == "comment.line.number-sign.imq"
-    assert found["RM"] == "keyword.other.verb.imq"
-    assert found["images"] == "entity.name.type.table.imq"
-    assert found["count"] == "support.function.imq"
-    assert found["1.5GB"] == "constant.numeric.imq"
-    assert "pull" not in found
+def test_editors_highlight_the_sample() -> None:
+    scopes = {piece: scope for line in SAMPLE.splitlines() for piece, scope in tokenize_as_editor(line)}
+    assert scopes["# what is stale"] == "comment.line.number-sign.imq"
+    assert scopes["RM"] == "keyword.other.verb.imq"
+    assert scopes["images"] == "entity.name.type.table.imq"
+    assert scopes["count"] == "support.function.imq"
+    assert scopes["1.5GB"] == "constant.numeric.imq"
+    assert "pull" not in scopes
 
 
 @pytest.mark.parametrize("word", sorted({*(word for word in WORDS if word.isalpha()), *TABLES, *VERBS}))
-def test_every_word_has_its_kind(word: str) -> None:
+def test_every_word_has_one_kind(word: str) -> None:
     kinds = [kind for kind, pattern in PATTERNS.items() if re.fullmatch(pattern, word, re.IGNORECASE)]
     assert kinds[:1] in (["verb"], ["table"], ["keyword"])
 
 
-def test_pygments_finds_it() -> None:
+def test_pygments_finds_the_lexer() -> None:
     (entry,) = [one for one in entry_points(group="pygments.lexers") if one.name == "imq"]
     assert entry.load() is ImqLexer

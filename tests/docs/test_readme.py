@@ -1,4 +1,4 @@
-"""The README and the language tour are true: their sessions run, and their statements parse."""
+"""The README and the language tour are correct: their sessions run, and their statements parse."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 TOUR = (CHECKOUT / "dsl" / "docs" / "LANGUAGE-TOUR.md").read_text(encoding="utf-8")
 
 
-def blocks(page: str, language: str = "") -> list[str]:
+def find_blocks(page: str, language: str = "") -> list[str]:
     """Return the code blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
-def session_of(page: str) -> str:
-    return next(block for block in blocks(page) if block.startswith("$ imq "))
+def find_session(page: str) -> str:
+    return next(block for block in find_blocks(page) if block.startswith("$ imq "))
 
 
 STATEMENTS = [
-    *next(block for block in blocks(TOUR) if block.startswith("images where dangling")).splitlines(),
-    *(block.strip() for block in blocks(README, "imq")),
+    *next(block for block in find_blocks(TOUR) if block.startswith("images where dangling")).splitlines(),
+    *(block.strip() for block in find_blocks(README, "imq")),
 ]
 
 
-def alike(text: str) -> list[list[str]]:
-    """Return the words of each line, with what differs from run to run (ids, sizes, ages) made equal."""
+def normalize(text: str) -> list[list[str]]:
+    """Return the words of each line, with IDs, sizes and ages replaced, since they differ from run to run."""
     text = re.sub(r"\b[0-9a-f]{12}\b", "<id>", text)
     text = re.sub(r"\b\d+(\.\d+)?[kM]?B\b", "<size>", text)
     text = re.sub(r"Less than a second ago|About a minute ago|\d+ (second|minute)s? ago", "<ago>", text)
     return [line.split() for line in text.strip().splitlines()]
 
 
-def steps(page: str) -> list[tuple[str, str]]:
+def find_steps(page: str) -> list[tuple[str, str]]:
     """Return each command line of a page's session with its output."""
-    parts = re.split(r"^\$ imq ", session_of(page), flags=re.MULTILINE)[1:]
+    parts = re.split(r"^\$ imq ", find_session(page), flags=re.MULTILINE)[1:]
     return [(command, answer) for command, _, answer in (part.partition("\n") for part in parts)]
 
 
 @pytest.mark.parametrize(("page", "count"), [(README, 5), (TOUR, 17)], ids=["README", "LANGUAGE-TOUR"])
 def test_the_session_prints_what_the_page_shows(page: str, count: int, tmp_path: pathlib.Path) -> None:
     environment = {**os.environ, "IMQ_ROOT": str(tmp_path / "store")}
-    assert len(steps(page)) == count
-    for command, shown in steps(page):
+    assert len(find_steps(page)) == count
+    for command, shown in find_steps(page):
         run = subprocess.run(
             [sys.executable, "-m", "imq", *shlex.split(command)],
             cwd=sysconfig.get_path("purelib"),
@@ -63,7 +63,7 @@ def test_the_session_prints_what_the_page_shows(page: str, count: int, tmp_path:
             check=False,
         )
         assert run.returncode == 0, run.stderr
-        assert alike(run.stdout) == alike(shown), command
+        assert normalize(run.stdout) == normalize(shown), command
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
@@ -74,7 +74,7 @@ def test_the_statements_parse(statement: str, tmp_path: pathlib.Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
-    assert len(blocks(README, "imq")) == len(blocks(README, "sh")) == 3
+    assert len(find_blocks(README, "imq")) == len(find_blocks(README, "sh")) == 3
 
 
 INLINE_CODE = re.findall(r"`([^`]+)`", TOUR.partition("## Tables")[2])
@@ -84,16 +84,18 @@ def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
     """Every complete statement between backquotes, and every condition."""
     session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     list(session.run("view stale as images"))
-    whole = [
+    statements = [
         code for code in INLINE_CODE if re.match(r"(images|rm|exec|view|let|set|assert) ", code) and "…" not in code
     ]
     conditions = [
         code for code in INLINE_CODE if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", code)
     ]
-    conditions = [code for code in conditions if code not in whole and not re.match(r"\(?(images|A|until|any)\b", code)]
-    assert len(whole) > 4
+    conditions = [
+        code for code in conditions if code not in statements and not re.match(r"\(?(images|A|until|any)\b", code)
+    ]
+    assert len(statements) > 4
     assert len(conditions) > 8
-    for code in [*whole, *(f"images where {code}" for code in conditions if "…" not in code)]:
+    for code in [*statements, *(f"images where {code}" for code in conditions if "…" not in code)]:
         assert len(session.parse(code)) == 1, code
 
 

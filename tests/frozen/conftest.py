@@ -1,4 +1,4 @@
-"""The frozen executable, named by IMQ_EXECUTABLE; without one there is nothing to collect in this folder."""
+"""The frozen executable in $IMQ_EXECUTABLE. Without it, no test of this folder is collected."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ collect_ignore_glob = [] if os.environ.get("IMQ_EXECUTABLE") else ["test_*.py"]
 
 
 class Frozen:
-    """The executable, with a store, a home folder and a folder for temporary files of its own.
+    """The executable, with its own store, home folder and folder for temporary files.
 
-    `kept`: the folder that it unpacks itself to; None leaves that to the executable.
+    `cache` is the folder that it unpacks itself to; with None, the executable chooses one.
     """
 
-    def __init__(self, executable: str, folder: pathlib.Path, kept: pathlib.Path | None = None) -> None:
+    def __init__(self, executable: str, folder: pathlib.Path, cache: pathlib.Path | None = None) -> None:
         self.executable = executable
         self.root = folder / "store"
         self.temporary = folder / "temporary"
@@ -38,11 +38,11 @@ class Frozen:
             "TMPDIR": str(self.temporary),
             "IMQ_ROOT": str(self.root),
             "NO_PROXY": "*",
-            **({} if kept is None else {"IMQ_CACHE": str(kept)}),
+            **({} if cache is None else {"IMQ_CACHE": str(cache)}),
         }
 
     def start(self, *arguments: str, **changes: str) -> subprocess.Popen[str]:
-        """Start it in a session of its own, as a terminal would."""
+        """Start it in a new session, as a terminal does."""
         return subprocess.Popen(
             [self.executable, *arguments],
             env={**self.environment, **changes},
@@ -56,7 +56,7 @@ class Frozen:
     def run(
         self, *arguments: str, environment: Mapping[str, str] | None = None, **changes: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run it to its end; `environment` replaces the whole of it, `changes` are made to it."""
+        """Run it. `environment` replaces the environment; `changes` are added to it."""
         return subprocess.run(
             [self.executable, *arguments],
             env={**(self.environment if environment is None else environment), **changes},
@@ -66,11 +66,11 @@ class Frozen:
             check=False,
         )
 
-    def answer(self, *arguments: str, **changes: str) -> str:
-        """Run it, and return what it prints; a failure is an error."""
-        done = self.run(*arguments, **changes)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def output_of(self, *arguments: str, **changes: str) -> str:
+        """Run it, assert that it succeeds, and return its standard output."""
+        run = self.run(*arguments, **changes)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
 
 
 @pytest.fixture(scope="session")
@@ -79,25 +79,25 @@ def executable() -> str:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("kept")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def imq(executable: str, tmp_path: pathlib.Path, kept: pathlib.Path) -> Frozen:
-    """The executable, already unpacked but for the first test."""
-    return Frozen(executable, tmp_path, kept)
+def imq(executable: str, tmp_path: pathlib.Path, cache: pathlib.Path) -> Frozen:
+    """The executable, already unpacked except in the first test."""
+    return Frozen(executable, tmp_path, cache)
 
 
 @pytest.fixture
 def new(executable: str, tmp_path: pathlib.Path) -> Frozen:
-    """The executable for a user who never ran it."""
+    """The executable, not yet unpacked."""
     return Frozen(executable, tmp_path)
 
 
 @pytest.fixture
 def tree(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A small tree of files, to import."""
+    """A small tree of files to import."""
     folder = tmp_path / "tree"
     (folder / "etc").mkdir(parents=True)
     (folder / "etc" / "motd").write_text("welcome\n")

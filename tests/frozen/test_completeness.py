@@ -1,4 +1,4 @@
-"""Nothing that the package can do is missing from the frozen executable: every library it brings is used here."""
+"""The frozen executable has every feature of the package: the tests use every library in it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ PUSHED = "team/app:1"
 @pytest.fixture
 def layout(imq: Frozen, tree: pathlib.Path) -> pathlib.Path:
     """An OCI layout with one image: the store itself."""
-    imq.answer("import", str(tree), "as", PUSHED)
+    imq.output_of("import", str(tree), "as", PUSHED)
     return imq.root
 
 
-def copy(layout: pathlib.Path, registry: Registry, *options: str) -> str:
-    """Copy the image of the layout to a registry with skopeo, and return its name there."""
-    there = f"{registry.host}/{PUSHED}"
-    skopeo("copy", "--dest-tls-verify=false", *options, f"oci:{layout}:{PUSHED}", f"docker://{there}")
-    return there
+def copy_to_registry(layout: pathlib.Path, registry: Registry, *options: str) -> str:
+    """Copy the image of the layout to a registry with skopeo; return its name in the registry."""
+    name = f"{registry.host}/{PUSHED}"
+    skopeo("copy", "--dest-tls-verify=false", *options, f"oci:{layout}:{PUSHED}", f"docker://{name}")
+    return name
 
 
 def skopeo(*arguments: str) -> None:
-    done = subprocess.run(["skopeo", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run = subprocess.run(["skopeo", *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def registry(tmp_path: pathlib.Path) -> Iterator[Registry]:
         yield running
 
 
-def test_it_lists_what_it_is_made_of_and_has_the_licences(imq: Frozen) -> None:
-    told = json.loads(imq.answer("--version", "--json"))
-    assert {"name": "imq:form", "value": "executable"} in told["metadata"]["component"]["properties"]
-    parts = {part["name"]: part for part in told["components"]}
+def test_the_sbom_lists_components_with_licence_texts(imq: Frozen) -> None:
+    sbom = json.loads(imq.output_of("--version", "--json"))
+    assert {"name": "imq:form", "value": "executable"} in sbom["metadata"]["component"]["properties"]
+    parts = {part["name"]: part for part in sbom["components"]}
     expected = {"python", "glibc", "openssl", "sqlite", "zstd", "certifi", "requests", "re2", "isa-l"}
     assert expected <= parts.keys()
     assert {"lark", "pyinstaller", "pygments", "pytest"} & parts.keys() == set()  # not packed
@@ -73,26 +73,28 @@ def test_it_lists_what_it_is_made_of_and_has_the_licences(imq: Frozen) -> None:
             assert all(archive.read(text) for text in texts)
 
 
-def test_everything_that_is_packed_has_an_owner_in_the_bill(imq: Frozen, kept: pathlib.Path) -> None:
-    """And the other way round: what the bill lists is there. What libraries have compiled in cannot be seen."""
-    told = {part["name"] for part in json.loads(imq.answer("--version", "--json"))["components"]}
-    (folder,) = (path for path in (kept / "imq").iterdir() if path.is_dir())
+def test_the_sbom_has_exactly_the_packed_components(imq: Frozen, cache: pathlib.Path) -> None:
+    """Libraries that are compiled into others cannot be checked."""
+    listed = {part["name"] for part in json.loads(imq.output_of("--version", "--json"))["components"]}
+    (folder,) = (path for path in (cache / "imq").iterdir() if path.is_dir())
     with zipfile.ZipFile(imq.executable) as archive:
         members = [name for name in archive.namelist() if not name.endswith("/")]
     unpacked = [str(path.relative_to(folder)).removeprefix("lib/") for path in folder.rglob("*") if path.is_file()]
     table = (folder / "lib" / "ready").read_bytes()
-    modules = marshal.loads(table[4 : 4 + int.from_bytes(table[:4], "big")])[0]  # as start.py reads it
-    makers = packages_distributions()
-    owned = {name: owner(name, makers) for name in [*members, *unpacked, *(f"{module}/" for module in modules)]}
-    assert [name for name, found in owned.items() if found is None] == []
+    modules = marshal.loads(table[4 : 4 + int.from_bytes(table[:4], "big")])[0]  # as bootstrap.py reads it
+    distributions = packages_distributions()
+    owned = {
+        name: find_owner(name, distributions) for name in [*members, *unpacked, *(f"{module}/" for module in modules)]
+    }
+    assert [name for name, component in owned.items() if component is None] == []
     owners = {*owned.values()} - {"imq"}
-    within = {"abseil-cpp", "isa-l", "libyaml", "re2", "zstd"}  # compiled in
-    assert owners - told == set()
-    assert told - owners - within == set()
+    compiled_in = {"abseil-cpp", "isa-l", "libyaml", "re2", "zstd"}
+    assert owners - listed == set()
+    assert listed - owners - compiled_in == set()
 
 
-def owner(file: str, makers: Mapping[str, list[str]]) -> str | None:
-    """Name the component that a packed file is of; None when nothing is known of it."""
+def find_owner(file: str, distributions: Mapping[str, list[str]]) -> str | None:
+    """Return the component of a packed file; None when it is unknown."""
     name, inside, _ = file.partition("/")
     if name == "licences" or file in {"imq", "stamp", "ready", "imq.1"} or name.partition(".")[0] == "imq":
         return "imq"
@@ -105,18 +107,18 @@ def owner(file: str, makers: Mapping[str, list[str]]) -> str | None:
     module = name.partition(".")[0]
     if module in sys.stdlib_module_names:
         return "python"
-    return next(map(normalize_name, makers.get(module, ())), None)
+    return next(map(normalize_name, distributions.get(module, ())), None)
 
 
-def test_it_brings_its_manual_page(imq: Frozen) -> None:
+def test_it_contains_the_manual_page(imq: Frozen) -> None:
     with zipfile.ZipFile(imq.executable) as archive:
         assert archive.read("imq.1") == (pathlib.Path(__file__).parents[2] / "dsl" / "docs" / "imq.1").read_bytes()
 
 
-SAME = [
+COMMAND_LINES = [
     *(
-        ["images select name, id, size as", form]
-        for form in ("table", "json", "csv", "markdown", "html", "yaml", "tree")
+        ["images select name, id, size as", name]
+        for name in ("table", "json", "csv", "markdown", "html", "yaml", "tree")
     ),
     ["help"],
     ["help", "images"],
@@ -128,34 +130,34 @@ SAME = [
 
 
 @pytest.mark.usefixtures("layout")
-def test_it_answers_as_the_package_does(imq: Frozen) -> None:
-    for arguments in SAME:
+def test_its_output_is_that_of_the_package(imq: Frozen) -> None:
+    for arguments in COMMAND_LINES:
         stdout, stderr = io.StringIO(), io.StringIO()
         code = Cli(io.StringIO(), stdout, stderr, imq.environment).main(arguments)
-        done = imq.run(*arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (code, stdout.getvalue(), stderr.getvalue())
-        assert done.stdout
+        run = imq.run(*arguments)
+        assert (run.returncode, run.stdout, run.stderr) == (code, stdout.getvalue(), stderr.getvalue())
+        assert run.stdout
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-def test_pulling_layers(
+def test_it_pulls_compressed_layers(
     imq: Frozen, layout: pathlib.Path, registry: Registry, compression: str, tmp_path: pathlib.Path
 ) -> None:
-    there = f"{registry.host}/{PUSHED}"
+    name = f"{registry.host}/{PUSHED}"
     skopeo("copy", "--dest-decompress", f"oci:{layout}:{PUSHED}", f"dir:{tmp_path / 'plain'}")
     compress = ("--format", "oci", "--dest-tls-verify=false", "--dest-compress-format", compression)
-    skopeo("copy", *compress, f"dir:{tmp_path / 'plain'}", f"docker://{there}")
+    skopeo("copy", *compress, f"dir:{tmp_path / 'plain'}", f"docker://{name}")
     other = str(tmp_path / "pulled")
-    imq.answer("--root", other, "pull", there)
-    (pulled,) = json.loads(imq.answer("--root", other, "layers", "of", there, "as", "json"))
-    (imported,) = json.loads(imq.answer("layers", "of", PUSHED, "as", "json"))
+    imq.output_of("--root", other, "pull", name)
+    (pulled,) = json.loads(imq.output_of("--root", other, "layers", "of", name, "as", "json"))
+    (imported,) = json.loads(imq.output_of("layers", "of", PUSHED, "as", "json"))
     assert pulled["diff_id"] == imported["diff_id"]
     assert pulled["media_type"].endswith(compression)
 
 
 @pytest.fixture
 def certificate(tmp_path: pathlib.Path) -> tuple[str, str]:
-    """A certificate for registry.test that signs itself, and its key."""
+    """A self-signed certificate for registry.test, and its key."""
     needed("openssl")
     certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
     subject = ["-subj", "/CN=tests", "-addext", "subjectAltName=DNS:registry.test", "-days", "2"]
@@ -167,20 +169,20 @@ def certificate(tmp_path: pathlib.Path) -> tuple[str, str]:
     return certificate, key
 
 
-def test_https_trusts_whom_it_is_told_to(
+def test_https_trusts_configured_certificates(
     imq: Frozen, layout: pathlib.Path, certificate: tuple[str, str], tmp_path: pathlib.Path
 ) -> None:
     needed("docker-registry", "skopeo")
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost registry.test\n")
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
-    known = 'mount --bind "$0" /etc/hosts'
+    mount_hosts = 'mount --bind "$0" /etc/hosts'
     bundle = next(path for path in SYSTEM_BUNDLES if os.path.exists(path))  # the host's own
 
     def pull(more: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
-                *("unshare", *mapped, "--mount", "sh", "-c", f'{known} {more} && exec "$@"', str(hosts)),
+                *("unshare", *mapped, "--mount", "sh", "-c", f'{mount_hosts} {more} && exec "$@"', str(hosts)),
                 imq.executable,
                 "--root",
                 str(tmp_path / "pulled"),
@@ -194,23 +196,21 @@ def test_https_trusts_whom_it_is_told_to(
         )
 
     with Registry(tmp_path / "registry", tls=certificate) as registry:
-        copy(layout, registry)
+        copy_to_registry(layout, registry)
         refused = pull()
         trusted = pull(REQUESTS_CA_BUNDLE=certificate[0])
         shutil.rmtree(tmp_path / "pulled")
         host_trusts = pull(f"&& mount --bind {certificate[0]} {bundle}")
         shutil.rmtree(tmp_path / "pulled")
-        brought = pull("&& for place in /etc/ssl /etc/pki; do [ ! -e $place ] || mount -t tmpfs none $place; done")
-    for done in (refused, brought):
-        assert done.returncode == 3
-        assert "self-signed certificate" in done.stderr.lower().replace("self signed", "self-signed")
-    for done in (trusted, host_trusts):
-        assert done.returncode == 0, done.stdout + done.stderr
+        bundled = pull("&& for folder in /etc/ssl /etc/pki; do [ ! -e $folder ] || mount -t tmpfs none $folder; done")
+    for run in (refused, bundled):
+        assert run.returncode == 3
+        assert "self-signed certificate" in run.stderr.lower().replace("self signed", "self-signed")
+    for run in (trusted, host_trusts):
+        assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_programs_that_it_starts_do_not_see_its_libraries(
-    imq: Frozen, layout: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_started_programs_do_not_use_its_libraries(imq: Frozen, layout: pathlib.Path, tmp_path: pathlib.Path) -> None:
     needed("docker-registry", "skopeo", "htpasswd")
     helper = tmp_path / "bin" / "docker-credential-tests"
     helper.parent.mkdir()
@@ -219,23 +219,23 @@ def test_programs_that_it_starts_do_not_see_its_libraries(
     helper.chmod(0o755)
     (imq.home / ".docker").mkdir()
     with Registry(tmp_path / "registry", users={"me": "secret"}) as registry:
-        there = copy(layout, registry, "--dest-creds", "me:secret")
+        name = copy_to_registry(layout, registry, "--dest-creds", "me:secret")
         configuration = {"credHelpers": {registry.host: "tests"}}
         (imq.home / ".docker" / "config.json").write_text(json.dumps(configuration))
         path = f"{helper.parent}{os.pathsep}{imq.environment['PATH']}"
-        imq.answer("--root", str(tmp_path / "pulled"), "pull", there, PATH=path, LD_LIBRARY_PATH="/mine")
+        imq.output_of("--root", str(tmp_path / "pulled"), "pull", name, PATH=path, LD_LIBRARY_PATH="/mine")
     inherited = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
     assert inherited["LD_LIBRARY_PATH"] == "/mine"
     assert [name for name in inherited if name.startswith(("_PYI_", "STATICX_", "_MEI"))] == []
 
 
-def on_a_terminal(imq: Frozen, arguments: list[str], typed: list[tuple[str, str]]) -> tuple[int, str]:
-    """Run it on a terminal; type each text once what is waited for stands on the screen. Return code and screen."""
+def run_on_terminal(imq: Frozen, arguments: list[str], typed: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run it on a terminal; return the exit code and the screen. `typed` has texts to wait for, and keys to type."""
     process, terminal = pty.fork()
     if process == 0:
         os.execve(imq.executable, [imq.executable, *arguments], {**imq.environment, "TERM": "xterm-256color"})
     screen, seen, deadline = b"", 0, time.monotonic() + 60
-    waiting = list(typed)
+    pending = list(typed)
     while time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.05)[0]:
             try:
@@ -243,24 +243,26 @@ def on_a_terminal(imq: Frozen, arguments: list[str], typed: list[tuple[str, str]
             except OSError:  # the other end is closed
                 break
             screen += read
-            if b"\x1b[6n" in read:  # where is the cursor?
+            if b"\x1b[6n" in read:  # a request for the cursor position
                 os.write(terminal, b"\x1b[1;1R")
-        elif waiting and waiting[0][0].encode() in screen[seen:]:
+        elif pending and pending[0][0].encode() in screen[seen:]:
             seen = len(screen)
-            os.write(terminal, waiting.pop(0)[1].encode())
+            os.write(terminal, pending.pop(0)[1].encode())
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), screen.decode(errors="replace")
 
 
 @pytest.mark.usefixtures("layout")
-def test_the_interactive_session(imq: Frozen) -> None:
-    code, screen = on_a_terminal(imq, [], [("imq", "images select name\r"), (PUSHED, "\x04")])
+def test_the_interactive_session_runs(imq: Frozen) -> None:
+    code, screen = run_on_terminal(imq, [], [("imq", "images select name\r"), (PUSHED, "\x04")])
     assert code == 0, screen
     assert "Traceback" not in screen
 
 
-def test_progress_on_a_terminal(imq: Frozen, layout: pathlib.Path, registry: Registry, tmp_path: pathlib.Path) -> None:
-    there = copy(layout, registry)
-    code, screen = on_a_terminal(imq, ["--root", str(tmp_path / "pulled"), "pull", there], [])
+def test_progress_shows_on_a_terminal(
+    imq: Frozen, layout: pathlib.Path, registry: Registry, tmp_path: pathlib.Path
+) -> None:
+    name = copy_to_registry(layout, registry)
+    code, screen = run_on_terminal(imq, ["--root", str(tmp_path / "pulled"), "pull", name], [])
     assert code == 0, screen
     assert "Pull complete" in screen

@@ -1,4 +1,4 @@
-"""The frozen executable needs nothing of the system that it runs on, and leaves nothing there but what it unpacks."""
+"""The frozen executable needs no files of its host, and writes only the files that it unpacks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from conftest import Frozen
 
-INTERPRETER_SEGMENT = 3  # PT_INTERP: the dynamic loader that an ELF file asks for
+INTERPRETER_SEGMENT = 3  # PT_INTERP: the dynamic loader of an ELF file
 
 
 def program_headers(path: str) -> list[int]:
-    """The types of the segments of a 64-bit ELF file."""
+    """Return the types of the segments of a 64-bit ELF file."""
     with open(path, "rb") as file:
         header = file.read(64)
         assert header[:5] == b"\x7fELF\x02", "not a 64-bit ELF file"
@@ -55,8 +55,8 @@ def empty_root(executable: str, tree: pathlib.Path, tmp_path: pathlib.Path) -> I
     shutil.rmtree(root)
 
 
-def in_root(root: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the executable with `root` as its whole file system, /proc mounted, and no environment at all."""
+def run_in_root(root: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the executable with `root` as its root file system, with /proc mounted and an empty environment."""
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
     enter = 'mount -t proc proc "$0/proc" && exec env -i /usr/sbin/chroot "$0" /imq "$@"'
     return subprocess.run(
@@ -68,41 +68,41 @@ def in_root(root: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_it_runs_where_there_is_nothing_else(empty_root: pathlib.Path) -> None:
+def test_it_runs_in_an_empty_root(empty_root: pathlib.Path) -> None:
     store = ("--root", "/tmp/store")
-    imported = in_root(empty_root, *store, "import", "/tree", "as", "alone:1", "change", "LABEL a=b")
+    imported = run_in_root(empty_root, *store, "import", "/tree", "as", "test:1", "change", "LABEL a=b")
     assert imported.returncode == 0, imported.stderr
-    listed = in_root(empty_root, *store, "images where label.a = b select name, size as json")
+    listed = run_in_root(empty_root, *store, "images where label.a = b select name, size as json")
     assert listed.returncode == 0, listed.stderr
-    assert [row["name"] for row in json.loads(listed.stdout)] == ["alone:1"]
+    assert [row["name"] for row in json.loads(listed.stdout)] == ["test:1"]
     assert {path.name for path in (empty_root / "tmp").iterdir()} == {"store", "imq-0"}
 
 
-# The numbers of the system calls that Linux has had since 4.19, Debian 10's. Since 5.1 they are alike on all machines,
-# and nothing was added between 335 (x86-64) or 294 (arm64) and those.
+# The first system call number that Linux 4.19 of Debian 10 does not have. Later calls have the same numbers on all
+# machines; no call was added between these numbers and the later ones.
 FIRST_LATER_CALL = {"x86_64": 335, "aarch64": 294}
 
 
 def refuse_later_calls(first: int) -> None:
-    """Have the kernel say to this process and its children that it knows no system call from a number on."""
+    """Make system calls from a number on fail with ENOSYS in this process and its children."""
     libc = ctypes.CDLL(None, use_errno=True)
     no_new_privileges, set_seccomp, filtering = 38, 22, 2
-    load, jump_if_greater_or_equal, give = 0x20, 0x35, 0x06
+    load, jump_if_greater_or_equal, return_ = 0x20, 0x35, 0x06
     rows = [
         (load, 0, 0, 0),
         (jump_if_greater_or_equal, 0, 1, first),
-        (give, 0, 0, 0x50000 | 38),
-        (give, 0, 0, 0x7FFF0000),
+        (return_, 0, 0, 0x50000 | 38),
+        (return_, 0, 0, 0x7FFF0000),
     ]
     program = b"".join(struct.pack("HBBI", *row) for row in rows)  # 38 is ENOSYS
-    held = ctypes.create_string_buffer(program)
-    described = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rows), ctypes.addressof(held)))
-    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, filtering, described, 0, 0):
+    buffer = ctypes.create_string_buffer(program)
+    description = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rows), ctypes.addressof(buffer)))
+    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, filtering, description, 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
-@pytest.mark.skipif(os.uname().machine not in FIRST_LATER_CALL, reason="its system calls have other numbers")
-def test_it_needs_no_system_call_that_debian_10s_kernel_lacks(imq: Frozen, tree: pathlib.Path) -> None:
+@pytest.mark.skipif(os.uname().machine not in FIRST_LATER_CALL, reason="the numbers of its system calls are unknown")
+def test_it_uses_only_system_calls_of_linux_4_19(imq: Frozen, tree: pathlib.Path) -> None:
     first = FIRST_LATER_CALL[os.uname().machine]
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -128,52 +128,52 @@ def test_it_needs_no_system_call_that_debian_10s_kernel_lacks(imq: Frozen, tree:
         ["verify all"],
         ["pull", "127.0.0.1:1/none:1"],
     ):
-        done = run([imq.executable, "--yes", *words])
-        assert done.returncode == (3 if words[0] == "pull" else 0), (words, done.stderr)
-        assert "unreachable" in done.stderr if words[0] == "pull" else "Traceback" not in done.stderr
+        result = run([imq.executable, "--yes", *words])
+        assert result.returncode == (3 if words[0] == "pull" else 0), (words, result.stderr)
+        assert "unreachable" in result.stderr if words[0] == "pull" else "Traceback" not in result.stderr
     assert (out / "etc" / "motd").read_text() == "welcome\n"
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent"], ids=["unset", "empty", "missing"])
-def test_it_needs_no_home(imq: Frozen, tree: pathlib.Path, home: str | None) -> None:
+def test_it_needs_no_home_folder(imq: Frozen, tree: pathlib.Path, home: str | None) -> None:
     environment = {"TMPDIR": str(imq.temporary), **({} if home is None else {"HOME": home})}
-    made = imq.run("--root", str(imq.root), "import", str(tree), "as", "a:1", environment=environment)
-    assert made.returncode == 0, made.stderr
-    done = imq.run("--root", str(imq.root), "images", environment=environment)
-    assert (done.returncode, done.stderr) == (0, "")
+    imported = imq.run("--root", str(imq.root), "import", str(tree), "as", "a:1", environment=environment)
+    assert imported.returncode == 0, imported.stderr
+    listed = imq.run("--root", str(imq.root), "images", environment=environment)
+    assert (listed.returncode, listed.stderr) == (0, "")
     assert [path.name for path in imq.temporary.iterdir()] == [f"imq-{os.geteuid()}"]
 
 
-def test_it_takes_any_working_folder_and_any_locale(imq: Frozen, tree: pathlib.Path) -> None:
-    imq.answer("import", str(tree), "as", "a:1", "change", "LABEL word=größe")
+def test_it_runs_in_any_folder_and_any_locale(imq: Frozen, tree: pathlib.Path) -> None:
+    imq.output_of("import", str(tree), "as", "a:1", "change", "LABEL word=größe")
     for locale in ("C", "POSIX", "en_US.UTF-8", "xx_XX"):
-        done = subprocess.run(
+        run = subprocess.run(
             [imq.executable, "images format '{{.Label.word}}'"],
             cwd="/",
             env={**imq.environment, "LC_ALL": locale},
             capture_output=True,
             check=False,
         )
-        assert done.stdout.decode() == "größe\n", (locale, done.stderr)
+        assert run.stdout.decode() == "größe\n", (locale, run.stderr)
 
 
-def test_it_leaves_nothing_in_the_folder_for_temporary_files(imq: Frozen, tree: pathlib.Path) -> None:
-    imq.answer("import", str(tree), "as", "a:1")
-    imq.answer("images as markdown")
+def test_it_leaves_no_temporary_files(imq: Frozen, tree: pathlib.Path) -> None:
+    imq.output_of("import", str(tree), "as", "a:1")
+    imq.output_of("images as markdown")
     assert imq.run("images where nonsense = 1").returncode == 2
     assert imq.run("pull 127.0.0.1:1/none:1").returncode != 0
     assert list(imq.temporary.iterdir()) == []
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
+def silent_server() -> Iterator[str]:
     """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def wait_until_connected(imq: Frozen, address: str) -> subprocess.Popen[str]:
-    """Start a pull that hangs, and return when it does."""
+    """Start a pull that hangs, and return when it is connected."""
     process = imq.start("pull", f"{address}/hangs:1")
     port = f":{int(address.rpartition(':')[2]):04X} "
     deadline = time.monotonic() + 60
@@ -186,8 +186,8 @@ def wait_until_connected(imq: Frozen, address: str) -> subprocess.Popen[str]:
     pytest.fail(f"the pull did not reach the server: {process.communicate()}")
 
 
-def test_one_interrupt_at_the_terminal_is_one_interrupt(imq: Frozen, silent: str) -> None:
-    process = wait_until_connected(imq, silent)
+def test_ctrl_c_is_reported_once(imq: Frozen, silent_server: str) -> None:
+    process = wait_until_connected(imq, silent_server)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -197,19 +197,21 @@ def test_one_interrupt_at_the_terminal_is_one_interrupt(imq: Frozen, silent: str
     assert list(imq.temporary.iterdir()) == []
 
 
-def test_a_termination_is_passed_on(imq: Frozen, silent: str) -> None:
-    process = wait_until_connected(imq, silent)
+def test_a_termination_signal_ends_it(imq: Frozen, silent_server: str) -> None:
+    process = wait_until_connected(imq, silent_server)
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode != 0
     assert list(imq.temporary.iterdir()) == []
 
 
-def test_replacing_the_executable_does_not_disturb_a_run(imq: Frozen, silent: str, tmp_path: pathlib.Path) -> None:
+def test_replacing_the_executable_does_not_affect_a_run(
+    imq: Frozen, silent_server: str, tmp_path: pathlib.Path
+) -> None:
     own = tmp_path / "imq"
     shutil.copy(imq.executable, own)
     imq.executable = str(own)
-    process = wait_until_connected(imq, silent)
+    process = wait_until_connected(imq, silent_server)
     (tmp_path / "next").write_text("another program\n")
     os.replace(tmp_path / "next", own)
     os.killpg(process.pid, signal.SIGINT)
