@@ -1,4 +1,4 @@
-"""Copying images that share layers from one registry to another, and pulling what is here already."""
+"""Copies of images that share layers between registries, and pulls of an image that is in the store."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import statistics
 import tarfile
 from typing import TYPE_CHECKING, Any, Self
 
-from harness import empty, program
+from harness import find_program, remove_folder
 from layouts import REF_NAME, write_image, write_index
-from measure import Contender, Figure, interleave, milliseconds, ratio, said_by
+from measure import Contender, Figure, interleave, milliseconds, output_of, ratio
 from registry_server import registry
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ AGAIN_TARGET = 30.0
 PULLS = 20
 
 
-def copying(bench: Bench) -> tuple[str, list[Figure]]:
-    """Copy five images, one after the other, to a registry that has nothing."""
+def copy_images(bench: Bench) -> tuple[str, list[Figure]]:
+    """Copy five images to an empty registry."""
     source, folder = bench.registry(), os.path.join(bench.scratch, "copying")
-    names = _images(folder, source)
-    imq = Contender("imq copy, one statement", (), environment=bench.environment(), needed=True)
-    skopeo = Contender("skopeo copy, each", (), needed=True)
+    names = _push_images(folder, source)
+    imq = Contender("imq copy, one statement", (), environment=bench.environment(), is_required=True)
+    skopeo = Contender("skopeo copy, each", (), is_required=True)
     with contextlib.ExitStack() as stack:
         for contender in (imq, skopeo):
             contender.before = stack.enter_context(_Round(bench, contender, names))
@@ -40,13 +40,13 @@ def copying(bench: Bench) -> tuple[str, list[Figure]]:
     bench.note("copy", [imq, skopeo])
     figures = [] if skopeo not in measured else [ratio(imq.name, imq, skopeo, COPY_TARGET)]
     figures += [milliseconds(one.name, one) for one in measured]
-    empty(folder)
+    remove_folder(folder)
     size = LAYER_BYTES * (SHARED_LAYERS + IMAGES) / 1e6
-    return f"{IMAGES} images, {size:.0f} MB: {SHARED_LAYERS} layers that all have, one of its own for each", figures
+    return f"{IMAGES} images, {size:.0f} MB: {SHARED_LAYERS} shared layers, and one for each image", figures
 
 
 class _Round:
-    """Starts an empty registry for each run of a contender: skopeo remembers what it has brought to one before."""
+    """Starts an empty registry for each run of a contender, since skopeo caches which blobs a registry has."""
 
     def __init__(self, bench: Bench, contender: Contender, names: list[str]) -> None:
         self._bench = bench
@@ -66,33 +66,35 @@ class _Round:
         self._number += 1
         kind = "imq" if self._contender.environment else "skopeo"
         folder = os.path.join(self._bench.scratch, f"target-{kind}-{self._number}")
-        self._stack.callback(empty, folder)  # last of all
+        self._stack.callback(remove_folder, folder)  # after the registry has stopped
         target = self._stack.enter_context(registry(folder))
         if self._contender.environment:
             self._contender.command = [self._bench.imq(), f"copy {', '.join(self._names)} to {target}/"]
             return
-        copy = f"{program('skopeo')} copy --quiet --src-tls-verify=false --dest-tls-verify=false"
+        copy = f"{find_program('skopeo')} copy --quiet --src-tls-verify=false --dest-tls-verify=false"
         copies = [f"{copy} docker://{name} docker://{target}/{name.partition('/')[2]}" for name in self._names]
         self._contender.command = ["sh", "-c", " && ".join(copies)]
 
 
-def _images(folder: str, host: str) -> list[str]:
-    """Push the images, each to a repository of its own, and return their names."""
+def _push_images(folder: str, host: str) -> list[str]:
+    """Push the images to different repositories; return their names."""
     layout = os.path.join(folder, "layout")
     os.makedirs(os.path.join(layout, "blobs", "sha256"))
-    shared = [_layer(layout) for _ in range(SHARED_LAYERS)]
+    shared = [_write_layer(layout) for _ in range(SHARED_LAYERS)]
     entries = []
     for number in range(IMAGES):
-        image = write_image(layout, [*shared, _layer(layout)], created="2024-01-01T00:00:00Z")
+        image = write_image(layout, [*shared, _write_layer(layout)], created="2024-01-01T00:00:00Z")
         entries.append({**image, "annotations": {REF_NAME: str(number)}})
     write_index(layout, entries)
     names = [f"{host}/bench/shared{number}:1" for number in range(IMAGES)]
     for number, name in enumerate(names):
-        said_by(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}:{number}", f"docker://{name}"])
+        output_of(
+            ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}:{number}", f"docker://{name}"]
+        )
     return names
 
 
-def _layer(layout: str) -> dict[str, Any]:
+def _write_layer(layout: str) -> dict[str, Any]:
     plain, packed = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
         entry = tarfile.TarInfo("random")
@@ -107,26 +109,26 @@ def _layer(layout: str) -> dict[str, Any]:
     return {"digest": f"sha256:{digest}", "size": len(packed.getvalue()), "diff_id": diff_id}
 
 
-def again(bench: Bench) -> tuple[str, list[Figure]]:
-    """Pull an image that is here, in one session: what a pull costs beside the start of the process."""
+def pull_again(bench: Bench) -> tuple[str, list[Figure]]:
+    """Pull an image that is in the store repeatedly in one session, without the start of the process."""
     folder = os.path.join(bench.scratch, "again")
-    (name, *_) = _images(os.path.join(bench.scratch, "again-images"), bench.registry())
+    (name, *_) = _push_images(os.path.join(bench.scratch, "again-images"), bench.registry())
     store = os.path.join(folder, "store")
-    said_by([bench.imq(), "--root", store, f"pull {name}"], bench.environment())
+    output_of([bench.imq(), "--root", store, f"pull {name}"], bench.environment())
     contenders = [
         Contender(
             f"imq, {count} pulls",
             [bench.imq(), "--root", store, "; ".join([f"pull {name}"] * count)],
             environment=bench.environment(),
-            needed=True,
+            is_required=True,
         )
         for count in (1, 1 + PULLS)
     ]
     measured = interleave(contenders, bench.rounds)
     bench.note("again", contenders)
     if len(measured) < len(contenders):
-        return "it did not run", []
+        return "no figures", []
     one, many = (contender.seconds for contender in measured)
     values = tuple((b - a) / PULLS * 1e3 for a, b in zip(one, many, strict=True))
     median = (statistics.median(many) - statistics.median(one)) / PULLS * 1e3
-    return "an image of 4 layers, all of them here", [Figure("a pull", "ms", values, median, AGAIN_TARGET)]
+    return "an image of 4 layers, all in the store", [Figure("a pull", "ms", values, median, AGAIN_TARGET)]

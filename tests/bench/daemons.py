@@ -1,4 +1,4 @@
-"""Podman and Docker beside imq: they unpack into a graph driver, so they do other work and set no target."""
+"""Podman and Docker for comparison. They unpack into a graph driver, which is more work, so they set no target."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from harness import Bench
     from pull_images import Image
 
-START_WITHIN = 30.0
+START_TIMEOUT = 30.0
 
 
 @contextlib.contextmanager
-def daemon_pulls(bench: Bench, image: Image) -> Iterator[list[Contender]]:
-    """Yield the pulls by podman and docker, when they were asked for and are installed."""
-    found = []
+def open_daemon_pulls(bench: Bench, image: Image) -> Iterator[list[Contender]]:
+    """Yield contenders for podman and docker, when `--daemons` is set and they are installed."""
+    contenders = []
     with contextlib.ExitStack() as stack:
         if bench.daemons and shutil.which("podman"):
-            podman = stack.enter_context(podman_store(os.path.join(bench.scratch, "podman")))
-            found.append(_pull("podman pull", podman, ["pull", "--quiet", "--tls-verify=false", image.reference]))
+            podman = stack.enter_context(open_podman(os.path.join(bench.scratch, "podman")))
+            contenders.append(_pull("podman pull", podman, ["pull", "--quiet", "--tls-verify=false", image.reference]))
         if bench.daemons and shutil.which("dockerd") and os.geteuid() == 0:
-            docker = stack.enter_context(docker_engine(os.path.join(bench.scratch, "docker")))
-            found.append(_pull("docker pull", docker, ["pull", "--quiet", image.reference]))
-        yield found
+            docker = stack.enter_context(start_dockerd(os.path.join(bench.scratch, "docker")))
+            contenders.append(_pull("docker pull", docker, ["pull", "--quiet", image.reference]))
+        yield contenders
 
 
 def _pull(name: str, client: list[str], command: list[str]) -> Contender:
-    def forget() -> None:
+    def remove_image() -> None:
         subprocess.run([*client, "rmi", "--force", command[-1]], capture_output=True, check=False)
 
-    return Contender(name, [*client, *command], before=forget, after=forget)
+    return Contender(name, [*client, *command], before=remove_image, after=remove_image)
 
 
 @contextlib.contextmanager
-def podman_store(folder: str) -> Iterator[list[str]]:
-    """Yield the beginning of every podman command over a store of its own, which goes in the end."""
+def open_podman(folder: str) -> Iterator[list[str]]:
+    """Yield the first words of podman command lines with a temporary store."""
     client = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
     try:
         yield client
@@ -53,8 +53,8 @@ def podman_store(folder: str) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def docker_engine(folder: str) -> Iterator[list[str]]:
-    """Start a dockerd of its own that touches no network and yield the beginning of every docker command to it."""
+def start_dockerd(folder: str) -> Iterator[list[str]]:
+    """Start a separate dockerd without network; yield the first words of docker command lines for it."""
     os.makedirs(folder)
     socket = f"unix://{folder}/docker.sock"
     command = [
@@ -65,8 +65,8 @@ def docker_engine(folder: str) -> Iterator[list[str]]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     client = ["docker", "--host", socket]
     try:
-        limit = time.monotonic() + START_WITHIN
-        while time.monotonic() < limit and process.poll() is None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline and process.poll() is None:
             if subprocess.run([*client, "version"], capture_output=True, check=False).returncode == 0:
                 break
             time.sleep(0.2)

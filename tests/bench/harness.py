@@ -1,4 +1,4 @@
-"""What the benchmarks of one run share: where they work, the registry, the imq they measure, what they noted."""
+"""State that the benchmarks of one run share: folders, the registry, the imq to measure, and results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING, Self
 
 import install
-from measure import CannotRunError
+from measure import BenchmarkError
 from registry_server import registry
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Bench:
-    """One run of the suite, to be used in a `with` block: on leaving it, servers stop and scratch folders go."""
+    """One run of the suite, a context manager. On exit, servers are stopped and temporary folders removed."""
 
     def __init__(self, cache: str, rounds: int, imq: str | None, frozen: str | None, *, daemons: bool) -> None:
         self.cache = os.path.abspath(os.path.expanduser(cache))
@@ -35,7 +35,7 @@ class Bench:
 
     def __enter__(self) -> Self:
         os.makedirs(self.cache, exist_ok=True)
-        # Beside the cached images, so that every contender writes to one and the same file system.
+        # On the file system of the cached images, so that all contenders write to the same one.
         self.scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=self.cache))
         return self
 
@@ -45,45 +45,45 @@ class Bench:
         self._stack.close()
 
     def imq(self) -> str:
-        """Return the program to measure: the one that was given, else the checkout's, installed."""
+        """Return the program to measure: that of `--imq`, else the installed checkout."""
         if self._imq is None:
             self._imq = install.install(self.cache)
         return self._imq
 
     def registry(self) -> str:
-        """Return HOST:PORT of the loopback registry that has the cached images; start it when first asked."""
+        """Return HOST:PORT of the loopback registry with the cached images; start it at the first call."""
         if not self._host:
             self._host = self._stack.enter_context(registry(os.path.join(self.cache, "registry")))
         return self._host
 
     def environment(self) -> dict[str, str]:
-        """Return an environment for imq in which nobody's own settings, store or credentials are found."""
+        """Return an environment for imq without the user's settings, store and credentials."""
         home = os.path.join(self.scratch, "home")
         os.makedirs(home, exist_ok=True)
-        kept = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR")}
-        return {**kept, "HOME": home}
+        variables = {
+            key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR")
+        }
+        return {**variables, "HOME": home}
 
     def note(self, title: str, contenders: Sequence[Contender]) -> None:
-        """Keep the seconds of every run for the JSON, and tell of every contender that could not run."""
+        """Record the duration of every run for the JSON report, and print every contender that could not run."""
         for contender in contenders:
             if contender.runs:
                 self.raw[f"{title}: {contender.name}"] = [round(seconds, 5) for seconds in contender.seconds]
         missing = [contender for contender in contenders if contender.failure]
         for contender in missing:
-            print(f"  left out: {contender.failure}", flush=True)
-        needed = [contender.failure for contender in missing if contender.needed]
-        if needed:
-            self.failures += [f"{title}: {failure}" for failure in needed]
+            print(f"  skipped: {contender.failure}", flush=True)
+        self.failures += [f"{title}: {contender.failure}" for contender in missing if contender.is_required]
 
 
-def empty(folder: str) -> None:
-    """Remove a folder and what it holds, if it is there."""
+def remove_folder(folder: str) -> None:
+    """Remove a folder if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def program(name: str) -> str:
-    """Return where a program is installed."""
-    found = shutil.which(name)
-    if found is None:
-        raise CannotRunError(f"{name} is not installed")
-    return found
+def find_program(name: str) -> str:
+    """Return the path of a program. Raises `BenchmarkError` when it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        raise BenchmarkError(f"{name} is not installed")
+    return path

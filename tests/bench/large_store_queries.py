@@ -1,4 +1,4 @@
-"""Asking a store of 100,000 images within one session: from the text of a question to its last row."""
+"""Queries of a store with 100,000 images in one session, from the text of a query to its last row."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import statistics
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from harness import empty
-from measure import LONGEST_MAKING, CannotRunError, Figure, said_by
+from harness import remove_folder
+from measure import SETUP_TIMEOUT, BenchmarkError, Figure, output_of
 
 if TYPE_CHECKING:
     from harness import Bench
@@ -19,13 +19,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 IMAGES = 100_000
 ONE_TABLE = 50
-"""Milliseconds for a question about one table whose answer is not most of the table."""
-WHOLE = 300
-"""Milliseconds for a question that must look at all of it: groups, and what is newest in each repository."""
-UNDERSTANDING = 2
-"""Milliseconds for parsing and binding alone."""
+"""Milliseconds for a query of one table that selects a small part of it."""
+AGGREGATION = 300
+"""Milliseconds for a query that must read the whole table: groups, and the newest in each repository."""
+PLANNING = 2
+"""Milliseconds for parsing and binding."""
 TYPICAL = 'images where repository like "*/team-0*" and older than 30d limit 20'
-QUESTIONS = {
+QUERIES = {
     "images count": ONE_TABLE,
     "images limit 20": ONE_TABLE,
     "images order by size desc limit 5": ONE_TABLE,
@@ -65,41 +65,41 @@ QUESTIONS = {
     "history limit 20": ONE_TABLE,
     'history where created_by like "*team-03/api-0*"': ONE_TABLE,
     TYPICAL: ONE_TABLE,
-    "images group by repository select repository, count, sum(size)": WHOLE,
-    "images group by label.team select label.team, count, sum(size)": WHOLE,
-    "images group by os select os, count": WHOLE,
-    "images except newest 3 per repository count": WHOLE,
-    "images except newest 3 per repository": WHOLE,
-    "images where label.env = test except newest 3 per repository": WHOLE,
+    "images group by repository select repository, count, sum(size)": AGGREGATION,
+    "images group by label.team select label.team, count, sum(size)": AGGREGATION,
+    "images group by os select os, count": AGGREGATION,
+    "images except newest 3 per repository count": AGGREGATION,
+    "images except newest 3 per repository": AGGREGATION,
+    "images where label.env = test except newest 3 per repository": AGGREGATION,
     "images": None,
     "images where size > 1MB": None,
     "images where not dangling": None,
     "images where label.env = prod": None,
     'history where created_by like "RUN install*"': None,
 }
-"""Each with what it is held to, in milliseconds. Those without return so many rows that fetching these alone, from a
-table that holds nothing else, takes CPython longer: they are shown beside that."""
+"""Queries with their targets in milliseconds.
+
+Those without a target return so many rows that CPython alone takes longer to fetch them. They are compared with
+fetching the same rows from a temporary table."""
 
 
-def language(bench: Bench) -> tuple[str, list[Figure]]:
-    """Ask everything above in one session of a process of its own."""
+def run_queries(bench: Bench) -> tuple[str, list[Figure]]:
+    """Run all queries in one session of a separate process."""
     python = os.path.join(os.path.dirname(bench.imq()), "python")
     if not os.path.exists(python):
-        raise CannotRunError("the imq to be measured is no package, so no session can be held with it")
-    store = _store(bench, python)
-    answers = _asked(bench, python, store)
+        raise BenchmarkError("the imq to measure is not a Python package, so it has no session")
+    store = _provide_store(bench, python)
+    results = _run_worker(bench, python, store)
     figures = []
-    for question, target in QUESTIONS.items():
-        answer = answers[question]
-        figures.append(_milliseconds(f"{question} ({answer['rows']:,})", answer["asked"], target))
-        if "fetched" in answer:
-            pairs = tuple(a / b for a, b in zip(answer["asked"], answer["fetched"], strict=True))
-            ratio = statistics.median(answer["asked"]) / statistics.median(answer["fetched"])
-            figures.append(Figure("  the same", "x a bare fetch of these rows", pairs, ratio))
-        bench.raw[f"language: {question}"] = [round(seconds, 5) for seconds in answer["asked"]]
-    figures.append(
-        _milliseconds("parsing and binding the typical one above", answers[TYPICAL]["understood"], UNDERSTANDING)
-    )
+    for query, target in QUERIES.items():
+        result = results[query]
+        figures.append(_milliseconds(f"{query} ({result['rows']:,})", result["total"], target))
+        if "fetch" in result:
+            pairs = tuple(a / b for a, b in zip(result["total"], result["fetch"], strict=True))
+            ratio = statistics.median(result["total"]) / statistics.median(result["fetch"])
+            figures.append(Figure("  the same", "x fetching the same rows", pairs, ratio))
+        bench.raw[f"language: {query}"] = [round(seconds, 5) for seconds in result["total"]]
+    figures.append(_milliseconds("parsing and binding of a typical query", results[TYPICAL]["planning"], PLANNING))
     return f"a store of {IMAGES:,} images, one session; rows in parentheses", figures
 
 
@@ -108,44 +108,49 @@ def _milliseconds(name: str, seconds: list[float], target: float | None) -> Figu
     return Figure(name, "ms", values, statistics.median(values), target)
 
 
-def _asked(bench: Bench, python: str, store: str) -> dict[str, dict[str, Any]]:
-    command = [python, os.path.join(HERE, "asking.py"), store, _said(python, "import many; print(many.NOW)")]
-    done = subprocess.run(
+def _run_worker(bench: Bench, python: str, store: str) -> dict[str, dict[str, Any]]:
+    command = [
+        python,
+        os.path.join(HERE, "query_worker.py"),
+        store,
+        _evaluate(python, "from support import large_store; print(large_store.NOW)"),
+    ]
+    run = subprocess.run(
         [*command, str(max(bench.rounds, 3))],
-        input=json.dumps(list(QUESTIONS)),
+        input=json.dumps(list(QUERIES)),
         capture_output=True,
         text=True,
         check=False,
         env={**bench.environment(), "PYTHONPATH": TESTS},
-        timeout=LONGEST_MAKING,
+        timeout=SETUP_TIMEOUT,
     )
-    if done.returncode:
-        raise CannotRunError(f"the session ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-    answers: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    return answers
+    if run.returncode:
+        raise BenchmarkError(f"the session exited with {run.returncode}: {run.stderr.strip().splitlines()[-1:]}")
+    results: dict[str, dict[str, Any]] = json.loads(run.stdout)
+    return results
 
 
-def _store(bench: Bench, python: str) -> str:
-    """Return the store, made anew when what makes it has changed: its index cannot be derived from its documents."""
-    told = hashlib.sha256()
-    package = _said(python, "import imq.engine.store as store; print(store.__path__[0])")
+def _provide_store(bench: Bench, python: str) -> str:
+    """Return the store; write it again when the code of the store has changed, since it cannot be reindexed."""
+    fingerprint = hashlib.sha256()
+    package = _evaluate(python, "import imq.engine.store as store; print(store.__path__[0])")
     for path in (
-        os.path.join(TESTS, "many.py"),
+        os.path.join(TESTS, "support", "large_store.py"),
         *(os.path.join(package, name) for name in sorted(os.listdir(package))),
     ):
         if path.endswith(".py"):
             with open(path, "rb") as source:
-                told.update(source.read())
-    store = os.path.join(bench.cache, f"many-{told.hexdigest()[:12]}")
+                fingerprint.update(source.read())
+    store = os.path.join(bench.cache, f"many-{fingerprint.hexdigest()[:12]}")
     if not os.path.exists(os.path.join(store, "index.json")):
-        print(f"making a store of {IMAGES:,} images: this is done once", flush=True)
+        print(f"writing a store of {IMAGES:,} images: this is done once", flush=True)
         for name in os.listdir(bench.cache):
             if name.startswith("many-"):
-                empty(os.path.join(bench.cache, name))
-        _said(python, f"import many; many.make_many({store + '.part'!r}, {IMAGES})")
+                remove_folder(os.path.join(bench.cache, name))
+        _evaluate(python, f"from support import large_store; large_store.make_many({store + '.part'!r}, {IMAGES})")
         os.rename(f"{store}.part", store)
     return store
 
 
-def _said(python: str, program: str) -> str:
-    return said_by([python, "-c", f"import sys; sys.path.insert(0, {TESTS!r}); {program}"])
+def _evaluate(python: str, program: str) -> str:
+    return output_of([python, "-c", f"import sys; sys.path.insert(0, {TESTS!r}); {program}"])

@@ -1,4 +1,4 @@
-"""Image layouts written straight from the specification, without imq: what imq is measured on must not come from it."""
+"""Image layouts written without imq, since imq is measured on them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DANGLING_EVERY = 25
 
 
 def write_image(folder: str, layers: list[dict[str, Any]], created: str, **settings: object) -> dict[str, Any]:
-    """Write config and manifest over layers whose blobs are there (digest, size, diff_id); return the descriptor."""
+    """Write config and manifest of layers (digest, size, diff_id) whose blobs exist; return the descriptor."""
     config = {
         "created": created,
         "architecture": _architecture(),
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"], **settings},
         "rootfs": {"type": "layers", "diff_ids": [layer["diff_id"] for layer in layers]},
-        "history": [{"created": created, "created_by": f"COPY layer {place} /"} for place in range(len(layers))],
+        "history": [{"created": created, "created_by": f"COPY layer {number} /"} for number in range(len(layers))],
     }
     manifest = {
         "schemaVersion": 2,
@@ -51,24 +51,24 @@ def write_blob(folder: str, media_type: str, content: object) -> dict[str, Any]:
 
 
 def write_index(folder: str, descriptors: list[dict[str, Any]]) -> None:
-    """Write what makes a folder of blobs an image layout."""
+    """Write the files `oci-layout` and `index.json`."""
     with open(os.path.join(folder, "oci-layout"), "w") as target:
         json.dump({"imageLayoutVersion": "1.0.0"}, target)
     with open(os.path.join(folder, "index.json"), "w") as target:
         json.dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": descriptors}, target)
 
 
-def write_many(folder: str, count: int) -> None:
-    """Write a layout of `count` small images, as a machine that builds gathers them.
+def write_images(folder: str, count: int) -> None:
+    """Write a layout of `count` small images, similar to those of a build machine.
 
-    A dozen bases of 1 to 12 MB unpacked are shared, every image adds a layer of its own, has labels, variables and
-    its own time of creation; one in 25 has lost its name. All of it is the same whenever it is written.
+    They share a dozen bases of 1 to 12 MB unpacked. Each has one more layer, labels, variables and its own creation
+    time; one in 25 has no name. The content is deterministic.
     """
     os.makedirs(folder, exist_ok=True)
-    bases = [_layer(folder, f"usr/lib/base-{n}.bin", bytes([n]) * ((n + 1) << 20)) for n in range(BASES)]
-    named = []
+    bases = [_write_layer(folder, f"usr/lib/base-{n}.bin", bytes([n]) * ((n + 1) << 20)) for n in range(BASES)]
+    descriptors = []
     for n in range(count):
-        own = _layer(folder, f"srv/app-{n}.txt", f"build {n}\n".encode() * (n % 97 + 1))
+        own = _write_layer(folder, f"srv/app-{n}.txt", f"build {n}\n".encode() * (n % 97 + 1))
         image = write_image(
             folder,
             [bases[n % BASES], own],
@@ -79,11 +79,11 @@ def write_many(folder: str, count: int) -> None:
         if n % DANGLING_EVERY:
             name = f"registry.example.com/team-{n % 7}/app-{n % REPOSITORIES}:{n // REPOSITORIES}.{n % REPOSITORIES}"
             image["annotations"] = {REF_NAME: name}
-        named.append(image)
-    write_index(folder, named)
+        descriptors.append(image)
+    write_index(folder, descriptors)
 
 
-def _layer(folder: str, path: str, content: bytes) -> dict[str, Any]:
+def _write_layer(folder: str, path: str, content: bytes) -> dict[str, Any]:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
         entry = tarfile.TarInfo(path)

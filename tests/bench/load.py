@@ -1,4 +1,4 @@
-"""Loading archives of a thousand small images, and deriving the index of them anew."""
+"""Loads of archives with a thousand small images, and a reindex of the store."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from layouts import REF_NAME
-from measure import CannotRunError, Contender, Figure, interleave, milliseconds, said_by
-from query import layout_of
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of
+from query import provide_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,51 +24,54 @@ TARGET = 2000
 
 
 def load(bench: Bench) -> tuple[str, list[Figure]]:
-    """Load the images into a store that is not there: from an archive of `docker save`, and from one of a layout."""
+    """Load the images into new stores, from an archive of `docker save` and from one of an OCI layout."""
     imq = bench.imq()
-    docker, layout = (archive_of(bench, kind, IMAGES) for kind in ("docker", "layout"))
-    contenders = [_loading(bench, imq, docker, "docker save"), _loading(bench, imq, layout, "an OCI layout")]
-    anew = os.path.join(bench.scratch, "anew")
-    said_by([imq, "--root", anew, "load", layout], bench.environment())
-    reindex = Contender("imq reindex", [imq, "--root", anew, "reindex"], environment=bench.environment())
+    docker, layout = (provide_archive(bench, kind, IMAGES) for kind in ("docker", "layout"))
+    contenders = [
+        _make_contender(bench, imq, docker, "docker save"),
+        _make_contender(bench, imq, layout, "an OCI layout"),
+    ]
+    store = os.path.join(bench.scratch, "reindex")
+    output_of([imq, "--root", store, "load", layout], bench.environment())
+    reindex = Contender("imq reindex", [imq, "--root", store, "reindex"], environment=bench.environment())
     contenders.append(reindex)
     for one in contenders:
-        one.needed = True
+        one.is_required = True
     measured = interleave(contenders, bench.rounds)
     bench.note("load", contenders)
     figures = [milliseconds(one.name, one, TARGET) for one in contenders if one in measured]
-    return f"archives of {IMAGES} small images, a store that is not there before", figures
+    return f"archives of {IMAGES} small images, a new store", figures
 
 
-def _loading(bench: Bench, imq: str, archive: str, of: str) -> Contender:
-    name = f"imq load, {of}"
+def _make_contender(bench: Bench, imq: str, archive: str, source: str) -> Contender:
+    name = f"imq load, {source}"
     command = [imq, "--root", "", "load", archive]
     contender = Contender(name, command, environment=bench.environment())
-    place = 0
+    number = 0
 
     def before() -> None:
-        # never where one was removed: a file system spares for a while what was deleted, and new files wait for that
-        nonlocal place
-        place += 1
-        command[2] = os.path.join(bench.scratch, f"loaded-{os.path.basename(archive)}-{place}")
+        # a new folder: ext4 does not reuse inodes of recently removed files, and searches past them for new ones
+        nonlocal number
+        number += 1
+        command[2] = os.path.join(bench.scratch, f"loaded-{os.path.basename(archive)}-{number}")
 
     def check() -> None:
-        held = said_by([imq, "--root", command[2], "images", "count"], bench.environment())
-        if held != str(IMAGES):
-            raise CannotRunError(f"{name} left {held} images of {IMAGES}")
+        count = output_of([imq, "--root", command[2], "images", "count"], bench.environment())
+        if count != str(IMAGES):
+            raise BenchmarkError(f"{name} left {count} images of {IMAGES}")
 
     contender.before, contender.check = before, check
     return contender
 
 
-def archive_of(bench: Bench, kind: str, count: int) -> str:
-    """Return an archive of the images: `kind` is `docker` or `layout`."""
+def provide_archive(bench: Bench, kind: str, count: int) -> str:
+    """Return an archive of the images; write it when it is missing. `kind` is `docker` or `layout`."""
     path = os.path.join(bench.cache, f"{kind}-{count}.tar")
     if not os.path.exists(path):
-        layout = layout_of(bench, count)
+        layout = provide_layout(bench, count)
         with tarfile.open(f"{path}.part", "w", format=tarfile.USTAR_FORMAT) as archive:
             written: set[str] = set()
-            for name, content in (_as_docker if kind == "docker" else _as_layout)(layout):
+            for name, content in (_docker_members if kind == "docker" else _layout_members)(layout):
                 if name not in written:
                     written.add(name)
                     member = tarfile.TarInfo(name)
@@ -78,7 +81,7 @@ def archive_of(bench: Bench, kind: str, count: int) -> str:
     return path
 
 
-def _as_docker(layout: str) -> Iterator[tuple[str, bytes]]:
+def _docker_members(layout: str) -> Iterator[tuple[str, bytes]]:
     """Yield the files of an archive as `docker save` wrote it until version 24."""
     listing = []
     for entry in _entries(layout):
@@ -94,7 +97,7 @@ def _as_docker(layout: str) -> Iterator[tuple[str, bytes]]:
     yield "manifest.json", json.dumps(listing).encode()
 
 
-def _as_layout(layout: str) -> Iterator[tuple[str, bytes]]:
+def _layout_members(layout: str) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a layout."""
     entries = _entries(layout)
     yield "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'

@@ -1,4 +1,4 @@
-"""Whole processes, timed against each other in the same minutes, and what their figures are held to."""
+"""Timing of whole processes in alternation, and their figures with targets."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROUNDS = 5
-SAMPLE_EVERY = 0.01
-LONGEST = 300.0
-"""Seconds after which a run has hung and is ended."""
-LONGEST_MAKING = 1800.0
-"""The same for what is not measured, such as a bootstrap over a slow line."""
+SAMPLE_INTERVAL = 0.01
+RUN_TIMEOUT = 300.0
+"""Seconds after which a run is killed."""
+SETUP_TIMEOUT = 1800.0
+"""The same for steps that are not measured, such as debootstrap over a slow connection."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
-STARTER = (sys.executable, "-I", "-S", os.path.join(os.path.dirname(os.path.abspath(__file__)), "starter.py"))
+SPAWN = (sys.executable, "-I", "-S", os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawn.py"))
 
 
-class CannotRunError(Exception):
-    """A benchmark, or one side of it, has no figure: the message says why."""
+class BenchmarkError(Exception):
+    """A benchmark or a contender has no figure. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished process: seconds from its start to its end, and the most bytes it held."""
+    """One finished process: its duration in seconds, and its peak memory in bytes."""
 
     seconds: float
     peak: int
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass
 class Contender:
-    """One side of a comparison: a command line, and what is done before and after it outside the timed part."""
+    """One side of a comparison: a command line, and functions that run before and after it, untimed."""
 
     name: str
     command: Sequence[str]
@@ -48,7 +48,7 @@ class Contender:
     check: Callable[[], object] = lambda: None
     after: Callable[[], object] = lambda: None
     environment: dict[str, str] | None = None
-    needed: bool = False
+    is_required: bool = False
     runs: list[Run] = field(default_factory=list)
     failure: str = ""
     tree_peak: int = 0
@@ -59,13 +59,13 @@ class Contender:
 
     @property
     def peaks(self) -> list[int]:
-        """Bytes: what the kernel counted in each run, or the sum over the warm-up's process tree when that is more."""
+        """Bytes: the kernel's count for each run, or the sum over the process tree of the warm-up when that is more."""
         return [max(run.peak, self.tree_peak) for run in self.runs]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `target` is the most it may be; without one it is there to be seen."""
+    """One line of the table. `target` is the largest allowed value; without one the figure is informational."""
 
     name: str
     unit: str
@@ -79,7 +79,7 @@ class Figure:
             return ""
         return "ok" if self.measured <= self.target else "over"
 
-    def document(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         return {
             "name": self.name,
             "unit": self.unit,
@@ -92,65 +92,70 @@ class Figure:
         }
 
 
-def once(contender: Contender, *, sampled: bool = False) -> Run:
-    """Run the contender once. What is written to disk by others is flushed first, so that nobody pays for it."""
+def run_once(contender: Contender, *, sampled: bool = False) -> Run:
+    """Run the contender once. Dirty pages of earlier runs are flushed first, so that they do not slow it down."""
     contender.before()
     os.sync()
     try:
-        run = _whole(contender, sampled=sampled)
+        run = _run_process(contender, sampled=sampled)
         contender.check()
     finally:
         contender.after()
     return run
 
 
-def _whole(contender: Contender, *, sampled: bool) -> Run:
-    reading, writing = os.pipe()
-    with open(reading) as told, tempfile.TemporaryFile() as output:
+def _run_process(contender: Contender, *, sampled: bool) -> Run:
+    read_end, write_end = os.pipe()
+    with open(read_end) as report, tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [*STARTER, str(writing), *contender.command],
+            [*SPAWN, str(write_end), *contender.command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=contender.environment,
-            pass_fds=(writing,),
-            start_new_session=True,  # so that all of it can be ended when it hangs
+            pass_fds=(write_end,),
+            start_new_session=True,  # so that the whole group can be killed
         )
-        os.close(writing)
-        limit = threading.Timer(LONGEST, _end, (process.pid,))
-        limit.start()
+        os.close(write_end)
+        timer = threading.Timer(RUN_TIMEOUT, _kill, (process.pid,))
+        timer.start()
         sampler = _TreeSampler(process.pid) if sampled else None
         try:
-            result = told.read()
+            result = report.read()
             process.wait()
-        except BaseException:  # the suite is being ended: nothing of it goes on behind its back
-            _end(process.pid)
+        except BaseException:  # the suite is interrupted: no process may keep running
+            _kill(process.pid)
             process.wait()
             raise
         finally:
-            limit.cancel()
+            timer.cancel()
             if sampler:
                 contender.tree_peak = max(contender.tree_peak, sampler.stop())
         output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
-    last = said[-1] if said else "it said nothing"
+        lines = output.read().decode(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "no output"
     if not result:
-        raise CannotRunError(f"{contender.name} did not start, or not end within {LONGEST:g} s: {last}")
+        raise BenchmarkError(f"{contender.name} did not start, or did not exit within {RUN_TIMEOUT:g} s: {last}")
     seconds, peak, code = result.split()
     if code != "0":
-        raise CannotRunError(f"{contender.name} ended with {code}: {last}")
+        raise BenchmarkError(f"{contender.name} exited with {code}: {last}")
     return Run(float(seconds), int(peak))
 
 
-def _end(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has already exited
         os.killpg(group, signal.SIGKILL)
 
 
-def said_by(command: Sequence[str], environment: dict[str, str] | None = None, *, limit: float = LONGEST_MAKING) -> str:
-    """Run a command that is not measured and return what it printed; raises when it fails or hangs."""
+def output_of(
+    command: Sequence[str], environment: dict[str, str] | None = None, *, limit: float = SETUP_TIMEOUT
+) -> str:
+    """Run a command that is not measured; return its standard output.
+
+    Raises `BenchmarkError` when it fails or hangs.
+    """
     try:
-        done = subprocess.run(
+        run = subprocess.run(
             command,
             capture_output=True,
             text=True,
@@ -160,62 +165,62 @@ def said_by(command: Sequence[str], environment: dict[str, str] | None = None, *
             timeout=limit,
         )
     except FileNotFoundError:
-        raise CannotRunError(f"{command[0]} is not installed: apt-get install {command[0]}") from None
+        raise BenchmarkError(f"{command[0]} is not installed: apt-get install {command[0]}") from None
     except subprocess.TimeoutExpired:
-        raise CannotRunError(f"{' '.join(command)} has not ended within {limit:g} s") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        last = said[-1] if said else "it said nothing"
-        raise CannotRunError(f"{' '.join(command)} ended with {done.returncode}: {last}")
-    return done.stdout.strip()
+        raise BenchmarkError(f"{' '.join(command)} did not exit within {limit:g} s") from None
+    if run.returncode:
+        lines = (run.stderr or run.stdout).strip().splitlines()
+        last = lines[-1] if lines else "no output"
+        raise BenchmarkError(f"{' '.join(command)} exited with {run.returncode}: {last}")
+    return run.stdout.strip()
 
 
 def interleave(contenders: Sequence[Contender], rounds: int = ROUNDS) -> list[Contender]:
-    """Warm every contender up, then run them in turn, `rounds` times; return those that have figures.
+    """Warm up every contender, then run them in turn, `rounds` times; return those that have figures.
 
-    One that fails in its warm-up is left out; when it is needed, the benchmark cannot run.
+    A contender that fails its warm-up is skipped. The benchmark fails when it `is_required`.
     """
     running = []
     for contender in contenders:
         try:
-            once(contender, sampled=True)
+            run_once(contender, sampled=True)
             running.append(contender)
-        except (CannotRunError, OSError) as error:
+        except (BenchmarkError, OSError) as error:
             contender.failure = str(error)
     for _ in range(rounds):
         for contender in running:
-            contender.runs.append(once(contender))
+            contender.runs.append(run_once(contender))
     return running
 
 
 def ratio(name: str, one: Contender, other: Contender, target: float | None = None) -> Figure:
-    """Return how many times the median of `other` the median of `one` is; the spread is over the rounds."""
+    """Return the median of `one` divided by that of `other`. The spread is that of the single rounds."""
     pairs = tuple(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
     measured = statistics.median(one.seconds) / statistics.median(other.seconds)
     return Figure(name, f"x {other.name}", pairs, measured, target)
 
 
 def peak(name: str, one: Contender, target: float | None = None) -> Figure:
-    """Return the most memory that any run held, in MB of 10⁶ bytes."""
-    values = tuple(held / 1e6 for held in one.peaks)
+    """Return the peak memory of all runs, in MB of 10⁶ bytes."""
+    values = tuple(size / 1e6 for size in one.peaks)
     return Figure(name, "MB", values, max(values), target)
 
 
 def milliseconds(name: str, one: Contender, target: float | None = None) -> Figure:
-    """Return the median of whole runs, start of the process included."""
+    """Return the median duration of whole processes."""
     values = tuple(seconds * 1e3 for seconds in one.seconds)
     return Figure(name, "ms", values, statistics.median(values), target)
 
 
 class _TreeSampler:
-    """Adds up the resident memory of everything below the starter, while it runs.
+    """Samples the resident memory of the process tree below spawn.py.
 
-    wait4 knows the largest single process; a tool that splits its work over several must not look small by that.
+    wait4 reports only the largest process, which underestimates tools with several processes.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._most = 0
+        self._peak = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -223,31 +228,31 @@ class _TreeSampler:
     def stop(self) -> int:
         self._done.set()
         self._thread.join()
-        return self._most
+        return self._peak
 
     def _watch(self) -> None:
-        while not self._done.wait(SAMPLE_EVERY):
-            _, *tree = _tree(self._pid)
+        while not self._done.wait(SAMPLE_INTERVAL):
+            _, *tree = _list_tree(self._pid)
             if len(tree) > 1:
-                self._most = max(self._most, sum(_resident(pid) for pid in tree))
+                self._peak = max(self._peak, sum(_resident_size(pid) for pid in tree))
 
 
-def _tree(pid: int) -> list[int]:
-    found, pending = [], [pid]
+def _list_tree(pid: int) -> list[int]:
+    processes, pending = [], [pid]
     while pending:
         parent = pending.pop()
-        found.append(parent)
+        processes.append(parent)
         try:
             for task in os.listdir(f"/proc/{parent}/task"):
                 with open(f"/proc/{parent}/task/{task}/children") as children:
                     pending += [int(child) for child in children.read().split()]
         except OSError:
             continue
-    return found
+    return processes
 
 
-def _resident(pid: int) -> int:
-    """Bytes of the process that are its own; what it shares with its parent is counted there."""
+def _resident_size(pid: int) -> int:
+    """Return the private resident bytes of a process. Shared pages are counted for its parent."""
     try:
         with open(f"/proc/{pid}/statm") as statm:
             _, resident, shared = (int(word) for word in statm.read().split()[:3])

@@ -1,4 +1,4 @@
-"""Pulling one image from a loopback registry: imq against skopeo, and whatever else is at hand."""
+"""Pulls of one image from a loopback registry: imq, skopeo, and other installed tools."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from daemons import daemon_pulls
-from harness import empty
-from measure import CannotRunError, Contender, Figure, interleave, milliseconds, peak, ratio
+from daemons import open_daemon_pulls
+from harness import remove_folder
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, peak, ratio
 from pull_images import provide
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ MEMORY_TARGET = 120
 
 
 def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
-    """Pull the image into stores that are new each time; return what was pulled and the figures."""
+    """Pull the image into new stores; return a description and the figures."""
     image = provide(name, bench.registry(), bench.cache)
     folder = os.path.join(bench.scratch, "pull")
     full = _imq(bench, image, folder, "imq pull", "pull")
     lazy = _imq(bench, image, folder, "imq pull, lazy", "set verify = lazy; pull")
-    skopeo = into(folder, image, Contender("skopeo copy", [
+    skopeo = set_target(folder, image, Contender("skopeo copy", [
         "skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{image.reference}", f"oci:{folder}:1",
     ]))  # fmt: skip
-    skopeo.needed = full.needed = lazy.needed = True
-    beside = _others(folder, image)
-    with daemon_pulls(bench, image) as daemons:
-        beside += daemons
-        measured = interleave([full, skopeo, lazy, *beside], bench.rounds)
-    bench.note(f"pull {name}", [full, skopeo, lazy, *beside])
+    skopeo.is_required = full.is_required = lazy.is_required = True
+    others = _other_contenders(folder, image)
+    with open_daemon_pulls(bench, image) as daemons:
+        others += daemons
+        measured = interleave([full, skopeo, lazy, *others], bench.rounds)
+    bench.note(f"pull {name}", [full, skopeo, lazy, *others])
     figures = []
     if skopeo in measured:
         targets = {full.name: FULL_TARGET, lazy.name: LAZY_TARGET}
@@ -49,40 +49,40 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
 def _imq(bench: Bench, image: Image, folder: str, name: str, statement: str) -> Contender:
     contender = Contender(name, [bench.imq(), "--root", folder, f"{statement} {image.reference}"])
     contender.environment = bench.environment()
-    return into(folder, image, contender)
+    return set_target(folder, image, contender)
 
 
-def into(folder: str, image: Image, contender: Contender) -> Contender:
-    """Let a contender fill an image layout in `folder`: not there before, checked and removed after."""
-    contender.before = contender.after = lambda: empty(folder)
-    contender.check = lambda: _complete(contender.name, folder, image)
+def set_target(folder: str, image: Image, contender: Contender) -> Contender:
+    """Make a contender write an image layout in `folder`, which is checked and removed after each run."""
+    contender.before = contender.after = lambda: remove_folder(folder)
+    contender.check = lambda: _check_blobs(contender.name, folder, image)
     return contender
 
 
-def _complete(name: str, folder: str, image: Image) -> None:
-    """Hold that every blob has come: who is fast because it fetched less has no figure."""
+def _check_blobs(name: str, folder: str, image: Image) -> None:
+    """Check that every blob is complete."""
     for digest, size in image.blobs:
         path = os.path.join(folder, "blobs", *digest.split(":"))
         if not os.path.exists(path) or os.path.getsize(path) != size:
-            raise CannotRunError(f"{name} has left no whole blob {digest}")
+            raise BenchmarkError(f"{name} did not write the complete blob {digest}")
 
 
-def _others(folder: str, image: Image) -> list[Contender]:
-    """Return what is shown beside: bytes that are fetched and not hashed (a physical limit), and other clients."""
-    urls = [word for place, url in enumerate(image.urls()) for word in ("-o", f"{folder}/{place}", url)]
+def _other_contenders(folder: str, image: Image) -> list[Contender]:
+    """Return contenders without a target: curl without hashing, a lower bound, and other clients."""
+    urls = [word for index, url in enumerate(image.urls()) for word in ("-o", f"{folder}/{index}", url)]
     curl = ["curl", "--silent", "--fail", "--parallel", "--parallel-max", "6", *urls]
-    found = [Contender("curl, no hashing", curl, lambda: _new(folder), after=lambda: empty(folder))]
+    contenders = [Contender("curl, no hashing", curl, lambda: _recreate(folder), after=lambda: remove_folder(folder))]
     if shutil.which("crane"):
         command = ["crane", "pull", "--insecure", "--format=oci", image.reference, folder]
-        found.append(into(folder, image, Contender("crane pull", command)))
+        contenders.append(set_target(folder, image, Contender("crane pull", command)))
     if shutil.which("regctl"):
         host = image.reference.partition("/")[0]
         command = ["regctl", "image", "copy", "--host", f"reg={host},tls=disabled", image.reference]
-        copying = Contender("regctl image copy", [*command, f"ocidir://{folder}:1"])
-        found.append(into(folder, image, copying))
-    return found
+        contender = Contender("regctl image copy", [*command, f"ocidir://{folder}:1"])
+        contenders.append(set_target(folder, image, contender))
+    return contenders
 
 
-def _new(folder: str) -> None:
-    empty(folder)
+def _recreate(folder: str) -> None:
+    remove_folder(folder)
     os.makedirs(folder)

@@ -1,8 +1,8 @@
-"""Asks one store many questions in one session, and tells how long each took, as JSON.
+"""Runs many queries in one session, and prints their durations as JSON.
 
-Run by the Python that has the imq to be measured. Questions come as a JSON list on standard input.
+It runs in the Python environment of the imq to measure. Standard input is a JSON list of queries.
 
-usage: python asking.py STORE NOW ROUNDS < QUESTIONS
+usage: python query_worker.py STORE NOW ROUNDS < QUERIES
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ from imq.engine.session.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MANY = 10_000
-"""Answers of more rows are measured beside a bare fetch of the same rows."""
+LARGE_RESULT = 10_000
+"""Results with more rows are compared with fetching the same rows from a temporary table."""
 
 
 def main(root: str, now: int, rounds: int) -> dict[str, dict[str, Any]]:
     session = Session(SessionContext(root, environment={}, clock=lambda: now))
     try:
-        return {question: _measured(session, question, rounds) for question in json.load(sys.stdin)}
+        return {query: _measure(session, query, rounds) for query in json.load(sys.stdin)}
     finally:
         session.close()
 
 
-def _measured(session: Session, question: str, rounds: int) -> dict[str, Any]:
-    """Return how many rows there are, and the seconds of each round, after one that is not counted.
+def _measure(session: Session, query: str, rounds: int) -> dict[str, Any]:
+    """Return the number of rows, and the seconds of each round, after a warm-up.
 
-    `asked`: from the text to the last row; `understood`: parsing, binding and writing SQL alone; `fetched`: fetching
-    the same rows from a table that holds nothing else.
+    `total`: from the text to the last row; `planning`: parsing, binding and writing SQL; `fetch`: fetching the same
+    rows from a temporary table.
     """
     rows = 0
 
-    def ask() -> None:
+    def run() -> None:
         nonlocal rows
-        (answer,) = session.run(question)
-        rows = sum(1 for _ in answer.rows)  # type: ignore[union-attr]
+        (result,) = session.run(query)
+        rows = sum(1 for _ in result.rows)  # type: ignore[union-attr]
 
-    found: dict[str, Any] = {"asked": _timed(ask, rounds), "understood": _timed(lambda: _sql(session, question), 20)}
-    if rows > MANY:
+    seconds: dict[str, Any] = {"total": _time(run, rounds), "planning": _time(lambda: _plan(session, query), 20)}
+    if rows > LARGE_RESULT:
         connection = session.store.index.connection
-        sql = _sql(session, question)
+        sql = _plan(session, query)
         connection.execute(f"CREATE TEMP TABLE same AS {sql.text}", sql.parameters)
-        found["fetched"] = _timed(lambda: connection.execute("SELECT * FROM temp.same").fetchall(), rounds)
+        seconds["fetch"] = _time(lambda: connection.execute("SELECT * FROM temp.same").fetchall(), rounds)
         connection.execute("DROP TABLE temp.same")
-    return {"rows": rows, **found}
+    return {"rows": rows, **seconds}
 
 
-def _sql(session: Session, question: str) -> Any:
-    (statement,) = session.parse(question)
+def _plan(session: Session, query: str) -> Any:
+    (statement,) = session.parse(query)
     scope = session.make_scope()
     return plan(bind(statement.query, scope), scope.now).sql  # type: ignore[union-attr]
 
 
-def _timed(work: Callable[[], object], rounds: int) -> list[float]:
+def _time(work: Callable[[], object], rounds: int) -> list[float]:
     work()
     seconds = []
     for _ in range(rounds):

@@ -1,8 +1,8 @@
-"""Asks a registry about the tags of a repository through imq's client alone, and prints how many answers came.
+"""Requests the tags of a repository with imq's registry client only, and prints the number of results.
 
-Run by the Python that has the imq to be measured.
+It runs in the Python environment of the imq to measure.
 
-usage: python scanning.py cold|warm|list HOST/REPOSITORY
+usage: python registry_scan_worker.py cold|warm|list HOST/REPOSITORY
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 def main(kind: str, name: str) -> int:
-    """Return how many tags have a creation time (cold), a digest (warm), or are there at all (list)."""
+    """Return the number of tags with a creation time (cold), with a digest (warm), or of all tags (list)."""
     fast_import.import_requests()
     repository = Reference.parse(name)
-    with Client(Settings()) as client, BatchClient(client) as many:
+    with Client(Settings()) as client, BatchClient(client) as batch:
         if kind == "list":
-            return sum(len(page.tags) for _, page in many.fetch_tags([(0, repository)]))  # type: ignore[union-attr]
+            return sum(len(page.tags) for _, page in batch.fetch_tags([(0, repository)]))  # type: ignore[union-attr]
         names = [repository.replace(tag=tag) for tag in client.list_tags(repository)]
         if kind == "warm":
-            return sum(isinstance(found, Descriptor) for _, found in many.fetch_heads(enumerate(names)))
+            return sum(isinstance(head, Descriptor) for _, head in batch.fetch_heads(enumerate(names)))
 
         def configs() -> Iterator[tuple[int, Reference, Descriptor]]:
-            for number, fetched in many.fetch_manifests(enumerate(names)):
+            for number, fetched in batch.fetch_manifests(enumerate(names)):
                 manifest = parse_manifest(fetched.content, fetched.media_type)  # type: ignore[union-attr]
                 assert isinstance(manifest, Manifest)
                 yield number, names[number], manifest.config
 
-        return sum("created" in json.loads(content) for _, content in many.fetch_configs(configs()))  # type: ignore[arg-type]
+        return sum("created" in json.loads(content) for _, content in batch.fetch_configs(configs()))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A loopback docker-registry over the cached images: started for one run and stopped after it."""
+"""A loopback docker-registry that serves a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from measure import CannotRunError
+from measure import BenchmarkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,22 +18,22 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 @contextlib.contextmanager
 def registry(folder: str) -> Iterator[str]:
-    """Serve what `folder` holds (it outlives the server) and yield HOST:PORT."""
+    """Serve the images in `folder`, which is kept, and yield HOST:PORT."""
     if TESTS not in sys.path:
         sys.path.append(TESTS)
     try:
-        from support.servers import PROGRAM, Registry  # the tests' own starter; it needs pytest
+        from support.servers import PROGRAM, Registry  # of the tests; it needs pytest
     except ModuleNotFoundError as error:
-        raise CannotRunError(f"{error.name} is not installed here: pip install '.[test]'") from error
+        raise BenchmarkError(f"{error.name} is not installed: pip install '.[test]'") from error
     if shutil.which(PROGRAM) is None:
-        raise CannotRunError(f"{PROGRAM} is not installed: apt-get install {PROGRAM}")
+        raise BenchmarkError(f"{PROGRAM} is not installed: apt-get install {PROGRAM}")
     server = Registry(folder)
     try:
         server.start()
     except RuntimeError as error:
-        raise CannotRunError(str(error)) from error
+        raise BenchmarkError(str(error)) from error
     try:
         yield server.host
     finally:
         server.stop()
-        os.remove(server.log)  # the folder stays, and the log would grow with every run
+        os.remove(server.log)  # the folder is kept, and the log would grow with every run

@@ -1,4 +1,4 @@
-"""Removing a thousand images and their blobs, beside removing a folder with the same files."""
+"""Removal of a thousand images and their blobs, compared with removing a folder with the same files."""
 
 from __future__ import annotations
 
@@ -6,65 +6,65 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from daemons import docker_engine
-from harness import empty
-from load import IMAGES, archive_of
-from measure import CannotRunError, Contender, Figure, interleave, milliseconds, ratio, said_by
+from daemons import start_dockerd
+from harness import remove_folder
+from load import IMAGES, provide_archive
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, ratio
 
 if TYPE_CHECKING:
     from harness import Bench
 
 TARGET = 1000
 """Milliseconds for the whole process. `docker rmi` of 333 images took 2.8 s."""
-SOME = 50
-"""Images that docker is given: loading them takes it a tenth of a second each."""
+DOCKER_IMAGES = 50
+"""Images for docker, which takes a tenth of a second to load each."""
 
 
 def remove(bench: Bench) -> tuple[str, list[Figure]]:
-    """Remove all images of a store by one statement; each run has a copy of the store, which was opened once."""
+    """Remove all images of a store with one statement. Each run has a new copy of the store."""
     imq, environment = bench.imq(), bench.environment()
-    kept = os.path.join(bench.scratch, "kept")
-    said_by([imq, "--root", kept, "load", archive_of(bench, "layout", IMAGES)], environment)
+    original = os.path.join(bench.scratch, "original")
+    output_of([imq, "--root", original, "load", provide_archive(bench, "layout", IMAGES)], environment)
     store, folder = os.path.join(bench.scratch, "removed"), os.path.join(bench.scratch, "removed-folder")
 
-    def copied(to: str) -> None:
-        empty(to)
-        shutil.copytree(kept, to)
-        said_by([imq, "--root", to, "images", "count"], environment)
+    def copy_store(to: str) -> None:
+        remove_folder(to)
+        shutil.copytree(original, to)
+        output_of([imq, "--root", to, "images", "count"], environment)
 
     def check() -> None:
-        if left := sum(len(names) for _, _, names in os.walk(os.path.join(store, "blobs"))):
-            raise CannotRunError(f"imq rm has left {left} blobs")
+        if count := sum(len(names) for _, _, names in os.walk(os.path.join(store, "blobs"))):
+            raise BenchmarkError(f"imq rm left {count} blobs")
 
-    ours = Contender(
+    imq_rm = Contender(
         f"imq rm, {IMAGES} images",
         [imq, "--root", store, "--yes", "rm images where size > 0"],
-        before=lambda: copied(store),
+        before=lambda: copy_store(store),
         check=check,
         environment=environment,
-        needed=True,
+        is_required=True,
     )
-    bare = Contender("rm -rf of the store", ["rm", "-rf", folder], before=lambda: copied(folder), needed=True)
-    contenders = [ours, bare]
+    bare = Contender("rm -rf of the store", ["rm", "-rf", folder], before=lambda: copy_store(folder), is_required=True)
+    contenders = [imq_rm, bare]
     measured = interleave(contenders, bench.rounds)
     if bench.daemons and shutil.which("dockerd") and os.geteuid() == 0:
-        with docker_engine(os.path.join(bench.scratch, "docker")) as docker:
-            theirs = _by_docker(bench, docker)
-            measured += interleave([theirs], bench.rounds)
-            contenders.append(theirs)
+        with start_dockerd(os.path.join(bench.scratch, "docker")) as docker:
+            docker_rmi = _make_docker_contender(bench, docker)
+            measured += interleave([docker_rmi], bench.rounds)
+            contenders.append(docker_rmi)
     bench.note("remove", contenders)
-    figures = [milliseconds(one.name, one, TARGET if one is ours else None) for one in contenders if one in measured]
-    if ours in measured and bare in measured:
-        figures.append(ratio(ours.name, ours, bare))
+    figures = [milliseconds(one.name, one, TARGET if one is imq_rm else None) for one in contenders if one in measured]
+    if imq_rm in measured and bare in measured:
+        figures.append(ratio(imq_rm.name, imq_rm, bare))
     return f"a store of {IMAGES} small images", figures
 
 
-def _by_docker(bench: Bench, docker: list[str]) -> Contender:
-    archive = archive_of(bench, "docker", SOME)
+def _make_docker_contender(bench: Bench, docker: list[str]) -> Contender:
+    archive = provide_archive(bench, "docker", DOCKER_IMAGES)
     command = [*docker, "rmi", "--force"]
 
     def before() -> None:
-        said_by([*docker, "load", "--quiet", "--input", archive])
-        command[len(docker) + 2 :] = sorted(set(said_by([*docker, "images", "--all", "--quiet"]).split()))
+        output_of([*docker, "load", "--quiet", "--input", archive])
+        command[len(docker) + 2 :] = sorted(set(output_of([*docker, "images", "--all", "--quiet"]).split()))
 
-    return Contender(f"docker rmi, {SOME} images", command, before=before)
+    return Contender(f"docker rmi, {DOCKER_IMAGES} images", command, before=before)

@@ -1,4 +1,4 @@
-"""How long a person waits: for the prompt of a session, and for what is offered behind the first words."""
+"""Latency of the interactive session: the prompt, and the first completions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from measure import CannotRunError, Figure, said_by
-from query import layout_of
+from measure import BenchmarkError, Figure, output_of
+from query import provide_layout
 
 if TYPE_CHECKING:
     from harness import Bench
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 REFERENCES = 10_000
 PROMPT_TARGET = 250.0
 COMPLETION_TARGET = 50.0
-_LONGEST = 30.0
-_WHERE = b"\x1b[6n"
-"""What asks a terminal where its cursor is."""
-_ALONE = "from prompt_toolkit import prompt; prompt('imq> ')"
+_TIMEOUT = 30.0
+_CURSOR_REQUEST = b"\x1b[6n"
+"""The request for the cursor position."""
+_BARE_PROMPT = "from prompt_toolkit import prompt; prompt('imq> ')"
 
 
-class Typist:
-    """A program on a terminal of its own: types, and waits for what is shown."""
+class Terminal:
+    """A program on its own terminal."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._shown = b""
+        self._output = b""
         self.started = time.monotonic()
         self._process, self._terminal = pty.fork()
         if self._process == 0:
@@ -44,23 +44,23 @@ class Typist:
 
     def type(self, text: str) -> float:
         """Type a text; return the time."""
-        self._shown = b""
+        self._output = b""
         now = time.monotonic()
         os.write(self._terminal, text.encode())
         return now
 
-    def wait(self, wanted: str) -> float:
-        """Return the time at which a text is shown."""
-        end = time.monotonic() + _LONGEST
-        while wanted.encode() not in self._shown:
+    def wait(self, text: str) -> float:
+        """Wait for a text; return the time at which it appears."""
+        end = time.monotonic() + _TIMEOUT
+        while text.encode() not in self._output:
             if not select.select([self._terminal], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise CannotRunError(f"{wanted!r} was never shown: {self._shown[-200:]!r}")
+                raise BenchmarkError(f"{text!r} did not appear: {self._output[-200:]!r}")
             try:
-                piece = os.read(self._terminal, 1 << 16)
+                chunk = os.read(self._terminal, 1 << 16)
             except OSError:
-                raise CannotRunError(f"it ended: {self._shown[-200:]!r}") from None
-            self._shown += piece
-            if _WHERE in piece:
+                raise BenchmarkError(f"the program exited: {self._output[-200:]!r}") from None
+            self._output += chunk
+            if _CURSOR_REQUEST in chunk:
                 os.write(self._terminal, b"\x1b[1;1R")
         return time.monotonic()
 
@@ -72,37 +72,37 @@ class Typist:
         os.waitpid(self._process, 0)
 
 
-def interactive(bench: Bench) -> tuple[str, list[Figure]]:
-    """Open sessions in turn with a bare prompt of prompt_toolkit, which is the least that one can take."""
+def measure_session(bench: Bench) -> tuple[str, list[Figure]]:
+    """Open sessions in turn with a bare prompt of prompt_toolkit, which is a lower bound."""
     store = os.path.join(bench.scratch, "interactive")
-    shutil.copytree(layout_of(bench, REFERENCES), store)
+    shutil.copytree(provide_layout(bench, REFERENCES), store)
     environment = bench.environment()
-    said_by([bench.imq(), "--root", store, "reindex"], environment)
+    output_of([bench.imq(), "--root", store, "reindex"], environment)
     python = os.path.join(os.path.dirname(bench.imq()), "python")
     prompts: list[float] = []
     words: list[float] = []
     names: list[float] = []
-    alone: list[float] = []
+    bare_prompts: list[float] = []
     for _ in range(bench.rounds * 2 + 1):
-        typist = Typist([bench.imq(), "--root", store, "--no-config"], environment)
+        terminal = Terminal([bench.imq(), "--root", store, "--no-config"], environment)
         try:
-            prompts.append(typist.wait("imq>") - typist.started)
-            at = typist.type("images where si")
-            words.append(typist.wait("size") - at)
-            at = typist.type("\x15rm t")
-            names.append(typist.wait("reference") - at)
+            prompts.append(terminal.wait("imq>") - terminal.started)
+            start = terminal.type("images where si")
+            words.append(terminal.wait("size") - start)
+            start = terminal.type("\x15rm t")
+            names.append(terminal.wait("reference") - start)
         finally:
-            typist.close()
-        bare = Typist([python if os.path.exists(python) else sys.executable, "-c", _ALONE], environment)
+            terminal.close()
+        bare = Terminal([python if os.path.exists(python) else sys.executable, "-c", _BARE_PROMPT], environment)
         try:
-            alone.append(bare.wait("imq>") - bare.started)
+            bare_prompts.append(bare.wait("imq>") - bare.started)
         finally:
             bare.close()
-    ratio = statistics.median(prompts) / statistics.median(alone)
+    ratio = statistics.median(prompts) / statistics.median(bare_prompts)
     figures = [
         _figure("prompt", prompts[1:], PROMPT_TARGET),
-        _figure("a bare prompt of prompt_toolkit", alone[1:]),
-        Figure("prompt", "x bare", tuple(a / b for a, b in zip(prompts[1:], alone[1:], strict=True)), ratio),
+        _figure("a bare prompt of prompt_toolkit", bare_prompts[1:]),
+        Figure("prompt", "x bare", tuple(a / b for a, b in zip(prompts[1:], bare_prompts[1:], strict=True)), ratio),
         _figure("first completion, of a field", words[1:], COMPLETION_TARGET),
         _figure("first completion, of a name", names[1:], COMPLETION_TARGET),
     ]

@@ -1,4 +1,4 @@
-"""The benchmark suite: python tests/bench/run.py [names…]. See README.md beside this file."""
+"""The benchmark suite: python tests/bench/run.py [NAME…]. See README.md in this folder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from copy_images import again, copying
+from copy_images import copy_images, pull_again
 from harness import Bench
-from large_store_queries import language
+from large_store_queries import run_queries
 from load import load
-from measure import ROUNDS, CannotRunError
+from measure import ROUNDS, BenchmarkError
 from pull import pull
 from push import push
 from query import engines, frozen, query
-from rate_limited_pull import limited
+from rate_limited_pull import rate_limited_pull
 from registry_scan import scan
 from remove import remove
-from repl import interactive
-from startup import starting
+from repl import measure_session
+from startup import measure_startup
 from unpack import unpack
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ BENCHMARKS: dict[str, Benchmark] = {
     "two-layer": partial(pull, name="two"),
     "eight-layer": partial(pull, name="eight"),
     "push": partial(push, name="eight"),
-    "limited": limited,
-    "copy": copying,
-    "again": again,
+    "limited": rate_limited_pull,
+    "copy": copy_images,
+    "again": pull_again,
     "unpack": unpack,
     "query": query,
     "frozen": frozen,
-    "starting": starting,
-    "interactive": interactive,
-    "language": language,
+    "starting": measure_startup,
+    "interactive": measure_session,
+    "language": run_queries,
     "load": load,
     "remove": remove,
     "scan": scan,
     "engines": engines,
 }
-WHEN_NAMED = ("engines",)
+NOT_DEFAULT = ("engines",)
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],
@@ -69,25 +69,31 @@ WIDTH = 78
 
 
 def main() -> int:
-    arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of every `with`: servers stop, folders go
-    names = arguments.names or [name for name in BENCHMARKS if name not in WHEN_NAMED]
-    report: dict[str, object] = {"machine": _machine(), "versions": _versions(), "rounds": arguments.rounds}
-    measured: dict[str, object] = {}
+    arguments = _parse_arguments()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(1)
+    )  # runs context managers, which stop servers and remove folders
+    names = arguments.names or [name for name in BENCHMARKS if name not in NOT_DEFAULT]
+    report: dict[str, object] = {
+        "machine": _describe_machine(),
+        "versions": _list_versions(),
+        "rounds": arguments.rounds,
+    }
+    results: dict[str, object] = {}
     missed = 0
     with Bench(arguments.cache, arguments.rounds, arguments.imq, arguments.frozen, daemons=arguments.daemons) as bench:
         for name in names:
             print(f"\n{name}", flush=True)
             try:
                 about, figures = BENCHMARKS[name](bench)
-            except CannotRunError as error:
+            except BenchmarkError as error:
                 print(f"  cannot run: {error}", flush=True)
                 bench.failures.append(f"{name}: {error}")
                 continue
-            _show(about, figures)
+            _print_figures(about, figures)
             missed += sum(figure.verdict == "over" for figure in figures)
-            measured[name] = {"about": about, "figures": [figure.document() for figure in figures]}
-        report |= {"benchmarks": measured, "seconds": bench.raw, "not run": bench.failures}
+            results[name] = {"about": about, "figures": [figure.to_json() for figure in figures]}
+        report |= {"benchmarks": results, "seconds": bench.raw, "not run": bench.failures}
         failed = bool(bench.failures)
     if arguments.json:
         with open(arguments.json, "w") as target:
@@ -96,14 +102,14 @@ def main() -> int:
     return 1 if failed or (arguments.check and missed) else 0
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run.py", description="Measure imq against its peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones, of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--json", metavar="FILE", help="write every figure, and every run, to FILE")
-    parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmarks to run: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--json", metavar="FILE", help="write all figures and runs to FILE")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each contender (default: %(default)s)")
-    parser.add_argument("--daemons", action="store_true", help="also pull with podman and with a dockerd of its own")
-    parser.add_argument("--imq", metavar="FILE", help="measure this imq, not the checkout's")
+    parser.add_argument("--daemons", action="store_true", help="also pull with podman and with a separate dockerd")
+    parser.add_argument("--imq", metavar="FILE", help="measure this imq instead of the checkout")
     parser.add_argument(
         "--frozen", metavar="FILE", default=os.path.join(PROJECT, "dist", "imq"), help="default: dist/imq"
     )
@@ -111,32 +117,35 @@ def _arguments() -> argparse.Namespace:
         "--cache",
         metavar="DIR",
         default=os.environ.get("IMQ_BENCH_CACHE") or "~/.cache/imq-bench",
-        help="where images and the environment are kept (default: $IMQ_BENCH_CACHE, else %(default)s)",
+        help="folder of images and the environment (default: $IMQ_BENCH_CACHE, else %(default)s)",
     )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
-        parser.error(f"there is no benchmark {unknown[0]}: {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark {unknown[0]}; expected one of: {', '.join(BENCHMARKS)}")
     if arguments.rounds < 1:
         parser.error("--rounds must be 1 or more")
     return arguments
 
 
-def _show(about: str, figures: list[Figure]) -> None:
+def _print_figures(about: str, figures: list[Figure]) -> None:
     print(f"  {about}")
     print(f"  {'':{WIDTH}} {'target':>8} {'measured':>9}   {'min .. max':<17} unit")
     for figure in figures:
         target = "" if figure.target is None else f"≤ {figure.target:g}"
-        spread = f"{_number(min(figure.values))} .. {_number(max(figure.values))}"
+        spread = f"{_format_number(min(figure.values))} .. {_format_number(max(figure.values))}"
         unit = f"{figure.unit:<15} {figure.verdict}".rstrip()
-        print(f"  {figure.name:{WIDTH}} {target:>8} {_number(figure.measured):>9}   {spread:<17} {unit}", flush=True)
+        print(
+            f"  {figure.name:{WIDTH}} {target:>8} {_format_number(figure.measured):>9}   {spread:<17} {unit}",
+            flush=True,
+        )
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:.2f}" if value < 20 else f"{value:.0f}"
 
 
-def _machine() -> dict[str, object]:
+def _describe_machine() -> dict[str, object]:
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -145,14 +154,14 @@ def _machine() -> dict[str, object]:
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def _list_versions() -> dict[str, str]:
+    versions = {}
     for name, command in VERSIONS.items():
         if shutil.which(command[0]):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            said = done.stdout.strip().splitlines()
-            found[name] = said[0] if said else "it said nothing"
-    return found
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            lines = run.stdout.strip().splitlines()
+            versions[name] = lines[0] if lines else "no output"
+    return versions
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Starts one command, waits for it, and tells over a pipe how long it took and the most memory it held.
+"""Runs one command, and reports its duration, peak memory and exit code over a pipe.
 
-A process of its own because the kernel counts what a process held from before its exec: a child of a large process is
-never seen to hold less than that one did. This one imports nothing and holds next to nothing.
+The kernel's peak of a process includes the memory of its parent before exec. This separate process is small, so the
+peak is that of the command.
 
-usage: python -I -S starter.py DESCRIPTOR COMMAND…
+usage: python -I -S spawn.py DESCRIPTOR COMMAND…
 """
 
 import os

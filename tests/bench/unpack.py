@@ -1,12 +1,12 @@
-"""Unpacking an image of the store to a folder: imq against umoci."""
+"""Unpacking of an image to a folder: imq and umoci."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from harness import empty
-from measure import CannotRunError, Contender, Figure, interleave, milliseconds, peak, ratio, said_by
+from harness import remove_folder
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak, ratio
 from pull_images import provide
 
 if TYPE_CHECKING:
@@ -17,43 +17,47 @@ MEMORY_TARGET = 120
 
 
 def unpack(bench: Bench) -> tuple[str, list[Figure]]:
-    """Unpack the two-layer image into folders that are new each time; return what was unpacked and the figures."""
+    """Unpack the two-layer image into new folders; return a description and the figures."""
     image = provide("two", bench.registry(), bench.cache)
     store, folder = os.path.join(bench.scratch, "store"), os.path.join(bench.scratch, "rootfs")
-    said_by(
+    output_of(
         ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{image.reference}", f"oci:{store}:bench:1"]
     )
-    said_by([bench.imq(), "--root", store, "reindex"], bench.environment())
-    ours = _into(folder, "imq export", [bench.imq(), "--root", store, f'export bench:1 to "{folder}"'])
-    ours.environment = bench.environment()
-    theirs = _into(folder, "umoci unpack", ["umoci", "unpack", "--image", f"{store}:bench:1", folder])
-    raw = _into(folder, "umoci raw unpack", ["umoci", "raw", "unpack", "--image", f"{store}:bench:1", folder])
+    output_of([bench.imq(), "--root", store, "reindex"], bench.environment())
+    imq = _make_contender(folder, "imq export", [bench.imq(), "--root", store, f'export bench:1 to "{folder}"'])
+    imq.environment = bench.environment()
+    umoci = _make_contender(folder, "umoci unpack", ["umoci", "unpack", "--image", f"{store}:bench:1", folder])
+    raw = _make_contender(folder, "umoci raw unpack", ["umoci", "raw", "unpack", "--image", f"{store}:bench:1", folder])
     if os.geteuid() != 0:
-        for one in (theirs, raw):
+        for one in (umoci, raw):
             one.command = [*one.command[:-3], "--rootless", *one.command[-3:]]
-    ours.needed = theirs.needed = True
-    measured = interleave([ours, theirs, raw], bench.rounds)
-    bench.note("unpack", [ours, theirs, raw])
+    imq.is_required = umoci.is_required = True
+    measured = interleave([imq, umoci, raw], bench.rounds)
+    bench.note("unpack", [imq, umoci, raw])
     figures = []
-    if ours in measured and theirs in measured:
-        figures += [ratio(ours.name, ours, theirs, TARGET)]
-        figures += [ratio(ours.name, ours, raw)] if raw in measured else []
-        figures += [peak(f"{ours.name}: memory", ours, MEMORY_TARGET), peak(f"{theirs.name}: memory", theirs)]
+    if imq in measured and umoci in measured:
+        figures += [ratio(imq.name, imq, umoci, TARGET)]
+        figures += [ratio(imq.name, imq, raw)] if raw in measured else []
+        figures += [peak(f"{imq.name}: memory", imq, MEMORY_TARGET), peak(f"{umoci.name}: memory", umoci)]
         figures += [milliseconds(one.name, one) for one in measured]
     return f"{image.size / 1e6:.1f} MB in {image.layers} layers, of an image layout", figures
 
 
-def _into(folder: str, name: str, command: list[str]) -> Contender:
-    """Return a contender that fills `folder`: not there before, checked and removed after."""
+def _make_contender(folder: str, name: str, command: list[str]) -> Contender:
+    """Return a contender that writes to `folder`, which is checked and removed after each run."""
     return Contender(
-        name, command, before=lambda: empty(folder), check=lambda: _complete(name, folder), after=lambda: empty(folder)
+        name,
+        command,
+        before=lambda: remove_folder(folder),
+        check=lambda: _check_files(name, folder),
+        after=lambda: remove_folder(folder),
     )
 
 
-def _complete(name: str, folder: str) -> None:
-    """Hold that there is a whole Debian: umoci makes a bundle, in which it is the folder rootfs."""
+def _check_files(name: str, folder: str) -> None:
+    """Check some files of the root file system. umoci writes a bundle with the folder rootfs."""
     inner = os.path.join(folder, "rootfs")
     root = inner if os.path.exists(os.path.join(folder, "config.json")) else folder
     for path in ("etc/debian_version", "usr/bin/perl", "usr/bin/python3"):
         if not os.path.lexists(os.path.join(root, path)):
-            raise CannotRunError(f"{name} has left no {path}")
+            raise BenchmarkError(f"{name} did not write {path}")
