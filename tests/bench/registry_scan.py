@@ -82,7 +82,7 @@ def _provide_registry(bench: Bench) -> str:
 @contextlib.contextmanager
 def _serve_pages() -> Iterator[str]:
     """Serve a hundred thousand tags from a separate process; yield HOST:PORT."""
-    serve = f"with paging_server.Paging({NAMES}) as server:\n print(server.host, flush=True)\n sys.stdin.read()"
+    serve = f"with paging_server.PagingServer({NAMES}) as server:\n print(server.host, flush=True)\n sys.stdin.read()"
     environment = {**os.environ, "PYTHONPATH": TESTS}
     with subprocess.Popen(
         [sys.executable, "-c", f"import sys\nfrom registry.support import paging_server\n{serve}"],
