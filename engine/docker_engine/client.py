@@ -33,7 +33,7 @@ MAX_API = (1, 47)
 MIN_API = (1, 24)
 """The range of versions of the Engine API that imq supports."""
 _PING_TIMEOUT = 20.0
-"""Maximum seconds of silence before the answer to a ping: it needs no work of the engine."""
+"""Maximum seconds of silence before the response to a ping, which needs no work of the engine."""
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_MESSAGE_BYTES = 1 << 20
 """Maximum length of a line of a progress stream."""
@@ -98,7 +98,7 @@ class EngineClient:
         self._is_closed = False
 
     def ping(self, *, details: bool = False) -> EngineVersion:
-        """Return the version of the engine, and negotiate the version of the API. The engine is asked once.
+        """Return the version of the engine, and negotiate the version of the API. Only the first call sends a request.
 
         `details` adds the fields that a second request returns.
         """
@@ -118,7 +118,7 @@ class EngineClient:
         return version
 
     def get_json(self, path: str, query: Mapping[str, str] | None = None, *, timeout: float | None = None) -> Any:
-        """Return the JSON document at a path; None for an empty answer.
+        """Return the JSON document at a path; None for an empty response.
 
         A path is without the version. Examples: `images/json`, `libpod/images/json`. `timeout` replaces that of the
         client, for a request that takes an engine long. Raises `NotFound`, `Conflict` and `EngineError`.
@@ -133,11 +133,11 @@ class EngineClient:
         *,
         timeout: float | None = None,
     ) -> Any:
-        """Post a JSON document, and return the one in the answer."""
+        """Post a JSON document, and return the one in the response."""
         return self._exchange_json("POST", path, query, document, timeout)
 
     def delete_json(self, path: str, query: Mapping[str, str] | None = None, *, timeout: float | None = None) -> Any:
-        """Delete what is at a path, and return the JSON document in the answer."""
+        """Delete the resource at a path, and return the JSON document in the response."""
         return self._exchange_json("DELETE", path, query, None, timeout)
 
     def open_stream(
@@ -150,7 +150,7 @@ class EngineClient:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> EngineStream:
-        """Send a request and return the body of the answer as a stream, which the caller closes.
+        """Send a request and return the body of the response as a stream, which the caller closes.
 
         An exception that `body` raises while it is read ends the request, and is raised again.
         """
@@ -209,7 +209,7 @@ class EngineClient:
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
-            raise protocol_error(self.endpoint, f"its answer for {path} is not JSON") from None
+            raise protocol_error(self.endpoint, f"its response for {path} is not JSON") from None
 
     def _make_target(self, path: str, query: Mapping[str, str] | None) -> str:
         version = self.ping()
@@ -296,16 +296,16 @@ class EngineClient:
         if explained is not None:
             return explained
         if isinstance(error, TimeoutError):
-            return timeout_error(self.endpoint, timeout, "did not answer")
+            return timeout_error(self.endpoint, timeout, "did not respond")
         if isinstance(error, ProtocolError):
             return protocol_error(self.endpoint, str(error))
         if type(error).__name__ in _TLS_REJECTIONS and isinstance(error, OSError):
             return tls_error(self.endpoint, error)
-        return protocol_error(self.endpoint, "the connection ended before its answer was complete")
+        return protocol_error(self.endpoint, "the connection ended before its response was complete")
 
 
 class EngineStream:
-    """The body of an answer, as a binary stream that is read once. A context manager that closes it.
+    """The body of a response, as a binary stream that is read once. A context manager that closes it.
 
     Every read raises `EngineError` when the connection ends before the body is complete.
     """
@@ -337,7 +337,7 @@ class EngineStream:
             if limit is not None and total >= limit:
                 break
             if total > self._max_document:
-                raise protocol_error(self._client.endpoint, f"its answer is longer than {self._max_document:,} bytes")
+                raise protocol_error(self._client.endpoint, f"its response is longer than {self._max_document:,} bytes")
         return b"".join(parts)
 
     def read_messages(self) -> Iterator[dict[str, Any]]:
@@ -421,7 +421,7 @@ def _read_version(endpoint: Endpoint, headers: Mapping[str, str]) -> EngineVersi
     text = headers.get("api-version", "")
     major, _, minor = text.partition(".")
     if not (text.isascii() and major.isdecimal() and minor.isdecimal() and len(text) < 12):
-        raise protocol_error(endpoint, "its answer to a ping has no API version")
+        raise protocol_error(endpoint, "its response to a ping has no API version")
     offered = (int(major), int(minor))
     if offered < MIN_API:
         minimum = ".".join(map(str, MIN_API))

@@ -1,4 +1,4 @@
-"""Endpoints of container engines: how users name them, and the addresses that the names stand for."""
+"""Endpoints of container engines: how users name them, and the addresses behind the names."""
 
 from __future__ import annotations
 

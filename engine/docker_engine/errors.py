@@ -74,7 +74,7 @@ def api_version_error(endpoint: Endpoint, reason: str) -> EngineError:
 
 
 def protocol_error(endpoint: Endpoint, reason: str) -> EngineError:
-    """Return the error of an engine whose answer is invalid or incomplete."""
+    """Return the error of an engine whose response is invalid or incomplete."""
     hints = ["check that a container engine listens at this address, and read its log"]
     if endpoint.address.startswith("ssh://"):
         hints.append("the shell of that host must write nothing of its own: check its startup files")
@@ -87,7 +87,7 @@ def protocol_error(endpoint: Endpoint, reason: str) -> EngineError:
 
 
 def timeout_error(endpoint: Endpoint, seconds: float, event: str) -> EngineError:
-    """Return the error of an engine that did not answer in time."""
+    """Return the error of an engine that did not respond in time."""
     return EngineError(
         f"{_locate(endpoint)} {event} within {seconds:g} seconds",
         code="engine-timeout",

@@ -84,7 +84,7 @@ class HttpConnection:
     def send_chunks(self, method: str, target: str, headers: Mapping[str, str], chunks: Iterable[bytes]) -> None:
         """Send a request whose body has an unknown length.
 
-        An engine may answer before the body ends: its progress is kept for `read`, and an error stops the sending.
+        An engine may respond before the body ends: its progress is kept for `read`, and an error stops the sending.
         Raises `RequestBodyFailed` when `chunks` raises an exception.
         """
         head = self._start(method, target, {**headers, "Transfer-Encoding": "chunked"})
@@ -172,7 +172,7 @@ class HttpConnection:
             return True
         self._buffer += received
         if len(self._buffer) > _MAX_EARLY_BYTES:
-            raise ProtocolError("its answer to an incomplete request is too long")
+            raise ProtocolError("its response to an incomplete request is too long")
         return bool(received) and not self._has_error_status()
 
     def _has_error_status(self) -> bool:
@@ -184,15 +184,15 @@ class HttpConnection:
         version, _, rest = first.partition(" ")
         digits, end = rest[:3], rest[3:4]
         if version not in ("HTTP/1.1", "HTTP/1.0") or not (digits.isascii() and digits.isdecimal()) or end.strip():
-            raise ProtocolError("its answer is not HTTP")
+            raise ProtocolError("its response is not HTTP")
         headers: dict[str, str] = {}
         for field in fields:
             name, colon, value = field.partition(":")
             name, value = name.lower(), value.strip()
             if not colon or not name or name != name.strip():
-                raise ProtocolError("its answer has an invalid header")
+                raise ProtocolError("its response has an invalid header")
             if headers.get(name, value) != value and name in ("content-length", "transfer-encoding"):
-                raise ProtocolError(f"its answer has several headers {name}")
+                raise ProtocolError(f"its response has several headers {name}")
             headers[name] = value
         self.status, self.headers = int(digits), headers
         connection = headers.get("connection", "").lower()
@@ -207,10 +207,10 @@ class HttpConnection:
         elif coding == "chunked":
             self._chunked, self._left = True, 0
         elif coding and coding != "identity":
-            raise ProtocolError(f"its answer has the unsupported encoding {coding[:40]!r}")
+            raise ProtocolError(f"its response has the unsupported encoding {coding[:40]!r}")
         elif length is not None:
             if not (length.isascii() and length.isdecimal() and len(length) <= _MAX_DIGITS):
-                raise ProtocolError("its answer has an invalid Content-Length")
+                raise ProtocolError("its response has an invalid Content-Length")
             self._left = int(length)
         else:
             self._keeps_alive = False
@@ -219,18 +219,18 @@ class HttpConnection:
     def _check_head_start(self) -> None:
         start = self._buffer[self._position : self._position + 7]
         if len(self._buffer) - self._position > _MAX_HEAD_BYTES:
-            raise ProtocolError("the headers of its answer are too long")
+            raise ProtocolError("the headers of its response are too long")
         if not b"HTTP/1.".startswith(start):
-            raise ProtocolError("its answer is not HTTP")
+            raise ProtocolError("its response is not HTTP")
 
     def _read_chunk_size(self) -> bool:
         """Read the line before a chunk; return whether a chunk follows, else the body is complete."""
         if self._has_line_end and self._read_line():
-            raise ProtocolError("its answer has an invalid chunk")
+            raise ProtocolError("its response has an invalid chunk")
         self._has_line_end = False
         digits = self._read_line().partition(b";")[0].strip()
         if not digits or len(digits) >= _MAX_DIGITS or digits.strip(b"0123456789abcdefABCDEF"):
-            raise ProtocolError("its answer has an invalid chunk")
+            raise ProtocolError("its response has an invalid chunk")
         self._left = int(digits, 16)
         if not self._left:
             while self._read_line():  # trailers
@@ -241,7 +241,7 @@ class HttpConnection:
     def _read_line(self) -> bytes:
         while (end := self._buffer.find(b"\n", self._position)) < 0:
             if len(self._buffer) - self._position > _MAX_LINE_BYTES:
-                raise ProtocolError("its answer has an invalid chunk")
+                raise ProtocolError("its response has an invalid chunk")
             self._receive()
         line = self._buffer[self._position : end]
         self._position = end + 1

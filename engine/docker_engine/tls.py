@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Tls(Record):
     """Paths of certificates in PEM form.
 
-    `ca` is the authority of the engine; None stands for those of the system. `cert` and `key` are the client's own.
+    `ca` is the authority of the engine; None means those of the system. `cert` and `key` are the client's own.
     Without `verify` any engine is accepted.
     """
 

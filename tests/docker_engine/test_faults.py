@@ -1,4 +1,4 @@
-"""What goes wrong with engines: each fault has its own code, and a hint about the next step."""
+"""Faults of engines: each has its own code, and a hint about the next step."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_stopped_engine_is_not_waited_for(dockerd: Dockerd, connect: Callable[
     finally:
         dockerd.process.send_signal(signal.SIGCONT)
     assert error.code == "engine-timeout"
-    assert "did not answer within 0.2 seconds" in error.message
+    assert "did not respond within 0.2 seconds" in error.message
 
 
 def test_an_engine_that_hangs_after_its_ping_is_not_waited_for(scripted: Callable[..., EngineClient]) -> None:
