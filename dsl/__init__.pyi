@@ -84,23 +84,73 @@ class _Containers(Path):
     id: Path
     """the container ID"""
     name: Path
-    """its name"""
+    """the name"""
     image: Path
-    """the name of its image"""
+    """the name of the image that the container was created with"""
     image_id: Path
-    """the ID of its image"""
+    """the ID of the image"""
+    image_digest: Path
+    """the digest of the image in its registry"""
+    command: Path
+    """the words of the command"""
+    env: _Map
+    """the environment; env.NAME is one variable"""
+    label: _Map
+    """the labels; label.KEY is one of them"""
     status: Path
-    """created, running, paused, exited or dead"""
+    """the state. Example: created, running, paused, exited"""
+    health: Path
+    """the result of the health check; unknown without a health check"""
+    exit_code: Path
+    """the exit code of the last run; unknown while the container runs"""
+    oom_killed: Path
+    """the kernel killed the last run for lack of memory"""
+    restart_count: Path
+    """how often the engine restarted the container"""
+    restart_policy: Path
+    """the restart policy. Example: always, on-failure"""
     created: Path
-    """when it was created"""
+    """when the container was created"""
+    started: Path
+    """when the container was last started"""
     finished: Path
-    """when it last stopped; unknown while it runs"""
+    """when the container last stopped; unknown while it runs"""
     size_rw: Path
-    """bytes written by the container"""
-    labels: _Map
-    """its labels; labels.KEY is one of them"""
+    """bytes that the container wrote to its own layer"""
+    log_size: Path
+    """bytes of the log file, when the engine writes one on this machine"""
+    log_path: Path
+    """the log file on the host of the engine"""
     ports: Path
-    """its ports"""
+    """the ports: 80/tcp when exposed, 0.0.0.0:8080->80/tcp when published"""
+    published_ports: Path
+    """the ports of the host that lead to the container. Example: 8080/tcp"""
+    mounts: Path
+    """the mounts: SOURCE:TARGET, with :ro when read-only"""
+    volumes_from: Path
+    """the containers whose volumes the container uses"""
+    networks: Path
+    """the networks that the container is connected to"""
+    memory_limit: Path
+    """the most bytes of memory; unknown without a limit"""
+    cpu_limit: Path
+    """the most CPUs; unknown without a limit"""
+    privileged: Path
+    """the container runs with all privileges of the host"""
+    network_mode: Path
+    """the network mode. Example: bridge, host, none"""
+    pid_mode: Path
+    """the PID namespace when it is not the container's own. Example: host"""
+    user: Path
+    """the user that the container runs as; unknown means root"""
+    read_only: Path
+    """the root file system is read-only"""
+    kind: Path
+    """container, or the working container of a build tool"""
+    pod: Path
+    """the pod of the container"""
+    namespace: Path
+    """the namespace of the engine or cluster"""
     source: Path
     """the source that holds it"""
 
@@ -592,19 +642,21 @@ class _Fields:
     cmd: Path
     """images: the words of the default command; tags: the words of the default command"""
     command: Path
-    """images: the words of the default command; tags: the words of the default command"""
+    """images: the words of the default command; containers: the words of the command; tags: the words of the default command"""
     comment: Path
     """history: the comment of the builder"""
     containers: _Containers
     """images: the containers made from the image; images: the number of containers made from the image"""
+    cpu_limit: Path
+    """containers: the most CPUs; unknown without a limit"""
     created: Path
-    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when it was created; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
+    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
     created_by: Path
     """layers: the command of its build step; history: the command of the step"""
     dangling: Path
     """images: the image has no tag"""
     description: Path
-    """search: the description of its owner"""
+    """build_cache: the build step that made it; search: the description of its owner"""
     diff_id: Path
     """layers: the digest of the uncompressed layer"""
     digest: Path
@@ -616,37 +668,43 @@ class _Fields:
     entrypoint: Path
     """images: the words of the entry point; tags: the words of the entry point"""
     env: _Map
-    """images: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
+    """images: the environment; env.NAME is one variable; containers: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
     environment: _Map
-    """images: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
+    """images: the environment; env.NAME is one variable; containers: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
+    exit_code: Path
+    """containers: the exit code of the last run; unknown while the container runs"""
     exposed_ports: Path
     """images: the exposed ports. Example: 80/tcp; tags: the exposed ports. Example: 80/tcp"""
     finished: Path
-    """containers: when it last stopped; unknown while it runs"""
+    """containers: when the container last stopped; unknown while it runs"""
+    health: Path
+    """containers: the result of the health check; unknown without a health check"""
     healthcheck: Path
     """images: the health check's command; unknown when there is none; tags: the health check's command; unknown when there is none"""
     history: _History
     """images: the steps of the build; tags: the steps of the build; platforms: the steps of the build"""
     id: Path
-    """images: the image ID: the digest of the config; containers: the container ID; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
+    """images: the image ID: the digest of the config; containers: the container ID; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of its image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with"""
+    image_digest: Path
+    """containers: the digest of the image in its registry"""
     image_id: Path
-    """containers: the ID of its image"""
+    """containers: the ID of the image"""
     images: Path
     """layers: the number of images of the store with the layer; sources: the number of images; unknown when it cannot be reached"""
     in_use: Path
-    """images: a container, running or stopped, was made from the image"""
+    """images: a container, running or stopped, was made from the image; build_cache: a build uses it now"""
     index: Path
     """layers: the position in the image, 0 for the lowest; history: the position of the step, 0 for the first"""
     kind: Path
-    """sources: the kind of source"""
+    """containers: container, or the working container of a build tool; sources: the kind of source"""
     label: _Map
-    """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them; tags: the labels; label.KEY is one of them"""
+    """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
-    """images: the labels; label.KEY is one of them; containers: its labels; labels.KEY is one of them; tags: the labels; label.KEY is one of them"""
+    """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     last_used: Path
-    """images: when a container last used the image; unknown if none was seen"""
+    """images: when a container last used the image; unknown if none was seen; build_cache: when a build last used it"""
     layer: Path
     """history: the digest of its layer"""
     layer_count: Path
@@ -655,6 +713,10 @@ class _Fields:
     """images: the layers of the image; images: the number of layers; tags: the layers of the image; tags: the number of layers; platforms: its layers"""
     line: Path
     """lines: the line, without surrounding blanks"""
+    log_path: Path
+    """containers: the log file on the host of the engine"""
+    log_size: Path
+    """containers: bytes of the log file, when the engine writes one on this machine"""
     major: Path
     """images: the first number of the version; tags: the first number of the version"""
     manifest_digest: Path
@@ -663,16 +725,28 @@ class _Fields:
     """platforms: its manifest, if the registry has it"""
     media_type: Path
     """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of the manifest or index of the tag; platforms: the media type of the manifest; manifests: the media type; referrers: the media type of the manifest"""
+    memory_limit: Path
+    """containers: the most bytes of memory; unknown without a limit"""
     minor: Path
     """images: the second number of the version; tags: the second number of the version"""
+    mounts: Path
+    """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; containers: its name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; containers: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
+    namespace: Path
+    """containers: the namespace of the engine or cluster"""
+    network_mode: Path
+    """containers: the network mode. Example: bridge, host, none"""
+    networks: Path
+    """containers: the networks that the container is connected to"""
     number: Path
     """lines: its number, 1 for the first that is not empty"""
     official: Path
     """search: it is one of Docker's official images"""
+    oom_killed: Path
+    """containers: the kernel killed the last run for lack of memory"""
     operating_system: Path
     """images: the operating system; tags: the operating system"""
     os: Path
@@ -685,22 +759,32 @@ class _Fields:
     """manifests: an index with this manifest"""
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
+    pid_mode: Path
+    """containers: the PID namespace when it is not the container's own. Example: host"""
     platform: Path
     """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
     platforms: _Platforms
     """tags: the entries of its index; the image itself without an index; tags: the platforms of an index, without attestations"""
+    pod: Path
+    """containers: the pod of the container"""
     ports: Path
-    """images: the exposed ports. Example: 80/tcp; containers: its ports; tags: the exposed ports. Example: 80/tcp"""
+    """images: the exposed ports. Example: 80/tcp; containers: the ports: 80/tcp when exposed, 0.0.0.0:8080->80/tcp when published; tags: the exposed ports. Example: 80/tcp"""
     position: Path
     """platforms: its position in the index, 0 for the first"""
     prerelease: Path
     """images: the pre-release part of the version. Example: rc1, beta.2; tags: the pre-release part of the version. Example: rc1, beta.2"""
+    privileged: Path
+    """containers: the container runs with all privileges of the host"""
     problem: Path
     """tags: why its registry did not return more; repositories: why its registry did not return more; platforms: why its registry did not return more; manifests: why its registry did not return more; referrers: why its registry did not return more"""
+    published_ports: Path
+    """containers: the ports of the host that lead to the container. Example: 8080/tcp"""
     pulled_at: Path
     """images: when the name was pulled or last set"""
     reachable: Path
     """sources: it can be reached"""
+    read_only: Path
+    """containers: the root file system is read-only"""
     reclaimable: Path
     """usage: the bytes that no active item needs"""
     reference: Path
@@ -715,20 +799,28 @@ class _Fields:
     """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form"""
     repository: Path
     """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form; repositories: the repository, in docker's short form; platforms: the repository, in docker's short form; manifests: the repository, in docker's short form; referrers: the repository, in docker's short form"""
+    restart_count: Path
+    """containers: how often the engine restarted the container"""
+    restart_policy: Path
+    """containers: the restart policy. Example: always, on-failure"""
+    shared: Path
+    """build_cache: images or other records share it"""
     shared_size: Path
     """images: the part of size in layers that other images of the store have too"""
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
     size_rw: Path
-    """containers: bytes written by the container"""
+    """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; containers: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; containers: the source that holds it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
     stars: Path
     """search: the number of stars"""
+    started: Path
+    """containers: when the container was last started"""
     status: Path
-    """containers: created, running, paused, exited or dead"""
+    """containers: the state. Example: created, running, paused, exited"""
     stop_signal: Path
     """images: the signal that stops a container; tags: the signal that stops a container"""
     subject: Path
@@ -742,11 +834,13 @@ class _Fields:
     total: Path
     """usage: the number of items"""
     type: Path
-    """usage: the type"""
+    """build_cache: the type. Example: regular, source.local; usage: the type"""
     unique_size: Path
     """images: the part of size in layers that no other image of the store has"""
+    usage_count: Path
+    """build_cache: how often builds used it"""
     user: Path
-    """images: the user that containers run as; unknown means root; tags: the user that containers run as; unknown means root"""
+    """images: the user that containers run as; unknown means root; containers: the user that the container runs as; unknown means root; tags: the user that containers run as; unknown means root"""
     variant: Path
     """images: the variant of the architecture. Example: v7, v8; tags: the variant of the architecture. Example: v7, v8; platforms: the variant of the architecture"""
     version: Path
@@ -763,6 +857,8 @@ class _Fields:
     """images: the variant after the version. Example: alpine, bookworm-slim; tags: the variant after the version. Example: alpine, bookworm-slim"""
     volumes: Path
     """images: the declared volumes; tags: the declared volumes"""
+    volumes_from: Path
+    """containers: the containers whose volumes the container uses"""
     workdir: Path
     """images: the working directory; tags: the working directory"""
     working_dir: Path
@@ -783,6 +879,8 @@ history: Table
 """One row for each step of the build of each image, first step first; also for images in registries, like layers."""
 containers: Table
 """One row for each container, running or stopped. The embedded store has none."""
+build_cache: Table
+"""One row for each record of the build cache of an engine."""
 tags: Table
 """One row for each tag of repositories in registries. For an index the row describes the image for this machine, or for the platform in the condition (platform = linux/arm64)."""
 repositories: Table
@@ -841,7 +939,7 @@ def login(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None
 def logout(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
     """Remove the credentials for registries (default: Docker Hub) from where docker stores them. In text: `logout registry.local:5000`"""
     ...
-def prune(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
+def prune(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. In text: `prune images where older than 7d`"""
     ...
 def pull(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
@@ -856,7 +954,7 @@ def reindex(*, dry_run: bool = ...) -> Statement:
 def rename(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a new name and remove the old one. With a query the new name is a template. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
-def rm(*operands: _Name | Query, force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
+def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
@@ -865,7 +963,7 @@ def save(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., sk
 def tag(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a name; a name of another image moves. With a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""
     ...
-def untag(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
+def untag(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Remove names. The images stay; without a name they are dangling. In text: `untag app:1`"""
     ...
 def verify(*operands: _Name | Query, all: bool = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:

@@ -36,6 +36,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
     configuration = _read_configuration(options, environment)
     context = SessionContext(
         root=_locate_store(options, environment, configuration.root),
+        finds_source=not (root or environment.get("IMQ_ROOT") or configuration.root),
         missing_store="refuse" if root else "warn" if environment.get("IMQ_ROOT") else "pass",
         environment=environment,
         clock=time.time_ns,

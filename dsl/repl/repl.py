@@ -142,7 +142,7 @@ class Repl:
         return session
 
     def _prompt_text(self) -> str:
-        source = self._session.state.source
+        source = self._session.state.source or DEFAULT_SOURCE
         return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
     def _run_input(self, text: str) -> bool:

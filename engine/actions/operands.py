@@ -7,8 +7,9 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.query.binder import require_choice, require_where
 from imq.engine.query.binder.literals import is_string
+from imq.engine.query.source import NativeTable
 from imq.engine.sources.action import Failed
-from imq.engine.sources.action_options import bind_whole_rows, get_option, get_option_values
+from imq.engine.sources.action_options import bind_whole_rows, get_option, get_option_values, list_source_refs
 from imq.engine.store.unreadable_images import unreadable_image
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, NotFound, StatementError, StoreError
@@ -216,24 +217,45 @@ def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | No
     Raises `StatementError` for rows of several sources, and when the source does not support the verb.
     """
     if act.query is None:
-        return None
+        return _find_planner_of_references(act, context)
     table = context.bind(act.query).table
     if not table.is_staged:
         return None
     names = context.scope.fetch.list_sources(table)
     if len(set(names)) > 1:
-        raise StatementError(
-            f"{act.verb} takes rows of one source, and these are of {' and '.join(names)}",
-            code="operand",
-            span=act.query.span,
-            hints=(f"use one {act.verb} statement for each source",),
-        )
+        raise _several_sources_error(act, names)
     planners = [planner for name in names if (planner := context.sources[name].planners.get(act.verb)) is not None]
     if not planners:
         raise StatementError(
             f"{act.verb} does not support rows of {' and '.join(names)}", code="operand", span=act.query.span
         )
     return planners[0]
+
+
+def _find_planner_of_references(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
+    """Return the planner of the source in which the references of an action are names of images; None: the store."""
+    refs = list_source_refs(act, context)
+    names = tuple(dict.fromkeys(ref.source for ref in refs))
+    if len(names) > 1:
+        raise _several_sources_error(act, names)
+    source = context.sources[names[0]]
+    if isinstance(source.tables.get("images"), NativeTable):
+        return None
+    if any(source.match_name(text) is None for text in context.literals(act.references)):
+        return None
+    planner = source.planners.get(act.verb)
+    if planner is None:
+        raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=act.span)
+    return planner
+
+
+def _several_sources_error(act: ast.ActionStatement, names: Sequence[str]) -> StatementError:
+    return StatementError(
+        f"{act.verb} takes rows of one source, and these are of {' and '.join(names)}",
+        code="operand",
+        span=act.query.span if act.query is not None else act.span,
+        hints=(f"use one {act.verb} statement for each source",),
+    )
 
 
 # Names of images in registries

@@ -9,7 +9,7 @@ from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import Target, get_image_query, resolve_targets
+from .operands import Target, find_planner, get_image_query, resolve_targets
 from .rm import plan_removals
 from .verb import OperandKind, Verb
 
@@ -66,15 +66,10 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         )
         error.replacement = "images where" if name.lower() == "where" else f"images where {name}"
         raise error
+    if (planner := find_planner(act, context)) is not None:
+        return planner(act, context)
     if act.query is not None:
         get_image_query(act, context)
-        if context.bind(act.query).table.is_staged:
-            raise StatementError(
-                "prune works on the store: registries do not report which images are in use",
-                code="operand",
-                span=act.query.span,
-                hints=("to remove tags there: rm tags of REPOSITORY where …",),
-            )
         context.store.check_collectable()
         return plan_removals(resolve_targets(_expand_prune(act), context), context, force=True)
     context.store.check_collectable()
@@ -94,7 +89,7 @@ VERB = Verb(
     "Remove images that are dangling and not in use: those of a query, or all of them and partial downloads.",
     "prune images where older than 7d",
     OperandKind.IMAGES,
-    options=("dry run",),
+    options=("from", "dry run"),
     removes=True,
     needs_confirmation=True,
     operand_optional=True,

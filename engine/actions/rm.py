@@ -345,7 +345,7 @@ VERB = Verb(
     "Remove names. An image is removed with its last name, and its layers unless another image has them.",
     'rm images where repository like "team/*" and older than 30d',
     OperandKind.IMAGES,
-    options=("force", "platform", "with its tags", "dry run"),
+    options=("from", "force", "platform", "with its tags", "dry run"),
     removes=True,
     needs_confirmation=True,
     docker_differences=(

@@ -112,6 +112,6 @@ VERB = Verb(
     "untag app:1",
     OperandKind.IMAGES,
     removes=True,
-    options=("dry run",),
+    options=("from", "dry run"),
     plan=_plan_untag,
 )

@@ -29,7 +29,7 @@ class Configuration(Record):
     `registries` maps lower-case names to registries. `source` is the default source and `root` the folder of the store;
     "" means unset. `settings` maps the names of `set` to their values, and `views` maps names to the text of queries.
     `insecure`, `ca_file`, `hosts`, `mirrors` and `limits` go to the registry client's `Settings`. `files` lists the
-    files that were read; a later file overrides an earlier one.
+    files that were read; a later file overrides an earlier one. `groups` maps names to the sources of each group.
     """
 
     registries: Mapping[str, Registry] = {}
@@ -43,6 +43,7 @@ class Configuration(Record):
     mirrors: Mapping[str, tuple[str, ...]] = {}
     limits: Mapping[str, int | float] = {}
     files: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = {}
 
     def __hash__(self) -> int:
         """Hash by identity: the mappings are not hashable."""

@@ -59,6 +59,7 @@ def parse_configuration(texts: Sequence[tuple[str, str]], environment: Mapping[s
         mirrors,
         {_get_key(path).client_field: entry.value for path, entry in entries.items() if path[0] == "limits"},
         tuple(path for path, _ in texts),
+        _collect_groups(entries, registries),
     )
 
 
@@ -166,7 +167,7 @@ def _key_length(line: str, start: int) -> int:
 
 
 def _parse_file(file: _ConfigFile) -> dict[KeyPath, _Entry]:
-    """Return the checked values of a file. A table `[registry.NAME]` has its own entry, without a value."""
+    """Return the checked values of a file. A named table (`[registry.NAME]`) has its own entry, without a value."""
     try:
         document = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as error:
@@ -179,7 +180,7 @@ def _parse_file(file: _ConfigFile) -> dict[KeyPath, _Entry]:
         raise file.error_at(None, "the nesting is too deep") from None
     entries: dict[KeyPath, _Entry] = {}
     for path, value in _iter_entries(file, document):
-        key = _get_key(path) if path[0] != "registry" or len(path) > 2 else None
+        key = _get_key(path) if len(path) != 2 or not SECTIONS[path[0]].has_named_tables else None
         entries[path] = _Entry(_check_value(file, path, key, value) if key is not None else value, file)
     return entries
 
@@ -265,6 +266,8 @@ def _check_value(file: _ConfigFile, path: KeyPath, key: Key, value: Any) -> Any:
         case ValueType.PREFIXES | ValueType.HOSTS if _is_string_list(value):
             parse = _parse_prefix if key.type is ValueType.PREFIXES else _parse_host
             checked = tuple(dict.fromkeys(parse(file, path, item) for item in value))
+        case ValueType.SOURCES if _is_string_list(value) and value and all(item.strip() for item in value):
+            checked = tuple(dict.fromkeys(item.strip() for item in value))
         case ValueType.SETTING if isinstance(value, str | int) and not isinstance(value, bool):
             try:
                 checked = check_setting(path[-1], str(value))[1]
@@ -363,6 +366,25 @@ def _collect_registries(
                 path, f"another registry sets different certificates or credentials for {host}", "set them once"
             )
     return hosts, mirrors, frozenset(insecure), registries
+
+
+def _collect_groups(
+    entries: Mapping[KeyPath, _Entry], registries: Mapping[str, Registry]
+) -> dict[str, tuple[str, ...]]:
+    """Return the sources of each group, by its name in lower case."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for path, entry in entries.items():
+        if path[0] != "group" or len(path) != 2:
+            continue
+        name = path[1].lower()
+        if name in _RESERVED_NAMES or name in registries or not _NAME.match(path[1]):
+            reason = "another source has this name" if _NAME.match(path[1]) else "use letters, digits, - and _"
+            raise entry.file.key_error(path, f"invalid group name {path[1]!r}: {reason}")
+        sources = entries.get((*path, "sources"))
+        if sources is None:
+            raise entry.file.key_error(path, f"{_format_path(path)} has no sources", 'example: sources = ["ssh://a"]')
+        groups[name] = sources.value
+    return groups
 
 
 def _is_host(text: str) -> bool:

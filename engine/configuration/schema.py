@@ -22,6 +22,7 @@ class ValueType(Enum):
     HOSTS = "a list of hosts or address ranges"
     SETTING = "a value of `set`"
     QUERY = "a query, as a string"
+    SOURCES = "a list of sources"
 
 
 class Key(Record):
@@ -105,6 +106,13 @@ SECTIONS: dict[str, Section] = {
                 ),
                 Key("credentials-file", ValueType.PATH, "a config.json of docker, instead of the default one"),
             ),
+            has_named_tables=True,
+        ),
+        Section(
+            "group",
+            "Several sources with one name. `in NAME` asks all of them side by side.",
+            '[group.prod]\nsources = ["ssh://host-a", "ssh://host-b", "docker:staging"]',
+            (Key("sources", ValueType.SOURCES, "the sources of the group"),),
             has_named_tables=True,
         ),
         Section(

@@ -56,6 +56,7 @@ class FetchExecutor:
         self._undropped_scans: list[TableScan] = []
         self._undropped_unions: list[str] = []
         self._unions: set[str] = set()
+        self._outer_refs: dict[str, tuple[str, ...]] = {}
 
     @property
     def scans(self) -> Mapping[str, AnyScan]:
@@ -71,6 +72,7 @@ class FetchExecutor:
         self._scans = {}
         self._open = {}
         self._unions = set()
+        self._outer_refs = {}
         for source in self.sources.list_opened():
             source.begin()
 
@@ -119,12 +121,25 @@ class FetchExecutor:
             ]
         else:
             uses = [self._make_use(relation.source or outer.source or next(iter(self.sources)).name, relation)]
-        return self.bind_table(uses, single_image=not relation.is_many)
+        table = self.bind_table(uses, single_image=not relation.is_many)
+        self._outer_refs[table.sql_name] = self.list_refs(outer)
+        return table
 
     def list_sources(self, table: Table) -> tuple[str, ...]:
         """Return the names of the sources of a bound table."""
         scan = self._scans.get(table.sql_name)
         return tuple(member.source for member in scan.members) if isinstance(scan, UnionScan) else (table.source,)
+
+    def list_refs(self, table: Table) -> tuple[str, ...]:
+        """Return the texts after `in` for a bound table; for the rows of a relation, those of the outer table."""
+        if table.sql_name in self._outer_refs:
+            return self._outer_refs[table.sql_name]
+        scan = self._scans.get(table.sql_name)
+        members = scan.members if isinstance(scan, UnionScan) else (scan,) if scan is not None else ()
+        texts: list[str] = []
+        for member in members:
+            texts += [ref.text for ref in member.refs] if isinstance(member, Scan) else [member.source]
+        return tuple(texts)
 
     def _make_use(self, source: str, relation: Relation) -> TableUse:
         return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields)

@@ -277,6 +277,7 @@ class Select(Record):
     rows to those of these images (`layers of X`): keys of images, or queries of them; None: no limit. `base` is where
     the rows come from, when it is not the whole table. `link` is the word for how they belong to the row outside
     (see `tables.Relation`). `count` asks for the number of rows instead of the rows; `nonempty` refuses none.
+    `image` is the name or ID of the image that the rows are of, when a statement needs it to exist.
     """
 
     table: Table
@@ -295,6 +296,7 @@ class Select(Record):
     join: str = ""
     is_whole_rows: bool = False
     nonempty: str = ""
+    image: str = ""
 
     @property
     def is_limited(self) -> bool:

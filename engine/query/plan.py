@@ -35,11 +35,13 @@ class Check(Record):
     """A check of a list in a statement: it must not be empty, or (`digests`) every item must be a digest.
 
     `text` is the list as written. The SQL returns a row if the list is not empty, or the first item that is no digest.
+    `image`: the list is the rows of the image with this name, which the statement needs.
     """
 
     sql: Sql
     text: str
     digests: bool = False
+    image: str = ""
 
 
 class Plan(Record):
@@ -88,7 +90,8 @@ def depends_on_others(select: ir.Select) -> bool:
 
 def _is_stored(select: ir.Select) -> bool:
     has_image_targets = bool(select.targets) and all(isinstance(target, int) for target in select.targets or ())
-    return not has_image_targets and (select.table.sql_name in _STORED or select.table.name == "usage")
+    is_usage = select.table.name == "usage" and not select.table.is_staged
+    return not has_image_targets and (select.table.sql_name in _STORED or is_usage)
 
 
 def plan(
@@ -144,7 +147,7 @@ def list_columns(select: ir.Select) -> tuple[Column, ...]:
 
 def _reads_store(selects: Iterable[ir.Select]) -> bool:
     return any(
-        (select.table.name in _STORED and not select.table.is_staged) or select.table.name == USAGE.name
+        not select.table.is_staged and (select.table.name in _STORED or select.table.name == USAGE.name)
         for select in selects
     )
 
@@ -154,6 +157,8 @@ def _plan_checks(selects: Iterable[ir.Select], now: int) -> tuple[Check, ...]:
     for select in selects:
         if select.nonempty:
             checks.append(Check(write_check(select, now), select.nonempty))
+        if select.image:
+            checks.append(Check(write_check(select, now), select.image, image=select.image))
         checks += [
             Check(write_non_digest_check(value.select, now), "", digests=True)
             for value in ir.walk(ir.list_expressions(select))

@@ -144,8 +144,8 @@ class Estimator(Protocol):
         """Describe the cached content that is not requested again; "" when there is none."""
 
 
-class Source(Protocol):
-    """A place that holds images, or rows about them.
+class Source:
+    """A place that holds images, or rows about them. The methods here are the defaults of sources.
 
     `name` identifies the source in a `SourceRef`. `tables` maps the names of tables to providers. `planners` maps verbs
     to functions that plan actions on rows of this source (see `sources/action.py`).
@@ -153,28 +153,45 @@ class Source(Protocol):
 
     name: str
     tables: Mapping[str, TableProvider]
-    planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]]
+    planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]] = {}
 
     def begin(self) -> None:
         """Prepare for a new statement."""
 
-    def resolve(self, text: str) -> SourceRef | None:
+    def resolve(self, _text: str, /) -> SourceRef | None:
         """Return the reference for a text after `in`; None if it names nothing here. No request is made."""
+        return None
 
     def list_names(self) -> Sequence[str]:
         """Return the names that users can write, for suggestions."""
+        return ()
 
-    def has_target(self, target: str) -> bool:
+    def has_target(self, _target: str, /) -> bool:
         """Whether this source serves a name after `of`. No request is made."""
+        return False
+
+    def match_name(self, _text: str, /) -> ast.Expr | None:
+        """Return the condition for the rows of `images` that a name or ID refers to.
+
+        None: names refer to tags of registries. Raises `InvalidReference`.
+        """
+        return None
 
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
         """Return the rows of the table `sources`: name, kind, address, whether it responds, the number of images."""
+        return ()
 
-    def create_estimator(self, now: int, max_age: int) -> Estimator | None:
+    def find_default(self) -> tuple[str, str] | None:
+        """Return the name and address of a place on this machine that responds, for sessions without a source."""
+        return None
+
+    def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
         """Return an estimator for the time `now`; cached results are used until they are `max_age` nanoseconds old."""
+        return None
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the errors since the last call: the view of the scan, the subject and the error."""
+        return ()
 
     def close(self) -> None:
         """Close its connections."""
@@ -183,8 +200,13 @@ class Source(Protocol):
 class Sources:
     """The sources of a session, by name. A source is opened when a statement first needs it."""
 
-    def __init__(self, factories: Mapping[str, Callable[[], Source]]) -> None:
+    def __init__(
+        self,
+        factories: Mapping[str, Callable[[], Source]],
+        groups: Callable[[], Mapping[str, tuple[str, ...]]] = dict,
+    ) -> None:
         self._factories = factories
+        self._groups = groups
         self._open: dict[str, Source] = {}
 
     def __getitem__(self, name: str) -> Source:
@@ -201,6 +223,11 @@ class Sources:
     def list_opened(self) -> Sequence[Source]:
         """Return the sources that have been opened."""
         return tuple(self._open.values())
+
+    def resolve_all(self, text: str, span: Span | None = None) -> tuple[SourceRef, ...]:
+        """Return the references for a text after `in`: the members of a group, else one. Raises `UnknownName`."""
+        members = self._groups().get(text.lower(), (text,))
+        return tuple(self.resolve(member, span) for member in members)
 
     def resolve(self, text: str, span: Span | None = None) -> SourceRef:
         """Return the source that `in TEXT` names. Raises `UnknownName` if no source resolves it."""
@@ -223,7 +250,11 @@ class Sources:
 
     def list_names(self) -> Sequence[str]:
         """Return the names that users can write, of all sources."""
-        return [name for source in self for name in source.list_names()]
+        return [*(name for source in self for name in source.list_names()), *self._groups()]
+
+    def find_default(self) -> tuple[str, str] | None:
+        """Return the name and address of a place on this machine that responds; None when there is none."""
+        return next((found for source in self if (found := source.find_default()) is not None), None)
 
     def find_native(self, table: str) -> Table | None:
         """Return the native table of this name; None if no source has one."""

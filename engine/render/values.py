@@ -53,7 +53,7 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
     if data_type is DataType.BOOLEAN:
         return "true" if raw else "false"
     if data_type is DataType.DIGEST:
-        return replace_controls(str(raw) if options.no_trunc else str(raw).partition(":")[2][:12] or str(raw))
+        return replace_controls(str(raw) if options.no_trunc else str(raw).rpartition(":")[2][:12])
     if data_type is DataType.LIST:
         return _truncate(", ".join(map(_format_item, parse_json(raw))), options)
     if data_type is DataType.MAP:

@@ -20,7 +20,7 @@ from imq.engine.query.plan import (
 from imq.engine.query.unavailable_fields import list_unavailable_fields
 from imq.engine.result import Column, Message, RowSet, get_exit_code
 from imq.grammar import ast
-from imq.grammar.errors import AssertionFailed, ImqError, Refused, StoreError, TypeMismatch
+from imq.grammar.errors import AssertionFailed, ImqError, NotFound, Refused, StoreError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import unparse
 
@@ -65,7 +65,7 @@ class QueryRunner:
             resources.context.zone,
             lambda text: resources.store.find(text).key,
             self._fetch,
-            (resources.sources.resolve(resources.state.source),),
+            resources.default_refs,
         )
 
     def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> QueryPlan:
@@ -234,6 +234,8 @@ class QueryRunner:
             row = resources.runner.first_row(check.sql)
             if check.digests and row is not None:
                 raise TypeMismatch(f'the list has "{row[0]}", which is not an id: expected digests or prefixes of them')
+            if check.image and row is None:
+                raise NotFound(f"No such image: {check.image}", code="no-such-image")
             if not check.digests and row is None:
                 raise Refused(f"{check.text} returns no rows, which nonempty does not allow", code="empty")
 

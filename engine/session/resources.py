@@ -11,7 +11,7 @@ from imq.engine.store.store import Store
 from imq.engine.units.paths import home_directory
 from imq.grammar.record import TYPE_CHECKING
 
-from .state import SessionState
+from .state import DEFAULT_SOURCE, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
+    from imq.engine.query.source import SourceRef
     from imq.engine.registry.settings import Settings as RegistrySettings
 
     from .context import SessionContext
@@ -47,6 +48,27 @@ class Resources:
         self.store.quota = parse_size_limit(self.state.settings["quota"])
         self.store.largest_document = parse_size_setting(self.state.settings["largest_document"])
         self.store.begin_statement()
+
+    def default_refs(self) -> tuple[SourceRef, ...]:
+        """Return the sources of statements that name none: the chosen ones, else the store.
+
+        On a machine without a store, an engine that answers is chosen instead, which the user is told once.
+        """
+        state = self.state
+        if state.source is None:
+            found = self._find_engine() if self.context.finds_source else None
+            state.source = found or DEFAULT_SOURCE
+        return self.sources.resolve_all(state.source)
+
+    def _find_engine(self) -> str | None:
+        if self.store.layout.exists and self.store.has_images():
+            return None
+        found = self.sources.find_default()
+        if found is None:
+            return None
+        name, address = found
+        self.progress.warn(f"source: {name} ({address}); change it with use, --source or the configuration")
+        return name
 
     def close(self) -> None:
         """Close the store."""

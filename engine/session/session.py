@@ -260,7 +260,7 @@ class Session:
 
     def _use(self, source: ast.Literal | None) -> Result:
         if source is not None:
-            self.sources.resolve(source.text, source.span)
+            self.sources.resolve_all(source.text, source.span)
         return self.state.set_source(source)
 
     def _define_view(self, statement: ast.View) -> Result:

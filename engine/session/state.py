@@ -33,7 +33,8 @@ class SessionState:
         self.settings = {setting.name: setting.default for setting in SETTINGS.values()} | dict(configuration.settings)
         self.variables: dict[str, Value] = {}
         self.views: dict[str, ast.RowSource | str] = {}
-        self.source = configuration.source or DEFAULT_SOURCE
+        self.source: str | None = configuration.source or None
+        """The source of statements that name none; None until one is chosen."""
         for name, query in configuration.views.items():
             self.views[_check_view_name(name)] = query
 
@@ -80,7 +81,7 @@ class SessionState:
     def set_source(self, source: ast.Literal | None) -> Result:
         """Set the source of queries without `in`; without an argument, return the current one."""
         if source is None:
-            return Message(f"{self.source}\n")
+            return Message(f"{self.source or DEFAULT_SOURCE}\n")
         self.source = source.text
         return Message("")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SOURCES = {
     "store": "imq.engine.sources.store.source",
     "local": "imq.engine.sources.local.source",
+    "docker": "imq.engine.sources.docker.source",
     "registry": "imq.engine.sources.registry.source",
 }
 """The module of each source; its `open_source` takes a `SourceContext`. Names are resolved in this order."""
@@ -20,7 +21,8 @@ SOURCES = {
 
 def open_sources(context: SourceContext) -> Sources:
     """Return the sources of a session. The module of a source is imported when a statement first needs it."""
-    return Sources({name: _Factory(module, context) for name, module in SOURCES.items()})
+    factories = {name: _Factory(module, context) for name, module in SOURCES.items()}
+    return Sources(factories, lambda: context.configuration.groups)
 
 
 class _Factory:

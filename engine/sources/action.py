@@ -281,6 +281,9 @@ class ExecutionContext:
 
     def close(self) -> None:
         """Close the clients, and cache which blobs each repository has, as learned from uploads."""
+        for value in self._shared.values():
+            if callable(close := getattr(value, "close", None)):
+                close()
         self._shared.clear()
         if self._mirrors is not None:
             self._mirrors.close()

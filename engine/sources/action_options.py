@@ -8,6 +8,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imq.engine.query.ir import Select
+    from imq.engine.query.source import SourceRef
     from imq.grammar import ast
 
     from .action import PlanContext
@@ -22,6 +23,15 @@ def get_option_values(act: ast.ActionStatement, name: str, context: PlanContext)
     """Return the values of an option; empty if the statement does not have it."""
     option = get_option(act, name)
     return context.literals(option.values) if option is not None else []
+
+
+def list_source_refs(act: ast.ActionStatement, context: PlanContext) -> tuple[SourceRef, ...]:
+    """Return the sources of an action's references: those of the option `from`, else the default ones."""
+    option = get_option(act, "from")
+    if option is None:
+        return context.scope.default_refs()
+    texts = zip(context.literals(option.values), option.values, strict=True)
+    return tuple(ref for text, node in texts for ref in context.sources.resolve_all(text, node.span))
 
 
 def bind_whole_rows(act: ast.ActionStatement, context: PlanContext) -> Select:

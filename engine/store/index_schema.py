@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from imq.engine.catalog.tables import CONFIG_FIELDS, MAP_TABLES
+from imq.engine.catalog.tables import CONFIG_FIELDS, CONTAINERS, MAP_TABLES
 from imq.grammar.record import TYPE_CHECKING
 
 from .config_columns import JSON_DEFINITIONS, MAP_FIELDS, STRING_COLUMNS, STRING_DEFINITIONS, STRING_FIELDS
@@ -33,6 +33,7 @@ CREATE INDEX {table}_value ON {table} (key, value);
 """
     for table in MAP_TABLES.values()
 )
+_CONTAINER_COLUMNS = ", ".join(f"NULL AS {field.name}" for field in CONTAINERS.fields)
 _REVISION = 4
 """Increased when values change their meaning and the schema stays the same."""
 
@@ -217,9 +218,7 @@ FROM step JOIN image ON image.key = step.image;
 
 -- The store has no containers, so this view is empty.
 CREATE VIEW containers AS SELECT
-    NULL AS _row, NULL AS _image, NULL AS id, NULL AS name, NULL AS image, NULL AS image_id, NULL AS status,
-    NULL AS created, NULL AS finished, NULL AS size_rw, NULL AS labels, NULL AS ports, NULL AS source
-WHERE 0;
+    NULL AS _row, NULL AS _image, {_CONTAINER_COLUMNS} WHERE 0;
 """
 
 

@@ -158,6 +158,10 @@ class Store:
 
     # Finding
 
+    def has_images(self) -> bool:
+        """Whether the store has any image."""
+        return self.index.connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is not None
+
     def find(self, text: str) -> ResolvedImage:
         """Return the image of a name, or of an ID or digest or the beginning of one. Names take precedence.
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from imq.engine.catalog.schema import FetchLevel, Relation
 from imq.engine.catalog.tables import IMAGES, LAYERS
-from imq.engine.query.source import ScanRequest, SourceRef, StagedTable
+from imq.engine.query.source import ScanRequest, Source, SourceRef, StagedTable
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.scan_rows import ScanRows
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, NotFound
+from imq.grammar.errors import NotFound
 from imq.grammar.record import Record
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Layers(Images):
             self.insert((name, index, size, "test", None) for index, size in sizes)
 
 
-class JsonSource:
+class JsonSource(Source):
     """The source `test`; the file is the value of TEST_IMAGES in the environment of the session."""
 
     name = "test"
@@ -128,19 +128,11 @@ class JsonSource:
     def has_target(self, target: str) -> bool:
         return any(image["name"] == target for image in read_images(self.path))
 
+    def match_name(self, text: str) -> ast.Expr:
+        return ast.Comparison("=", ast.Field(("name",)), ast.Literal(text, quoted=True))
+
     def ping(self) -> tuple[tuple[str, str, str, bool, int | None], ...]:
         return ((self.name, "a JSON file", self.path, True, len(read_images(self.path))),)
-
-    def create_estimator(self, _now: int, _max_age: int) -> None:
-        pass
-
-    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        return ()
-
-    def begin(self) -> None:
-        pass
-
-    close = begin
 
 
 open_source = JsonSource

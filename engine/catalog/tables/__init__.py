@@ -8,7 +8,7 @@ from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Relation, Table, TargetKind, casefold_name
 from imq.grammar.lexer import is_field_path, split_path
 
-from .containers import CONTAINERS
+from .containers import BUILD_CACHE, CONTAINERS
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES, MAP_TABLES
 from .layers import HISTORY, LAYERS
@@ -16,7 +16,19 @@ from .local import LINES, ROWS, SOURCES, USAGE
 from .registry import REGISTRY_TABLES, TAGS
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (IMAGES, LAYERS, HISTORY, CONTAINERS, *REGISTRY_TABLES, LINES, ROWS, SOURCES, USAGE)
+    table.name: table
+    for table in (
+        IMAGES,
+        LAYERS,
+        HISTORY,
+        CONTAINERS,
+        BUILD_CACHE,
+        *REGISTRY_TABLES,
+        LINES,
+        ROWS,
+        SOURCES,
+        USAGE,
+    )
 }
 
 SEARCH_TABLES = frozenset(name for name, table in TABLES.items() if table.target is TargetKind.TERM)
@@ -43,6 +55,7 @@ def _list_field_names() -> frozenset[str]:
 
 
 __all__ = [
+    "BUILD_CACHE",
     "CONFIG_FIELDS",
     "CONTAINERS",
     "DERIVED",

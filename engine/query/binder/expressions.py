@@ -34,7 +34,7 @@ from .subqueries import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imq.engine.catalog.tables import Table
+    from imq.engine.catalog.tables import Field, Table
     from imq.grammar.errors import Span
 
     from .scope import Scope
@@ -281,6 +281,8 @@ class Expressions:
                 raise StatementError(f'"{node.name}" is a condition on images', code="phrase", span=node.span)
             (image,) = node.arguments
             literal = self.require_literal(image)
+            if self.table.is_staged:
+                return self.bind_value(_set_span(_expand_layer_relation(node.name, literal, self._list_refs()), node))
             return ir.ImageRelation(node.name, self.find_image_key(literal), literal.text)
         created = ir.Column(self.table.get_field("created", node.span))
         (age,) = node.arguments
@@ -392,6 +394,8 @@ class Expressions:
                     query = f"(tags of {literal.text} select {field.name} limit 1)"
                     error.hints = (*error.hints, f"this refers to the store; for an image of a registry: {query}")
                 raise
+        if (found := self._bind_field_in_source(field, literal)) is not None:
+            return found
         tag_field = TAGS.get_field(field.name, literal.span)
         column = ast.Column(ast.Field((tag_field.name,), literal.span), span=literal.span)
         limit = ast.Limit(ast.Literal("1"))
@@ -399,6 +403,31 @@ class Expressions:
             TAGS.name, (ast.Literal(_add_default_tag(literal)),), select=(column,), limit=limit, span=literal.span
         )
         return ir.ScalarSubquery(self._bind_related(tag_query, NOTHING, self.scope), tag_field.type)
+
+    def _bind_field_in_source(self, field: Field, literal: ast.Literal) -> ir.Expr | None:
+        """Bind a field of an image in the sources of this table; None when one of them looks names up as tags."""
+        sources = [self.scope.fetch.sources[name] for name in self.scope.fetch.list_sources(self.table)]
+        refs = self._list_refs()
+        conditions = {source.match_name(literal.text) for source in sources}
+        if not refs or None in conditions:
+            return None
+        parts = tuple(condition for condition in conditions if condition is not None)
+        query = ast.Query(
+            "images",
+            sources=refs,
+            where=parts[0] if len(parts) == 1 else ast.Or(parts),
+            select=(ast.Column(ast.Field((field.name,), literal.span), span=literal.span),),
+            order=(ast.Ordering(ast.IsKnown(ast.Field(("name",))), descending=True),),
+            limit=ast.Limit(ast.Literal("1")),
+            span=literal.span,
+        )
+        select = self._bind_related(query, NOTHING, self.scope)
+        return ir.ScalarSubquery(select.replace(image=literal.text), field.type)
+
+    def _list_refs(self) -> tuple[ast.Literal, ...]:
+        """Return the sources of this table as a statement names them."""
+        refs = self.scope.fetch.list_refs(self.table) or tuple(ref.text for ref in self.scope.default_refs())
+        return tuple(ast.Literal(ref, quoted=True) for ref in refs)
 
     def find_image_key(self, literal: ast.Literal) -> int:
         """Return the key of the image that a literal names."""
@@ -482,6 +511,19 @@ def _explain_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
     """Return hints for both meanings of a comparison of a time with a duration."""
     name, age = describe(time), literal.text
     return f"older: {name} < {age} ago", f"newer: {name} > {age} ago"
+
+
+def _expand_layer_relation(words: str, image: ast.Literal, sources: tuple[ast.Literal, ...]) -> ast.Expr:
+    """Return `based on X` and `shares layers with X` as conditions on the layers of images of other sources."""
+    chain = ast.ImageField(("chain_id",), image, image.span)
+    if words == "based on":
+        test: ast.Expr = ast.Comparison("=", ast.Field(("chain_id",)), chain)
+    else:
+        column = ast.Column(ast.Field(("diff_id",)))
+        layers = ast.Query("layers", (image,), sources, select=(column,), span=image.span)
+        test = ast.In(ast.Field(("diff_id",)), rows=layers)
+    other = ast.Comparison("!=", ast.Field(("chain_id",)), chain)
+    return ast.And((other, ast.Exists(ast.Query("layers", where=test))))
 
 
 def _add_default_tag(literal: ast.Literal) -> str:

@@ -47,7 +47,7 @@ class TableResolver:
     ) -> None:
         self._query = query
         self._fetch = scope.fetch
-        self._default_refs = scope.default_refs
+        self._scope = scope
         self._expressions = expressions
         self._bind_rows = bind_rows
 
@@ -63,17 +63,16 @@ class TableResolver:
 
     def _find_uses(self, table: Table) -> Sequence[TableUse]:
         """Return the uses of the table: in the named sources, those of the targets, or the default sources."""
-        refs = [
-            self._fetch.sources.resolve(self._expressions.require_literal(node).text, node.span)
-            for node in self._query.sources
-        ]
-        if refs:
-            for ref, node in zip(refs, self._query.sources, strict=True):
+        refs: dict[SourceRef, None] = {}
+        for node in self._query.sources:
+            for ref in self._fetch.sources.resolve_all(self._expressions.require_literal(node).text, node.span):
                 self._check_lists_all(table, ref, node)
-            return self._group_uses(table, refs)
+                refs[ref] = None
+        if refs:
+            return self._group_uses(table, tuple(refs))
         if self._query.targets and table.target is not TargetKind.FILE:
-            return [self._find_use_of_targets(table)]
-        return self._group_uses(table, self._default_refs) or [self._find_only_use(table)]
+            return self._find_default_uses(table) or [self._find_use_of_targets(table)]
+        return self._group_uses(table, self._scope.default_refs()) or [self._find_only_use(table)]
 
     def _group_uses(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
         """Return the use of the table in each source that can list all of its rows, with the references to it."""
@@ -85,6 +84,18 @@ class TableResolver:
             provider = self._fetch.sources[name].tables.get(table.name)
             if provider is not None and (not isinstance(provider, StagedTable) or provider.lists_all):
                 uses.append(TableUse(provider, name, tuple(source_refs)))
+        return uses
+
+    def _find_default_uses(self, table: Table) -> Sequence[TableUse]:
+        """Return the uses in the default sources, when the targets are names and these sources have images by name."""
+        if any(not isinstance(target, ast.Literal) for target in self._query.targets):
+            return ()
+        uses = self._group_uses(table, self._scope.default_refs())
+        names = [target.text for target in self._query.targets if isinstance(target, ast.Literal)]
+        for use in uses:
+            source = self._fetch.sources[use.source]
+            if isinstance(use.provider, NativeTable) or any(source.match_name(name) is None for name in names):
+                return ()
         return uses
 
     def _find_only_use(self, table: Table) -> TableUse:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from imq.engine.catalog.tables import LINES, ROWS, SOURCES, USAGE, DataType, Field
-from imq.engine.query.source import LoadedTable
+from imq.engine.query.source import LoadedTable, Source
 from imq.engine.units.paths import expand_path
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
     from imq.engine.catalog.schema import Raw, Table
-    from imq.engine.query.source import Estimator, SourceRef, TableProvider
+    from imq.engine.query.source import TableProvider
     from imq.engine.query.sqlite_executor import SqliteExecutor
-    from imq.engine.sources.action import Planner
     from imq.engine.sources.context import SourceContext
-    from imq.grammar.errors import ImqError
 
 STDIN = "stdin"
 _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
@@ -28,7 +26,7 @@ _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
 UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Build Cache', 0, 0, 0, 0)"""
 
 
-class LocalSource:
+class LocalSource(Source):
     """The files that statements read, the sources, and the disk usage. A statement reads each of them once."""
 
     name = "local"
@@ -43,34 +41,6 @@ class LocalSource:
             table.name: LoadedTable(table.replace(source=self.name), self._load)
             for table in (LINES, ROWS, SOURCES, USAGE)
         }
-        self.planners: Mapping[str, Planner] = {}
-
-    def resolve(self, _text: str) -> SourceRef | None:
-        """Return None: statements do not name this source."""
-        return None
-
-    def list_names(self) -> Sequence[str]:
-        """Return no names: statements do not name this source."""
-        return ()
-
-    def has_target(self, _target: str) -> bool:
-        """Return False: the names after `of` are paths."""
-        return False
-
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return no row: this source holds no images."""
-        return ()
-
-    def create_estimator(self, _now: int, _max_age: int) -> Estimator | None:
-        """Return None: this source needs no requests."""
-        return None
-
-    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return no problems: errors are raised where they occur."""
-        return ()
-
-    def close(self) -> None:
-        """Do nothing: nothing is open between statements."""
 
     def begin(self) -> None:
         """Drop the tables of earlier statements, except those that a cursor still reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY
-from imq.engine.query.source import SourceRef, StagedTable
+from imq.engine.query.source import Source, SourceRef, StagedTable
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "registry"
 
 
-class RegistrySource:
+class RegistrySource(Source):
     """All registries. The first scan opens one reader, which sends all requests."""
 
     name = NAME
@@ -46,14 +46,12 @@ class RegistrySource:
         }
         self.planners: Mapping[str, Planner] = {
             "rm": _plan_removal,
+            "prune": _refuse_prune,
             "untag": _plan_removal,
             "tag": _plan_tag,
             "verify": _plan_verify,
             "index": _plan_index,
         }
-
-    def begin(self) -> None:
-        """Do nothing. Connections stay open between statements."""
 
     def resolve(self, text: str) -> SourceRef | None:
         """Resolve a host, `HOST/GLOB`, or the name of a configured registry."""
@@ -131,6 +129,15 @@ class RegistrySource:
 
 
 # These functions import the actions, and so the registry client, only when a statement needs them.
+
+
+def _refuse_prune(act: ast.ActionStatement, _context: PlanContext) -> list[Action]:
+    raise StatementError(
+        "prune does not work in registries: they do not tell whether an image is needed",
+        code="operand",
+        span=act.query.span if act.query is not None else act.span,
+        hints=("to remove tags there: rm tags of REPOSITORY where …",),
+    )
 
 
 def _plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

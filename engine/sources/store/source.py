@@ -5,7 +5,8 @@ from __future__ import annotations
 from imq.engine.catalog.schema import FetchLevel
 from imq.engine.catalog.tables import CONTAINERS, HISTORY, IMAGES, LAYERS
 from imq.engine.progress import make_item_counter
-from imq.engine.query.source import NativeTable, SourceRef
+from imq.engine.query.source import NativeTable, Source, SourceRef
+from imq.engine.sources.image_names import match_image_name
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.catalog.schema import Table
-    from imq.engine.query.source import Estimator, TableProvider
+    from imq.engine.query.source import TableProvider
     from imq.engine.sources.action import Planner
     from imq.engine.sources.context import SourceContext
+    from imq.grammar import ast
 
 NAME = "store"
 UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
@@ -23,7 +25,7 @@ UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
 
-class StoreSource:
+class StoreSource(Source):
     """The images of the embedded store."""
 
     name = NAME
@@ -48,9 +50,6 @@ class StoreSource:
         count = len(self._store.list_unmeasured_layers())
         return f"unpack {count} layers of the store that were never unpacked, to measure their sizes" if count else ""
 
-    def begin(self) -> None:
-        """Do nothing. The session opens the store."""
-
     def resolve(self, text: str) -> SourceRef | None:
         """Resolve `store` to the store."""
         return SourceRef(NAME, NAME) if text.lower() == NAME else None
@@ -67,21 +66,14 @@ class StoreSource:
             return False
         return True
 
+    def match_name(self, text: str) -> ast.Expr:
+        """Return the condition for the names or the ID of an image."""
+        return match_image_name(text)
+
     def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
         """Return the row of the store, with its number of images."""
         count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
         return ((NAME, "the embedded store", self._store.root, True, count),)
-
-    def create_estimator(self, _now: int, _max_age: int) -> Estimator | None:
-        """Return None: the store needs no requests."""
-        return None
-
-    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return no problems: errors are raised where they occur."""
-        return ()
-
-    def close(self) -> None:
-        """Do nothing. The session closes the store."""
 
 
 open_source = StoreSource

@@ -1,0 +1,35 @@
+"""The clients of engines that the actions of one statement share."""
+
+from __future__ import annotations
+
+from imq.engine.docker_engine.client import EngineClient
+from imq.engine.docker_engine.endpoint import find_endpoint
+from imq.grammar.errors import UnknownName
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imq.engine.sources.action import ExecutionContext
+
+
+class EngineClients:
+    """Clients by the name of their engine. Each is opened when an action first needs it."""
+
+    def __init__(self, context: ExecutionContext) -> None:
+        self._context = context
+        self._clients: dict[str, EngineClient] = {}
+
+    def get(self, source: str) -> EngineClient:
+        """Return the client of an engine."""
+        client = self._clients.get(source)
+        if client is None:
+            environment = self._context.environment
+            endpoint = find_endpoint(source, environment, environment.get("HOME", ""))
+            if endpoint is None:
+                raise UnknownName(f'no engine is called "{source}"')
+            client = self._clients[source] = EngineClient(endpoint)
+        return client
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            client.close()

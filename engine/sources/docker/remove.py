@@ -1,0 +1,220 @@
+"""Removes images of engines, and names of them: `rm`, `untag` and `prune`.
+
+The engine does it, and its conflicts are reported in its words. Before each removal the engine is asked again: an
+image whose names changed, or that got a container since the plan, is left alone.
+"""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import parse_name
+from imq.engine.sources.action import BatchedAction, Failed, Outcome
+from imq.engine.sources.action_options import get_option
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .clients import EngineClients
+from .image_documents import list_names
+from .targets import EngineImage, EngineTarget, find_targets, read_images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.docker_engine.client import EngineClient
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+
+
+class _EngineRemoval(BatchedAction):
+    """A change of one image of an engine. `containers` is how many used it when the action was planned."""
+
+    source: str
+    names: tuple[str, ...]
+    id: Digest
+    all_names: tuple[str, ...]
+    containers: int = 0
+    force: bool = False
+
+    @staticmethod
+    def execute_batch(actions: Sequence[_EngineRemoval], context: ExecutionContext) -> Iterator[Outcome]:
+        """Execute the actions one after the other. An action that fails does not stop the others."""
+        clients = context.get_shared(EngineClients)
+        for number, action in enumerate(actions):
+            described = action.describe()
+            context.progress.report_items(described.action, number, len(actions))
+            try:
+                client = clients.get(action.source)
+                action.check_unchanged(client)
+                action.remove(client)
+            except ImqError as error:
+                yield described.with_error(error)
+            else:
+                yield described
+
+    def check_unchanged(self, client: EngineClient) -> None:
+        """Raise `NotFound` or `Conflict` (`changed`) when the image is no longer as it was planned."""
+        image = client.get_json(f"images/{self.id}/json")
+        names = {name for name, *_ in list_names(image) if name is not None}
+        if names != set(self.all_names):
+            raise NotFound(
+                f"the names of {self.id.short} have changed since this was planned, so it was left alone",
+                code="changed",
+                hints=("run the statement again",),
+            )
+        containers = client.get_json("containers/json", {"all": "1"})
+        users = [container for container in containers if container.get("ImageID") == self.id]
+        if len(users) > self.containers:
+            newest = max(users, key=lambda container: container.get("Created") or 0)
+            name = next(iter(newest.get("Names") or ()), newest["Id"][:12]).removeprefix("/")
+            raise Conflict(
+                f"the container {name} was made from {self.id.short} since this was planned, so it was left alone",
+                code="changed",
+                hints=("run the statement again",),
+            )
+
+    def remove(self, client: EngineClient) -> None:
+        """Remove what the action is about."""
+        raise NotImplementedError
+
+
+class RemoveEngineImage(_EngineRemoval):
+    """Remove an image with all its names."""
+
+    def describe(self) -> Outcome:
+        """Return the names with the image."""
+        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, note=f"in {self.source}")
+
+    def remove(self, client: EngineClient) -> None:
+        """Remove each name; the image goes with the last one."""
+        options = {"force": "1"} if self.force else {}
+        if not self.names:
+            client.delete_json(f"images/{self.id}", options)
+            return
+        for number, name in enumerate(self.names):
+            try:
+                client.delete_json(f"images/{name}", options)
+            except NotFound:
+                if number == 0:  # digests go with the last tag of their repository
+                    raise
+
+
+class UntagEngineImage(_EngineRemoval):
+    """Remove one name of an image that keeps another one."""
+
+    def describe(self) -> Outcome:
+        """Return the name with the image."""
+        return Outcome("untag", self.names[0], self.id, note=f"in {self.source}")
+
+    def remove(self, client: EngineClient) -> None:
+        """Remove the name."""
+        client.delete_json(f"images/{self.names[0]}")
+
+
+def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the removals of `rm`: of each image whose last name goes, and of each name of the others."""
+    for name in ("platform", "with its tags"):
+        if (option := get_option(act, name)) is not None:
+            raise StatementError(f"{act.verb} in an engine does not take {name}", code="option", span=option.span)
+    targets, failures = find_targets(act, context)
+    return _plan(targets, failures, context, verb=act.verb, force=get_option(act, "force") is not None)
+
+
+def plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the removals of `prune`: images without a tag that no container uses."""
+    unused = ast.And((ast.Field(("dangling",)), ast.Not(ast.Field(("in_use",)))))
+    targets, failures = find_targets(act, context, unused)
+    return _plan(targets, failures, context, verb=act.verb, force=False)
+
+
+def plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the names that `untag` takes away. Engines remove an image with its last name, so that one stays."""
+    targets, failures = find_targets(act, context)
+    images = read_images(targets, context)
+    left = {key: set(image.names) for key, image in images.items()}
+    actions: list[Action] = []
+    for target in targets:
+        key = target.source, target.id
+        image = images[key]
+        if target.name is None:
+            raise StatementError(
+                f"untag takes a name away, and {target.id.short} is an ID", code="operand", span=act.span
+            )
+        if left[key] <= {target.name, *_digest_names(target.name, image.names)}:
+            error = Conflict(
+                f"{target.name} is the last name of the image, which {target.source} would remove with it",
+                hints=(f"to remove the image: rm {target.name} from {target.source}", "or give it another name first"),
+            )
+            failures.append(Failed(act.verb, target.name, error))
+            continue
+        left[key] -= {target.name}
+        actions.append(UntagEngineImage(target.source, (target.name,), target.id, image.names, image.containers))
+    return [*_number_names(actions), *failures]
+
+
+def _plan(
+    targets: Sequence[EngineTarget], failures: Sequence[Action], context: PlanContext, *, verb: str, force: bool
+) -> list[Action]:
+    images = read_images(targets, context)
+    names: dict[tuple[str, Digest], list[str]] = {}
+    failed = list(failures)
+    for target in targets:
+        key = target.source, target.id
+        image = images.get(key)
+        if image is None:
+            continue  # it went away between the two listings
+        if target.name is None and len(image.names) > 1 and not force:
+            failed.append(Failed(verb, target.text, _several_names(target, image)))
+            continue
+        going = names.setdefault(key, [])
+        going += image.names if target.name is None else (target.name, *_digest_names(target.name, image.names, going))
+    actions: list[Action] = []
+    for (source, id_), going in names.items():
+        image = images[source, id_]
+        ordered = tuple(name for name in image.names if name in going)
+        if set(ordered) < set(image.names):
+            actions += [UntagEngineImage(source, (name,), id_, image.names, image.containers) for name in ordered]
+        elif image.containers and not force:
+            failed.append(Failed(verb, ", ".join(ordered) or id_.short, _in_use(image, id_, source)))
+        else:
+            tags_first = tuple(sorted(ordered, key=lambda name: parse_name(name).tag is None))
+            actions.append(RemoveEngineImage(source, tags_first, id_, image.names, image.containers, force=force))
+    return [*_number_names(actions), *failed]
+
+
+def _number_names(actions: Sequence[Action]) -> list[Action]:
+    """Return the actions, each with the names that its image has when its turn comes."""
+    gone: dict[tuple[str, Digest], set[str]] = {}
+    numbered: list[Action] = []
+    for action in actions:
+        if not isinstance(action, UntagEngineImage):
+            numbered.append(action)
+            continue
+        before = gone.setdefault((action.source, action.id), set())
+        names = tuple(name for name in action.all_names if name not in before)
+        numbered.append(action.replace(all_names=names))
+        before |= {*action.names, *_digest_names(action.names[0], names)}
+    return numbered
+
+
+def _digest_names(name: str, names: Sequence[str], going: Sequence[str] = ()) -> list[str]:
+    """Return the names with a digest that go with this name: it is the last tag of their repository."""
+    repository = parse_name(name).canonical_name
+    same = {other: parse_name(other) for other in names if parse_name(other).canonical_name == repository}
+    if any(parsed.tag for other, parsed in same.items() if other != name and other not in going):
+        return []
+    return [other for other, parsed in same.items() if not parsed.tag and other != name]
+
+
+def _several_names(target: EngineTarget, image: EngineImage) -> Conflict:
+    return Conflict(
+        f"unable to remove {target.id.short}: the image has several names ({', '.join(image.names)})",
+        hints=("name the one to take away, or add force to remove the image with all its names",),
+    )
+
+
+def _in_use(image: EngineImage, id_: Digest, source: str) -> Conflict:
+    count = "a container uses" if image.containers == 1 else f"{image.containers} containers use"
+    return Conflict(
+        f"unable to remove {id_.short}: {count} the image",
+        hints=(f"to see them: containers in {source} where image_id = {id_.short}",),
+    )

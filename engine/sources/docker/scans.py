@@ -1,0 +1,15 @@
+"""The scan of each table of engines."""
+
+from __future__ import annotations
+
+from .containers import BuildCache, Containers, Usage
+from .images import History, Images, Layers
+
+SCANS = {
+    "images": Images,
+    "layers": Layers,
+    "history": History,
+    "containers": Containers,
+    "usage": Usage,
+    "build_cache": BuildCache,
+}

@@ -1,0 +1,124 @@
+"""Docker and Podman as a source: the engines that statements name, their tables, and what is done in them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from imq.engine.query.source import Source, SourceRef, StagedTable
+from imq.engine.sources.image_names import match_image_name
+from imq.grammar.record import TYPE_CHECKING
+
+from .tables import LEVELS, LISTING_COST, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.context import SourceContext
+    from imq.grammar import ast
+    from imq.grammar.errors import ImqError
+
+    from .reader import EngineReader
+
+NAME = "docker"
+_NAMES = ("docker", "podman")
+_SCHEMES = ("unix://", "tcp://", "ssh://", "docker:", "podman:")
+PLANNED_VERBS = ("rm", "untag", "prune")
+"""The verbs that `planners.py` plans."""
+_COST = "1 request for each engine"
+
+
+class DockerSource(Source):
+    """All engines that speak the Docker Engine API. Requests go through one reader, opened by the first scan."""
+
+    name = NAME
+
+    def __init__(self, context: SourceContext) -> None:
+        self._context = context
+        self._reader: EngineReader | None = None
+        self.tables: Mapping[str, TableProvider] = {
+            name: StagedTable(
+                table,
+                LEVELS.get(name, ()),
+                LISTING_COST.get(name, _COST),
+                LISTING_COST.get(name, _COST),
+                partial(self._scan, name),
+                lists_all=True,
+            )
+            for name, table in TABLES.items()
+        }
+        self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
+
+    def begin(self) -> None:
+        """Forget the listings of the last statement."""
+        if self._reader is not None:
+            self._reader.begin()
+
+    def resolve(self, text: str) -> SourceRef | None:
+        """Return the engine of `docker`, `podman`, a docker context, or an address."""
+        lowered = text.lower()
+        if lowered in _NAMES:
+            return SourceRef(lowered, NAME, lowered)
+        if not lowered.startswith(_SCHEMES) and not text.replace("-", "").replace("_", "").isalnum():
+            return None
+        from imq.engine.docker_engine.endpoint import find_endpoint  # reads the contexts of docker
+
+        endpoint = find_endpoint(text, self._context.environment, self._context.home or "")
+        return SourceRef(text, NAME, text) if endpoint is not None else None
+
+    def list_names(self) -> Sequence[str]:
+        """Return the names of engines that need no configuration."""
+        return _NAMES
+
+    def match_name(self, text: str) -> ast.Expr:
+        """Return the condition for the names or the ID of an image."""
+        return match_image_name(text)
+
+    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
+        """Return the engines that have a socket here, whether they answer, and how many images they have."""
+        from imq.engine.docker_engine.endpoint import list_endpoints
+
+        from .ping import ping_endpoints
+
+        return ping_endpoints(list_endpoints(self._context.environment, self._context.home or ""))
+
+    def find_default(self) -> tuple[str, str] | None:
+        """Return the first engine with a socket on this machine that answers."""
+        from imq.engine.docker_engine.endpoint import list_endpoints
+
+        from .ping import find_answering
+
+        return find_answering(list_endpoints(self._context.environment, self._context.home or ""))
+
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return the problems since the last call."""
+        return self._reader.take_problems() if self._reader is not None else ()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def reader(self) -> EngineReader:
+        """Return the reader of engines."""
+        if self._reader is None:
+            from .reader import EngineReader
+
+            self._reader = EngineReader(self._context)
+        return self._reader
+
+    def _scan(self, table: str, request: ScanRequest) -> TableScan:
+        from .scans import SCANS
+
+        return SCANS[table](self.reader(), request)
+
+
+def _plan(verb: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    from .planners import PLANNERS
+
+    return PLANNERS[verb](act, context)
+
+
+open_source = DockerSource

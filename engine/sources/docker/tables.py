@@ -1,0 +1,108 @@
+"""The tables that engines serve, and the levels at which their fields are fetched."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
+from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, USAGE
+
+USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
+IMAGE_DETAILS = FetchLevel("inspected", "their configs", "1 request for each image that is new to this session")
+LAST_USE = FetchLevel("last use", "when their containers ran", "1 request for each container")
+IMAGE_SIZES = FetchLevel("disk usage", "the sizes of shared layers", "1 request for each engine")
+IMAGE_LEVELS = (USERS, IMAGE_DETAILS, LAST_USE, IMAGE_SIZES)
+
+CONTAINER_DETAILS = FetchLevel("inspected", "their details", "1 request for each container")
+CONTAINER_DIGESTS = FetchLevel("digests", "the digests of their images", "1 request for each engine")
+CONTAINER_SIZES = FetchLevel("sizes", "the bytes that they wrote", "1 request for each engine")
+CONTAINER_LEVELS = (CONTAINER_DIGESTS, CONTAINER_DETAILS, CONTAINER_SIZES)
+
+_LISTED_CONFIG_FIELDS = ("label",)
+"""Fields of the config that a listing of images has as well."""
+INSPECTED_FIELDS = tuple(field.name for field in CONFIG_FIELDS if field.name not in _LISTED_CONFIG_FIELDS)
+_UNSEEN_IMAGE_FIELDS = ("manifest_digest", "download_size", "annotations", "media_type")
+
+_PROBLEM = Field("problem", DataType.TEXT, "why the engine did not return more")
+_OF_IMAGE = Relation(
+    "names", "images", "its image, one row for each name", "lookup image source", lookup_fields=("image", "source")
+)
+
+_IMAGES = IMAGES.replace(
+    fields=(
+        *(field.replace(is_unavailable=field.name in _UNSEEN_IMAGE_FIELDS) for field in IMAGES.fields),
+        _PROBLEM,
+    ),
+    key=("name", "id", "source"),
+    relations=(
+        Relation(
+            "layers",
+            "layers",
+            "the layers of the image",
+            "lookup id source",
+            item_name="layer",
+            item_fields=("digest", "diff_id"),
+            lookup_fields=("id", "source"),
+        ),
+        Relation("history", "history", "the steps of the build", "lookup id source", lookup_fields=("id", "source")),
+        Relation(
+            "containers",
+            "containers",
+            "the containers made from the image",
+            "lookup id source",
+            lookup_fields=("id", "source"),
+        ),
+        make_registry_relation("name"),
+    ),
+)
+_CONTAINERS = CONTAINERS.replace(
+    fields=(*CONTAINERS.fields, _PROBLEM),
+    key=("id", "source"),
+    relations=(
+        Relation(
+            "names",
+            "images",
+            "its image, one row for each name",
+            "lookup image_id source",
+            lookup_fields=("image_id", "source"),
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    "images": _IMAGES.with_levels(
+        {
+            USERS: "in_use containers",
+            IMAGE_DETAILS: " ".join(
+                (
+                    "platform os architecture variant os_version layer_count chain_id pulled_at",
+                    *INSPECTED_FIELDS,
+                )
+            ),
+            LAST_USE: "last_used",
+            IMAGE_SIZES: "shared_size unique_size",
+        }
+    ),
+    "layers": LAYERS.replace(
+        fields=(*LAYERS.fields, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
+    ).with_levels({}),
+    "history": HISTORY.replace(
+        fields=(*HISTORY.fields, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
+    ).with_levels({}),
+    "containers": _CONTAINERS.with_levels(
+        {
+            CONTAINER_DIGESTS: "image_digest",
+            CONTAINER_DETAILS: (
+                "env health exit_code oom_killed restart_count restart_policy started finished log_size log_path"
+                " volumes_from memory_limit cpu_limit privileged pid_mode user read_only"
+            ),
+            CONTAINER_SIZES: "size_rw",
+        }
+    ),
+    "usage": USAGE.with_levels({}),
+    "build_cache": BUILD_CACHE.with_levels({}),
+}
+LEVELS = {"images": IMAGE_LEVELS, "containers": CONTAINER_LEVELS}
+LISTING_COST = {
+    "layers": "2 requests for each image",
+    "history": "2 requests for each image",
+}
+"""The requests that listing the rows of a table takes; of the others, one for each engine."""

@@ -1,0 +1,153 @@
+"""The images of engines that an action works on: those of a query, or those that references name."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.query.binder import require_where
+from imq.engine.sources.action import Failed
+from imq.engine.sources.action_options import bind_whole_rows, list_source_refs
+from imq.engine.sources.image_names import match_image_name
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, EngineError, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.sources.action import Action, PlanContext
+
+
+class EngineTarget(Record):
+    """One name of one image of an engine. `name` is None for an image without one, and for an image named by its ID."""
+
+    source: str
+    id: Digest
+    name: str | None
+
+    @property
+    def text(self) -> str:
+        """The name, or the short ID."""
+        return self.name or self.id.short
+
+
+class EngineImage(Record):
+    """An image of an engine: all its names, and how many containers use it."""
+
+    names: tuple[str, ...]
+    containers: int
+
+
+def find_targets(
+    act: ast.ActionStatement, context: PlanContext, condition: ast.Expr | None = None
+) -> tuple[list[EngineTarget], list[Action]]:
+    """Return the targets of an action without duplicates, and a failure for each reference or row without one.
+
+    `condition` holds for all targets. Without an operand these are all such images of the sources.
+    """
+    if act.query is None and not act.references:
+        sources = tuple(ast.Literal(ref.text, quoted=True) for ref in list_source_refs(act, context))
+        return _query_targets(ast.Query("images", sources=sources, where=condition, span=act.span), act, context)
+    if act.query is None:
+        return _named_targets(act, context)
+    select = bind_whole_rows(act, context)
+    if select.table.name != "images":
+        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=act.query.span)
+    if condition is None:
+        require_where(act.query, act.verb)
+    return _query_targets(ast.Query("", base=act.query, where=condition, span=act.query.span), act, context)
+
+
+def _query_targets(
+    query: ast.Query, act: ast.ActionStatement, context: PlanContext
+) -> tuple[list[EngineTarget], list[Action]]:
+    fields = tuple(ast.Column(ast.Field((name,))) for name in ("source", "id", "name", "problem"))
+    targets: list[EngineTarget] = []
+    failures: list[Action] = []
+    for source, id_, name, problem in context.rows(query.replace(select=fields), ())[1]:
+        target = EngineTarget(str(source), Digest(str(id_)), None if name is None else str(name))
+        if problem is not None:  # the condition may have read what the engine did not return
+            failures.append(Failed(act.verb, target.text, EngineError(str(problem))))
+        else:
+            targets.append(target)
+    return list(dict.fromkeys(targets)), failures
+
+
+def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list[EngineTarget], list[Action]]:
+    refs = list_source_refs(act, context)
+    targets: list[EngineTarget] = []
+    failures: list[Action] = []
+    for text, node in zip(context.literals(act.references), act.references, strict=True):
+        try:
+            found = _find_named(text, [ref.text for ref in refs], context)
+        except StatementError as error:
+            error.span = error.span or node.span
+            raise
+        except (Conflict, NotFound) as error:
+            if len(act.references) == 1:
+                raise
+            failures.append(Failed(act.verb, text, error))
+        else:
+            targets += found
+    return list(dict.fromkeys(targets)), failures
+
+
+def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list[EngineTarget]:
+    """Return the image that a name or ID means in each of these engines. Raises `NotFound` when none has it.
+
+    As in docker, a name comes before an ID that begins with the same digits.
+    """
+    query = ast.Query(
+        "images",
+        sources=tuple(ast.Literal(source, quoted=True) for source in sources),
+        where=match_image_name(text),
+        select=tuple(ast.Column(ast.Field((name,))) for name in ("source", "id", "name")),
+    )
+    rows = [(str(source), str(id_), name) for source, id_, name in context.rows(query, ())[1]]
+    targets = []
+    for source in sources:
+        own = [(id_, name) for place, id_, name in rows if place == source]
+        named = [(id_, name) for id_, name in own if name is not None and is_name_of(text, str(name))]
+        ids = list(dict.fromkeys(id_ for id_, _ in own))
+        if named:
+            targets.append(EngineTarget(source, Digest(named[0][0]), str(named[0][1])))
+        elif len(ids) == 1:
+            targets.append(EngineTarget(source, Digest(ids[0]), None))
+        elif ids:
+            raise Conflict(
+                f"{text} is the beginning of several IDs: {', '.join(Digest(one).short for one in sorted(ids))}",
+                code="ambiguous-id",
+                hints=("write more digits",),
+            )
+    if not targets:
+        raise NotFound(f"No such image: {text}", code="no-such-image", hints=(f"searched in {', '.join(sources)}",))
+    return targets
+
+
+def is_name_of(text: str, name: str) -> bool:
+    """Whether a reference of a statement means the image of this name."""
+    from imq.engine.oci.reference import Reference
+
+    if text.startswith("sha256:"):
+        return False
+    return str(Reference.parse(text).with_default_tag()) == name
+
+
+def read_images(targets: Sequence[EngineTarget], context: PlanContext) -> dict[tuple[str, Digest], EngineImage]:
+    """Return the images of targets, with all names and their number of containers, by engine and ID."""
+    images: dict[tuple[str, Digest], EngineImage] = {}
+    for source in dict.fromkeys(target.source for target in targets):
+        ids = tuple(dict.fromkeys(target.id for target in targets if target.source == source))
+        query = ast.Query(
+            "images",
+            sources=(ast.Literal(source, quoted=True),),
+            where=ast.In(ast.Field(("id",)), tuple(ast.Literal(str(id_), quoted=True) for id_ in ids)),
+            select=tuple(ast.Column(ast.Field((name,))) for name in ("id", "name", "containers")),
+        )
+        rows: dict[Digest, list[tuple[Raw, Raw]]] = {}
+        for id_, name, containers in context.lookup(query, ())[1]:
+            rows.setdefault(Digest(str(id_)), []).append((name, containers))
+        for id_, own in rows.items():
+            names = tuple(str(name) for name, _ in own if name is not None)
+            images[source, id_] = EngineImage(names, int(own[0][1] or 0))
+    return images
