@@ -90,7 +90,6 @@ def read_config(document: Mapping[str, Any]) -> Config:
     return Config(
         parse_platform({key: value for key, value in described.items() if isinstance(value, str)}),
         parse_time(described["created"]),
-        str(described["author"] or ""),
         _diff_ids(document),
         (),
         runtime,
