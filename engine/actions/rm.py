@@ -196,7 +196,7 @@ def plan_removals(
     digest_untags: list[Untag] = []
     remaining_indexes: dict[Digest, list[str]] = {}
     for target in targets:
-        have = names[target.root]
+        image_names = names[target.root]
         others = remaining_platforms.get(target.root)
         conflict: ImqError | None = None
         if target.digest is not None and not others:
@@ -206,9 +206,9 @@ def plan_removals(
             except NotFound as problem:
                 conflict = problem
         elif others and target.by_id:
-            name = _display_name(have, target.root)
+            name = _display_name(image_names, target.root)
             conflict = Conflict(
-                f"unable to remove {target.id.short}: {', '.join(have) or target.root.short} has"
+                f"unable to remove {target.id.short}: {', '.join(image_names) or target.root.short} has"
                 f" {join_names(others)} too",
                 hints=(
                     f"to remove one platform: rm {name} platform {_platform_of(target, context)}",
@@ -218,9 +218,9 @@ def plan_removals(
         elif others:
             remaining_indexes[target.root] = others
             continue
-        elif target.by_id and not force and not _is_one_name(have):
+        elif target.by_id and not force and not _is_one_name(image_names):
             conflict = Conflict(
-                f"unable to remove {target.id.short}: the image has several names ({', '.join(have)})",
+                f"unable to remove {target.id.short}: the image has several names ({', '.join(image_names)})",
                 hints=("name the one to remove, or add force to remove the image with all its names",),
             )
         if conflict is not None:
@@ -230,12 +230,12 @@ def plan_removals(
             continue
         names_to_remove = removed_names.setdefault(target.root, set())
         if target.name is None:
-            names_to_remove.update(have)
+            names_to_remove.update(image_names)
         else:
             names_to_remove.add(target.name)
-            names_to_remove.update(_find_digest_names(target.name, have, names_to_remove))
+            names_to_remove.update(_find_digest_names(target.name, image_names, names_to_remove))
     ids = {target.root: target.id for target in targets}
-    removed_roots = [root for root, taken in removed_names.items() if taken >= set(names[root])]
+    removed_roots = [root for root, names_to_remove in removed_names.items() if names_to_remove >= set(names[root])]
     frees = _compute_freed_by_image(context, removed_roots)
     actions: list[Action] = []
     for root, names_to_remove in removed_names.items():
@@ -301,16 +301,16 @@ def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[
             names[root].append(name)
     if not all(names.values()):
         for entry in list_non_image_entries(context.store):
-            have = names.get(entry.descriptor.digest)
-            if entry.name is not None and have is not None and str(entry.name) not in have:
-                have.append(str(entry.name))
+            image_names = names.get(entry.descriptor.digest)
+            if entry.name is not None and image_names is not None and str(entry.name) not in image_names:
+                image_names.append(str(entry.name))
     return names
 
 
-def _find_digest_names(name: str, have: list[str], removed: set[str]) -> list[str]:
+def _find_digest_names(name: str, image_names: list[str], removed: set[str]) -> list[str]:
     """Return the digest names that are removed with the last tag of their repository, as in docker."""
     repository = parse_name(name).canonical_name
-    same = {other: parse_name(other) for other in have}
+    same = {other: parse_name(other) for other in image_names}
     same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == repository}
     tags = [other for other, parsed in same.items() if parsed.tag and other not in removed]
     return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
@@ -324,20 +324,23 @@ def _compute_freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[D
     connection = context.store.index.connection
     if context.store.index.find_incomplete_roots().keys() - set(roots):
         return dict.fromkeys(roots, 0)
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (root TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
-    connection.execute("DELETE FROM temp.doomed")
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS removed (root TEXT PRIMARY KEY, position INTEGER) WITHOUT ROWID"
+    )
+    connection.execute("DELETE FROM temp.removed")
     connection.executemany(
-        "INSERT INTO temp.doomed VALUES (?, ?)", [(root, position) for position, root in enumerate(roots)]
+        "INSERT INTO temp.removed VALUES (?, ?)", [(root, position) for position, root in enumerate(roots)]
     )
     rows = connection.execute(
         "SELECT last, sum(size) FROM ("
-        " SELECT max(doomed.place) AS last, reach.size AS size FROM temp.doomed JOIN reach ON reach.root = doomed.root"
+        " SELECT max(removed.position) AS last, reach.size AS size"
+        " FROM temp.removed JOIN reach ON reach.root = removed.root"
         " GROUP BY reach.digest"
         " HAVING count(*) = (SELECT count(*) FROM reach AS every WHERE every.digest = reach.digest)"
         ") GROUP BY last"
     )
     sizes = dict(rows.fetchall())
-    return {root: sizes.get(place, 0) for place, root in enumerate(roots)}
+    return {root: sizes.get(position, 0) for position, root in enumerate(roots)}
 
 
 VERB = Verb(
