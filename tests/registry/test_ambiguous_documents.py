@@ -32,8 +32,8 @@ def opened() -> Iterator[Callable[..., StoreSession]]:
     """Open stores, and close them after the test."""
     held: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> StoreSession:
-        held.append(StoreSession(root, **world))
+    def at(root: object, **context: object) -> StoreSession:
+        held.append(StoreSession(root, **context))
         return held[-1]
 
     yield at
@@ -220,7 +220,7 @@ def test_a_layer_with_an_unknown_algorithm_is_refused_before_any_transfer(
 ) -> None:
     name = put_image(registry, make_manifest(layers=[*LAYERS, {**LAYERS[0], "digest": FOREIGN}]), Image([LAYER, LAYER]))
     assert store.failure_code(f"pull {name}") == "digest-algorithm"
-    assert not [asked for asked in registry.requests if "/blobs/" in asked]
+    assert not [platforms for platforms in registry.requests if "/blobs/" in platforms]
 
 
 def test_a_layout_entry_with_an_unknown_algorithm(tmp_path: Path, opened: Callable[..., StoreSession]) -> None:
@@ -345,5 +345,5 @@ def test_a_wrong_size_in_a_manifest_is_reported(
 def test_a_wrong_size_in_an_index_is_reported(registry: ReferrersServer, store: StoreSession) -> None:
     name = put_image(registry, make_index(describe_image(GOOD, size=5)), kind=INDEX_TYPE)
     done = imq(store.root, "pull", name, code=3)
-    said = f"the manifest {GOOD.digest.removeprefix('sha256:')[:12]} of {name} has {len(GOOD.manifest)} bytes"
-    assert f"error[size]: {said}, but the index specifies 5" in done.stderr
+    message = f"the manifest {GOOD.digest.removeprefix('sha256:')[:12]} of {name} has {len(GOOD.manifest)} bytes"
+    assert f"error[size]: {message}, but the index specifies 5" in done.stderr

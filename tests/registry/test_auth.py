@@ -110,11 +110,11 @@ def test_formatted_headers_are_parsed_back(challenges: list[tuple[str, dict[str,
 def test_basic_auth_from_config_json(connect: Callable[..., Client], guarded: Registry, tmp_path: Path) -> None:
     client = connect(environment=write_config(tmp_path, auths={guarded.host: make_auth()}))
     name = Reference.parse(f"{guarded.host}/team/basic:1")
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    push(client, name, manifest, here, NullProgress())
+    source_store, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    push(client, name, manifest, source_store, NullProgress())
     pull(client, name, AMD64, there, NullProgress())
-    assert there.blobs == here.blobs
+    assert there.blobs == source_store.blobs
     assert len(guarded.requests('"GET /v2/team/basic/', 5)) == 5, "once let in, no request is challenged again"
 
 
@@ -132,9 +132,9 @@ def test_wrong_credentials_are_not_shown(connect: Callable[..., Client], guarded
     with pytest.raises(RegistryError) as caught:
         client.fetch_manifest(Reference.parse(f"{guarded.host}/team/wrong"))
     assert caught.value.code == "unauthorized"
-    shown = repr(caught.value) + str(caught.value.hints) + repr(client.settings)
-    assert "wr0ng" not in shown
-    assert make_auth(password="wr0ng")["auth"] not in shown
+    displayed = repr(caught.value) + str(caught.value.hints) + repr(client.settings)
+    assert "wr0ng" not in displayed
+    assert make_auth(password="wr0ng")["auth"] not in displayed
     assert len(guarded.requests("/v2/team/wrong/", 2)) == 2, "the same credentials are not tried twice"
 
 
@@ -167,7 +167,7 @@ def checked(tokens: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def asked(tokens: TokenServer) -> list[dict[str, Any]]:
+def token_requests(tokens: TokenServer) -> list[dict[str, Any]]:
     """The requests to the token server in this test."""
     tokens.requests.clear()
     return tokens.requests
@@ -183,53 +183,59 @@ def test_tokens_are_fetched_and_cached_by_scope(
     connect: Callable[..., Client],
     checked: Registry,
     tokens: TokenServer,
-    asked: list[dict[str, Any]],
+    token_requests: list[dict[str, Any]],
     name: Reference,
     tmp_path: Path,
     word: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tokens, "token_key", word)
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
+    source_store, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
     push(
         connect(environment=write_config(tmp_path, auths={checked.host: make_auth()})),
         name,
         manifest,
-        here,
+        source_store,
         NullProgress(),
     )
-    assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull,push"]]
-    assert asked[0]["account"] == [USER]
-    assert asked[0]["service"] == [SERVICE]
-    asked.clear()
+    assert [a["scope"] for a in token_requests] == [[f"repository:{name.repository}:pull,push"]]
+    assert token_requests[0]["account"] == [USER]
+    assert token_requests[0]["service"] == [SERVICE]
+    token_requests.clear()
     pull(connect(), name, AMD64, there, NullProgress())
-    assert there.blobs == here.blobs
-    assert [a["scope"] for a in asked] == [[f"repository:{name.repository}:pull"]]
-    assert asked[0]["authorization"] == ""
+    assert there.blobs == source_store.blobs
+    assert [a["scope"] for a in token_requests] == [[f"repository:{name.repository}:pull"]]
+    assert token_requests[0]["authorization"] == ""
 
 
 def test_a_mount_requests_access_to_both_repositories(
-    connect: Callable[..., Client], checked: Registry, asked: list[dict[str, Any]], name: Reference, tmp_path: Path
+    connect: Callable[..., Client],
+    checked: Registry,
+    token_requests: list[dict[str, Any]],
+    name: Reference,
+    tmp_path: Path,
 ) -> None:
     client = connect(environment=write_config(tmp_path, auths={checked.host: make_auth()}))
-    here, other = sample_images.MemoryStore(), name.replace(repository=name.repository + "-b")
-    manifest = sample_images.add_image(here)
-    push(client, name, manifest, here, NullProgress())
-    asked.clear()
-    assert push(client, other, manifest, here, NullProgress(), mount_from=name.repository).transferred_bytes == 0
+    source_store, other = sample_images.MemoryStore(), name.replace(repository=name.repository + "-b")
+    manifest = sample_images.add_image(source_store)
+    push(client, name, manifest, source_store, NullProgress())
+    token_requests.clear()
+    assert (
+        push(client, other, manifest, source_store, NullProgress(), mount_from=name.repository).transferred_bytes == 0
+    )
     scopes = {f"repository:{other.repository}:pull,push", f"repository:{name.repository}:pull"}
-    assert scopes in [set(a["scope"]) for a in asked]
+    assert scopes in [set(a["scope"]) for a in token_requests]
 
 
-def test_an_anonymous_push_is_denied(client: Client, asked: list[dict[str, Any]], name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
+def test_an_anonymous_push_is_denied(client: Client, token_requests: list[dict[str, Any]], name: Reference) -> None:
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
     with pytest.raises(RegistryError) as caught:
-        push(client, name, manifest, here, NullProgress())
+        push(client, name, manifest, source_store, NullProgress())
     assert caught.value.code == "unauthorized"
     assert "imq login" in caught.value.hints[0]
-    assert len(asked) <= 8, "each thread tries once"
+    assert len(token_requests) <= 8, "each thread tries once"
 
 
 def test_wrong_credentials_at_the_token_server(
@@ -247,7 +253,7 @@ def test_wrong_credentials_at_the_token_server(
 def test_an_identity_token_is_exchanged_for_access_tokens(
     connect: Callable[..., Client],
     checked: Registry,
-    asked: list[dict[str, Any]],
+    token_requests: list[dict[str, Any]],
     name: Reference,
     tmp_path: Path,
     how: str,
@@ -257,23 +263,27 @@ def test_an_identity_token_is_exchanged_for_access_tokens(
     else:
         path = install_helper(tmp_path / "bin", f"""printf '{{"Username":"<token>","Secret":"{REFRESH}"}}'""")
         environment = {**write_config(tmp_path / "config", credsStore="tests"), "PATH": path}
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=1)
-    push(connect(environment=environment), name, manifest, here, NullProgress())
-    assert asked[0]["method"] == "POST"
-    assert asked[0]["grant_type"] == ["refresh_token"]
-    assert asked[0]["client_id"] == ["imq"]
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=1)
+    push(connect(environment=environment), name, manifest, source_store, NullProgress())
+    assert token_requests[0]["method"] == "POST"
+    assert token_requests[0]["grant_type"] == ["refresh_token"]
+    assert token_requests[0]["client_id"] == ["imq"]
 
 
 def test_an_old_token_is_renewed(
-    client: Client, tokens: TokenServer, asked: list[dict[str, Any]], name: Reference, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    tokens: TokenServer,
+    token_requests: list[dict[str, Any]],
+    name: Reference,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tokens, "lifetime", -120)  # expired from the start
     with pytest.raises(RegistryError):
         client.fetch_manifest(name)
     monkeypatch.setattr(tokens, "lifetime", 300)
     assert client.fetch_head(name) is None
-    assert len(asked) == 2
+    assert len(token_requests) == 2
 
 
 # Token servers that a registry must not use
@@ -285,9 +295,9 @@ def test_concurrent_requests_share_a_token(
     registry, tokens = thousand_tokens
     granted = tokens.grant
 
-    def slowly(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def slowly(token_requests: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         time.sleep(0.1)
-        return granted(asked)
+        return granted(token_requests)
 
     tokens.grant = slowly  # type: ignore[method-assign]
     found: list[object] = []
@@ -420,8 +430,8 @@ def test_a_registry_token_is_sent_to_the_registry_unchanged(connect: Callable[..
         assert list(client.list_tags(Reference(server.host, "a"))) == ["b"]
         with pytest.raises(RegistryError):
             list(client.list_tags(Reference(server.host, "c")))
-    shown = [seen.headers.get("Authorization") for seen in server.requests]
-    assert shown == [None, "Bearer tok.en", "Bearer tok.en"]
+    displayed = [seen.headers.get("Authorization") for seen in server.requests]
+    assert displayed == [None, "Bearer tok.en", "Bearer tok.en"]
 
 
 def test_logout_removes_every_key_of_the_host(tmp_path: Path) -> None:

@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 @pytest.fixture
 def ask(connect: Callable[..., Client]) -> Iterator[Open]:
     """Make batch clients with short retry delays, and close them after the test."""
-    made: list[BatchClient] = []
+    clients: list[BatchClient] = []
 
     def make(jobs: int = 8, **settings: object) -> BatchClient:
-        made.append(BatchClient(connect(**settings), jobs))
-        return made[-1]
+        clients.append(BatchClient(connect(**settings), jobs))
+        return clients[-1]
 
     yield make
-    for many in made:
-        many.close()
+    for batch_client in clients:
+        batch_client.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("imq-asking") and not _has_ended(t)]
 
 
@@ -62,21 +62,21 @@ def _has_ended(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-def fetch_creation_times(many: BatchClient, references: dict[int, Reference]) -> dict[int, datetime | None]:
+def fetch_creation_times(batch_client: BatchClient, references: dict[int, Reference]) -> dict[int, datetime | None]:
     """Return the creation times of images; each config is requested as soon as its manifest arrives."""
 
-    def wanted() -> Iterator[tuple[int, Reference, Descriptor]]:
-        for number, fetched in many.fetch_manifests(references.items()):
+    def expected() -> Iterator[tuple[int, Reference, Descriptor]]:
+        for number, fetched in batch_client.fetch_manifests(references.items()):
             assert not isinstance(fetched, ImqError), fetched
             manifest = parse_manifest(fetched.content, fetched.media_type)
             assert not hasattr(manifest, "manifests")
             yield number, references[number], manifest.config
 
-    found = {}
-    for number, content in many.fetch_configs(wanted()):
+    received = {}
+    for number, content in batch_client.fetch_configs(expected()):
         assert isinstance(content, bytes), content
-        found[number] = read_creation_time(content)
-    return found
+        received[number] = read_creation_time(content)
+    return received
 
 
 def list_references(
@@ -86,33 +86,33 @@ def list_references(
     return {number: references[number].replace(registry=proxy.host) for number in list(references)[:count]}
 
 
-def select_errors(answers: dict[int, Any]) -> dict[int, ImqError]:
-    return {number: answer for number, answer in answers.items() if isinstance(answer, ImqError)}
+def select_errors(results: dict[int, Any]) -> dict[int, ImqError]:
+    return {number: answer for number, answer in results.items() if isinstance(answer, ImqError)}
 
 
 # Successful requests
 
 
 def test_created_of_hundreds_of_images(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask()
+    batch_client = ask()
     references = dict(list(thousand.list_references().items())[:300])
     by_tag = thousand.contents.list_creation_times()
-    assert fetch_creation_times(many, references) == {
+    assert fetch_creation_times(batch_client, references) == {
         number: by_tag[name.tag or ""] for number, name in references.items()
     }
-    assert many.request_counts == {"manifest": 300, "blob": 300}
+    assert batch_client.request_counts == {"manifest": 300, "blob": 300}
 
 
 def test_digests_of_a_thousand_tags(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask()
+    batch_client = ask()
     references = thousand.list_references()
-    found = dict(many.fetch_heads(references.items()))
-    assert found == {
-        number: Descriptor(made.media_type, made.digest, len(made.content))
+    received = dict(batch_client.fetch_heads(references.items()))
+    assert received == {
+        number: Descriptor(clients.media_type, clients.digest, len(clients.content))
         for number, name in references.items()
-        for made in [thousand.contents.find(THOUSAND, name.tag or "")]
+        for clients in [thousand.contents.find(THOUSAND, name.tag or "")]
     }
-    assert many.request_counts == {"head": 1000}
+    assert batch_client.request_counts == {"head": 1000}
 
 
 def test_an_unchanged_manifest_is_not_fetched_again(ask: Open, thousand: RunningRegistry) -> None:
@@ -123,34 +123,43 @@ def test_an_unchanged_manifest_is_not_fetched_again(ask: Open, thousand: Running
     denied = Fault("HEAD .*/v4$", answer=reply_with(304))
     with FaultProxy(thousand.host, lied, denied) as proxy:
         references = list_references(proxy, thousand.list_references(), 5)
-        found = dict(ask().fetch_heads(references.items(), {1: known, 2: known, 3: known}))
+        received = dict(ask().fetch_heads(references.items(), {1: known, 2: known, 3: known}))
         asked = [one.path.rpartition("/")[2] for one in proxy.requests if "If-None-Match" in one.headers]
         whole = [one.path.rpartition("/")[2] for one in proxy.requests if one.method == "GET"]
     assert "v4" in whole, "without a condition the response is complete"
-    made = {number: thousand.contents.find(THOUSAND, f"v{number}") for number in range(5)}
-    assert found == {n: Descriptor(one.media_type, one.digest, len(one.content)) for n, one in made.items()}
+    clients = {number: thousand.contents.find(THOUSAND, f"v{number}") for number in range(5)}
+    assert received == {n: Descriptor(one.media_type, one.digest, len(one.content)) for n, one in clients.items()}
     assert sorted(asked) == ["v1", "v2", "v3"]
 
 
 def test_ten_of_a_thousand_tags_take_twenty_one_requests(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask()
-    [(_, page)] = many.fetch_tags([(0, thousand.reference())])
+    batch_client = ask()
+    [(_, page)] = batch_client.fetch_tags([(0, thousand.reference())])
     assert isinstance(page, TagPage)
     assert page.is_last
     assert sorted(page.tags) == sorted(thousand.contents.tags[THOUSAND])
-    wanted = [name for name in page.tags if name.startswith("v99") and len(name) == 4]
+    expected = [name for name in page.tags if name.startswith("v99") and len(name) == 4]
     assert (
-        len(fetch_creation_times(many, {number: thousand.reference(name) for number, name in enumerate(wanted)})) == 10
+        len(
+            fetch_creation_times(
+                batch_client, {number: thousand.reference(name) for number, name in enumerate(expected)}
+            )
+        )
+        == 10
     )
-    assert many.request_counts == {"tags": 1, "manifest": 10, "blob": 10}
+    assert batch_client.request_counts == {"tags": 1, "manifest": 10, "blob": 10}
 
 
 def test_other_content_of_repositories(ask: Open, thousand: RunningRegistry) -> None:
     references = thousand.list_references(MIXED)
     for number, fetched in ask().fetch_manifests(references.items()):
         assert not isinstance(fetched, ImqError)
-        made = thousand.contents.find(MIXED, references[number].tag or "")
-        assert (fetched.digest, fetched.content, fetched.media_type) == (made.digest, made.content, made.media_type)
+        clients = thousand.contents.find(MIXED, references[number].tag or "")
+        assert (fetched.digest, fetched.content, fetched.media_type) == (
+            clients.digest,
+            clients.content,
+            clients.media_type,
+        )
 
 
 def test_concurrent_batches_share_the_limit(ask: Open, thousand: RunningRegistry) -> None:
@@ -180,13 +189,13 @@ def test_a_slow_network_times_out_once_for_a_batch(ask: Open, thousand: RunningR
 
 
 def test_requests_follow_the_consumer(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask(jobs=4)
-    answers = many.fetch_heads(thousand.list_references().items())
+    batch_client = ask(jobs=4)
+    results = batch_client.fetch_heads(thousand.list_references().items())
     for _ in range(5):
-        next(answers)
-    answers.close()  # type: ignore[attr-defined]
-    assert many.request_counts["head"] <= 5 + 2 * 4
-    assert len(dict(many.fetch_heads(list(thousand.list_references().items())[:20]))) == 20, (
+        next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert batch_client.request_counts["head"] <= 5 + 2 * 4
+    assert len(dict(batch_client.fetch_heads(list(thousand.list_references().items())[:20]))) == 20, (
         "the client can be used again"
     )
 
@@ -197,32 +206,32 @@ def test_requests_follow_the_consumer(ask: Open, thousand: RunningRegistry) -> N
 def test_basic_auth(ask: Open, thousand_guarded: RunningRegistry, tmp_path: Path) -> None:
     login = {thousand_guarded.host: {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": login}))
-    many = ask(environment={"DOCKER_CONFIG": str(tmp_path)})
-    assert not select_errors(dict(many.fetch_heads(list(thousand_guarded.list_references().items())[:300])))
-    assert many.request_counts["head"] == 301, "one is refused, and the rest knows"
+    batch_client = ask(environment={"DOCKER_CONFIG": str(tmp_path)})
+    assert not select_errors(dict(batch_client.fetch_heads(list(thousand_guarded.list_references().items())[:300])))
+    assert batch_client.request_counts["head"] == 301, "one is refused, and the rest knows"
 
 
 def test_an_unauthorized_batch_fails_with_one_error(ask: Open, thousand_guarded: RunningRegistry) -> None:
-    many = ask()
-    answers = dict(many.fetch_manifests(thousand_guarded.list_references().items()))
-    assert {problem.code for problem in select_errors(answers).values()} == {"unauthorized"}
-    assert len(select_errors(answers)) == 1000
-    assert many.request_counts == {"manifest": 1}
+    batch_client = ask()
+    results = dict(batch_client.fetch_manifests(thousand_guarded.list_references().items()))
+    assert {problem.code for problem in select_errors(results).values()} == {"unauthorized"}
+    assert len(select_errors(results)) == 1000
+    assert batch_client.request_counts == {"manifest": 1}
 
 
 def test_denied_access_to_every_repository(ask: Open, thousand_guarded: RunningRegistry) -> None:
-    many = ask(jobs=2)
+    batch_client = ask(jobs=2)
     names = {number: Reference(thousand_guarded.host, f"team/r{number}", "1") for number in range(100)}
-    answers = dict(many.fetch_manifests(names.items()))
-    assert {problem.code for problem in select_errors(answers).values()} == {"unauthorized"}
-    assert many.request_counts["manifest"] < 20
+    results = dict(batch_client.fetch_manifests(names.items()))
+    assert {problem.code for problem in select_errors(results).values()} == {"unauthorized"}
+    assert batch_client.request_counts["manifest"] < 20
 
 
 def test_tls_with_a_custom_authority(ask: Open, thousand_tls: RunningRegistry, authority: Authority) -> None:
-    many = ask(environment={"SSL_CERT_FILE": authority.certificate})
+    batch_client = ask(environment={"SSL_CERT_FILE": authority.certificate})
     references = dict(list(thousand_tls.list_references().items())[:100])
-    assert len(fetch_creation_times(many, references)) == 100
-    assert many.request_counts["manifest"] == 101, "the first found out that it is TLS that is spoken"
+    assert len(fetch_creation_times(batch_client, references)) == 100
+    assert batch_client.request_counts["manifest"] == 101, "the first found out that it is TLS that is spoken"
 
 
 def test_untrusted_tls(connect: Callable[..., Client], ask: Open, thousand_tls: RunningRegistry) -> None:
@@ -238,10 +247,10 @@ def test_untrusted_tls(connect: Callable[..., Client], ask: Open, thousand_tls: 
 
 def test_a_token_is_fetched_once(ask: Open, thousand_tokens: tuple[RunningRegistry, TokenServer]) -> None:
     registry, tokens = thousand_tokens
-    many = ask()
-    assert not select_errors(dict(many.fetch_heads(list(registry.list_references().items())[:300])))
+    batch_client = ask()
+    assert not select_errors(dict(batch_client.fetch_heads(list(registry.list_references().items())[:300])))
     assert len(tokens.requests) == 1
-    assert many.request_counts == {"head": 301, "other": 1}
+    assert batch_client.request_counts == {"head": 301, "other": 1}
 
 
 def test_an_expired_token_is_renewed_once(ask: Open, thousand_tokens: tuple[RunningRegistry, TokenServer]) -> None:
@@ -253,12 +262,12 @@ def test_an_expired_token_is_renewed_once(ask: Open, thousand_tokens: tuple[Runn
 
         first = ""
 
-        def met(self, request: ReceivedRequest) -> list[Fault]:
+        def match_faults(self, request: ReceivedRequest) -> list[Fault]:
             known = request.headers.get("Authorization", "")
             self.first = self.first or known
             too_old = known == self.first and len(self.requests) > 60
-            found = super().match_faults(request)
-            return [Fault(answer=reply_with(401, WWW_Authenticate=challenge))] if too_old else found
+            received = super().match_faults(request)
+            return [Fault(answer=reply_with(401, WWW_Authenticate=challenge))] if too_old else received
 
     with Forgetful(registry.host) as proxy:
         references = list_references(proxy, registry.list_references(), 200)
@@ -270,8 +279,8 @@ def test_an_expired_token_is_renewed_once(ask: Open, thousand_tokens: tuple[Runn
 def test_a_denied_repository(ask: Open, thousand_tokens: tuple[RunningRegistry, TokenServer]) -> None:
     registry, _ = thousand_tokens
     names = [registry.reference("v1"), registry.reference("1", "secret/a"), registry.reference("v2")] * 20
-    answers = dict(ask().fetch_heads(enumerate(names)))
-    failed = select_errors(answers)
+    results = dict(ask().fetch_heads(enumerate(names)))
+    failed = select_errors(results)
     assert sorted(failed) == list(range(1, 60, 3))
     assert {problem.code for problem in failed.values()} <= {"unauthorized", "denied"}
 
@@ -281,8 +290,8 @@ def test_a_denied_repository(ask: Open, thousand_tokens: tuple[RunningRegistry, 
 
 def test_a_tag_that_has_vanished(ask: Open, thousand: RunningRegistry) -> None:
     names = [thousand.reference("v1"), thousand.reference("gone"), thousand.reference("v2")]
-    for answers in (dict(ask().fetch_manifests(enumerate(names))), dict(ask().fetch_heads(enumerate(names)))):
-        failed = select_errors(answers)
+    for results in (dict(ask().fetch_manifests(enumerate(names))), dict(ask().fetch_heads(enumerate(names)))):
+        failed = select_errors(results)
         assert {number: problem.code for number, problem in failed.items()} == {1: "manifest-unknown"}
         assert failed[1].message.startswith(f"manifest for {names[1]} not found: ")
 
@@ -309,15 +318,15 @@ def test_one_invalid_response_among_valid_ones(
     ask: Open, thousand: RunningRegistry, answer: Callable[[str], Reply], code: str
 ) -> None:
     with FaultProxy(thousand.host, Fault("GET .*/manifests/v7$", answer=answer)) as proxy:
-        answers = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 50).items()))
-    assert len(answers) == 50
-    assert {number: problem.code for number, problem in select_errors(answers).items()} == {7: code}
+        results = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 50).items()))
+    assert len(results) == 50
+    assert {number: problem.code for number, problem in select_errors(results).items()} == {7: code}
 
 
 def test_schema_1_is_returned_and_rejected_when_parsed(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault("GET .*/manifests/v7$", answer=SCHEMA1)) as proxy:
-        answers = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 9).items()))
-    fetched = answers[7]
+        results = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 9).items()))
+    fetched = results[7]
     assert not isinstance(fetched, ImqError)
     with pytest.raises(Malformed) as caught:
         parse_manifest(fetched.content, fetched.media_type)
@@ -328,8 +337,8 @@ def test_blobs_that_do_not_match_their_descriptor(ask: Open, thousand: RunningRe
     name = thousand.reference("v3")
     config = thousand.contents.find(THOUSAND, "v3").config
     assert config is not None
-    many = ask()
-    right = next(iter(many.fetch_manifests([(0, name)])))[1]
+    batch_client = ask()
+    right = next(iter(batch_client.fetch_manifests([(0, name)])))[1]
     assert not isinstance(right, ImqError)
     described = parse_manifest(right.content, right.media_type).config  # type: ignore[union-attr]
     wrong = [
@@ -339,8 +348,8 @@ def test_blobs_that_do_not_match_their_descriptor(ask: Open, thousand: RunningRe
         described.replace(size=5 << 20),
         described.replace(digest=Digest("sha256:" + "1" * 64)),
     ]
-    answers = dict(many.fetch_configs((number, name, descriptor) for number, descriptor in enumerate(wrong)))
-    assert [getattr(answers[number], "code", "") for number in range(5)] == [
+    results = dict(batch_client.fetch_configs((number, name, descriptor) for number, descriptor in enumerate(wrong)))
+    assert [getattr(results[number], "code", "") for number in range(5)] == [
         "",
         DigestMismatch.code,
         DigestMismatch.code,
@@ -348,7 +357,7 @@ def test_blobs_that_do_not_match_their_descriptor(ask: Open, thousand: RunningRe
         "blob-unknown",
     ]
     with FaultProxy(thousand.host, Fault("GET .*/blobs/", change=flip_bit)) as proxy:
-        [(_, answer)] = many.fetch_configs([(0, name.replace(registry=proxy.host), described)])
+        [(_, answer)] = batch_client.fetch_configs([(0, name.replace(registry=proxy.host), described)])
     assert isinstance(answer, DigestMismatch)
 
 
@@ -359,24 +368,24 @@ def test_a_refused_head_is_followed_by_get(ask: Open, thousand: RunningRegistry,
         references = list_references(proxy, thousand.list_references(), 3) | {
             9: thousand.reference("gone").replace(registry=proxy.host)
         }
-        many = ask()
-        found = dict(many.fetch_heads(references.items()))
-        made = [thousand.contents.find(THOUSAND, f"v{number}") for number in range(3)]
-        assert [found.pop(number) for number in range(3)] == [
-            Descriptor(one.media_type, one.digest, len(one.content)) for one in made
+        batch_client = ask()
+        received = dict(batch_client.fetch_heads(references.items()))
+        clients = [thousand.contents.find(THOUSAND, f"v{number}") for number in range(3)]
+        assert [received.pop(number) for number in range(3)] == [
+            Descriptor(one.media_type, one.digest, len(one.content)) for one in clients
         ]
-        assert select_errors(found)[9].code == "manifest-unknown"
-        assert many.request_counts["manifest"] in (4, 5), "one more may be asked whether the host wants TLS"
+        assert select_errors(received)[9].code == "manifest-unknown"
+        assert batch_client.request_counts["manifest"] in (4, 5), "one more may be asked whether the host wants TLS"
 
 
 def test_a_404_is_final_where_head_works(ask: Open, thousand: RunningRegistry) -> None:
     names = {number: thousand.reference(f"gone-{number}") for number in range(5)}
-    many = ask()
-    dict(many.fetch_heads([(0, thousand.reference("v1"))]))
-    assert set(select_errors(dict(many.fetch_heads(names.items(), expect_missing=True)))) == set(names)
-    assert many.request_counts == {"head": 6}
-    assert set(select_errors(dict(many.fetch_heads(names.items())))) == set(names)
-    assert many.request_counts["manifest"] == 5
+    batch_client = ask()
+    dict(batch_client.fetch_heads([(0, thousand.reference("v1"))]))
+    assert set(select_errors(dict(batch_client.fetch_heads(names.items(), expect_missing=True)))) == set(names)
+    assert batch_client.request_counts == {"head": 6}
+    assert set(select_errors(dict(batch_client.fetch_heads(names.items())))) == set(names)
+    assert batch_client.request_counts["manifest"] == 5
 
 
 def test_a_head_response_with_missing_headers_is_followed_by_get(ask: Open, thousand: RunningRegistry) -> None:
@@ -386,11 +395,11 @@ def test_a_head_response_with_missing_headers_is_followed_by_get(ask: Open, thou
     faults = Fault("HEAD .*/v1[0-9]$", answer=reply_with(405)), Fault("HEAD .*/v2[0-9]$", change=silent)
     with FaultProxy(thousand.host, *faults) as proxy:
         references = list_references(proxy, thousand.list_references(), 30)
-        many = ask()
-        for number, found in many.fetch_heads(references.items()):
-            made = thousand.contents.find(THOUSAND, f"v{number}")
-            assert found == Descriptor(made.media_type, made.digest, len(made.content))
-    assert many.request_counts == {"head": 30, "manifest": 20}
+        batch_client = ask()
+        for number, received in batch_client.fetch_heads(references.items()):
+            clients = thousand.contents.find(THOUSAND, f"v{number}")
+            assert received == Descriptor(clients.media_type, clients.digest, len(clients.content))
+    assert batch_client.request_counts == {"head": 30, "manifest": 20}
 
 
 def test_broken_connections_are_replaced(ask: Open, thousand: RunningRegistry) -> None:
@@ -404,8 +413,8 @@ def test_broken_connections_are_replaced(ask: Open, thousand: RunningRegistry) -
 
 def test_redirects_use_the_full_client(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault("GET .*/blobs/", answer=redirected(thousand.host))) as proxy:
-        many = ask(jobs=4)
-        assert len(fetch_creation_times(many, list_references(proxy, thousand.list_references(), 40))) == 40
+        batch_client = ask(jobs=4)
+        assert len(fetch_creation_times(batch_client, list_references(proxy, thousand.list_references(), 40))) == 40
         assert proxy.count_requests("GET .*/blobs/") <= 40 + 4 + 3, "later requests use the full client directly"
 
 
@@ -423,28 +432,28 @@ def test_the_full_client_is_used_with_a_proxy(
 def test_an_unreachable_host(ask: Open) -> None:
     names = {number: Reference(f"127.0.0.1:{free_port()}", "a", f"v{number}") for number in range(1000)}
     with soon():
-        answers = dict(ask().fetch_heads(names.items()))
-    assert {problem.code for problem in select_errors(answers).values()} == {"unreachable"}
-    assert len(answers) == 1000
+        results = dict(ask().fetch_heads(names.items()))
+    assert {problem.code for problem in select_errors(results).values()} == {"unreachable"}
+    assert len(results) == 1000
 
 
 def test_a_host_that_disappears_during_a_batch(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask()
+    batch_client = ask()
     with FaultProxy(thousand.host, Fault(".*", after=100, refuse_at=0)) as proxy:
-        answers = dict(many.fetch_heads(list_references(proxy, thousand.list_references()).items()))
-    assert len(answers) == 1000
-    assert 90 <= 1000 - len(select_errors(answers)) <= 100
-    assert many.request_counts["head"] < 200
+        results = dict(batch_client.fetch_heads(list_references(proxy, thousand.list_references()).items()))
+    assert len(results) == 1000
+    assert 90 <= 1000 - len(select_errors(results)) <= 100
+    assert batch_client.request_counts["head"] < 200
 
 
 def test_an_unresponsive_host_times_out_once_for_a_batch(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault(".*", after=20, latency=3)) as proxy:
-        answers = dict(
+        results = dict(
             ask(read_timeout=0.5).fetch_heads(list_references(proxy, thousand.list_references(), 300).items())
         )
         assert len(proxy.requests) < 100
-    assert "timeout" in {problem.code for problem in select_errors(answers).values()}
-    assert len(answers) == 300
+    assert "timeout" in {problem.code for problem in select_errors(results).values()}
+    assert len(results) == 300
 
 
 def test_giving_up_one_host_does_not_affect_the_others(ask: Open, thousand: RunningRegistry) -> None:
@@ -456,27 +465,27 @@ def test_giving_up_one_host_does_not_affect_the_others(ask: Open, thousand: Runn
 def test_a_short_retry_after_delays_all_requests(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault(".*", after=50, times=1, answer=reply_with(429, Retry_After="1"))) as proxy:
         start = time.monotonic()
-        many = ask()
+        batch_client = ask()
         assert not select_errors(
-            dict(many.fetch_heads(list_references(proxy, thousand.list_references(), 200).items()))
+            dict(batch_client.fetch_heads(list_references(proxy, thousand.list_references(), 200).items()))
         )
         assert time.monotonic() - start >= 1
-        assert many.request_counts["head"] == 201
+        assert batch_client.request_counts["head"] == 201
 
 
 def test_a_long_retry_after_ends_the_batch_with_a_hint(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault(".*", after=50, answer=reply_with(429, Retry_After="3600"))) as proxy:
-        many = ask()
-        answers = dict(many.fetch_heads(list_references(proxy, thousand.list_references()).items()))
-        assert len(answers) == 1000
-        assert {problem.code for problem in select_errors(answers).values()} == {"too-many-requests"}
-        assert len(select_errors(answers)) == 950
-        assert many.request_counts["head"] < 50 + 20
-        hints = select_errors(answers)[999].hints
+        batch_client = ask()
+        results = dict(batch_client.fetch_heads(list_references(proxy, thousand.list_references()).items()))
+        assert len(results) == 1000
+        assert {problem.code for problem in select_errors(results).values()} == {"too-many-requests"}
+        assert len(select_errors(results)) == 950
+        assert batch_client.request_counts["head"] < 50 + 20
+        hints = select_errors(results)[999].hints
         assert any("requests succeeded before: continue in 1 hour" in hint for hint in hints)
-        again = dict(many.fetch_heads(list_references(proxy, thousand.list_references(), 10).items()))
+        again = dict(batch_client.fetch_heads(list_references(proxy, thousand.list_references(), 10).items()))
         assert len(select_errors(again)) == 10, "no request is sent before that time"
-        assert many.request_counts["head"] < 50 + 20
+        assert batch_client.request_counts["head"] < 50 + 20
 
 
 def test_a_rate_limit_is_not_exceeded(ask: Open, thousand: RunningRegistry) -> None:
@@ -489,9 +498,9 @@ def test_a_rate_limit_is_not_exceeded(ask: Open, thousand: RunningRegistry) -> N
             reply.headers["RateLimit-Remaining"] = f"{next(left)};w=21600"
 
     with FaultProxy(thousand.host, Fault(".*", change=counted)) as proxy:
-        answers = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 300).items()))
+        results = dict(ask().fetch_manifests(list_references(proxy, thousand.list_references(), 300).items()))
         assert len(proxy.requests) == 40
-    failed = select_errors(answers)
+    failed = select_errors(results)
     assert len(failed) == 260
     assert {problem.code for problem in failed.values()} == {"too-many-requests"}
     assert "limit: 40 requests in 6 hours, 0 remaining" in failed[299].message
@@ -512,10 +521,10 @@ def test_a_rate_limit_that_resets_soon_is_waited_for(ask: Open, thousand: Runnin
 
 def test_a_registry_that_fails_every_request(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault(".*", answer=reply_with(500))) as proxy:
-        many = ask()
-        answers = dict(many.fetch_heads(list_references(proxy, thousand.list_references()).items()))
-        assert len(select_errors(answers)) == 1000
-        assert many.request_counts["head"] < 200
+        batch_client = ask()
+        results = dict(batch_client.fetch_heads(list_references(proxy, thousand.list_references()).items()))
+        assert len(select_errors(results)) == 1000
+        assert batch_client.request_counts["head"] < 200
 
 
 # Cancellation
@@ -523,26 +532,26 @@ def test_a_registry_that_fails_every_request(ask: Open, thousand: RunningRegistr
 
 def test_an_interrupt_ends_a_pull_immediately(ask: Open, thousand: RunningRegistry) -> None:
     with FaultProxy(thousand.host, Fault(".*", after=30, latency=300)) as proxy:
-        many = ask(read_timeout=300)
-        answers = many.fetch_heads(list_references(proxy, thousand.list_references()).items())
+        batch_client = ask(read_timeout=300)
+        results = batch_client.fetch_heads(list_references(proxy, thousand.list_references()).items())
         alarm = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
         alarm.start()
         with soon(), pytest.raises(KeyboardInterrupt):
-            for _ in answers:
+            for _ in results:
                 pass
-        many.close()
+        batch_client.close()
         asked = len(proxy.requests)
         time.sleep(0.1)
         assert len(proxy.requests) == asked
 
 
 def test_a_closing_connection_is_finished(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask()
-    answers = many.fetch_heads(thousand.list_references().items())
-    next(answers)
-    many.close()
+    batch_client = ask()
+    results = batch_client.fetch_heads(thousand.list_references().items())
+    next(results)
+    batch_client.close()
     with pytest.raises(Interrupted):
-        list(answers)
+        list(results)
 
 
 # Lists
@@ -569,24 +578,24 @@ def test_a_page_loop_keeps_listed_tags(ask: Open) -> None:
 
 def test_pages_are_not_prefetched(ask: Open) -> None:
     with PagingServer(100_000) as server, PagingServer(5000) as other:
-        many = ask()
-        pages = many.fetch_tags([(0, Reference(server.host, "many"))])
+        batch_client = ask()
+        pages = batch_client.fetch_tags([(0, Reference(server.host, "many"))])
         next(pages)
-        assert len(list(many.fetch_tags([(0, Reference(other.host, "many"))]))) == 5
+        assert len(list(batch_client.fetch_tags([(0, Reference(other.host, "many"))]))) == 5
         assert server.request_count <= 3
 
 
 def test_lists_of_several_repositories(ask: Open, thousand: RunningRegistry) -> None:
     names = [*thousand_tags.TEAM, MIXED, "nothing/here", THOUSAND]
-    found: dict[int, list[str]] = {}
+    received: dict[int, list[str]] = {}
     failed = {}
     for number, page in ask().fetch_tags((n, thousand.reference(None, name)) for n, name in enumerate(names)):
         if isinstance(page, ImqError):
             failed[number] = page.code
         else:
-            found.setdefault(number, []).extend(page.tags)
+            received.setdefault(number, []).extend(page.tags)
     assert failed == {4: "name-unknown"}
-    assert {n: sorted(tags) for n, tags in found.items()} == {
+    assert {n: sorted(tags) for n, tags in received.items()} == {
         n: sorted(thousand.contents.tags[name]) for n, name in enumerate(names) if n != 4
     }
 
@@ -600,13 +609,15 @@ def test_a_page_that_is_not_a_list(ask: Open, body: bytes) -> None:
 
 
 def test_referrers_by_tag_without_the_api(ask: Open, thousand: RunningRegistry) -> None:
-    many = ask(jobs=1)
+    batch_client = ask(jobs=1)
     tags = ["v2.0.0", *["1.0.0"] * 9]
-    wanted = [(n, thousand.reference(None, MIXED), thousand.contents.find(MIXED, t).digest) for n, t in enumerate(tags)]
-    found = dict(many.fetch_referrers(wanted))
-    assert [d.artifact_type for d in found[0]] == [thousand_tags.BILL]  # type: ignore[union-attr]
-    assert all(found[number] == [] for number in range(1, 10))
-    assert many.request_counts == {"referrers": 1, "manifest": 10}, "the missing API is detected once"
+    expected = [
+        (n, thousand.reference(None, MIXED), thousand.contents.find(MIXED, t).digest) for n, t in enumerate(tags)
+    ]
+    received = dict(batch_client.fetch_referrers(expected))
+    assert [d.artifact_type for d in received[0]] == [thousand_tags.BILL]  # type: ignore[union-attr]
+    assert all(received[number] == [] for number in range(1, 10))
+    assert batch_client.request_counts == {"referrers": 1, "manifest": 10}, "the missing API is detected once"
 
 
 def test_referrers_from_the_api(ask: Open) -> None:
@@ -616,9 +627,9 @@ def test_referrers_from_the_api(ask: Open) -> None:
             entries = [{"mediaType": media_types.OCI_MANIFEST, "digest": d, "size": 5} for d in digests[:number]]
             body = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
             server.add(Step("GET", f"/v2/a/referrers/{digest}", 200, {"Content-Type": media_types.OCI_INDEX}, body))
-        found = dict(ask().fetch_referrers((n, Reference(server.host, "a"), d) for n, d in enumerate(digests)))
+        received = dict(ask().fetch_referrers((n, Reference(server.host, "a"), d) for n, d in enumerate(digests)))
     assert (
-        {number: [d.digest for d in answer] for number, answer in found.items()}
+        {number: [d.digest for d in answer] for number, answer in received.items()}
         == {  # type: ignore[union-attr]
             number: digests[:number] for number in range(3)
         }

@@ -60,15 +60,15 @@ def hold() -> threading.Event:
 
 @pytest.mark.parametrize("status", [404, 403])
 def test_a_failed_layer_stops_the_others(client: Client, hold: threading.Event, status: int) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=4, size=3 << 20)
-    with serve_held_layers(here, manifest, Step("GET", "", status), hold) as server:
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=4, size=3 << 20)
+    with serve_held_layers(source_store, manifest, Step("GET", "", status), hold) as server:
         with soon(), pytest.raises(RegistryError) as caught:
-            pull(client, Reference.parse(f"{server.host}/a"), AMD64, there, NullProgress())
+            pull(client, Reference.parse(f"{server.host}/a"), AMD64, target_store, NullProgress())
         hold.set()
     assert caught.value.status == status
-    assert manifest.digest not in there.blobs
-    assert len(there.blobs) == 1, "only the config"
+    assert manifest.digest not in target_store.blobs
+    assert len(target_store.blobs) == 1, "only the config"
     assert not [t for t in threading.enumerate() if t.name.startswith("imq-transfer")]
 
 
@@ -76,11 +76,15 @@ def test_a_failed_layer_stops_the_others(client: Client, hold: threading.Event, 
 def test_ctrl_c_stops_all_threads(
     connect: Callable[..., Client], hold: threading.Event, encrypted: bool, certificate: tuple[str, str]
 ) -> None:
-    here, there, watcher = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.ProgressRecorder()
-    manifest = sample_images.add_image(here, layers=3, size=3 << 20)
+    source_store, target_store, watcher = (
+        sample_images.MemoryStore(),
+        sample_images.MemoryStore(),
+        sample_images.ProgressRecorder(),
+    )
+    manifest = sample_images.add_image(source_store, layers=3, size=3 << 20)
     main = threading.main_thread().ident
     assert main is not None
-    with serve_held_layers(here, manifest, None, hold, certificate if encrypted else None) as server:
+    with serve_held_layers(source_store, manifest, None, hold, certificate if encrypted else None) as server:
 
         def interrupt() -> None:
             while len(server.requests) < 5:  # the manifest, the config, and three layers that are held
@@ -91,21 +95,21 @@ def test_ctrl_c_stops_all_threads(
         timer = threading.Thread(target=interrupt)
         timer.start()
         with soon(), pytest.raises(KeyboardInterrupt):
-            pull(connect(jobs=3), Reference.parse(f"{server.host}/a"), AMD64, there, watcher)
+            pull(connect(jobs=3), Reference.parse(f"{server.host}/a"), AMD64, target_store, watcher)
         timer.join()
         hold.set()
-    assert there.interrupted == 3
+    assert target_store.interrupted == 3
     assert watcher.ended
-    assert manifest.digest not in there.blobs
+    assert manifest.digest not in target_store.blobs
     assert not [t for t in threading.enumerate() if t.name.startswith("imq-transfer")]
 
 
 def test_cancellation_ends_the_wait_before_a_retry(connect: Callable[..., Client]) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=2)
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=2)
     hold = threading.Event()
     hold.set()
-    with serve_held_layers(here, manifest, Step("GET", "", 404), hold) as server:
+    with serve_held_layers(source_store, manifest, Step("GET", "", 404), hold) as server:
         waiting = next(s for s in server.steps if s.hold is not None)
         waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
         with soon(15), pytest.raises(RegistryError) as caught:  # the server would wait 20 seconds

@@ -45,16 +45,16 @@ def make_catalog(*names: str) -> bytes:
     return json.dumps({"repositories": names}).encode()
 
 
-def make_results(pages: int, *found: dict[str, object]) -> bytes:
-    return json.dumps({"num_pages": pages, "num_results": 1, "page": 1, "query": "x", "results": found}).encode()
+def make_results(pages: int, *result: dict[str, object]) -> bytes:
+    return json.dumps({"num_pages": pages, "num_results": 1, "page": 1, "query": "x", "results": result}).encode()
 
 
 def test_the_catalog_of_a_real_registry(client: Client, registry: Registry) -> None:
-    here, part = sample_images.MemoryStore(), uuid.uuid4().hex[:8]
-    manifest = sample_images.add_image(here, layers=1, size=10)
+    source_store, part = sample_images.MemoryStore(), uuid.uuid4().hex[:8]
+    manifest = sample_images.add_image(source_store, layers=1, size=10)
     names = [f"catalog/{part}-{number}" for number in range(3)]
     for name in names:
-        push(client, Reference.parse(f"{registry.host}/{name}:1"), manifest, here, NullProgress())
+        push(client, Reference.parse(f"{registry.host}/{name}:1"), manifest, source_store, NullProgress())
     assert [name for name in client.list_repositories(registry.host) if part in name] == names
     assert list(client.search(part.upper(), registry.host, 25)) == [Repository(name) for name in names]
     assert len(list(client.search(part, registry.host, 2))) == 2
@@ -69,7 +69,7 @@ def test_catalog_pages_are_read_on_demand(client: Client) -> None:
     ) as server:
         assert list(client.list_repositories(server.host)) == ["a", "b", "c"]
     with ScriptedServer(Step("GET", CATALOG, 200, link, make_catalog("a", "b"))) as server:
-        assert [found.name for found in client.search("a", server.host, 1)] == ["a"]
+        assert [result.name for result in client.search("a", server.host, 1)] == ["a"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 501])

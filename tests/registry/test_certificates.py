@@ -47,7 +47,7 @@ def other(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A self-signed client certificate, and its key."""
     servers.needed("openssl")
     folder = tmp_path_factory.mktemp("person")
@@ -58,18 +58,18 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def asking(
-    certificate: tuple[str, str], person: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+def mutual_tls(
+    certificate: tuple[str, str], client_certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registry]:
     servers.needed(servers.PROGRAM)
     registry = ClientCertificateRegistry(tmp_path_factory.mktemp("asking"), tls=certificate)
-    registry.known = person[0]
+    registry.known = client_certificate[0]
     with registry:
         yield registry
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def remote_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the loopback as a remote host, whose certificate is verified."""
     for module in ("settings", "http.client", "http.transport"):
         monkeypatch.setattr(f"imq.engine.registry.{module}.is_loopback", lambda _: False)
@@ -89,7 +89,7 @@ def has_no_such_image(client: Client, registry: Registry) -> bool:
     return client.fetch_head(Reference.parse(f"{registry.host}/a")) is None
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 def test_an_authority_is_for_one_host(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -122,7 +122,7 @@ def expired(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
         yield registry, made
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 def test_an_expired_certificate_is_an_error(
     connect: Callable[..., Client], expired: tuple[Registry, str], tmp_path: Path
 ) -> None:
@@ -135,7 +135,7 @@ def test_an_expired_certificate_is_an_error(
     assert f"--insecure {registry.host}" in caught.value.hints[1]
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_an_authority_from_the_environment_is_for_all(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], name: str
@@ -145,7 +145,7 @@ def test_an_authority_from_the_environment_is_for_all(
     assert has_no_such_image(client, other)
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 def test_the_configuration_specifies_an_authority_for_one_host_or_all(
     connect: Callable[..., Client], encrypted: Registry, other: Registry, certificate: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -160,15 +160,18 @@ def test_the_configuration_specifies_an_authority_for_one_host_or_all(
         has_no_such_image(connect(authority=certificate[0], environment={"SSL_CERT_FILE": str(empty)}), other)
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 def test_the_configuration_specifies_a_client_certificate(
-    connect: Callable[..., Client], asking: Registry, certificate: tuple[str, str], person: tuple[str, str]
+    connect: Callable[..., Client],
+    mutual_tls: Registry,
+    certificate: tuple[str, str],
+    client_certificate: tuple[str, str],
 ) -> None:
-    shown = HostSettings(authority=certificate[0], certificate=person[0], key=person[1])
-    assert has_no_such_image(connect(hosts={asking.host: shown}), asking)
+    displayed = HostSettings(authority=certificate[0], certificate=client_certificate[0], key=client_certificate[1])
+    assert has_no_such_image(connect(hosts={mutual_tls.host: displayed}), mutual_tls)
     with pytest.raises(RegistryError) as caught:
-        has_no_such_image(connect(hosts={asking.host: shown.replace(key=certificate[1])}), asking)
-    assert (caught.value.code, person[0] in caught.value.message) == ("tls", True)
+        has_no_such_image(connect(hosts={mutual_tls.host: displayed.replace(key=certificate[1])}), mutual_tls)
+    assert (caught.value.code, client_certificate[0] in caught.value.message) == ("tls", True)
 
 
 def test_environment_variables_are_read_in_order() -> None:
@@ -180,69 +183,81 @@ def test_environment_variables_are_read_in_order() -> None:
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "loopback"])
 def test_a_client_sends_its_certificate(
     connect: Callable[..., Client],
-    asking: Registry,
+    mutual_tls: Registry,
     certificate: tuple[str, str],
-    person: tuple[str, str],
+    client_certificate: tuple[str, str],
     tmp_path: Path,
     request: pytest.FixtureRequest,
     verified: bool,
 ) -> None:
     if verified:
-        request.getfixturevalue("elsewhere")
-    files = [(person[0], "client.cert"), (person[1], "client.key")]
+        request.getfixturevalue("remote_loopback")
+    files = [(client_certificate[0], "client.cert"), (client_certificate[1], "client.key")]
     if verified:
         files.append((certificate[0], "ca.crt"))
-    assert has_no_such_image(connect(environment=write_certificates(tmp_path, asking.host, *files)), asking)
+    assert has_no_such_image(connect(environment=write_certificates(tmp_path, mutual_tls.host, *files)), mutual_tls)
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 def test_a_missing_client_certificate_is_rejected(
     connect: Callable[..., Client],
-    asking: Registry,
+    mutual_tls: Registry,
     certificate: tuple[str, str],
-    person: tuple[str, str],
+    client_certificate: tuple[str, str],
     tmp_path: Path,
 ) -> None:
-    environment = write_certificates(tmp_path, asking.host, (certificate[0], "ca.crt"))
-    write_certificates(tmp_path, "another.example", (person[0], "client.cert"), (person[1], "client.key"))
+    environment = write_certificates(tmp_path, mutual_tls.host, (certificate[0], "ca.crt"))
+    write_certificates(
+        tmp_path, "another.example", (client_certificate[0], "client.cert"), (client_certificate[1], "client.key")
+    )
     with pytest.raises(RegistryError) as caught:
-        has_no_such_image(connect(environment=environment, retries=0), asking)
-    assert caught.value.host == asking.host
+        has_no_such_image(connect(environment=environment, retries=0), mutual_tls)
+    assert caught.value.host == mutual_tls.host
 
 
-@pytest.mark.parametrize(("kept", "lacking"), [("client.cert", "client.key"), ("client.key", "client.cert")])
+@pytest.mark.parametrize(("present_file", "lacking"), [("client.cert", "client.key"), ("client.key", "client.cert")])
 def test_a_certificate_without_its_key_is_an_error(
     connect: Callable[..., Client],
     encrypted: Registry,
-    person: tuple[str, str],
+    client_certificate: tuple[str, str],
     tmp_path: Path,
-    kept: str,
+    present_file: str,
     lacking: str,
 ) -> None:
-    environment = write_certificates(tmp_path, encrypted.host, (person[0], kept))
-    with pytest.raises(RegistryError, match=rf"{kept} for {encrypted.host} requires {lacking}") as caught:
+    environment = write_certificates(tmp_path, encrypted.host, (client_certificate[0], present_file))
+    with pytest.raises(RegistryError, match=rf"{present_file} for {encrypted.host} requires {lacking}") as caught:
         has_no_such_image(connect(environment=environment), encrypted)
     assert caught.value.code == "tls"
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("remote_loopback")
 @pytest.mark.parametrize("damage", ["text", "other key", "password", "folder"])
 def test_invalid_certificate_files_are_errors(
     connect: Callable[..., Client],
     encrypted: Registry,
-    person: tuple[str, str],
+    client_certificate: tuple[str, str],
     certificate: tuple[str, str],
     tmp_path: Path,
     damage: str,
 ) -> None:
     environment = write_certificates(
-        tmp_path, encrypted.host, (person[0], "client.cert"), (certificate[1], "client.key")
+        tmp_path, encrypted.host, (client_certificate[0], "client.cert"), (certificate[1], "client.key")
     )
     folder = tmp_path / ".config" / "docker" / "certs.d" / encrypted.host
     if damage == "text":
         (folder / "ca.crt").write_text("no certificate")
     elif damage == "password":
-        locked = ["openssl", "rsa", "-aes128", "-passout", "pass:secret", "-in", person[1], "-out", "client.key"]
+        locked = [
+            "openssl",
+            "rsa",
+            "-aes128",
+            "-passout",
+            "pass:secret",
+            "-in",
+            client_certificate[1],
+            "-out",
+            "client.key",
+        ]
         subprocess.run(locked, check=True, capture_output=True, cwd=folder)
     elif damage == "folder":
         os.mkdir(folder / "ca.crt")
@@ -256,10 +271,10 @@ def test_the_first_certificate_folder_takes_precedence(tmp_path: Path, monkeypat
     (tmp_path / "system" / "a.example:5000").mkdir(parents=True)
     (tmp_path / "system" / "a.example:5000" / "b.crt").touch()
     (tmp_path / "system" / "a.example:5000" / "a.crt").touch()
-    found = find_certificates({}, "a.example:5000")
-    assert found is not None
-    assert [os.path.basename(path) for path in found.authorities] == ["a.crt", "b.crt"]
+    actual = find_certificates({}, "a.example:5000")
+    assert actual is not None
+    assert [os.path.basename(path) for path in actual.authorities] == ["a.crt", "b.crt"]
     (tmp_path / "own" / "containers" / "certs.d" / "a.example:5000").mkdir(parents=True)
-    assert find_certificates({"XDG_CONFIG_HOME": str(tmp_path / "own")}, "a.example:5000") == found, "it is empty"
+    assert find_certificates({"XDG_CONFIG_HOME": str(tmp_path / "own")}, "a.example:5000") == actual, "it is empty"
     for host in ("a.example", "", "..", "a/../a.example:5000"):
         assert find_certificates({}, host) is None

@@ -40,15 +40,15 @@ CLOSED = f"digest=sha256%3A{BLOB.digest.encoded}"
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def reduced_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reduce the chunk size, so that a small blob has several chunks."""
     monkeypatch.setattr(chunked_upload, "CHUNK_SIZE", 100_000)
     monkeypatch.setattr(chunked_upload, "_MIN_CHUNK_SIZE", 20_000)
 
 
 def make_post_step(name: str, **headers: str) -> Step:
-    said = {key.replace("_", "-"): value for key, value in headers.items()}
-    return Step("POST", UPLOADS, 202, {"Location": f"{UPLOADS}{name}", **said})
+    header_values = {key.replace("_", "-"): value for key, value in headers.items()}
+    return Step("POST", UPLOADS, 202, {"Location": f"{UPLOADS}{name}", **header_values})
 
 
 def make_patch_step(name: str, to: str, end: int | None, status: int = 202) -> Step:
@@ -139,8 +139,8 @@ def test_an_upload_continues_after_a_lost_response(client: Client) -> None:
     assert list_ranges(server) == ["0-99999", "0-99999", "60000-99999", "100000-199999", "200000-249999"]
 
 
-@pytest.mark.parametrize("said", ["0-300000", "5-9", ""])
-def test_a_registry_with_an_invalid_offset_is_given_up(client: Client, said: str) -> None:
+@pytest.mark.parametrize("range_header", ["0-300000", "5-9", ""])
+def test_a_registry_with_an_invalid_offset_is_given_up(client: Client, range_header: str) -> None:
     with (
         ScriptedServer(
             HEAD,
@@ -148,7 +148,7 @@ def test_a_registry_with_an_invalid_offset_is_given_up(client: Client, said: str
             Step("PUT", f"{UPLOADS}one", 413),
             make_post_step("two"),
             make_patch_step("two", "", None, 416),
-            Step("GET", f"{UPLOADS}two", 204, {"Range": said}),
+            Step("GET", f"{UPLOADS}two", 204, {"Range": range_header}),
         ) as server,
         pytest.raises(RegistryError) as caught,
     ):
@@ -189,20 +189,20 @@ def test_a_blob_shorter_than_its_size(client: Client) -> None:
 
 def test_a_real_registry_accepts_chunks(connect: Callable[..., Client], registry: Registry) -> None:
     """A proxy in front of the registry refuses requests of more than 30 kB."""
-    here, there, client = sample_images.MemoryStore(), sample_images.MemoryStore(), connect()
-    manifest = sample_images.add_image(here, layers=2)
+    source_store, there, client = sample_images.MemoryStore(), sample_images.MemoryStore(), connect()
+    manifest = sample_images.add_image(source_store, layers=2)
     name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
-    with FaultProxy(registry.host) as between:
-        between.max_body_size = 30_000
-        push(client, name.replace(registry=between.host), manifest, here, NullProgress())
-        assert between.count_requests("PATCH ") >= 20
+    with FaultProxy(registry.host) as proxy:
+        proxy.max_body_size = 30_000
+        push(client, name.replace(registry=proxy.host), manifest, source_store, NullProgress())
+        assert proxy.count_requests("PATCH ") >= 20
     pull(client, name, None, there, NullProgress())
-    assert there.blobs == here.blobs
+    assert there.blobs == source_store.blobs
 
 
 def test_a_chunk_whose_response_is_lost(connect: Callable[..., Client], registry: Registry) -> None:
-    here, there, client = sample_images.MemoryStore(), sample_images.MemoryStore(), connect()
-    manifest = sample_images.add_image(here, layers=1)
+    source_store, there, client = sample_images.MemoryStore(), sample_images.MemoryStore(), connect()
+    manifest = sample_images.add_image(source_store, layers=1)
     name = Reference.parse(f"{registry.host}/chunked/{uuid.uuid4().hex[:8]}:1")
     lost: list[int] = []
 
@@ -210,12 +210,12 @@ def test_a_chunk_whose_response_is_lost(connect: Callable[..., Client], registry
         lost.append(reply.status)
         reply.reset_at = 0
 
-    with FaultProxy(registry.host, Fault("PATCH ", 1, after=1, change=once)) as between:
-        between.max_body_size = 200_000  # enough for the config, but not for the layer
-        push(client, name.replace(registry=between.host), manifest, here, NullProgress())
+    with FaultProxy(registry.host, Fault("PATCH ", 1, after=1, change=once)) as proxy:
+        proxy.max_body_size = 200_000  # enough for the config, but not for the layer
+        push(client, name.replace(registry=proxy.host), manifest, source_store, NullProgress())
     assert lost == [202]
     pull(client, name, None, there, NullProgress())
-    assert there.blobs == here.blobs
+    assert there.blobs == source_store.blobs
 
 
 def test_a_file_rejected_as_too_large_is_sent_in_chunks(
@@ -230,11 +230,11 @@ def test_a_file_rejected_as_too_large_is_sent_in_chunks(
     blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
     name = f"chunks/{uuid.uuid4().hex[:8]}"
     sent: list[int] = []
-    with FaultProxy(registry.host) as between:
-        between.max_body_size = 2 << 20
-        reference = Reference.parse(f"{between.host}/{name}")
+    with FaultProxy(registry.host) as proxy:
+        proxy.max_body_size = 2 << 20
+        reference = Reference.parse(f"{proxy.host}/{name}")
         assert client.upload_blob(reference, blob, lambda: path.open("rb"), on_progress=sent.append) == "sent"
-        assert between.count_requests("PATCH") == 5
+        assert proxy.count_requests("PATCH") == 5
     assert sent[-1] == len(content)
     with client.open_blob(Reference.parse(f"{registry.host}/{name}"), blob) as stream:
         got = bytearray(len(content) + 1)

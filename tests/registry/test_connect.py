@@ -91,9 +91,9 @@ def test_plain_http_is_refused_unless_allowed(
         connect().fetch_manifest(Reference.parse(f"{registry.host}/a"))
     assert caught.value.code == "tls"
     assert f"list {registry.host} as an insecure registry" in caught.value.hints[0]
-    told = connect(insecure=frozenset({registry.host, "127.0.0.0/8"}))
-    assert told.fetch_head(Reference.parse(f"{registry.host}/a")) is None
-    assert told.fetch_head(Reference.parse(f"{encrypted.host}/a")) is None, (
+    reported = connect(insecure=frozenset({registry.host, "127.0.0.0/8"}))
+    assert reported.fetch_head(Reference.parse(f"{registry.host}/a")) is None
+    assert reported.fetch_head(Reference.parse(f"{encrypted.host}/a")) is None, (
         "TLS that is not verified, without a warning"
     )
 
@@ -161,8 +161,8 @@ def test_a_proxy_is_not_used_for_the_loopback(connect: Callable[..., Client]) ->
 )
 def test_no_proxy(no_proxy: str, used: bool) -> None:
     environment = {"HTTPS_PROXY": "proxy:3128", "NO_PROXY": no_proxy}
-    found = resolve_proxies("https://r.example.com:5000/v2/", environment)
-    assert found == ({"https": "http://proxy:3128"} if used else {})
+    result = resolve_proxies("https://r.example.com:5000/v2/", environment)
+    assert result == ({"https": "http://proxy:3128"} if used else {})
 
 
 def test_other_proxy_settings() -> None:

@@ -35,54 +35,55 @@ class AttachedArtifacts:
 
     def __init__(self, client: Client, name: Reference) -> None:
         self.name = name
-        self.here = here = sample_images.MemoryStore()
+        self.store = source_store = sample_images.MemoryStore()
         self._client = client
         self.images = [
-            sample_images.add_image(here, p, layers=1, size=1000) for p in (sample_images.AMD64, sample_images.ARM64)
+            sample_images.add_image(source_store, p, layers=1, size=1000)
+            for p in (sample_images.AMD64, sample_images.ARM64)
         ]
         entries = zip(self.images, (sample_images.AMD64, sample_images.ARM64), strict=True)
         self.top = sample_images.add_index(
-            here, [{**made.to_json(), "platform": platform} for made, platform in entries]
+            source_store, [{**descriptor.to_json(), "platform": platform} for descriptor, platform in entries]
         )
-        push(client, name, self.top, here, NullProgress())
+        push(client, name, self.top, source_store, NullProgress())
         self.bill = self.attach(self.top, BILL, b"a bill")
         self.signed_bill = self.attach(self.bill, SIGNATURE, b"of the bill")
         self.of_image = self.attach(self.images[1], SIGNATURE, b"of the image")
-        signature = sample_images.add_artifact(here, media_types.OCI_CONFIG, COSIGN, content=b"signed")
+        signature = sample_images.add_artifact(source_store, media_types.OCI_CONFIG, COSIGN, content=b"signed")
         self.cosign = {f"{make_referrers_tag(self.top.digest)}.sig": signature}
         self.cosign[f"{make_referrers_tag(signature.digest)}.att"] = sample_images.add_artifact(
-            here, media_types.EMPTY, "text/plain", BILL
+            source_store, media_types.EMPTY, "text/plain", BILL
         )
-        for tag, made in self.cosign.items():
-            push(client, name.replace(tag=tag), made, here, NullProgress())
+        for tag, descriptor in self.cosign.items():
+            push(client, name.replace(tag=tag), descriptor, source_store, NullProgress())
 
     def attach(self, subject: Descriptor, kind: str, content: bytes) -> Descriptor:
         """Push an artifact, and list it under the referrers tag, as clients do without the API."""
         plain = subject.replace(annotations={}, platform=None, artifact_type="")
-        made = sample_images.add_artifact(self.here, media_types.EMPTY, "text/plain", kind, plain, content)
-        place = self.name.replace(tag=None, digest=made.digest)
-        push(self._client, place, made, self.here, NullProgress())
-        described = made.replace(artifact_type=kind)
+        descriptor = sample_images.add_artifact(self.store, media_types.EMPTY, "text/plain", kind, plain, content)
+        location = self.name.replace(tag=None, digest=descriptor.digest)
+        push(self._client, location, descriptor, self.store, NullProgress())
+        described = descriptor.replace(artifact_type=kind)
         self.list_under(subject, [described])
         return described
 
     def list_under(self, subject: Descriptor, entries: Sequence[Descriptor], name: Reference | None = None) -> None:
-        index = sample_images.add_index(self.here, [entry.to_json() for entry in entries])
+        index = sample_images.add_index(self.store, [entry.to_json() for entry in entries])
         tag = make_referrers_tag(subject.digest)
-        push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.here, NullProgress())
+        push(self._client, (name or self.name).replace(tag=tag, digest=None), index, self.store, NullProgress())
 
-    def check_copied(self, client: Client, place: Reference) -> None:
+    def check_copied(self, client: Client, location: Reference) -> None:
         """Check that another location has all manifests and blobs, byte for byte."""
-        for subject, wanted in (
+        for subject, expected in (
             (self.top, self.bill), (self.bill, self.signed_bill), (self.images[1], self.of_image),
         ):  # fmt: skip
-            assert list(client.list_referrers(place, subject.digest)) == [wanted]
-            fetched = client.fetch_manifest(place.replace(tag=None, digest=wanted.digest))
-            assert fetched.content == self.here.blobs[wanted.digest]
+            assert list(client.list_referrers(location, subject.digest)) == [expected]
+            fetched = client.fetch_manifest(location.replace(tag=None, digest=expected.digest))
+            assert fetched.content == self.store.blobs[expected.digest]
             (layer,) = json.loads(fetched.content)["layers"]
-            assert client.has_blob(place, wanted.replace(digest=layer["digest"], size=layer["size"]))
-        for tag, made in self.cosign.items():
-            assert client.fetch_head(place.replace(tag=tag)) == made
+            assert client.has_blob(location, expected.replace(digest=layer["digest"], size=layer["size"]))
+        for tag, descriptor in self.cosign.items():
+            assert client.fetch_head(location.replace(tag=tag)) == descriptor
 
 
 @pytest.fixture
@@ -91,130 +92,134 @@ def attached(client: Client, registry: Registry) -> AttachedArtifacts:
 
 
 @pytest.fixture
-def there(second: Registry) -> Reference:
+def target(second: Registry) -> Reference:
     return Reference.parse(f"{second.host}/mirror/{uuid.uuid4().hex[:8]}:v1")
 
 
 @pytest.fixture
-def new() -> Iterator[ReferrersServer]:
-    with ReferrersServer() as running:
-        yield running
+def server() -> Iterator[ReferrersServer]:
+    with ReferrersServer() as running_server:
+        yield running_server
 
 
 def test_all_referrers_are_copied_between_registries_without_the_api(
-    connect: Callable[..., Client], attached: AttachedArtifacts, there: Reference
+    connect: Callable[..., Client], attached: AttachedArtifacts, target: Reference
 ) -> None:
     client = connect()
-    copied = copy(client, attached.name, there, (), NullProgress(), referrers=True)
+    copied = copy(client, attached.name, target, (), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.changed) == (5, True)
-    attached.check_copied(client, there)
-    again = copy(connect(), attached.name, there, (), NullProgress(), referrers=True)
+    attached.check_copied(client, target)
+    again = copy(connect(), attached.name, target, (), NullProgress(), referrers=True)
     assert (again.referrer_count, again.transferred_bytes, again.changed) == (5, 0, False)
     tag = make_referrers_tag(attached.top.digest)
-    assert client.fetch_head(there.replace(tag=tag)) == client.fetch_head(attached.name.replace(tag=tag))
+    assert client.fetch_head(target.replace(tag=tag)) == client.fetch_head(attached.name.replace(tag=tag))
 
 
 def test_referrers_are_not_copied_without_the_option(
-    client: Client, attached: AttachedArtifacts, there: Reference
+    client: Client, attached: AttachedArtifacts, target: Reference
 ) -> None:
-    copied = copy(client, attached.name, there, (), NullProgress())
+    copied = copy(client, attached.name, target, (), NullProgress())
     assert copied.referrer_count == 0
-    assert list(client.list_tags(there)) == ["v1"]
+    assert list(client.list_tags(target)) == ["v1"]
 
 
 def test_only_referrers_of_the_selected_platforms_are_copied(
-    client: Client, attached: AttachedArtifacts, there: Reference
+    client: Client, attached: AttachedArtifacts, target: Reference
 ) -> None:
-    copied = copy(client, attached.name, there, (Platform("linux", "arm64"),), NullProgress(), referrers=True)
+    copied = copy(client, attached.name, target, (Platform("linux", "arm64"),), NullProgress(), referrers=True)
     assert (copied.referrer_count, copied.manifest.digest) == (1, attached.images[1].digest)
-    assert list(client.list_referrers(there, attached.images[1].digest)) == [attached.of_image]
-    assert list(client.list_referrers(there, attached.top.digest)) == []
+    assert list(client.list_referrers(target, attached.images[1].digest)) == [attached.of_image]
+    assert list(client.list_referrers(target, attached.top.digest)) == []
 
 
 def test_a_registry_that_interprets_the_fallback_tag_as_a_digest(
-    client: Client, new: ReferrersServer, there: Reference, monkeypatch: pytest.MonkeyPatch
+    client: Client, server: ReferrersServer, target: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The images of an index are not its referrers."""
-    name, here = Reference.parse(f"{new.host}/plain:v1"), sample_images.MemoryStore()
-    made = sample_images.add_image(here, sample_images.AMD64, layers=1, size=1000)
-    top = sample_images.add_index(here, [{**made.to_json(), "platform": sample_images.AMD64}])
-    push(client, name, top, here, NullProgress())
-    found = new.find
+    name, source_store = Reference.parse(f"{server.host}/plain:v1"), sample_images.MemoryStore()
+    descriptor = sample_images.add_image(source_store, sample_images.AMD64, layers=1, size=1000)
+    top = sample_images.add_index(source_store, [{**descriptor.to_json(), "platform": sample_images.AMD64}])
+    push(client, name, top, source_store, NullProgress())
+    result = server.find
 
     def as_digest(repository: str, selector: str) -> tuple[str, str, bytes] | None:
-        return found(repository, selector.replace("sha256-", "sha256:").removesuffix(".sig"))
+        return result(repository, selector.replace("sha256-", "sha256:").removesuffix(".sig"))
 
-    monkeypatch.setattr(new, "find", as_digest)
-    monkeypatch.setattr(new, "has_api", False)
-    assert copy(client, name, there, (), NullProgress(), referrers=True).referrer_count == 0
-    assert list(client.list_tags(there)) == ["v1"]
+    monkeypatch.setattr(server, "find", as_digest)
+    monkeypatch.setattr(server, "has_api", False)
+    assert copy(client, name, target, (), NullProgress(), referrers=True).referrer_count == 0
+    assert list(client.list_tags(target)) == ["v1"]
 
 
-def test_referrers_listed_at_the_target_are_kept(client: Client, attached: AttachedArtifacts, there: Reference) -> None:
-    push(client, there, attached.top, attached.here, NullProgress())
+def test_referrers_listed_at_the_target_are_kept(
+    client: Client, attached: AttachedArtifacts, target: Reference
+) -> None:
+    push(client, target, attached.top, attached.store, NullProgress())
     own = sample_images.add_artifact(
-        attached.here, media_types.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own"
+        attached.store, media_types.EMPTY, "text/plain", SIGNATURE, attached.top, b"our own"
     )
-    push(client, there.replace(tag=None, digest=own.digest), own, attached.here, NullProgress())
-    attached.list_under(attached.top, [own], there)
-    copy(client, attached.name, there, (), NullProgress(), referrers=True)
-    listed = {found.digest for found in client.list_referrers(there, attached.top.digest)}
+    push(client, target.replace(tag=None, digest=own.digest), own, attached.store, NullProgress())
+    attached.list_under(attached.top, [own], target)
+    copy(client, attached.name, target, (), NullProgress(), referrers=True)
+    listed = {result.digest for result in client.list_referrers(target, attached.top.digest)}
     assert listed == {own.digest, attached.bill.digest}
 
 
 def test_no_referrers_tags_are_written_where_the_api_exists(
-    client: Client, attached: AttachedArtifacts, new: ReferrersServer
+    client: Client, attached: AttachedArtifacts, server: ReferrersServer
 ) -> None:
-    place = Reference.parse(f"{new.host}/mirror:v1")
-    copy(client, attached.name, place, (), NullProgress(), referrers=True)
-    attached.check_copied(client, place)
-    assert {tag for _, tag in new.tags} == {"v1", *attached.cosign}
+    location = Reference.parse(f"{server.host}/mirror:v1")
+    copy(client, attached.name, location, (), NullProgress(), referrers=True)
+    attached.check_copied(client, location)
+    assert {tag for _, tag in server.tags} == {"v1", *attached.cosign}
 
 
 def test_copy_from_a_registry_with_the_api_to_one_without(
-    client: Client, new: ReferrersServer, there: Reference
+    client: Client, server: ReferrersServer, target: Reference
 ) -> None:
-    attached = AttachedArtifacts(client, Reference.parse(f"{new.host}/signed:v1"))
-    for repository, tag in list(new.tags):
+    attached = AttachedArtifacts(client, Reference.parse(f"{server.host}/signed:v1"))
+    for repository, tag in list(server.tags):
         if tag.startswith("sha256-") and "." not in tag:
-            del new.tags[repository, tag]
-    copied = copy(client, attached.name, there, (), NullProgress(), referrers=True)
+            del server.tags[repository, tag]
+    copied = copy(client, attached.name, target, (), NullProgress(), referrers=True)
     assert copied.referrer_count == 5
-    attached.check_copied(client, there)
+    attached.check_copied(client, target)
 
 
-def test_referrers_are_copied_before_the_tag(client: Client, attached: AttachedArtifacts, new: ReferrersServer) -> None:
-    copy(client, attached.name, Reference.parse(f"{new.host}/mirror:v1"), (), NullProgress(), referrers=True)
-    written = [line for line in new.requests if line.startswith("PUT") and "/manifests/" in line]
+def test_referrers_are_copied_before_the_tag(
+    client: Client, attached: AttachedArtifacts, server: ReferrersServer
+) -> None:
+    copy(client, attached.name, Reference.parse(f"{server.host}/mirror:v1"), (), NullProgress(), referrers=True)
+    written = [line for line in server.requests if line.startswith("PUT") and "/manifests/" in line]
     assert written[-1] == "PUT /v2/mirror/manifests/v1"
 
 
-def test_a_cycle_of_referrers_ends(client: Client, new: ReferrersServer, there: Reference) -> None:
+def test_a_cycle_of_referrers_ends(client: Client, server: ReferrersServer, target: Reference) -> None:
     """A manifest cannot contain its own digest, but a registry may list it as its own referrer."""
-    attached = AttachedArtifacts(client, Reference.parse(f"{new.host}/signed:v1"))
-    listing = new.list_referrers
-    new.list_referrers = lambda place, subject: [*listing(place, subject), attached.bill.to_json()]  # type: ignore[method-assign]
-    assert copy(client, attached.name, there, (), NullProgress(), referrers=True).referrer_count == 5
+    attached = AttachedArtifacts(client, Reference.parse(f"{server.host}/signed:v1"))
+    listing = server.list_referrers
+    server.list_referrers = lambda location, subject: [*listing(location, subject), attached.bill.to_json()]  # type: ignore[method-assign]
+    assert copy(client, attached.name, target, (), NullProgress(), referrers=True).referrer_count == 5
 
 
-def test_the_verb(tmp_path: Path, client: Client, attached: AttachedArtifacts, there: Reference) -> None:
-    with StoreSession(tmp_path / "store", platform=None) as held:
-        statement = f"copy {attached.name} to {there} with referrers"
-        (planned,) = held.outcomes(statement, dry_run=True)
+def test_the_verb(tmp_path: Path, client: Client, attached: AttachedArtifacts, target: Reference) -> None:
+    with StoreSession(tmp_path / "store", platform=None) as opened_store:
+        statement = f"copy {attached.name} to {target} with referrers"
+        (planned,) = opened_store.outcomes(statement, dry_run=True)
         assert planned["note"] == f"from {attached.name} with referrers"
-        (outcome,) = held.do(statement)
+        (outcome,) = opened_store.do(statement)
         assert outcome["note"] == f"digest: {attached.top.digest}; 5 attached artifacts"
-        attached.check_copied(client, there)
+        attached.check_copied(client, target)
 
 
 def test_the_platform_of_the_session_is_the_default(
-    tmp_path: Path, client: Client, attached: AttachedArtifacts, there: Reference
+    tmp_path: Path, client: Client, attached: AttachedArtifacts, target: Reference
 ) -> None:
-    with StoreSession(tmp_path / "store", platform=Platform("linux", "arm64")) as held:
-        held.do(f"copy {attached.name} to {there}")
-        assert client.fetch_head(there) == attached.images[1]
-        held.do(f"copy {attached.name} to {there} platform all")
-        assert client.fetch_head(there) == attached.top
+    with StoreSession(tmp_path / "store", platform=Platform("linux", "arm64")) as opened_store:
+        opened_store.do(f"copy {attached.name} to {target}")
+        assert client.fetch_head(target) == attached.images[1]
+        opened_store.do(f"copy {attached.name} to {target} platform all")
+        assert client.fetch_head(target) == attached.top
 
 
 # Mounts from other repositories of a host
@@ -223,11 +228,11 @@ def test_the_platform_of_the_session_is_the_default(
 def test_an_uploaded_blob_is_mounted_in_the_next_repository(
     connect: Callable[..., Client], registry: Registry, second: Registry
 ) -> None:
-    here, client = sample_images.MemoryStore(), connect()
+    source_store, client = sample_images.MemoryStore(), connect()
     names = [Reference.parse(f"{registry.host}/shared/{uuid.uuid4().hex[:8]}:v1") for _ in range(2)]
-    manifest = sample_images.add_image(here, layers=3, size=100_000)
+    manifest = sample_images.add_image(source_store, layers=3, size=100_000)
     for name in names:
-        push(client, name, manifest, here, NullProgress())
+        push(client, name, manifest, source_store, NullProgress())
     fresh = connect()
     sent = [
         copy(fresh, name, name.replace(registry=second.host), (), NullProgress()).transferred_bytes for name in names

@@ -143,20 +143,20 @@ def upload(client: Client, reference: Reference) -> None:
 
 def fetch_manifests_in_batch(client: Client, reference: Reference) -> None:
     client.http._schemes[reference.registry] = "http"  # a known scheme, so that pipelined connections are used
-    with BatchClient(client) as many:
-        ((_, answer),) = many.fetch_manifests([(0, reference)])
+    with BatchClient(client) as batch_client:
+        ((_, answer),) = batch_client.fetch_manifests([(0, reference)])
     if isinstance(answer, ImqError):
         raise answer
 
 
 @pytest.mark.parametrize("drip", DRIPS)
-@pytest.mark.parametrize("asked", [fetch_manifest, fetch_manifests_in_batch])
+@pytest.mark.parametrize("send", [fetch_manifest, fetch_manifests_in_batch])
 def test_a_stalled_response_is_given_up(
-    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
+    connect: Callable[..., Client], send: Callable[[Client, Reference], None], drip: str
 ) -> None:
     with SlowServer(DRIPS[drip], 0.02) as server:
         with pytest.raises(RegistryError) as caught:
-            asked(connect_impatiently(connect), Reference(server.host, "a", "latest"))
+            send(connect_impatiently(connect), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code in GIVEN_UP
     assert server.host in caught.value.message
@@ -165,15 +165,15 @@ def test_a_stalled_response_is_given_up(
 @pytest.mark.parametrize(
     "drip", ["body", "body without length", "chunks", "a chunk", "the line of a chunk", "trailers"]
 )
-@pytest.mark.parametrize("asked", [fetch_manifest, list_tags, fetch_manifests_in_batch])
+@pytest.mark.parametrize("send", [fetch_manifest, list_tags, fetch_manifests_in_batch])
 def test_a_stalled_transfer_is_retried_once(
-    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
+    connect: Callable[..., Client], send: Callable[[Client, Reference], None], drip: str
 ) -> None:
     """Trailers too: the minimum speed applies long before the deadline."""
     with SlowServer(DRIPS[drip], 0.02) as server:
         client = connect_impatiently(connect, retries=4, answer_timeout=20.0, first_wait=0.01)
         with pytest.raises(RegistryError) as caught:
-            asked(client, Reference(server.host, "a", "latest"))
+            send(client, Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code == "too-slow"
     assert len([line for line in server.lines if line.startswith("GET")]) == 2
@@ -200,40 +200,40 @@ def test_a_slow_challenge_body_is_not_read(connect: Callable[..., Client], tmp_p
     assert len(server.lines) == 2
 
 
-@pytest.mark.parametrize("asked", [fetch_head, list_tags, list_repositories, list_referrers, fetch_config, upload])
+@pytest.mark.parametrize("send", [fetch_head, list_tags, list_repositories, list_referrers, fetch_config, upload])
 @pytest.mark.parametrize("drip", ["status line", "interim answers"])
 def test_every_kind_of_response_has_a_deadline(
-    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], drip: str
+    connect: Callable[..., Client], send: Callable[[Client, Reference], None], drip: str
 ) -> None:
     with SlowServer(DRIPS[drip], 0.02) as server:
         with pytest.raises(RegistryError) as caught:
-            asked(connect_impatiently(connect), Reference(server.host, "a", "latest"))
+            send(connect_impatiently(connect), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code in GIVEN_UP
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-@pytest.mark.parametrize("asked", [fetch_manifest, fetch_manifests_in_batch])
+@pytest.mark.parametrize("send", [fetch_manifest, fetch_manifests_in_batch])
 def test_an_endless_response_is_given_up(
-    connect: Callable[..., Client], asked: Callable[[Client, Reference], None], flood: str
+    connect: Callable[..., Client], send: Callable[[Client, Reference], None], flood: str
 ) -> None:
     with SlowServer(FLOODS[flood], 0) as server:
         with pytest.raises(RegistryError) as caught:
-            asked(connect_impatiently(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
+            send(connect_impatiently(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code in GIVEN_UP
 
 
-@pytest.mark.parametrize("asked", [fetch_manifest, list_tags, fetch_manifests_in_batch])
+@pytest.mark.parametrize("send", [fetch_manifest, list_tags, fetch_manifests_in_batch])
 def test_a_fast_response_must_end_too(
-    connect: Callable[..., Client], asked: Callable[[Client, Reference], None]
+    connect: Callable[..., Client], send: Callable[[Client, Reference], None]
 ) -> None:
     def pieces(_: str) -> Iterable[bytes]:
         return itertools.chain([OK + b"Content-Length: 3000000\r\n\r\n"], itertools.repeat(b" " * 1000))
 
     with SlowServer(pieces, 0.02) as server:
         with pytest.raises(RegistryError, match="for longer than 1 seconds") as caught:
-            asked(connect_impatiently(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
+            send(connect_impatiently(connect, answer_timeout=1.0), Reference(server.host, "a", "latest"))
         assert not server.ended
     assert caught.value.code == "timeout"
     assert any("answer-timeout" in hint for hint in caught.value.hints)
@@ -258,9 +258,9 @@ def test_a_stalled_token_response_is_given_up(connect: Callable[..., Client], tm
     assert any("/token" in line for line in server.lines)
 
 
-@pytest.mark.parametrize("asked", [fetch_manifest, fetch_manifests_in_batch])
+@pytest.mark.parametrize("send", [fetch_manifest, fetch_manifests_in_batch])
 def test_a_delayed_response_is_accepted(
-    connect: Callable[..., Client], asked: Callable[[Client, Reference], None]
+    connect: Callable[..., Client], send: Callable[[Client, Reference], None]
 ) -> None:
     """The speed is measured from the first byte."""
 
@@ -272,4 +272,4 @@ def test_a_delayed_response_is_accepted(
         yield b'{"schemaVersion":2}'
 
     with SlowServer(pieces, 0.05) as server:
-        asked(connect_impatiently(connect, read_timeout=5.0, speed_window=0.2), Reference(server.host, "a", "latest"))
+        send(connect_impatiently(connect, read_timeout=5.0, speed_window=0.2), Reference(server.host, "a", "latest"))

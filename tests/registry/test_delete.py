@@ -33,8 +33,8 @@ def list_tags(session: Session, host: str, repository: str = "mixed") -> set[str
     return set(execute(session, f"tags of {host}/{repository}").column("tag"))
 
 
-def list_codes(found: QueryResult) -> list[str]:
-    return [error.code for error in found.errors]
+def list_codes(results: QueryResult) -> list[str]:
+    return [error.code for error in results.errors]
 
 
 def make_untag_fault(registry: RunningRegistry) -> Fault:
@@ -42,10 +42,12 @@ def make_untag_fault(registry: RunningRegistry) -> Fault:
     path = re.compile(r"/v2/(.+)/manifests/([^:]+)\Z")
 
     def untag(asked: str) -> Reply:
-        found = path.match(asked.partition(" ")[2] or asked)
-        assert found is not None
-        kept = f"{registry.registry.folder}/data/docker/registry/v2/repositories/{found[1]}/_manifests/tags/{found[2]}"
-        shutil.rmtree(kept)
+        results = path.match(asked.partition(" ")[2] or asked)
+        assert results is not None
+        stored = (
+            f"{registry.registry.folder}/data/docker/registry/v2/repositories/{results[1]}/_manifests/tags/{results[2]}"
+        )
+        shutil.rmtree(stored)
         return Reply(202, {}, b"")
 
     return Fault(r"DELETE .*/manifests/[^:]+\Z", answer=untag)
@@ -56,21 +58,21 @@ class TestOlderRegistries:
 
     def test_a_tag_with_its_own_manifest(self, changeable: RunningRegistry, session: Session) -> None:
         before = list_tags(session, changeable.host)
-        found = execute(session, f"rm tags of {changeable.host}/mixed where tag = '1.0.0'")
-        assert (found.column("action"), found.exit_code) == (["remove"], 0)
+        results = execute(session, f"rm tags of {changeable.host}/mixed where tag = '1.0.0'")
+        assert (results.column("action"), results.exit_code) == (["remove"], 0)
         assert list_tags(session, changeable.host) == before - {"1.0.0"}
 
     def test_a_tag_that_shares_its_manifest(self, changeable: RunningRegistry, session: Session) -> None:
         before = list_tags(session, changeable.host)
-        found = execute(session, f"rm tags of {changeable.host}/mixed where tag in (latest, '1.0.0')")
-        assert list_codes(found) == ["shared"]
-        assert found.exit_code == 1
+        results = execute(session, f"rm tags of {changeable.host}/mixed where tag in (latest, '1.0.0')")
+        assert list_codes(results) == ["shared"]
+        assert results.exit_code == 1
         assert list_tags(session, changeable.host) == before - {"1.0.0"}
 
     def test_all_tags_of_a_manifest(self, changeable: RunningRegistry, session: Session) -> None:
         before = list_tags(session, changeable.host)
-        found = execute(session, f"rm tags of {changeable.host}/mixed where tag in (latest, stable, '2.0', 'v2.0.0')")
-        assert (len(found.rows), found.exit_code) == (4, 0)
+        results = execute(session, f"rm tags of {changeable.host}/mixed where tag in (latest, stable, '2.0', 'v2.0.0')")
+        assert (len(results.rows), results.exit_code) == (4, 0)
         assert list_tags(session, changeable.host) == before - {"latest", "stable", "2.0", "v2.0.0"}
 
     def test_with_its_tags_removes_all_tags_of_the_manifest(
@@ -94,16 +96,16 @@ class TestOlderRegistries:
     def test_deletion_is_disabled(self, changeable: RunningRegistry, session: Session) -> None:
         off = Fault("DELETE ", answer=lambda _: Reply(405, {}, b'{"errors":[{"code":"UNSUPPORTED"}]}'))
         with FaultProxy(changeable.host, off) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
-        assert list_codes(found) == ["no-delete"]
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+        assert list_codes(results) == ["no-delete"]
 
     def test_a_part_of_a_remaining_index(self, changeable: RunningRegistry, session: Session) -> None:
         host = changeable.host
         (child,) = execute(session, f"platforms of {host}/mixed:multi where platform = linux/arm64 select digest").rows
         list(session.run(f"copy {host}/mixed@{child['digest']} to {host}/mixed:arm"))
-        found = execute(session, f"rm tags of {host}/mixed where tag = arm")
-        assert list_codes(found) == ["shared"]
-        assert "mixed:multi" in found.errors[0].message
+        results = execute(session, f"rm tags of {host}/mixed where tag = arm")
+        assert list_codes(results) == ["shared"]
+        assert "mixed:multi" in results.errors[0].message
         together = execute(session, f"rm tags of {host}/mixed where tag = arm with its tags")
         assert list_codes(together) == ["protected"]
         assert execute(session, f"platforms of {host}/mixed:multi where no manifests").rows == []
@@ -111,8 +113,8 @@ class TestOlderRegistries:
     def test_a_referrer_of_a_remaining_image(self, changeable: RunningRegistry, session: Session) -> None:
         before = list_tags(session, changeable.host)
         text = f"rm tags of {changeable.host}/mixed where tag like 'sha256-*'"
-        found = execute(session, text)
-        assert list_codes(found) == ["protected"] * 2
+        results = execute(session, text)
+        assert list_codes(results) == ["protected"] * 2
         assert list_tags(session, changeable.host) == before
         list(session.run(f"rm tags of {changeable.host}/mixed where tag = latest with its tags"))
         assert execute(session, text).exit_code == 0
@@ -127,8 +129,8 @@ class TestNewerRegistries:
 
     def test_only_the_tag_is_removed(self, proxy: FaultProxy, session: Session) -> None:
         before = list_tags(session, proxy.host)
-        found = execute(session, f"rm tags of {proxy.host}/mixed where tag = latest")
-        assert (found.column("action"), found.exit_code) == (["untag"], 0)
+        results = execute(session, f"rm tags of {proxy.host}/mixed where tag = latest")
+        assert (results.column("action"), results.exit_code) == (["untag"], 0)
         assert list_tags(session, proxy.host) == before - {"latest"}
         assert execute(session, f"untag tags of {proxy.host}/mixed where tag = stable").exit_code == 0
         assert execute(session, f"tags of {proxy.host}/mixed:v2.0.0 select digest").exit_code == 0
@@ -145,7 +147,7 @@ class TestNewerRegistries:
     def test_manifests_removed_unintentionally_are_restored(
         self, changeable: RunningRegistry, session: Session
     ) -> None:
-        made = changeable.contents.find("mixed", "latest")
+        manifest = changeable.contents.find("mixed", "latest")
 
         def whole(_: str) -> Reply:
             data = f"{changeable.registry.folder}/data/docker/registry/v2/repositories/mixed/_manifests"
@@ -154,10 +156,10 @@ class TestNewerRegistries:
             return Reply(202, {}, b"")
 
         with FaultProxy(changeable.host, Fault(r"DELETE .*/manifests/latest\Z", answer=whole)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = latest")
-            assert list_codes(found) == ["shared"]
-            kept = execute(session, f"tags of {proxy.host}/mixed where digest = {made.digest}")
-        assert set(kept.column("tag")) == {"stable", "2.0", "v2.0.0"}
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = latest")
+            assert list_codes(results) == ["shared"]
+            stored = execute(session, f"tags of {proxy.host}/mixed where digest = {manifest.digest}")
+        assert set(stored.column("tag")) == {"stable", "2.0", "v2.0.0"}
 
 
 def delete_manifest(host: str, selector: str, repository: str = "mixed") -> Reply:
@@ -188,18 +190,18 @@ class TestUntrustedResponses:
     )
 
     def test_a_tag_that_still_exists_is_a_failure(self, changeable: RunningRegistry, session: Session) -> None:
-        before, made = list_tags(session, changeable.host), changeable.contents.find("mixed", "1.0.0")
+        before, manifest = list_tags(session, changeable.host), changeable.contents.find("mixed", "1.0.0")
         with FaultProxy(changeable.host) as proxy:
             statements = (
                 f"rm tags of {proxy.host}/{self.ONE}",
                 f"rm tags of {proxy.host}/{self.ONE} with its tags",
-                f"rm manifests of {proxy.host}/mixed where digest = {made.digest} with its tags",
+                f"rm manifests of {proxy.host}/mixed where digest = {manifest.digest} with its tags",
             )
             for statement in statements:
                 for reply, code in self.ANSWERS:
                     proxy.faults[:] = [Fault("DELETE ", answer=lambda _, reply=reply: reply)]
-                    found = execute(session, statement)
-                    assert (found.column("error"), found.exit_code) == ([code], 3), statement
+                    results = execute(session, statement)
+                    assert (results.column("error"), results.exit_code) == ([code], 3), statement
         assert list_tags(session, changeable.host) == before
 
     def test_a_manifest_that_is_removed_while_its_tag_stays_listed(
@@ -208,8 +210,8 @@ class TestUntrustedResponses:
         lists = Fault("GET .*/mixed/tags/list", change=lambda reply: setattr(reply, "body", listing))
         listing = json.dumps({"name": "mixed", "tags": sorted(list_tags(session, changeable.host))}).encode()
         with FaultProxy(changeable.host, lists) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/{self.ONE}")
-        assert (list_codes(found), found.exit_code) == (["still-listed"], 3)
+            results = execute(session, f"rm tags of {proxy.host}/{self.ONE}")
+        assert (list_codes(results), results.exit_code) == (["still-listed"], 3)
         assert "1.0.0" not in list_tags(session, changeable.host)
 
     def test_a_response_that_cannot_be_verified(self, changeable: RunningRegistry, session: Session) -> None:
@@ -222,19 +224,19 @@ class TestUntrustedResponses:
                 return delete_manifest(changeable.host, path.rpartition("/")[2])
 
             proxy.faults.append(Fault("DELETE .*/manifests/sha256:", answer=last))
-            found = execute(session, f"rm tags of {proxy.host}/{self.ONE}")
-        assert (list_codes(found), found.exit_code) == (["unconfirmed"], 3)
+            results = execute(session, f"rm tags of {proxy.host}/{self.ONE}")
+        assert (list_codes(results), results.exit_code) == (["unconfirmed"], 3)
 
     def test_a_tag_that_another_client_removed(self, changeable: RunningRegistry, session: Session) -> None:
-        made = changeable.contents.find("mixed", "1.0.0")
+        manifest = changeable.contents.find("mixed", "1.0.0")
 
         def overtaken(_: str) -> Reply:
-            delete_manifest(changeable.host, str(made.digest))
+            delete_manifest(changeable.host, str(manifest.digest))
             return make_error_reply(404, "MANIFEST_UNKNOWN")
 
         with FaultProxy(changeable.host, Fault("DELETE ", answer=overtaken)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/{self.ONE}")
-        assert (found.column("note"), found.exit_code) == (["it no longer existed"], 0)
+            results = execute(session, f"rm tags of {proxy.host}/{self.ONE}")
+        assert (results.column("note"), results.exit_code) == (["it no longer existed"], 0)
 
     def test_a_listed_tag_without_a_manifest(self, changeable: RunningRegistry, session: Session) -> None:
         lost = Fault("(HEAD|GET) .*/manifests/1.0.0", answer=lambda _: make_error_reply(404, "MANIFEST_UNKNOWN"))
@@ -262,9 +264,9 @@ class TestSharedManifests:
     def test_the_image_of_an_index(self, changeable: RunningRegistry, session: Session, child: str) -> None:
         greedy = Fault(r"DELETE .*/manifests/arm\Z", answer=lambda _: delete_manifest(changeable.host, child))
         with FaultProxy(changeable.host, greedy) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = arm")
-        assert (list_codes(found), found.exit_code) == (["shared"], 3)
-        assert child in found.errors[0].message
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = arm")
+        assert (list_codes(results), results.exit_code) == (["shared"], 3)
+        assert child in results.errors[0].message
         assert "arm" not in list_tags(session, changeable.host)
         assert execute(session, f"platforms of {changeable.host}/mixed:multi where no manifests").rows == []
 
@@ -279,43 +281,43 @@ class TestSharedManifests:
             return delete_manifest(changeable.host, index)
 
         with FaultProxy(changeable.host, Fault("DELETE ", answer=cascades)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = multi{together}")
-        assert list_codes(found) == ["shared"]
-        kept = execute(session, f"tags of {changeable.host}/mixed where tag in (arm, multi) select tag, digest").rows
-        assert kept == [{"tag": "arm", "digest": child}]
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = multi{together}")
+        assert list_codes(results) == ["shared"]
+        stored = execute(session, f"tags of {changeable.host}/mixed where tag in (arm, multi) select tag, digest").rows
+        assert stored == [{"tag": "arm", "digest": child}]
 
     def test_the_manifest_of_an_untagged_image(self, changeable: RunningRegistry, session: Session) -> None:
-        made = changeable.contents.find("mixed", "1.0.0")
+        manifest = changeable.contents.find("mixed", "1.0.0")
         greedy = Fault(
-            r"DELETE .*/manifests/1.0.0\Z", answer=lambda _: delete_manifest(changeable.host, str(made.digest))
+            r"DELETE .*/manifests/1.0.0\Z", answer=lambda _: delete_manifest(changeable.host, str(manifest.digest))
         )
         with FaultProxy(changeable.host, greedy) as proxy:
-            found = execute(session, f"untag tags of {proxy.host}/mixed where tag = '1.0.0'")
-        assert list_codes(found) == ["shared"]
-        assert execute(session, f"tags of {changeable.host}/mixed@{made.digest} select digest").exit_code == 0
+            results = execute(session, f"untag tags of {proxy.host}/mixed where tag = '1.0.0'")
+        assert list_codes(results) == ["shared"]
+        assert execute(session, f"tags of {changeable.host}/mixed@{manifest.digest} select digest").exit_code == 0
         assert "1.0.0" not in list_tags(session, changeable.host)
 
     def test_a_registry_that_removed_too_much_gets_no_more_removals(
         self, changeable: RunningRegistry, session: Session, child: str
     ) -> None:
-        made = changeable.contents.find("mixed", "latest")
+        manifest = changeable.contents.find("mixed", "latest")
 
         def greedy(path: str) -> Reply:
-            return delete_manifest(changeable.host, child if path.endswith("/arm") else str(made.digest))
+            return delete_manifest(changeable.host, child if path.endswith("/arm") else str(manifest.digest))
 
         with FaultProxy(changeable.host, Fault("DELETE ", answer=greedy)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag in (arm, latest)")
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag in (arm, latest)")
             assert proxy.count_requests("DELETE ") == 1
-        assert list_codes(found) == ["shared"] * 2
+        assert list_codes(results) == ["shared"] * 2
         assert len({"arm", "latest"} & list_tags(session, changeable.host)) == 1
 
     def test_a_failed_restore_is_reported(self, changeable: RunningRegistry, session: Session, child: str) -> None:
         greedy = Fault(r"DELETE .*/manifests/arm\Z", answer=lambda _: delete_manifest(changeable.host, child))
         deaf = Fault("PUT ", answer=lambda _: make_error_reply(403, "DENIED"))
         with FaultProxy(changeable.host, greedy, deaf) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = arm")
-        assert (list_codes(found), found.exit_code) == (["lost"], 3)
-        assert child in found.errors[0].message
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = arm")
+        assert (list_codes(results), results.exit_code) == (["lost"], 3)
+        assert child in results.errors[0].message
 
 
 class TestLostTags:
@@ -329,12 +331,12 @@ class TestLostTags:
             return delete_manifest(changeable.host, path.rpartition("/")[2])
 
         with FaultProxy(changeable.host, Fault("DELETE .*/sha256:", answer=greedy)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
         lost = sorted(before - list_tags(session, changeable.host) - {"1.0.0"})
         assert "1.0.1" in lost
-        rows = {row["target"].rpartition(":")[2]: row["error"] for row in found.rows}
+        rows = {row["target"].rpartition(":")[2]: row["error"] for row in results.rows}
         assert rows == {"1.0.0": None, **dict.fromkeys(lost, "lost-tag")}
-        assert found.exit_code == 1
+        assert results.exit_code == 1
 
     def test_a_repository_that_vanishes(self, changeable: RunningRegistry, session: Session) -> None:
         before = list_tags(session, changeable.host)
@@ -344,10 +346,10 @@ class TestLostTags:
             return Reply(202, {}, b"")
 
         with FaultProxy(changeable.host, Fault("DELETE ", answer=empties)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
-        lost = [row["target"].rpartition(":")[2] for row in found.rows if row["error"] == "lost-tag"]
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+        lost = [row["target"].rpartition(":")[2] for row in results.rows if row["error"] == "lost-tag"]
         assert lost == sorted(before - {"1.0.0"})
-        assert found.exit_code == 1
+        assert results.exit_code == 1
 
     def test_a_listing_that_fails_afterwards_claims_no_loss(
         self, changeable: RunningRegistry, session: Session
@@ -357,8 +359,8 @@ class TestLostTags:
             return delete_manifest(changeable.host, path.rpartition("/")[2])
 
         with FaultProxy(changeable.host, Fault("DELETE .*/sha256:", answer=closes)) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
-        assert (list_codes(found), len(found.rows), found.exit_code) == ([], 1, 0)
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag = '1.0.0'")
+        assert (list_codes(results), len(results.rows), results.exit_code) == ([], 1, 0)
 
 
 class TestAttachedTags:
@@ -374,33 +376,35 @@ class TestAttachedTags:
         with FaultProxy(changeable.host, make_untag_fault(changeable)) as proxy:
             list(session.run(f"untag tags of {proxy.host}/mixed where tag in ({self.FOUR})"))
             before = list_tags(session, proxy.host)
-            found = execute(session, f"rm {of} of {proxy.host}/mixed {attached}")
-        assert list_codes(found) == ["protected"] * 2
+            results = execute(session, f"rm {of} of {proxy.host}/mixed {attached}")
+        assert list_codes(results) == ["protected"] * 2
         subject = str(changeable.contents.find("mixed", "latest").digest)
-        assert all(f"is attached to {proxy.host}/mixed@{subject}" in error.message for error in found.errors)
+        assert all(f"is attached to {proxy.host}/mixed@{subject}" in error.message for error in results.errors)
         assert list_tags(session, changeable.host) == before
 
     def test_a_subject_whose_request_fails(self, changeable: RunningRegistry, session: Session) -> None:
-        made = changeable.contents.find("mixed", "latest")
+        manifest = changeable.contents.find("mixed", "latest")
         list(session.run(f"rm tags of {changeable.host}/mixed where tag = latest with its tags"))
-        denied = Fault(f"(HEAD|GET) .*/manifests/{made.digest}", answer=lambda _: make_error_reply(403, "DENIED"))
+        denied = Fault(f"(HEAD|GET) .*/manifests/{manifest.digest}", answer=lambda _: make_error_reply(403, "DENIED"))
         with FaultProxy(changeable.host, denied) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag like 'sha256-*'")
-        assert list_codes(found) == ["protected"] * 2
+            results = execute(session, f"rm tags of {proxy.host}/mixed where tag like 'sha256-*'")
+        assert list_codes(results) == ["protected"] * 2
 
     def test_a_referrer_is_removed_after_its_subject(self, changeable: RunningRegistry, session: Session) -> None:
-        found = execute(
+        results = execute(
             session, f"rm tags of {changeable.host}/mixed where tag in ({self.FOUR}) or tag like 'sha256-*'"
         )
-        assert found.exit_code == 0
-        assert [row["target"].partition(":sha256-")[1] != "" for row in found.rows] == [False] * 4 + [True] * 2
+        assert results.exit_code == 0
+        assert [row["target"].partition(":sha256-")[1] != "" for row in results.rows] == [False] * 4 + [True] * 2
 
     def test_a_referrer_stays_if_its_subject_stays(self, changeable: RunningRegistry, session: Session) -> None:
-        made = changeable.contents.find("mixed", "latest")
-        refuses = Fault(f"DELETE .*/manifests/{made.digest}", answer=lambda _: make_error_reply(403, "DENIED"))
+        manifest = changeable.contents.find("mixed", "latest")
+        refuses = Fault(f"DELETE .*/manifests/{manifest.digest}", answer=lambda _: make_error_reply(403, "DENIED"))
         with FaultProxy(changeable.host, refuses) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/mixed where tag in ({self.FOUR}) or tag like 'sha256-*'")
-        assert list_codes(found) == ["denied"] * 4 + ["protected"] * 2
+            results = execute(
+                session, f"rm tags of {proxy.host}/mixed where tag in ({self.FOUR}) or tag like 'sha256-*'"
+            )
+        assert list_codes(results) == ["denied"] * 4 + ["protected"] * 2
         assert {tag for tag in list_tags(session, changeable.host) if tag.startswith("sha256-")}
 
 
@@ -421,8 +425,8 @@ class TestThePlan:
             return True
 
         session = open_session(tmp_path / "store", confirm=meanwhile)
-        found = execute(session, f"rm tags of {host}/mixed where tag in ('1.0.0', '1.0.1')")
-        assert list_codes(found) == ["changed"]
+        results = execute(session, f"rm tags of {host}/mixed where tag in ('1.0.0', '1.0.1')")
+        assert list_codes(results) == ["changed"]
         assert {"1.0.0", "1.1.0"} <= list_tags(session, host)
         assert "1.0.1" not in list_tags(session, host)
         session.close()
@@ -431,9 +435,9 @@ class TestThePlan:
     def test_a_row_with_a_failed_request_is_not_changed(self, changeable: RunningRegistry, session: Session) -> None:
         broken = Fault("GET .*/manifests/v1[0-9]", answer=lambda _: Reply(200, {"Content-Type": "text/html"}, b"<p>"))
         with FaultProxy(changeable.host, broken) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/thousand where not label.number = 3 and tag like 'v*'")
-        assert len(found.rows) == 19
-        assert list_codes(found) == ["unanswered"] * 10
+            results = execute(session, f"rm tags of {proxy.host}/thousand where not label.number = 3 and tag like 'v*'")
+        assert len(results.rows) == 19
+        assert list_codes(results) == ["unanswered"] * 10
         assert list_tags(session, changeable.host, "thousand") == {"v3", *(f"v{number}" for number in range(10, 20))}
 
     def test_a_failed_request_is_a_failure_of_the_action(
@@ -447,9 +451,9 @@ class TestThePlan:
             (f"(lines of '{tmp_path}/names')", ["reference", "unreachable"]),
         ):
             for verb, rest in (("rm", ""), ("untag", ""), ("pull", ""), ("verify", ""), ("copy", " to b.example")):
-                found = execute(session, f"dry run {verb} tags of {targets} where tag = '1.0.0'{rest}")
-                assert sorted(list_codes(found)) == unanswered, (verb, targets)
-                assert (len(found.rows), found.exit_code) == (1 + len(unanswered), 1)
+                results = execute(session, f"dry run {verb} tags of {targets} where tag = '1.0.0'{rest}")
+                assert sorted(list_codes(results)) == unanswered, (verb, targets)
+                assert (len(results.rows), results.exit_code) == (1 + len(unanswered), 1)
 
     def test_a_failed_request_does_not_stop_the_removal_of_other_manifests(
         self, changeable: RunningRegistry, session: Session
@@ -458,9 +462,9 @@ class TestThePlan:
         broken = Fault("GET .*/manifests/1.0.1", answer=lambda _: Reply(200, {"Content-Type": "text/html"}, b"<p>"))
         with FaultProxy(changeable.host, broken) as proxy:
             selected = f"manifests of {proxy.host}/mixed where digest = {digest}"
-            found = execute(session, f"dry run rm {selected} with its tags")
-        assert [row["action"] for row in found.rows if row["error"] is None] == ["remove"]
-        assert list_codes(found) == ["not-a-registry"]
+            results = execute(session, f"dry run rm {selected} with its tags")
+        assert [row["action"] for row in results.rows if row["error"] is None] == ["remove"]
+        assert list_codes(results) == ["not-a-registry"]
 
     def test_a_condition_with_a_failed_request_is_a_failure(
         self, changeable: RunningRegistry, session: Session
@@ -468,8 +472,8 @@ class TestThePlan:
         config = changeable.contents.find("thousand", "v3").config
         broken = Fault(f"GET .*/blobs/{config}", answer=lambda _: make_error_reply(403, "DENIED"))
         with FaultProxy(changeable.host, broken) as proxy:
-            found = execute(session, f"rm tags of {proxy.host}/thousand where label.number = 4 or label.number = 3")
-        assert (list_codes(found), found.exit_code) == (["denied"], 1)
+            results = execute(session, f"rm tags of {proxy.host}/thousand where label.number = 4 or label.number = 3")
+        assert (list_codes(results), results.exit_code) == (["denied"], 1)
         assert {"v3"} == list_tags(session, changeable.host, "thousand") & {"v3", "v4"}
 
     def test_images_of_the_store_and_of_a_registry_are_separate(
@@ -513,8 +517,8 @@ class TestIndex:
         ).rows
         for row in parts:
             list(session.run(f"copy {host}/mixed@{row['digest']} to {host}/mixed:v1-{row['architecture']}"))
-        made = execute(session, f"index tags of {host}/mixed where tag like v1-* as {host}/other:v1")
-        assert made.exit_code == 0
+        manifest = execute(session, f"index tags of {host}/mixed where tag like v1-* as {host}/other:v1")
+        assert manifest.exit_code == 0
         entries = execute(session, f"platforms of {host}/other:v1 where any manifests").rows
         assert {row["digest"] for row in entries} == {row["digest"] for row in parts}
         assert {row["platform"] for row in entries} == {"linux/amd64", "linux/arm64", "linux/arm/v7"}
@@ -522,16 +526,16 @@ class TestIndex:
 
     def test_two_images_of_one_platform(self, changeable: RunningRegistry, session: Session) -> None:
         host = changeable.host
-        found = execute(session, f"index {host}/mixed:1.0.0, {host}/mixed:1.0.1 as {host}/mixed:both")
-        assert list_codes(found) == ["platforms"]
+        results = execute(session, f"index {host}/mixed:1.0.0, {host}/mixed:1.0.1 as {host}/mixed:both")
+        assert list_codes(results) == ["platforms"]
         assert "both" not in list_tags(session, host)
 
 
 class TestVerify:
     def test_verify_of_complete_images(self, changeable: RunningRegistry, session: Session) -> None:
-        found = execute(session, f"verify tags of {changeable.host}/mixed where artifact_type is unknown")
-        assert found.exit_code == 0
-        assert len(found.rows) > 10
+        results = execute(session, f"verify tags of {changeable.host}/mixed where artifact_type is unknown")
+        assert results.exit_code == 0
+        assert len(results.rows) > 10
 
     def test_a_missing_blob_and_a_truncated_one(self, changeable: RunningRegistry, session: Session) -> None:
         data = f"{changeable.registry.folder}/data/docker/registry/v2/blobs/sha256"
@@ -542,10 +546,10 @@ class TestVerify:
         shutil.rmtree(f"{data}/{lost.encoded[:2]}/{lost.encoded}")
         with open(f"{data}/{cut.encoded[:2]}/{cut.encoded}/data", "ab") as file:
             file.write(b" ")
-        found = execute(
+        results = execute(
             session, f"verify tags of {changeable.host}/mixed where version < 1.1 and prerelease is unknown"
         )
-        assert list_codes(found) == ["incomplete"] * 2
-        said = " ".join(error.message for error in found.errors)
-        assert f"the blob {lost.short} is missing" in said
-        assert f"the blob {cut.short} has" in said
+        assert list_codes(results) == ["incomplete"] * 2
+        messages = " ".join(error.message for error in results.errors)
+        assert f"the blob {lost.short} is missing" in messages
+        assert f"the blob {cut.short} has" in messages

@@ -116,17 +116,17 @@ PUSH = {
 
 
 @pytest.fixture(scope="module")
-def kept(registry: Registry) -> tuple[Reference, sample_images.MemoryStore, Digest]:
+def pushed_image(registry: Registry) -> tuple[Reference, sample_images.MemoryStore, Digest]:
     """An image of three layers in the registry, and its content."""
     from imq.engine.registry.client import Client
     from imq.engine.registry.settings import Settings
 
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
     name = Reference.parse(f"{registry.host}/proxied/image:1")
     with Client(Settings()) as direct:
-        push(direct, name, manifest, here, NullProgress())
-    return name, here, manifest.digest
+        push(direct, name, manifest, source_store, NullProgress())
+    return name, source_store, manifest.digest
 
 
 def connect_impatiently(connect: Callable[..., Client], **more: object) -> Client:
@@ -163,26 +163,26 @@ def check_error(error: ImqError, host: str, code: str) -> None:
 @pytest.mark.parametrize("fault", PULL)
 def test_pull(
     connect: Callable[..., Client],
-    kept: tuple[Reference, sample_images.MemoryStore, Digest],
+    pushed_image: tuple[Reference, sample_images.MemoryStore, Digest],
     tmp_path: Path,
     fault: str,
     times: int | None,
 ) -> None:
-    name, here, manifest = kept
+    name, source_store, manifest = pushed_image
     kind, once, always = PULL[fault]
     expected = once if times else always
     root = tmp_path / "store"
-    with FaultProxy(name.registry, Fault(**{**kind.__dict__, "times": times})) as between:
-        reference = name.replace(registry=between.host)
+    with FaultProxy(name.registry, Fault(**{**kind.__dict__, "times": times})) as proxy:
+        reference = name.replace(registry=proxy.host)
         outcome = pull_image(root, reference, connect_impatiently(connect))
         most = (RETRIES + 1) * (1 if kind.on == MANIFEST else 4)
-        assert between.count_requests(kind.on) <= most + (times or 0), "the retry budget is respected"
+        assert proxy.count_requests(kind.on) <= most + (times or 0), "the retry budget is respected"
     stored = {f"sha256:{path.name}": path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()}
     assert all(Digest.of(content) == digest for digest, content in stored.items()), "no wrong content is stored"
     left = list_ingest(root)
     if expected:
         assert outcome.error is not None
-        check_error(outcome.error, between.host, expected)
+        check_error(outcome.error, proxy.host, expected)
         assert manifest not in stored, "an incomplete image is not stored"
         assert not (root / "index.json").exists() or not json.loads((root / "index.json").read_text())["manifests"]
         assert left <= {"sweep"}
@@ -192,7 +192,7 @@ def test_pull(
         )
     else:
         assert outcome.error is None, outcome.error
-        assert stored == here.blobs
+        assert stored == source_store.blobs
         assert not left
 
 
@@ -203,32 +203,30 @@ def test_push(
 ) -> None:
     kind, once, always = PUSH[fault]
     expected = once if times else always
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
     name = Reference.parse(f"{registry.host}/proxied/{uuid.uuid4().hex[:8]}:1")
     problem: ImqError | None = None
-    with FaultProxy(registry.host, Fault(**{**kind.__dict__, "times": times})) as between:
-        reference = name.replace(registry=between.host)
+    with FaultProxy(registry.host, Fault(**{**kind.__dict__, "times": times})) as proxy:
+        reference = name.replace(registry=proxy.host)
         try:
-            push(connect_impatiently(connect), reference, manifest, here, NullProgress())
+            push(connect_impatiently(connect), reference, manifest, source_store, NullProgress())
         except ImqError as failed:
             problem = failed
-        assert between.count_requests(kind.on) <= (RETRIES + 1) * (1 if "manifests" in kind.on else 4) + 8 * (
-            times or 0
-        )
+        assert proxy.count_requests(kind.on) <= (RETRIES + 1) * (1 if "manifests" in kind.on else 4) + 8 * (times or 0)
     if expected and problem is not None:
-        check_error(problem, between.host, expected)
+        check_error(problem, proxy.host, expected)
     if not expected:
         assert problem is None, problem
     try:
-        pull(client, name, AMD64, there, NullProgress())
+        pull(client, name, AMD64, target_store, NullProgress())
     except RegistryError:
         assert problem is not None, "successful pushes are complete"
     else:
-        assert there.blobs == here.blobs, "a named image is complete"
-    push(client, name, manifest, here, NullProgress())
-    pull(client, name, AMD64, there, NullProgress())
-    assert there.blobs == here.blobs, "a second push completes the image"
+        assert target_store.blobs == source_store.blobs, "a named image is complete"
+    push(client, name, manifest, source_store, NullProgress())
+    pull(client, name, AMD64, target_store, NullProgress())
+    assert target_store.blobs == source_store.blobs, "a second push completes the image"
 
 
 @pytest.mark.parametrize("on", [BLOB, MANIFEST])
@@ -236,8 +234,8 @@ def test_a_redirect_to_another_host_carries_no_credentials(
     connect: Callable[..., Client], guarded: Registry, registry: Registry, tmp_path: Path, on: str
 ) -> None:
     """The other host serves the content for which the first one requires a password."""
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
     name = Reference.parse(f"{guarded.host}/redirected/image:1")
     with (
         FaultProxy(registry.host) as other,
@@ -249,10 +247,10 @@ def test_a_redirect_to_another_host_carries_no_credentials(
         }
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
         owner = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
-        push(owner, name, manifest, here, NullProgress())
-        push(owner, name.replace(registry=registry.host), manifest, here, NullProgress())
-        pull(owner, name.replace(registry=first.host), AMD64, there, NullProgress())
-        assert there.blobs == here.blobs
+        push(owner, name, manifest, source_store, NullProgress())
+        push(owner, name.replace(registry=registry.host), manifest, source_store, NullProgress())
+        pull(owner, name.replace(registry=first.host), AMD64, target_store, NullProgress())
+        assert target_store.blobs == source_store.blobs
         assert any("Authorization" in request.headers for request in first.requests)
         assert other.count_requests(on) > 0
         assert not [request for request in other.requests if "Authorization" in request.headers]
@@ -261,15 +259,15 @@ def test_a_redirect_to_another_host_carries_no_credentials(
 def test_an_upload_that_is_redirected_carries_no_credentials(
     connect: Callable[..., Client], guarded: Registry, registry: Registry, tmp_path: Path
 ) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=1)
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=1)
     with FaultProxy(registry.host) as other, FaultProxy(guarded.host) as first:
         first.faults.append(Fault("POST ", answer=fault_proxy.redirect(other.host)))
         logins = {first.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
         client = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
         with pytest.raises(ImqError):  # the blobs are not in the host of the manifest
-            push(client, Reference.parse(f"{first.host}/redirected/upload:1"), manifest, here, NullProgress())
+            push(client, Reference.parse(f"{first.host}/redirected/upload:1"), manifest, source_store, NullProgress())
         assert other.count_requests("PUT ") > 0
         assert not [request for request in other.requests if "Authorization" in request.headers]
 
@@ -278,47 +276,47 @@ def test_a_password_that_is_always_refused_is_tried_a_few_times(
     connect: Callable[..., Client], guarded: Registry, tmp_path: Path
 ) -> None:
     refused = fault_proxy.reply_with(401, WWW_Authenticate=BASIC)
-    with FaultProxy(guarded.host, Fault("GET ", answer=refused)) as between:
-        logins = {between.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
+    with FaultProxy(guarded.host, Fault("GET ", answer=refused)) as proxy:
+        logins = {proxy.host: {"username": sample_images.USER, "password": sample_images.PASSWORD}}
         (tmp_path / "config.json").write_text(json.dumps({"auths": logins}))
         client = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)})
         with pytest.raises(RegistryError) as caught:
-            client.fetch_manifest(Reference.parse(f"{between.host}/a:1"))
-        check_error(caught.value, between.host, "unauthorized")
+            client.fetch_manifest(Reference.parse(f"{proxy.host}/a:1"))
+        check_error(caught.value, proxy.host, "unauthorized")
         assert sample_images.PASSWORD not in str(caught.value)
-        assert len(between.requests) <= 3
+        assert len(proxy.requests) <= 3
 
 
 def test_tokens_that_are_always_refused_are_fetched_a_few_times(connect: Callable[..., Client]) -> None:
     token = b'{"token":"abc"}'
-    with FaultProxy("127.0.0.1:1") as between:
-        challenge = f'Bearer realm="http://{between.host}/token",service="x",scope="repository:a:pull"'
-        between.faults += [
+    with FaultProxy("127.0.0.1:1") as proxy:
+        challenge = f'Bearer realm="http://{proxy.host}/token",service="x",scope="repository:a:pull"'
+        proxy.faults += [
             Fault("GET /token", answer=fault_proxy.reply_with(200, token)),
             Fault("GET /v2/", answer=fault_proxy.reply_with(401, WWW_Authenticate=challenge)),
         ]
         with pytest.raises(RegistryError) as caught:
-            connect_impatiently(connect).fetch_manifest(Reference.parse(f"{between.host}/a:1"))
-        check_error(caught.value, between.host, "unauthorized")
+            connect_impatiently(connect).fetch_manifest(Reference.parse(f"{proxy.host}/a:1"))
+        check_error(caught.value, proxy.host, "unauthorized")
         assert "abc" not in str(caught.value)
-        assert between.count_requests("GET /v2/") <= 3
-        assert between.count_requests("GET /token") <= 3
+        assert proxy.count_requests("GET /v2/") <= 3
+        assert proxy.count_requests("GET /token") <= 3
 
 
 def test_a_broken_transfer_is_resumed(
-    connect: Callable[..., Client], kept: tuple[Reference, sample_images.MemoryStore, Digest]
+    connect: Callable[..., Client], pushed_image: tuple[Reference, sample_images.MemoryStore, Digest]
 ) -> None:
-    name, here, _ = kept
-    there = sample_images.MemoryStore()
+    name, source_store, _ = pushed_image
+    target_store = sample_images.MemoryStore()
     sent: list[int] = []
 
     def counted(reply: Reply) -> None:
         sent.append(min(len(reply.body), 100_000))
         reply.reset_at = 100_000
 
-    with FaultProxy(name.registry, Fault(BLOB, change=counted)) as between:
-        pull(connect(retries=6, jobs=1), name.replace(registry=between.host), AMD64, there, NullProgress())
-        ranges = [request.headers.get("Range") for request in between.requests if "/blobs/" in request.path]
+    with FaultProxy(name.registry, Fault(BLOB, change=counted)) as proxy:
+        pull(connect(retries=6, jobs=1), name.replace(registry=proxy.host), AMD64, target_store, NullProgress())
+        ranges = [request.headers.get("Range") for request in proxy.requests if "/blobs/" in request.path]
         assert any(ranges)
-    assert there.blobs == here.blobs
-    assert sum(sent) < 1.5 * sum(map(len, here.blobs.values())), "the upload does not restart"
+    assert target_store.blobs == source_store.blobs
+    assert sum(sent) < 1.5 * sum(map(len, source_store.blobs.values())), "the upload does not restart"

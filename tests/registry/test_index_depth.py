@@ -56,12 +56,12 @@ def write_layout(folder: Path, store: sample_images.MemoryStore, root: Descripto
 
 
 def test_an_index_at_the_limit_is_pushed_pulled_and_copied(client: Client, name: Reference, target: Reference) -> None:
-    here, pulled, copied = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.MemoryStore()
-    nested = add_nested_index(here, MAX_INDEX_DEPTH)
-    push(client, name, nested[-1], here, NullProgress())
+    source_store, pulled, copied = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.MemoryStore()
+    nested = add_nested_index(source_store, MAX_INDEX_DEPTH)
+    push(client, name, nested[-1], source_store, NullProgress())
     copy(client, name, target, (), NullProgress())
     pull_index(client, target, (), pulled, NullProgress())
-    assert pulled.blobs == here.blobs
+    assert pulled.blobs == source_store.blobs
     assert pull(client, target, AMD64, copied, NullProgress()).manifest.digest == nested[0].digest
     assert copy(client, name, target, (AMD64,), NullProgress()).manifest.digest == nested[0].digest
 
@@ -69,12 +69,12 @@ def test_an_index_at_the_limit_is_pushed_pulled_and_copied(client: Client, name:
 def test_an_index_beyond_the_limit_is_refused_with_one_error(
     client: Client, name: Reference, target: Reference
 ) -> None:
-    here = sample_images.MemoryStore()
-    nested = add_nested_index(here, MAX_INDEX_DEPTH + 1)
-    push(client, name, nested[-2], here, NullProgress())
-    client.put_manifest(name, here.read(nested[-1].digest), media_types.OCI_INDEX)
+    source_store = sample_images.MemoryStore()
+    nested = add_nested_index(source_store, MAX_INDEX_DEPTH + 1)
+    push(client, name, nested[-2], source_store, NullProgress())
+    client.put_manifest(name, source_store.read(nested[-1].digest), media_types.OCI_INDEX)
     refused = [
-        lambda: push(client, target, nested[-1], here, NullProgress()),
+        lambda: push(client, target, nested[-1], source_store, NullProgress()),
         lambda: copy(client, name, target, (), NullProgress()),
         lambda: copy(client, name, target, (AMD64,), NullProgress()),
         lambda: pull_index(client, name, (), sample_images.MemoryStore(), NullProgress()),
@@ -91,9 +91,9 @@ def test_an_index_beyond_the_limit_is_refused_with_one_error(
 
 
 def test_an_index_at_the_limit_is_stored_saved_loaded_and_pushed(tmp_path: Path, target: Reference) -> None:
-    here = sample_images.MemoryStore()
-    nested = add_nested_index(here, MAX_INDEX_DEPTH)
-    write_layout(tmp_path / "layout", here, nested[-1], str(target))
+    source_store = sample_images.MemoryStore()
+    nested = add_nested_index(source_store, MAX_INDEX_DEPTH)
+    write_layout(tmp_path / "layout", source_store, nested[-1], str(target))
     imq(tmp_path / "one", f'load "{tmp_path}/layout"')
     imq(tmp_path / "one", f'save {target} to "{tmp_path}/saved.tar"')
     imq(tmp_path / "two", f'load "{tmp_path}/saved.tar"')
@@ -105,18 +105,18 @@ def test_an_index_at_the_limit_is_stored_saved_loaded_and_pushed(tmp_path: Path,
 
 
 def test_an_index_beyond_the_limit_is_not_loaded(tmp_path: Path, target: Reference) -> None:
-    here = sample_images.MemoryStore()
-    nested = add_nested_index(here, MAX_INDEX_DEPTH + 1)
-    write_layout(tmp_path / "layout", here, nested[-1], str(target))
+    source_store = sample_images.MemoryStore()
+    nested = add_nested_index(source_store, MAX_INDEX_DEPTH + 1)
+    write_layout(tmp_path / "layout", source_store, nested[-1], str(target))
     refused = imq(tmp_path / "store", f'load "{tmp_path}/layout"', code=None)
     assert refused.returncode
     assert IndexDepthError(nested[1]).message in refused.stderr
 
 
 def test_an_index_beyond_the_limit_is_neither_saved_nor_pushed(tmp_path: Path, target: Reference) -> None:
-    here = sample_images.MemoryStore()
-    nested = add_nested_index(here, MAX_INDEX_DEPTH + 1)
-    write_layout(tmp_path / "layout", here, nested[-1], str(target))
+    source_store = sample_images.MemoryStore()
+    nested = add_nested_index(source_store, MAX_INDEX_DEPTH + 1)
+    write_layout(tmp_path / "layout", source_store, nested[-1], str(target))
     verified = imq(tmp_path / "layout", f"verify {target}", code=None)
     assert IndexDepthError(nested[1]).message in verified.stdout + verified.stderr
     saved = imq(tmp_path / "layout", f'save {target} to "{tmp_path}/saved.tar"', code=None)
@@ -126,10 +126,10 @@ def test_an_index_beyond_the_limit_is_neither_saved_nor_pushed(tmp_path: Path, t
 
 
 def test_the_depth_of_a_document_is_its_shortest_path() -> None:
-    here = sample_images.MemoryStore()
-    nested = add_nested_index(here, MAX_INDEX_DEPTH + 3)
-    root = sample_images.add_index(here, [one.to_json() for one in nested[::-1]])
-    documents = {one.digest: _parse(here, one) for one in (root, *nested)}
+    source_store = sample_images.MemoryStore()
+    nested = add_nested_index(source_store, MAX_INDEX_DEPTH + 3)
+    root = sample_images.add_index(source_store, [one.to_json() for one in nested[::-1]])
+    documents = {one.digest: _parse(source_store, one) for one in (root, *nested)}
     tree = read_manifest_tree(root, lambda one: documents[one.digest])
     assert [node.descriptor.digest for node in tree.bottom_up()] == [*(one.digest for one in nested), root.digest]
     assert [node.descriptor.digest for node in tree.top_down()] == [root.digest, *(one.digest for one in nested[::-1])]

@@ -49,43 +49,43 @@ def write_layout(folder: Path, store: sample_images.MemoryStore, manifest: str) 
 
 @pytest.mark.parametrize("form", ["oci", "v2s2"])
 def test_pull_an_image_that_skopeo_pushed(client: Client, registry: Registry, tmp_path: Path, form: str) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    write_layout(tmp_path / "layout", here, manifest.digest)
+    source_store, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    write_layout(tmp_path / "layout", source_store, manifest.digest)
     name = f"{registry.host}/from/skopeo:{form}"
     run("copy", "--dest-tls-verify=false", "--format", form, f"oci:{tmp_path}/layout:x", f"docker://{name}")
     pulled = pull(client, Reference.parse(name), AMD64, there, NullProgress())
     assert pulled.manifest.media_type == (media_types.OCI_MANIFEST if form == "oci" else media_types.DOCKER_MANIFEST)
-    layers = [digest for digest in here.blobs if here.blobs[digest][:2] == b"\x1f\x8b"]
+    layers = [digest for digest in source_store.blobs if source_store.blobs[digest][:2] == b"\x1f\x8b"]
     assert len(layers) == 3
-    assert all(there.blobs[digest] == here.blobs[digest] for digest in layers)
+    assert all(there.blobs[digest] == source_store.blobs[digest] for digest in layers)
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 def test_skopeo_copies_a_pushed_image(client: Client, registry: Registry, tmp_path: Path, docker: bool) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, docker=docker)
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, docker=docker)
     name = Reference.parse(f"{registry.host}/to/skopeo:{'docker' if docker else 'oci'}")
-    push(client, name, manifest, here, NullProgress())
+    push(client, name, manifest, source_store, NullProgress())
     run("copy", "--src-tls-verify=false", "--preserve-digests", f"docker://{name}", f"dir:{tmp_path}/copy")
-    assert (tmp_path / "copy" / "manifest.json").read_bytes() == here.blobs[manifest.digest]
-    for digest, content in here.blobs.items():
+    assert (tmp_path / "copy" / "manifest.json").read_bytes() == source_store.blobs[manifest.digest]
+    for digest, content in source_store.blobs.items():
         if digest != manifest.digest:
             assert (tmp_path / "copy" / digest.encoded).read_bytes() == content
-    shown = json.loads(run("inspect", "--tls-verify=false", f"docker://{name}"))
-    assert shown["Digest"] == manifest.digest
-    assert shown["Labels"] == {"made": "for tests"}
+    displayed = json.loads(run("inspect", "--tls-verify=false", f"docker://{name}"))
+    assert displayed["Digest"] == manifest.digest
+    assert displayed["Labels"] == {"made": "for tests"}
 
 
 def test_skopeo_copies_a_pushed_index(client: Client, registry: Registry, tmp_path: Path) -> None:
-    here = sample_images.MemoryStore()
+    source_store = sample_images.MemoryStore()
     entries = [
-        {**sample_images.add_image(here, p).to_json(), "platform": p}
+        {**sample_images.add_image(source_store, p).to_json(), "platform": p}
         for p in (sample_images.AMD64, sample_images.ARM64)
     ]
-    top = sample_images.add_index(here, entries)
+    top = sample_images.add_index(source_store, entries)
     name = Reference.parse(f"{registry.host}/to/skopeo:index")
-    push(client, name, top, here, NullProgress())
+    push(client, name, top, source_store, NullProgress())
     run("copy", "--all", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/copy:x")
     copied = {path.name for path in (tmp_path / "copy" / "blobs" / "sha256").iterdir()}
-    assert copied == {digest.encoded for digest in here.blobs}
+    assert copied == {digest.encoded for digest in source_store.blobs}

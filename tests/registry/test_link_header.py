@@ -116,11 +116,11 @@ def list_with_client(client: Client, reference: Reference) -> Iterator[str]:
 
 
 def list_with_batch(client: Client, reference: Reference) -> Iterator[str]:
-    with BatchClient(client) as many:
-        for _, found in many.fetch_tags([(0, reference)]):
-            if isinstance(found, ImqError):
-                raise found
-            yield from found.tags
+    with BatchClient(client) as batch_client:
+        for _, result in batch_client.fetch_tags([(0, reference)]):
+            if isinstance(result, ImqError):
+                raise result
+            yield from result.tags
 
 
 WAYS = pytest.mark.parametrize("listed", [list_with_client, list_with_batch])

@@ -56,7 +56,7 @@ json.dump(known, open(kept, "w"))
 
 def test_other_content_of_config_json_is_unchanged(tmp_path: Path) -> None:
     """Numbers keep their digits, and an unpaired surrogate remains an escape."""
-    kept = [
+    stored_auths = [
         '"large": 1e400',
         '"small": -0',
         '"exact": [1.10, 0.12345678901234567890, 12345678901234567890123]',
@@ -65,12 +65,12 @@ def test_other_content_of_config_json_is_unchanged(tmp_path: Path) -> None:
         '"\\udfff": {"a": null, "b": true}',
     ]
     path = tmp_path / "config.json"
-    path.write_text("{" + ", ".join(kept) + ', "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
+    path.write_text("{" + ", ".join(stored_auths) + ', "auths": {"other.example": {"auth": "b3RoZXI6cHc="}}}')
     settings = Settings(environment={"DOCKER_CONFIG": str(tmp_path), "PATH": ""})
     store_credentials(settings, "one.example", Credentials("user", "password"))
     erase_credentials(settings, "other.example")
     written = "".join(path.read_text().split())
-    for text in kept:
+    for text in stored_auths:
         assert "".join(text.split()) in written
     assert list(json.loads(path.read_text())["auths"]) == ["one.example"]
 
@@ -132,9 +132,9 @@ def image(guarded: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("pusher")
     (folder / "config.json").write_text(json.dumps({"auths": {guarded.host: {"auth": encode_auth()}}}))
     name = f"{guarded.host}/team/app:1"
-    here = sample_images.MemoryStore()
+    store = sample_images.MemoryStore()
     with Client(Settings(environment={"DOCKER_CONFIG": str(folder)})) as client:
-        push(client, Reference.parse(name), sample_images.add_image(here, layers=1), here, NullProgress())
+        push(client, Reference.parse(name), sample_images.add_image(store, layers=1), store, NullProgress())
     return name
 
 
@@ -222,8 +222,8 @@ def test_credentials_in_a_helper_are_read_by_docker(home: Home, guarded: Registr
     done = home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Login Succeeded\n", "")
     assert home.document["auths"] == {guarded.host: {}}
-    kept = json.loads((programs / "kept.json").read_text())
-    assert kept == {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
+    stored_auths = json.loads((programs / "kept.json").read_text())
+    assert stored_auths == {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
     assert can_pull(home, image)
     assert home.docker("manifest", "inspect", "--insecure", image).returncode == 0
     assert home.imq("logout", guarded.host).returncode == 0
@@ -245,9 +245,9 @@ def test_an_identity_token_replaces_the_password(home: Home, tmp_path_factory: p
         assert home.document["auths"] == {
             checked.host: {"auth": encode_auth(password=""), "identitytoken": REFRESH},
         }
-        here, name = sample_images.MemoryStore(), Reference.parse(f"{checked.host}/secret/app:1")
+        store, name = sample_images.MemoryStore(), Reference.parse(f"{checked.host}/secret/app:1")
         with Client(Settings(environment=home.environment)) as client:
-            push(client, name, sample_images.add_image(here, layers=1), here, NullProgress())
+            push(client, name, sample_images.add_image(store, layers=1), store, NullProgress())
         assert can_pull(home, str(name))
         assert [row.get("refresh_token") for row in tokens.requests[-1:]] == [[REFRESH]]
         refused = home.imq("login", "-u", USER, "--password-stdin", checked.host, given="wrong")
@@ -256,13 +256,13 @@ def test_an_identity_token_replaces_the_password(home: Home, tmp_path_factory: p
 
 
 def test_a_symbolic_link_is_kept(home: Home, guarded: Registry) -> None:
-    elsewhere = home.folder / "elsewhere.json"
-    elsewhere.write_text("{}")
+    other_registry = home.folder / "elsewhere.json"
+    other_registry.write_text("{}")
     home.file.parent.mkdir()
-    home.file.symlink_to(elsewhere)
+    home.file.symlink_to(other_registry)
     assert home.imq("login", "-u", USER, "--password-stdin", guarded.host, given=PASSWORD).returncode == 0
     assert home.file.is_symlink()
-    assert json.loads(elsewhere.read_text())["auths"] == {guarded.host: {"auth": encode_auth()}}
+    assert json.loads(other_registry.read_text())["auths"] == {guarded.host: {"auth": encode_auth()}}
 
 
 def test_login_flags_match_docker(home: Home, guarded: Registry) -> None:
@@ -288,12 +288,12 @@ def test_a_terminal_prompt_hides_the_password(home: Home, guarded: Registry) -> 
     process, terminal = pty.fork()
     if not process:
         os.execve(sys.executable, [sys.executable, "-m", "imq", "login", guarded.host], home.environment)
-    shown = b""
+    output = b""
 
     def until(text: bytes) -> None:
-        nonlocal shown
-        while text not in shown:
-            shown += os.read(terminal, 1024)
+        nonlocal output
+        while text not in output:
+            output += os.read(terminal, 1024)
 
     until(b"Username: ")
     os.write(terminal, f"{USER}\n".encode())
@@ -302,7 +302,7 @@ def test_a_terminal_prompt_hides_the_password(home: Home, guarded: Registry) -> 
     until(b"Login Succeeded")
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     os.close(terminal)
-    assert PASSWORD.encode() not in shown
+    assert PASSWORD.encode() not in output
     assert home.document["auths"] == {guarded.host: {"auth": encode_auth()}}
 
 
@@ -330,8 +330,8 @@ def test_the_configuration_specifies_the_source_of_credentials(
             (folder / ".config" / "imq" / "secret.txt").write_text(f"{PASSWORD}\n")
         case "credentials-helper":
             write_configuration(home, guarded, 'credentials-helper = "tests"')
-            kept = {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
-            (programs / "kept.json").write_text(json.dumps(kept))
+            stored_auths = {guarded.host: {"ServerURL": guarded.host, "Username": USER, "Secret": PASSWORD}}
+            (programs / "kept.json").write_text(json.dumps(stored_auths))
         case _:
             write_configuration(home, guarded, 'credentials-file = "~/work.json"')
             (folder / "work.json").write_text(json.dumps({"auths": {guarded.host: {"auth": encode_auth()}}}))

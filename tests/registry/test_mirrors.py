@@ -56,14 +56,14 @@ def path() -> str:
 
 
 def push_to(
-    client: Client, *places: str, layers: int = 2, size: int = 300_000
+    client: Client, *locations: str, layers: int = 2, size: int = 300_000
 ) -> tuple[sample_images.MemoryStore, Descriptor]:
     """Create an image and push it to each location."""
-    here = sample_images.MemoryStore()
-    made = sample_images.add_image(here, layers=layers, size=size)
-    for place in places:
-        push(client, Reference.parse(place), made, here, NullProgress())
-    return here, made
+    source_store = sample_images.MemoryStore()
+    descriptor = sample_images.add_image(source_store, layers=layers, size=size)
+    for location in locations:
+        push(client, Reference.parse(location), descriptor, source_store, NullProgress())
+    return source_store, descriptor
 
 
 def pull_image(mirrors: MirroredClient, name: str) -> sample_images.MemoryStore:
@@ -72,17 +72,17 @@ def pull_image(mirrors: MirroredClient, name: str) -> sample_images.MemoryStore:
     return got
 
 
-def make_mirrored_client(connect: Callable[..., Client], **places: object) -> MirroredClient:
+def make_mirrored_client(connect: Callable[..., Client], **locations: object) -> MirroredClient:
     """Return a client with mirrors. `mirrors` maps a prefix to locations; other arguments are settings."""
-    return MirroredClient(connect(**places))
+    return MirroredClient(connect(**locations))
 
 
 def test_a_mirror_is_used_instead_of_the_registry(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
-    here, _ = push_to(client, f"{second.host}/{path}:v1")
+    source_store, _ = push_to(client, f"{second.host}/{path}:v1")
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (second.host,)})
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert not origin.requests
     assert not fetcher.warnings
 
@@ -90,9 +90,9 @@ def test_a_mirror_is_used_instead_of_the_registry(
 def test_a_mirror_may_have_a_namespace(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
-    here, _ = push_to(client, f"{second.host}/hub/{path}:v1")
+    source_store, _ = push_to(client, f"{second.host}/hub/{path}:v1")
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (f"{second.host}/hub",)})
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert not origin.requests
 
 
@@ -100,42 +100,42 @@ def test_docker_hub_mirrors_include_the_library_namespace(
     connect: Callable[..., Client], client: Client, second: Registry, path: str
 ) -> None:
     name = path.replace("/", "-")
-    here, _ = push_to(client, f"{second.host}/library/{name}:v1")
+    source_store, _ = push_to(client, f"{second.host}/library/{name}:v1")
     fetcher = make_mirrored_client(connect, mirrors={"docker.io": (second.host,)})
-    assert pull_image(fetcher, f"{name}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{name}:v1").blobs == source_store.blobs
 
 
 def test_the_longest_matching_prefix_selects_the_mirrors() -> None:
-    places = {"ghcr.io": ("a:1",), "ghcr.io/acme": ("b:1/x", "c:1"), "ghcr.io/acme/ap": ("d:1",)}
+    locations = {"ghcr.io": ("a:1",), "ghcr.io/acme": ("b:1/x", "c:1"), "ghcr.io/acme/ap": ("d:1",)}
 
-    def found(name: str) -> list[str]:
-        return [str(one.reference) for one in list_mirrors(places, Reference.parse(name))]
+    def result(name: str) -> list[str]:
+        return [str(one.reference) for one in list_mirrors(locations, Reference.parse(name))]
 
-    assert found("ghcr.io/acme/app:1") == ["b:1/x/app:1", "c:1/app:1"]
-    assert found("ghcr.io/acme/ap/p:1") == ["d:1/p:1"]
-    assert found("ghcr.io/other/app:1") == ["a:1/other/app:1"]
-    assert found("quay.io/acme/app:1") == []
+    assert result("ghcr.io/acme/app:1") == ["b:1/x/app:1", "c:1/app:1"]
+    assert result("ghcr.io/acme/ap/p:1") == ["d:1/p:1"]
+    assert result("ghcr.io/other/app:1") == ["a:1/other/app:1"]
+    assert result("quay.io/acme/app:1") == []
 
 
 def test_an_unreachable_mirror_is_tried_once_and_reported(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
-    here, _ = push_to(client, f"{second.host}/{path}:v1")
+    source_store, _ = push_to(client, f"{second.host}/{path}:v1")
     nobody = f"127.0.0.1:{free_port()}"
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (nobody, second.host)})
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert not origin.requests
-    (told,) = fetcher.warnings
-    assert nobody in told
-    assert "refused" in told
+    (message,) = fetcher.warnings
+    assert nobody in message
+    assert "refused" in message
 
 
 def test_an_image_missing_in_a_mirror_comes_from_the_registry_without_a_warning(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    here, _ = push_to(client, f"{origin.upstream}/{path}:v1")
+    source_store, _ = push_to(client, f"{origin.upstream}/{path}:v1")
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert [request.path for request in mirror.requests] == [f"/v2/{path}/manifests/v1"]
     assert not fetcher.warnings
 
@@ -159,12 +159,12 @@ def test_wrong_bytes_of_a_mirror_are_never_kept(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str, on: str,
     served_by_origin: int,
 ) -> None:  # fmt: skip
-    here, _ = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
+    source_store, _ = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
     mirror.faults.append(Fault(on, change=fault_proxy.flip_bit))
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert origin.count_requests("GET") == served_by_origin
-    assert all(mirror.host in told for told in fetcher.warnings)
+    assert all(mirror.host in message for message in fetcher.warnings)
     assert fetcher.warnings
 
 
@@ -182,10 +182,10 @@ def test_wrong_bytes_of_a_mirror_are_never_kept(
 def test_the_registry_continues_when_a_mirror_fails(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str, fault: Fault
 ) -> None:
-    here, _ = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1", layers=1)
+    source_store, _ = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1", layers=1)
     mirror.faults.append(fault)
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)})
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert origin.count_requests("GET .*/manifests/") == 0
     page = fault.answer is not None and fault.answer("").body  # its bytes were used as the first of the blob
     assert origin.count_requests("GET .*/blobs/") == (2 if page else 1)
@@ -204,9 +204,11 @@ def test_credentials_of_a_mirror_are_sent_only_to_the_mirror(
     connect: Callable[..., Client], origin: FaultProxy, guarded: Registry, path: str, tmp_path: Path
 ) -> None:
     environment = write_credentials(tmp_path / "mirror", guarded.host)
-    here, _ = push_to(connect(environment=environment), f"{guarded.host}/{path}:v1", f"{origin.upstream}/{path}:v2")
+    source_store, _ = push_to(
+        connect(environment=environment), f"{guarded.host}/{path}:v1", f"{origin.upstream}/{path}:v2"
+    )
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (guarded.host,)}, environment=environment)
-    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+    assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert not origin.requests
     pull_image(fetcher, f"{origin.host}/{path}:v2")
     assert origin.requests
@@ -218,50 +220,52 @@ def test_the_credentials_of_the_registry_are_not_sent_to_a_mirror(
 ) -> None:
     with FaultProxy(guarded.host) as origin, FaultProxy(guarded.host) as mirror:
         environment = write_credentials(tmp_path / "origin", guarded.host, origin.host)
-        here, _ = push_to(connect(environment=environment), f"{guarded.host}/{path}:v1")
+        source_store, _ = push_to(connect(environment=environment), f"{guarded.host}/{path}:v1")
         fetcher = make_mirrored_client(connect, mirrors={origin.host: (mirror.host,)}, environment=environment)
-        assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == here.blobs
+        assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
         assert mirror.requests
         assert not any("Authorization" in request.headers for request in mirror.requests)
-        (told,) = fetcher.warnings
-        assert "denied access" in told
-        assert PASSWORD not in told
+        (message,) = fetcher.warnings
+        assert "denied access" in message
+        assert PASSWORD not in message
 
 
 def test_a_copy_reads_from_the_mirror_and_writes_to_the_registry_itself(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    _, made = push_to(client, f"{mirror.upstream}/{path}:v1")
+    _, descriptor = push_to(client, f"{mirror.upstream}/{path}:v1")
     source, target = Reference.parse(f"{origin.host}/{path}:v1"), Reference.parse(f"{origin.host}/{path}-copy:v1")
-    there = connect(mirrors={origin.host: (mirror.host,)})
-    fetcher = MirroredClient(there)
-    copied = copy(there, source, target, (), NullProgress(), fetcher=fetcher)
-    assert copied.manifest == made
+    target_client = connect(mirrors={origin.host: (mirror.host,)})
+    fetcher = MirroredClient(target_client)
+    copied = copy(target_client, source, target, (), NullProgress(), fetcher=fetcher)
+    assert copied.manifest == descriptor
     assert {request.method for request in mirror.requests} == {"GET"}
-    assert client.fetch_head(target.replace(registry=origin.upstream)) == made
+    assert client.fetch_head(target.replace(registry=origin.upstream)) == descriptor
 
 
 def test_a_copy_starts_again_when_a_mirror_sends_wrong_bytes(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, mirror: FaultProxy, path: str
 ) -> None:
-    _, made = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
+    _, descriptor = push_to(client, f"{origin.upstream}/{path}:v1", f"{mirror.upstream}/{path}:v1")
     mirror.faults.append(Fault("GET .*/blobs/", change=fault_proxy.flip_bit))
-    there = connect(mirrors={origin.host: (mirror.host,)})
+    target_client = connect(mirrors={origin.host: (mirror.host,)})
     target = Reference.parse(f"{mirror.upstream}/{path}-copy:v1")
-    fetcher = MirroredClient(there)
-    copied = copy(there, Reference.parse(f"{origin.host}/{path}:v1"), target, (), NullProgress(), fetcher=fetcher)
-    assert copied.manifest == made
-    assert client.fetch_head(target) == made
+    fetcher = MirroredClient(target_client)
+    copied = copy(
+        target_client, Reference.parse(f"{origin.host}/{path}:v1"), target, (), NullProgress(), fetcher=fetcher
+    )
+    assert copied.manifest == descriptor
+    assert client.fetch_head(target) == descriptor
     assert fetcher.warnings
 
 
 def test_a_pull_through_cache_is_a_mirror(
     client: Client, connect: Callable[..., Client], registry: Registry, path: str, tmp_path: Path
 ) -> None:
-    here, _ = push_to(client, f"{registry.host}/{path}:v1")
+    source_store, _ = push_to(client, f"{registry.host}/{path}:v1")
     with Registry(tmp_path / "cache", caches=f"http://{registry.host}") as cache:
         fetcher = make_mirrored_client(connect, mirrors={"registry.example": (cache.host,)})
-        assert pull_image(fetcher, f"registry.example/{path}:v1").blobs == here.blobs
+        assert pull_image(fetcher, f"registry.example/{path}:v1").blobs == source_store.blobs
 
 
 def test_statements_use_configured_mirrors(
@@ -294,21 +298,21 @@ class TestTables:
 
     def asked(self, origin: FaultProxy, tmp_path: Path, *mirrors: str) -> tuple[list[object], list[str]]:
         """Return the creation times of the images of a repository, and the warnings about mirrors."""
-        heard = WarningRecorder()
+        recorder = WarningRecorder()
         session = open_session(tmp_path / "store", configuration=Configuration(mirrors={origin.host: mirrors}))
-        session.context = session.context.replace(progress=heard)
+        session.context = session.context.replace(progress=recorder)
         try:
-            found = execute(session, f"tags of {origin.host}/mixed where tag in (multi, 1.0.0, 1.1.0) select created")
+            result = execute(session, f"tags of {origin.host}/mixed where tag in (multi, 1.0.0, 1.1.0) select created")
         finally:
             session.close()
-        assert not found.errors
-        return found.column("created"), heard.said
+        assert not result.errors
+        return result.column("created"), recorder.said
 
     def test_content_by_digest_comes_from_a_mirror(self, thousand: RunningRegistry, tmp_path: Path) -> None:
         with FaultProxy(thousand.host) as origin, FaultProxy(thousand.host) as mirror:
-            found, said = self.asked(origin, tmp_path, mirror.host)
-        assert len(found) == 3
-        assert None not in found
+            result, said = self.asked(origin, tmp_path, mirror.host)
+        assert len(result) == 3
+        assert None not in result
         assert not said
         assert {one.method for one in origin.requests if "/manifests/" in one.path} == {"HEAD"}
         assert not origin.count_requests("GET .*/blobs/")
@@ -325,9 +329,9 @@ class TestTables:
             FaultProxy(thousand.host, lacks) as poor,
         ):
             down = f"127.0.0.1:{free_port()}"
-            found, said = self.asked(origin, tmp_path, down, liar.host, poor.host)
+            result, said = self.asked(origin, tmp_path, down, liar.host, poor.host)
             assert origin.count_requests("GET .*/manifests/sha256:") == 4
             assert poor.count_requests("GET .*/blobs/") == 3
             right, _ = self.asked(origin, tmp_path / "other")
-        assert found == right
-        assert [place in text for place, text in zip((down, liar.host), said, strict=True)] == [True, True], said
+        assert result == right
+        assert [location in text for location, text in zip((down, liar.host), said, strict=True)] == [True, True], said

@@ -139,13 +139,13 @@ def test_content_that_does_not_match_the_header_digest(client: Client) -> None:
 
 
 def test_content_that_does_not_match_the_requested_digest(client: Client) -> None:
-    wanted = Digest.of(b"other")
+    expected = Digest.of(b"other")
     headers = {**OCI, "Docker-Content-Digest": Digest.of(BODY)}  # the digest of the header matches the body
     with (
-        ScriptedServer(Step("GET", f"/v2/a/manifests/{wanted}", 200, headers, BODY)) as server,
+        ScriptedServer(Step("GET", f"/v2/a/manifests/{expected}", 200, headers, BODY)) as server,
         pytest.raises(DigestMismatch),
     ):
-        client.fetch_manifest(make_reference(server).replace(digest=wanted))
+        client.fetch_manifest(make_reference(server).replace(digest=expected))
 
 
 def test_a_web_page_is_not_a_manifest(client: Client) -> None:
@@ -165,7 +165,7 @@ def test_other_media_types_are_rejected(client: Client) -> None:
         client.fetch_manifest(make_reference(server))
 
 
-@pytest.mark.parametrize("length", [None, -1], ids=["told", "not told"])
+@pytest.mark.parametrize("length", [None, -1], ids=["with length", "without length"])
 def test_a_manifest_that_is_too_large(client: Client, length: int | None) -> None:
     with (
         ScriptedServer(Step("GET", MANIFEST, 200, OCI, b" " * ((4 << 20) + 1), length=length)) as server,
@@ -338,7 +338,7 @@ def test_a_response_without_a_list_of_tags(client: Client, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [1 << 20, 1000, len(CONTENT)])
-@pytest.mark.parametrize("length", [None, -1], ids=["told", "not told"])
+@pytest.mark.parametrize("length", [None, -1], ids=["with length", "without length"])
 def test_a_complete_blob(client: Client, piece: int, length: int | None) -> None:
     with ScriptedServer(Step("GET", BLOB_PATH, body=CONTENT, length=length)) as server:
         assert read_blob(client, make_reference(server), piece) == CONTENT
@@ -350,7 +350,7 @@ def test_content_encoding_is_not_decoded(client: Client) -> None:
     assert server.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-@pytest.mark.parametrize("length", [None, -1, len(CONTENT)], ids=["honest", "not told", "broken"])
+@pytest.mark.parametrize("length", [None, -1, len(CONTENT)], ids=["with length", "without length", "broken"])
 def test_a_truncated_blob_is_resumed(client: Client, length: int | None) -> None:
     ranged = {"Content-Range": f"bytes 5000-{len(CONTENT) - 1}/{len(CONTENT)}"}
     with ScriptedServer(
@@ -374,12 +374,12 @@ def test_an_etag_guards_resumed_ranges(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "range_header",
     [None, "bytes 6000-10239/10240", "bytes 5000-10239/20000", "bytes */10240", "5000", "items 5000-10239/10240"],
 )
 @pytest.mark.parametrize("status", [206, 416])
-def test_an_unusable_range_leads_to_a_full_request(client: Client, status: int, said: str | None) -> None:
-    headers = {"Content-Range": said} if said else {}
+def test_an_unusable_range_leads_to_a_full_request(client: Client, status: int, range_header: str | None) -> None:
+    headers = {"Content-Range": range_header} if range_header else {}
     with ScriptedServer(
         Step("GET", BLOB_PATH, body=CONTENT[:5000], length=len(CONTENT)),
         Step("GET", BLOB_PATH, status, headers, CONTENT[5000:]),
@@ -411,9 +411,9 @@ def test_a_large_blob_allows_more_broken_connections(connect: Callable[..., Clie
     blob, path = Descriptor("", Digest.of(content), len(content)), f"/v2/a/blobs/{Digest.of(content)}"
     with ScriptedServer() as server:
         for start in range(0, len(content), 1 << 20):
-            said = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            range_headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
             part = content[start : start + (1 << 20)]
-            server.add(Step("GET", path, 206 if start else 200, said, part, length=len(content) - start))
+            server.add(Step("GET", path, 206 if start else 200, range_headers, part, length=len(content) - start))
         got, buffer = bytearray(), memoryview(bytearray(1 << 18))
         with connect(retries=1).open_blob(make_reference(server), blob) as stream:
             while count := stream.readinto(buffer):

@@ -38,7 +38,7 @@ SLOW = Fault(GET, change=fault_proxy.send_slowly(16 * KIB, 0.01))
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def reduced_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reduce the range size, so that a small blob has several ranges."""
     monkeypatch.setattr(parallel_reader, "RANGE_SIZE", 128 * KIB)
     monkeypatch.setattr(parallel_reader, "MIN_REMAINING", 512 * KIB)
@@ -46,7 +46,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(registry: Registry) -> Reference:
+def repository(registry: Registry) -> Reference:
     """A repository that has the blob."""
     from imq.engine.registry.client import Client
     from imq.engine.registry.settings import Settings
@@ -58,8 +58,8 @@ def kept(registry: Registry) -> Reference:
 
 
 @pytest.fixture
-def between(kept: Reference) -> Iterator[FaultProxy]:
-    with FaultProxy(kept.registry) as standing:
+def proxy(repository: Reference) -> Iterator[FaultProxy]:
+    with FaultProxy(repository.registry) as standing:
         yield standing
 
 
@@ -76,9 +76,9 @@ def fetch_blob(client: Client, name: Reference, host: str, offset: int = 0) -> b
     return bytes(got)
 
 
-def list_ranges(between: FaultProxy) -> list[str]:
+def list_ranges(proxy: FaultProxy) -> list[str]:
     """Return the requested ranges; "" for a request without a range."""
-    return [request.headers.get("Range", "") for request in between.requests if re.match(GET, f"GET {request.path}")]
+    return [request.headers.get("Range", "") for request in proxy.requests if re.match(GET, f"GET {request.path}")]
 
 
 def _read_to_end(stream: ParallelReader, view: memoryview) -> None:
@@ -108,19 +108,19 @@ def _reset_full_range(reply: Reply) -> None:
 @pytest.mark.parametrize("offset", [0, 200_001])
 def test_a_slow_blob_is_read_in_parallel(
     connect: Callable[..., Client],
-    kept: Reference,
-    between: FaultProxy,
+    repository: Reference,
+    proxy: FaultProxy,
     monkeypatch: pytest.MonkeyPatch,
     offset: int,
 ) -> None:
     hired: list[str] = []
     hire = parallel_reader.RangeFetcher.add_worker
     monkeypatch.setattr(parallel_reader.RangeFetcher, "add_worker", lambda parts: (hired.append("one"), hire(parts)))
-    between.faults.append(SLOW)
+    proxy.faults.append(SLOW)
     client = connect_impatiently(connect, jobs=4)
-    assert fetch_blob(client, kept, between.host, offset) == CONTENT[offset:]
+    assert fetch_blob(client, repository, proxy.host, offset) == CONTENT[offset:]
     assert len(hired) == 4, "as many connections as there may be, the first given up for the last"
-    first, *parts = list_ranges(between)
+    first, *parts = list_ranges(proxy)
     assert first == ("" if not offset else f"bytes={offset}-")
     spans = sorted(tuple(int(number) for number in part.removeprefix("bytes=").split("-")) for part in parts)
     assert len(spans) >= 4
@@ -130,22 +130,22 @@ def test_a_slow_blob_is_read_in_parallel(
 
 
 def test_a_fast_blob_uses_one_connection(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel_reader, "FAST_SPEED", 500_000)
-    between.faults.append(SLOW)
-    assert fetch_blob(connect_impatiently(connect), kept, between.host) == CONTENT
-    assert list_ranges(between) == [""]
+    proxy.faults.append(SLOW)
+    assert fetch_blob(connect_impatiently(connect), repository, proxy.host) == CONTENT
+    assert list_ranges(proxy) == [""]
 
 
 def test_other_blobs_take_precedence_over_parallel_ranges(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
 ) -> None:
-    between.faults.append(SLOW)
+    proxy.faults.append(SLOW)
     client = connect_impatiently(connect, jobs=2)
-    with client.open_blob(kept, BLOB):
-        assert fetch_blob(client, kept, between.host) == CONTENT
-        assert list_ranges(between) == [""], "no connection is free"
+    with client.open_blob(repository, BLOB):
+        assert fetch_blob(client, repository, proxy.host) == CONTENT
+        assert list_ranges(proxy) == [""], "no connection is free"
     assert count_connections(client) == 0
 
 
@@ -171,63 +171,65 @@ def test_a_connection_needed_by_another_blob_is_released() -> None:
     ids=["whole", "another", "unsaid"],
 )
 def test_a_registry_without_ranges_uses_one_connection(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy, change: Callable[[Reply], None]
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy, change: Callable[[Reply], None]
 ) -> None:
-    between.faults += [SLOW, Fault(GET, change=change, after=1)]
+    proxy.faults += [SLOW, Fault(GET, change=change, after=1)]
     client = connect_impatiently(connect)
-    assert fetch_blob(client, kept, between.host) == CONTENT
-    assert len(list_ranges(between)) == 2, "the first connection goes on, after one question"
+    assert fetch_blob(client, repository, proxy.host) == CONTENT
+    assert len(list_ranges(proxy)) == 2, "the first connection goes on, after one question"
     assert count_connections(client) == 0
 
 
 def test_a_registry_that_stops_serving_ranges_is_read_over_one_connection(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
 ) -> None:
-    between.faults += [SLOW, Fault(GET, change=_ignore_range, after=4)]
+    proxy.faults += [SLOW, Fault(GET, change=_ignore_range, after=4)]
     client = connect_impatiently(connect)
-    assert fetch_blob(client, kept, between.host) == CONTENT
+    assert fetch_blob(client, repository, proxy.host) == CONTENT
     assert count_connections(client) == 0
 
 
 def test_ranges_that_fail_at_first_are_retried(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
 ) -> None:
-    between.faults += [SLOW, Fault(GET, answer=fault_proxy.reply_with(503), after=1)]
+    proxy.faults += [SLOW, Fault(GET, answer=fault_proxy.reply_with(503), after=1)]
     client = connect_impatiently(connect)
-    assert fetch_blob(client, kept, between.host) == CONTENT
+    assert fetch_blob(client, repository, proxy.host) == CONTENT
     assert count_connections(client) == 0
 
 
-def test_each_range_is_resumed(connect: Callable[..., Client], kept: Reference, between: FaultProxy) -> None:
-    between.faults += [SLOW, Fault(GET, change=_reset_full_range, after=1)]
+def test_each_range_is_resumed(connect: Callable[..., Client], repository: Reference, proxy: FaultProxy) -> None:
+    proxy.faults += [SLOW, Fault(GET, change=_reset_full_range, after=1)]
     client = connect_impatiently(connect)
-    assert fetch_blob(client, kept, between.host) == CONTENT
-    parts = [part for part in list_ranges(between) if part]
+    assert fetch_blob(client, repository, proxy.host) == CONTENT
+    parts = [part for part in list_ranges(proxy) if part]
     assert len(parts) > len(CONTENT) / parallel_reader.RANGE_SIZE, "each range breaks once"
     assert count_connections(client) == 0
 
 
 def test_a_range_that_never_arrives_is_an_error(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
 ) -> None:
-    between.faults += [SLOW, Fault(GET, change=fault_proxy.reset(0), after=4)]
+    proxy.faults += [SLOW, Fault(GET, change=fault_proxy.reset(0), after=4)]
     client = connect_impatiently(connect)
     with pytest.raises(RegistryError) as raised:
-        fetch_blob(client, kept, between.host)
+        fetch_blob(client, repository, proxy.host)
     assert raised.value.code == "unreachable"
-    assert between.host in raised.value.message
+    assert proxy.host in raised.value.message
     assert count_connections(client) == 0
 
 
-def test_workers_end_with_the_download(connect: Callable[..., Client], kept: Reference, between: FaultProxy) -> None:
-    between.faults.append(SLOW)
+def test_workers_end_with_the_download(
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
+) -> None:
+    proxy.faults.append(SLOW)
     client = connect_impatiently(connect)
     view = memoryview(bytearray(64 * KIB))
-    with client.open_blob(kept.replace(registry=between.host), BLOB) as stream:
+    with client.open_blob(repository.replace(registry=proxy.host), BLOB) as stream:
         done = 0
         while done < 700 * KIB:
             done += stream.readinto(view)
-        assert len(list_ranges(between)) > 2
+        assert len(list_ranges(proxy)) > 2
         stream.abort()
         with pytest.raises(Interrupted):
             _read_to_end(stream, view)
@@ -236,47 +238,50 @@ def test_workers_end_with_the_download(connect: Callable[..., Client], kept: Ref
 
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
 def test_a_stalled_blob_is_requested_again(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy, times: int | None
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy, times: int | None
 ) -> None:
-    between.faults.append(Fault(GET, times=times, change=fault_proxy.send_slowly(100, 0.05)))
+    proxy.faults.append(Fault(GET, times=times, change=fault_proxy.send_slowly(100, 0.05)))
     client = connect_impatiently(connect, jobs=1, least_speed=10_000, speed_window=0.3, read_timeout=5.0)
     if times:
-        assert fetch_blob(client, kept, between.host) == CONTENT
-        assert len(list_ranges(between)) == 2
-        assert re.fullmatch(r"bytes=[1-9][0-9]+-", list_ranges(between)[1]), "received bytes are kept"
+        assert fetch_blob(client, repository, proxy.host) == CONTENT
+        assert len(list_ranges(proxy)) == 2
+        assert re.fullmatch(r"bytes=[1-9][0-9]+-", list_ranges(proxy)[1]), "received bytes are kept"
         return
     with pytest.raises(RegistryError) as raised:
-        fetch_blob(client, kept, between.host)
+        fetch_blob(client, repository, proxy.host)
     problem = raised.value
     assert problem.code == "too-slow"
-    told = rf"{between.host} sends blob {BLOB.digest.short} of \S+ at [\d,]+ bytes a second; the minimum is 10,000"
-    assert re.fullmatch(told, problem.message), problem.message
+    pattern = rf"{proxy.host} sends blob {BLOB.digest.short} of \S+ at [\d,]+ bytes a second; the minimum is 10,000"
+    assert re.fullmatch(pattern, problem.message), problem.message
     assert any("least-speed" in hint for hint in problem.hints)
-    assert len(list_ranges(between)) == 2, "a stalled transfer is retried once"
+    assert len(list_ranges(proxy)) == 2, "a stalled transfer is retried once"
 
 
 def test_a_slow_transfer_is_allowed_without_a_minimum_speed(
-    connect: Callable[..., Client], kept: Reference, between: FaultProxy
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
 ) -> None:
-    between.faults.append(Fault(GET, change=fault_proxy.send_slowly(64 * KIB, 0.02)))
+    proxy.faults.append(Fault(GET, change=fault_proxy.send_slowly(64 * KIB, 0.02)))
     assert (
-        fetch_blob(connect_impatiently(connect, jobs=1, least_speed=0, speed_window=0.1), kept, between.host) == CONTENT
+        fetch_blob(connect_impatiently(connect, jobs=1, least_speed=0, speed_window=0.1), repository, proxy.host)
+        == CONTENT
     )
-    assert list_ranges(between) == [""]
+    assert list_ranges(proxy) == [""]
 
 
-def test_a_stalled_manifest_is_an_error(connect: Callable[..., Client], kept: Reference, between: FaultProxy) -> None:
+def test_a_stalled_manifest_is_an_error(
+    connect: Callable[..., Client], repository: Reference, proxy: FaultProxy
+) -> None:
     page = fault_proxy.reply_with(200, b" " * 100_000, Content_Type=media_types.OCI_MANIFEST)
-    between.faults.append(Fault("GET .*/manifests/", answer=page, change=fault_proxy.send_slowly(10, 0.02)))
+    proxy.faults.append(Fault("GET .*/manifests/", answer=page, change=fault_proxy.send_slowly(10, 0.02)))
     client = connect_impatiently(connect, least_speed=10_000, speed_window=0.1)
     with pytest.raises(RegistryError) as raised:
-        client.fetch_manifest(kept.replace(registry=between.host, tag="1"))
+        client.fetch_manifest(repository.replace(registry=proxy.host, tag="1"))
     assert raised.value.code == "too-slow"
-    assert between.count_requests("GET .*/manifests/") == 2
+    assert proxy.count_requests("GET .*/manifests/") == 2
 
 
 def test_a_slowly_accepted_upload_is_an_error(
-    connect: Callable[..., Client], kept: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., Client], repository: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a file, which the kernel sends, and from memory."""
     monkeypatch.setattr(request_body, "BLOCK_SIZE", 16 * KIB)
@@ -286,9 +291,9 @@ def test_a_slowly_accepted_upload_is_an_error(
     blob = Descriptor(media_types.OCI_LAYER, Digest.of(content), len(content))
     client = connect_impatiently(connect, least_speed=1 << 40, speed_window=1e-9)
     with pytest.raises(RegistryError) as raised:
-        client.upload_blob(kept, blob, lambda: path.open("rb"))
+        client.upload_blob(repository, blob, lambda: path.open("rb"))
     assert raised.value.code == "too-slow"
-    assert f"{kept.registry} receives blob {blob.digest.short}" in raised.value.message
+    assert f"{repository.registry} receives blob {blob.digest.short}" in raised.value.message
     with pytest.raises(RegistryError) as raised:
-        client.upload_blob(kept, blob, lambda: io.BytesIO(content))
+        client.upload_blob(repository, blob, lambda: io.BytesIO(content))
     assert raised.value.code == "too-slow"

@@ -33,31 +33,31 @@ def ends() -> Iterator[tuple[PipelinedConnection, socket.socket]]:
 
 
 def exchange(
-    ends: tuple[PipelinedConnection, socket.socket], said: bytes, method: str = "GET", limit: int = 100, step: int = 0
+    ends: tuple[PipelinedConnection, socket.socket], raw: bytes, method: str = "GET", limit: int = 100, step: int = 0
 ) -> BufferedResponse:
     """Send a request and a response in pieces of `step` bytes, and return the parsed response."""
     wire, theirs = ends
     wire.send(method, b"GET / HTTP/1.1\r\n\r\n", limit)
     theirs.recv(1000)
-    found = None
-    for start in range(0, len(said), step or len(said)):
-        assert found is None, "no response before its end"
-        theirs.sendall(said[start : start + (step or len(said))])
-        found = wire.receive("/x")
-    assert found is not None
-    return found
+    parsed = None
+    for start in range(0, len(raw), step or len(raw)):
+        assert parsed is None, "no response before its end"
+        theirs.sendall(raw[start : start + (step or len(raw))])
+        parsed = wire.receive("/x")
+    assert parsed is not None
+    return parsed
 
 
 def receive_response(wire: PipelinedConnection) -> BufferedResponse:
     """Receive until the response is complete."""
-    while (found := wire.receive("/")) is None:
+    while (parsed := wire.receive("/")) is None:
         pass
-    return found
+    return parsed
 
 
 @pytest.mark.parametrize("step", [0, 1, 7])
 @pytest.mark.parametrize(
-    ("said", "body"),
+    ("raw", "body"),
     [
         (OK + b"Content-Length: 5\r\n\r\nhello", b"hello"),
         (OK + b"content-length:5 \r\nX: 1\r\nx: 2\r\n\r\nhello", b"hello"),
@@ -70,23 +70,23 @@ def receive_response(wire: PipelinedConnection) -> BufferedResponse:
     ],
 )
 def test_responses_in_any_number_of_pieces(
-    ends: tuple[PipelinedConnection, socket.socket], said: bytes, body: bytes, step: int
+    ends: tuple[PipelinedConnection, socket.socket], raw: bytes, body: bytes, step: int
 ) -> None:
     for _ in range(2):  # the second over the same connection
-        found = exchange(ends, said, step=step)
-        assert (found.status, found.read(0)) == (int(said[9:12]), body)
+        parsed = exchange(ends, raw, step=step)
+        assert (parsed.status, parsed.read(0)) == (int(raw[9:12]), body)
         assert not ends[0].is_finished
-    assert found.url == "http://r/x"
-    assert found.header("x") in ("", "1, 2")
+    assert parsed.url == "http://r/x"
+    assert parsed.header("x") in ("", "1, 2")
 
 
 def test_a_response_to_head_has_no_body(ends: tuple[PipelinedConnection, socket.socket]) -> None:
-    found = exchange(ends, OK + b"Content-Length: 5000\r\n\r\n", "HEAD")
-    assert (found.read(9), found.length, found.bodiless, ends[0].is_finished) == (b"", 5000, True, False)
+    parsed = exchange(ends, OK + b"Content-Length: 5000\r\n\r\n", "HEAD")
+    assert (parsed.read(9), parsed.length, parsed.bodiless, ends[0].is_finished) == (b"", 5000, True, False)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "raw",
     [
         OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
@@ -94,8 +94,8 @@ def test_a_response_to_head_has_no_body(ends: tuple[PipelinedConnection, socket.
         CHUNKED + b"2\r\nhi\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-def test_a_connection_closed_by_the_server(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
-    assert exchange(ends, said).read(9) == b"hi"
+def test_a_connection_closed_by_the_server(ends: tuple[PipelinedConnection, socket.socket], raw: bytes) -> None:
+    assert exchange(ends, raw).read(9) == b"hi"
     assert ends[0].is_finished
 
 
@@ -106,13 +106,13 @@ def test_a_body_that_ends_with_the_connection(ends: tuple[PipelinedConnection, s
     theirs.sendall(OK + b"\r\nhello")
     assert wire.receive("/") is None
     theirs.close()
-    found = wire.receive("/")
-    assert found is not None
-    assert (found.read(9), wire.is_finished) == (b"hello", True)
+    parsed = wire.receive("/")
+    assert parsed is not None
+    assert (parsed.read(9), wire.is_finished) == (b"hello", True)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "raw",
     [
         OK + b"Content-Length: 1000\r\n\r\n" + b"x" * 11,
         CHUNKED + b"9\r\n" + b"x" * 9 + b"\r\n9\r\nxx",
@@ -120,13 +120,13 @@ def test_a_body_that_ends_with_the_connection(ends: tuple[PipelinedConnection, s
         OK + b"\r\n" + b"x" * 11,
     ],
 )
-def test_only_the_requested_bytes_are_read(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
-    assert exchange(ends, said, limit=10).read(10) == b"x" * 11
+def test_only_the_requested_bytes_are_read(ends: tuple[PipelinedConnection, socket.socket], raw: bytes) -> None:
+    assert exchange(ends, raw, limit=10).read(10) == b"x" * 11
     assert ends[0].is_finished
 
 
 @pytest.mark.parametrize(
-    "said",
+    "raw",
     [
         b"HTTP/2 200 OK\r\n\r\n",
         b"<html>\r\n\r\n",
@@ -148,20 +148,20 @@ def test_only_the_requested_bytes_are_read(ends: tuple[PipelinedConnection, sock
         OK + b"A: " + b"x" * 70_000,
     ],
 )
-def test_unsupported_responses_are_rejected(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
+def test_unsupported_responses_are_rejected(ends: tuple[PipelinedConnection, socket.socket], raw: bytes) -> None:
     wire, theirs = ends
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
     wire.send("GET", b"?", 100)
-    theirs.sendall(said)
+    theirs.sendall(raw)
     with pytest.raises(UnsupportedResponseError):
         receive_response(wire)
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", OK + b"Content-Length: 5\r\n\r\nhell", CHUNKED + b"5\r\nhell"])
-def test_broken_connections(ends: tuple[PipelinedConnection, socket.socket], said: bytes) -> None:
+@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 2", OK + b"Content-Length: 5\r\n\r\nhell", CHUNKED + b"5\r\nhell"])
+def test_broken_connections(ends: tuple[PipelinedConnection, socket.socket], raw: bytes) -> None:
     wire, theirs = ends
     wire.send("GET", b"?", 100)
-    theirs.sendall(said)
+    theirs.sendall(raw)
     theirs.close()
     with pytest.raises(ConnectionBrokenError):
         receive_response(wire)

@@ -40,8 +40,8 @@ def opened() -> Iterator[Callable[..., StoreSession]]:
     """Open stores, and close them after the test."""
     held: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> StoreSession:
-        held.append(StoreSession(root, **world))
+    def at(root: object, **settings: object) -> StoreSession:
+        held.append(StoreSession(root, **settings))
         return held[-1]
 
     yield at
@@ -146,8 +146,8 @@ def test_a_name_of_several_platforms_resolves_to_the_nearest(index: Callable[...
     from imq.engine.oci.platform import Platform
 
     name = index(ARM6, AMD, ARM)
-    for wanted, image in {"linux/arm": ARM, "linux/arm/v6": ARM6, "linux/amd64/v3": AMD}.items():
-        with StoreSession(tmp_path / "several", platform=Platform.parse(wanted)) as store:
+    for expected, image in {"linux/arm": ARM, "linux/arm/v6": ARM6, "linux/amd64/v3": AMD}.items():
+        with StoreSession(tmp_path / "several", platform=Platform.parse(expected)) as store:
             store.do(f"pull {name} platform all")
             (document,) = store.rows(f"inspect {name}")
             assert document["Id"] == image.id

@@ -45,14 +45,14 @@ def root(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def opened() -> Iterator[Callable[..., StoreSession]]:
     """Open stores, and close them after the test."""
-    held: list[StoreSession] = []
+    opened_store: list[StoreSession] = []
 
-    def at(root: object, **world: object) -> StoreSession:
-        held.append(StoreSession(root, **{"platform": None, **world}))
-        return held[-1]
+    def at(root: object, **settings: object) -> StoreSession:
+        opened_store.append(StoreSession(root, **{"platform": None, **settings}))
+        return opened_store[-1]
 
     yield at
-    for one in held:
+    for one in opened_store:
         one.close()
 
 
@@ -89,8 +89,8 @@ def test_all_platforms_are_pulled_with_their_index(store: StoreSession, root: Pa
     assert [row["id"] for row in rows] == [image.id for image in IMAGES]
     assert {row["digest"] for row in rows} == {compute_index_digest()}
     assert [row["shared_size"] for row in rows] == [20_000, 20_000, 0]
-    wanted = {digest for image in IMAGES for digest in image.blobs} | {compute_index_digest()}
-    assert set(blobs_in(root)) == wanted
+    expected = {digest for image in IMAGES for digest in image.blobs} | {compute_index_digest()}
+    assert set(blobs_in(root)) == expected
     (again,) = store.do(f"pull {name} platform all")
     assert (again["size"], again["note"]) == (0, "image is up to date")
 
@@ -98,8 +98,8 @@ def test_all_platforms_are_pulled_with_their_index(store: StoreSession, root: Pa
 def test_only_selected_platforms_are_stored(store: StoreSession, root: Path, name: str) -> None:
     store.do(f"pull {name} platform linux/amd64, linux/arm64")
     assert list_platforms(store) == ALL[:2]
-    wanted = {digest for image in (AMD, ARM) for digest in image.blobs} | {compute_index_digest()}
-    assert set(blobs_in(root)) == wanted
+    expected = {digest for image in (AMD, ARM) for digest in image.blobs} | {compute_index_digest()}
+    assert set(blobs_in(root)) == expected
     (verified,) = store.do("verify all")
     assert verified["note"] == "every blob is intact; 1 of its index not stored"
     (about,) = store.rows(f"inspect {name}")
@@ -146,20 +146,20 @@ def test_a_missing_platform_is_reported(store: StoreSession, root: Path, name: s
 def test_attestations_are_pulled_with_all_platforms(
     store: StoreSession, client: Client, registry: Registry, root: Path, tmp_path: Path
 ) -> None:
-    here = sample_images.MemoryStore()
-    one = sample_images.add_image(here, size=1000)
-    entries = [{**one.to_json(), "platform": sample_images.AMD64}, sample_images.add_attestation(here, one)]
-    top = sample_images.add_index(here, entries)
+    source_store = sample_images.MemoryStore()
+    one = sample_images.add_image(source_store, size=1000)
+    entries = [{**one.to_json(), "platform": sample_images.AMD64}, sample_images.add_attestation(source_store, one)]
+    top = sample_images.add_index(source_store, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
-    push(client, Reference.parse(name), top, here, NullProgress())
+    push(client, Reference.parse(name), top, source_store, NullProgress())
     store.do(f"pull {name} platform all")
-    assert set(blobs_in(root)) == set(here.blobs)
+    assert set(blobs_in(root)) == set(source_store.blobs)
     assert len(store.rows("images")) == 1
     store.do("verify all")
     store.do(f'save {name} to "{tmp_path}/saved.tar"')
     store.do(f"rm {name}")
     store.do(f'load "{tmp_path}/saved.tar"')
-    assert set(blobs_in(root)) == set(here.blobs)
+    assert set(blobs_in(root)) == set(source_store.blobs)
 
 
 # Names and removal
@@ -257,13 +257,13 @@ def test_a_platform_that_cannot_be_removed_is_reported(
 def test_referrers_of_a_platform_are_copied_with_it(
     store: StoreSession, client: Client, registry: Registry, root: Path
 ) -> None:
-    here, others = sample_images.MemoryStore(), sample_images.MemoryStore()
-    one = sample_images.add_image(here, size=1000)
-    about_one = sample_images.add_attestation(here, one)
+    source_store, others = sample_images.MemoryStore(), sample_images.MemoryStore()
+    one = sample_images.add_image(source_store, size=1000)
+    about_one = sample_images.add_attestation(source_store, one)
     other = sample_images.add_image(others, ARM64, size=2000)
     about_other = sample_images.add_attestation(others, other)
     both = sample_images.MemoryStore()
-    both.blobs.update(here.blobs | others.blobs)
+    both.blobs.update(source_store.blobs | others.blobs)
     entries = [{**one.to_json(), "platform": AMD64}, {**other.to_json(), "platform": ARM64}, about_one, about_other]
     top = sample_images.add_index(both, entries)
     name = f"{registry.host}/multi/{uuid.uuid4().hex[:8]}:1"
@@ -271,7 +271,7 @@ def test_referrers_of_a_platform_are_copied_with_it(
     store.do(f"pull {name} platform all")
     assert set(blobs_in(root)) == set(both.blobs)
     store.do(f"rm {name} platform linux/arm64")
-    assert set(blobs_in(root)) == {top.digest, *here.blobs}
+    assert set(blobs_in(root)) == {top.digest, *source_store.blobs}
     assert store.failure_code(f"rm {name} platform linux/amd64") == "conflict"
 
 
@@ -312,11 +312,11 @@ def test_a_partial_index_is_pushed_where_the_rest_exists(
     assert client.fetch_manifest(Reference.parse(other)).digest == ARM.digest
 
 
-@pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
+@pytest.mark.parametrize("requested", ["all", "linux/amd64, linux/arm64"])
 def test_an_index_is_saved_and_loaded(
-    store: StoreSession, root: Path, opened: Callable[..., StoreSession], tmp_path: Path, name: str, asked: str
+    store: StoreSession, root: Path, opened: Callable[..., StoreSession], tmp_path: Path, name: str, requested: str
 ) -> None:
-    store.do(f"pull {name} platform {asked}")
+    store.do(f"pull {name} platform {requested}")
     store.do(f'save {name} to "{tmp_path}/saved.tar"')
     again = opened(tmp_path / "again")
     again.do(f'load "{tmp_path}/saved.tar"')
@@ -326,15 +326,15 @@ def test_an_index_is_saved_and_loaded(
     check_store(again.root)
 
 
-@pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
-def test_skopeo_reads_it(store: StoreSession, root: Path, tmp_path: Path, name: str, asked: str) -> None:
-    store.do(f"pull {name} platform {asked}")
-    place = f"oci:{root}:{name}"
-    assert run("skopeo", "inspect", "--raw", place).encode() == index_of(IMAGES)
-    run("skopeo", "--override-arch", "arm64", "copy", "--preserve-digests", place, f"dir:{tmp_path}/one")
+@pytest.mark.parametrize("requested", ["all", "linux/amd64, linux/arm64"])
+def test_skopeo_reads_it(store: StoreSession, root: Path, tmp_path: Path, name: str, requested: str) -> None:
+    store.do(f"pull {name} platform {requested}")
+    location = f"oci:{root}:{name}"
+    assert run("skopeo", "inspect", "--raw", location).encode() == index_of(IMAGES)
+    run("skopeo", "--override-arch", "arm64", "copy", "--preserve-digests", location, f"dir:{tmp_path}/one")
     assert (tmp_path / "one" / "manifest.json").read_bytes() == ARM.manifest
-    if asked == "all":
-        run("skopeo", "copy", "--all", "--preserve-digests", place, f"oci:{tmp_path}/whole:x")
+    if requested == "all":
+        run("skopeo", "copy", "--all", "--preserve-digests", location, f"oci:{tmp_path}/whole:x")
         copied = {f"sha256:{path.name}" for path in (tmp_path / "whole" / "blobs" / "sha256").iterdir()}
         assert copied == set(blobs_in(root))
 
@@ -359,14 +359,14 @@ def test_inspect_lists_stored_and_missing_platforms(store: StoreSession, root: P
     assert list_platforms(store) == ALL[:2]
 
 
-@pytest.mark.parametrize("asked", ["all", "linux/amd64, linux/arm64"])
-def test_a_pull_stores_a_lost_image_again(store: StoreSession, root: Path, name: str, asked: str) -> None:
-    store.do(f"pull {name} platform {asked}")
+@pytest.mark.parametrize("requested", ["all", "linux/amd64, linux/arm64"])
+def test_a_pull_stores_a_lost_image_again(store: StoreSession, root: Path, name: str, requested: str) -> None:
+    store.do(f"pull {name} platform {requested}")
     for digest in (ARM.digest, ARM.id):
         (root / "blobs" / "sha256" / digest.removeprefix("sha256:")).unlink()
     assert store.failure_code("reindex") == "unreadable"
     assert "linux/arm64" not in list_platforms(store, "where id is known")
-    store.do(f"pull {name} platform {asked}")
+    store.do(f"pull {name} platform {requested}")
     assert "linux/arm64" in list_platforms(store)
     store.do("prune")
     store.do("verify all")
@@ -377,11 +377,11 @@ def test_a_name_resolves_to_the_platform_of_the_session(
 ) -> None:
     from imq.engine.oci.platform import Platform
 
-    held = opened(root, platform=Platform.parse("linux/arm64"))
-    held.do(f"pull {name} platform all")
-    assert held.rows(f"inspect {name}")[0]["Id"] == ARM.id
-    assert {row["digest"] for row in held.rows(f"layers of {name}")} == {one.digest for one in ARM.layers}
-    held.do(f'export {name} to "{tmp_path}/tree"')
+    opened_store = opened(root, platform=Platform.parse("linux/arm64"))
+    opened_store.do(f"pull {name} platform all")
+    assert opened_store.rows(f"inspect {name}")[0]["Id"] == ARM.id
+    assert {row["digest"] for row in opened_store.rows(f"layers of {name}")} == {one.digest for one in ARM.layers}
+    opened_store.do(f'export {name} to "{tmp_path}/tree"')
     assert (tmp_path / "tree" / "own").read_bytes() == b"arm" * 1000
 
 
@@ -391,21 +391,21 @@ def test_a_name_resolves_to_the_platform_of_the_session(
 @pytest.fixture
 def chart(client: Client, registry: Registry) -> tuple[str, Descriptor, sample_images.MemoryStore]:
     """A helm chart in its own repository."""
-    here = sample_images.MemoryStore()
+    source_store = sample_images.MemoryStore()
     config, content = "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-    made = sample_images.add_artifact(here, config, content, content=b"a chart")
+    image_list = sample_images.add_artifact(source_store, config, content, content=b"a chart")
     name = f"{registry.host}/charts/{uuid.uuid4().hex[:8]}:1"
-    push(client, Reference.parse(name), made, here, NullProgress())
-    return name, made, here
+    push(client, Reference.parse(name), image_list, source_store, NullProgress())
+    return name, image_list, source_store
 
 
 def test_a_pulled_artifact_is_not_an_image(
     store: StoreSession, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
-    name, made, here = chart
+    name, image_list, source_store = chart
     (outcome,) = store.do(f"pull {name}")
     assert outcome["note"] == "downloaded newer application/vnd.cncf.helm.config.v1+json"
-    assert set(blobs_in(root)) == set(here.blobs)
+    assert set(blobs_in(root)) == set(source_store.blobs)
     assert store.rows("images") == []
     before = (root / "index.json").stat()
     (again,) = store.do(f"pull {name} platform all")
@@ -413,7 +413,7 @@ def test_a_pulled_artifact_is_not_an_image(
     assert (root / "index.json").stat() == before
     (about,) = store.rows(f"inspect {name}")
     assert about["RepoTags"] == [name]
-    assert about["Descriptor"]["digest"] == made.digest
+    assert about["Descriptor"]["digest"] == image_list.digest
     assert about["ArtifactType"] == "application/vnd.cncf.helm.config.v1+json"
 
 
@@ -426,23 +426,23 @@ def test_every_verb_supports_artifacts(
     tmp_path: Path,
     chart: tuple[str, Descriptor, sample_images.MemoryStore],
 ) -> None:
-    name, made, here = chart
+    name, image_list, source_store = chart
     store.do(f"pull {name}")
     store.do(f"verify {name}")
     assert len(store.do("verify all")) == 1
     store.do(f"tag {name} as chart:2")
     to = Reference.parse(f"{second.host}/charts/{uuid.uuid4().hex[:8]}:1")
     store.do(f"push chart:2 to {to}")
-    assert client.fetch_head(to) == made
+    assert client.fetch_head(to) == image_list
     store.do(f'save chart:2 to "{tmp_path}/chart.tar"')
     again = opened(tmp_path / "again")
     again.do(f'load "{tmp_path}/chart.tar"')
-    assert set(blobs_in(again.root)) == set(here.blobs)
+    assert set(blobs_in(again.root)) == set(source_store.blobs)
     with pytest.raises(Conflict):
-        store.rows(f"rm {made.digest[:19]}")
+        store.rows(f"rm {image_list.digest[:19]}")
     assert store.failure_code(f'export chart:2 to "{tmp_path}/x"') == "not-an-image"
     store.do(f"rm {name}")
-    assert set(blobs_in(root)) == set(here.blobs)
+    assert set(blobs_in(root)) == set(source_store.blobs)
     (gone,) = store.do("rm chart:2")
     assert (gone["action"], blobs_in(root)) == ("remove", {})
     assert store.failure_code("rm chart:2") == "no-such-image"
@@ -462,36 +462,38 @@ def test_prune_takes_artifacts_without_a_tag(
 def test_skopeo_and_the_store_agree_on_an_artifact(
     store: StoreSession, root: Path, chart: tuple[str, Descriptor, sample_images.MemoryStore]
 ) -> None:
-    name, made, here = chart
+    name, image_list, source_store = chart
     store.do(f"pull {name}")
-    assert run("skopeo", "inspect", "--raw", f"oci:{root}:{name}").encode() == here.blobs[made.digest]
+    assert run("skopeo", "inspect", "--raw", f"oci:{root}:{name}").encode() == source_store.blobs[image_list.digest]
 
 
 # Foreign layers
 
 
-def add_foreign_image(here: sample_images.MemoryStore, urls: list[str]) -> Descriptor:
-    made = sample_images.add_image(here, layers=2, size=1000)
-    document = json.loads(here.blobs[made.digest])
+def add_foreign_image(source_store: sample_images.MemoryStore, urls: list[str]) -> Descriptor:
+    image_list = sample_images.add_image(source_store, layers=2, size=1000)
+    document = json.loads(source_store.blobs[image_list.digest])
     document["layers"][0] |= {"mediaType": media_types.OCI_NONDISTRIBUTABLE + "+gzip", "urls": urls}
-    return here.describe(media_types.OCI_MANIFEST, to_json(document))
+    return source_store.describe(media_types.OCI_MANIFEST, to_json(document))
 
 
 def test_a_foreign_layer_is_neither_pushed_nor_fetched_from_elsewhere(
     store: StoreSession, client: Client, registry: Registry, root: Path
 ) -> None:
-    here, watcher = sample_images.MemoryStore(), sample_images.ProgressRecorder()
-    made = add_foreign_image(here, ["http://127.0.0.1:1/layer"])
+    source_store, watcher = sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    image_list = add_foreign_image(source_store, ["http://127.0.0.1:1/layer"])
     name = f"{registry.host}/foreign/{uuid.uuid4().hex[:8]}:1"
-    push(client, Reference.parse(name), made, here, watcher)
-    layers = json.loads(here.blobs[made.digest])["layers"]
+    push(client, Reference.parse(name), image_list, source_store, watcher)
+    layers = json.loads(source_store.blobs[image_list.digest])["layers"]
     assert watcher.words[layers[0]["digest"]][-1] == "Skipped foreign layer"
     assert not client.has_blob(Reference.parse(name), Descriptor.parse(layers[0], ""))
     (outcome,) = store.outcomes(f"pull {name}")
     assert outcome["error"] == "foreign-layer"
     assert store.rows("images") == []
-    content = here.blobs[layers[0]["digest"]]
-    client.upload_blob(Reference.parse(name), Descriptor.parse(layers[0], ""), lambda: here.open(layers[0]["digest"]))
+    content = source_store.blobs[layers[0]["digest"]]
+    client.upload_blob(
+        Reference.parse(name), Descriptor.parse(layers[0], ""), lambda: source_store.open(layers[0]["digest"])
+    )
     (outcome,) = store.do(f"pull {name}")
     both = len(content) + layers[1]["size"]
     assert outcome["size"] in (len(content), both), "a registry that has it gives it; the other may have come before"

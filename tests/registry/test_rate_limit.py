@@ -36,7 +36,7 @@ HUB = {
 
 
 @pytest.mark.parametrize(
-    ("headers", "allowance", "said"),
+    ("headers", "limit", "text"),
     [
         (
             HUB,
@@ -51,22 +51,22 @@ HUB = {
         ({}, None, ""),
     ],
 )
-def test_parse_rate_limits(headers: dict[str, str], allowance: RateLimit | None, said: str) -> None:
-    assert parse_rate_limit(headers) == allowance
-    assert allowance is None or str(allowance) == said
+def test_parse_rate_limits(headers: dict[str, str], limit: RateLimit | None, text: str) -> None:
+    assert parse_rate_limit(headers) == limit
+    assert limit is None or str(limit) == text
 
 
 def test_a_rate_limit_source_is_cleaned_and_truncated() -> None:
-    found = parse_rate_limit({**HUB, "Docker-RateLimit-Source": "\x1b[31m" + "x" * 500})
-    assert found is not None
-    assert "\x1b" not in found.source
-    assert len(found.source) <= 64
+    parsed = parse_rate_limit({**HUB, "Docker-RateLimit-Source": "\x1b[31m" + "x" * 500})
+    assert parsed is not None
+    assert "\x1b" not in parsed.source
+    assert len(parsed.source) <= 64
 
 
 def test_reset_of_a_retry_budget() -> None:
-    found = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": "20"})
-    assert found is not None
-    assert found.reset == 20
+    parsed = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": "20"})
+    assert parsed is not None
+    assert parsed.reset == 20
     later = parse_rate_limit({"RateLimit-Remaining": "3", "RateLimit-Reset": str(int(time.time()) + 50)})
     assert later is not None
     assert 45 <= later.reset <= 50, "some servers send a time"

@@ -35,30 +35,30 @@ def name(registry: Registry) -> Reference:
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 def test_a_pushed_image_is_pulled_unchanged(client: Client, name: Reference, docker: bool) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, docker=docker)
-    pushed = push(client, name, manifest, here, NullProgress())
-    pulled = pull(client, name, AMD64, there, NullProgress())
-    assert there.blobs == here.blobs
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, docker=docker)
+    pushed = push(client, name, manifest, source_store, NullProgress())
+    pulled = pull(client, name, AMD64, target_store, NullProgress())
+    assert target_store.blobs == source_store.blobs
     assert pushed.manifest == pulled.manifest == manifest
     assert pulled.digest == manifest.digest
     assert pulled.changed
     assert pulled.warnings == ()
     assert pulled.platform == AMD64
-    assert there.order[-1] == manifest.digest, "the manifest is stored last"
-    assert all(there.diff_ids.values())
+    assert target_store.order[-1] == manifest.digest, "the manifest is stored last"
+    assert all(target_store.diff_ids.values())
 
 
 def test_progress_uses_docker_wording_and_one_total(client: Client, name: Reference) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, size=3 << 20)
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, size=3 << 20)
     sent, got, again = (
         sample_images.ProgressRecorder(),
         sample_images.ProgressRecorder(),
         sample_images.ProgressRecorder(),
     )
-    push(client, name, manifest, here, sent)
-    pulled = pull(client, name, AMD64, there, got)
+    push(client, name, manifest, source_store, sent)
+    pulled = pull(client, name, AMD64, target_store, got)
     assert {tuple(words) for words in sent.words.values()} == {("Preparing", "Pushing", PUSHED)}
     assert {tuple(words) for words in got.words.values()} == {
         ("Pulling fs layer", "Downloading", "Download complete", PULLED)
@@ -67,37 +67,37 @@ def test_progress_uses_docker_wording_and_one_total(client: Client, name: Refere
     assert got.calls <= 4 * 3 * 8, "about one call for each 128 KiB"
     assert got.ended
     assert got.name == str(name)
-    repeated = pull(client, name, AMD64, there, again)
+    repeated = pull(client, name, AMD64, target_store, again)
     assert {tuple(words) for words in again.words.values()} == {(EXISTS,)}
     assert (repeated.changed, repeated.transferred_bytes, again.expected) == (False, 0, 0)
 
 
 def test_a_pull_by_digest_is_verified(client: Client, name: Reference) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    push(client, name, manifest, here, NullProgress())
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    push(client, name, manifest, source_store, NullProgress())
     by_digest = name.replace(tag=None, digest=manifest.digest)
-    assert pull(client, by_digest, AMD64, there, NullProgress()).manifest == manifest
+    assert pull(client, by_digest, AMD64, target_store, NullProgress()).manifest == manifest
     missing = name.replace(tag=None, digest=Digest.of(b"nothing"))
     with pytest.raises(RegistryError, match=r"manifest for .* not found: manifest unknown") as caught:
-        pull(client, missing, AMD64, there, NullProgress())
+        pull(client, missing, AMD64, target_store, NullProgress())
     assert caught.value.code == "manifest-unknown"
 
 
 def test_a_second_push_sends_one_request(connect: Callable[..., Client], name: Reference, registry: Registry) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    first = push(connect(), name, manifest, here, NullProgress())
-    place = f" /v2/{name.repository}/"
-    seen = [line.split()[0] for line in registry.requests(place, 15)]
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    first = push(connect(), name, manifest, source_store, NullProgress())
+    location = f" /v2/{name.repository}/"
+    seen = [line.split()[0] for line in registry.requests(location, 15)]
     assert sorted(seen) == ["HEAD"] * 6 + ["POST"] * 4 + ["PUT"] * 5
     watcher = sample_images.ProgressRecorder()
-    again = push(connect(), name, manifest, here, watcher)
+    again = push(connect(), name, manifest, source_store, watcher)
     assert (first.changed, again.changed, again.transferred_bytes) == (True, False, 0)
     assert {tuple(words) for words in watcher.words.values()} == {(LAYER_EXISTS,)}
-    assert registry.requests(place, 16)[15:] == [f"HEAD /v2/{name.repository}/manifests/v1"]
-    assert push(connect(), name.replace(tag="v2"), manifest, here, NullProgress()).changed
-    assert [line.split()[0] for line in registry.requests(place, 19)[16:]] == ["HEAD", "HEAD", "PUT"]
+    assert registry.requests(location, 16)[15:] == [f"HEAD /v2/{name.repository}/manifests/v1"]
+    assert push(connect(), name.replace(tag="v2"), manifest, source_store, NullProgress()).changed
+    assert [line.split()[0] for line in registry.requests(location, 19)[16:]] == ["HEAD", "HEAD", "PUT"]
 
 
 def test_one_connection_serves_many_requests(
@@ -109,79 +109,82 @@ def test_one_connection_serves_many_requests(
     opened: list[HTTPConnection] = []
     open_one = HTTPConnection.connect
     monkeypatch.setattr(HTTPConnection, "connect", lambda self: (opened.append(self), open_one(self)))
-    here, client = sample_images.MemoryStore(), connect(jobs=1)
-    manifest = sample_images.add_image(here)
-    push(client, name, manifest, here, NullProgress())
+    source_store, client = sample_images.MemoryStore(), connect(jobs=1)
+    manifest = sample_images.add_image(source_store)
+    push(client, name, manifest, source_store, NullProgress())
     pull(client, name, AMD64, sample_images.MemoryStore(), NullProgress())
     assert client.fetch_head(name.replace(tag="none")) is None
     assert len(opened) == 1
 
 
 def test_only_new_blobs_are_uploaded(connect: Callable[..., Client], name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    push(connect(), name, manifest, here, NullProgress())
-    document = json.loads(here.blobs[manifest.digest])
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    push(connect(), name, manifest, source_store, NullProgress())
+    document = json.loads(source_store.blobs[manifest.digest])
     plain, packed = sample_images.make_layer(1000)
-    config = json.loads(here.blobs[document["config"]["digest"]])
+    config = json.loads(source_store.blobs[document["config"]["digest"]])
     config["rootfs"]["diff_ids"].append(Digest.of(plain))
-    document["config"] = here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json()
-    document["layers"].append(here.describe(media_types.OCI_LAYER_GZIP, packed).to_json())
-    grown = here.describe(media_types.OCI_MANIFEST, encode_json(document))
-    pushed = push(connect(), name, grown, here, NullProgress())
+    document["config"] = source_store.describe(media_types.OCI_CONFIG, encode_json(config)).to_json()
+    document["layers"].append(source_store.describe(media_types.OCI_LAYER_GZIP, packed).to_json())
+    grown = source_store.describe(media_types.OCI_MANIFEST, encode_json(document))
+    pushed = push(connect(), name, grown, source_store, NullProgress())
     assert pushed.transferred_bytes == len(packed) + document["config"]["size"]
 
 
 def test_layers_are_mounted_from_another_repository(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    push(client, name, manifest, here, NullProgress())
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    push(client, name, manifest, source_store, NullProgress())
     other, watcher = name.replace(repository=name.repository + "-copy"), sample_images.ProgressRecorder()
-    assert push(client, other, manifest, here, watcher, mount_from=name.repository).transferred_bytes == 0
+    assert push(client, other, manifest, source_store, watcher, mount_from=name.repository).transferred_bytes == 0
     assert {words[-1] for words in watcher.words.values()} == {MOUNTED + name.repository}
     third = name.replace(repository=name.repository + "-third")
-    assert push(client, third, manifest, here, NullProgress(), mount_from="no/such").transferred_bytes > 0
-    layer = Descriptor("", *next((d, len(b)) for d, b in here.blobs.items()))
+    assert push(client, third, manifest, source_store, NullProgress(), mount_from="no/such").transferred_bytes > 0
+    layer = Descriptor("", *next((d, len(b)) for d, b in source_store.blobs.items()))
 
     def upload_to(repository: str, source: str) -> str:
         target = name.replace(repository=repository)
-        return client.upload_blob(target, layer, lambda: here.open(layer.digest), source=source)
+        return client.upload_blob(target, layer, lambda: source_store.open(layer.digest), source=source)
 
     assert upload_to("fourth/one", name.repository) == "mounted"
     assert upload_to("fifth/one", "no/such") == "sent"
 
 
 def test_the_platform_selects_an_image_of_the_index(client: Client, name: Reference) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    amd, arm = sample_images.add_image(here, sample_images.AMD64), sample_images.add_image(here, sample_images.ARM64)
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    amd, arm = (
+        sample_images.add_image(source_store, sample_images.AMD64),
+        sample_images.add_image(source_store, sample_images.ARM64),
+    )
     top = sample_images.add_index(
-        here,
+        source_store,
         [
-            sample_images.add_attestation(here, amd),
+            sample_images.add_attestation(source_store, amd),
             {**amd.to_json(), "platform": sample_images.AMD64},
             {**arm.to_json(), "platform": {**sample_images.ARM64, "variant": "v8"}},
         ],
     )
-    push(client, name, top, here, NullProgress())
-    pulled = pull(client, name, ARM64, there, NullProgress())
+    push(client, name, top, source_store, NullProgress())
+    pulled = pull(client, name, ARM64, target_store, NullProgress())
     assert pulled.manifest.digest == arm.digest
     assert pulled.digest == top.digest
-    assert there.order[-1] == arm.digest
-    assert not {amd.digest, top.digest} & there.blobs.keys(), "no stored object would refer to the index"
-    more = pull(client, name, AMD64, there, NullProgress())
+    assert target_store.order[-1] == arm.digest
+    assert not {amd.digest, top.digest} & target_store.blobs.keys(), "no stored object would refer to the index"
+    more = pull(client, name, AMD64, target_store, NullProgress())
     assert more.manifest.digest == amd.digest
-    assert not pull(client, name, AMD64, there, NullProgress()).changed
+    assert not pull(client, name, AMD64, target_store, NullProgress()).changed
 
 
 def test_a_missing_platform_lists_the_available_ones(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    amd, arm = sample_images.add_image(here), sample_images.add_image(here, sample_images.ARM64)
+    source_store = sample_images.MemoryStore()
+    amd, arm = sample_images.add_image(source_store), sample_images.add_image(source_store, sample_images.ARM64)
     entries = [{**amd.to_json(), "platform": sample_images.AMD64}, {**arm.to_json(), "platform": sample_images.ARM64}]
     push(
         client,
         name,
-        sample_images.add_index(here, [*entries, sample_images.add_attestation(here, amd)]),
-        here,
+        sample_images.add_index(source_store, [*entries, sample_images.add_attestation(source_store, amd)]),
+        source_store,
         NullProgress(),
     )
     with pytest.raises(RegistryError) as caught:
@@ -192,17 +195,23 @@ def test_a_missing_platform_lists_the_available_ones(client: Client, name: Refer
 
 
 def test_configs_are_read_for_entries_without_a_platform(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    amd, arm = sample_images.add_image(here), sample_images.add_image(here, sample_images.ARM64)
-    push(client, name, sample_images.add_index(here, [amd.to_json(), arm.to_json()]), here, NullProgress())
+    source_store = sample_images.MemoryStore()
+    amd, arm = sample_images.add_image(source_store), sample_images.add_image(source_store, sample_images.ARM64)
+    push(
+        client,
+        name,
+        sample_images.add_index(source_store, [amd.to_json(), arm.to_json()]),
+        source_store,
+        NullProgress(),
+    )
     assert pull(client, name, ARM64, sample_images.MemoryStore(), NullProgress()).manifest.digest == arm.digest
     with pytest.raises(RegistryError, match="no matching manifest"):
         pull(client, name, Platform("linux", "riscv64"), sample_images.MemoryStore(), NullProgress())
 
 
 def test_a_single_image_of_another_platform_is_pulled_with_a_warning(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    push(client, name, sample_images.add_image(here), here, NullProgress())
+    source_store = sample_images.MemoryStore()
+    push(client, name, sample_images.add_image(source_store), source_store, NullProgress())
     warned = pull(client, name, ARM64, sample_images.MemoryStore(), NullProgress())
     assert warned.warnings == (
         (
@@ -214,8 +223,14 @@ def test_a_single_image_of_another_platform_is_pulled_with_a_warning(client: Cli
 
 
 def test_an_image_without_a_variant_matches(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    push(client, name, sample_images.add_image(here, {"os": "linux", "architecture": "arm"}), here, NullProgress())
+    source_store = sample_images.MemoryStore()
+    push(
+        client,
+        name,
+        sample_images.add_image(source_store, {"os": "linux", "architecture": "arm"}),
+        source_store,
+        NullProgress(),
+    )
     assert (
         pull(client, name, Platform.parse("linux/arm/v6"), sample_images.MemoryStore(), NullProgress()).warnings == ()
     )
@@ -234,34 +249,44 @@ def test_a_missing_name_has_docker_wording(client: Client, registry: Registry) -
 
 
 def test_head_and_get_return_the_same_descriptor(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here)
-    push(client, name, manifest, here, NullProgress())
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store)
+    push(client, name, manifest, source_store, NullProgress())
     assert client.fetch_head(name) == client.fetch_manifest(name).descriptor == manifest
 
 
 def test_tags_are_listed(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=1, size=10)
-    wanted = [f"t{number:02}" for number in range(11)]
-    for tag in wanted:
-        push(client, name.replace(tag=tag), manifest, here, NullProgress())
-    assert sorted(client.list_tags(name)) == wanted
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=1, size=10)
+    requested = [f"t{number:02}" for number in range(11)]
+    for tag in requested:
+        push(client, name.replace(tag=tag), manifest, source_store, NullProgress())
+    assert sorted(client.list_tags(name)) == requested
 
 
 def test_a_repeated_layer_is_transferred_once(client: Client, name: Reference) -> None:
-    here, there, watcher = sample_images.MemoryStore(), sample_images.MemoryStore(), sample_images.ProgressRecorder()
+    source_store, target_store, watcher = (
+        sample_images.MemoryStore(),
+        sample_images.MemoryStore(),
+        sample_images.ProgressRecorder(),
+    )
     plain, packed = sample_images.make_layer()
-    blob = here.describe(media_types.OCI_LAYER_GZIP, packed)
+    blob = source_store.describe(media_types.OCI_LAYER_GZIP, packed)
     config = {**sample_images.AMD64, "rootfs": {"type": "layers", "diff_ids": [Digest.of(plain)] * 2}}
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
-        "config": here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
+        "config": source_store.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
         "layers": [blob.to_json()] * 2,
     }
-    push(client, name, here.describe(media_types.OCI_MANIFEST, encode_json(manifest)), here, NullProgress())
-    assert pull(client, name, AMD64, there, watcher).transferred_bytes == len(packed)
+    push(
+        client,
+        name,
+        source_store.describe(media_types.OCI_MANIFEST, encode_json(manifest)),
+        source_store,
+        NullProgress(),
+    )
+    assert pull(client, name, AMD64, target_store, watcher).transferred_bytes == len(packed)
     assert watcher.expected == len(packed)
 
 
@@ -269,22 +294,31 @@ def test_a_repeated_layer_is_transferred_once(client: Client, name: Reference) -
 def test_the_number_of_diff_ids_must_match_the_layers(
     client: Client, name: Reference, diff_ids: int, layer_count: int
 ) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    made = [sample_images.make_layer(100) for _ in range(2)]
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    image_descriptor = [sample_images.make_layer(100) for _ in range(2)]
     config = {
         **sample_images.AMD64,
-        "rootfs": {"type": "layers", "diff_ids": [Digest.of(p) for p, _ in made[:diff_ids]]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest.of(p) for p, _ in image_descriptor[:diff_ids]]},
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
-        "config": here.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
-        "layers": [here.describe(media_types.OCI_LAYER_GZIP, packed).to_json() for _, packed in made[:layer_count]],
+        "config": source_store.describe(media_types.OCI_CONFIG, encode_json(config)).to_json(),
+        "layers": [
+            source_store.describe(media_types.OCI_LAYER_GZIP, packed).to_json()
+            for _, packed in image_descriptor[:layer_count]
+        ],
     }
-    push(client, name, here.describe(media_types.OCI_MANIFEST, encode_json(manifest)), here, NullProgress())
+    push(
+        client,
+        name,
+        source_store.describe(media_types.OCI_MANIFEST, encode_json(manifest)),
+        source_store,
+        NullProgress(),
+    )
     with pytest.raises(Malformed, match="diff IDs"):
-        pull(client, name, AMD64, there, NullProgress())
-    assert not any(d in there.blobs for d in (Digest.of(packed) for _, packed in made))
+        pull(client, name, AMD64, target_store, NullProgress())
+    assert not any(d in target_store.blobs for d in (Digest.of(packed) for _, packed in image_descriptor))
 
 
 ARTIFACTS = {
@@ -296,23 +330,23 @@ ARTIFACTS = {
 
 @pytest.mark.parametrize("kind", ARTIFACTS)
 def test_an_artifact_is_pulled_unchanged(client: Client, name: Reference, kind: str) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
     config, layer, artifact = ARTIFACTS[kind]
-    made = sample_images.add_artifact(here, config, layer, artifact)
-    push(client, name, made, here, NullProgress())
-    pulled = pull(client, name, ARM64, there, NullProgress())
-    assert there.blobs == here.blobs
-    assert there.order[-1] == made.digest
-    assert set(there.diff_ids.values()) == {None}, "its blobs are not unpacked"
-    assert (pulled.manifest, pulled.config, pulled.warnings) == (made, None, ())
+    image_descriptor = sample_images.add_artifact(source_store, config, layer, artifact)
+    push(client, name, image_descriptor, source_store, NullProgress())
+    pulled = pull(client, name, ARM64, target_store, NullProgress())
+    assert target_store.blobs == source_store.blobs
+    assert target_store.order[-1] == image_descriptor.digest
+    assert set(target_store.diff_ids.values()) == {None}, "its blobs are not unpacked"
+    assert (pulled.manifest, pulled.config, pulled.warnings) == (image_descriptor, None, ())
     assert pulled.artifact_type == {"helm": config, "oras": artifact, "cosign": layer}[kind]
 
 
 def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=1)
-    push(client, name, manifest, here, NullProgress())
-    digest, content = max(here.blobs.items(), key=lambda item: len(item[1]))
+    source_store = sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=1)
+    push(client, name, manifest, source_store, NullProgress())
+    digest, content = max(source_store.blobs.items(), key=lambda item: len(item[1]))
     blob = Descriptor("", digest, len(content))
     for offset in (0, 1, 1000, len(content) - 1, len(content)):
         got, buffer = bytearray(), memoryview(bytearray(7000))
@@ -325,31 +359,31 @@ def test_blobs_are_read_from_an_offset(client: Client, name: Reference) -> None:
 
 
 def test_an_empty_blob_is_transferred(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
-    blob = here.describe("", b"")
-    assert client.upload_blob(name, blob, lambda: here.open(blob.digest)) == "sent"
+    source_store = sample_images.MemoryStore()
+    blob = source_store.describe("", b"")
+    assert client.upload_blob(name, blob, lambda: source_store.open(blob.digest)) == "sent"
     assert client.has_blob(name, blob)
     assert client.fetch_blob(name, blob) == b""
 
 
 def test_a_blob_with_another_digest_is_rejected(client: Client, name: Reference) -> None:
-    here = sample_images.MemoryStore()
+    source_store = sample_images.MemoryStore()
     content = b"some bytes"
-    lying = Descriptor("", here.add(content), len(content) + 5)
+    lying = Descriptor("", source_store.add(content), len(content) + 5)
     with pytest.raises(DigestMismatch, match="has 10 bytes, but should have 15"):
-        client.upload_blob(name, lying, lambda: here.open(lying.digest))
+        client.upload_blob(name, lying, lambda: source_store.open(lying.digest))
     other = Descriptor("", Digest.of(b"another"), len(content))
     with pytest.raises(RegistryError) as caught:
-        client.upload_blob(name, other, lambda: here.open(lying.digest))
+        client.upload_blob(name, other, lambda: source_store.open(lying.digest))
     assert caught.value.status == 400
 
 
 def test_several_clients_and_many_threads(connect: Callable[..., Client], name: Reference) -> None:
-    here, there = sample_images.MemoryStore(), sample_images.MemoryStore()
-    manifest = sample_images.add_image(here, layers=12, size=50_000)
-    push(connect(jobs=8), name, manifest, here, NullProgress())
-    pull(connect(jobs=1), name, AMD64, there, NullProgress())
-    assert there.blobs == here.blobs
+    source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
+    manifest = sample_images.add_image(source_store, layers=12, size=50_000)
+    push(connect(jobs=8), name, manifest, source_store, NullProgress())
+    pull(connect(jobs=1), name, AMD64, target_store, NullProgress())
+    assert target_store.blobs == source_store.blobs
     many = sample_images.MemoryStore()
     pull(connect(jobs=64), name, AMD64, many, NullProgress())
-    assert many.blobs == here.blobs
+    assert many.blobs == source_store.blobs

@@ -51,25 +51,25 @@ def fetch_with_client(client: Client, reference: Reference) -> str:
 
 
 def fetch_with_batch(client: Client, reference: Reference) -> str:
-    with BatchClient(client) as many:
-        ((_, problem),) = many.fetch_manifests([(0, reference)])
+    with BatchClient(client) as batch_client:
+        ((_, problem),) = batch_client.fetch_manifests([(0, reference)])
     assert isinstance(problem, ImqError)
     return format_error(problem)
 
 
-WAYS = pytest.mark.parametrize("asked", [fetch_with_client, fetch_with_batch])
+WAYS = pytest.mark.parametrize("fetch", [fetch_with_client, fetch_with_batch])
 
 
 @WAYS
 @pytest.mark.parametrize("echo", ECHOES)
 def test_an_error_that_echoes_credentials(
-    connect: Callable[..., Client], tmp_path: Path, asked: Callable[[Client, Reference], str], echo: str
+    connect: Callable[..., Client], tmp_path: Path, fetch: Callable[[Client, Reference], str], echo: str
 ) -> None:
-    said = f"you sent {echo}, which is wrong"
-    body = json.dumps({"errors": [{"code": "DENIED", "message": said}, {"code": echo, "message": "x" * 590 + echo}]})
+    output = f"you sent {echo}, which is wrong"
+    body = json.dumps({"errors": [{"code": "DENIED", "message": output}, {"code": echo, "message": "x" * 590 + echo}]})
     with ScriptedServer(Step("GET", MANIFEST, 401, CHALLENGE), Step("GET", MANIFEST, 403, {}, body.encode())) as server:
         reference = Reference(server.host, "a", "latest")
-        text = asked(connect(environment=write_credentials(tmp_path, server.host)), reference).lower()
+        text = fetch(connect(environment=write_credentials(tmp_path, server.host)), reference).lower()
     assert "denied: you sent" in text
     assert "which is wrong" in text
     for secret in (PASSWORD, PACKED.rstrip("="), quote(PASSWORD), PASSWORD[:4]):
@@ -89,7 +89,7 @@ def test_an_error_that_echoes_credentials(
 def test_a_header_that_echoes_credentials(
     connect: Callable[..., Client],
     tmp_path: Path,
-    asked: Callable[[Client, Reference], str],
+    fetch: Callable[[Client, Reference], str],
     status: int,
     headers: dict[str, str],
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_header_that_echoes_credentials(
         client = connect(
             environment=write_credentials(tmp_path, server.host), insecure=frozenset({f"{PACKED}.invalid"})
         )
-        text = asked(client, Reference(server.host, "a", "latest"))
+        text = fetch(client, Reference(server.host, "a", "latest"))
     assert PACKED.rstrip("=").lower() not in text.lower()
     assert "***" in text
 
@@ -122,17 +122,17 @@ def test_a_token_server_that_echoes_credentials_and_tokens(connect: Callable[...
 def test_an_identity_token_is_not_redirected_to_another_origin(
     connect: Callable[..., Client], tmp_path: Path, status: int
 ) -> None:
-    with ScriptedServer() as server, ScriptedServer(any_order=True) as elsewhere:
+    with ScriptedServer() as server, ScriptedServer(any_order=True) as other_server:
         challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}
         (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"identitytoken": "identity"}}}))
         server.add(
             Step("GET", MANIFEST, 401, challenge),
-            Step("POST", "/token", status, {"Location": f"{elsewhere.url}/token"}),
+            Step("POST", "/token", status, {"Location": f"{other_server.url}/token"}),
         )
         text = fetch_with_client(
             connect(environment={"DOCKER_CONFIG": str(tmp_path)}), Reference(server.host, "a", "latest")
         )
-    assert elsewhere.requests == []
+    assert other_server.requests == []
     assert b"identity" in server.requests[-1].body
     assert server.host in text
 

@@ -53,7 +53,7 @@ def test_the_api(client: Client) -> None:
     assert server.requests[0].headers["Accept"] == media_types.OCI_INDEX
 
 
-@pytest.mark.parametrize("filtered", [True, False], ids=["by the registry", "here"])
+@pytest.mark.parametrize("filtered", [True, False], ids=["by the registry", "by imq"])
 def test_referrers_of_one_type(client: Client, filtered: bool) -> None:
     answer = make_page(BILL) if filtered else make_page(SIGNATURE, BILL)
     with ScriptedServer(Step("GET", f"{PATH}?artifactType=application%2Fspdx%2Bjson", 200, {}, answer)) as server:
@@ -77,16 +77,16 @@ def list_with_client(client: Client, server: ScriptedServer, subject: Digest) ->
 
 
 def list_with_batch(client: Client, server: ScriptedServer, subject: Digest) -> list[Descriptor]:
-    with BatchClient(client) as many:
-        ((_, found),) = many.fetch_referrers([(0, make_reference(server), subject)])
-    assert isinstance(found, list)
-    return found
+    with BatchClient(client) as batch_client:
+        ((_, result),) = batch_client.fetch_referrers([(0, make_reference(server), subject)])
+    assert isinstance(result, list)
+    return result
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-@pytest.mark.parametrize("asked", [list_with_client, list_with_batch])
+@pytest.mark.parametrize("list_referrers_with", [list_with_client, list_with_batch])
 def test_a_registry_that_interprets_the_referrers_tag_as_a_digest(
-    client: Client, asked: Callable[[Client, ScriptedServer, Digest], list[Descriptor]], algorithm: str
+    client: Client, list_referrers_with: Callable[[Client, ScriptedServer, Digest], list[Descriptor]], algorithm: str
 ) -> None:
     """The entries of an index are not its referrers."""
     index = make_page(SIGNATURE, BILL)
@@ -97,7 +97,7 @@ def test_a_registry_that_interprets_the_referrers_tag_as_a_digest(
             "GET", f"/v2/a/manifests/{make_referrers_tag(subject)}", 200, {"Content-Type": media_types.OCI_INDEX}, index
         ),
     ) as server:
-        assert asked(client, server, subject) == []
+        assert list_referrers_with(client, server, subject) == []
 
 
 def test_the_referrers_tag_has_a_maximum_length() -> None:

@@ -32,8 +32,8 @@ class BaseImages:
     def list_names(self, text: str) -> set[str]:
         """Return the repositories of the names that a query returns."""
         (column,) = {name for row in execute(self.session, text).rows for name in row} or {""}
-        found = execute(self.session, text).column(column) if column else []
-        return {name.rpartition("/")[2].partition(":")[0] for name in found if name is not None}
+        result = execute(self.session, text).column(column) if column else []
+        return {name.rpartition("/")[2].partition(":")[0] for name in result if name is not None}
 
     def take_requested(self) -> set[str]:
         """Return the repositories that were requested since the last call."""
@@ -47,18 +47,18 @@ def based(changeable: RunningRegistry, tmp_path: Path) -> Iterator[BaseImages]:
     """Three images on two bases, one of them with two names, and one image without a base."""
     writer = RegistryWriter(f"{changeable.registry.folder}/data")
 
-    def made(name: str, year: int, *below: str) -> None:
+    def add_image_of(name: str, year: int, *below: str) -> None:
         writer.tag(name, "1", writer.add_image(name, name, datetime(year, 1, 1, tzinfo=UTC), below=below))
 
     with FaultProxy(changeable.host) as proxy:
         session = open_session(tmp_path / "store")
         for name, below in {"old": (), "new": (), "one": ("old",), "two": ("new",), "three": ("old",)}.items():
-            made(name, 2024, *below)
+            add_image_of(name, 2024, *below)
         writer.tag("alone", "1", writer.add_image("alone", "alone", datetime(2024, 1, 1, tzinfo=UTC)))
         list(session.run(f"pull {', '.join(f'{proxy.host}/{n}:1' for n in ('old', 'new', 'one', 'two', 'three'))}"))
         list(session.run(f"pull {proxy.host}/alone:1"))
-        made("old", 2025, "fix")
-        made("three", 2025, "old", "fix")
+        add_image_of("old", 2025, "fix")
+        add_image_of("three", 2025, "old", "fix")
         proxy.requests.clear()
         yield BaseImages(session, proxy)
         session.close()
@@ -70,16 +70,16 @@ def read_rows(session: Session, text: str) -> list[dict[str, Any]]:
 
 class TestTheStore:
     def test_fields_of_registry_images_in_every_row(self, based: BaseImages) -> None:
-        found = read_rows(based.session, "images select name, remote.created as created, remote.layer_count as layers")
-        for row in found:
+        result = read_rows(based.session, "images select name, remote.created as created, remote.layer_count as layers")
+        for row in result:
             (alone,) = read_rows(based.session, f"tags of {row['name']} select created, layer_count")
             assert (row["created"], row["layers"]) == (alone["created"], alone["layer_count"])
 
     @pytest.mark.parametrize("field", ["digest", "created", "layer_count", "label.name"])
     def test_a_field_of_the_base_in_its_registry(self, based: BaseImages, field: str) -> None:
-        found = read_rows(based.session, f"images select name, base.name as base, base.remote.{field} as there")
-        assert {row["base"] for row in found} == {based.make_name("old"), based.make_name("new"), None}
-        for row in found:
+        result = read_rows(based.session, f"images select name, base.name as base, base.remote.{field} as there")
+        assert {row["base"] for row in result} == {based.make_name("old"), based.make_name("new"), None}
+        for row in result:
             there = read_rows(based.session, f"tags of {row['base']} select {field} as there") if row["base"] else [{}]
             assert row["there"] == there[0].get("there")
 
@@ -184,9 +184,9 @@ class TestRegistries:
         session, listed = open_session(tmp_path / "store"), tmp_path / "images.txt"
         names = [f"{thousand.host}/mixed:{tag}" for tag in ("latest", "multi", "1.0.0")]
         listed.write_text("\n".join(names))
-        found = read_rows(session, f'lines of "{listed}" select line, remote.created as created, remote.size as size')
-        assert len(found) == len(names)
-        for row in found:
+        result = read_rows(session, f'lines of "{listed}" select line, remote.created as created, remote.size as size')
+        assert len(result) == len(names)
+        for row in result:
             assert [{"created": row["created"], "size": row["size"]}] == read_rows(
                 session, f"tags of {row['line']} select created, size"
             )
@@ -201,8 +201,8 @@ class TestRegistries:
         listed.write_text("\n".join(names))
         list(session.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.0"))
         moved = changeable.contents.find("mixed", "1.1.0").digest
-        found = read_rows(session, f'lines of "{listed}" select line, remote.digest as there, remote.tag as tag')
-        assert {row["line"]: (row["there"], row["tag"]) for row in found} == {
+        result = read_rows(session, f'lines of "{listed}" select line, remote.digest as there, remote.tag as tag')
+        assert {row["line"]: (row["there"], row["tag"]) for row in result} == {
             names[0]: (moved, "1.0.0"),
             names[1]: (pinned, None),
             names[2]: (moved, "1.0.0"),

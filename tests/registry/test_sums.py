@@ -33,10 +33,10 @@ def warnings() -> WarningRecorder:
 
 @pytest.fixture
 def session(tmp_path: Path, warnings: WarningRecorder) -> Iterator[Session]:
-    running = open_session(tmp_path / "store")
-    running.context = running.context.replace(progress=warnings)
-    yield running
-    running.close()
+    server = open_session(tmp_path / "store")
+    server.context = server.context.replace(progress=warnings)
+    yield server
+    server.close()
 
 
 def test_a_sum_over_repositories_warns_about_shared_blobs(

@@ -40,9 +40,9 @@ def warm(thousand: RunningRegistry, tmp_path_factory: pytest.TempPathFactory) ->
 
 class TestTags:
     def test_listed_referrers(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"tags of {thousand.host}/mixed")
-        assert {row["tag"] for row in found.rows} == set(thousand.contents.tags["mixed"])
-        assert set(found.column("repository")) == {f"{thousand.host}/mixed"}
+        result = execute(warm, f"tags of {thousand.host}/mixed")
+        assert {row["tag"] for row in result.rows} == set(thousand.contents.tags["mixed"])
+        assert set(result.column("repository")) == {f"{thousand.host}/mixed"}
 
     def test_the_newest_version_comes_first(self, thousand: RunningRegistry, warm: Session) -> None:
         tags = execute(warm, f"tags of {thousand.host}/mixed where version is known").column("tag")
@@ -73,24 +73,26 @@ class TestTags:
         ],
     )
     def test_versions(self, thousand: RunningRegistry, warm: Session, condition: str, expected: set[str]) -> None:
-        found = execute(warm, f"tags of {thousand.host}/mixed where {condition.replace('HOST', thousand.host)}")
-        assert set(found.column("tag")) == expected
+        result = execute(warm, f"tags of {thousand.host}/mixed where {condition.replace('HOST', thousand.host)}")
+        assert set(result.column("tag")) == expected
 
     def test_config_fields(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"tags of {thousand.host}/mixed where created is known select tag, created, digest, id")
-        said = {tag: time for tag, time in thousand.contents.list_creation_times("mixed").items() if time is not None}
-        assert {row["tag"] for row in found.rows} >= set(written.VERSIONS)
-        for row in found.rows:
-            made = thousand.contents.find("mixed", row["tag"])
-            assert row["digest"] == made.digest
-            if made.created is not None:
-                assert row["created"] == written.format_time(said[row["tag"]])
-                assert row["id"] == made.config
+        result = execute(warm, f"tags of {thousand.host}/mixed where created is known select tag, created, digest, id")
+        explanation = {
+            tag: time for tag, time in thousand.contents.list_creation_times("mixed").items() if time is not None
+        }
+        assert {row["tag"] for row in result.rows} >= set(written.VERSIONS)
+        for row in result.rows:
+            manifest = thousand.contents.find("mixed", row["tag"])
+            assert row["digest"] == manifest.digest
+            if manifest.created is not None:
+                assert row["created"] == written.format_time(explanation[row["tag"]])
+                assert row["id"] == manifest.config
 
     def test_all_tags_of_one_digest(self, thousand: RunningRegistry, warm: Session) -> None:
         repository = f"{thousand.host}/mixed"
-        found = execute(warm, f"tags of {repository} where digest = digest of {repository}:latest and tag != latest")
-        assert set(found.column("tag")) == {"stable", "2.0", "v2.0.0"}
+        result = execute(warm, f"tags of {repository} where digest = digest of {repository}:latest and tag != latest")
+        assert set(result.column("tag")) == {"stable", "2.0", "v2.0.0"}
         grouped = execute(
             warm, f"tags of {repository} group by digest having count > 1 select digest, list(tag) as tags"
         )
@@ -108,12 +110,12 @@ class TestTags:
         assert not execute(warm, f"{of} and platform = linux/s390x").rows
 
     def test_signed(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"tags of {thousand.host}/mixed where signed select tag")
-        assert set(found.column("tag")) == {"latest", "stable", "2.0", "v2.0.0"}
+        result = execute(warm, f"tags of {thousand.host}/mixed where signed select tag")
+        assert set(result.column("tag")) == {"latest", "stable", "2.0", "v2.0.0"}
 
     def test_artifacts(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"tags of {thousand.host}/mixed where artifact_type is known select tag, artifact_type")
-        assert {"tag": "chart", "artifact_type": written.HELM} in found.rows
+        result = execute(warm, f"tags of {thousand.host}/mixed where artifact_type is known select tag, artifact_type")
+        assert {"tag": "chart", "artifact_type": written.HELM} in result.rows
 
     def test_resolving_sources(self, thousand: RunningRegistry, warm: Session) -> None:
         assert execute(warm, f"tags in {thousand.host}/team").column("tag") == ["latest"] * 3
@@ -126,12 +128,12 @@ class TestTags:
 
     def test_names_one_by_one(self, thousand: RunningRegistry, warm: Session) -> None:
         host = thousand.host
-        found = execute(
+        result = execute(
             warm, f"tags of {host}/mixed:latest, {host}/team/one:nope, {host}/mixed:1.0.0 select tag, problem"
         )
-        assert [row["tag"] for row in found.rows if row["problem"] is None] == ["1.0.0", "latest"]
-        assert found.exit_code == 3
-        assert [error.code for error in found.errors] == ["manifest-unknown"]
+        assert [row["tag"] for row in result.rows if row["problem"] is None] == ["1.0.0", "latest"]
+        assert result.exit_code == 3
+        assert [error.code for error in result.errors] == ["manifest-unknown"]
 
     def test_a_missing_repository(self, thousand: RunningRegistry, warm: Session) -> None:
         with pytest.raises(ImqError) as caught:
@@ -171,31 +173,31 @@ class TestOtherTables:
         assert missing.column("platform") == ["linux/riscv64"]
 
     def test_referrers(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"referrers of {thousand.host}/mixed:latest")
-        assert found.column("artifact_type") == [written.BILL]
-        assert found.column("subject") == [thousand.contents.find("mixed", "latest").digest]
+        result = execute(warm, f"referrers of {thousand.host}/mixed:latest")
+        assert result.column("artifact_type") == [written.BILL]
+        assert result.column("subject") == [thousand.contents.find("mixed", "latest").digest]
 
     def test_repositories(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"repositories in {thousand.host} order by size desc select name, tag_count, size")
-        assert found.rows[0]["name"] == f"{thousand.host}/thousand"
-        assert {row["name"].partition("/")[2]: row["tag_count"] for row in found.rows} == {
+        result = execute(warm, f"repositories in {thousand.host} order by size desc select name, tag_count, size")
+        assert result.rows[0]["name"] == f"{thousand.host}/thousand"
+        assert {row["name"].partition("/")[2]: row["tag_count"] for row in result.rows} == {
             repository: len(tags) for repository, tags in thousand.contents.tags.items()
         }
         named = execute(warm, f"repositories in {thousand.host} where any tags where tag = undated")
         assert named.column("name") == [f"{thousand.host}/mixed"]
 
     def test_manifests(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"manifests of {thousand.host}/mixed select digest, tags, parent_index, media_type")
-        by_digest = {row["digest"]: row for row in found.rows}
+        result = execute(warm, f"manifests of {thousand.host}/mixed select digest, tags, parent_index, media_type")
+        by_digest = {row["digest"]: row for row in result.rows}
         newest = thousand.contents.find("mixed", "latest").digest
         assert by_digest[newest]["tags"] == ["2.0", "latest", "stable", "v2.0.0"]
         multi = thousand.contents.find("mixed", "multi").digest
-        assert sum(row["parent_index"] == multi for row in found.rows) == 6
-        assert {row["digest"] for row in found.rows if row["tags"]} == {
-            made.digest for made in thousand.contents.tags["mixed"].values()
+        assert sum(row["parent_index"] == multi for row in result.rows) == 6
+        assert {row["digest"] for row in result.rows if row["tags"]} == {
+            manifest.digest for manifest in thousand.contents.tags["mixed"].values()
         }
         untagged = execute(warm, f"manifests of {thousand.host}/mixed where no tags select digest").column("digest")
-        assert sorted(untagged) == sorted(row["digest"] for row in found.rows if not row["tags"])
+        assert sorted(untagged) == sorted(row["digest"] for row in result.rows if not row["tags"])
 
     def test_index_entries_with_an_existing_manifest(self, thousand: RunningRegistry, warm: Session) -> None:
         assert not execute(warm, f"platforms of {thousand.host}/mixed:multi where no manifests").rows
@@ -205,9 +207,11 @@ class TestOtherTables:
         assert len(execute(warm, f'search "team/" in {thousand.host} where name like "*o*"').rows) == 2
 
     def test_images_of_a_registry(self, thousand: RunningRegistry, warm: Session) -> None:
-        found = execute(warm, f"images in {thousand.host}/team where label.number is unknown select name, size, source")
-        assert len(found.rows) == 3
-        assert set(found.column("source")) == {thousand.host}
+        result = execute(
+            warm, f"images in {thousand.host}/team where label.number is unknown select name, size, source"
+        )
+        assert len(result.rows) == 3
+        assert set(result.column("source")) == {thousand.host}
 
     def test_unused_images_of_registries(self, thousand: RunningRegistry, tmp_path: Path) -> None:
         session = open_session(tmp_path / "store")
@@ -224,10 +228,10 @@ class TestAcrossSources:
         list(session.run(f"copy {host}/mixed:1.1.0 to {host}/mixed:1.0.1"))
         assert execute(session, "images where outdated").column("tag") == ["1.0.1"]
         assert execute(session, "images where local only").column("tag") == ["mine"]
-        found = {row["tag"]: row for row in execute(session, "images select tag, digest, remote.digest as there").rows}
-        assert found["latest"]["digest"] == found["latest"]["there"]
-        assert found["1.0.1"]["there"] == changeable.contents.find("mixed", "1.1.0").digest
-        assert found["mine"]["there"] is None
+        result = {row["tag"]: row for row in execute(session, "images select tag, digest, remote.digest as there").rows}
+        assert result["latest"]["digest"] == result["latest"]["there"]
+        assert result["1.0.1"]["there"] == changeable.contents.find("mixed", "1.1.0").digest
+        assert result["mine"]["there"] is None
         session.close()
 
     @pytest.mark.parametrize("condition", ["outdated", "not outdated", "not (remote.digest = .digest or tag = x)"])
@@ -238,12 +242,12 @@ class TestAcrossSources:
             list(session.run(f"tag {proxy.host}/mixed:1.0.0 as {proxy.host}/secret:mine"))
             list(session.run(f"tag {proxy.host}/mixed:1.0.0 as nowhere.invalid/secret:1"))
             before = len(proxy.requests)
-            found = execute(session, f"images where {condition}")
+            result = execute(session, f"images where {condition}")
             asked = {one.path for one in proxy.requests[before:]} - {"/v2/"}
         assert asked == {"/v2/mixed/manifests/1.0.0"}
-        assert (found.errors, found.exit_code) == ((), 0)
+        assert (result.errors, result.exit_code) == ((), 0)
         names = {"outdated": [], "not outdated": ["1", "1.0.0", "mine"]}.get(condition, ["1", "mine"])
-        assert sorted(found.column("tag")) == names
+        assert sorted(result.column("tag")) == names
         session.close()
 
     def test_an_unreachable_host_is_one_problem(self, changeable: RunningRegistry, tmp_path: Path) -> None:
@@ -251,9 +255,9 @@ class TestAcrossSources:
         list(session.run(f"pull {changeable.host}/mixed:1.0.0"))
         for number in range(5):
             list(session.run(f"tag {changeable.host}/mixed:1.0.0 as nowhere.invalid/image-{number}:1"))
-        found = execute(session, "images where local only")
-        assert (found.rows, found.exit_code) == ([], 3)
-        assert [error.code for error in found.errors] == ["unreachable"]
+        result = execute(session, "images where local only")
+        assert (result.rows, result.exit_code) == ([], 3)
+        assert [error.code for error in result.errors] == ["unreachable"]
         session.close()
 
     def test_an_unreachable_registry_does_not_make_an_image_local_only(
@@ -262,8 +266,8 @@ class TestAcrossSources:
         session = open_session(tmp_path / "store")
         list(session.run(f"pull {changeable.host}/mixed:1.0.0"))
         changeable.registry.stop()
-        found = execute(session, "images where local only")
-        assert (found.rows, found.exit_code) == ([], 3)
+        result = execute(session, "images where local only")
+        assert (result.rows, result.exit_code) == ([], 3)
         with pytest.raises(ImqError) as caught:
             execute(session, "rm images where not outdated")
         assert caught.value.code == "unreachable"
@@ -309,8 +313,8 @@ class TestAcrossSources:
 
     def test_tags_that_another_repository_lacks(self, thousand: RunningRegistry, warm: Session) -> None:
         host = thousand.host
-        found = execute(warm, f"tags of {host}/mixed except tags of {host}/team/one by tag")
-        assert set(found.column("tag")) == set(thousand.contents.tags["mixed"]) - {"latest"}
+        result = execute(warm, f"tags of {host}/mixed except tags of {host}/team/one by tag")
+        assert set(result.column("tag")) == set(thousand.contents.tags["mixed"]) - {"latest"}
         both = execute(warm, f"(tags of {host}/mixed union tags of {host}/team/one by name) where tag = latest")
         assert len(both.rows) == 2
 
@@ -320,27 +324,27 @@ class TestAcrossSources:
             execute(warm, f"tags of {host}/mixed except tags of {host}/nothing by tag")
         assert caught.value.code == "name-unknown"
         assert any(f"tags in {host}/nothing" in hint for hint in caught.value.hints)
-        found = execute(warm, f"tags of {host}/mixed except tags in {host}/nothing by tag")
-        assert set(found.column("tag")) == set(thousand.contents.tags["mixed"])
-        assert (found.errors, found.exit_code) == ((), 0)
+        result = execute(warm, f"tags of {host}/mixed except tags in {host}/nothing by tag")
+        assert set(result.column("tag")) == set(thousand.contents.tags["mixed"])
+        assert (result.errors, result.exit_code) == ((), 0)
 
     def test_one_of_several_repositories_is_missing(self, thousand: RunningRegistry, warm: Session) -> None:
         host = thousand.host
-        found = execute(warm, f"tags of {host}/team/one, {host}/nothing")
-        assert found.column("tag") == ["latest"]
-        assert ([error.code for error in found.errors], found.exit_code) == (["name-unknown"], 3)
+        result = execute(warm, f"tags of {host}/team/one, {host}/nothing")
+        assert result.column("tag") == ["latest"]
+        assert ([error.code for error in result.errors], result.exit_code) == (["name-unknown"], 3)
 
     def test_a_union_of_two_repositories_is_one_batch(self, thousand: RunningRegistry, tmp_path: Path) -> None:
         """A union supports every clause, and fetches no more than the condition needs."""
         with FaultProxy(thousand.host) as proxy:
             session = open_session(tmp_path / "store")
             union = f"tags of {proxy.host}/thousand union tags of {proxy.host}/team/one"
-            found = execute(
+            result = execute(
                 session, f"({union}) where tag in (v7, latest) order by created select tag, created, digest"
             )
-            made = [thousand.contents.find("team/one", "latest"), thousand.contents.find("thousand", "v7")]
-            assert found.column("digest") == [one.digest for one in made]
-            assert None not in found.column("created")
+            manifest = [thousand.contents.find("team/one", "latest"), thousand.contents.find("thousand", "v7")]
+            assert result.column("digest") == [one.digest for one in manifest]
+            assert None not in result.column("created")
             assert (proxy.count_requests(LIST), proxy.count_requests(BLOB)) == (2, 2)
             one_by_one = f"(tags of {proxy.host}/team/one union tags of {proxy.host}/team/two) union"
             assert execute(session, f"({one_by_one} tags in {proxy.host}/team/th*) where any layers count").rows == [
@@ -351,20 +355,20 @@ class TestAcrossSources:
     def test_both_sides_of_a_union_fetch_the_selected_fields(self, thousand: RunningRegistry, warm: Session) -> None:
         host = thousand.host
         union = f"tags of {host}/mixed where version = 2 union (tags of {host}/thousand where tag = v7) by digest"
-        found = execute(
+        result = execute(
             warm, f"({union}) where size > 0 select tag, version.major as major, created order by created desc"
         )
         tags = [("2.0", 2), ("2.0.0-alpine", 2), ("v2.0.0", 2), ("v7", 7)]
-        assert sorted((row["tag"], row["major"]) for row in found.rows) == tags
-        assert None not in found.column("created")
+        assert sorted((row["tag"], row["major"]) for row in result.rows) == tags
+        assert None not in result.column("created")
 
     def test_rows_of_the_store_and_a_registry(self, thousand: RunningRegistry, tmp_path: Path) -> None:
         session = open_session(tmp_path / "store")
         list(session.run(f"pull {thousand.host}/team/one"))
-        found = execute(session, f"images in store, {thousand.host}/team select name, source, created, id")
-        assert len(found.rows) == 4
-        assert {row["source"] for row in found.rows} == {"store", thousand.host}
-        assert len({row["id"] for row in found.rows if row["name"].endswith("one:latest")}) == 1
+        result = execute(session, f"images in store, {thousand.host}/team select name, source, created, id")
+        assert len(result.rows) == 4
+        assert {row["source"] for row in result.rows} == {"store", thousand.host}
+        assert len({row["id"] for row in result.rows if row["name"].endswith("one:latest")}) == 1
         session.close()
 
 
@@ -415,12 +419,12 @@ class TestStages:
     def test_explain_sends_no_request(self, proxied: FaultProxy, tmp_path: Path) -> None:
         session = open_session(tmp_path / "store")
         text = f"tags of {proxied.host}/thousand where tag like 'v9*' and created is known order by version limit 5"
-        said = "".join(session.explain_all(text))
+        explanation = "".join(session.explain_all(text))
         session.close()
         assert not proxied.requests
-        assert [line.split(":")[0] for line in said.splitlines() if "requests:" in line]
-        assert "until 5 are in the answer" in said
-        assert "cached: 0 manifests" in said
+        assert [line.split(":")[0] for line in explanation.splitlines() if "requests:" in line]
+        assert "until 5 are in the answer" in explanation
+        assert "cached: 0 manifests" in explanation
 
 
 ATOMS = (
@@ -446,10 +450,10 @@ def draw_conditions() -> st.SearchStrategy[str]:
 @given(draw_conditions())
 @tried(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_staged_fetching_returns_the_same_rows(thousand: RunningRegistry, warm: Session, condition: str) -> None:
-    said = condition.replace("HOST", thousand.host)
-    staged = set(execute(warm, f"tags of {thousand.host}/mixed where {said} select tag").column("tag"))
-    told = execute(warm, f"tags of {thousand.host}/mixed select tag, if({said}, 'yes', 'no') as holds").rows
-    assert staged == {row["tag"] for row in told if row["holds"] == "yes"}
+    explanation = condition.replace("HOST", thousand.host)
+    staged = set(execute(warm, f"tags of {thousand.host}/mixed where {explanation} select tag").column("tag"))
+    message = execute(warm, f"tags of {thousand.host}/mixed select tag, if({explanation}, 'yes', 'no') as holds").rows
+    assert staged == {row["tag"] for row in message if row["holds"] == "yes"}
 
 
 class TestFaults:
@@ -484,11 +488,11 @@ class TestFaults:
         ],
     )
     def test_one_manifest(self, thousand: RunningRegistry, tmp_path: Path, fault: Fault, code: str) -> None:
-        found = self.asked(thousand, tmp_path / "store", fault)
-        assert [row["tag"] for row in found.rows if row["problem"]] == ["v15"]
-        assert [row["tag"] for row in found.rows if row["created"] is None] == ["v15"]
-        assert [error.code for error in found.errors] == [code]
-        assert found.exit_code == 3
+        result = self.asked(thousand, tmp_path / "store", fault)
+        assert [row["tag"] for row in result.rows if row["problem"]] == ["v15"]
+        assert [row["tag"] for row in result.rows if row["created"] is None] == ["v15"]
+        assert [error.code for error in result.errors] == [code]
+        assert result.exit_code == 3
 
     def test_no_catalog(self, thousand: RunningRegistry, tmp_path: Path) -> None:
         with FaultProxy(thousand.host, Fault("GET /v2/_catalog", answer=reply_with(404))) as proxy:
@@ -517,9 +521,9 @@ def test_an_invalid_listed_tag_does_not_block_the_others(changeable: RunningRegi
     def listed(reply: Reply) -> None:
         reply.body = json.dumps({"name": "mixed", "tags": tags}).encode()
 
-    found = reply_with(200, b"123456789", Docker_Content_Digest=digest, Content_Type=media_types.OCI_MANIFEST)
+    result = reply_with(200, b"123456789", Docker_Content_Digest=digest, Content_Type=media_types.OCI_MANIFEST)
     path = r"bad%20tag|a%2Fb|x%3Fy%3D1|%2E%2E|%2541|%C3%A9|1\.0\.0%40sha256:\w+"
-    named = Fault(rf"HEAD .*/manifests/({path})$", answer=found)
+    named = Fault(rf"HEAD .*/manifests/({path})$", answer=result)
     with FaultProxy(changeable.host, Fault("GET .*/tags/list", change=listed), named) as proxy:
         session = open_session(tmp_path / "store", confirm=lambda _: True)
         of = f"tags of {proxy.host}/mixed"
@@ -535,10 +539,10 @@ def test_an_invalid_listed_tag_does_not_block_the_others(changeable: RunningRegi
 def test_an_invalid_name_is_reported(thousand: RunningRegistry, warm: Session, tmp_path: Path) -> None:
     listed = tmp_path / "names.txt"
     listed.write_text(f"Not A Name\n{thousand.host}/mixed:latest\n")
-    found = execute(warm, f'tags of (lines of "{listed}") select name, digest, problem')
-    assert found.rows[-1]["name"] == "Not A Name"
-    assert found.rows[-1]["problem"]
-    assert [error.code for error in found.errors] == ["reference"]
+    result = execute(warm, f'tags of (lines of "{listed}") select name, digest, problem')
+    assert result.rows[-1]["name"] == "Not A Name"
+    assert result.rows[-1]["problem"]
+    assert [error.code for error in result.errors] == ["reference"]
     assert execute(warm, f'lines of "{listed}" where no remote').column("line") == ["Not A Name"]
 
 
@@ -552,8 +556,8 @@ def test_configured_registry_names(thousand: RunningRegistry, tmp_path: Path) ->
     session = open_session(tmp_path / "store", configuration=configuration)
     assert execute(session, "tags in work/o*").column("repository") == [f"{thousand.host}/team/one"]
     assert len(execute(session, "use work; images").rows) == 3
-    found = {row["name"]: row for row in execute(session, "sources").rows}
-    assert (found["work"]["address"], found["work"]["reachable"]) == (f"{thousand.host}/team", True)
-    assert not found["gone"]["reachable"]
-    assert found["store"]["images"] == 0
+    result = {row["name"]: row for row in execute(session, "sources").rows}
+    assert (result["work"]["address"], result["work"]["reachable"]) == (f"{thousand.host}/team", True)
+    assert not result["gone"]["reachable"]
+    assert result["store"]["images"] == 0
     session.close()

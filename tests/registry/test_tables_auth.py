@@ -41,12 +41,12 @@ def test_a_missing_password_is_rejected(thousand_guarded: RunningRegistry, tmp_p
 
 
 def test_tokens(thousand_tokens: tuple[RunningRegistry, TokenServer], tmp_path: Path) -> None:
-    running, _ = thousand_tokens
+    server, _ = thousand_tokens
     session = open_session(tmp_path / "store")
-    found = execute(session, f"tags of {running.host}/mixed where version > 1 and created is known select tag")
-    assert "v2.0.0" in found.column("tag")
+    result = execute(session, f"tags of {server.host}/mixed where version > 1 and created is known select tag")
+    assert "v2.0.0" in result.column("tag")
     assert (
-        len(execute(session, f"tags of {running.host}/team/one, {running.host}/team/two select name, digest").rows) == 2
+        len(execute(session, f"tags of {server.host}/team/one, {server.host}/team/two select name, digest").rows) == 2
     )
     session.close()
 

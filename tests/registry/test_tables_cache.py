@@ -49,8 +49,8 @@ def timed(tmp_path: Path) -> Iterator[tuple[Session, Clock]]:
 
 def explain_requests(session: Session, text: str) -> int:
     """Return the maximum number of requests of a query, as explain estimates it."""
-    said = "".join(session.explain_all(text))
-    return sum(int(number.replace(",", "")) for number in re.findall(r"at most ([\d,]+)", said))
+    explanation = "".join(session.explain_all(text))
+    return sum(int(number.replace(",", "")) for number in re.findall(r"at most ([\d,]+)", explanation))
 
 
 class TestFresh:
@@ -82,8 +82,8 @@ class TestFresh:
         text = f"set fresh = 1h; tags of {proxied.host}/team/one select tag, digest"
         execute(session, text)
         execute(tmp_path / "other", f"copy {changeable.host}/team/two:latest to {changeable.host}/team/one:new")
-        found = {row["tag"]: row["digest"] for row in execute(session, text).rows}
-        assert found["new"] == changeable.contents.find("team/two", "latest").digest
+        result = {row["tag"]: row["digest"] for row in execute(session, text).rows}
+        assert result["new"] == changeable.contents.find("team/two", "latest").digest
         assert proxied.count_requests(HEAD) == 2
 
     def test_actions_always_request_tags_again(
@@ -132,18 +132,18 @@ class TestEstimates:
         for fresh in ("0", "10m"):
             for _ in range(2):
                 list(session.run(f"set fresh = {fresh}"))
-                most = explain_requests(session, text)
+                estimates = explain_requests(session, text)
                 before = len(proxied.requests)
                 assert execute(session, text).rows
                 took = [one for one in proxied.requests[before:] if one.path != "/v2/"]
-                assert len(took) == most or (condition == "signed is known" and len(took) < most)
+                assert len(took) == estimates or (condition == "signed is known" and len(took) < estimates)
                 clock.now += MINUTE
 
     def test_names_with_their_tags(self, proxied: FaultProxy, timed: tuple[Session, Clock]) -> None:
         session, clock = timed
         text = f"set fresh = 5m; tags of {proxied.host}/thousand:v1, {proxied.host}/thousand:v2 select created"
-        for most in (6, 0):
-            assert explain_requests(session, text) == most
+        for estimates in (6, 0):
+            assert explain_requests(session, text) == estimates
             execute(session, text)
         clock.now += 6 * MINUTE
         assert explain_requests(session, text) == 2
@@ -153,8 +153,11 @@ class TestEstimates:
         text = f"set fresh = 10m; tags of {proxied.host}/thousand where digest is known"
         execute(session, f"{text} and tag like 'v1?'")
         clock.now += 4 * MINUTE
-        said = "".join(session.explain_all(text))
-        assert "at most 10 if nothing has changed; of 20 tags 10 are fresh, the oldest requested 4 minutes ago" in said
+        explanation = "".join(session.explain_all(text))
+        assert (
+            "at most 10 if nothing has changed; of 20 tags 10 are fresh, the oldest requested 4 minutes ago"
+            in explanation
+        )
         assert "fresh" not in "".join(
             session.explain_all(f"pull tags of {proxied.host}/thousand where digest is known")
         )
@@ -164,16 +167,16 @@ class TestEstimates:
     ) -> None:
         session, _ = timed
         text = f"tags of {proxied.host}/mixed:multi where created is known"
-        said = "".join(session.explain_all(text))
-        assert "1 more for each of 1 new name of an index" in said
-        most = []
+        explanation = "".join(session.explain_all(text))
+        assert "1 more for each of 1 new name of an index" in explanation
+        estimates = []
         for _ in range(2):
-            most.append(explain_requests(session, text))
+            estimates.append(explain_requests(session, text))
             before = len(proxied.requests)
             execute(session, text)
-            assert len(proxied.requests) - before == most[-1] + ("new name" in said)
-            said = "".join(session.explain_all(text))
-        assert most == [3, 1]
+            assert len(proxied.requests) - before == estimates[-1] + ("new name" in explanation)
+            explanation = "".join(session.explain_all(text))
+        assert estimates == [3, 1]
         arm = text.replace("where", "where platform = linux/arm64 and")
         assert explain_requests(session, arm) == 3, "the manifest and the config of another image"
 

@@ -23,7 +23,7 @@ CONFIG = "GET .*/blobs/"
 
 
 @pytest.fixture(scope="module")
-def here(thousand: RunningRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def pulled_session(thousand: RunningRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """A session that has pulled the image for another platform."""
     session = open_session(tmp_path_factory.mktemp("here") / "store", platform=Platform("linux", "amd64"))
     execute(session, f"pull {thousand.host}/mixed:multi platform linux/arm64; images")
@@ -34,10 +34,10 @@ def here(thousand: RunningRegistry, tmp_path_factory: pytest.TempPathFactory) ->
 class TestImageContents:
     @pytest.mark.parametrize(("table", "columns"), [("layers", LAYERS), ("history", STEPS)])
     def test_inspect_shows_the_stored_part_of_an_index(
-        self, thousand: RunningRegistry, here: Session, tmp_path: Path, table: str, columns: str
+        self, thousand: RunningRegistry, pulled_session: Session, tmp_path: Path, table: str, columns: str
     ) -> None:
         name = f"{thousand.host}/mixed:multi"
-        expected = execute(here, f"{table} of {name} select {columns}").rows
+        expected = execute(pulled_session, f"{table} of {name} select {columns}").rows
         assert len(expected) == 2
         there = f"tags of {name} where platform = linux/arm64"
         for of in (
@@ -50,39 +50,46 @@ class TestImageContents:
             tmp_path / "store", f"{there} select count({table}) as count, min({table}.created) as first"
         ).rows
         assert one == {"count": 2, "first": expected[0]["created"]}
-        assert execute(here, f"{table} of ({there}) select image").column("image") == [expected[0]["image"]] * 2
+        assert (
+            execute(pulled_session, f"{table} of ({there}) select image").column("image") == [expected[0]["image"]] * 2
+        )
 
     def test_size_is_the_download_size_and_images_counts_the_store(
-        self, thousand: RunningRegistry, here: Session
+        self, thousand: RunningRegistry, pulled_session: Session
     ) -> None:
         rows = execute(
-            here, f"layers of {thousand.host}/mixed:1.0.0 select index, size, download_size, images, name"
+            pulled_session, f"layers of {thousand.host}/mixed:1.0.0 select index, size, download_size, images, name"
         ).rows
         assert [row["images"] for row in rows] == [1, 0], "the first layer is also in the store"
         assert all(row["size"] == row["download_size"] > 0 for row in rows)
         assert {row["name"] for row in rows} == {f"{thousand.host}/mixed:1.0.0"}
-        steps = execute(here, f"history of {thousand.host}/mixed:1.0.0 select size, layer").rows
-        layers = execute(here, f"layers of {thousand.host}/mixed:1.0.0 select size, digest as layer").rows
+        steps = execute(pulled_session, f"history of {thousand.host}/mixed:1.0.0 select size, layer").rows
+        layers = execute(pulled_session, f"layers of {thousand.host}/mixed:1.0.0 select size, digest as layer").rows
         assert steps == layers
 
-    def test_conditions_on_layers(self, thousand: RunningRegistry, here: Session) -> None:
+    def test_conditions_on_layers(self, thousand: RunningRegistry, pulled_session: Session) -> None:
         of = f"tags of {thousand.host}/mixed"
-        (own,) = execute(here, f"layers of {thousand.host}/mixed:1.0.1 where index = 1 select digest").column("digest")
-        assert execute(here, f"{of} where has layer {own} select tag").column("tag") == ["1.0.1"]
-        copied = execute(here, f"{of} where any history where created_by like '*1.10*' select tag")
+        (own,) = execute(pulled_session, f"layers of {thousand.host}/mixed:1.0.1 where index = 1 select digest").column(
+            "digest"
+        )
+        assert execute(pulled_session, f"{of} where has layer {own} select tag").column("tag") == ["1.0.1"]
+        copied = execute(pulled_session, f"{of} where any history where created_by like '*1.10*' select tag")
         assert copied.column("tag") == ["1.10.0"]
-        chart = execute(here, f"{of} where tag = chart select count(layers) as layers, count(history) as steps").rows
+        chart = execute(
+            pulled_session, f"{of} where tag = chart select count(layers) as layers, count(history) as steps"
+        ).rows
         assert chart == [{"layers": 1, "steps": 0}]
         few = execute(
-            here, f"{of} where (any layers where size > 1) and created is known select count(layers) as n limit 2"
+            pulled_session,
+            f"{of} where (any layers where size > 1) and created is known select count(layers) as n limit 2",
         )
         assert few.column("n") == [2, 2], "a limit does not affect the rows of relations"
         counted = execute(
-            here, f"platforms of {thousand.host}/mixed:multi where not attestation select count(layers) as n"
+            pulled_session, f"platforms of {thousand.host}/mixed:multi where not attestation select count(layers) as n"
         )
         assert counted.column("n") == [2, 2, 2]
         images = execute(
-            here, f"images in {thousand.host}/team where (no layers where size = 0) select count(layers) as n"
+            pulled_session, f"images in {thousand.host}/team where (no layers where size = 0) select count(layers) as n"
         )
         assert images.column("n") == [2, 2, 2]
 
@@ -97,18 +104,19 @@ class TestImageContents:
             before = len(proxy.requests)
             execute(session, f"{of.replace('layers', 'history')} count")
             assert len(proxy.requests) == before + 2, "what is remembered is not asked for again, only the digests"
-            said = "".join(session.explain_all(of))
-            assert "stage:     list layers of" in said
+            output = "".join(session.explain_all(of))
+            assert "stage:     list layers of" in output
             session.close()
 
-    def test_a_missing_name(self, thousand: RunningRegistry, here: Session) -> None:
-        found = execute(
-            here, f"layers of {thousand.host}/mixed:nope, {thousand.host}/mixed:1.0.0 select name, problem, index"
+    def test_a_missing_name(self, thousand: RunningRegistry, pulled_session: Session) -> None:
+        result = execute(
+            pulled_session,
+            f"layers of {thousand.host}/mixed:nope, {thousand.host}/mixed:1.0.0 select name, problem, index",
         )
-        assert [row["index"] for row in found.rows] == [0, 1, None]
-        assert "nope" in str(found.rows[-1]["problem"])
-        assert found.exit_code == 3
+        assert [row["index"] for row in result.rows] == [0, 1, None]
+        assert "nope" in str(result.rows[-1]["problem"])
+        assert result.exit_code == 3
         for wrong, code in (("redis:nope", "no-such-image"), ("(images select name)", "target")):
             with pytest.raises(ImqError) as caught:
-                execute(here, f"layers of {wrong}")
+                execute(pulled_session, f"layers of {wrong}")
             assert caught.value.code == code

@@ -33,14 +33,14 @@ class ReferrersServer(LoopbackServer):
 
     def list_referrers(self, repository: str, subject: str) -> list[dict[str, Any]]:
         """Return the descriptors of the referrers of a manifest."""
-        found = []
-        for (place, digest), (media_type, content) in self.manifests.items():
+        manifest = []
+        for (other_repository, digest), (media_type, content) in self.manifests.items():
             document = json.loads(content)
-            if place == repository and document.get("subject", {}).get("digest") == subject:
+            if other_repository == repository and document.get("subject", {}).get("digest") == subject:
                 kind = document.get("artifactType") or document["config"]["mediaType"]
                 entry = {"mediaType": media_type, "digest": digest, "size": len(content), "artifactType": kind}
-                found.append(entry | ({"annotations": document["annotations"]} if "annotations" in document else {}))
-        return found
+                manifest.append(entry | ({"annotations": document["annotations"]} if "annotations" in document else {}))
+        return manifest
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,14 +79,14 @@ class _Handler(BaseHTTPRequestHandler):
             if not name.startswith("sha256:"):
                 self.registry.tags[repository, name] = digest
             subject = json.loads(body).get("subject")
-            told = {"OCI_Subject": subject["digest"]} if subject else {}
-            self._respond(201, Docker_Content_Digest=digest, **told)
+            subject_header = {"OCI_Subject": subject["digest"]} if subject else {}
+            self._respond(201, Docker_Content_Digest=digest, **subject_header)
             return
-        found = self.registry.find(repository, name)
-        if found is None:
+        manifest = self.registry.find(repository, name)
+        if manifest is None:
             self._respond(404)
         else:
-            self._respond(200, found[2], Docker_Content_Digest=found[0], Content_Type=found[1])
+            self._respond(200, manifest[2], Docker_Content_Digest=manifest[0], Content_Type=manifest[1])
 
     def _blobs(self, repository: str, name: str, asked: dict[str, str], body: bytes) -> None:
         if self.command == "POST":
@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(200, json.dumps(listing).encode(), Content_Type=INDEX)
 
     def _tags(self, repository: str, _name: str, _asked: dict[str, str], _body: bytes) -> None:
-        tags = sorted(tag for place, tag in self.registry.tags if place == repository)
+        tags = sorted(tag for other_repository, tag in self.registry.tags if other_repository == repository)
         self._respond(200, json.dumps({"name": repository, "tags": tags}).encode(), Content_Type="application/json")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - names that http.server looks up

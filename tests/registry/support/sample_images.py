@@ -151,11 +151,11 @@ def add_image(
     docker: bool = False,
 ) -> Descriptor:
     """Add an image to `store` and return the descriptor of its manifest."""
-    made = [make_layer(size, f"file{number}") for number in range(layers)]
+    layer_contents = [make_layer(size, f"file{number}") for number in range(layers)]
     config = {
         **(AMD64 if platform is None else platform),
         "config": {"Labels": {"made": "for tests"}},
-        "rootfs": {"type": "layers", "diff_ids": [Digest.of(plain) for plain, _ in made]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest.of(plain) for plain, _ in layer_contents]},
     }
     layer_type, config_type, manifest_type = (
         (media_types.DOCKER_LAYER_GZIP, media_types.DOCKER_CONFIG, media_types.DOCKER_MANIFEST)
@@ -166,7 +166,7 @@ def add_image(
         "schemaVersion": 2,
         "mediaType": manifest_type,
         "config": store.describe(config_type, encode_json(config)).to_json(),
-        "layers": [store.describe(layer_type, packed).to_json() for _, packed in made],
+        "layers": [store.describe(layer_type, packed).to_json() for _, packed in layer_contents],
     }
     return store.describe(manifest_type, encode_json(manifest))
 

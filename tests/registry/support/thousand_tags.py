@@ -64,7 +64,7 @@ class Contents:
 
     def list_creation_times(self, repository: str = THOUSAND) -> dict[str, datetime | None]:
         """Return the creation time of the image of each tag."""
-        return {tag: made.created for tag, made in self.tags[repository].items()}
+        return {tag: written_manifest.created for tag, written_manifest in self.tags[repository].items()}
 
 
 class RegistryWriter:
@@ -137,11 +137,20 @@ class RegistryWriter:
         self.contents.documents[digest] = content
         return SampleManifest(digest, media_type, content, created, config)
 
-    def tag(self, repository: str, name: str, made: SampleManifest) -> None:
+    def tag(self, repository: str, name: str, written_manifest: SampleManifest) -> None:
         """Set a tag to a manifest."""
-        self._link(repository, "_manifests", "tags", name, "current", to=made.digest)
-        self._link(repository, "_manifests", "tags", name, "index", "sha256", made.digest.encoded, to=made.digest)
-        self.contents.tags.setdefault(repository, {})[name] = made
+        self._link(repository, "_manifests", "tags", name, "current", to=written_manifest.digest)
+        self._link(
+            repository,
+            "_manifests",
+            "tags",
+            name,
+            "index",
+            "sha256",
+            written_manifest.digest.encoded,
+            to=written_manifest.digest,
+        )
+        self.contents.tags.setdefault(repository, {})[name] = written_manifest
 
     def _layer(self, repository: str, name: str, content: bytes) -> tuple[Digest, bytes]:
         buffer = io.BytesIO()
@@ -180,8 +189,10 @@ def write_registry(folder: str | os.PathLike[str], count: int = COUNT) -> Conten
     """Write the registry below `folder` and return its contents."""
     writer = RegistryWriter(folder)
     for number in range(count):
-        made = writer.add_image(THOUSAND, f"v{number}", FIRST + number * STEP, labels={"number": str(number)})
-        writer.tag(THOUSAND, f"v{number}", made)
+        written_manifest = writer.add_image(
+            THOUSAND, f"v{number}", FIRST + number * STEP, labels={"number": str(number)}
+        )
+        writer.tag(THOUSAND, f"v{number}", written_manifest)
     _write_mixed(writer)
     for repository in TEAM:
         writer.tag(repository, "latest", writer.add_image(repository, repository.replace("/", "-"), FIRST, docker=True))
@@ -190,8 +201,8 @@ def write_registry(folder: str | os.PathLike[str], count: int = COUNT) -> Conten
 
 def _write_mixed(writer: RegistryWriter) -> None:
     for number, tag in enumerate(VERSIONS):
-        made = writer.add_image(MIXED, tag, FIRST + timedelta(days=number), docker=number % 2 == 0)
-        writer.tag(MIXED, tag, made)
+        written_manifest = writer.add_image(MIXED, tag, FIRST + timedelta(days=number), docker=number % 2 == 0)
+        writer.tag(MIXED, tag, written_manifest)
     newest = writer.contents.find(MIXED, "v2.0.0")
     for tag in ("latest", "stable", "2.0"):
         writer.tag(MIXED, tag, newest)
@@ -199,10 +210,13 @@ def _write_mixed(writer: RegistryWriter) -> None:
     for number, (architecture, variant) in enumerate([("amd64", ""), ("arm64", "v8"), ("arm", "v7")]):
         platform = {"os": "linux", "architecture": architecture, **({"variant": variant} if variant else {})}
         created = FIRST + timedelta(days=30, minutes=number)
-        made = writer.add_image(MIXED, f"multi-{architecture}", created, platform=platform)
-        said = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": made.digest}
+        written_manifest = writer.add_image(MIXED, f"multi-{architecture}", created, platform=platform)
+        value = {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": written_manifest.digest,
+        }
         about = writer.add_image(MIXED, f"attestation-{architecture}", platform=UNKNOWN)
-        parts += [made.entry(platform=platform), about.entry(platform=UNKNOWN, annotations=said)]
+        parts += [written_manifest.entry(platform=platform), about.entry(platform=UNKNOWN, annotations=value)]
     writer.tag(MIXED, "multi", writer.add_index(MIXED, parts))
     writer.tag(MIXED, "chart", writer.add_artifact(MIXED, HELM, b"a chart", artifactType=HELM))
     signature = writer.add_artifact(MIXED, media_types.OCI_CONFIG, b"a signature")
@@ -219,5 +233,5 @@ def format_time(time: datetime) -> str:
 
 def read_creation_time(config: bytes) -> datetime | None:
     """Return the creation time in a config."""
-    said = json.loads(config).get("created")
-    return datetime.fromisoformat(said) if said else None
+    value = json.loads(config).get("created")
+    return datetime.fromisoformat(value) if value else None

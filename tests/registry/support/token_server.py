@@ -80,9 +80,11 @@ class TokenServer(LoopbackServer):
         access = []
         for scope in " ".join(request.get("scope", [])).split():
             kind, name, actions = scope.split(":")
-            wanted = actions.split(",")
+            requested_actions = actions.split(",")
             allowed = (
-                wanted if is_authenticated else [a for a in wanted if a == "pull" and not name.startswith("secret/")]
+                requested_actions
+                if is_authenticated
+                else [a for a in requested_actions if a == "pull" and not name.startswith("secret/")]
             )
             access.append({"type": kind, "name": name, "actions": allowed})
         granted = {self.token_key: self._sign(access), "expires_in": self.lifetime}
@@ -126,9 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        asked: dict[str, Any] = parse_qs(body or urlsplit(self.path).query)
-        asked["method"], asked["authorization"] = self.command, self.headers.get("Authorization", "")
-        status, document = self.tokens.grant(asked)
+        token_request: dict[str, Any] = parse_qs(body or urlsplit(self.path).query)
+        token_request["method"], token_request["authorization"] = self.command, self.headers.get("Authorization", "")
+        status, document = self.tokens.grant(token_request)
         content = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
