@@ -214,7 +214,7 @@ def test_a_file_is_rejected_as_a_store(tmp_path: Path, words: tuple[str, ...]) -
     (tmp_path / "file").write_bytes(b"a file")
     done = imq(tmp_path / "file", *words, code=None)
     assert done.returncode in (1, 3)
-    assert "no folder" in done.stderr
+    assert "not a folder" in done.stderr
     assert (tmp_path / "file").read_bytes() == b"a file"
 
 
