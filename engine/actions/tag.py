@@ -68,7 +68,7 @@ def _plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def _with_name(act: ast.ActionStatement, name: str) -> ast.ActionStatement:
     """Return the statement with the name as its option `as`, where planners of sources expect it."""
     options = tuple(option for option in act.options if option.name != "as")
-    return act.replace(options=("from", *options, ast.Option("as", (ast.Literal(name, quoted=True),))))
+    return act.replace(options=(*options, ast.Option("as", (ast.Literal(name, quoted=True),))))
 
 
 def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -> list[Action]:
