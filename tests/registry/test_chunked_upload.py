@@ -254,7 +254,7 @@ def test_slowly_accepted_chunks_are_an_error(
     exchange = connect(least_speed=1 << 40, speed_window=1e-9, retries=1, first_wait=0.01).http
     settings = exchange.settings
     name = Reference.parse(f"{registry.host}/chunks/{uuid.uuid4().hex[:8]}")
-    opened = BlobUploader(exchange)._open_session(name, blob, None, None)
+    opened = BlobUploader(exchange)._open_session(name, blob, None, None, RetryBudget(settings))
     assert opened is not None
     upload = chunked_upload.ChunkedUpload(
         exchange, name, make_push_scope(name.repository), opened, RetryBudget(settings), None
