@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 import pytest
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,7 @@ def test_a_library_has_its_room(library_name: str) -> None:
     ],
 )
 def test_a_question_loads_only_what_it_needs(words: list[str], tmp_path: pathlib.Path) -> None:
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     code = (
         "import sys; from imq.cli.main import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:]); "
         "print(*sys.modules, file=sys.stderr)"
@@ -193,7 +193,7 @@ VERB = Verb("greet", "Greet images.", "greet redis:7", OperandKind.IMAGES, optio
 
 def test_a_verb_is_one_file(tmp_path: pathlib.Path) -> None:
     """The index of verbs is generated; parsing, dispatch, dry run, help and completion follow from the module."""
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     packages = pathlib.Path(installed(tmp_path))
     engine = packages / "imq" / "engine"
     engine.unlink()

@@ -13,7 +13,7 @@ from imq.engine.session.session import Session
 from imq.engine.sources import SOURCES
 from imq.grammar.errors import StatementError, UnknownName
 from support import json_source
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ IMAGES = [
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setitem(SOURCES, "test", "support.json_source")
     (tmp_path / "images.json").write_text(json.dumps(IMAGES))
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     json_source.FETCHED.clear()
     environment = {"TEST_IMAGES": str(tmp_path / "images.json")}
     session = Session(SessionContext(str(tmp_path / "store"), environment, lambda: 20_010 * DAY))
@@ -127,7 +127,7 @@ def test_without_its_line_it_is_unknown(session: Session, monkeypatch: pytest.Mo
 
 
 def test_a_query_on_the_store_does_not_import_it(tmp_path: Path) -> None:
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     code = (
         "import sys; from imq.engine.sources import SOURCES; SOURCES['test'] = 'support.json_source';"
         "from imq.cli.main import Cli; Cli(sys.stdin, sys.stdout, sys.stderr, {}).main(sys.argv[1:]);"

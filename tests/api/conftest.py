@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import imq
 import pytest
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     import pathlib
@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("imq")
 def library_root(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The root of a store with the library, for tests that do not change it."""
     root = os.fspath(tmp_path_factory.mktemp("python") / "store")
-    library(root)
+    write_library(root)
     return root
 
 
@@ -36,6 +36,6 @@ def session(library_root: str) -> Iterator[imq.Connection]:
 @pytest.fixture
 def own(tmp_path: pathlib.Path) -> Iterator[imq.Connection]:
     """A connection to a copy of the library for one test."""
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     with imq.connect(root=tmp_path / "store", environment={}) as opened:
         yield opened

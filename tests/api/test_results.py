@@ -13,7 +13,7 @@ import imq
 import pytest
 from imq import GB, age, images, layers
 from imq import field as f
-from support.images import library
+from support.images import write_library
 from test_architecture import CHECKOUT
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_the_examples_of_the_module_docstring(own: imq.Connection) -> None:
 
 
 def test_the_example_of_the_python_page(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library(tmp_path)
+    write_library(tmp_path)
     monkeypatch.setenv("IMQ_ROOT", str(tmp_path))
     example = (
         (CHECKOUT / "dsl" / "docs" / "PYTHON.md")
@@ -137,7 +137,7 @@ def test_failed_items_are_errors_of_the_result(own: imq.Connection) -> None:
 
 
 def test_confirm_decides_whether_actions_run(tmp_path: pathlib.Path) -> None:
-    library(tmp_path)
+    write_library(tmp_path)
     seen: list[imq.Result] = []
 
     def confirm(planned: imq.Result) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from imq.cli.main import Cli
-from support.images import library
+from support.images import write_library
 
 HERE = pathlib.Path(__file__).parents[1] / "cases"
 EXECUTABLE = os.environ.get("IMQ_EXECUTABLE")
@@ -38,7 +38,7 @@ def cases() -> list[Any]:
 def original(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The library that every case gets a copy of."""
     root = tmp_path_factory.mktemp("cases") / "store"
-    library(root)
+    write_library(root)
     return root
 
 
@@ -48,8 +48,8 @@ def root(original: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(shutil.copytree(original, tmp_path / "store"))
 
 
-def surroundings(root: pathlib.Path) -> dict[str, str]:
-    """Return an environment in which nothing of this machine's user shows."""
+def make_environment(root: pathlib.Path) -> dict[str, str]:
+    """Return an environment without settings of the user."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     unpacked = str(HERE.parent.parent / ".cache")  # not once for each case
     return {**kept, "HOME": str(root.parent), "IMQ_ROOT": str(root), "IMQ_CACHE": unpacked, "TZ": "UTC"}
@@ -73,11 +73,11 @@ def test_there_are_cases() -> None:
 
 
 @pytest.mark.parametrize("case", cases())
-def test_as_a_process(case: dict[str, Any], root: pathlib.Path) -> None:
+def test_in_a_new_process(case: dict[str, Any], root: pathlib.Path) -> None:
     run = subprocess.run(
         [*COMMAND, *case["args"]],
         input=case.get("stdin", "").encode(),
-        env=surroundings(root),
+        env=make_environment(root),
         cwd=root.parent,
         capture_output=True,
         check=False,
@@ -89,35 +89,35 @@ def test_as_a_process(case: dict[str, Any], root: pathlib.Path) -> None:
 def test_in_this_process(case: dict[str, Any], root: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     stdin, stdout, stderr = io.StringIO(case.get("stdin", "")), io.StringIO(), io.StringIO()
-    code = Cli(stdin, stdout, stderr, surroundings(root)).main(case["args"])
+    code = Cli(stdin, stdout, stderr, make_environment(root)).main(case["args"])
     check(case, code, stdout.getvalue(), stderr.getvalue())
 
 
-def test_a_closed_pipe_is_no_trouble(root: pathlib.Path) -> None:
+def test_a_closed_pipe_is_no_error(root: pathlib.Path) -> None:
     line = f"{' '.join(COMMAND)} images as json | head -c 1"
-    run = subprocess.run(["sh", "-c", line], env=surroundings(root), capture_output=True, check=False)
+    run = subprocess.run(["sh", "-c", line], env=make_environment(root), capture_output=True, check=False)
     assert run.stdout == b"["
     assert b"Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize("stdin", [b"\x00\xff\xfe", b"images where tag = '\xff'", b"\xef\xbb\xbfimages count\r\n"])
-def test_bytes_of_any_kind_give_an_answer_or_a_diagnosis(stdin: bytes, root: pathlib.Path) -> None:
-    run = subprocess.run(COMMAND, input=stdin, env=surroundings(root), capture_output=True, check=False)
+def test_any_bytes_return_a_result_or_an_error(stdin: bytes, root: pathlib.Path) -> None:
+    run = subprocess.run(COMMAND, input=stdin, env=make_environment(root), capture_output=True, check=False)
     assert run.returncode in (0, 2)
     assert run.stderr.startswith(b"error[") == (run.returncode == 2)
     assert b"Traceback" not in run.stderr
 
 
-def test_a_script_is_run_by_its_first_line(root: pathlib.Path) -> None:
+def test_a_script_runs_by_its_shebang(root: pathlib.Path) -> None:
     script = root.parent / "script.imq"
     script.write_text("#!/usr/bin/env -S imq -f\n# the names\nimages where dangling count\nimages count\n")
     run = subprocess.run(
-        [*COMMAND, "-f", str(script)], env=surroundings(root), capture_output=True, text=True, check=False
+        [*COMMAND, "-f", str(script)], env=make_environment(root), capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stdout) == (0, "2\n11\n")
 
 
-def test_without_a_home_the_store_is_found_all_the_same(root: pathlib.Path) -> None:
-    environment = {k: v for k, v in surroundings(root).items() if k != "HOME"}
+def test_without_home_the_store_is_found(root: pathlib.Path) -> None:
+    environment = {k: v for k, v in make_environment(root).items() if k != "HOME"}
     run = subprocess.run([*COMMAND, "images", "count"], env=environment, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "11\n")

@@ -1,4 +1,4 @@
-"""What the command line gives to scripts: variables, the folder of a file, standard input, and what a failure makes."""
+"""The command line for scripts: variables, paths relative to a file, standard input and exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.cli.main import Cli
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     import pathlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     return tmp_path / "store"
 
 
@@ -35,18 +35,18 @@ def imq(root: pathlib.Path, *words: str, given: str = "") -> subprocess.Complete
     )
 
 
-def test_set_names_settings_and_variables(root: pathlib.Path) -> None:
+def test_set_option_sets_settings_and_variables(root: pathlib.Path) -> None:
     done = imq(root, "--set", "wanted=7", "--set", "jobs=3", "images where tag = $wanted select name; set jobs")
     assert (done.returncode, done.stdout.split()) == (0, ["NAME", "redis:7", "jobs", "=", "3"])
 
 
 @pytest.mark.parametrize("said", ["jobs", "jobs=0", "no name=1", "=1"])
-def test_set_refuses_what_is_neither(root: pathlib.Path, said: str) -> None:
+def test_set_option_refuses_unknown_names(root: pathlib.Path, said: str) -> None:
     done = imq(root, "--set", said, "images count")
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_the_paths_of_a_script_begin_in_its_folder(root: pathlib.Path) -> None:
+def test_paths_in_a_script_are_relative_to_its_folder(root: pathlib.Path) -> None:
     folder = root.parent / "scripts"
     folder.mkdir()
     (folder / "names.txt").write_text("redis:7\nplain:1\n")
@@ -56,7 +56,7 @@ def test_the_paths_of_a_script_begin_in_its_folder(root: pathlib.Path) -> None:
     assert (done.returncode, done.stdout.split()) == (0, ["NAME", "plain:1", "redis:7"])
 
 
-def test_standard_input_is_a_list_where_the_statement_is_elsewhere(root: pathlib.Path) -> None:
+def test_stdin_is_a_list_if_the_statement_is_an_argument(root: pathlib.Path) -> None:
     statement = "images where name in (lines of stdin) count"
     (root.parent / "count.imq").write_text(statement)
     for words in ([statement], ["-f", "count.imq"]):
@@ -64,7 +64,7 @@ def test_standard_input_is_a_list_where_the_statement_is_elsewhere(root: pathlib
     assert imq(root, given=statement).returncode == 2
 
 
-def test_a_script_goes_on_and_the_worst_is_remembered(root: pathlib.Path) -> None:
+def test_a_script_continues_and_exits_with_the_worst_code(root: pathlib.Path) -> None:
     script = "on error continue\nassert count(images) = 0\nrm nope\nimages where tag = 7 count\n"
     done = imq(root, "--yes", "-f", "-", given=script)
     assert done.returncode == 3
@@ -73,7 +73,7 @@ def test_a_script_goes_on_and_the_worst_is_remembered(root: pathlib.Path) -> Non
     assert "error[no-such-image]" in done.stderr
 
 
-def test_a_source_can_be_named(root: pathlib.Path) -> None:
+def test_the_source_option_sets_the_source(root: pathlib.Path) -> None:
     assert imq(root, "--source", "store", "images where tag = 7 count").stdout == "1\n"
     assert imq(root, "--source", "nowhere", "images count").returncode == 2
 
@@ -87,7 +87,7 @@ def test_an_archive_without_end_is_refused(root: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("way", ["-f FILE", "-f -", "include", "standard input"])
 def test_a_script_without_end_is_refused(root: pathlib.Path, way: str) -> None:
-    """With little memory, too: no more of it is read than a script may have."""
+    """Also with little memory: it is read only up to the limit."""
     zero = root.parent / "zero"
     os.mkfifo(zero)
     writer = subprocess.Popen(["sh", "-c", f"exec yes 'images count;' > {shlex.quote(str(zero))}"])
@@ -106,9 +106,7 @@ def test_a_script_without_end_is_refused(root: pathlib.Path, way: str) -> None:
 
 
 @pytest.mark.parametrize(("first", "shown"), [("", False), ("on error continue\n", True)])
-def test_what_fails_in_an_included_file_ends_the_script_that_includes_it(
-    root: pathlib.Path, first: str, *, shown: bool
-) -> None:
+def test_a_failure_in_an_included_file_stops_the_script(root: pathlib.Path, first: str, *, shown: bool) -> None:
     (root.parent / "inner.imq").write_text("assert no images\n")
     (root.parent / "outer.imq").write_text(f'{first}include "inner.imq"\nimages count\n')
     done = imq(root, "-f", str(root.parent / "outer.imq"))
@@ -117,13 +115,13 @@ def test_what_fails_in_an_included_file_ends_the_script_that_includes_it(
 
 
 class Terminal(io.StringIO):
-    """A stream that a person sits at."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def on_a_terminal(root: pathlib.Path, typed: str, *words: str) -> tuple[int, str, str]:
+def run_on_terminal(root: pathlib.Path, typed: str, *words: str) -> tuple[int, str, str]:
     stdout, stderr = Terminal(), Terminal()
     environment = {"IMQ_ROOT": str(root), "NO_COLOR": "1", "IMQ_PAGER": ""}
     code = Cli(Terminal(typed), stdout, stderr, environment).main(words)
@@ -132,19 +130,19 @@ def on_a_terminal(root: pathlib.Path, typed: str, *words: str) -> tuple[int, str
 
 @pytest.mark.parametrize("typed", ["n\n", "\n", "", "yes please\n"])
 @pytest.mark.parametrize("statement", ["rm redis:7", "rm images where tag = 7", "prune", "rm redis:7, redis:latest"])
-def test_a_removal_that_is_not_confirmed_is_a_failure(root: pathlib.Path, statement: str, typed: str) -> None:
+def test_an_unconfirmed_removal_fails(root: pathlib.Path, statement: str, typed: str) -> None:
     before = imq(root, "images as json").stdout
-    code, stdout, stderr = on_a_terminal(root, typed, f"{statement}; images count")
+    code, stdout, stderr = run_on_terminal(root, typed, f"{statement}; images count")
     assert (code, stdout) == (2, "nothing was done\n")
     assert stderr.endswith("Continue? [y/N] ")
     assert imq(root, "images as json").stdout == before
-    assert on_a_terminal(root, typed, f"on error continue; {statement}; images count")[:2] == (
+    assert run_on_terminal(root, typed, f"on error continue; {statement}; images count")[:2] == (
         2,
         "nothing was done\n11\n",
     )
 
 
-def test_a_removal_that_is_confirmed(root: pathlib.Path) -> None:
-    code, _, _ = on_a_terminal(root, "y\n", "rm redis:7")
+def test_a_confirmed_removal_succeeds(root: pathlib.Path) -> None:
+    code, _, _ = run_on_terminal(root, "y\n", "rm redis:7")
     assert code == 0
     assert imq(root, "images where name = redis:7 count").stdout == "0\n"

@@ -1,4 +1,4 @@
-"""Shells complete imq: each real shell with the script that imq prints for it."""
+"""Shell completion: each real shell runs the script that imq prints for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from imq.cli.shell_completion import SCRIPTS, read_line
 from support import servers
-from support.images import library
+from support.images import write_library
 
 CASES = {
     "imq im": {"images", "image", "import"},
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("completing")
-    library(folder / "store")
+    write_library(folder / "store")
     (folder / "archive.tar").write_bytes(b"")
     (folder / "bin").mkdir()
     program = folder / "bin" / "imq"
@@ -73,8 +73,8 @@ def run(place: Place, *words: str, given: str = "") -> str:
     return done.stdout
 
 
-def whole(line: str, candidate: str, breaks: str) -> str:
-    """Return the word that bash makes of a candidate: it replaces what stands behind the last break."""
+def complete_word(line: str, candidate: str, breaks: str) -> str:
+    """Return the word that bash completes to: it replaces the text after the last break."""
     typed = read_line(line)
     cut = 0 if typed.quote else max(typed.word.rfind(sign) for sign in breaks) + 1
     return typed.word[:cut] + candidate.replace("\\", "")
@@ -90,7 +90,7 @@ def test_bash(place: Place) -> None:
     answers = [set(part.strip("\n").split("\n")) - {""} for part in shown.split("--\n")[:-1]]
     assert len(answers) == len(CASES)
     for (line, wanted), answer in zip(CASES.items(), answers, strict=True):
-        found = {whole(line, one, "=:") for one in answer}
+        found = {complete_word(line, one, "=:") for one in answer}
         assert found >= wanted if wanted else not found, line
 
 
@@ -99,7 +99,7 @@ def quoted(text: str) -> str:
 
 
 def test_fish(place: Place) -> None:
-    servers.needed("fish")
+    servers.require_programs("fish")
     lines = list(CASES)
     script = "imq completion fish | source\n"
     script += "".join(f'complete -C "{line}"\necho ==\n' for line in lines)
@@ -114,8 +114,8 @@ def test_fish(place: Place) -> None:
 
 
 def test_zsh(place: Place) -> None:
-    """Types into a zsh on a terminal of its own, and reads what Tab made of it."""
-    servers.needed("zsh")
+    """Type into a zsh on a terminal and read the completion."""
+    servers.require_programs("zsh")
     typed = {
         "imq images where repo": "imq images where repository",
         "imq rm redis:l": "imq rm redis:latest",
@@ -136,7 +136,7 @@ def test_zsh(place: Place) -> None:
         assert f"<<{wanted}" in shown, (line, shown)
 
 
-def test_a_shell_gets_no_errors(place: Place) -> None:
+def test_completion_prints_no_errors(place: Place) -> None:
     for words in (["bash"], [], ["bash", "imq 'images", "'"], ["zsh", "imq images where \\"], ["fish", "imq \udc80"]):
         done = subprocess.run(
             [sys.executable, "-m", "imq", "__complete", *words], env=place.environment, capture_output=True, check=False
@@ -144,7 +144,7 @@ def test_a_shell_gets_no_errors(place: Place) -> None:
         assert (done.returncode, done.stderr) == (0, b""), words
 
 
-def test_no_store_is_made(place: Place, tmp_path: pathlib.Path) -> None:
+def test_completion_creates_no_store(place: Place, tmp_path: pathlib.Path) -> None:
     environment = {**place.environment, "IMQ_ROOT": str(tmp_path / "none")}
     words = [sys.executable, "-m", "imq", "__complete", "bash", "imq rm re"]
     done = subprocess.run(words, env=environment, capture_output=True, check=False)
@@ -152,7 +152,7 @@ def test_no_store_is_made(place: Place, tmp_path: pathlib.Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_scripts_are_printed_for_the_shells_that_are_known(place: Place) -> None:
+def test_scripts_are_printed_for_the_supported_shells(place: Place) -> None:
     for shell, script in SCRIPTS.items():
         assert run(place, "imq", "completion", shell) == script
         if shutil.which(shell):

@@ -1,4 +1,4 @@
-"""Where the store is: named, in the home folder, or nowhere; and what is said when it is not there."""
+"""The location of the store: given, in the home folder, or missing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run imq in a folder, with only some of the variables that say where things are."""
+    """Run imq in a folder with only these environment variables."""
     kept = {name: value for name, value in os.environ.items() if name not in PLACES}
     options: dict[str, Any] = {"cwd": folder, "env": {**kept, **environment}, "capture_output": True, "text": True}
     return subprocess.run([sys.executable, "-m", "imq", *words], check=False, **options)
@@ -56,7 +56,7 @@ def test_without_a_home_folder_the_default_store_is_refused(home: str | None) ->
 
 
 @pytest.mark.usefixtures("nobody")
-def test_without_a_home_folder_nothing_is_named_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_a_tilde_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError):
         store_root({"IMQ_ROOT": "~/images"}, "")
@@ -72,7 +72,7 @@ def test_without_a_home_folder_nothing_is_named_by_a_tilde(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_passwd_database_says_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_folder_comes_from_the_passwd_database(monkeypatch: pytest.MonkeyPatch) -> None:
     import pwd
 
     home = pwd.getpwuid(os.getuid()).pw_dir
@@ -83,7 +83,7 @@ def test_the_passwd_database_says_where_home_is(monkeypatch: pytest.MonkeyPatch)
     assert expand_path("~/a", "/folder", None) == "/folder/~/a"
 
 
-def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) -> None:
+def test_an_unexpanded_tilde_is_the_home_folder(tmp_path: Path) -> None:
     """As of `--root=~/images`, which no shell but zsh expands."""
     Layout(tmp_path / "images").add(Image([layer({"a": b"a"})]), "mine:1")
     for words, more in ((("--root=~/images",), {}), ((), {"IMQ_ROOT": "~/images"})):
@@ -128,7 +128,7 @@ QUESTIONS = (
 
 @pytest.mark.parametrize("words", QUESTIONS, ids=" ".join)
 @pytest.mark.parametrize("made", [False, True], ids=["missing", "empty"])
-def test_a_question_of_a_store_that_is_not_there_says_so(tmp_path: Path, words: tuple[str, ...], *, made: bool) -> None:
+def test_a_query_of_a_missing_store_reports_it(tmp_path: Path, words: tuple[str, ...], *, made: bool) -> None:
     root = tmp_path / "typo"
     if made:
         root.mkdir()
@@ -139,7 +139,7 @@ def test_a_question_of_a_store_that_is_not_there_says_so(tmp_path: Path, words: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["typo"] * made
 
 
-def test_a_root_that_the_environment_gives_is_warned_of(tmp_path: Path) -> None:
+def test_a_missing_root_from_the_environment_is_a_warning(tmp_path: Path) -> None:
     """It may be set before the first pull: the answer is empty, and says why."""
     root = tmp_path / "typo"
     done = run(tmp_path, "images", "count", HOME=str(tmp_path), IMQ_ROOT=str(root))
@@ -149,14 +149,14 @@ def test_a_root_that_the_environment_gives_is_warned_of(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
-def test_a_name_in_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
+def test_a_name_in_a_missing_store_reports_it(tmp_path: Path) -> None:
     done = run(tmp_path, "--root", str(tmp_path / "typo"), "rm", "redis:7", HOME=str(tmp_path))
     assert done.returncode == 3
     assert "no store found at" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_registries_answer_makes_no_store(tmp_path: Path) -> None:
+def test_queries_of_registries_create_no_store(tmp_path: Path) -> None:
     with PagingServer(3) as server:
         text = f"tags of {server.host}/{REPOSITORY} select tag"
         done = run(tmp_path, "--root", str(tmp_path / "typo"), text, HOME=str(tmp_path))
@@ -164,7 +164,7 @@ def test_what_registries_answer_makes_no_store(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_brings_images_in_makes_the_store(tmp_path: Path) -> None:
+def test_verbs_that_add_images_create_the_store(tmp_path: Path) -> None:
     Layout(tmp_path / "source").add(Image([layer({"a": b"a"})]), "mine:1")
     root = str(tmp_path / "store")
     assert run(tmp_path, "--root", root, "load", str(tmp_path / "source"), HOME=str(tmp_path)).returncode == 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.engines import Dockerd
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The beginning of every docker command to a dockerd whose images are those of these tests alone."""
-    needed("dockerd", "docker")
+    require_programs("dockerd", "docker")
     with Dockerd(tmp_path_factory.mktemp("engine")) as running:
         yield running.client

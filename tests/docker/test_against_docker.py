@@ -13,8 +13,8 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.images import library
-from support.servers import Registry, needed
+from support.images import write_library
+from support.servers import Registry, require_programs
 
 if TYPE_CHECKING:
     import pathlib
@@ -219,7 +219,7 @@ def normalize(line: str, output: Output) -> Output:
 def both(docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Both:
     """Docker with images that `imq save` wrote, and imq with the same images."""
     folder = tmp_path_factory.mktemp("docker")
-    library(folder / "store")
+    write_library(folder / "store")
     programs = Both(docker, folder)
     (folder / "archive.tar").write_bytes(programs.output_of(programs.imq, "save", *NAMES))
     programs.output_of(docker, "load", "-i", "archive.tar")
@@ -233,7 +233,7 @@ def test_queries_have_the_same_output(both: Both, line: str) -> None:
 
 
 def test_pulls_have_the_same_output(both: Both, tmp_path: pathlib.Path) -> None:
-    needed("docker-registry")
+    require_programs("docker-registry")
     with Registry(tmp_path / "registry") as registry:
         name = f"{registry.host}/team/app"
         both.output_of(both.client, "tag", "redis:7", name)
@@ -244,7 +244,7 @@ def test_pulls_have_the_same_output(both: Both, tmp_path: pathlib.Path) -> None:
 
 
 def test_pushes_have_the_same_output(both: Both, tmp_path: pathlib.Path) -> None:
-    needed("docker-registry")
+    require_programs("docker-registry")
     with Registry(tmp_path / "registry") as registry:
         for line in (f"tag redis:7 {registry.host}/a", f"push -q {registry.host}/a"):
             both.assert_same(line)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.cli.main import Cli
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     import pathlib
@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     return tmp_path / "store"
 
 

@@ -9,7 +9,7 @@ from imq.engine.docker_engine.client import EngineClient
 from imq.engine.docker_engine.endpoint import find_endpoint
 from support.certificates import Authority
 from support.engines import Dockerd, ScriptedEngine
-from support.servers import free_port, needed
+from support.servers import find_free_port, require_programs
 from support.ssh_server import SshServer
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def scripted(tmp_path: Path, connect: Callable[..., EngineClient]) -> Iterator[C
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """An authority that the system does not trust."""
-    needed("openssl")
+    require_programs("openssl")
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -67,10 +67,10 @@ def client_certificates(authority: Authority, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def tls_dockerd(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     """A dockerd that also listens at a TCP port, for clients with a certificate."""
-    needed("dockerd", "docker")
+    require_programs("dockerd", "docker")
     folder = tmp_path_factory.mktemp("tls-dockerd")
     server = authority.sign(folder / "pem", "serverAuth")
-    with Dockerd(folder, tls=server, port=free_port()) as running:
+    with Dockerd(folder, tls=server, port=find_free_port()) as running:
         yield running
 
 
@@ -79,7 +79,7 @@ def ssh_server(
     dockerd: Dockerd, podman_service: PodmanService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SshServer]:
     """A server whose users reach dockerd and podman."""
-    needed("ssh", "ssh-keygen", "sshd")
+    require_programs("ssh", "ssh-keygen", "sshd")
     variables = {"DOCKER_HOST": dockerd.address, "CONTAINER_HOST": podman_service.address}
     with SshServer(tmp_path_factory.mktemp("ssh"), variables) as running:
         yield running

@@ -12,7 +12,7 @@ from imq.engine.docker_engine import client as client_module
 from imq.grammar.errors import Conflict, EngineError, NotFound
 from support.engines import PodmanService
 from support.images import Image, docker_archive, layer
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,7 +170,7 @@ def test_a_connection_is_used_again(client: EngineClient) -> None:
 def test_a_restarted_engine_is_reached_again(
     tmp_path_factory: pytest.TempPathFactory, connect: Callable[..., EngineClient]
 ) -> None:
-    needed("podman")
+    require_programs("podman")
     with PodmanService(tmp_path_factory.mktemp("restarted")) as service:
         client = connect(service.address)
         assert client.get_json("images/json") == []

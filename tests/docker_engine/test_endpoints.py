@@ -12,7 +12,7 @@ import pytest
 from imq.engine.docker_engine.endpoint import Endpoint, find_endpoint, list_endpoints
 from imq.engine.docker_engine.tls import Tls
 from imq.grammar.errors import EngineError
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,13 +37,13 @@ def problem(text: str, home: Path | str, **environment: str) -> EngineError:
 
 
 def run_docker(home: Path, *words: str) -> None:
-    needed("docker")
+    require_programs("docker")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
     subprocess.run(["docker", *words], env=environment, check=True, capture_output=True)
 
 
 def run_podman(home: Path, *words: str) -> None:
-    needed("podman")
+    require_programs("podman")
     storage = ["--root", str(home / "storage"), "--runroot", str(home / "run"), "--tmpdir", str(home / "tmp")]
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
     environment["CONTAINERS_CONF"] = str(home / ".config" / "containers" / "containers.conf")

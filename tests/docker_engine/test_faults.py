@@ -15,7 +15,7 @@ import pytest
 from imq.engine.docker_engine import client as client_module
 from imq.grammar.errors import EngineError
 from support.engines import HANG, ScriptedEngine, http_answer
-from support.waiting import soon
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -141,7 +141,7 @@ def test_a_stopped_engine_is_not_waited_for(dockerd: Dockerd, connect: Callable[
     assert dockerd.process is not None
     dockerd.process.send_signal(signal.SIGSTOP)
     try:
-        with soon():
+        with deadline():
             error = failure(connect(dockerd.address, timeout=0.2))
     finally:
         dockerd.process.send_signal(signal.SIGCONT)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.grammar.errors import EngineError
 from support.certificates import Authority
-from support.servers import free_port
+from support.servers import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,6 @@ def test_a_damaged_key_is_an_error(
 
 
 def test_a_port_without_a_listener_is_unreachable(connect: Callable[..., EngineClient]) -> None:
-    error = failure(connect(f"tcp://127.0.0.1:{free_port()}"))
+    error = failure(connect(f"tcp://127.0.0.1:{find_free_port()}"))
     assert error.code == "engine-unreachable"
     assert "connection refused" in error.message

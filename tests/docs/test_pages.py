@@ -74,7 +74,7 @@ def test_statements_of_the_help_parse(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_groff_formats_the_manual_page_without_warnings(columns: int) -> None:
-    servers.needed("groff")
+    servers.require_programs("groff")
     command = ["groff", "-man", "-ww", "-Tutf8", "-Kutf8", f"-rLL={columns}n", str(DSL / "docs" / "imq.1")]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stderr == ""
@@ -85,7 +85,7 @@ def test_groff_formats_the_manual_page_without_warnings(columns: int) -> None:
 
 
 def test_man_shows_the_manual_page(tmp_path: pathlib.Path) -> None:
-    servers.needed("man")
+    servers.require_programs("man")
     environment = {**os.environ, "MANPAGER": "cat", "MANWIDTH": "80", "LC_ALL": "C.UTF-8", "HOME": str(tmp_path)}
     run = subprocess.run(
         ["man", "--warnings", "-l", str(DSL / "docs" / "imq.1")],

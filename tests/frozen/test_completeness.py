@@ -22,7 +22,7 @@ from imq.cli.main import Cli
 from imq.engine.registry.http.proxies import SYSTEM_BUNDLES
 from imq.sbom import normalize_name
 from sbom_components import NATIVE
-from support.servers import Registry, needed
+from support.servers import Registry, require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +53,7 @@ def skopeo(*arguments: str) -> None:
 
 @pytest.fixture
 def registry(tmp_path: pathlib.Path) -> Iterator[Registry]:
-    needed("docker-registry", "skopeo")
+    require_programs("docker-registry", "skopeo")
     with Registry(tmp_path / "registry") as running:
         yield running
 
@@ -158,7 +158,7 @@ def test_it_pulls_compressed_layers(
 @pytest.fixture
 def certificate(tmp_path: pathlib.Path) -> tuple[str, str]:
     """A self-signed certificate for registry.test, and its key."""
-    needed("openssl")
+    require_programs("openssl")
     certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
     subject = ["-subj", "/CN=tests", "-addext", "subjectAltName=DNS:registry.test", "-days", "2"]
     subprocess.run(
@@ -172,7 +172,7 @@ def certificate(tmp_path: pathlib.Path) -> tuple[str, str]:
 def test_https_trusts_configured_certificates(
     imq: Frozen, layout: pathlib.Path, certificate: tuple[str, str], tmp_path: pathlib.Path
 ) -> None:
-    needed("docker-registry", "skopeo")
+    require_programs("docker-registry", "skopeo")
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost registry.test\n")
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
@@ -211,7 +211,7 @@ def test_https_trusts_configured_certificates(
 
 
 def test_started_programs_do_not_use_its_libraries(imq: Frozen, layout: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    needed("docker-registry", "skopeo", "htpasswd")
+    require_programs("docker-registry", "skopeo", "htpasswd")
     helper = tmp_path / "bin" / "docker-credential-tests"
     helper.parent.mkdir()
     seen = tmp_path / "seen"

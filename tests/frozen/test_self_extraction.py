@@ -16,7 +16,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(new: Frozen, tmp_path: pa
         base.symlink_to(tmp_path / "elsewhere")
     new.output_of("--version")
     assert list((tmp_path / "elsewhere").iterdir()) == []
-    until(lambda: [*new.temporary.iterdir()] == [temporary_base(new)])
+    wait_until(lambda: [*new.temporary.iterdir()] == [temporary_base(new)])
 
 
 def test_a_folder_that_is_writable_for_others_is_not_used(new: Frozen) -> None:
@@ -131,7 +131,7 @@ def test_a_folder_that_is_writable_for_others_is_not_used(new: Frozen) -> None:
         base.chmod(0o777)
     new.output_of("--version")
     assert list(cache_base(new).iterdir()) == list(temporary_base(new).iterdir()) == []
-    until(lambda: [*new.temporary.iterdir()] == [temporary_base(new)])
+    wait_until(lambda: [*new.temporary.iterdir()] == [temporary_base(new)])
 
 
 @needs_root
@@ -142,7 +142,7 @@ def test_a_folder_of_another_user_is_not_used(new: Frozen) -> None:
     os.chown(new.home, OTHER, OTHER)  # as with sudo
     new.output_of("--version")
     assert list(new.home.iterdir()) == list(temporary_base(new).iterdir()) == []
-    until(lambda: [*new.temporary.iterdir()] == [temporary_base(new)])
+    wait_until(lambda: [*new.temporary.iterdir()] == [temporary_base(new)])
 
 
 @pytest.mark.parametrize("way", ["writable", "link", "others"])
@@ -279,13 +279,13 @@ def silent_server() -> Iterator[str]:
 def test_a_folder_for_one_run_is_removed(new: Frozen, silent_server: str) -> None:
     new.environment["IMQ_CACHE"] = "off"
     assert new.output_of("--version").startswith("imq ")
-    until(lambda: not [*new.temporary.iterdir()])
+    wait_until(lambda: not [*new.temporary.iterdir()])
     process = new.start("pull", f"{silent_server}/hangs:1")
-    until(lambda: any((path / "stamp").exists() for path in new.temporary.iterdir()))
+    wait_until(lambda: any((path / "stamp").exists() for path in new.temporary.iterdir()))
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    until(lambda: not [*new.temporary.iterdir()])
+    wait_until(lambda: not [*new.temporary.iterdir()])
     assert list(new.home.iterdir()) == []
 
 

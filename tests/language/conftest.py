@@ -1,4 +1,4 @@
-"""Sessions on a copy of the library, at a fixed time."""
+"""Sessions on the sample library, at a fixed time."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import pytest
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOW = int(datetime(2024, 8, 1, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
 
-# without a folder of examples beside the sources; the time of one example says nothing on a busy machine
+# no folder of examples next to the sources, and no deadline: a busy machine can be slow
 hypothesis.settings.register_profile("imq", database=None, deadline=None)
 hypothesis.settings.load_profile("imq")
 
 
-def no_network() -> None:
-    """Refuse to ask a registry: what is said here is about the library alone."""
-    raise ImqError("there is no network here", code="no-network")
+def refuse_network() -> None:
+    """Refuse network access: these tests use only the library."""
+    raise ImqError("network access is not allowed in this test", code="no-network")
 
 
-def on_library(root: str) -> Session:
-    """Return a session on a store that is there already."""
+def open_session(root: str) -> Session:
+    """Return a session on an existing store."""
     environment = {"STAGE": "prod", "HOME": "/home/user"}
-    return Session(SessionContext(root, environment, clock=lambda: NOW, zone=UTC, on_network=no_network))
+    return Session(SessionContext(root, environment, clock=lambda: NOW, zone=UTC, on_network=refuse_network))
 
 
 @pytest.fixture(scope="session")
 def library_root(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store with the library, for tests that change nothing."""
+    """A store with the library, for tests that do not change it."""
     root = os.fspath(tmp_path_factory.mktemp("language") / "store")
-    library(root)
+    write_library(root)
     return root
 
 
 @pytest.fixture
 def session(library_root: str) -> Iterator[Session]:
     """A session on the library."""
-    opened = on_library(library_root)
+    opened = open_session(library_root)
     yield opened
     opened.close()

@@ -1,6 +1,6 @@
-"""What a query answers, worked out row by row in Python, from the specification alone.
+"""Evaluates queries row by row in Python, from the specification alone.
 
-A scalar is a Python value or None (not known); a condition is True or False, never anything between.
+A scalar is a Python value, or None if it is unknown. A condition is True or False.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUMS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def glob(pattern: str, text: str) -> bool:
-    """Whether a text matches a glob of `*`, `?` and `[…]`."""
+    """Whether a string matches a glob of `*`, `?` and `[…]`."""
     inner = re.sub(r"\\(.)|(\*)|(\?)|\[(!?)([^\]]+)\]|(.)", _as_regex, pattern, flags=re.DOTALL)
     return re.fullmatch(inner, text, re.DOTALL) is not None
 
@@ -48,15 +48,15 @@ def _as_regex(match: re.Match[str]) -> str:
     return re.escape(plain or other)
 
 
-class Naive:
-    """Answers queries over rows, at a time."""
+class ReferenceInterpreter:
+    """Evaluates queries over rows at a given time."""
 
     def __init__(self, rows: list[Row], now: int) -> None:
         self.rows = rows
         self.now = now
 
-    def scalar(self, node: ast.Expr, row: Row) -> Any:
-        """Return the value of an expression that is no condition."""
+    def evaluate(self, node: ast.Expr, row: Row) -> Any:
+        """Return the value of a scalar expression."""
         match node:
             case ast.Literal("true" | "false" as text, False):
                 return text == "true"
@@ -67,12 +67,12 @@ class Naive:
             case ast.Field((name, key)):
                 return row[name].get(key)
             case ast.Arithmetic(operator, left, right):
-                one, other = self.scalar(left, row), self.scalar(right, row)
+                one, other = self.evaluate(left, row), self.evaluate(right, row)
                 return None if one is None or other is None else SUMS[operator](one, other)
             case ast.Call("coalesce", arguments):
-                return next((v for v in (self.scalar(a, row) for a in arguments) if v is not None), None)
+                return next((v for v in (self.evaluate(a, row) for a in arguments) if v is not None), None)
             case ast.Call("length", (argument,)):
-                value = self.scalar(argument, row)
+                value = self.evaluate(argument, row)
                 return None if value is None else len(value)
             case ast.Call("count", (ast.Subquery(ast.Query("layers", where=where)),)):
                 return len([layer for layer in row["layers"] if where is None or self.holds(where, layer)])
@@ -80,12 +80,12 @@ class Naive:
                 known = [layer[field] for layer in row["layers"] if layer[field] is not None]
                 return (sum(known) if name == "sum" else max(known)) if known else None
             case ast.Subquery(ast.Query(count=True) as query):
-                return len(self.rows_of(query))
+                return len(self.select(query))
             case _:
                 return self.holds(node, row)
 
     def holds(self, node: ast.Expr, row: Row) -> bool:
-        """Return whether a condition holds. What is not known compares with nothing."""
+        """Return whether a condition holds. A comparison with an unknown value is false."""
         match node:
             case ast.And(operands):
                 return all(self.holds(operand, row) for operand in operands)
@@ -96,21 +96,21 @@ class Naive:
             case ast.Exists(ast.Query("layers", where=where), negated):
                 return any(where is None or self.holds(where, layer) for layer in row["layers"]) != negated
             case ast.Exists(rows, negated):
-                return bool(self.rows_of(rows)) != negated
+                return bool(self.select(rows)) != negated
             case ast.In(operand, rows=ast.Query(select=select) as query):
-                value = self.scalar(operand, row)
+                value = self.evaluate(operand, row)
                 column = select[0].value if select else operand
-                return value is not None and value in [self.scalar(column, one) for one in self.rows_of(query)]
+                return value is not None and value in [self.evaluate(column, one) for one in self.select(query)]
             case ast.IsKnown(ast.Field((name,)), known) if name in ("label", "cmd"):
                 return bool(row[name]) == known
             case ast.IsKnown(operand, known):
-                return (self.scalar(operand, row) is not None) == known
+                return (self.evaluate(operand, row) is not None) == known
             case ast.Between(operand, low, high):
-                value, least, most = (self.scalar(part, row) for part in (operand, low, high))
+                value, least, most = (self.evaluate(part, row) for part in (operand, low, high))
                 return None not in (value, least, most) and least <= value <= most
             case ast.In(operand, items):
-                value = self.scalar(operand, row)
-                return value is not None and value in [self.scalar(item, row) for item in items]
+                value = self.evaluate(operand, row)
+                return value is not None and value in [self.evaluate(item, row) for item in items]
             case ast.Predicate("older than" | "newer than" as words, (ast.Literal(age),)):
                 limit = self.now - int(age.removesuffix("d")) * DAY
                 created = row["created"]
@@ -120,81 +120,81 @@ class Naive:
                 said = [f"{key}={value}" for key, value in held.items()] if isinstance(held, dict) else held
                 return any(glob(pattern, text) for text in said)
             case ast.Comparison("like", left, ast.Literal(pattern)):
-                value = self.scalar(left, row)
+                value = self.evaluate(left, row)
                 return value is not None and glob(pattern, value)
             case ast.Comparison("has", ast.Field((name,)), ast.Literal(item)):
                 return row[name] is not None and item in row[name]
             case ast.Comparison(operator, left, right):
-                one, other = self.scalar(left, row), self.scalar(right, row)
+                one, other = self.evaluate(left, row), self.evaluate(right, row)
                 return one is not None and other is not None and COMPARISONS[operator](one, other)
             case _:
-                return bool(self.scalar(node, row))
+                return bool(self.evaluate(node, row))
 
-    def ordered(self, rows: Iterable[Row], keys: Iterable[tuple[ast.Expr, bool]]) -> list[Row]:
-        """Order rows by keys, what is not known last whichever the direction."""
+    def order(self, rows: Iterable[Row], keys: Iterable[tuple[ast.Expr, bool]]) -> list[Row]:
+        """Sort rows by keys; unknown values come last in both directions."""
         ordered = list(rows)
         for key, descending in reversed(list(keys)):
-            known = [row for row in ordered if self.scalar(key, row) is not None]
-            unknown = [row for row in ordered if self.scalar(key, row) is None]
-            known.sort(key=lambda row: self.scalar(key, row), reverse=descending)
+            known = [row for row in ordered if self.evaluate(key, row) is not None]
+            unknown = [row for row in ordered if self.evaluate(key, row) is None]
+            known.sort(key=lambda row: self.evaluate(key, row), reverse=descending)
             ordered = known + unknown
         return ordered
 
-    def counted(
+    def count_rows(
         self, rows: list[Row], per: tuple[ast.Expr, ...], keep: Callable[[int], bool], *, is_cut: bool = False
     ) -> list[Row]:
-        """Keep the rows whose place among those of equal `per` is one that `keep` wants.
+        """Return the rows for whose position among the rows with equal `per` `keep` returns True.
 
-        In what `is_cut` off a row whose group is unknown is alone.
+        `is_cut`: a row with an unknown group is the only row of its group.
         """
         seen: dict[tuple[Any, ...], int] = {}
         kept = []
         for row in rows:
-            group = tuple(self.scalar(key, row) for key in per)
+            group = tuple(self.evaluate(key, row) for key in per)
             seen[group] = 1 if is_cut and None in group else seen.get(group, 0) + 1
             if keep(seen[group]):
                 kept.append(row)
         return kept
 
-    def combined(self, rows: ast.Combination) -> list[Row]:
-        """Return the rows of a combination: those of the left, then for a union what is new on the right."""
-        left, right = self.rows_of(rows.left), self.rows_of(rows.right)
+    def combine(self, rows: ast.Combination) -> list[Row]:
+        """Return the rows of a set operation; for a union, those of the left, then the new ones of the right."""
+        left, right = self.select(rows.left), self.select(rows.right)
 
         def key(row: Row) -> tuple[Any, ...]:
-            return tuple(self.scalar(by, row) for by in rows.by)
+            return tuple(self.evaluate(by, row) for by in rows.by)
 
         lefts, rights = [key(row) for row in left], [key(row) for row in right]
         if rows.operator == "union":
             return left + [row for row, its in zip(right, rights, strict=True) if its not in lefts]
         return [row for row, its in zip(left, lefts, strict=True) if (its in rights) == (rows.operator == "intersect")]
 
-    def rows_of(self, query: ast.RowSource) -> list[Row]:
-        """Return the rows that a query without groups answers, in their order."""
+    def select(self, query: ast.RowSource) -> list[Row]:
+        """Return the rows of a query without groups, in order."""
         if isinstance(query, ast.Combination):
-            return self.combined(query)
+            return self.combine(query)
         usual = [
             (ast.Field(("created",)), True),
             *((ast.Field((name,)), False) for name in ("repository", "tag", "id")),
         ]
         asked = [*((key.key, key.descending) for key in query.order), *usual]
-        rows = self.rows_of(query.base) if query.base is not None else self.rows
+        rows = self.select(query.base) if query.base is not None else self.rows
         rows = [row for row in rows if query.where is None or self.holds(query.where, row)]
-        rows = self.ordered(rows, asked)
+        rows = self.order(rows, asked)
         if query.keep_newest is not None:
             by = query.keep_newest.by or ast.Field(("created",))
-            newest = self.ordered(rows, [(by, True), *asked])
-            spared = self.counted(
-                newest, query.keep_newest.per, lambda place: place <= _count(query.keep_newest), is_cut=True
+            newest = self.order(rows, [(by, True), *asked])
+            spared = self.count_rows(
+                newest, query.keep_newest.per, lambda place: place <= get_count(query.keep_newest), is_cut=True
             )
-            rows = [row for row in rows if row not in spared and self.scalar(by, row) is not None]
+            rows = [row for row in rows if row not in spared and self.evaluate(by, row) is not None]
         if query.skip is not None:
-            rows = self.counted(rows, query.skip.per, lambda place: place > _count(query.skip), is_cut=True)
+            rows = self.count_rows(rows, query.skip.per, lambda place: place > get_count(query.skip), is_cut=True)
         if query.limit is not None:
-            rows = self.counted(rows, query.limit.per, lambda place: place <= _count(query.limit))
+            rows = self.count_rows(rows, query.limit.per, lambda place: place <= get_count(query.limit))
         return rows
 
 
-def _count(window: ast.Limit | ast.KeepNewest | None) -> int:
+def get_count(window: ast.Limit | ast.KeepNewest | None) -> int:
     assert window is not None
     assert isinstance(window.count, ast.Literal)
     return int(window.count.text)

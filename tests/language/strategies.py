@@ -1,9 +1,8 @@
-"""Drawn syntax trees: every kind of node, in the form that the parser gives them.
+"""Hypothesis strategies for syntax trees, with every kind of node in the form that the parser returns.
 
-That form: `and` and `or` are flat and have two operands or more, `not` never stands before `not`, what stands on the
-right of an operator is no condition, and a bare literal is one that text could have been read as. A list that a
-variable stands for has two items or more. A table alone in parentheses is a field where a value could stand, and says
-no more than without them elsewhere.
+In this form, `and` and `or` are flat and have two or more operands, and `not` is never directly inside `not`. A right
+operand is never a condition, and a bare literal is a valid bare word. A list variable has two or more items. A table
+alone in parentheses is a field where a value is valid, and equals the bare table elsewhere.
 """
 
 from __future__ import annotations
@@ -56,24 +55,24 @@ left_literals = st.one_of(
     st.builds(ast.Literal, BARE.filter(lambda text: not begins_with_field(text) and text[0] != "*")), quoted
 )
 FUNCTIONS = NAMES.map(str.lower).filter(lambda name: name not in {"in", "not", "or", "has", "distinct", "and"})
-SIGNS = st.sampled_from("+-*/%")
+ARITHMETIC_OPERATORS = st.sampled_from("+-*/%")
 OPERATORS = st.sampled_from([
     "=", "!=", "<", "<=", ">", ">=", "like", "matches", "has", "before", "after", "since", "within",
 ])  # fmt: skip
 RELATIONS = st.sampled_from(["layers", "base", "children", "containers", "names", "remote", "x_1", "Größe".lower()])
 IMAGE_PHRASES = ["based on", "shares layers with"]
 VALUE_PHRASES = ["older than", "newer than", "contains file", "contains package"]
-DEEPEST = 3
+MAX_DEPTH = 3
 
 
 @st.composite
-def values(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
-    """What may stand on the right of an operator."""
+def values(draw: st.DrawFn, depth: int = MAX_DEPTH) -> ast.Expr:
+    """A right operand."""
     match draw(st.integers(0, 6)) if depth > 0 else 0:
         case 4:
             return draw(calls(depth - 1))
         case 5:
-            return ast.Arithmetic(draw(SIGNS), draw(values(depth - 1)), draw(values(depth - 1)))
+            return ast.Arithmetic(draw(ARITHMETIC_OPERATORS), draw(values(depth - 1)), draw(values(depth - 1)))
         case 6:
             return draw(subqueries(depth - 1))
         case _:
@@ -82,19 +81,19 @@ def values(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
 
 @st.composite
 def calls(draw: st.DrawFn, depth: int) -> ast.Expr:
-    """A function of what may stand on the left of an operator."""
+    """A function call on left operands."""
     match draw(st.integers(0, 3)):
         case 0:
             return ast.Call(draw(FUNCTIONS), (draw(conditions(depth)),), distinct=True)
         case 1:
             return ast.Call(draw(FUNCTIONS), (draw(subqueries(depth)),))
         case _:
-            return ast.Call(draw(FUNCTIONS), draw(several(depth, least=0)))
+            return ast.Call(draw(FUNCTIONS), draw(expressions(depth, least=0)))
 
 
 @st.composite
 def subqueries(draw: st.DrawFn, depth: int) -> ast.Subquery:
-    """A query as a value; of a relation there is no more than a condition."""
+    """A query as a value; a query of a relation has only a condition."""
     if not draw(st.integers(0, 3)):
         return ast.Subquery(ast.Query(draw(RELATIONS), where=draw(conditions(depth - 1))))
     return ast.Subquery(draw(rows(depth - 1).filter(lambda asked: not _is_alone(asked))))
@@ -106,7 +105,7 @@ def _is_alone(asked: ast.RowSource) -> bool:
 
 @st.composite
 def existing(draw: st.DrawFn, depth: int) -> ast.Exists:
-    """Whether a relation or a table has such rows."""
+    """`any` or `no` with rows of a relation or a table."""
     if draw(st.booleans()):
         where = draw(st.none() | conditions(depth))
         return ast.Exists(ast.Query(draw(RELATIONS), where=where), draw(st.booleans()))
@@ -115,7 +114,7 @@ def existing(draw: st.DrawFn, depth: int) -> ast.Exists:
 
 @st.composite
 def members(draw: st.DrawFn, depth: int) -> ast.In:
-    """Whether a value is among those that are listed, that a query finds, or that a variable stands for."""
+    """`in` with a list, a query or a list variable."""
     operand = draw(conditions(depth))
     match draw(st.integers(0, 3)):
         case 0:
@@ -130,8 +129,8 @@ def members(draw: st.DrawFn, depth: int) -> ast.In:
 
 
 @st.composite
-def phrases(draw: st.DrawFn, depth: int) -> ast.Predicate:
-    """A sentence form."""
+def predicates(draw: st.DrawFn, depth: int) -> ast.Predicate:
+    """A predicate."""
     words = draw(st.sampled_from([*IMAGE_PHRASES, *VALUE_PHRASES, "in use", "local only"]))
     if words in IMAGE_PHRASES:
         return ast.Predicate(words, (draw(st.one_of(right_literals, variables)),))
@@ -139,8 +138,8 @@ def phrases(draw: st.DrawFn, depth: int) -> ast.Predicate:
 
 
 @st.composite
-def conditions(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
-    """What may stand on the left of an operator, conditions in parentheses among it."""
+def conditions(draw: st.DrawFn, depth: int = MAX_DEPTH) -> ast.Expr:
+    """A left operand, possibly a condition in parentheses."""
     kind = draw(st.integers(0, 13)) if depth > 0 else 0
     depth -= 1
     match kind:
@@ -153,18 +152,18 @@ def conditions(draw: st.DrawFn, depth: int = DEEPEST) -> ast.Expr:
         case 5:
             return ast.IsKnown(draw(conditions(depth)), draw(st.booleans()))
         case 6:
-            return ast.Arithmetic(draw(SIGNS), draw(conditions(depth)), draw(values(depth)))
+            return ast.Arithmetic(draw(ARITHMETIC_OPERATORS), draw(conditions(depth)), draw(values(depth)))
         case 7:
             return draw(existing(depth))
         case 8:
-            return draw(phrases(depth))
+            return draw(predicates(depth))
         case 9:
             operand = draw(conditions(depth))
             return operand.operand if isinstance(operand, ast.Not) else ast.Not(operand)
         case 10:
-            return ast.And(_flat(draw(several(depth, least=2)), ast.And))
+            return ast.And(_flat(draw(expressions(depth, least=2)), ast.And))
         case 11:
-            return ast.Or(_flat(draw(several(depth, least=2)), ast.Or))
+            return ast.Or(_flat(draw(expressions(depth, least=2)), ast.Or))
         case 12:
             return draw(calls(depth))
         case 13:
@@ -178,15 +177,15 @@ def _flat(parts: tuple[ast.Expr, ...], kind: type[ast.And | ast.Or]) -> tuple[as
 
 
 @st.composite
-def several(draw: st.DrawFn, depth: int = 1, least: int = 0) -> tuple[ast.Expr, ...]:
+def expressions(draw: st.DrawFn, depth: int = 1, least: int = 0) -> tuple[ast.Expr, ...]:
     """Some conditions or values."""
     return tuple(draw(st.lists(conditions(depth), min_size=least, max_size=max(least, 2))))
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> ast.Limit | None:
-    """A limit, perhaps."""
-    return ast.Limit(draw(values(1)), draw(several())) if draw(st.booleans()) else None
+def limits(draw: st.DrawFn) -> ast.Limit | None:
+    """A limit or None."""
+    return ast.Limit(draw(values(1)), draw(expressions())) if draw(st.booleans()) else None
 
 
 @st.composite
@@ -205,12 +204,12 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
         nonempty=draw(some),
         explicit_all=draw(some),
         where=draw(st.none() | conditions(depth + 1)),
-        group=draw(several()),
+        group=draw(expressions()),
         having=draw(st.none() | conditions(depth)),
         order=tuple(draw(st.lists(orders, max_size=2))),
-        limit=draw(windows()),
-        skip=draw(windows()),
-        keep_newest=draw(st.none() | st.builds(ast.KeepNewest, values(1), several(), st.none() | conditions(1))),
+        limit=draw(limits()),
+        skip=draw(limits()),
+        keep_newest=draw(st.none() | st.builds(ast.KeepNewest, values(1), expressions(), st.none() | conditions(1))),
         until=draw(st.none() | st.builds(ast.UntilSize, st.sampled_from(["<", "<="]), values(1))),
         select=tuple(draw(st.lists(columns, max_size=2))),
         count=draw(some),
@@ -224,11 +223,11 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
 
 @st.composite
 def rows(draw: st.DrawFn, depth: int = 1) -> ast.RowSource:
-    """A query, or several that are combined."""
+    """A query or a set operation."""
     if depth <= 0 or draw(st.integers(0, 3)):
         return draw(queries(depth))
     operator = draw(st.sampled_from(["union", "except", "intersect"]))
-    return ast.Combination(operator, draw(rows(depth - 1)), draw(rows(depth - 1)), draw(several()))
+    return ast.Combination(operator, draw(rows(depth - 1)), draw(rows(depth - 1)), draw(expressions()))
 
 
 outputs = st.one_of(
@@ -239,7 +238,7 @@ outputs = st.one_of(
 
 
 @st.composite
-def acts(draw: st.DrawFn) -> ast.ActionStatement:
+def actions(draw: st.DrawFn) -> ast.ActionStatement:
     """An action: on nothing, on all, on references, or on a query."""
     names = draw(
         st.lists(
@@ -268,7 +267,7 @@ def acts(draw: st.DrawFn) -> ast.ActionStatement:
 
 @st.composite
 def lets(draw: st.DrawFn) -> ast.Let:
-    """What a variable is to stand for."""
+    """The definition of a variable."""
     items = st.lists(values(1), min_size=2, max_size=3).map(lambda listed: ast.ListLiteral(tuple(listed)))
     return ast.Let(draw(IDENTIFIERS), draw(st.one_of(values(2), items, subqueries(2))))
 
@@ -288,7 +287,7 @@ def statements(draw: st.DrawFn) -> ast.Statement:
         case 4:
             return ast.Help(tuple(draw(st.lists(BARE, max_size=2))))
         case 5 | 6:
-            return draw(acts())
+            return draw(actions())
         case 7:
             return draw(lets())
         case 8:

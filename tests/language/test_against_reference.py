@@ -1,4 +1,4 @@
-"""What the SQL answers is what a plain reading of the language answers: drawn conditions over drawn rows."""
+"""SQL and the reference interpreter return the same rows, for generated queries over generated rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imq.grammar import ast
 from imq.grammar.errors import NotFound
 from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
-from language.reference_interpreter import DAY, Naive, Row
+from language.reference_interpreter import DAY, ReferenceInterpreter, Row
 from language.strategies import VOCABULARY
 
 if TYPE_CHECKING:
@@ -192,8 +192,8 @@ keys = st.lists(st.builds(ast.Ordering, st.one_of(numbers, texts, st.just(DANGLI
 small = st.integers(0, 3).map(number)
 
 
-def database(drawn: list[Row]) -> sqlite3.Connection:
-    """Return a database whose tables hold the rows, where the store has views."""
+def make_database(drawn: list[Row]) -> sqlite3.Connection:
+    """Return a database with tables of these rows in place of the views of the store."""
     connection = sqlite3.connect(":memory:")
     for statement in SCHEMA.split(";"):
         if "TABLE image_label" in statement:
@@ -216,12 +216,12 @@ def database(drawn: list[Row]) -> sqlite3.Connection:
     return connection
 
 
-def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
-    """Return what the query answers, after it went through text and SQL."""
+def run_query(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
+    """Return the rows of the query, by way of its text and SQL."""
     (ask,) = parse(unparse(query), VOCABULARY)
     assert isinstance(ask, ast.QueryStatement)
     sql = write_select(bind(ask.query, SCOPE), NOW)
-    connection = database(drawn)
+    connection = make_database(drawn)
     try:
         return list(SqliteExecutor(connection).run(sql))
     finally:
@@ -231,8 +231,8 @@ def answer(query: ast.Query, drawn: list[Row]) -> list[Sequence[Any]]:
 ID = (ast.Column(name("id")),)
 
 
-def test_a_count_counts_the_rows_that_two_cuts_leave() -> None:
-    """Which rows the first cut leaves decides how many the second one does."""
+def test_count_applies_except_newest_and_limit() -> None:
+    """The rows that the first limit leaves decide how many rows the second one leaves."""
     sizes = [("a", 1), ("b", 2), ("b", 3), ("a", 4)]
     given = {"tag": "t", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
     drawn: list[Row] = [dict.fromkeys(COLUMNS) | given | {"repository": one, "size": size} for one, size in sizes]
@@ -240,7 +240,7 @@ def test_a_count_counts_the_rows_that_two_cuts_leave() -> None:
     for skipped, descending in ((1, False), (2, False), (3, False), (2, True), (3, True)):
         order = (ast.Ordering(name("size"), descending),)
         query = ast.Query("images", order=order, select=ID, **{**cuts, "skip": ast.Limit(number(skipped))})
-        assert answer(query.replace(count=True), drawn) == [(len(answer(query, drawn)),)]
+        assert run_query(query.replace(count=True), drawn) == [(len(run_query(query, drawn)),)]
 
 
 def total(words: str, *arguments: ast.Expr, distinct: bool = False) -> ast.Expr:
@@ -249,9 +249,9 @@ def total(words: str, *arguments: ast.Expr, distinct: bool = False) -> ast.Expr:
 
 @given(rows, conditions)
 @tried(max_examples=250)
-def test_conditions(drawn: list[Row], condition: ast.Expr) -> None:
-    found = answer(ast.Query("images", where=condition, select=ID), drawn)
-    expected = Naive(drawn, NOW).rows_of(ast.Query("images", where=condition))
+def test_conditions_select_the_same_rows(drawn: list[Row], condition: ast.Expr) -> None:
+    found = run_query(ast.Query("images", where=condition, select=ID), drawn)
+    expected = ReferenceInterpreter(drawn, NOW).select(ast.Query("images", where=condition))
     assert [row[0] for row in found] == [row["id"] for row in expected]
 
 
@@ -271,28 +271,28 @@ combinations = st.recursive(
 
 @given(rows, combinations, st.none() | tests, st.none() | st.builds(ast.Limit, small, pers))
 @tried(max_examples=200)
-def test_queries_of_queries(
+def test_queries_of_queries_return_the_same_rows(
     drawn: list[Row], base: ast.RowSource, where: ast.Expr | None, limit: ast.Limit | None
 ) -> None:
-    database(drawn).close()  # gives the rows their ids
+    make_database(drawn).close()  # gives the rows their ids
     query = ast.Query("", base=base, where=where, order=(ast.Ordering(name("id")),), limit=limit)
-    expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
-    assert [row[0] for row in answer(query.replace(select=ID), drawn)] == expected
-    assert answer(query.replace(count=True), drawn) == [(len(expected),)]
+    expected = [row["id"] for row in ReferenceInterpreter(drawn, NOW).select(query)]
+    assert [row[0] for row in run_query(query.replace(select=ID), drawn)] == expected
+    assert run_query(query.replace(count=True), drawn) == [(len(expected),)]
 
 
 @given(rows, st.none() | tests, st.sampled_from([None, 1]))
 @tried(max_examples=80)
-def test_queries_of_groups(drawn: list[Row], where: ast.Expr | None, least: int | None) -> None:
-    """The columns of a query are the fields of a query of it."""
+def test_queries_of_groups_return_the_same_rows(drawn: list[Row], where: ast.Expr | None, least: int | None) -> None:
+    """The columns of a query are the fields of the query around it."""
     select = (ast.Column(name("repository")), ast.Column(total("sum", name("size")), "bytes"))
     inner = ast.Query("images", where=where, group=(name("repository"),), select=select)
     chosen = None if least is None else ast.Comparison(">", name("bytes"), number(least))
     outer = ast.Query("", base=inner, where=chosen, order=(ast.Ordering(name("bytes"), descending=True),))
-    found = answer(outer, drawn)
+    found = run_query(outer, drawn)
     sums: dict[Any, Any] = {}
     for row in drawn:
-        if where is None or Naive(drawn, NOW).holds(where, row):
+        if where is None or ReferenceInterpreter(drawn, NOW).holds(where, row):
             known = [value for value in (sums.get(row["repository"]), row["size"]) if value is not None]
             sums[row["repository"]] = sum(known) if known else None
     expected = {(key, value) for key, value in sums.items() if least is None or (value is not None and value > least)}
@@ -305,14 +305,16 @@ def test_queries_of_groups(drawn: list[Row], where: ast.Expr | None, least: int 
 @given(rows, conditions)
 @tried(max_examples=80)
 def test_a_condition_or_its_negation_holds(drawn: list[Row], condition: ast.Expr) -> None:
-    """Two-valued logic: each row is in exactly one of the two answers, and a condition as a column is 0 or 1."""
+    """Two-valued logic: each row meets a condition or its negation, and a selected condition is 0 or 1."""
     negated = condition.operand if isinstance(condition, ast.Not) else ast.Not(condition)
-    held = {row[0] for row in answer(ast.Query("images", where=condition, select=ID), drawn)}
-    failed = {row[0] for row in answer(ast.Query("images", where=negated, select=ID), drawn)}
+    held = {row[0] for row in run_query(ast.Query("images", where=condition, select=ID), drawn)}
+    failed = {row[0] for row in run_query(ast.Query("images", where=negated, select=ID), drawn)}
     assert not held & failed
     assert held | failed == {row["id"] for row in drawn}
     columns = (*ID, ast.Column(condition, "holds"))
-    assert dict(answer(ast.Query("images", select=columns), drawn)) == {row["id"]: row["id"] in held for row in drawn}  # type: ignore[arg-type]
+    assert dict(run_query(ast.Query("images", select=columns), drawn)) == {
+        row["id"]: row["id"] in held for row in drawn
+    }  # type: ignore[arg-type]
 
 
 @given(
@@ -324,7 +326,7 @@ def test_a_condition_or_its_negation_holds(drawn: list[Row], condition: ast.Expr
     st.none() | st.builds(ast.KeepNewest, small, pers, st.none() | st.sampled_from([name("size"), name("tag")])),
 )
 @tried(max_examples=250)
-def test_order_limit_skip_and_except_newest(
+def test_order_limit_skip_and_except_newest_return_the_same_rows(
     drawn: list[Row],
     where: ast.Expr | None,
     order: list[ast.Ordering],
@@ -333,10 +335,10 @@ def test_order_limit_skip_and_except_newest(
     newest: ast.KeepNewest | None,
 ) -> None:
     query = ast.Query("images", where=where, order=tuple(order), limit=limit, skip=skip, keep_newest=newest, select=ID)
-    database(drawn).close()  # gives the rows their ids
-    expected = [row["id"] for row in Naive(drawn, NOW).rows_of(query)]
-    assert [row[0] for row in answer(query, drawn)] == expected
-    assert answer(query.replace(count=True), drawn) == [(len(expected),)]
+    make_database(drawn).close()  # gives the rows their ids
+    expected = [row["id"] for row in ReferenceInterpreter(drawn, NOW).select(query)]
+    assert [row[0] for row in run_query(query, drawn)] == expected
+    assert run_query(query.replace(count=True), drawn) == [(len(expected),)]
 
 
 TOTALS = {
@@ -362,15 +364,17 @@ def _known(values: list[Row], field: str) -> list[Any]:
     st.sampled_from([None, 1, 2]),
 )
 @tried(max_examples=150)
-def test_groups(drawn: list[Row], where: ast.Expr | None, key: ast.Expr, least: int | None) -> None:
+def test_groups_return_the_same_rows(
+    drawn: list[Row], where: ast.Expr | None, key: ast.Expr, least: int | None
+) -> None:
     having = None if least is None else ast.Comparison(">", total("count"), number(least))
     select = (ast.Column(key, "key"), *(ast.Column(value, called) for called, (value, _) in TOTALS.items()))
-    found = answer(ast.Query("images", where=where, group=(key,), having=having, select=select), drawn)
-    naive = Naive(drawn, NOW)
+    found = run_query(ast.Query("images", where=where, group=(key,), having=having, select=select), drawn)
+    naive = ReferenceInterpreter(drawn, NOW)
     groups: dict[Any, list[Row]] = {}
     for row in drawn:
         if where is None or naive.holds(where, row):
-            groups.setdefault(naive.scalar(key, row), []).append(row)
+            groups.setdefault(naive.evaluate(key, row), []).append(row)
     known = sorted(value for value in groups if value is not None)
     ordered = [*known, *(value for value in groups if value is None)]
     expected = [
@@ -382,21 +386,21 @@ def test_groups(drawn: list[Row], where: ast.Expr | None, key: ast.Expr, least: 
 
 
 @given(rows, st.none() | tests)
-def test_totals_without_groups(drawn: list[Row], where: ast.Expr | None) -> None:
+def test_aggregates_without_groups_return_the_same_values(drawn: list[Row], where: ast.Expr | None) -> None:
     select = tuple(ast.Column(value, called) for called, (value, _) in TOTALS.items() if called != "avg")
-    found = answer(ast.Query("images", where=where, select=select), drawn)
-    kept = [row for row in drawn if where is None or Naive(drawn, NOW).holds(where, row)]
+    found = run_query(ast.Query("images", where=where, select=select), drawn)
+    kept = [row for row in drawn if where is None or ReferenceInterpreter(drawn, NOW).holds(where, row)]
     expected = [tuple(work(kept) for called, (_, work) in TOTALS.items() if called != "avg")]
     assert [(*row[:-1], sorted(json.loads(row[-1]))) for row in found] == expected
 
 
-def test_many_conditions_and_long_lists_stay_within_what_sqlite_takes() -> None:
+def test_many_conditions_and_long_lists_stay_within_the_limits_of_sqlite() -> None:
     drawn: list[Row] = [
         dict.fromkeys(COLUMNS) | {"tag": "a", "label": {}, "layers": [], "dangling": False, "layer_count": 1}
     ]
     either = ast.Or(tuple(ast.Comparison("=", name("tag"), ast.Literal(f"t{at}")) for at in range(3000)))
-    assert answer(ast.Query("images", where=either, select=ID), drawn) == []
+    assert run_query(ast.Query("images", where=either, select=ID), drawn) == []
     among = ast.In(name("tag"), (*(ast.Literal(f"t{at}") for at in range(3000)), ast.Literal("a")))
-    assert len(answer(ast.Query("images", where=among, select=ID), drawn)) == 1
+    assert len(run_query(ast.Query("images", where=among, select=ID), drawn)) == 1
     each = ast.And(tuple(ast.Comparison("!=", name("tag"), ast.Literal(f"t{at}")) for at in range(3000)))
-    assert len(answer(ast.Query("images", where=each, select=ID), drawn)) == 1
+    assert len(run_query(ast.Query("images", where=each, select=ID), drawn)) == 1

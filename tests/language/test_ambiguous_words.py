@@ -1,4 +1,4 @@
-"""A bare word right of an operator that is the name of a field too: nobody knows which is meant, so both are shown."""
+"""A bare word on the right of an operator that is also the name of a field is refused, with both spellings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 
-def refusal(session: Session, text: str) -> StatementError:
+def get_error(session: Session, text: str) -> StatementError:
     with pytest.raises(StatementError) as refused:
         for _ in session.run(text, dry_run=True):
             pass
@@ -26,7 +26,7 @@ def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
     return [row for result in session.run(statement) if isinstance(result, RowSet) for row in result.rows]
 
 
-SAID = """
+AMBIGUOUS = """
 images where user = user -> user
 images where user != user -> user
 images where name = base.name -> base.name
@@ -61,10 +61,10 @@ rm images where repository != tag -> tag
 """
 
 
-@pytest.mark.parametrize("line", SAID.strip().splitlines())
-def test_both_spellings_are_shown(session: Session, line: str) -> None:
+@pytest.mark.parametrize("line", AMBIGUOUS.strip().splitlines())
+def test_the_error_shows_both_unambiguous_spellings(session: Session, line: str) -> None:
     said, _, word = line.rpartition(" -> ")
-    error = refusal(session, said)
+    error = get_error(session, said)
     assert error.code == "ambiguous-word"
     assert error.suggestion == ""
     drawn = format_error(error)
@@ -97,7 +97,7 @@ def test_both_spellings_are_shown(session: Session, line: str) -> None:
     ],
 )
 def test_words_of_relations_conditions_and_outer_rows(session: Session, text: str, word: str, meaning: str) -> None:
-    error = refusal(session, text)
+    error = get_error(session, text)
     assert error.code == "ambiguous-word"
     assert f"a value or the name of {meaning}" in error.message
     assert error.hints[-1] == f'for the value: "{word}"'
@@ -106,15 +106,15 @@ def test_words_of_relations_conditions_and_outer_rows(session: Session, text: st
 
 
 @pytest.mark.parametrize("field", [field.name for field in TABLES["images"].fields])
-def test_every_field_beside_every_kind(session: Session, field: str) -> None:
+def test_every_field_name_is_ambiguous_as_a_value_of_every_type(session: Session, field: str) -> None:
     for left in ("user", "tag", "repository", "name", "registry", "label.env", "platform"):
-        error = refusal(session, f"images where {left} = {field}")
+        error = get_error(session, f"images where {left} = {field}")
         assert (error.code, error.hints) == (
             "ambiguous-word",
             (f"for the field: .{field}", f'for the value: "{field}"'),
         )
     for left in ("size", "created", "dangling", "layer_count", "id", "version"):
-        error = refusal(session, f"images where {left} = {field}")
+        error = get_error(session, f"images where {left} = {field}")
         if error.code == "type":  # the word is no value of that kind: only the field can be meant
             assert f".{field}" in " ".join((*error.hints, error.suggestion))
             assert f'"{field}"' in error.message
@@ -143,11 +143,11 @@ def test_every_field_beside_every_kind(session: Session, field: str) -> None:
         "sources where kind = registry",
     ],
 )
-def test_what_is_clear_is_answered(session: Session, said: str) -> None:
+def test_unambiguous_words_are_accepted(session: Session, said: str) -> None:
     rows(session, said)
 
 
-def test_a_variable_has_a_value_and_names_no_field(session: Session) -> None:
+def test_a_variable_is_a_value_and_not_a_field(session: Session) -> None:
     assert rows(session, "let w = tag; images where tag = $w count") == [(0,)]
 
 
@@ -159,7 +159,7 @@ def test_every_enumerated_value_is_a_value(session: Session) -> None:
             rows(session, f"{table.name} where {field.name} = {value}")
 
 
-def test_texts_of_python_are_values() -> None:
+def test_strings_of_the_python_api_are_quoted() -> None:
     assert str(f.user == "user") == 'user = "user"'
     assert str(f.name == "base.name") == 'name = "base.name"'
     assert str(f.tag.in_(["latest", "repository"])) == 'tag in (latest, "repository")'
@@ -169,7 +169,7 @@ def test_texts_of_python_are_values() -> None:
     assert str(f.tag == "latest") == "tag = latest"
 
 
-def test_what_python_writes_is_answered_alike(session: Session) -> None:
+def test_statements_of_the_python_api_are_unambiguous(session: Session) -> None:
     for table in TABLES.values():
         for field in table.fields:
             assert is_field_name(field.name)

@@ -1,7 +1,7 @@
-"""Every statement of the corpus goes every way through the language: read, written, read back, bound, explained, run.
+"""Every statement of the corpus is parsed, unparsed, bound, explained and run.
 
-What the statements of corpus/NAME.imq answer stands in corpus/NAME.txt; one that is refused stands in refused/*.txt
-with its whole diagnosis. IMQ_UPDATE=1 writes these anew.
+The results of corpus/NAME.imq are in corpus/NAME.txt. Invalid statements and their errors are in refused/*.txt.
+IMQ_UPDATE=1 rewrites these files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imq.engine.result import Documents, Result, RowSet
 from imq.grammar import ast, parser
 from imq.grammar.errors import ImqError, StatementError, format_error
 from imq.grammar.generate_tables import GRAMMAR, generate, make_lark_parser
-from imq.grammar.generate_tables import TABLES as GENERATED
+from imq.grammar.generate_tables import TABLES as TABLES_FILE
 from imq.grammar.lexer import Lexer, Token, Vocabulary
 from imq.grammar.unparser import unparse
 from language.conftest import NOW
@@ -45,10 +45,10 @@ def read(path: str) -> str:
         return source.read()
 
 
-def corpus() -> list[Any]:
-    """Return each statement of the corpus as a parameter: its tree, its text, and the statements before it.
+def read_corpus() -> list[Any]:
+    """Return each statement of the corpus as a parameter: its tree, its text, and the definitions before it.
 
-    Of these only those that name something: variables, views.
+    Definitions are variables, views and includes.
     """
     found = []
     for path in CORPUS:
@@ -65,14 +65,14 @@ def corpus() -> list[Any]:
     return found
 
 
-def knowing(before: tuple[ast.Statement, ...]) -> Vocabulary:
-    """Return the words that may be used after these statements."""
+def make_vocabulary(before: tuple[ast.Statement, ...]) -> Vocabulary:
+    """Return the vocabulary after these statements."""
     views = {statement.name for statement in before if isinstance(statement, ast.View) and statement.name}
     return VOCABULARY.replace(tables=VOCABULARY.tables | views | {"large"})
 
 
-def refused(path: str) -> list[str]:
-    """Return the statements of a file of refused ones: lines after `> `, those that go on after `| `."""
+def read_refused(path: str) -> list[str]:
+    """Return the statements of a file of invalid statements: lines after `> `, continued by lines after `| `."""
     blocks = read(path).split("\n\n> ")
     statements = []
     for block in blocks:
@@ -81,8 +81,8 @@ def refused(path: str) -> list[str]:
     return statements
 
 
-def drawn(result: Result, form: str) -> str:
-    """Return the text of an answer."""
+def format_result(result: Result, form: str) -> str:
+    """Return a result as text."""
     manner = DisplayOptions(NOW, UTC)
     if isinstance(result, RowSet):
         try:
@@ -97,19 +97,21 @@ def drawn(result: Result, form: str) -> str:
 
 @pytest.fixture(autouse=True)
 def lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in the folder of the lists that statements name."""
+    """Change to the folder of the lists that statements read."""
     monkeypatch.chdir(os.path.join(HERE, "lists"))
 
 
-@pytest.mark.parametrize(("tree", "said", "before"), corpus())
+@pytest.mark.parametrize(("tree", "said", "before"), read_corpus())
 class TestCorpus:
-    """What holds for every statement that is right."""
+    """Properties of every valid statement."""
 
-    def test_reads_back(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
+    def test_unparse_then_parse_returns_the_same_tree(
+        self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]
+    ) -> None:
         written = unparse(tree)
-        assert parser.parse(written, knowing(before)) == (tree,), f"{said} was written as {written}"
+        assert parser.parse(written, make_vocabulary(before)) == (tree,), f"{said} was written as {written}"
 
-    def test_explains(
+    def test_explain_begins_with_the_statement(
         self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...], session: Session
     ) -> None:
         for statement in before:
@@ -123,23 +125,23 @@ class TestCorpus:
             return
         assert session.explain(tree).startswith(f"statement: {unparse(inner)}\n"), said
 
-    def test_ends_where_it_ends(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
-        """Alone it means the same: spans are exact, and nothing leaks from one statement into the next."""
-        assert parser.parse(said, knowing(before)) == (tree,)
-        assert parser.parse(f"{said}\n{said}\n", knowing(before)) == (tree, tree)
+    def test_spans_are_exact(self, tree: ast.Statement, said: str, before: tuple[ast.Statement, ...]) -> None:
+        """A statement is parsed to the same tree alone: spans are exact, and statements do not affect each other."""
+        assert parser.parse(said, make_vocabulary(before)) == (tree,)
+        assert parser.parse(f"{said}\n{said}\n", make_vocabulary(before)) == (tree, tree)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=[os.path.basename(path) for path in CORPUS])
-def test_answers(path: str, session: Session) -> None:
-    """Every statement of a file, one after the other, answers in table and JSON what stands beside the file."""
-    session.store.measure_layers(jobs=2)  # so that `explain` says the same whoever asked first
+def test_results_equal_the_golden_file(path: str, session: Session) -> None:
+    """The results of all statements of a file, as table and JSON, equal the golden file."""
+    session.store.measure_layers(jobs=2)  # so that the output of `explain` does not depend on earlier statements
     blocks = []
     for tree in session.parse(read(path)):
         assert tree.span is not None
         said = read(path)[tree.span.start : tree.span.end]
         for form in ("table", "json"):
             session.context = session.context.replace(output_format=form)
-            text = drawn(session.execute(tree, dry_run=True), form)
+            text = format_result(session.execute(tree, dry_run=True), form)
             shown = re.sub(r"(?m)[ ]+$", "", text)
             blocks.append(f"> {said}\n{shown}" if form == "table" else shown)
             if (
@@ -157,13 +159,13 @@ def test_answers(path: str, session: Session) -> None:
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=[os.path.basename(path) for path in REFUSED])
-def test_refused(path: str, session: Session) -> None:
+def test_errors_equal_the_golden_file(path: str, session: Session) -> None:
     blocks = []
-    for statement in refused(path):
+    for statement in read_refused(path):
         said = "> " + statement.replace("\n", "\n| ")
-        with pytest.raises(ImqError) as caught:  # noqa: PT012 - an answer is drawn while it is being read
+        with pytest.raises(ImqError) as caught:  # noqa: PT012 - a result is formatted while it is read
             for result in session.run(statement, dry_run=True):
-                drawn(result, "table")
+                format_result(result, "table")
         blocks.append(f"{said}\n{format_error(caught.value)}\nexit {caught.value.exit_code}\n")
     whole = "\n".join(blocks)
     if os.environ.get("IMQ_UPDATE"):
@@ -175,12 +177,12 @@ def test_refused(path: str, session: Session) -> None:
 # The tables
 
 
-def test_tables_are_fresh() -> None:
-    assert generate(read(GRAMMAR)) == read(GENERATED), "run: python -m imq.grammar.generate_tables"
+def test_generated_tables_are_current() -> None:
+    assert generate(read(GRAMMAR)) == read(TABLES_FILE), "run: python -m imq.grammar.generate_tables"
 
 
-class Recording(Lexer):
-    """The lexer, remembering what it handed out."""
+class RecordingLexer(Lexer):
+    """A lexer that records its tokens."""
 
     tokens: list[Token]
 
@@ -191,16 +193,16 @@ class Recording(Lexer):
 
 
 @pytest.mark.parametrize("path", [*CORPUS, *REFUSED])
-def test_lark_agrees(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lark's own parser takes the tokens that ours takes, and stumbles over the one that ours stumbles over."""
+def test_lark_accepts_and_refuses_the_same_tokens(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser of Lark accepts the same tokens and refuses the same token."""
     from lark import Token as LarkToken
     from lark import UnexpectedInput
 
     theirs = make_lark_parser(read(GRAMMAR))
-    monkeypatch.setattr(parser, "Lexer", Recording)
-    for text in refused(path) if path.endswith(".txt") else [read(path)]:
+    monkeypatch.setattr(parser, "Lexer", RecordingLexer)
+    for text in read_refused(path) if path.endswith(".txt") else [read(path)]:
         tokens: list[Token] = []
-        monkeypatch.setattr(Recording, "tokens", tokens, raising=False)
+        monkeypatch.setattr(RecordingLexer, "tokens", tokens, raising=False)
         problem = None
         try:
             parser.parse(text, VOCABULARY)

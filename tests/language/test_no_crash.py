@@ -1,4 +1,4 @@
-"""Whatever is said, what comes of it is an answer or a diagnosis, soon and without a fault of imq."""
+"""Any statement returns a result or an error in time, and never an internal error."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from imq.engine.result import Documents, RowSet
 from imq.grammar.errors import ImqError, format_error
 from imq.grammar.unparser import unparse
 from language import strategies
-from language.conftest import NOW, on_library
-from language.test_corpus import CORPUS, HERE, REFUSED, read, refused
-from support.waiting import soon
+from language.conftest import NOW, open_session
+from language.test_corpus import CORPUS, HERE, REFUSED, read, read_refused
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 FAULTS = ("index", "internal", "error")
-"""Codes of diagnoses that would be imq's own fault."""
+"""Codes of internal errors."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def running(library_root: str) -> Iterator[Session]:
-    opened = on_library(library_root)
+    opened = open_session(library_root)
     opened.store.measure_layers(jobs=2)
     yield opened
     opened.close()
@@ -46,13 +46,13 @@ def running(library_root: str) -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def untouched(library_root: str) -> Iterator[Session]:
-    """Give a session in which nothing was said before: `use`, `set` and `let` stay for what follows."""
-    opened = on_library(library_root)
+    """A session without earlier statements: `use`, `set` and `let` affect later ones."""
+    opened = open_session(library_root)
     yield opened
     opened.close()
 
 
-def shown(result: Result) -> str:
+def format_result(result: Result) -> str:
     manner = DisplayOptions(NOW, None)
     if isinstance(result, RowSet):
         return "".join(write_rows(result, manner))
@@ -61,12 +61,12 @@ def shown(result: Result) -> str:
     return ""
 
 
-def said(session: Session, text: str) -> str:
-    """Run a text and return what it answers, or its diagnosis."""
+def run_statement(session: Session, text: str) -> str:
+    """Run a text and return its results or its error as text."""
     problem = None
-    with soon():
+    with deadline():
         try:
-            answer = "".join(shown(result) for result in session.run(text, dry_run=True))
+            answer = "".join(format_result(result) for result in session.run(text, dry_run=True))
         except ImqError as error:
             problem, answer = error, format_error(error)
     assert problem is None or problem.code not in FAULTS, answer
@@ -76,46 +76,48 @@ def said(session: Session, text: str) -> str:
 
 @given(strategies.statements())
 @tried(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_tree(running: Session, tree: ast.Statement) -> None:
-    said(running, unparse(tree))
+def test_any_statement_returns_a_result_or_an_error(running: Session, tree: ast.Statement) -> None:
+    run_statement(running, unparse(tree))
 
 
 FIELDS = sorted({name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases)})
 PIECES = sorted({
     word
     for path in (*CORPUS, *REFUSED)
-    for text in ([read(path)] if path.endswith(".imq") else refused(path))
+    for text in ([read(path)] if path.endswith(".imq") else read_refused(path))
     for word in text.split()
 })  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=25))
 @tried(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_words(running: Session, words: list[str]) -> None:
-    said(running, " ".join(words))
+def test_any_words_return_a_result_or_an_error(running: Session, words: list[str]) -> None:
+    run_statement(running, " ".join(words))
 
 
-STATEMENTS = [text for path in REFUSED for text in refused(path)]
+STATEMENTS = [text for path in REFUSED for text in read_refused(path)]
 STATEMENTS += [line for path in CORPUS for line in read(path).splitlines() if line and not line.startswith("#")]
 
 
 @given(st.sampled_from(STATEMENTS), st.data())
 @tried(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_statement_with_one_word_changed(running: Session, statement: str, data: st.DataObject) -> None:
+def test_a_statement_with_one_changed_word_returns_a_result_or_an_error(
+    running: Session, statement: str, data: st.DataObject
+) -> None:
     words = statement.split()
     place = data.draw(st.integers(0, len(words) - 1))
     words[place : place + data.draw(st.integers(0, 2))] = data.draw(
         st.lists(st.sampled_from([*FIELDS, *PIECES]), max_size=2)
     )
-    said(running, " ".join(words))
+    run_statement(running, " ".join(words))
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_field_of_every_table(untouched: Session, field: str) -> None:
+def test_every_field_can_be_selected_and_sorted_by(untouched: Session, field: str) -> None:
     for table in TABLES.values():
         if table.find_field(field) is not None and untouched.sources.find_uses(table.name)[0].source != "registry":
             asked = f'{table.name} of "keep.txt"' if table.target is TargetKind.FILE else table.name
-            answer = said(untouched, f"{asked} order by {field} limit 3 select {field}")
+            answer = run_statement(untouched, f"{asked} order by {field} limit 3 select {field}")
             assert not answer.startswith("error["), answer
 
 
@@ -145,11 +147,11 @@ MANY = 10_000
     ],
     ids=lambda text: f"{text[:30]}…",
 )
-def test_much_is_answered_or_refused(text: str, library_root: str) -> None:
-    session = on_library(library_root)
+def test_very_large_statements_return_a_result_or_an_error(text: str, library_root: str) -> None:
+    session = open_session(library_root)
     try:
         session.store.measure_layers(jobs=2)
-        said(session, text)
+        run_statement(session, text)
     finally:
         session.close()
 
@@ -157,12 +159,12 @@ def test_much_is_answered_or_refused(text: str, library_root: str) -> None:
 @pytest.mark.parametrize(
     "after", ["lines of stdin", "use localhost:1", "rows of nothing.json", "tags of localhost:1/a"]
 )
-def test_prune_is_of_the_store_whatever_was_said_before(library_root: str, after: str) -> None:
-    session = on_library(library_root)
+def test_prune_always_applies_to_the_store(library_root: str, after: str) -> None:
+    session = open_session(library_root)
     try:
-        alone = said(session, "prune")
+        alone = run_statement(session, "prune")
         assert alone.count("remove") == 2
-        said(session, after)
-        assert said(session, "prune") == alone
+        run_statement(session, after)
+        assert run_statement(session, "prune") == alone
     finally:
         session.close()

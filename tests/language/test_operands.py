@@ -1,4 +1,4 @@
-"""Operands that can name nothing: every action refuses them as questions do, before anything is asked or done."""
+"""Invalid references: every action and query refuses them before any request and any change."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("text", [*ACTIONS, *QUESTIONS, *(f"explain {text}" for text in QUESTIONS)])
-def test_a_text_that_is_no_name_is_refused(session: Session, text: str) -> None:
+def test_an_invalid_reference_is_refused(session: Session, text: str) -> None:
     for name in NAMES:
         with pytest.raises(StatementError) as caught:
             list(session.run(text.format(f'"{name}"')))
@@ -73,7 +73,7 @@ def test_a_text_that_is_no_name_is_refused(session: Session, text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["tags of {} where tag = 1", "rm tags of redis, {} where tag = 1", "rm tags in {} where tag = 1"]
 )
-def test_the_error_shows_the_place_and_the_nearest_name(session: Session, text: str) -> None:
+def test_the_error_shows_the_span_and_the_closest_name(session: Session, text: str) -> None:
     statement = text.format(f"{NOWHERE}/WrongCase/app")
     with pytest.raises(StatementError) as caught:
         list(session.run(statement))

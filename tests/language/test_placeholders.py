@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 
-def written(session: Session, statement: str, *, no_trunc: bool = False) -> str:
+def run_statement(session: Session, statement: str, *, no_trunc: bool = False) -> str:
     """Return what a statement writes."""
     (answer,) = session.run(statement)
     assert isinstance(answer, RowSet)
@@ -61,42 +61,42 @@ REDIS = "images where name = redis:7 format"
         ("plain text", "plain text"),
     ],
 )  # fmt: skip
-def test_one_image(session: Session, template: str, expected: str) -> None:
+def test_a_template_formats_one_image(session: Session, template: str, expected: str) -> None:
     hex_ = session.store.find("redis:7").id.encoded
     for length in (12, 4):
         expected = expected.replace(f"{{id:{length}}}", hex_[:length])
-    assert written(session, f"{REDIS} '{template}'") == f"{expected}\n"
+    assert run_statement(session, f"{REDIS} '{template}'") == f"{expected}\n"
     if ";" not in template:  # which, bare, would end the statement
-        assert written(session, f"{REDIS} {template}") == f"{expected}\n"
+        assert run_statement(session, f"{REDIS} {template}") == f"{expected}\n"
 
 
 def test_an_image_without_names_and_times(session: Session) -> None:
     template = "'{{.Repository}} {{.Tag}} {{.Digest}} {{.CreatedSince}} {{.CreatedAt}} {{.Size}}'"
-    assert written(session, f"images where name is unknown format {template}").startswith(
+    assert run_statement(session, f"images where name is unknown format {template}").startswith(
         "<none> <none> <none> 6 months"
     )
     unknown = "images where created is unknown format '{{.Repository}} {{.CreatedSince}} {{.CreatedAt}} [{{.created}}]'"
-    assert written(session, unknown) == "reproducible N/A N/A []\n"
+    assert run_statement(session, unknown) == "reproducible N/A N/A []\n"
     digest = "images where repository like quay.io/* format '{{.Repository}} {{.Tag}} {{.Digest}}'"
-    (repository, tag, shown) = written(session, digest).split()
+    (repository, tag, shown) = run_statement(session, digest).split()
     assert (repository, tag) == ("quay.io/team/tool", "<none>")
     assert shown.startswith("sha256:")
     assert len(shown) == 71
 
 
-def test_ids_stay_whole_when_asked(session: Session) -> None:
-    whole = written(session, f"{REDIS} {{{{.ID}}}}", no_trunc=True)
+def test_no_trunc_keeps_full_ids(session: Session) -> None:
+    whole = run_statement(session, f"{REDIS} {{{{.ID}}}}", no_trunc=True)
     assert whole == f"{session.store.find('redis:7').id}\n"
 
 
 def test_a_table_is_aligned_under_dockers_titles(session: Session) -> None:
     said = r"images where repository = redis format 'table {{.Repository}}\t{{.Tag}}\t{{.CreatedSince}}\t{{.Size}}'"
-    assert written(session, said) == (
+    assert run_statement(session, said) == (
         "REPOSITORY   TAG       CREATED        SIZE\n"
         "redis        latest    3 days ago     100kB\n"
         "redis        7         5 months ago   60kB\n"
     )
-    ids = written(session, r"images where name = redis:7 format 'table {{.ID}}\t{{.CreatedAt}}\t{{upper .Tag}}'")
+    ids = run_statement(session, r"images where name = redis:7 format 'table {{.ID}}\t{{.CreatedAt}}\t{{upper .Tag}}'")
     assert ids.splitlines()[0].replace("CREATED AT", "CREATED-AT").replace("IMAGE ID", "IMAGE-ID").split() == [
         "IMAGE-ID",
         "CREATED-AT",
@@ -104,17 +104,17 @@ def test_a_table_is_aligned_under_dockers_titles(session: Session) -> None:
     ]
 
 
-def test_a_template_over_chosen_columns_and_groups(session: Session) -> None:
+def test_a_template_formats_selected_columns_and_groups(session: Session) -> None:
     chosen = 'images where name = redis:7 select repository as repo, size * 2 as double format "{{.repo}} {{.Double}}"'
-    assert written(session, chosen) == "redis 120kB\n"
+    assert run_statement(session, chosen) == "redis 120kB\n"
     grouped = 'images where repository = redis group by repository format "{{.Repository}} {{.Count}}"'
-    assert written(session, grouped) == "redis 2\n"
+    assert run_statement(session, grouped) == "redis 2\n"
     counted = 'images where repository = redis count format "{{.Count}} images"'
-    assert written(session, counted) == "2 images\n"
+    assert run_statement(session, counted) == "2 images\n"
 
 
 def test_json_of_a_row_is_the_whole_row(session: Session) -> None:
-    text = written(
+    text = run_statement(
         session, "images where name = redis:7 select repository, size, created, cmd, dangling format {{json .}}"
     )
     assert text == (
@@ -134,6 +134,6 @@ def test_json_of_a_row_is_the_whole_row(session: Session) -> None:
 )
 def test_a_wrong_template_is_refused_before_anything_is_written(session: Session, template: str, why: str) -> None:
     with pytest.raises(StatementError) as caught:
-        written(session, f"images format '{template}'")
+        run_statement(session, f"images format '{template}'")
     assert why in caught.value.message
     assert caught.value.code in ("template", "template-field")

@@ -1,4 +1,4 @@
-"""Values of os, architecture and variant are read as those of platform are: in any case, and by other names."""
+"""Values of os, architecture and variant are normalized like those of platform: case and aliases."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_a_value_compared_with_a_selected_column_is_normalised(session: Session)
     assert names(session, query) == {"edge/agent:1"}
 
 
-def test_a_name_that_gives_a_variant_too_is_refused(session: Session) -> None:
+def test_an_architecture_with_a_variant_is_refused(session: Session) -> None:
     with pytest.raises(StatementError) as refused:
         list(session.run("images where architecture = armhf"))
     assert refused.value.code == "platform"
     assert refused.value.hints == ("write platform = linux/arm/v7, or architecture = arm",)
 
 
-def test_an_unknown_architecture_is_compared_as_it_is(session: Session) -> None:
+def test_an_unknown_architecture_is_compared_unchanged(session: Session) -> None:
     assert names(session, "images where architecture = e2k select name") == set()
 
 
@@ -57,5 +57,5 @@ def test_an_unknown_architecture_is_compared_as_it_is(session: Session) -> None:
     ("text", "variant"),
     [("8", "v8"), ("v8", "v8"), ("V8.0", "v8"), ("8.2", "v8.2"), ("v9.0", "v9"), ("power9", "power9"), ("", "")],
 )
-def test_variants(text: str, variant: str) -> None:
+def test_variants_are_normalized(text: str, variant: str) -> None:
     assert normalize_variant(text) == variant

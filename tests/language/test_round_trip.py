@@ -1,4 +1,4 @@
-"""Reading: every tree is written so that it reads back, and no text does worse than be refused, soon."""
+"""Any tree is unparsed and parsed back, and any text is parsed or refused in time."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from imq.grammar.parser import MAX_LENGTH, parse
 from imq.grammar.unparser import quote, unparse
 from language import strategies
 from language.strategies import VOCABULARY
-from support.waiting import soon
+from support.waiting import deadline
 
 
 @given(strategies.statements())
 @tried(max_examples=300)
-def test_trees_read_back(tree: ast.Statement) -> None:
+def test_any_tree_is_unparsed_and_parsed_to_an_equal_tree(tree: ast.Statement) -> None:
     written = unparse(tree)
     assert parse(written, VOCABULARY) == (tree,), written
 
 
 @given(st.text(max_size=40))
-def test_quoted_texts_read_back(text: str) -> None:
+def test_any_quoted_string_is_parsed_back(text: str) -> None:
     (ask,) = parse(f"images where tag = {quote(text)}", VOCABULARY)
     assert isinstance(ask, ast.QueryStatement)
     assert ask.query.where == ast.Comparison("=", ast.Field(("tag",)), ast.Literal(text, quoted=True))
 
 
-def read_soon(text: str) -> tuple[ast.Statement, ...] | StatementError:
-    """Read a text; an error is drawn as well, as a user would see it."""
-    with soon():
+def parse_within_deadline(text: str) -> tuple[ast.Statement, ...] | StatementError:
+    """Parse a text; format its error, if any."""
+    with deadline():
         try:
             result: tuple[ast.Statement, ...] | StatementError = parse(text, VOCABULARY)
         except StatementError as error:
@@ -64,19 +64,19 @@ WORDS += [
 
 @given(st.text(max_size=200))
 @tried(max_examples=300)
-def test_any_text(text: str) -> None:
-    read_soon(text)
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    parse_within_deadline(text)
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(["", " "]))
 @tried(max_examples=1000)
-def test_any_words(words: list[str], joint: str) -> None:
-    read_soon(joint.join(words))
+def test_any_words_are_parsed_or_refused(words: list[str], joint: str) -> None:
+    parse_within_deadline(joint.join(words))
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes(content: bytes) -> None:
-    read_soon(content.decode(errors="surrogateescape"))
+def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
+    parse_within_deadline(content.decode(errors="surrogateescape"))
 
 
 MANY = 10_000
@@ -111,8 +111,8 @@ MIB = MAX_LENGTH - 100
     ],
     ids=lambda text: f"{text[:24]}…",
 )
-def test_much_is_read(text: str) -> None:
-    assert not isinstance(read_soon(text), StatementError)
+def test_very_large_statements_are_parsed(text: str) -> None:
+    assert not isinstance(parse_within_deadline(text), StatementError)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_much_is_read(text: str) -> None:
     ],
     ids=lambda text: f"{text[:24]!a}…",
 )
-def test_much_is_refused(text: str) -> None:
-    assert isinstance(read_soon(text), StatementError)
+def test_too_large_statements_are_refused(text: str) -> None:
+    assert isinstance(parse_within_deadline(text), StatementError)
 
 
-def test_depth_is_limited_where_it_counts() -> None:
+def test_nesting_is_limited() -> None:
     deepest = parse("images where " + "lower(" * (ast.MAX_DEPTH - 5) + "tag" + ")" * (ast.MAX_DEPTH - 5), VOCABULARY)
     assert parse(unparse(deepest[0]), VOCABULARY) == deepest
     with pytest.raises(StatementError) as caught:
@@ -173,7 +173,7 @@ def test_depth_is_limited_where_it_counts() -> None:
         ("images 'x\ny'", "unexpected", ["  1 │ images 'x", "    │        ^^"]),
     ],
 )
-def test_the_place_is_shown(text: str, message: str, excerpt: list[str]) -> None:
+def test_an_error_marks_its_span(text: str, message: str, excerpt: list[str]) -> None:
     with pytest.raises(StatementError) as caught:
         parse(text, VOCABULARY)
     assert message in caught.value.message
@@ -182,7 +182,7 @@ def test_the_place_is_shown(text: str, message: str, excerpt: list[str]) -> None
     assert lines[2].startswith(excerpt[1])
 
 
-def test_a_long_line_is_cut_around_the_place() -> None:
+def test_a_long_line_is_cut_around_the_span() -> None:
     text = "images where " + "dangling or " * 100 + "? ? or " + "dangling or " * 100 + "dangling"
     with pytest.raises(StatementError) as caught:
         parse(text, VOCABULARY)
@@ -192,7 +192,7 @@ def test_a_long_line_is_cut_around_the_place() -> None:
     assert line[at] == "?"
 
 
-def test_statements_keep_their_places() -> None:
+def test_statements_have_exact_spans() -> None:
     text = "images  ;\n rm redis:7 \n\nhelp"
     assert [text[tree.span.start : tree.span.end] for tree in parse(text, VOCABULARY) if tree.span] == [
         "images", "rm redis:7", "help",
@@ -202,7 +202,7 @@ def test_statements_keep_their_places() -> None:
     assert ask.query.span == Span(0, 6)
 
 
-def test_wholes_are_one_value_where_a_value_is_wanted() -> None:
+def test_an_atom_is_one_value_where_only_a_value_is_valid() -> None:
     text = 'import a b as x change "LABEL a=b" c d'
     start, other = text.index('"'), text.index("a b")
     wholes = {start: start + len('"LABEL a=b"'), other: other + 3}
@@ -212,13 +212,13 @@ def test_wholes_are_one_value_where_a_value_is_wanted() -> None:
     assert act.options[1] == ast.Option("change", (ast.Literal("LABEL a=b", quoted=True),))
 
 
-def test_a_whole_may_be_the_rest_of_a_statement() -> None:
+def test_an_atom_can_be_the_rest_of_a_statement() -> None:
     for text in ("rm images where dangling", "rm all images", "images where tag = x or dangling"):
         blank = text.index(" ") + 1
         assert parse(text, VOCABULARY, {blank: len(text), 0: blank - 1}) == parse(text, VOCABULARY)
 
 
-def test_nearest_names_the_name_as_it_is_spelled() -> None:
+def test_a_suggested_name_keeps_its_spelling() -> None:
     assert closest_hint("createdsinse", ["CreatedSince", "Size"]) == 'did you mean "CreatedSince"?'
     assert closest_hint("x" * 1_000_000, ["CreatedSince"]) == ""
     assert closest_hint("nothing like it", ["Size"]) == ""
@@ -231,7 +231,7 @@ def test_nearest_names_the_name_as_it_is_spelled() -> None:
     assert closest_hint("ab", ["cd"]) == ""
 
 
-def test_errors_are_drawn_whole() -> None:
+def test_errors_are_formatted_completely() -> None:
     error = ImqError("it broke", code="some", hints=("", "first", "second"))
     assert format_error(error) == "error[some]: it broke\n  first\n  second"
     assert format_error(error.attach_text("text")) == format_error(error)

@@ -1,4 +1,4 @@
-"""`select *` returns all fields of the table, as SQL has it."""
+"""`select *` returns all fields of the table, as in SQL."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_star_is_all_fields(session: Session, table: str) -> None:
     assert list(every.rows) == list(named.rows)
 
 
-def test_star_stands_among_other_columns(session: Session) -> None:
+def test_star_can_be_combined_with_other_columns(session: Session) -> None:
     result = answer(session, "history of redis:7 select size * 2 as double, *")
     assert [column.name for column in result.columns] == ["double", *(field.name for field in TABLES["history"].fields)]
 
 
-def test_star_of_a_query_of_a_query_is_its_columns(session: Session) -> None:
+def test_star_of_a_subquery_is_its_columns(session: Session) -> None:
     assert [column.name for column in answer(session, "(images select name, size) select *").columns] == [
         "name",
         "size",

@@ -1,4 +1,4 @@
-"""Sentences in the words of docker and of SQL, and misspelled ones, each with the one that is proposed."""
+"""Suggestions: statements in the syntax of docker and SQL, and misspelled ones, each with the suggested statement."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from imq.engine.help.help import format_help, list_topics
 from imq.engine.render.text_table import display_width
 from imq.engine.result import RowSet
 from imq.grammar.errors import ImqError, StatementError, format_error
-from support.waiting import soon
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
-MEANT = """
+SUGGESTIONS = """
 image prune -a --filter until=24h -> rm images where not in use and older than 24h
 images as json where dangling -> images where dangling as json
 images where digest = manifest_digest -> images where digest = .manifest_digest
@@ -102,20 +102,20 @@ untga redis:7 -> untag redis:7
 """
 
 
-WORDS = sorted({word for line in MEANT.split("\n") for word in line.split()})
+WORDS = sorted({word for line in SUGGESTIONS.split("\n") for word in line.split()})
 
 
-def refusal(session: Session, text: str) -> StatementError:
+def get_error(session: Session, text: str) -> StatementError:
     with pytest.raises(StatementError) as refused:
         for _ in session.run(text, dry_run=True):
             pass
     return refused.value
 
 
-@pytest.mark.parametrize("line", MEANT.strip().splitlines())
-def test_the_sentence_to_write_is_told(session: Session, line: str) -> None:
+@pytest.mark.parametrize("line", SUGGESTIONS.strip().splitlines())
+def test_a_wrong_statement_gets_the_expected_suggestion(session: Session, line: str) -> None:
     said, _, meant = line.partition(" -> ")
-    error = refusal(session, said)
+    error = get_error(session, said)
     assert error.suggestion == meant
     assert f" did you mean: {meant}" in " ".join(format_error(error).split())
     try:
@@ -180,14 +180,14 @@ def test_help_fits_a_terminal() -> None:
         "rmi --all redis:7",
     ],
 )
-def test_nothing_is_guessed_where_nothing_is_known(session: Session, said: str) -> None:
-    assert refusal(session, said).suggestion == ""
+def test_unrecognized_statements_get_no_suggestion(session: Session, said: str) -> None:
+    assert get_error(session, said).suggestion == ""
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=30), st.sampled_from([" ", ", ", ""]))
 @tried(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_words_are_soon_done_with(session: Session, words: list[str], joint: str) -> None:
-    with soon():
+def test_suggestions_for_any_words_are_fast(session: Session, words: list[str], joint: str) -> None:
+    with deadline():
         try:
             for _ in session.run(f"show {joint.join(words)}", dry_run=True):
                 pass
@@ -216,7 +216,7 @@ SAFE = (
     "not label.env = prod",
     "has label env",
 )
-"""Conditions, each of which is written wrongly below: what was meant is known, and so is what it selects."""
+"""Conditions that are rewritten incorrectly below. The intended condition and its rows are known."""
 SLIPS: tuple[tuple[str, str], ...] = (
     (" is unknown", " is null"), (" is known", " is not null"), (" is unknown", " is nul"), (" = ", " is "),
     (" >= ", " => "), (" and ", " && "), (" or ", " || "), (" matches ", " =~ "), (" matches ", " rlike "),
@@ -227,22 +227,22 @@ SLIPS: tuple[tuple[str, str], ...] = (
     ("not ", "nto "), (" = ", " "), (" = ", " == "), ("30d ago", "30d"), ("rm ", "rmm "), ("label", "lable"),
     ("known", "knwon"), ("(", ""), (")", ""), ("latest", "latest or"),
 )  # fmt: skip
-"""How what is right is written wrongly: as SQL or docker has it, with a slip, with something left out."""
+"""Mistakes: the syntax of SQL or docker, a typo, an omission."""
 
 
-def selected(session: Session, statement: str) -> set[tuple[object, ...]]:
-    """Return what a removal would take: the names and the ids."""
+def select_removed(session: Session, statement: str) -> set[tuple[object, ...]]:
+    """Return the names and IDs that a removal would remove."""
     assert statement.startswith("rm images where ")
     question = f"{statement.removeprefix('rm ')} select name, id"
     return {tuple(row) for result in session.run(question) if isinstance(result, RowSet) for row in result.rows}
 
 
-def check_proposal(session: Session, wrong: str, right: str) -> bool:
-    """See that what is proposed for a wrong statement takes no more than the right one; whether there is something."""
-    error = refusal_or_none(session, wrong)
+def check_suggestion(session: Session, wrong: str, right: str) -> bool:
+    """Check that a suggestion removes no more than the right statement; return whether there is a suggestion."""
+    error = find_error(session, wrong)
     if error is None or not error.suggestion:
         return False
-    assert selected(session, error.suggestion) <= selected(session, right), (wrong, error.suggestion)
+    assert select_removed(session, error.suggestion) <= select_removed(session, right), (wrong, error.suggestion)
     return True
 
 
@@ -252,7 +252,7 @@ def check_proposal(session: Session, wrong: str, right: str) -> bool:
     st.lists(st.sampled_from(SLIPS), min_size=1, max_size=3),
 )
 @tried(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_proposal_removes_more_than_was_meant(
+def test_a_suggestion_removes_no_more_than_intended(
     session: Session, conditions: list[str], joints: list[str], slips: list[tuple[str, str]]
 ) -> None:
     condition = conditions[0] + "".join(f"{joint}{one}" for joint, one in zip(joints, conditions[1:], strict=False))
@@ -260,31 +260,31 @@ def test_no_proposal_removes_more_than_was_meant(
     wrong = right
     for good, bad in slips:
         wrong = wrong.replace(good, bad, 1)
-    check_proposal(session, wrong, right)
+    check_suggestion(session, wrong, right)
 
 
-def test_each_slip_alone(session: Session) -> None:
+def test_each_mistake_alone_gets_a_suggestion(session: Session) -> None:
     proposed = 0
     for condition in SAFE:
         right = f"rm images where {condition}"
-        proposed += sum(check_proposal(session, right.replace(*slip, 1), right) for slip in SLIPS)
+        proposed += sum(check_suggestion(session, right.replace(*slip, 1), right) for slip in SLIPS)
     assert proposed > len(SAFE)
 
 
-def test_verbs_that_destroy_are_all_known_as_such() -> None:
+def test_all_destructive_verbs_are_declared() -> None:
     assert {name for name, verb in VERBS.items() if verb.needs_confirmation} <= REMOVING
     assert set(VERBS) >= REMOVING
 
 
 @pytest.mark.parametrize("verb", sorted(REMOVING))
-def test_no_harmless_word_is_taken_for_a_verb_that_destroys(session: Session, verb: str) -> None:
+def test_a_typo_of_a_harmless_word_suggests_no_destructive_verb(session: Session, verb: str) -> None:
     harmless = [*dict(ABSENT), *(set(VERBS) - REMOVING), *TABLES, "ls", "ps", "cp", "df", "du", "top", "tags", "in"]
     for word in harmless:
-        error = refusal_or_none(session, f"{word} redis:7")
+        error = find_error(session, f"{word} redis:7")
         assert error is None or not error.suggestion.startswith(verb), (word, error.suggestion)
 
 
-def refusal_or_none(session: Session, text: str) -> StatementError | None:
+def find_error(session: Session, text: str) -> StatementError | None:
     try:
         for _ in session.run(text, dry_run=True):
             pass
@@ -295,12 +295,12 @@ def refusal_or_none(session: Session, text: str) -> StatementError | None:
     return None
 
 
-def test_one_statement_of_many(session: Session) -> None:
-    error = refusal(session, "let x = 1; images wher size > 1MB\nimages count")
+def test_only_the_wrong_statement_of_a_script_is_replaced(session: Session) -> None:
+    error = get_error(session, "let x = 1; images wher size > 1MB\nimages count")
     assert error.suggestion == "images where size > 1MB"
 
 
-def test_what_is_one_argument_stays_one(session: Session) -> None:
+def test_a_suggestion_keeps_arguments_with_spaces(session: Session) -> None:
     text = "images where name =~ a b"
     with pytest.raises(StatementError) as refused:
         list(session.run(text, atoms={text.index("a b"): len(text)}))

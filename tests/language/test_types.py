@@ -1,4 +1,4 @@
-"""Types: what fits what, how words are read where a kind is wanted, and what times, ages and names mean."""
+"""Types: which operands fit together, and how literals, times, ages and names are read."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ SIGNS = "+-*/%"
 
 
 def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
-    """Return the rows of every answer of some statements."""
+    """Return the rows of all results of some statements."""
     return [row for result in session.run(statement) if isinstance(result, RowSet) for row in result.rows]
 
 
 def names(session: Session, condition: str) -> set[str]:
-    """Return the names of the images for which a condition holds; the nameless one is `-`."""
+    """Return the names of the images that meet a condition; `-` for an image without a name."""
     return {row[0] or "-" for row in rows(session, f"images where {condition} select name")}
 
 
 def fits(operator: str, left: DataType, right: DataType) -> bool:
-    """Say which comparisons make sense."""
+    """Whether values of two types can be compared by an operator."""
     if operator == "has":
         return left in (DataType.LIST, DataType.MAP) and right in TEXTS
     if operator == "like":
@@ -61,7 +61,7 @@ def fits(operator: str, left: DataType, right: DataType) -> bool:
 
 @pytest.mark.parametrize("left", OF_KIND)
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_comparisons(session: Session, left: DataType, operator: str) -> None:
+def test_comparisons_accept_only_matching_types(session: Session, left: DataType, operator: str) -> None:
     for right in OF_KIND:
         statement = f"images where {OF_KIND[left]} {operator} {_right(right)}"
         if fits(operator, left, right):
@@ -102,7 +102,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize(("operator", "left", "right"), ARITHMETIC)
-def test_arithmetic_keeps_kinds(session: Session, operator: str, left: DataType, right: DataType) -> None:
+def test_arithmetic_returns_the_expected_type(session: Session, operator: str, left: DataType, right: DataType) -> None:
     statement = f"images select {OF_KIND[left]} {operator} {_right(right)} as x"
     kind = ARITHMETIC[operator, left, right]
     if kind is None:
@@ -117,7 +117,7 @@ def test_arithmetic_keeps_kinds(session: Session, operator: str, left: DataType,
 
 @pytest.mark.parametrize("left", OF_KIND)
 @pytest.mark.parametrize("sign", SIGNS)
-def test_arithmetic_answers_or_says_why_not(session: Session, left: DataType, sign: str) -> None:
+def test_arithmetic_returns_a_value_or_a_type_error(session: Session, left: DataType, sign: str) -> None:
     for right in OF_KIND:
         try:
             assert len(rows(session, f"images select {OF_KIND[left]} {sign} {_right(right)} as x")) == 11
@@ -199,7 +199,7 @@ def test_arithmetic_in_numbers(session: Session) -> None:
         ("healthcheck is known", set()),
     ],
 )
-def test_what_words_mean(session: Session, condition: str, expected: set[str]) -> None:
+def test_values_are_read_by_the_type_of_the_field(session: Session, condition: str, expected: set[str]) -> None:
     for name in ("redis:7", "redis:latest"):
         digits = session.store.find(name).id.encoded
         for length in (64, 16, 12, 8):
@@ -221,8 +221,8 @@ def test_groups_by_alias(session: Session) -> None:
     ]
 
 
-def test_order_is_whole(session: Session) -> None:
-    """Rows that are equal in what was asked for stand in the usual order: newest first, then by name."""
+def test_equal_rows_follow_the_default_order(session: Session) -> None:
+    """Rows with equal sort keys follow the default order: newest first, then by name."""
     found = rows(session, "images where repository like *team/* order by label.env select name, label.env")
     assert [row[0].partition("@")[0] for row in found] == [
         "quay.io/team/tool",
@@ -240,7 +240,7 @@ def test_layers_and_history_of_images(session: Session) -> None:
     assert rows(session, "history of redis:7 where not empty select created_by")[0] == ("COPY layer 0 /",)
 
 
-def test_functions(session: Session) -> None:
+def test_functions_return_the_expected_values(session: Session) -> None:
     said = (
         'images where name = redis:7 select lower("A") as a, upper(tag) as b, length(repository) as c,'
         ' replace(repository, "re", "RE") as d, coalesce(label.nope, user, "none") as e, year(created) as f,'
@@ -271,7 +271,7 @@ def test_variables_are_values_never_statements(library_root: str) -> None:
 
 @pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "=", "!="])
 @pytest.mark.parametrize("field", ["created", "pulled_at", "max(created)"])
-def test_a_time_beside_a_duration_shows_both_readings(session: Session, field: str, operator: str) -> None:
+def test_a_time_compared_with_a_duration_shows_both_meanings(session: Session, field: str, operator: str) -> None:
     clause = "group by repository having" if "(" in field else "where"
     with pytest.raises(TypeMismatch) as refused:
         rows(session, f"images {clause} {field} {operator} 30d")
@@ -283,7 +283,7 @@ def test_a_time_beside_a_duration_shows_both_readings(session: Session, field: s
     )
 
 
-def test_ago_is_a_moment(session: Session) -> None:
+def test_ago_is_a_time(session: Session) -> None:
     for age in ("30d", "400 days", "1 year"):
         assert names(session, f"created < {age} ago") == names(session, f"created before {age}")
         assert names(session, f"created < {age} ago") == names(session, f"older than {age}")
@@ -299,12 +299,12 @@ def test_ago_is_a_moment(session: Session) -> None:
 
 
 @pytest.mark.parametrize("said", ["created = 30d ago", "created != 30d ago", "tag < 30d ago", "created < redis:7 ago"])
-def test_what_ago_does_not_go_with(session: Session, said: str) -> None:
+def test_invalid_uses_of_ago_are_refused(session: Session, said: str) -> None:
     with pytest.raises(StatementError):
         names(session, said)
 
 
-def test_a_function_without_its_argument(session: Session) -> None:
+def test_a_function_without_its_argument_is_refused(session: Session) -> None:
     with pytest.raises(StatementError) as refused:
         names(session, "age > 30d")
     assert refused.value.hints == ("age is a function: age(…)",)

@@ -1,4 +1,4 @@
-"""Wildcards of SQL where globs are read: refused with the glob, so that nothing is silently matched by none, or all."""
+"""Wildcards of SQL in globs are refused, with the equivalent glob, because they would match nothing or everything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 
-def refusal(session: Session, text: str) -> StatementError:
+def get_error(session: Session, text: str) -> StatementError:
     with pytest.raises(StatementError) as refused:
         for _ in session.run(text, dry_run=True):
             pass
@@ -54,8 +54,8 @@ def rows(session: Session, statement: str) -> list[tuple[Any, ...]]:
         ("images where name != 'team/%'", '(name is known and not name like "team/*")'),
     ],
 )
-def test_the_glob_is_shown(session: Session, said: str, glob: str) -> None:
-    error = refusal(session, said)
+def test_the_error_shows_the_equivalent_glob(session: Session, said: str, glob: str) -> None:
+    error = get_error(session, said)
     assert error.code == "glob"
     assert glob in " ".join(error.hints)
     assert glob in " ".join(format_error(error).split()) or error.suggestion
@@ -70,11 +70,11 @@ def test_the_glob_is_shown(session: Session, said: str, glob: str) -> None:
         ("images where tag like 'a_b%'", ""),
     ],
 )
-def test_one_sentence_is_proposed_only_where_one_reading_is_left(session: Session, said: str, meant: str) -> None:
-    assert refusal(session, said).suggestion == meant
+def test_a_statement_is_suggested_only_if_it_is_unambiguous(session: Session, said: str, meant: str) -> None:
+    assert get_error(session, said).suggestion == meant
 
 
-def test_plain_signs_are_still_sayable(session: Session) -> None:
+def test_wildcard_characters_can_be_escaped(session: Session) -> None:
     assert rows(session, 'images where "100%" like "100[%]" count') == rows(session, "images count")
     assert rows(session, r'images where "100%" like "100\%" count') == rows(session, "images count")
     assert rows(session, 'images where "100%x" like "*[%]*" count') == rows(session, "images count")
@@ -83,7 +83,7 @@ def test_plain_signs_are_still_sayable(session: Session) -> None:
     assert rows(session, 'images where "a_b" = "a_b" count') == rows(session, "images count")
 
 
-def test_docker_matches_the_sign_itself(session: Session) -> None:
+def test_docker_filters_match_the_character_itself(session: Session) -> None:
     assert rows(session, 'images where path_match(name, "pr-%") count') == [(0,)]
     assert rows(session, 'images where label.env = "prod%" count') == [(0,)]
 
@@ -92,8 +92,8 @@ def test_docker_matches_the_sign_itself(session: Session) -> None:
     "condition",
     ["tag matches lower('(')", "path_match(name, lower('['))", "capture(name, lower('(A)'), length('xx')) = a"],
 )
-def test_a_computed_constant_pattern_is_checked_before_there_is_a_row(session: Session, condition: str) -> None:
-    assert refusal(session, f"images where {condition}").code == "pattern"
+def test_a_computed_constant_pattern_is_checked_without_a_row(session: Session, condition: str) -> None:
+    assert get_error(session, f"images where {condition}").code == "pattern"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_computed_constant_pattern_matches_as_the_literal(session: Session, co
     assert found == rows(session, f"images where {literal} select name")
 
 
-def test_a_pattern_of_a_field_may_have_any_sign(session: Session) -> None:
+def test_a_pattern_from_a_field_can_have_any_character(session: Session) -> None:
     assert rows(session, "images where tag like lower(.repository) select name") == []
     assert len(rows(session, "images where tag like .tag select name")) == len(
         rows(session, "images where tag is known")

@@ -22,7 +22,7 @@ from imq.engine.layers.compression import detect_compression, make_compressor, m
 from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import Malformed
 from isal import isal_zlib
-from support.servers import needed
+from support.servers import require_programs
 
 KINDS = ("", "gzip", "zstd", "bzip2", "xz")
 NOISE = random.Random(1).randbytes(40_000)
@@ -145,7 +145,7 @@ def test_zeros_after_the_last_zstd_frame_are_refused(chunk):
 
 @pytest.mark.parametrize("arguments", [["-1"], ["-19"], ["--long=27", "--no-check"], ["--fast=5"]])
 def test_streams_of_the_zstd_tool_are_decompressed(arguments):
-    needed("zstd")
+    require_programs("zstd")
     packed = subprocess.run(["zstd", "-q", "-c", *arguments], input=TEXT * 3, capture_output=True, check=True).stdout
     assert unpack("zstd", packed, 10_000) == TEXT * 3
 

@@ -19,7 +19,7 @@ from layers.stacks import describe_tree, folder, layer, link, member, stacked, s
 from layers.test_malicious import LOWER, REFUSED
 from layers.test_unpack import CLIMBING, STACK, layout_of
 from store.support.stores import imq
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     import pathlib
@@ -106,7 +106,7 @@ def test_sparse_files_stay_sparse(tmp_path: pathlib.Path, version: str) -> None:
         assert content is not None
         assert content.read() == path.read_bytes()
     for program in ("tar", "bsdtar"):
-        needed(program)
+        require_programs(program)
         (tmp_path / program).mkdir()
         subprocess.run([program, "-xf", "-"], input=written, cwd=tmp_path / program, check=True)
         assert (tmp_path / program / "holes").read_bytes() == path.read_bytes()

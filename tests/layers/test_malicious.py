@@ -24,7 +24,7 @@ from imq.engine.layers.unpack import unpack_layers
 from imq.engine.layers.zstd import zstd
 from imq.grammar.errors import ImqError
 from layers.stacks import archive, describe_tree, folder, layer, link, member, stacked, symlink
-from support.waiting import soon
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -356,7 +356,7 @@ def test_stopped(around, case):
     code, make = STOPPED[case]
     made = make()
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with soon(), pytest.raises(ImqError) as caught:
+    with deadline(), pytest.raises(ImqError) as caught:
         unpack_layers((LOWER, made), str(around / "root"), limits=SMALL)
     assert caught.value.code == code
     assert made.digest in caught.value.message
@@ -367,6 +367,6 @@ def test_stopped(around, case):
 def test_many_whiteouts_take_linear_time(around):
     """Opaque whiteouts list their folder only once."""
     files = [member(f"d/{number}") for number in range(3000)]
-    with soon():
+    with deadline():
         unpack_layers((LOWER, layer(*files, *[member("d/.wh..wh..opq")] * 3000)), str(around / "root"))
     assert len(os.listdir(around / "root" / "d")) == 3000

@@ -15,7 +15,7 @@ from imq.engine.layers.compression import detect_compression, make_decompressor
 from imq.engine.layers.tar_entry import TarEntry
 from imq.engine.layers.tar_walker import TarLimits, TarWalker
 from imq.grammar.errors import Malformed
-from support.servers import needed
+from support.servers import require_programs
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 TYPES = {
@@ -295,7 +295,7 @@ def test_gnu_tar_in_old_formats(tree, form):
     [(["--format=pax"], True), (["--format=pax", "--no-read-sparse"], False), (["--format=gnutar"], False)],
 )
 def test_bsdtar(tree, options, sparse):
-    needed("bsdtar")
+    require_programs("bsdtar")
     archive = subprocess.run(["bsdtar", *options, "-C", tree, "-cf", "-", "."], capture_output=True, check=True).stdout
     tree_agrees(archive, tree, sparse=sparse)
 
@@ -313,7 +313,7 @@ def layers_of(layout) -> list[bytes]:
 
 
 def test_layers_made_by_umoci(tree, tmp_path):
-    needed("umoci")
+    require_programs("umoci")
     image = tmp_path / "image"
     for command in (
         ["init", "--layout", image],
@@ -333,7 +333,7 @@ def test_layers_made_by_umoci(tree, tmp_path):
 
 
 def test_layers_made_by_buildah(tree, tmp_path):
-    needed("buildah")
+    require_programs("buildah")
     storage = ["--root", tmp_path / "storage", "--runroot", tmp_path / "run", "--storage-driver", "vfs"]
     (tmp_path / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 

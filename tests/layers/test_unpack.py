@@ -19,7 +19,7 @@ from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
 from layers.stacks import MOMENT, archive, describe_tree, folder, layer, link, member, stacked, symlink
 from support.images import Image, Layer, Layout
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ MODE, TIME, ATTRIBUTES = 0, 4, 7
 @as_root
 @pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "descriptors"])
 def test_root_unpacks_the_same_tree_as_umoci(tmp_path, kernel):
-    needed("umoci")
+    require_programs("umoci")
     image = layout_of(tmp_path / "layout", gzipped(STACK))
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
     unpack_layers(STACK, str(tmp_path / "ours"), use_openat2=kernel)
@@ -178,7 +178,7 @@ def test_root_unpacks_the_same_tree_as_umoci(tmp_path, kernel):
 
 @as_root
 def test_climbing_links_resolve_as_in_umoci(tmp_path):
-    needed("umoci")
+    require_programs("umoci")
     image = layout_of(tmp_path / "layout", CLIMBING)
     subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
     unpack_layers(CLIMBING, str(tmp_path / "ours"))
@@ -192,7 +192,7 @@ def test_climbing_links_resolve_as_in_umoci(tmp_path):
 
 @as_root
 def test_a_user_unpacks_the_same_tree_as_umoci_rootless(open_folder):
-    needed("umoci")
+    require_programs("umoci")
     image = layout_of(open_folder / "layout", gzipped(STACK))
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "umoci", "raw", "unpack"]
     command += ["--rootless", "--image", image, open_folder / "theirs"]
@@ -268,7 +268,7 @@ def test_the_setgid_bit_of_the_parent_is_not_inherited(tmp_path):
 
 @pytest.mark.parametrize("version", ["", "0.0", "0.1", "1.0"], ids=lambda version: version or "gnu")
 def test_sparse_files(tmp_path, version):
-    needed("tar")
+    require_programs("tar")
     source = tmp_path / "source"
     source.mkdir()
     with open(source / "holes", "wb") as target:

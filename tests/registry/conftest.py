@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
     """A registry without authentication."""
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
 
@@ -30,7 +30,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regis
 @pytest.fixture(scope="session")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
     """Another registry without authentication."""
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("second")) as running:
         yield running
 
@@ -38,7 +38,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registr
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
     """A registry that requires basic auth."""
-    servers.needed(servers.PROGRAM, "htpasswd")
+    servers.require_programs(servers.PROGRAM, "htpasswd")
     with servers.Registry(tmp_path_factory.mktemp("guarded"), users={USER: PASSWORD}) as running:
         yield running
 
@@ -46,7 +46,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Regist
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """An untrusted certificate for the loopback, and its key."""
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     folder = tmp_path_factory.mktemp("certificate")
     certificate_file, key = str(folder / "certificate.pem"), str(folder / "key.pem")
     names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
@@ -94,7 +94,7 @@ def thousand_guarded(
     thousand_written: tuple[Path, thousand_tags.Contents], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningRegistry]:
     """The same with basic auth, for `USER` with `PASSWORD`."""
-    servers.needed("htpasswd")
+    servers.require_programs("htpasswd")
     yield from _serve(thousand_written, tmp_path_factory.mktemp("guarded-thousand"), users={USER: PASSWORD})
 
 
@@ -113,7 +113,7 @@ def thousand_tokens(
     thousand_written: tuple[Path, thousand_tags.Contents], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningRegistry, TokenServer]]:
     """The same with a token server that grants pulls to everyone, and everything to `USER`."""
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     folder = tmp_path_factory.mktemp("tokens-thousand")
     with TokenServer(folder, {USER: PASSWORD}, "no refresh") as tokens:
         for running in _serve(thousand_written, folder, token=tokens.configuration):
@@ -123,7 +123,7 @@ def thousand_tokens(
 @pytest.fixture
 def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
     """A separate registry with twenty of the thousand tags and everything else, which a test may change."""
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("changeable")
     contents = thousand_tags.write_registry(folder / "data", 20)
     with servers.Registry(folder) as running:
@@ -131,7 +131,7 @@ def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegi
 
 
 def _serve(written: tuple[Path, thousand_tags.Contents], folder: Path, **options: Any) -> Iterator[RunningRegistry]:
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     (folder / "data").symlink_to(written[0])
     with servers.Registry(folder, **options) as running:
         yield RunningRegistry(running, written[1])
@@ -158,7 +158,7 @@ class Authority:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """An authority that clients trust only if `SSL_CERT_FILE` has its certificate."""
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     return Authority(tmp_path_factory.mktemp("authority"))
 
 

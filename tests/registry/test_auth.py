@@ -154,14 +154,14 @@ printf '{{"ServerURL":"","Username":"{USER}","Secret":"{PASSWORD}"}}'"""
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     with TokenServer(tmp_path_factory.mktemp("tokens"), {USER: PASSWORD}, REFRESH) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def checked(tokens: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("checked"), token=tokens.configuration) as running:
         yield running
 

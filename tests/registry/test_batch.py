@@ -26,8 +26,8 @@ from registry.support.paging_server import PagingServer, make_tag
 from registry.support.sample_images import PASSWORD, USER
 from registry.support.scripted_server import ScriptedServer, Step
 from registry.support.thousand_tags import MIXED, THOUSAND, read_creation_time
-from support.servers import free_port
-from support.waiting import soon
+from support.servers import find_free_port
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -430,8 +430,8 @@ def test_the_full_client_is_used_with_a_proxy(
 
 
 def test_an_unreachable_host(ask: Open) -> None:
-    names = {number: Reference(f"127.0.0.1:{free_port()}", "a", f"v{number}") for number in range(1000)}
-    with soon():
+    names = {number: Reference(f"127.0.0.1:{find_free_port()}", "a", f"v{number}") for number in range(1000)}
+    with deadline():
         results = dict(ask().fetch_heads(names.items()))
     assert {problem.code for problem in select_errors(results).values()} == {"unreachable"}
     assert len(results) == 1000
@@ -457,7 +457,7 @@ def test_an_unresponsive_host_times_out_once_for_a_batch(ask: Open, thousand: Ru
 
 
 def test_giving_up_one_host_does_not_affect_the_others(ask: Open, thousand: RunningRegistry) -> None:
-    gone = f"127.0.0.1:{free_port()}"
+    gone = f"127.0.0.1:{find_free_port()}"
     names = {n: Reference(gone, "a", "1") if n % 2 else thousand.reference(f"v{n}") for n in range(200)}
     assert sorted(select_errors(dict(ask().fetch_heads(names.items())))) == list(range(1, 200, 2))
 
@@ -536,7 +536,7 @@ def test_an_interrupt_ends_a_pull_immediately(ask: Open, thousand: RunningRegist
         results = batch_client.fetch_heads(list_references(proxy, thousand.list_references()).items())
         alarm = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
         alarm.start()
-        with soon(), pytest.raises(KeyboardInterrupt):
+        with deadline(), pytest.raises(KeyboardInterrupt):
             for _ in results:
                 pass
         batch_client.close()

@@ -16,7 +16,7 @@ from imq.engine.registry.transfer.worker_pool import WorkerPool
 from imq.grammar.errors import RegistryError
 from registry.support import sample_images
 from registry.support.scripted_server import ScriptedServer, Step
-from support.waiting import soon
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_a_failed_layer_stops_the_others(client: Client, hold: threading.Event, 
     source_store, target_store = sample_images.MemoryStore(), sample_images.MemoryStore()
     manifest = sample_images.add_image(source_store, layers=4, size=3 << 20)
     with serve_held_layers(source_store, manifest, Step("GET", "", status), hold) as server:
-        with soon(), pytest.raises(RegistryError) as caught:
+        with deadline(), pytest.raises(RegistryError) as caught:
             pull(client, Reference.parse(f"{server.host}/a"), AMD64, target_store, NullProgress())
         hold.set()
     assert caught.value.status == status
@@ -94,7 +94,7 @@ def test_ctrl_c_stops_all_threads(
 
         timer = threading.Thread(target=interrupt)
         timer.start()
-        with soon(), pytest.raises(KeyboardInterrupt):
+        with deadline(), pytest.raises(KeyboardInterrupt):
             pull(connect(jobs=3), Reference.parse(f"{server.host}/a"), AMD64, target_store, watcher)
         timer.join()
         hold.set()
@@ -112,7 +112,7 @@ def test_cancellation_ends_the_wait_before_a_retry(connect: Callable[..., Client
     with serve_held_layers(source_store, manifest, Step("GET", "", 404), hold) as server:
         waiting = next(s for s in server.steps if s.hold is not None)
         waiting.status, waiting.headers, waiting.body, waiting.length = 503, {"Retry-After": "20"}, b"", None
-        with soon(15), pytest.raises(RegistryError) as caught:  # the server would wait 20 seconds
+        with deadline(15), pytest.raises(RegistryError) as caught:  # the server would wait 20 seconds
             pull(connect(), Reference.parse(f"{server.host}/a"), AMD64, sample_images.MemoryStore(), NullProgress())
     assert caught.value.status == 404
 

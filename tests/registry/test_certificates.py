@@ -35,7 +35,7 @@ class ClientCertificateRegistry(Registry):
 
 @pytest.fixture(scope="module")
 def encrypted(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     with Registry(tmp_path_factory.mktemp("encrypted"), tls=certificate) as running:
         yield running
 
@@ -49,7 +49,7 @@ def other(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A self-signed client certificate, and its key."""
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     folder = tmp_path_factory.mktemp("person")
     made, key = str(folder / "client.cert"), str(folder / "client.key")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ann"]
@@ -61,7 +61,7 @@ def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, s
 def mutual_tls(
     certificate: tuple[str, str], client_certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registry]:
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     registry = ClientCertificateRegistry(tmp_path_factory.mktemp("asking"), tls=certificate)
     registry.known = client_certificate[0]
     with registry:
@@ -104,7 +104,7 @@ def test_an_authority_is_for_one_host(
 @pytest.fixture
 def expired(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
     """Yield a registry whose certificate expired in January 2024, and the certificate."""
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     key, request, made = (os.fspath(tmp_path / name) for name in ("old.key", "old.csr", "old.pem"))
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, *subject]

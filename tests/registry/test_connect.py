@@ -30,7 +30,7 @@ AMD64 = Platform("linux", "amd64")
 @pytest.fixture(scope="module")
 def encrypted(certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with TLS and an untrusted certificate."""
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("encrypted"), tls=certificate) as running:
         yield running
 
@@ -99,7 +99,7 @@ def test_plain_http_is_refused_unless_allowed(
 
 
 def test_no_server_listens(client: Client) -> None:
-    host = f"127.0.0.1:{servers.free_port()}"
+    host = f"127.0.0.1:{servers.find_free_port()}"
     with pytest.raises(RegistryError, match=f"{host} cannot be reached: connection refused") as caught:
         client.fetch_manifest(Reference.parse(f"{host}/a"))
     assert (caught.value.code, caught.value.exit_code, caught.value.temporary) == ("unreachable", 3, False)
@@ -139,7 +139,7 @@ def test_a_proxy_is_not_used_for_the_loopback(connect: Callable[..., Client]) ->
         ScriptedServer(Step("GET", path, 200, ok, b"{}")) as proxy,
         ScriptedServer(Step("GET", "/v2/a/manifests/latest", 200, ok, b"[]")) as direct,
     ):
-        environment = {"http_proxy": proxy.url, "https_proxy": f"http://127.0.0.1:{servers.free_port()}"}
+        environment = {"http_proxy": proxy.url, "https_proxy": f"http://127.0.0.1:{servers.find_free_port()}"}
         client = connect(environment=environment, insecure=frozenset({"registry.invalid:80"}))
         assert client.fetch_manifest(Reference.parse("registry.invalid:80/a")).content == b"{}"
         assert client.fetch_manifest(Reference.parse(f"{direct.host}/a")).content == b"[]"

@@ -27,7 +27,7 @@ AMD64 = Platform("linux", "amd64")
 
 @pytest.fixture(autouse=True)
 def skopeo() -> None:
-    servers.needed("skopeo")
+    servers.require_programs("skopeo")
 
 
 def run(*words: str) -> str:

@@ -235,7 +235,7 @@ def test_credentials_in_a_helper_are_read_by_docker(home: Home, guarded: Registr
 
 
 def test_an_identity_token_replaces_the_password(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
-    servers.needed("openssl")
+    servers.require_programs("openssl")
     with (
         TokenServer(tmp_path_factory.mktemp("tokens"), {USER: PASSWORD}, REFRESH) as tokens,
         servers.Registry(tmp_path_factory.mktemp("checked"), token=tokens.configuration) as checked,

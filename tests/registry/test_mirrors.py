@@ -23,7 +23,7 @@ from registry.support import fault_proxy, sample_images
 from registry.support.fault_proxy import Fault, FaultProxy
 from registry.support.query import execute, open_session
 from registry.support.sample_images import PASSWORD, USER
-from support.servers import Registry, free_port
+from support.servers import Registry, find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def test_an_unreachable_mirror_is_tried_once_and_reported(
     connect: Callable[..., Client], client: Client, origin: FaultProxy, second: Registry, path: str
 ) -> None:
     source_store, _ = push_to(client, f"{second.host}/{path}:v1")
-    nobody = f"127.0.0.1:{free_port()}"
+    nobody = f"127.0.0.1:{find_free_port()}"
     fetcher = make_mirrored_client(connect, mirrors={origin.host: (nobody, second.host)})
     assert pull_image(fetcher, f"{origin.host}/{path}:v1").blobs == source_store.blobs
     assert not origin.requests
@@ -273,7 +273,7 @@ def test_statements_use_configured_mirrors(
 ) -> None:
     push_to(client, f"{mirror.upstream}/{path}:v1")
     file = tmp_path / "config.toml"
-    file.write_text(f'[registry."{origin.host}"]\nmirrors = ["127.0.0.1:{free_port()}", "{mirror.host}"]\n')
+    file.write_text(f'[registry."{origin.host}"]\nmirrors = ["127.0.0.1:{find_free_port()}", "{mirror.host}"]\n')
     with imq.connect(root=tmp_path / "store", config=file, environment={}) as session:
         session(f"pull {origin.host}/{path}:v1").raise_for_errors()
         assert session("images select name").scalar() == f"{origin.host}/{path}:v1"
@@ -328,7 +328,7 @@ class TestTables:
             FaultProxy(thousand.host, Fault("GET ", change=fault_proxy.flip_bit)) as liar,
             FaultProxy(thousand.host, lacks) as poor,
         ):
-            down = f"127.0.0.1:{free_port()}"
+            down = f"127.0.0.1:{find_free_port()}"
             result, said = self.asked(origin, tmp_path, down, liar.host, poor.host)
             assert origin.count_requests("GET .*/manifests/sha256:") == 4
             assert poor.count_requests("GET .*/blobs/") == 3

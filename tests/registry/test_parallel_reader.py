@@ -19,7 +19,7 @@ from imq.engine.registry.transfer import parallel_reader
 from imq.grammar.errors import Interrupted, RegistryError
 from registry.support import fault_proxy
 from registry.support.fault_proxy import Fault, FaultProxy, Reply
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def _read_to_end(stream: ParallelReader, view: memoryview) -> None:
 
 def count_connections(client: Client) -> int:
     """Return the number of connections in use after the threads have ended."""
-    until(lambda: not client._connections._in_use)
+    wait_until(lambda: not client._connections._in_use)
     return client._connections._in_use
 
 

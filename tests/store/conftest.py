@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store.support.stores import StoreSession, check_store
 from support import servers
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,13 +52,13 @@ def store(root: Path, opened: Callable[..., StoreSession]) -> StoreSession:
 @pytest.fixture
 def made(root: Path) -> dict[str, Image]:
     """The images of the library, written to the store of `store`."""
-    return library(root)
+    return write_library(root)
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
     """A registry without authentication."""
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
 

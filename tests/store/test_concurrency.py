@@ -21,7 +21,7 @@ from imq.engine.store.database import enable_wal
 from store.support.serve_image import serve
 from store.support.stores import StoreSession, blobs_in, check_store, imq, list_ingest, start
 from support.images import Image, layer
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ def test_a_pull_can_be_killed_at_any_moment(root: Path, heavy: str, light: str) 
             if number % 2:
                 time.sleep(moments.uniform(0.05, 0.45))
             else:  # whatever the machine's speed, these are at work
-                until(lambda: process.poll() is not None or len(list_ingest(root)) > 0)
+                wait_until(lambda: process.poll() is not None or len(list_ingest(root)) > 0)
                 time.sleep(moments.uniform(0, 0.03))
             running = process.poll() is None
             process.send_signal(signal.SIGKILL)
@@ -207,7 +207,7 @@ def test_an_import_and_a_removal_can_be_killed_at_any_moment(root: Path, tree: P
 
 def test_complete_blobs_of_a_killed_pull_are_not_fetched_again(root: Path, heavy: str) -> None:
     with start(root, "--jobs", "1", "pull", heavy) as process:
-        until(lambda: len(blobs_in(root)) > 1)
+        wait_until(lambda: len(blobs_in(root)) > 1)
         process.kill()
         process.communicate()
     whole = set(blobs_in(root))
@@ -218,7 +218,7 @@ def test_complete_blobs_of_a_killed_pull_are_not_fetched_again(root: Path, heavy
 
 def test_an_interrupted_pull_leaves_a_consistent_store(root: Path, heavy: str) -> None:
     with start(root, "pull", heavy) as process:
-        until(lambda: len(list_ingest(root)) > 1)
+        wait_until(lambda: len(list_ingest(root)) > 1)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode in (130, 0), said

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store.support.small_filesystem import fill, fill_names, small_disk
 from store.support.stores import blobs_in, check_store, entries_in, imq, list_ingest
-from support.images import Image, Layout, layer, library
+from support.images import Image, Layout, layer, write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def full(folder: Path, kind: str, prepare: Callable[[Path], None] | None = None)
     """Yield a store on a disk without free bytes, without free inodes, or both; `prepare` runs before."""
     with small_disk(folder, "size=4m,nr_inodes=400"):
         root = folder / "store"
-        library(root)
+        write_library(root)
         imq(root, "import", str(_tree(folder)), "as", "tree:1")
         imq(root, "images")
         if prepare is not None:
@@ -171,7 +171,7 @@ def test_a_store_of_another_tool_without_a_reserve_can_be_emptied(
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("elsewhere", path), os.mkdir])
 def test_a_reserve_that_is_not_a_file_does_not_block_removal(tmp_path: Path, make: Callable[[Path], None]) -> None:
     root = tmp_path / "store"
-    library(root)
+    write_library(root)
     imq(root, "images")
     (root / "ingest" / "reserve").unlink()
     make(root / "ingest" / "reserve")
@@ -192,7 +192,7 @@ def test_on_ext4(tmp_path: Path) -> None:
         pytest.skip("no ext4 can be mounted here")
     try:
         root = folder / "store"
-        library(root)
+        write_library(root)
         for tag in ("one:1", "two:1"):
             imq(root, "tag", "redis:7", "as", tag)
         fill(folder / "filler")

@@ -14,7 +14,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.store import archive_files, index, load
 from store.support.stores import StoreSession, blobs_in
 from support.images import INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer, to_json
-from support.waiting import soon
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def header(size: int, kind: bytes) -> bytes:
 
 
 def refused(store: StoreSession, path: Path) -> str:
-    with soon():
+    with deadline():
         return store.failure_code(f'load "{path}"')
 
 
@@ -89,16 +89,16 @@ def test_deeply_shared_indexes_are_read_once(
     name = f"{registry.host}/fan/out:1"
     source.entry(child, name)
     store = opened(root, platform=None)
-    with soon():
+    with deadline():
         store.do(f'load "{tmp_path / "source"}"')
     assert len(blobs_in(root)) == 3 + len(IMAGE.blobs)
-    with soon():
+    with deadline():
         store.do(f"push {name}")
-    with soon():
+    with deadline():
         store.do(f'save {name} to "{tmp_path / "saved.tar"}"')
-    with soon():
+    with deadline():
         store.do(f"copy {name} to {name}-copy")
-    with soon():
+    with deadline():
         store.do(f"verify {name}")
     store.do(f"rm {name}")
     store.do(f'load "{tmp_path / "saved.tar"}"')

@@ -14,7 +14,7 @@ import pytest
 from imq.engine.result import RowSet
 from imq.engine.store.index_schema import VERSION
 from store.support.stores import StoreSession, blobs_in, entries_in, imq, run
-from support.images import Image, Layout, layer, library
+from support.images import Image, Layout, layer, write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +212,7 @@ def test_restored_blobs_are_noticed(store: StoreSession, made: dict[str, Image],
 
 
 def test_images_added_by_skopeo_are_noticed(store: StoreSession, made: dict[str, Image], root: Path) -> None:
-    library(root.with_name("source"))
+    write_library(root.with_name("source"))
     before = store.names()
     run("skopeo", "copy", f"oci:{root.with_name('source')}:redis:7", f"oci:{root}:added:1")
     run("skopeo", "copy", f"oci:{root.with_name('source')}:plain:1", f"oci:{root}:redis:latest")
@@ -225,7 +225,7 @@ def test_images_added_by_skopeo_are_noticed(store: StoreSession, made: dict[str,
 
 def test_a_layout_made_by_skopeo_opens(store: StoreSession, root: Path) -> None:
     source = root.with_name("source")
-    made = library(source)
+    made = write_library(source)
     run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
     (row,) = store.rows("images select name, size, label.maintainer")
     assert list(row.values()) == ["redis:7", made["redis:7"].size, "redis"]
@@ -237,7 +237,7 @@ def test_a_layout_made_by_skopeo_opens(store: StoreSession, root: Path) -> None:
 
 def test_the_first_statement_on_a_skopeo_layout_may_be_prune_or_import(root: Path) -> None:
     source = root.with_name("source")
-    library(source)
+    write_library(source)
     run("skopeo", "copy", f"oci:{source}:redis:7", f"oci:{root}:redis:7")
     imq(root, "import", str(source), "as", "tree:1")
     imq(root, "prune")

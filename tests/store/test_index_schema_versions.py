@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from imq.engine.store.index_schema import SCHEMA, VERSION
 from store.support.stores import StoreSession, imq
-from support.images import Image, library
+from support.images import Image, write_library
 
 EARLIER = sorted(Path(__file__).with_name("schemas").glob("*.sql"), key=lambda path: int(path.stem))
 """The schemas of all earlier versions, as they were."""
@@ -67,7 +67,7 @@ def test_in_a_read_only_store_an_earlier_index_is_ignored(
     tmp_path: Path, path: Path, unprivileged: dict[str, Any]
 ) -> None:
     root = tmp_path / "fixed"
-    library(root)
+    write_library(root)
     before = imq(root, "images", "as", "json").stdout
     replace_index(root, path.read_text(), int(path.stem))
     folders = [folder for folder, _, _ in os.walk(root)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.stores import StoreSession, blobs_in, check_store, run
-from support.images import Image, Layout, docker_archive, layer, library
+from support.images import Image, Layout, docker_archive, layer, write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def tree(tmp_path: Path) -> Path:
 def stored(store: StoreSession, tree: Path) -> StoreSession:
     """A store with images that were stored in every way except by pull."""
     store.do(f'import "{tree}" as team/base:1 change "LABEL env=prod", "CMD sh", "ENV A=1"')
-    source = library(tree.with_name("source"))
+    source = write_library(tree.with_name("source"))
     docker_archive(tree.with_name("docker.tar"), [(source["redis:7"], ["redis:7"])])
     store.do(f'load "{tree.with_name("docker.tar")}"')
     store.do(f'load "{tree.with_name("source")}"')
@@ -139,7 +139,7 @@ def test_an_archive_of_docker_with_its_old_links_loads(store: StoreSession, tmp_
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
 def test_what_skopeo_saves_loads(store: StoreSession, tmp_path: Path, kind: str) -> None:
-    made = library(tmp_path / "source")
+    made = write_library(tmp_path / "source")
     saved = tmp_path / "saved.tar"
     run("skopeo", "copy", f"oci:{tmp_path}/source:redis:7", f"{kind}:{saved}:redis:7")
     (outcome,) = store.do(f'load "{saved}"')

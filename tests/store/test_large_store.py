@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.query.sqlite_executor import SqliteExecutor
 from store.support.stores import StoreSession, link_blobs
-from support.large_store import DANGLING_EVERY, make_many
+from support.large_store import DANGLING_EVERY, make_large_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ MEASURED = {"size", "shared_size", "unique_size"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many") / "store"
-    make_many(os.fspath(folder), COUNT, documents=True)
+    make_large_store(os.fspath(folder), COUNT, documents=True)
     return folder
 
 

@@ -18,7 +18,7 @@ from imq.engine.store.bounded_read import read_bounded
 from store.support.serve_image import serve
 from store.support.small_filesystem import file_system, fill
 from store.support.stores import StoreSession, blobs_in, check_store, command, entries_in, imq
-from support.images import Image, Layout, docker_archive, layer, library
+from support.images import Image, Layout, docker_archive, layer, write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def small_files() -> None:
 @pytest.fixture
 def readable(root: Path) -> Iterator[dict[str, Image]]:
     """A store that unprivileged users may read but not write."""
-    made = library(root)
+    made = write_library(root)
     imq(root, "images")  # measures, and makes the index
     folders = [folder for folder, _, _ in os.walk(root)]
     for folder in folders:
@@ -89,7 +89,7 @@ def test_a_full_disk(tmp_path: Path, registry: Registry) -> None:
     root = tmp_path / "small" / "store"
     with file_system(tmp_path / "small", "size=4m") as mounted:
         options: dict[str, Any] = {} if mounted else {"preexec_fn": small_files}
-        library(root)
+        write_library(root)
         before = imq(root, "images", "as", "json").stdout
         blobs = blobs_in(root)
         for words in (("pull", name), ("load", str(tmp_path / "source"))):
@@ -106,7 +106,7 @@ def test_a_full_disk(tmp_path: Path, registry: Registry) -> None:
 def test_queries_work_on_a_completely_full_disk(tmp_path: Path) -> None:
     root = tmp_path / "small" / "store"
     with file_system(tmp_path / "small", "size=2m") as mounted:
-        library(root)
+        write_library(root)
         before = imq(root, "images", "as", "json").stdout
         if mounted:
             fill(tmp_path / "small" / "filler")
@@ -165,7 +165,7 @@ def test_a_read_only_store_is_not_changed(root: Path, unprivileged: dict[str, An
 def test_a_read_only_file_system(tmp_path: Path) -> None:
     root = tmp_path / "fixed" / "store"
     with file_system(tmp_path / "fixed", "size=8m") as mounted:
-        library(root)
+        write_library(root)
         before = imq(root, "images", "as", "json").stdout
         if mounted:
             subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "fixed")], check=True)
@@ -261,7 +261,7 @@ def test_images_with_missing_blobs_are_reported(store: StoreSession, made: dict[
 def test_queries_never_print_a_traceback(tmp_path: Path) -> None:
     """Even if the store is corrupt in an unforeseen way."""
     root = tmp_path / "store"
-    made = library(root)
+    made = write_library(root)
     imq(root, "images")
     for number, digest in enumerate(made["redis:7"].blobs):
         (root / "blobs" / "sha256" / digest[7:]).unlink()
@@ -278,7 +278,7 @@ def test_queries_never_print_a_traceback(tmp_path: Path) -> None:
 def test_small_blobs_are_published_only_after_the_sync(
     store: StoreSession, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library(tmp_path / "source")
+    write_library(tmp_path / "source")
     held: list[set[str]] = []
 
     def breaks(_folder: str) -> None:

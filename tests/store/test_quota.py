@@ -21,7 +21,7 @@ from store.support.serve_image import serve
 from store.support.small_filesystem import fill, small_disk
 from store.support.stores import StoreSession, blobs_in, check_store, imq, start
 from support.images import Image, Layout, docker_archive, layer
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,7 +256,7 @@ def test_another_process_fills_the_disk_during_a_pull(tmp_path: Path, names: dic
     with small_disk(tmp_path / "small", "size=6m") as disk:
         root = disk / "store"
         with start(root, "--jobs", "1", "pull", names["big"]) as process:
-            until(lambda: len(blobs_in(root)) > 0)
+            wait_until(lambda: len(blobs_in(root)) > 0)
             process.send_signal(19)
             fill(disk / "filler", leave=100_000)
             process.send_signal(18)

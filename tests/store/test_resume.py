@@ -19,7 +19,7 @@ from registry.support.fault_proxy import Fault, FaultProxy, reply_with, reset, s
 from store.support.serve_image import serve
 from store.support.stores import StoreSession, blobs_in, check_store, imq, start
 from support.images import Image, layer
-from support.waiting import until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,7 +68,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def killed(root: Path, name: str, at: int, *words: str) -> int:
     """Pull in a process of its own, kill it after `at` bytes of the layer, and return the number of received bytes."""
     with start(root, *words, "pull", name) as process:
-        until(lambda: process.poll() is not None or sum(begun(root).values()) >= at)
+        wait_until(lambda: process.poll() is not None or sum(begun(root).values()) >= at)
         assert process.poll() is None
         kill(process)
     (size,) = begun(root).values()
@@ -121,7 +121,7 @@ def test_an_interrupted_pull_keeps_the_received_bytes(
 ) -> None:
     name = f"{slow.host}/{pushed}"
     with start(root, "pull", name) as process:
-        until(lambda: process.poll() is not None or sum(begun(root).values()) > 500_000)
+        wait_until(lambda: process.poll() is not None or sum(begun(root).values()) > 500_000)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
@@ -181,7 +181,7 @@ def test_a_partial_blob_in_use_is_not_written_by_another_process(
     here = killed(root, name, 1_000_000)
     slow.faults[0].change = send_slowly(1 << 13, 0.02)
     with start(root, "pull", name) as process:  # it goes on with the partial, slowly
-        until(lambda: sum(begun(root).values()) > here)
+        wait_until(lambda: sum(begun(root).values()) > here)
         with FaultProxy(registry.host) as quick:
             pulled(root, f"{quick.host}/{pushed}")
             assert asked(quick) == [0]

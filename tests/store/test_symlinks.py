@@ -15,7 +15,7 @@ from imq.engine.oci.manifest import Descriptor
 from imq.engine.store.registry_cache import RegistryCache
 from imq.grammar.errors import StoreError
 from store.support.stores import StoreSession, blobs_in, check_store, entries_in, imq
-from support.images import Image, Layout, layer, library
+from support.images import Image, Layout, layer, write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def plant(root: Path, name: str, target: Path) -> None:
 @pytest.mark.parametrize("statement", STATEMENTS, ids=" ".join)
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_that_is_a_link_is_refused(root: Path, outside: Path, name: str, statement: tuple[str, ...]) -> None:
-    library(root)
+    write_library(root)
     imq(root, "images")
     before = contents(outside)
     plant(root, name, outside)
@@ -74,7 +74,7 @@ def test_a_folder_that_is_a_link_is_refused(root: Path, outside: Path, name: str
 @pytest.mark.parametrize("statement", STATEMENTS, ids=" ".join)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_a_link_is_refused(root: Path, outside: Path, name: str, statement: tuple[str, ...]) -> None:
-    library(root)
+    write_library(root)
     imq(root, "images")
     target = outside / ("index.db" if statement[0] == "images" else "missing")
     before = contents(outside)
@@ -87,7 +87,7 @@ def test_a_file_that_is_a_link_is_refused(root: Path, outside: Path, name: str, 
 
 
 def test_every_statement_rejects_a_link(root: Path, outside: Path, tmp_path: Path) -> None:
-    library(root)
+    write_library(root)
     Layout(tmp_path / "source").add(Image([layer({"new": b"new"})]), "new:1")
     plant(root, "ingest", outside)
     before = contents(outside)
@@ -99,7 +99,7 @@ def test_every_statement_rejects_a_link(root: Path, outside: Path, tmp_path: Pat
 
 def test_a_hard_linked_database_is_not_written(root: Path, tmp_path: Path) -> None:
     """A file with a second hard link: the store uses a new file instead."""
-    library(root)
+    write_library(root)
     before = imq(root, "images", "as", "json").stdout
     for name in ("index.db", "remote.db"):
         theirs = tmp_path / f"their {name}"
@@ -115,7 +115,7 @@ def test_a_hard_linked_database_is_not_written(root: Path, tmp_path: Path) -> No
 
 
 def test_a_hard_linked_partial_blob_is_not_resumed(root: Path, opened: Callable[..., StoreSession]) -> None:
-    library(root)
+    write_library(root)
     content = os.urandom(700_000)
     described = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
     theirs = root.with_name("theirs")
@@ -131,7 +131,7 @@ def test_a_rollback_journal_is_never_played_back(root: Path, tmp_path: Path) -> 
     """A journal may name any file as its super-journal; SQLite removes that file."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"\0")
-    library(root)
+    write_library(root)
     before = imq(root, "images", "as", "json").stdout
     name = os.fsencode(precious)
     page = 4096
@@ -152,7 +152,7 @@ def test_a_link_planted_after_the_check_is_noticed_before_reading(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Another user of the folder can create a link between the check by imq and the open by SQLite."""
-    library(root)
+    write_library(root)
     imq(root, "images")
     theirs = tmp_path / "theirs.db"
     with sqlite3.connect(theirs) as connection:
@@ -170,7 +170,7 @@ def test_a_link_planted_after_the_check_is_noticed_before_reading(
 
 
 def test_the_registry_cache_is_not_written_through_a_link(root: Path, outside: Path) -> None:
-    library(root)
+    write_library(root)
     imq(root, "images")
     before = contents(outside)
     for target in (outside / "index.db", outside / "missing"):
@@ -185,7 +185,7 @@ def test_the_registry_cache_is_not_written_through_a_link(root: Path, outside: P
 def test_a_file_of_another_type_is_rejected_at_once(
     root: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library(root)
+    write_library(root)
     imq(root, "images")
     place = root / name
     place.parent.mkdir(exist_ok=True)
@@ -225,7 +225,7 @@ def test_a_blob_that_is_not_a_regular_file_is_not_read(root: Path, tmp_path: Pat
 
 
 def test_only_files_of_imq_are_removed_from_ingest(root: Path) -> None:
-    library(root)
+    write_library(root)
     imq(root, "images")
     ingest = root / "ingest"
     ingest.mkdir(exist_ok=True)
@@ -244,7 +244,7 @@ def test_only_files_of_imq_are_removed_from_ingest(root: Path) -> None:
 
 def test_invalid_leases_and_claims_are_ignored(root: Path, tmp_path: Path) -> None:
     """Leases and claims without digests, which only other programs write, are not an error."""
-    library(root)
+    write_library(root)
     ingest = root / "ingest"
     ingest.mkdir(exist_ok=True)
     (ingest / "1-0123456789ab.room").write_bytes(b"\xff\xfe ../../x 12\nsha256:1 -5\n\n \n")
@@ -257,7 +257,7 @@ def test_invalid_leases_and_claims_are_ignored(root: Path, tmp_path: Path) -> No
 
 
 def test_the_path_to_the_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
-    library(root)
+    write_library(root)
     (tmp_path / "link").symlink_to(root)
     imq(tmp_path / "link", "tag", "redis:7", "as", "other:1")
     check_store(root)
@@ -267,7 +267,7 @@ def test_the_path_to_the_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a b", "50%41", "what?", "c#sharp", "ünï", "x'y"])
 def test_a_root_may_have_any_name(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
-    library(root)
+    write_library(root)
     imq(root, "images")
     assert (root / "index.db").stat().st_size > 0
     check_store(root)
@@ -276,7 +276,7 @@ def test_a_root_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_a_store_replaced_between_two_statements_is_reopened(
     root: Path, tmp_path: Path, opened: Callable[..., StoreSession]
 ) -> None:
-    library(root)
+    write_library(root)
     store = opened(root)
     before = store.names()
     root.rename(tmp_path / "old")

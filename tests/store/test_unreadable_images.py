@@ -20,7 +20,7 @@ from support.images import (
     descriptor,
     digest_of,
     layer,
-    library,
+    write_library,
 )
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def test_an_unreadable_platform_stays_held(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["index.json", "oci-layout"])
 def test_a_store_without_its_index_json_is_damaged_and_not_empty(tmp_path: Path, name: str) -> None:
     root = tmp_path / "store"
-    made = library(root)
+    made = write_library(root)
     before = blobs_in(root)
     content = (root / name).read_bytes()
     (root / name).unlink()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.stores import StoreSession
-from support.images import library
 
 if TYPE_CHECKING:
     import pathlib
@@ -24,7 +23,7 @@ def total(store: StoreSession) -> int:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("most", [0, 100_000, 200_000, 350_000, 420_000, 451_000, 10_000_000])
 def test_until_removes_the_same_images_as_single_removals(order: str, most: int, tmp_path: pathlib.Path) -> None:
-    library(tmp_path / "at-once")
+    write_library(tmp_path / "at-once")
     shutil.copytree(tmp_path / "at-once", tmp_path / "by-hand")
     with StoreSession(tmp_path / "at-once") as at_once, StoreSession(tmp_path / "by-hand") as by_hand:
         before = total(at_once)

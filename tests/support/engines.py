@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from .servers import needed
+from .servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,7 +155,7 @@ def mounts_under(folder: str) -> list[str]:
 @pytest.fixture(scope="session")
 def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     """A dockerd for all tests of a session: a test removes the images that it makes."""
-    needed("dockerd", "docker")
+    require_programs("dockerd", "docker")
     with Dockerd(tmp_path_factory.mktemp("dockerd")) as running:
         yield running
 
@@ -163,7 +163,7 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
 @pytest.fixture(scope="session")
 def podman_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanService]:
     """A podman service for all tests of a session: a test removes the images that it makes."""
-    needed("podman")
+    require_programs("podman")
     with PodmanService(tmp_path_factory.mktemp("podman")) as running:
         yield running
 

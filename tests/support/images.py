@@ -34,13 +34,13 @@ def digest_of(content: bytes) -> str:
 
 
 def to_json(document: object) -> bytes:
-    """Return a document in the one form it has here."""
+    """Return a document as canonical JSON."""
     return json.dumps(document, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer as it travels. `size` is the sum of its files' sizes."""
+    """A compressed layer. `size` is the sum of the sizes of its files."""
 
     blob: bytes
     diff_id: str
@@ -69,7 +69,7 @@ def layer(files: Mapping[str, bytes], packed: str = "") -> Layer:
 
 
 def pack(content: bytes, packed: str) -> bytes:
-    """Pack some bytes."""
+    """Compress some bytes."""
     if packed == "gzip":
         return gzip.compress(content, 6, mtime=0)
     if packed == "zstd":
@@ -81,7 +81,7 @@ def pack(content: bytes, packed: str) -> bytes:
 
 @dataclass(frozen=True)
 class Image:
-    """What an image is made of; `settings` are its config's runtime part, `changes` replace keys of the config."""
+    """An image. `settings` are the runtime part of its config; `changes` replace keys of the config."""
 
     layers: Sequence[Layer]
     created: str | None = "2024-01-01T00:00:00Z"
@@ -135,12 +135,12 @@ class Image:
 
     @property
     def size(self) -> int:
-        """The bytes in its files."""
+        """The sum of the sizes of its files."""
         return sum(layer.size for layer in self.layers)
 
     @property
     def blobs(self) -> dict[str, bytes]:
-        """Everything that it is made of, by digest."""
+        """Its blobs by digest."""
         return {digest_of(content): content for content in self._contents()}
 
     def _contents(self) -> list[bytes]:
@@ -163,14 +163,14 @@ class Layout:
         self.close()
 
     def add(self, image: Image, *names: str) -> Image:
-        """Write an image under these names; without one it is nameless."""
+        """Write an image with these names, or without a name."""
         for content in image.blobs.values():
             self.blob(content)
         self.entry(descriptor(MANIFEST_TYPE, image.manifest), *names)
         return image
 
     def add_index(self, images: Sequence[Image], *names: str, absent: Sequence[Image] = ()) -> str:
-        """Write an index of images, those of `absent` named but not there; return its digest."""
+        """Write an index of images and of missing ones (`absent`); return its digest."""
         for image in images:
             for content in image.blobs.values():
                 self.blob(content)
@@ -192,7 +192,7 @@ class Layout:
         return digest
 
     def path(self, digest: str) -> str:
-        """Return where a blob lies."""
+        """Return the path of a blob."""
         return os.path.join(self.folder, "blobs", "sha256", digest.removeprefix("sha256:"))
 
     def close(self) -> None:
@@ -245,7 +245,7 @@ def docker_archive(path: str | os.PathLike[str], images: Sequence[tuple[Image, S
         add("repositories", b"{}")
 
 
-def library(root: str | os.PathLike[str]) -> dict[str, Image]:
+def write_library(root: str | os.PathLike[str]) -> dict[str, Image]:
     """Write a store of ten images under eleven names into `root`; return them by what this function calls them.
 
     All were made in 2024, but for `reproducible:1`, whose time of creation is the epoch: not known.

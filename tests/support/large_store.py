@@ -102,7 +102,7 @@ class Made:
         self.descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(self.document), len(self.document))
 
 
-def make_many(root: str, count: int = 100_000, *, documents: bool = False) -> None:
+def make_large_store(root: str, count: int = 100_000, *, documents: bool = False) -> None:
     """Make a store of `count` images at `root`, a folder that is empty or not there; the same one every time.
 
     `documents`: write manifests and configs too, so that the index can be derived again.

@@ -1,4 +1,4 @@
-"""Other people's tools, asked what they make of the same."""
+"""Other tools, for comparison of their results with those of imq."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import pathlib
 
 _RECENT = 28
-"""The version of docker's command line from which on its templates are those of today's Go."""
+"""The first version of docker's command line whose templates behave as in current Go."""
 
 
 def _recent_docker() -> str | None:
-    """Return docker's program, None when there is none or when it is too old to be a measure: Debian's is."""
+    """Return the path of docker; None if it is missing or older than `_RECENT`."""
     program = shutil.which("docker")
     if program is None:
         return None
@@ -31,8 +31,8 @@ DOCKER = _recent_docker()
 needs_docker = pytest.mark.skipif(DOCKER is None, reason=f"needs docker's command line, {_RECENT} or later; no daemon")
 
 
-def docker_template(home: pathlib.Path, text: str) -> tuple[int, str]:
-    """Return docker's exit code and what its own engine writes for a template and one row.
+def render_docker_template(home: pathlib.Path, text: str) -> tuple[int, str]:
+    """Return the exit code and the output of docker for a template and one row.
 
     The row has Name, Description, DockerEndpoint, Current and Error. Docker expands `\\t` and `\\n` in actions too.
     """

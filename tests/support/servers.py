@@ -1,4 +1,4 @@
-"""Real registries for tests: Debian's docker-registry on a free loopback port, its files in a folder of its own."""
+"""Real registries for tests: docker-registry of Debian on a free loopback port, with its own folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _LOG_LIMIT = 20.0
 _LOG_DELAY = 0.05
 
 
-def needed(*programs: str) -> None:
-    """Leave the test out, saying why, when a program it needs is not here; fail when `IMQ_REQUIRE_SERVERS` is set."""
+def require_programs(*programs: str) -> None:
+    """Skip the test if a program is missing; fail it if `IMQ_REQUIRE_SERVERS` is set."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing and os.environ.get("IMQ_REQUIRE_SERVERS"):
         pytest.fail(f"not installed, and required: {', '.join(missing)}")
@@ -32,8 +32,8 @@ def needed(*programs: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)}")
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on at this moment."""
+def find_free_port() -> int:
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -57,7 +57,7 @@ class Registry:
         caches: str = "",
     ) -> None:
         self.folder = os.fspath(folder)
-        self.port = free_port()
+        self.port = find_free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.log = os.path.join(self.folder, "log")
         self._users = dict(users or {})
@@ -74,7 +74,7 @@ class Registry:
         self.stop()
 
     def start(self) -> None:
-        """Start it and return when it answers; what it stored before is still there."""
+        """Start it and wait until it responds. Content that it stored before is kept."""
         os.makedirs(os.path.join(self.folder, "data"), exist_ok=True)
         path = os.path.join(self.folder, "config.yml")
         with open(path, "w") as file:
@@ -97,7 +97,7 @@ class Registry:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Stop it; its files stay."""
+        """Stop it and keep its files."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Self
 
-from .servers import free_port
+from .servers import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ class SshServer:
 
     def __init__(self, folder: str | os.PathLike[str], variables: Mapping[str, str]) -> None:
         self.folder = os.fspath(folder)
-        self.port = free_port()
+        self.port = find_free_port()
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.address = f"ssh://{self.user}@127.0.0.1:{self.port}"
         self._variables = dict(variables)

@@ -1,6 +1,6 @@
-"""Waiting in tests. No test holds imq to a speed: machines differ, and figures belong to `tests/bench/`.
+"""Deadlines in tests. They detect hangs and do not measure speed: machines differ, and `tests/bench/` measures.
 
-What would go on for ever, or for hours, when it is wrong is given a time that the slowest machine does not need.
+The deadline is longer than the slowest machine needs, and shorter than a hang.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE = 60.0
-"""Seconds: far above what takes a moment, far below what does not end."""
+DEADLINE = 60.0
+"""Seconds."""
 
 
 @contextlib.contextmanager
-def soon(seconds: float = PATIENCE) -> Iterator[None]:
-    """Fail when what is done in it takes as long as what does not end."""
+def deadline(seconds: float = DEADLINE) -> Iterator[None]:
+    """Fail if the block takes longer than this."""
     began = time.monotonic()
     yield
     took = time.monotonic() - began
     assert took < seconds, f"{took:.0f} s"
 
 
-def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for something that comes soon."""
+def wait_until(holds: Callable[[], bool], seconds: float = DEADLINE) -> None:
+    """Wait until a condition holds, and fail after the deadline."""
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it did not come"
+        assert time.monotonic() < end, f"the condition does not hold after {seconds:.0f} s"
         time.sleep(0.002)

@@ -77,7 +77,7 @@ def _part(writer: RegistryWriter, architecture: str) -> tuple[SampleManifest, di
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.Registry, RegistryWriter]]:
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("tasks-registry")
     writer = write(folder / "data")
     with servers.Registry(folder) as running:

@@ -89,7 +89,7 @@ def test_retention_rule(rule: str, sentence: str, registry_session: tuple[Sessio
 @pytest.fixture(scope="module")
 def registry_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, str, dict[str, str]]]:
     """A session that has seen the untagged images when they had a tag; the host; the names of the digests."""
-    servers.needed(servers.PROGRAM)
+    servers.require_programs(servers.PROGRAM)
     folder = tmp_path_factory.mktemp("retention")
     writer = RegistryWriter(folder / "registry" / "data")
     now = datetime.now(UTC)

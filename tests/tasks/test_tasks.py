@@ -16,7 +16,7 @@ from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
 from language.conftest import NOW
-from support.images import library
+from support.images import write_library
 
 TASKS: list[dict[str, Any]] = tomllib.loads((pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8"))[
     "task"
@@ -29,7 +29,7 @@ WAITED_FOR = {"registries", "insides", "containers"}
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp("tasks") / "store"
-    library(root)
+    write_library(root)
     return root
 
 

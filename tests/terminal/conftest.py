@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.images import library
-from support.servers import needed
+from support.images import write_library
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     import pathlib
@@ -141,8 +141,8 @@ class TerminalLab:
 
 @pytest.fixture
 def lab(tmp_path: pathlib.Path) -> Iterator[TerminalLab]:
-    needed("tmux")
+    require_programs("tmux")
     lab = TerminalLab(tmp_path)
-    library(lab.store)
+    write_library(lab.store)
     yield lab
     lab.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from registry.support.fault_proxy import Fault, FaultProxy, send_slowly
 from support.images import Image, Layout, layer
-from support.servers import PROGRAM, Registry, needed
+from support.servers import PROGRAM, Registry, require_programs
 
 if TYPE_CHECKING:
     import pathlib
@@ -28,7 +28,7 @@ TOTAL = re.compile(r"^127\.0\.0\.1:.*MB.* \d+(?:\.\d+)?[kM]B/s +0:0\d left$", re
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with an image of two layers, one of them large and incompressible."""
-    needed(PROGRAM, "tmux")
+    require_programs(PROGRAM, "tmux")
     folder = tmp_path_factory.mktemp("registry")
     with Registry(folder) as served:
         large = layer({"large": random.Random(6).randbytes(WEIGHT)})

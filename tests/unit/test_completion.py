@@ -12,7 +12,7 @@ from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
 from language import strategies
 from language.strategies import VOCABULARY
-from support.waiting import soon
+from support.waiting import deadline
 
 HERE = "|"
 """The position of the cursor in a text."""
@@ -153,7 +153,7 @@ def test_views_have_the_fields_of_their_tables() -> None:
 def test_every_position_of_a_statement_can_be_completed(tree: ast.Statement, position: int) -> None:
     text = unparse(tree)
     cursor = min(position, len(text))
-    with soon():
+    with deadline():
         completion = complete(text, cursor, VOCABULARY)
     assert completion.start <= cursor
 

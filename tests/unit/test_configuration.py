@@ -21,7 +21,7 @@ from imq.engine.configuration.schema import SECTIONS, ValueType
 from imq.engine.registry.http.certificates import resolve_certificates
 from imq.engine.registry.settings import HostSettings, Settings
 from imq.grammar.errors import ImqError, StatementError
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,8 +196,8 @@ def test_the_user_file_is_found(files: Callable[..., dict[str, str]], tmp_path: 
 def test_the_environment_and_the_command_line_override_the_file(
     files: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
-    library(tmp_path / "one")
-    library(tmp_path / "two")
+    write_library(tmp_path / "one")
+    write_library(tmp_path / "two")
     environment = files(mine=f'root = "{tmp_path}/one"\n[settings]\njobs = 7\n')
 
     def asked(*words: str, **more: str) -> tuple[str, str]:
@@ -239,7 +239,7 @@ def test_help_works_with_a_broken_file(files: Callable[..., dict[str, str]], tmp
 
 
 def test_views_may_refer_to_each_other(files: Callable[..., dict[str, str]], tmp_path: Path) -> None:
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     environment = files(
         mine='[views]\nTagged = "images where tag is known"\nlarge = "tagged where size > $least"\n'
         'circle = "circle where dangling"\nwrong = "images where siz > 1"\ntwo = "images; layers"\n'

@@ -26,7 +26,7 @@ from imq.engine.oci.manifest import (
 )
 from imq.engine.store.config_columns import STRING_FIELDS, read_documents, read_strings
 from imq.grammar.errors import Malformed
-from support.waiting import soon
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +224,7 @@ def refusal(read: Callable[[bytes], object], content: bytes) -> str:
         check_document_size(len(content), DEFAULT_MAX_DOCUMENT, "it")
         read(content)
 
-    with soon(), pytest.raises(Malformed) as caught:
+    with deadline(), pytest.raises(Malformed) as caught:
         parse_document()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before < 10 * DEFAULT_MAX_DOCUMENT >> 10  # KiB
     assert len(caught.value.message) < 500

@@ -17,8 +17,8 @@ from imq.engine.oci.digest import Digest
 from imq.engine.render.text_table import display_width
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
-from support.images import library
-from support.waiting import until
+from support.images import write_library
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     import pathlib
@@ -171,7 +171,7 @@ def test_lines_report_bytes_in_readable_units(clock: Clock) -> None:
 
 @pytest.mark.parametrize("verb", ["save", "load", "import", "export"])
 def test_archive_verbs_report_bytes(verb: str, tmp_path: pathlib.Path) -> None:
-    library(tmp_path / "store")
+    write_library(tmp_path / "store")
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(b"x" * 100_000)
     archive = tmp_path / "some.tar"
@@ -238,16 +238,16 @@ def test_redrawing_erases_the_previous_lines(monkeypatch: pytest.MonkeyPatch) ->
         bars = ProgressBars(stream)
         bars.begin("redis:7", MB)
         bars.set_layer_status(digest(1), words.DOWNLOADING, MB)
-        until(lambda: has_output(r"redis:7 .*\r\n\x1b\[J\r\x1b\[2A010000000000: Downloading"))
+        wait_until(lambda: has_output(r"redis:7 .*\r\n\x1b\[J\r\x1b\[2A010000000000: Downloading"))
         sizes.append(os.terminal_size((30, 24)))
         output = ""
-        until(lambda: has_output(r"\x1b\[5A"))  # 64 columns and 38 in 30: three rows and two
+        wait_until(lambda: has_output(r"\x1b\[5A"))  # 64 columns and 38 in 30: three rows and two
         bars.end()
         before = has_output("")
         time.sleep(0.25)
         stream.write("#")
         stream.flush()
-        until(lambda: has_output(r"#$"))
+        wait_until(lambda: has_output(r"#$"))
         assert before
         assert output.count("redis:7") < 6  # the drawing thread has stopped
     os.close(main)

@@ -25,8 +25,8 @@ from imq.repl.meta_commands import COMMANDS, EXAMPLES, format_commands, format_e
 from imq.repl.secrets_filter import has_secret
 from imq.repl.value_completion import ValueCache, ValueRequest, registry_request
 from language.strategies import VOCABULARY
-from support.images import library
-from support.waiting import soon
+from support.images import write_library
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     import pathlib
@@ -105,7 +105,7 @@ def test_any_text_can_be_highlighted_while_it_is_typed(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "_doc"), EXAMPLES)
 def test_the_examples_are_statements(text: str, _doc: str, tmp_path: pathlib.Path) -> None:
-    library(tmp_path)
+    write_library(tmp_path)
     session = Session(SessionContext(str(tmp_path), environment={}, clock=time.time_ns))
     (statement,) = session.parse(text)
     session.check(statement)
@@ -271,7 +271,7 @@ def test_secrets_saved_by_an_earlier_version_are_removed(tmp_path: pathlib.Path)
 
 
 def test_a_long_text_is_searched_for_secrets_quickly() -> None:
-    with soon():
+    with deadline():
         for text in ("a:" * 50_000, "$" * 50_000, "://" * 30_000, "a" * 100_000, "-" * 50_000, "aA1+" * 20_000):
             has_secret(text)
 
@@ -302,7 +302,7 @@ def test_a_long_history_is_truncated(tmp_path: pathlib.Path) -> None:
 
 @pytest.fixture
 def value_cache(tmp_path: pathlib.Path) -> Iterator[tuple[ValueCache, threading.Event]]:
-    library(tmp_path)
+    write_library(tmp_path)
     ready = threading.Event()
     values = ValueCache(
         lambda: Session(SessionContext(str(tmp_path), environment={"HOME": "/"}, clock=time.time_ns)), ready.set

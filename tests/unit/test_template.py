@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.render.template.template import Template
 from imq.grammar.errors import StatementError
-from support.peers import docker_template, needs_docker
+from support.peers import needs_docker, render_docker_template
 
 if TYPE_CHECKING:
     import pathlib
@@ -317,4 +317,4 @@ READ_NOTHING = [
 @pytest.mark.parametrize("text", READ_NOTHING)
 def test_output_equals_docker(tmp_path: pathlib.Path, text: str) -> None:
     written = (render(text) + "\n").encode(errors="surrogateescape")  # halves of characters join to whole ones
-    assert docker_template(tmp_path, text) == (0, written.decode(errors="surrogateescape"))
+    assert render_docker_template(tmp_path, text) == (0, written.decode(errors="surrogateescape"))

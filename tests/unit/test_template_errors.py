@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from imq.engine.render.template.template import Template, expand_escapes
 from imq.grammar.errors import StatementError, format_error
-from support.peers import docker_template, needs_docker
-from support.waiting import soon
+from support.peers import needs_docker, render_docker_template
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     import pathlib
@@ -192,7 +192,7 @@ REFUSED = [text for text, _ in FAILS_RUNNING if Template.parse(text).find_fields
 @needs_docker
 @pytest.mark.parametrize("text", [*REFUSED, *(text for text, _ in FAILS_PARSING)])
 def test_docker_fails_for_the_same_templates(tmp_path: pathlib.Path, text: str) -> None:
-    code, _ = docker_template(tmp_path, text)
+    code, _ = render_docker_template(tmp_path, text)
     assert code != 0
 
 
@@ -254,7 +254,7 @@ DEEP = 20_000
     ids=range(19),
 )
 def test_long_and_deep_texts_are_refused_quickly(text: str) -> None:
-    with soon(), pytest.raises(StatementError):
+    with deadline(), pytest.raises(StatementError):
         Template.parse(text)
 
 

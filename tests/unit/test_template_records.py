@@ -14,7 +14,7 @@ from imq.engine.result import Column, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.ast import Output
 from imq.grammar.errors import UnknownName
-from support.peers import docker_template, needs_docker
+from support.peers import needs_docker, render_docker_template
 
 if TYPE_CHECKING:
     import pathlib
@@ -215,6 +215,6 @@ ROW = {"Name": "default", "Error": "", "Description": "Current DOCKER_HOST based
 def test_tables_equal_docker(tmp_path: pathlib.Path, text: str) -> None:
     headings = tuple(Column(name, name.upper(), DataType.TEXT) for name in ROW)
     written = write_rows(RowSet(headings, [tuple(ROW.values())], Output(template=text)), DisplayOptions(0, UTC))
-    code, shown = docker_template(tmp_path, text)
+    code, shown = render_docker_template(tmp_path, text)
     assert code == 0
     assert "".join(written).splitlines() == [line.rstrip() for line in shown.splitlines()]

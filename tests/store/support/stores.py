@@ -16,7 +16,7 @@ from imq.engine.result import Documents, Message, RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,7 @@ def command(root: object, *words: str) -> list[str]:
 
 def run(*words: object) -> str:
     """Run another tool, which must be installed and succeed, and return its output."""
-    needed(str(words[0]))
+    require_programs(str(words[0]))
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
