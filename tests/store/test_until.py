@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.stores import StoreSession
+from support.images import write_library
 
 if TYPE_CHECKING:
     import pathlib
