@@ -147,7 +147,9 @@ def _provide_store(bench: Bench, python: str) -> str:
         for name in os.listdir(bench.cache):
             if name.startswith("many-"):
                 remove_folder(os.path.join(bench.cache, name))
-        _evaluate(python, f"from support import large_store; large_store.make_large_store({store + '.part'!r}, {IMAGES})")
+        _evaluate(
+            python, f"from support import large_store; large_store.make_large_store({store + '.part'!r}, {IMAGES})"
+        )
         os.rename(f"{store}.part", store)
     return store
 
