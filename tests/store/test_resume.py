@@ -206,11 +206,11 @@ def test_unused_partial_blobs_are_removed_by_prune_by_age_and_for_space(
     with StoreSession(root) as held:
         held.do(f"pull {other}")
         held.do(f"tag {other} as other:1")
-        assert len(begun(root)) == 1, "somebody may come for it"
+        assert len(begun(root)) == 1, "a later pull may resume it"
         (collected,) = [row for row in held.do("prune") if row["action"] == "collect"]
         assert begun(root) == {}
         assert collected["size"] >= here
-        assert "broke off" in collected["note"]
+        assert "partial downloads" in collected["note"]
         killed(root, name, 500_000)
         (path,) = [root / "ingest" / found for found in begun(root)]
         old = time.time() - partial_blobs.MAX_AGE - 60
