@@ -93,6 +93,7 @@ class Repl:
         self._history = History(console.environment)
         self._shows_timing = False
         self._default_text = ""
+        self._reported_problem = ""
 
     def run(self) -> int:
         """Read and run statements until the end of input; return the exit code."""
@@ -100,26 +101,32 @@ class Repl:
         if self._history.problem:
             self._write_notice(self._history.problem)
         reader = self._open_reader()
-        reported = self._history.problem
+        self._reported_problem = self._history.problem
         try:
             while True:
-                default, self._default_text = self._default_text, ""
                 try:
-                    text = reader.read(self._prompt_text(), default)
-                except KeyboardInterrupt:
+                    if not self._run_next(reader):
+                        return 0
+                except KeyboardInterrupt:  # at the prompt, or between a statement and the next prompt
                     if isinstance(reader, LineReader):
                         self._write("\n")
-                    continue
-                except EOFError:
-                    return 0
-                if not self._run_input(text):
-                    return 0
-                reader.invalidate()
-                if self._history.problem != reported:
-                    reported = self._history.problem
-                    self._write_notice(reported)
         finally:
             reader.close()
+
+    def _run_next(self, reader: Reader) -> bool:
+        """Read and run one statement; return whether the session continues."""
+        default, self._default_text = self._default_text, ""
+        try:
+            text = reader.read(self._prompt_text(), default)
+        except EOFError:
+            return False
+        if not self._run_input(text):
+            return False
+        reader.invalidate()
+        if self._history.problem != self._reported_problem:
+            self._reported_problem = self._history.problem
+            self._write_notice(self._reported_problem)
+        return True
 
     def _open_reader(self) -> Reader:
         console = self._console

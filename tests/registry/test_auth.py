@@ -28,6 +28,7 @@ from registry.support.sample_images import PASSWORD, USER
 from registry.support.scripted_server import ScriptedServer, Step
 from registry.support.token_server import SERVICE, TokenServer
 from support import servers
+from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -491,17 +492,17 @@ def test_the_error_of_an_invalid_file_omits_its_content(tmp_path: Path, content:
 
 
 @pytest.mark.parametrize(
-    ("script", "why"),
+    ("script", "timeout", "why"),
     [
-        ("echo secret-thing; exit 3", "failed with status 3"),
-        ("echo secret-thing", "did not return a JSON object"),
-        ("exec sleep 20", "timed out after 0.2 seconds"),
+        ("echo secret-thing; exit 3", PATIENCE, "failed with status 3"),
+        ("echo secret-thing", PATIENCE, "did not return a JSON object"),
+        ("exec sleep 20", 0.2, "timed out after 0.2 seconds"),
     ],
 )
-def test_the_error_of_a_failing_helper_omits_its_output(tmp_path: Path, script: str, why: str) -> None:
+def test_the_error_of_a_failing_helper_omits_its_output(tmp_path: Path, script: str, timeout: float, why: str) -> None:
     environment = {**write_config(tmp_path, credsStore="tests"), "PATH": install_helper(tmp_path / "bin", script)}
     with pytest.raises(RegistryError, match=why) as caught:
-        find_credentials(Settings(environment=environment, helper_timeout=0.2), "a.io")
+        find_credentials(Settings(environment=environment, helper_timeout=timeout), "a.io")
     assert "docker-credential-tests" in caught.value.message
     assert "secret-thing" not in repr(caught.value)
 

@@ -27,7 +27,7 @@ from registry.support.sample_images import PASSWORD, USER
 from registry.support.scripted_server import ScriptedServer, Step
 from registry.support.thousand_tags import MIXED, THOUSAND, read_creation_time
 from support.servers import find_free_port
-from support.waiting import deadline
+from support.waiting import deadline, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def _has_ended(thread: threading.Thread) -> bool:
 
 
 def fetch_creation_times(batch_client: BatchClient, references: dict[int, Reference]) -> dict[int, datetime | None]:
-    """Return the creation times of images; each config is requested as soon as its manifest arrives."""
+    """Return the creation times of images; each config is requested as deadline as its manifest arrives."""
 
     def expected() -> Iterator[tuple[int, Reference, Descriptor]]:
         for number, fetched in batch_client.fetch_manifests(references.items()):
@@ -534,8 +534,12 @@ def test_an_interrupt_ends_a_pull_immediately(ask: Open, thousand: RunningRegist
     with FaultProxy(thousand.host, Fault(".*", after=30, latency=300)) as proxy:
         batch_client = ask(read_timeout=300)
         results = batch_client.fetch_heads(list_references(proxy, thousand.list_references()).items())
-        alarm = threading.Timer(0.7, os.kill, [os.getpid(), signal.SIGINT])
-        alarm.start()
+
+        def interrupt() -> None:
+            wait_until(lambda: len(proxy.requests) > 30)  # one has no answer
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
         with deadline(), pytest.raises(KeyboardInterrupt):
             for _ in results:
                 pass

@@ -16,7 +16,7 @@ from imq.engine.registry.transfer.worker_pool import WorkerPool
 from imq.grammar.errors import RegistryError
 from registry.support import sample_images
 from registry.support.scripted_server import ScriptedServer, Step
-from support.waiting import deadline
+from support.waiting import DEADLINE, deadline, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,9 +87,7 @@ def test_ctrl_c_stops_all_threads(
     with serve_held_layers(source_store, manifest, None, hold, certificate if encrypted else None) as server:
 
         def interrupt() -> None:
-            while len(server.requests) < 5:  # the manifest, the config, and three layers that are held
-                time.sleep(0.01)
-            time.sleep(0.3)
+            wait_until(lambda: target_store.begun == 3)  # all layers are held
             signal.pthread_kill(main, signal.SIGINT)
 
         timer = threading.Thread(target=interrupt)
@@ -119,6 +117,7 @@ def test_cancellation_ends_the_wait_before_a_retry(connect: Callable[..., Client
 
 def test_work_is_shared_among_at_most_so_many_threads() -> None:
     lock, running, most, done = threading.Lock(), 0, 0, []
+    first_three = threading.Barrier(3)
 
     def job(number: int) -> Callable[[WorkerPool], None]:
         def run(_: WorkerPool) -> None:
@@ -126,6 +125,8 @@ def test_work_is_shared_among_at_most_so_many_threads() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
+            if number < 3:
+                first_three.wait(DEADLINE)
             time.sleep(0.005)
             with lock:
                 running -= 1

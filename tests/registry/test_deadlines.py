@@ -195,7 +195,8 @@ def test_a_slow_challenge_body_is_not_read(connect: Callable[..., Client], tmp_p
     auth = base64.b64encode(b"user:password").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
     with server:
-        client = connect_impatiently(connect, environment={"DOCKER_CONFIG": str(tmp_path)}, retries=0)
+        environment = {"DOCKER_CONFIG": str(tmp_path)}
+        client = connect_impatiently(connect, environment=environment, retries=0, read_timeout=5.0)
         fetch_manifest(client, Reference(server.host, "a", "latest"))
     assert len(server.lines) == 2
 

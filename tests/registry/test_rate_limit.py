@@ -140,10 +140,10 @@ def test_a_long_outage_fails(connect: Callable[..., Client]) -> None:
 
 def test_retry_after_may_be_a_date(client: Client) -> None:
     with ScriptedServer() as server:
+        start = time.monotonic()
         server.add(
             Step("GET", MANIFEST, 503, {"Retry-After": formatdate(time.time() + 2, usegmt=True)}),
             Step("GET", MANIFEST, 200, OCI, b"{}"),
         )
-        start = time.monotonic()
         client.fetch_manifest(Reference.parse(f"{server.host}/a:latest"))
         assert time.monotonic() - start >= 0.5, "dates are in whole seconds"

@@ -423,7 +423,7 @@ class TestStages:
         session.close()
         assert not proxied.requests
         assert [line.split(":")[0] for line in explanation.splitlines() if "requests:" in line]
-        assert "until 5 are in the answer" in explanation
+        assert "until 5 rows are complete" in explanation
         assert "cached: 0 manifests" in explanation
 
 

@@ -30,6 +30,7 @@ class MemoryStore:
         self.order: list[Digest] = []
         self.reserved: set[Digest] = set()
         self.diff_ids: dict[Digest, Digest | None] = {}
+        self.begun = 0  # blobs that receive_blob has begun to read
         self.interrupted = 0
         self._lock = threading.Lock()
 
@@ -67,6 +68,8 @@ class MemoryStore:
         assert descriptor.digest in self.reserved
         buffer = memoryview(bytearray(1 << 18))
         content = bytearray()
+        with self._lock:
+            self.begun += 1
         try:
             while (count := readinto(buffer)) and not is_cancelled():
                 content += buffer[:count]
