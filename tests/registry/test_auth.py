@@ -28,7 +28,7 @@ from registry.support.sample_images import PASSWORD, USER
 from registry.support.scripted_server import ScriptedServer, Step
 from registry.support.token_server import SERVICE, TokenServer
 from support import servers
-from support.waiting import PATIENCE
+from support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -494,8 +494,8 @@ def test_the_error_of_an_invalid_file_omits_its_content(tmp_path: Path, content:
 @pytest.mark.parametrize(
     ("script", "timeout", "why"),
     [
-        ("echo secret-thing; exit 3", PATIENCE, "failed with status 3"),
-        ("echo secret-thing", PATIENCE, "did not return a JSON object"),
+        ("echo secret-thing; exit 3", DEADLINE, "failed with status 3"),
+        ("echo secret-thing", DEADLINE, "did not return a JSON object"),
         ("exec sleep 20", 0.2, "timed out after 0.2 seconds"),
     ],
 )
