@@ -909,8 +909,8 @@ KiB: Bytes
 MiB: Bytes
 GiB: Bytes
 TiB: Bytes
-def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
-    """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
+def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
+    """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
     ...
 def exec(*operands: _Name | Query, run: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Run a program for each row, without a shell. Each argument is a template. In text: `exec images where in use run trivy image "{{.Name}}"`"""
@@ -957,8 +957,8 @@ def rename(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ..
 def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
-def save(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `save images where label.env = prod to "prod.tar"`"""
+def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
+    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
 def tag(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a name; a name of another image moves. With a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""

@@ -1,21 +1,37 @@
-"""The verb `copy`: copies images from registry to registry."""
+"""The verb `copy`: copies images between registries, the store and places on disk."""
 
 from __future__ import annotations
 
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action_options import get_option, get_option_values
+from imq.engine.sources.layouts.places import is_path
 from imq.engine.sources.registry.copy import Copy
 from imq.engine.sources.row_templates import is_template
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .destinations import parse_namespace, resolve_destinations
+from .load import Load
 from .operands import get_platforms, resolve_references
+from .origins import (
+    RegistryOrigin,
+    group_origins,
+    has_place_origin,
+    is_tagged,
+    list_named_targets,
+    query_place_targets,
+)
+from .pull import plan_pulls
+from .push import Push
+from .save import plan_write, plan_writes, split_form
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from imq.engine.sources.action import Action, PlanContext
     from imq.grammar import ast
+
+STORE = "store"
+"""The destination that is the store."""
 
 
 def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -25,8 +41,75 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             "copy needs one destination",
             code="operand",
             span=act.span,
-            hints=("example: copy redis:7 to registry.local:5000/team/redis:7",),
+            hints=("example: copy redis:7 to registry.local:5000/team/redis:7, or to oci:DIR",),
         )
+    (target,) = to
+    if target.lower() == STORE:
+        return _plan_copy_to_store(act, context)
+    if is_path(target) or split_form(target, act)[0]:
+        return _plan_copy_to_place(act, target, context)
+    if has_place_origin(act, context):
+        return _plan_copy_from_place(act, target, context)
+    return _plan_copy_between_registries(act, to, context)
+
+
+def _plan_copy_to_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the actions that store images of places, or of registries."""
+    if not has_place_origin(act, context):
+        if get_option(act, "from") is not None or not _is_of_registry(act, context):
+            raise StatementError("these images are in the store already", code="operand", span=act.span)
+        return plan_pulls(act, context)
+    targets = query_place_targets(act, context) if act.query is not None else list_named_targets(act, context)
+    origins = group_origins(targets)
+    return [Load(origin.place, origin.images, act.verb) for origin in origins if origin.place is not None]
+
+
+def _plan_copy_to_place(act: ast.ActionStatement, target: str, context: PlanContext) -> list[Action]:
+    """Return the actions that write images to a place on disk. Names alone are those of images in registries."""
+    from_store = get_option(act, "from") is not None or not _is_of_registry(act, context)
+    if from_store:
+        return plan_writes(act, target, context)
+    platforms, every = get_platforms(act, context)
+    references, failures = resolve_references(act, context)
+    origins = tuple(RegistryOrigin(reference, platforms, every) for reference in references)
+    return [*(plan_write(act, target, origins, context) if origins else []), *failures]
+
+
+def _is_of_registry(act: ast.ActionStatement, context: PlanContext) -> bool:
+    """Whether the operands name images in registries: names, strings that a query selects, and rows of registries."""
+    if act.query is None:
+        return True
+    select = context.bind(act.query)
+    return (
+        not select.is_whole_rows
+        or select.table.name != "images"
+        or (select.table.is_staged and not has_place_origin(act, context))
+    )
+
+
+def _plan_copy_from_place(act: ast.ActionStatement, target: str, context: PlanContext) -> list[Action]:
+    """Return the actions that send images of places to registries."""
+    platforms, _ = get_platforms(act, context)
+    targets = query_place_targets(act, context) if act.query is not None else list_named_targets(act, context)
+    unnamed = next((one for one in targets if one.name is None or not is_tagged(one.name)), None)
+    keeps_names = is_template(target) or parse_namespace(target) is not None
+    if unnamed is not None and (keeps_names or len(targets) > 1):
+        raise StatementError(
+            f"{unnamed.name or unnamed.id.short} has no name to be copied as",
+            code="operand",
+            span=act.span,
+            hints=(f"give it one, with its tag: copy {unnamed.id.short} from … to registry.local:5000/NAME:TAG",),
+        )
+    if unnamed is not None:
+        names = [Reference.parse(target).with_default_tag()]
+    else:
+        names = resolve_destinations([Reference.parse(str(one.name)) for one in targets], target, context)
+    return [
+        Push(name, one.root, one.id, platforms, one.place, act.verb) for name, one in zip(names, targets, strict=True)
+    ]
+
+
+def _plan_copy_between_registries(act: ast.ActionStatement, to: list[str], context: PlanContext) -> list[Action]:
     platforms, _ = get_platforms(act, context)
     try:
         if not is_template(to[0]):
@@ -56,9 +139,11 @@ VERB = Verb(
     "copy",
     "Copy images from registry to registry without storing them; an index is copied with all its platforms. "
     "The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. "
-    "with referrers also copies signatures, attestations and SBOMs.",
+    "with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, "
+    "oci-archive:FILE, docker-archive:FILE and dir:DIR; from PLACE says where the images are.",
     "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
     OperandKind.NAMES,
-    options=("platform", "to", "with referrers", "dry run"),
+    options=("platform", "to", "from", "force", "skip existing", "with referrers", "dry run"),
+    path_options=("to", "from"),
     plan=_plan_copy,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
-from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome
+from imq.engine.sources.layouts.places import ARCHIVE, Place
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .config_problems import list_config_problems
+from .origins import parse_prefixed_place
 from .output_paths import label_transfer, resolve_path
 from .verb import OperandKind, Verb
 
@@ -20,57 +20,62 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
+    from .origins import NamedImages
+
 
 class Load(Record):
-    """Store the images of an archive (docker's or OCI) or of a folder with an OCI layout."""
+    """Store the images of a place: an archive, an OCI layout, a folder of skopeo, or the storage of Podman.
 
-    path: str
+    With `images` only these are stored: what lists them in the place, and their names.
+    """
+
+    place: Place
+    images: NamedImages | None = None
+    verb: str = "load"
 
     def describe(self) -> Outcome:
-        """Return the path."""
-        return Outcome("load", self.path)
+        """Return the place with the images."""
+        target = self.place.text if self.images is not None else self.place.path
+        note = describe_images(self.images) if self.images is not None else None
+        return Outcome(self.verb, target, note=note)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Store the images, then set all names in one transaction."""
-        from imq.engine.store.load import load  # tarfile
+        """Store the images, then name all of them in one transaction."""
+        from imq.engine.sources.layouts.transfer import load_place
 
-        with context.store.start_ingest() as ingest:
-            watch = partial(make_byte_counter, context.progress, label_transfer("load", self.path))
-            skipped: list[Outcome] = []
-            images = load(
-                self.path, ingest, watch, lambda name, problem: skipped.append(Outcome("load", name, error=problem))
-            )
-            ingest.sync()
-            with context.store.start_transaction(ingest.measures) as transaction:
-                for image in images:
-                    descriptor = image.descriptor
-                    if image.manifests:
-                        descriptor, _ = transaction.hold(descriptor, image.manifests)
-                    for name in image.names:
-                        transaction.set_name(name, descriptor, None, context.clock())
-                    if not image.names:
-                        transaction.add_unnamed(descriptor, context.clock())
-        for image in images:
+        selection = {root: frozenset(names) for root, names in self.images} if self.images is not None else None
+        label = label_transfer(self.verb, self.place.path)
+        report = load_place(context.store, self.place, selection, context, label)
+        for image in report.images:
             for warning in list_config_problems(context.store, image.id):
                 context.progress.warn(warning)
             target = ", ".join(map(str, image.names)) or "<none>"
-            yield Outcome("load", target, image.id)
+            yield Outcome(self.verb, target, image.id)
             for problem in image.problems:
-                yield Outcome("load", target, image.id, error=problem)
-        yield from skipped
+                yield Outcome(self.verb, target, image.id, error=problem)
+        for name, problem in report.skipped:
+            yield Outcome(self.verb, name, error=problem)
+
+
+def describe_images(images: NamedImages) -> str:
+    """Return the number of images in words."""
+    return f"{len(images)} image{'s' if len(images) != 1 else ''}"
 
 
 def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    paths: list[str] = []
+    places: list[Place] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
+        if (place := parse_prefixed_place(text, context)) is not None:
+            places.append(place)
+            continue
         path = resolve_path(text, context)
         matches = (
             [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(expand_glob(path))
         )
         if not matches:
             raise NotFound(f"no file matches {text}", code="no-such-file", span=node.span)
-        paths += matches
-    return [Load(path) for path in dict.fromkeys(paths)]
+        places += [Place(path, ARCHIVE, path) for path in matches]
+    return [Load(place) for place in dict.fromkeys(places)]
 
 
 def expand_glob(pattern: str) -> list[str]:

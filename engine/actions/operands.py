@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.layouts.places import Place
     from imq.grammar.errors import Span
 
 
@@ -31,7 +32,9 @@ class Target(Record):
     """One name of one image. `name` is None for an image without a name, and for an image referenced by its id.
 
     With `every` the target is an index with all its platforms; otherwise it is the image of one platform. `digest` is
-    set when the reference has a digest; `name` may then be another name of the image in the same repository.
+    set when the reference has a digest; `name` may then be another name of the image in the same repository. `root`
+    is the digest in index.json, or, in a `place` on disk, the digest that lists the image there; `size` is the size in
+    bytes of its blobs.
     """
 
     name: str | None
@@ -40,6 +43,8 @@ class Target(Record):
     by_id: bool = False
     every: bool = False
     digest: Digest | None = None
+    place: Place | None = None
+    size: int = 0
 
 
 def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | None:
@@ -170,8 +175,17 @@ def _list_excluded_unreadable(
 
 
 def parse_target_row(row: Sequence[Raw]) -> Target:
-    """Return the target with these `TARGET_COLUMNS`; raises `StoreError` for an unreadable image."""
+    """Return the target with these `TARGET_COLUMNS`.
+
+    Raises `StatementError` for an image of another source, and `StoreError` for an unreadable image.
+    """
     root, id_, name = row
+    if root is None:
+        raise StatementError(
+            f"{name or 'the image'} is not in the store",
+            code="operand",
+            hints=("copy it there first: copy … to store",),
+        )
     if id_ is None:
         raise unreadable_image(str(name) if name is not None else Digest(str(root)).short)
     return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))

@@ -13,9 +13,16 @@ from imq.grammar.errors import Conflict, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .operands import TARGET_COLUMNS, build_names_query, get_target_query, parse_target_row, resolve_targets
+from .origins import (
+    PLACE_COLUMNS,
+    has_place_origin,
+    list_named_targets,
+    query_place_targets,
+    target_of_place_row,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imq.engine.render.template.template import Piece
     from imq.engine.sources.action import PlanContext
@@ -37,7 +44,9 @@ class Output(Record):
     targets: tuple[Target, ...]
 
 
-def resolve_outputs(act: ast.ActionStatement, text: str, context: PlanContext) -> list[Output]:
+def resolve_outputs(
+    act: ast.ActionStatement, text: str, context: PlanContext, *, takes_places: bool = False
+) -> list[Output]:
     """Return the outputs of an action: one for all images, or, with a template, one for each path that it renders.
 
     Raises `StatementError` when a value of a row would change the folder of a path, when two paths are the same file,
@@ -51,12 +60,33 @@ def resolve_outputs(act: ast.ActionStatement, text: str, context: PlanContext) -
             hints=("expected a file or a folder",),
         )
     by_path: dict[str, list[Target]] = {}
-    if is_template(text):
+    if takes_places and has_place_origin(act, context):
+        by_path = _place_targets(act, text, context)
+    elif is_template(text):
         query = get_target_query(act, context) if act.query is not None else build_names_query(act, context)
         for (pieces,), row in render_row_pieces(query, (text,), context, TARGET_COLUMNS):
             by_path.setdefault(_join_path(pieces, act), []).append(parse_target_row(row))
     else:
         by_path[text] = resolve_targets(act, context)
+    return _check_outputs(act, text, by_path, context)
+
+
+def resolve_output(act: ast.ActionStatement, text: str, context: PlanContext) -> Output:
+    """Return one path that images of registries go to, checked as those of `resolve_outputs` are."""
+    if not text or is_template(text):
+        raise StatementError(
+            f"{act.verb} takes one path for images of registries",
+            code="path",
+            span=_get_to_span(act),
+            hints=("to oci:DIR",),
+        )
+    (output,) = _check_outputs(act, text, {text: []}, context)
+    return output
+
+
+def _check_outputs(
+    act: ast.ActionStatement, text: str, by_path: Mapping[str, Sequence[Target]], context: PlanContext
+) -> list[Output]:
     _check_folder(text, act, context)
     outputs = [_make_output(path, rows, act, context) for path, rows in by_path.items()]
     path_by_real_path: dict[str, str] = {}
@@ -80,6 +110,26 @@ def resolve_outputs(act: ast.ActionStatement, text: str, context: PlanContext) -
                 span=_get_to_span(act),
             )
     return outputs
+
+
+def _place_targets(act: ast.ActionStatement, text: str, context: PlanContext) -> dict[str, list[Target]]:
+    """Return the images of places on disk, by the path that they go to."""
+    if act.query is None:
+        if is_template(text):
+            raise StatementError(
+                "a template of paths needs a query of images",
+                code="operand",
+                span=_get_to_span(act),
+                hints=(f"{act.verb} images in PLACE where … to …",),
+            )
+        return {text: list_named_targets(act, context)}
+    query = get_target_query(act, context)
+    if is_template(text):
+        by_path: dict[str, list[Target]] = {}
+        for (pieces,), row in render_row_pieces(query, (text,), context, PLACE_COLUMNS):
+            by_path.setdefault(_join_path(pieces, act), []).append(target_of_place_row(row, context))
+        return by_path
+    return {text: query_place_targets(act, context)}
 
 
 def _iter_parent_folders(path: str) -> Iterator[str]:

@@ -13,10 +13,12 @@ from .verb import OperandKind, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imq.engine.oci.digest import Digest
     from imq.engine.registry.mirrors import ImageReader
     from imq.engine.registry.transfer.pull import PullResult
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.store.ingest import Ingest
+    from imq.engine.store.store import Store
     from imq.grammar import ast
 
 
@@ -26,49 +28,81 @@ class Pull(Record):
     reference: Reference
     platforms: tuple[Platform, ...] = ()
     every: bool = False
+    verb: str = "pull"
 
     def describe(self) -> Outcome:
         """Return the reference and the platforms."""
         platforms = "all platforms" if self.every else ", ".join(map(str, self.platforms))
-        return Outcome("pull", str(self.reference), note=f"for {platforms}" if platforms else None)
+        return Outcome(self.verb, str(self.reference), note=f"for {platforms}" if platforms else None)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Fetch the image, then set its name in one transaction of the store."""
-        client = context.get_image_reader()
-        with context.store.start_ingest(measure_later=context.lazy) as ingest:
-            pulled = self._pull(context, client, ingest)
-            ingest.sync()
-            with context.store.start_transaction(ingest.measures) as transaction:
-                manifest, index_extended = pulled.manifest, False
-                if pulled.keeps_index:
-                    manifest, index_extended = transaction.hold(manifest, pulled.stored_manifests)
-                set_name = transaction.set_name if self.reference.tag is not None else transaction.set_digest_name
-                is_new = set_name(self.reference, manifest, pulled.digest, context.clock())
-        for warning in (*pulled.warnings, *context.take_mirror_warnings()):
+        """Fetch the image, then give it its name in one transaction of the store."""
+        pulled = pull_image(context.store, self.reference, self.platforms, context, every=self.every)
+        result = pulled.result
+        for warning in (*result.warnings, *context.take_mirror_warnings()):
             context.progress.warn(warning)
-        kind = pulled.artifact_type or ("platforms" if index_extended else "image")
-        notes = [f"downloaded newer {kind}" if is_new or index_extended else f"{kind} is up to date", *pulled.warnings]
-        id_ = pulled.config.digest if pulled.config is not None else None
-        yield Outcome("pull", str(self.reference), id_, pulled.transferred_bytes, note="; ".join(notes))
-
-    def _pull(self, context: ExecutionContext, client: ImageReader, ingest: Ingest) -> PullResult:
-        """Fetch the blobs. When the store has an index of this name, the images are added to that index."""
-        from imq.engine.registry.transfer.pull import pull, pull_index
-
-        if self.every or len(self.platforms) > 1:
-            return pull_index(client, self.reference, self.platforms, ingest, context.progress, jobs=context.jobs)
-        platform = self.platforms[0] if self.platforms else None
-        stored_root = context.store.find_root(self.reference)
-        return pull(
-            client, self.reference, platform, ingest, context.progress, jobs=context.jobs, stored_index=stored_root
-        )
+        kind = result.artifact_type or ("platforms" if pulled.has_grown else "image")
+        is_newer = pulled.is_new or pulled.has_grown
+        notes = [f"downloaded newer {kind}" if is_newer else f"{kind} is up to date", *result.warnings]
+        id_ = result.config.digest if result.config is not None else None
+        yield Outcome(self.verb, str(self.reference), id_, result.transferred_bytes, note="; ".join(notes))
 
 
-def _plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+class PulledImage(Record):
+    """A pulled image. `root` is the digest that its name has in the store.
+
+    `has_grown`: images were added to an index that the store had already.
+    """
+
+    result: PullResult
+    root: Digest
+    is_new: bool
+    has_grown: bool
+
+
+def pull_image(
+    store: Store, reference: Reference, platforms: tuple[Platform, ...], context: ExecutionContext, *, every: bool
+) -> PulledImage:
+    """Fetch an image into a store, and give it its name there in one transaction."""
+    client = context.get_image_reader()
+    with store.start_ingest(measure_later=context.lazy) as ingest:
+        pulled = _fetch(store, client, reference, platforms, ingest, context, every=every)
+        ingest.sync()
+        with store.start_transaction(ingest.measures) as transaction:
+            manifest, grown = pulled.manifest, False
+            if pulled.keeps_index:
+                manifest, grown = transaction.hold(manifest, pulled.stored_manifests)
+            set_name = transaction.set_name if reference.tag is not None else transaction.set_digest_name
+            is_new = set_name(reference, manifest, pulled.digest, context.clock())
+    return PulledImage(pulled, manifest.digest, is_new, grown)
+
+
+def _fetch(
+    store: Store,
+    client: ImageReader,
+    reference: Reference,
+    platforms: tuple[Platform, ...],
+    ingest: Ingest,
+    context: ExecutionContext,
+    *,
+    every: bool,
+) -> PullResult:
+    """Fetch the blobs. When the name is that of an index in the store, the images are added to that index."""
+    from imq.engine.registry.transfer.pull import pull, pull_index
+
+    if every or len(platforms) > 1:
+        return pull_index(client, reference, platforms, ingest, context.progress, jobs=context.jobs)
+    platform = platforms[0] if platforms else None
+    kept = store.find_root(reference)
+    return pull(client, reference, platform, ingest, context.progress, jobs=context.jobs, stored_index=kept)
+
+
+def plan_pulls(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the actions that store images of registries."""
     platforms, every = get_platforms(act, context)
     references, failures = resolve_references(act, context)
     names = dict.fromkeys(reference.without_redundant_tag() for reference in references)
-    return [*(Pull(name, platforms, every) for name in names), *failures]
+    return [*(Pull(name, platforms, every, act.verb) for name in names), *failures]
 
 
 VERB = Verb(
@@ -78,5 +112,5 @@ VERB = Verb(
     "pull redis:7 platform linux/amd64, linux/arm64",
     OperandKind.NAMES,
     options=("platform", "dry run"),
-    plan=_plan_pull,
+    plan=plan_pulls,
 )

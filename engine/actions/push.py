@@ -24,12 +24,14 @@ from .operands import (
     parse_target_row,
     resolve_each_target,
 )
+from .origins import Origin, open_images
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.sources.layouts.places import Place
     from imq.engine.store.store import Store
     from imq.grammar import ast
 
@@ -45,25 +47,36 @@ _REJECTED_CONTENT = frozenset(
 
 
 class Push(RegistryWrite):
-    """Send an image of the store to a registry, as `reference`. Without `platforms`, an index has all its images."""
+    """Send an image to a registry, under the name `reference`. Without `platforms` an index is whole.
+
+    The image is in the store, or in a `place` on disk, where `root` is what lists it.
+    """
 
     reference: Reference
     root: Digest
     id: Digest
     platforms: tuple[Platform, ...] = ()
+    place: Place | None = None
+    verb: str = "push"
 
     def describe(self) -> Outcome:
-        """Return the name, the image and the platforms."""
-        note = f"for {', '.join(map(str, self.platforms))}" if self.platforms else None
-        return Outcome("push", str(self.reference), self.id, note=note)
+        """Return the name with the image, its place and the platforms."""
+        notes = [f"from {self.place.text}"] if self.place is not None else []
+        notes += [f"for {', '.join(map(str, self.platforms))}"] if self.platforms else []
+        return Outcome(self.verb, str(self.reference), self.id, note=" ".join(notes) or None)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Send the image, then record the digest of this name in the registry."""
+        """Send the image."""
+        origin = Origin(((self.root, ()),), self.place)
+        with open_images((origin,), context, f"{self.verb} {self.reference}") as (store, ((root, _),)):
+            yield from self.replace(root=root).send(store, context)
+
+    def send(self, store: Store, context: ExecutionContext) -> Iterator[Outcome]:
+        """Send the image from a store that has it, and record the digest of its name in the registry there."""
         from imq.engine.oci.index_subset import PlatformSelector
         from imq.engine.registry.transfer.push import push
         from imq.engine.sources.registry.copy import describe_skipped_layers
 
-        store = context.store
         content = store.read_document(self.root)
         document = parse_manifest(content)
         top = Descriptor(document.media_type, self.root, len(content))
@@ -96,7 +109,7 @@ class Push(RegistryWrite):
                 transaction.set_name(self.reference, entry.descriptor, pushed.manifest.digest, set_at)
         skipped = [describe_skipped_layers(pushed.skipped_layers)] if pushed.skipped_layers else []
         note = "; ".join([f"digest: {pushed.manifest.digest}", *skipped, *selected.warnings])
-        yield Outcome("push", str(self.reference), self.id, pushed.transferred_bytes, note=note)
+        yield Outcome(self.verb, str(self.reference), self.id, pushed.transferred_bytes, note=note)
 
     def _find_corrupt_blob(self, store: Store, error: ImqError) -> ImqError:
         """Return the error of the corrupt blob of the image; `error` when no blob is corrupt."""

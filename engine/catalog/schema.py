@@ -157,6 +157,7 @@ class Table(Record):
     - `target` is the operand of `of`: images, a file (required then), or nothing.
     - `is_staged`: rows are listed first, and fields are fetched level by level.
     - `view` is the name in SQL when it differs from `name`.
+    - `source_kind` is what the source is, for messages about fields that it cannot know: "a registry".
     """
 
     name: str
@@ -170,6 +171,7 @@ class Table(Record):
     is_staged: bool = False
     source: str = ""
     view: str = ""
+    source_kind: str = ""
 
     @property
     def sql_name(self) -> str:

@@ -354,4 +354,6 @@ def _merge_tables(tables: list[Table]) -> Table:
         fields[name] = fields[name].replace(
             is_unavailable=any(one is not None and one.is_unavailable for one in declarations)
         )
-    return tables[0].replace(fields=tuple(fields[name] for name in order), relations=tuple(relations))
+    source_kind = " or ".join(dict.fromkeys(table.source_kind for table in tables if table.source_kind))
+    columns = tuple(fields[name] for name in order)
+    return tables[0].replace(fields=columns, relations=tuple(relations), source_kind=source_kind)

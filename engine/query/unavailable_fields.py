@@ -20,31 +20,35 @@ if TYPE_CHECKING:
 STORE_HAS_NO_CONTAINERS = (
     "no container runs from this store, so none of its images is in use; container engines are not checked"
 )
+_ANY_SOURCE = "this source"
 _HINTS = (
     "omit this condition",
     'or list the images to keep: … where name not in (nonempty lines of "in-use.txt")',
 )
 
 
-def make_unavailable_error(field: Field, span: Span | None) -> StatementError:
-    """Return the error for a field that registries do not provide."""
+def make_unavailable_error(field: Field, table: Table, span: Span | None) -> StatementError:
+    """Return the error for a field that the source of a table does not provide."""
     subject = "the use of images by containers" if field.about_containers else f'"{field.name}"'
-    return StatementError(f"{subject} is unknown in a registry", code="unseen", span=span, hints=_HINTS)
+    kind = table.source_kind or _ANY_SOURCE
+    return StatementError(f"{subject} is unknown in {kind}", code="unseen", span=span, hints=_HINTS)
 
 
 def check_available(select: ir.Select, verb: str, span: Span | None) -> None:
-    """Refuse a removal in a registry by a field that it does not provide. Raises `StatementError` (`unseen`)."""
-    for _, field in _walk_fields(select, columns=False):
+    """Refuse a removal by a field that the source does not provide. Raises `StatementError` (`unseen`)."""
+    for table, field in _walk_fields(select, columns=False):
         if field is None or field.about_containers or field.is_unavailable:
-            error = make_unavailable_error(field or CONTAINERS.fields[0].replace(about_containers=True), span)
+            unavailable = field or CONTAINERS.fields[0].replace(about_containers=True)
+            error = make_unavailable_error(unavailable, table if table.source_kind else select.table, span)
             error.message += f", so {verb} cannot use it"
             raise error
 
 
-def list_unavailable_fields(select: ir.Select) -> tuple[str, ...]:
-    """Return the names of the fields that decide the rows of a query and that its source does not provide."""
-    fields = (field for _, field in _walk_fields(select, columns=False) if field is not None)
-    return tuple(dict.fromkeys(field.name for field in fields if field.is_unavailable))
+def list_unavailable_fields(select: ir.Select) -> tuple[tuple[str, str], ...]:
+    """Return the fields that decide the rows of a query and that a source does not provide: the name, the source."""
+    fields = [(table, field) for table, field in _walk_fields(select, columns=False) if field is not None]
+    unavailable = [(one.name, table.source_kind or _ANY_SOURCE) for table, one in fields if one.is_unavailable]
+    return tuple(dict.fromkeys(unavailable))
 
 
 def depends_on_containers(select: ir.Select) -> bool:

@@ -120,8 +120,8 @@ class QueryRunner:
     def run_query(self, statement: ast.QueryStatement) -> RowSet:
         """Run a query statement. The errors of the result are those of rows that could not be fetched or read."""
         planned = self.plan_output(statement, self.make_scope())
-        for name in list_unavailable_fields(planned.select) if planned.steps else ():
-            self._resources.progress.warn(f"registries do not report {name}: it is unknown for all their images")
+        for name, kind in list_unavailable_fields(planned.select) if planned.steps else ():
+            self._resources.progress.warn(f"{kind} does not report {name}: it is unknown for all its images")
         return self._fetch_answer(planned, statement.output)
 
     def run_assertion(self, statement: ast.Assert) -> Result:

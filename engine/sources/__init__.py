@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 SOURCES = {
     "store": "imq.engine.sources.store.source",
     "local": "imq.engine.sources.local.source",
+    "layouts": "imq.engine.sources.layouts.source",
+    "containers-storage": "imq.engine.sources.layouts.storage_source",
     "docker": "imq.engine.sources.docker.source",
     "registry": "imq.engine.sources.registry.source",
 }

@@ -139,7 +139,7 @@ class Skip(Record):
     """Leaves an image or a file unchanged because of `reason`. This is not a failure."""
 
     name: str
-    id: Digest
+    id: Digest | None
     reason: str
 
     def describe(self) -> Outcome:

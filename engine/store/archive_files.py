@@ -45,6 +45,8 @@ _LIMITS = TarLimits(max_entries=250_000, max_name=4096)
 """Generous: an archive of images has a few files for each layer."""
 _STREAM_CODES = frozenset({"compression", "truncated"})
 """Codes of errors in the compressed stream of an archive."""
+_MAX_CACHED = 64 << 20
+"""The maximum bytes of small files of a compressed archive that are held in memory."""
 _MAX_LINKS = 8
 """The maximum number of links that are followed to a file."""
 
@@ -58,7 +60,8 @@ class Folder:
 
     def __init__(self, root: str) -> None:
         self.on_progress: Callable[[int], None] = ignore_progress
-        self._root = os.path.realpath(root)
+        self.root = os.path.realpath(root)
+        """The folder, links resolved."""
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a file; None when it does not exist."""
@@ -74,34 +77,38 @@ class Folder:
         """Return the size of all blobs in bytes."""
         return sum(
             os.path.getsize(os.path.join(folder, name))
-            for folder, _, names in os.walk(os.path.join(self._root, "blobs"))
+            for folder, _, names in os.walk(os.path.join(self.root, "blobs"))
             for name in names
         )
 
     def list_folders(self) -> list[str]:
         """Return the names of the top-level folders, sorted."""
-        return sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
+        return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
 
     def _path(self, name: str) -> str | None:
         if "\0" in name:
             return None
-        path = os.path.realpath(os.path.join(self._root, name))
-        return path if path.startswith(self._root + os.sep) and os.path.isfile(path) else None
+        path = os.path.realpath(os.path.join(self.root, name))
+        return path if path.startswith(self.root + os.sep) and os.path.isfile(path) else None
 
 
 class Archive:
     """The files of a tar archive, compressed or not; links are followed within it. Used as a context.
 
     Raises `Malformed` (code `archive`) for a file that is not a valid archive, and (code `bomb`) for one that exceeds
-    the limits.
+    the limits. With `takes_damaged` a truncated archive has the files before its end; `damage` is the error then.
+    A compressed archive is decompressed to at most `max_size` bytes; None: there is no limit.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, takes_damaged: bool = False, max_size: int | None = None) -> None:
         self.on_progress: Callable[[int], None] = ignore_progress
+        self.damage: Malformed | None = None
         self._path = path
-        self._source = _open_decompressed(path)
+        self._takes_damaged = takes_damaged
+        self._source = _open_decompressed(path, max_size)
         self._files: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
+        self._heads: dict[int, bytes] = {}
         try:
             self._walk()
         except BaseException:
@@ -119,12 +126,18 @@ class Archive:
         extent = self._find(name)
         if extent is None:
             return None
-        return io.BufferedReader(_ArchiveMember(self._source, *extent, self._path, name), _READ_SIZE)
+        head = self._heads.get(extent[0], b"")
+        return io.BufferedReader(_ArchiveMember(self._source, *extent, self._path, name, head), _READ_SIZE)
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes; 0 when it does not exist."""
         extent = self._find(name)
         return extent[1] if extent is not None else 0
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether seeking backwards decompresses the archive again."""
+        return isinstance(self._source, io.BufferedReader) and isinstance(self._source.raw, _DecompressedFile)
 
     def total_size(self) -> int:
         """Return the size of all files in bytes."""
@@ -134,6 +147,20 @@ class Archive:
         """Return the names of the top-level folders, sorted."""
         names = (*self._files, *self._links)
         return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+    def cache_documents(self, max_size: int) -> None:
+        """Read files of at most `max_size` bytes, and the beginnings of the others, in one pass.
+
+        In a compressed archive every other order would decompress it again and again.
+        """
+        if not self.is_compressed:
+            return
+        remaining = _MAX_CACHED
+        for start, size in sorted(self._files.values()):
+            count = size if size <= min(max_size, remaining) else min(size, _MAGIC_SIZE)
+            self._source.seek(start)
+            self._heads[start] = self._source.read(count)
+            remaining -= count
 
     def _walk(self) -> None:
         walker = TarWalker(self._add_entry, _LIMITS)
@@ -145,11 +172,23 @@ class Archive:
                     source.seek(skipped, os.SEEK_CUR)
             walker.finish()
         except Malformed as problem:
+            if self._takes_damaged and self._files and problem.code != "bomb":
+                self._drop_incomplete_files()
+                self.damage = _corrupt_archive(self._path, problem)
+                return
             if problem.code in _STREAM_CODES:
                 raise _corrupt_archive(self._path, problem) from None
             if problem.code == "archive" and not walker.entries:
                 raise _not_an_archive(self._path) from None
             raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
+
+    def _drop_incomplete_files(self) -> None:
+        """Forget the file that the end of the archive cuts."""
+        try:
+            end = self._source.seek(0, os.SEEK_END)
+        except io.UnsupportedOperation:
+            end = self._source.tell()
+        self._files = {name: place for name, place in self._files.items() if sum(place) <= end}
 
     def _add_entry(self, entry: TarEntry) -> None:
         name = os.path.normpath(entry.path)
@@ -175,13 +214,15 @@ class Archive:
 class _ArchiveMember(io.RawIOBase):
     """A range of a file that other readers share."""
 
-    def __init__(self, source: io.BufferedIOBase, start: int, size: int, path: str, name: str) -> None:
+    def __init__(self, source: io.BufferedIOBase, start: int, size: int, path: str, name: str, head: bytes) -> None:
         self._source = source
         self._start = start
         self._size = size
         self._offset = 0
         self._path = path
         self._name = name
+        self._head = head
+        """The first bytes, if they have been read already."""
 
     def readable(self) -> bool:
         """Return True."""
@@ -202,6 +243,10 @@ class _ArchiveMember(io.RawIOBase):
         view = memoryview(buffer)[: self._size - self._offset]
         if not view:
             return 0
+        if piece := self._head[self._offset : self._offset + len(view)]:
+            view[: len(piece)] = piece
+            self._offset += len(piece)
+            return len(piece)
         try:
             self._source.seek(self._start + self._offset)
             count = self._source.readinto(view)
@@ -216,7 +261,9 @@ class _ArchiveMember(io.RawIOBase):
 class _DecompressedFile(io.RawIOBase):
     """The decompressed content of a file. Seeking backwards decompresses it again from its beginning."""
 
-    def __init__(self, path: str, compression: str) -> None:
+    def __init__(self, path: str, compression: str, max_size: int | None) -> None:
+        self._path = path
+        self._max_size = max_size
         self._source = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._compression = compression
         self._restart()
@@ -271,6 +318,12 @@ class _DecompressedFile(io.RawIOBase):
     def _take_bytes(self, count: int) -> memoryview:
         taken, self._chunk = self._chunk[:count], self._chunk[count:]
         self._offset += len(taken)
+        if self._max_size is not None and self._offset > self._max_size:
+            raise Malformed(
+                f"{self._path} decompresses to more than {self._max_size} bytes, the limit for reading it in place",
+                code="bomb",
+                hints=(f'to store its images: load "{self._path}"',),
+            )
         return taken
 
 
@@ -285,7 +338,7 @@ def _corrupt_archive(path: str, problem: Malformed) -> Malformed:
     return Malformed(f"{path} is damaged: {problem.message}", code="archive")
 
 
-def _open_decompressed(path: str) -> io.BufferedIOBase:
+def _open_decompressed(path: str, max_size: int | None) -> io.BufferedIOBase:
     """Open a file for reading its decompressed content."""
     source = open(path, "rb")  # noqa: SIM115 - returned to the caller
     compression = detect_compression(source.read(_MAGIC_SIZE))
@@ -293,4 +346,4 @@ def _open_decompressed(path: str) -> io.BufferedIOBase:
     if not compression:
         return source
     source.close()
-    return io.BufferedReader(_DecompressedFile(path, compression), _READ_SIZE)
+    return io.BufferedReader(_DecompressedFile(path, compression, max_size), _READ_SIZE)

@@ -313,7 +313,7 @@ class Layout:
 
         `may_take_reserve`: on a full disk the disk reserve is used. Only for transactions that free space.
         """
-        content = encode_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
+        content = self.encode_entries(entries)
         with store_errors("write the store's index.json"):
             try:
                 replace_file(self.root_directory, INDEX, content, self.ingest_directory, new_temporary_name())
@@ -329,6 +329,10 @@ class Layout:
                 )
             finally:
                 self.ensure_reserve()
+
+    def encode_entries(self, entries: Iterable[IndexEntry]) -> bytes:
+        """Return an index.json with these entries, and with what else it said when it was last read."""
+        return encode_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
 
     def ensure_reserve(self) -> None:
         """Create or enlarge the disk reserve if there is space for it. The caller holds the lock of the store.

@@ -12,42 +12,44 @@ from imq.engine.layers.compression import detect_compression
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import (
-    Descriptor,
-    Index,
-    Manifest,
-    check_layout_file,
-    parse_archive_manifest,
-    parse_layout_index,
-    parse_manifest,
-)
-from imq.engine.oci.manifest_walk import IndexDepthError, read_manifest_tree
-from imq.engine.oci.reference import Name, Reference
+from imq.engine.oci.manifest import Descriptor, Index, Manifest
+from imq.engine.oci.manifest_walk import IndexDepthError
 from imq.engine.progress import CountingReader
-from imq.grammar.errors import DigestMismatch, ImqError, InvalidReference, Malformed, NotFound
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound
+from imq.grammar.record import TYPE_CHECKING
 
 from .archive_files import Archive, Folder, ignore_progress
+from .archive_listing import (
+    compute_config_digest,
+    has_blob,
+    join_listings,
+    open_blob,
+    read_blob_document,
+    read_docker_images,
+    read_layout_entries,
+    read_listing,
+    read_tree,
+)
 from .atomic_files import store_errors
 from .bounded_read import read_bounded, read_document
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
-from .layout import IndexEntry, diff_id_mismatch, get_foreign_annotations
+from .layout import diff_id_mismatch, get_foreign_annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import BinaryIO
 
-    from imq.engine.oci.manifest_walk import ManifestTree
-
     from .archive_files import ImageFiles
+    from .archive_listing import DockerImage
     from .ingest import Ingest
 
+    Selection = Mapping[Digest, frozenset[str]]
+    """Images by the digest of their entry in index.json, or of their config; each with its names, or none."""
+
+ALL_LISTINGS = ("index.json", "manifest.json", "repositories")
+"""The files that list images."""
 _MAGIC_SIZE = 512
 """Bytes from which the compression of a layer is detected."""
-_MAX_MARKER_SIZE = 4096
-"""The maximum size in bytes of the file oci-layout."""
-_MAX_LISTING_SIZE = 32 << 20
-"""The maximum size in bytes of index.json or manifest.json: enough for tens of thousands of images."""
 
 
 def _raise_skipped(_: str, problem: ImqError) -> None:
@@ -67,36 +69,46 @@ def load(
     """
     with store_errors(f"read {path}"):
         if os.path.isdir(path):
-            return _load(Folder(path), path, ingest, start_progress, on_skipped)
+            return load_files(Folder(path), path, ingest, start_progress, on_skipped)
         try:
             with Archive(path) as archive:
-                return _load(archive, path, ingest, start_progress, on_skipped)
+                return load_files(archive, path, ingest, start_progress, on_skipped)
         except FileNotFoundError:
             raise NotFound(
                 f"no such file: {path}", hints=("load reads archives of docker save and imq save",)
             ) from None
 
 
-def _load(
+def load_files(
     files: ImageFiles,
     path: str,
     ingest: Ingest,
-    start_progress: Callable[[int], Callable[[int], None]],
-    on_skipped: Callable[[str, ImqError], None],
+    start_progress: Callable[[int], Callable[[int], None]] = lambda _: ignore_progress,
+    on_skipped: Callable[[str, ImqError], None] = _raise_skipped,
+    *,
+    listings: Collection[str] = ALL_LISTINGS,
+    selection: Selection | None = None,
 ) -> list[LoadedImage]:
     """Load the images listed in index.json and manifest.json, merged; without both, those in repositories.
 
-    An image in both lists has the manifest of index.json, and the names of both.
+    An image in both lists has the manifest of index.json, and the names of both. Only `listings` are read. With a
+    `selection` only its images are loaded, under its names.
     """
     files.on_progress = start_progress(files.total_size())
-    layout, listing = _read_listing(files, "index.json", path), _read_listing(files, "manifest.json", path)
-    loaded = _load_layout(files, layout, ingest, on_skipped) if layout is not None else []
+
+    def read(name: str) -> bytes | None:
+        return read_listing(files, name, path) if name in listings else None
+
+    layout, listing = read("index.json"), read("manifest.json")
+    loaded = _load_layout(files, layout, ingest, on_skipped, selection) if layout is not None else []
     if listing is not None:
-        loaded = _merge_listings(loaded, _read_docker_images(listing, path), files, path, ingest)
-    if layout is None and listing is None and (repositories := _read_listing(files, "repositories", path)) is not None:
+        loaded = _merge_listings(loaded, read_docker_images(listing, path), files, path, ingest, selection)
+    if layout is None and listing is None and (repositories := read("repositories")) is not None:
         from .load_docker_v1 import load_v1
 
         loaded = load_v1(files, repositories, path, ingest)
+    if selection is not None:
+        return _select_names(loaded, selection)
     if not loaded:
         has_listing = layout is not None or listing is not None
         reason = "its listings are empty" if has_listing else "index.json, manifest.json and repositories are missing"
@@ -108,38 +120,37 @@ def _load(
     return loaded
 
 
-def _read_listing(files: ImageFiles, name: str, path: str) -> bytes | None:
-    """Return the content of a file that lists images; None when it does not exist."""
-    source = files.open(name)
-    if source is None:
-        return None
-    with source:
-        content = read_bounded(source, _MAX_LISTING_SIZE)
-    if len(content) > _MAX_LISTING_SIZE:
-        raise Malformed(
-            f"the list of images in {path} is larger than {_MAX_LISTING_SIZE >> 20} MiB",
-            code="document-size",
-            hints=("split it into several archives",),
-        )
-    return content
+def _select_names(loaded: Sequence[LoadedImage], selection: Selection) -> list[LoadedImage]:
+    """Return the selected images with their selected names, each image once."""
+    selected: dict[Digest, LoadedImage] = {}
+    for image in loaded:
+        wanted = selection.get(image.descriptor.digest, selection.get(image.id))
+        if wanted is None:
+            continue
+        names = tuple(name for name in image.names if str(name) in wanted)
+        if wanted and not names:
+            continue  # another entry of the same image
+        before = selected.get(image.descriptor.digest)
+        known = before.names if before is not None else ()
+        selected[image.descriptor.digest] = image.replace(names=tuple(dict.fromkeys((*known, *names))))
+    return list(selected.values())
 
 
 # OCI layouts
 
 
 def _load_layout(
-    files: ImageFiles, content: bytes, ingest: Ingest, on_skipped: Callable[[str, ImqError], None]
+    files: ImageFiles,
+    content: bytes,
+    ingest: Ingest,
+    on_skipped: Callable[[str, ImqError], None],
+    selection: Selection | None,
 ) -> list[LoadedImage]:
-    if (marker := files.open("oci-layout")) is not None:
-        with marker:
-            check_layout_file(marker.read(_MAX_MARKER_SIZE), "oci-layout")
-    try:
-        entries = parse_layout_index(content, "index.json")["manifests"]
-    except Malformed as problem:
-        if problem.code not in ("json", "document"):
-            raise
-        raise Malformed(f"index.json is not the index of an image layout: {problem.message}", code="layout") from None
-    index_entries = [IndexEntry.read(entry, position) for position, entry in enumerate(entries)]
+    index_entries = [
+        entry
+        for entry in read_layout_entries(files, content)
+        if selection is None or entry.descriptor.digest in selection
+    ]
     if not ingest.has_room(files.total_size()):
         ingest.reserve(_list_blobs(files, [entry.descriptor for entry in index_entries], ingest.largest_document))
     loaded: list[LoadedImage] = []
@@ -183,7 +194,7 @@ def _copy_tree(
         problems[descriptor.digest] = _add_platform(descriptor, error)
 
     contents: dict[Digest, bytes] = {}
-    tree = _read_tree(files, root, ingest.largest_document, fail, contents)
+    tree = read_tree(files, root, ingest.largest_document, fail, contents)
     for node in tree.bottom_up():
         descriptor, document = node.descriptor, node.document
         try:
@@ -197,22 +208,6 @@ def _copy_tree(
         else:
             image_ids[descriptor.digest] = id_
     return image_ids[root.digest]
-
-
-def _read_tree(
-    files: ImageFiles,
-    root: Descriptor,
-    max_size: int,
-    on_error: Callable[[Descriptor, ImqError], None],
-    contents: dict[Digest, bytes],
-) -> ManifestTree:
-    """Read the documents below a descriptor that are in the archive; `contents` receives their bytes."""
-
-    def read(descriptor: Descriptor) -> Manifest | Index:
-        contents[descriptor.digest] = _read_document(files, descriptor, max_size)
-        return parse_manifest(contents[descriptor.digest], descriptor.media_type)
-
-    return read_manifest_tree(root, read, descends=lambda child: _has_blob(files, child.digest), on_error=on_error)
 
 
 def _first_image(
@@ -243,8 +238,8 @@ def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -
     def note(descriptor: Descriptor, _: ImqError) -> None:
         reached[descriptor.digest] = descriptor
 
-    for root in (root for root in roots if _has_blob(files, root.digest)):
-        tree = _read_tree(files, root, max_size, note, {})
+    for root in (root for root in roots if has_blob(files, root.digest)):
+        tree = read_tree(files, root, max_size, note, {})
         for node in tree.top_down():
             reached[node.descriptor.digest] = node.descriptor
             if isinstance(node.document, Manifest):
@@ -253,7 +248,7 @@ def _list_blobs(files: ImageFiles, roots: Sequence[Descriptor], max_size: int) -
 
 
 def _copy_image(files: ImageFiles, manifest: Manifest, ingest: Ingest) -> Digest:
-    config = _read_document(files, manifest.config, ingest.largest_document)
+    config = read_blob_document(files, manifest.config, ingest.largest_document)
     diff_ids: Sequence[Digest | None] = (
         Config.parse(config).diff_ids if manifest.is_image else [None] * len(manifest.layers)
     )
@@ -262,48 +257,10 @@ def _copy_image(files: ImageFiles, manifest: Manifest, ingest: Ingest) -> Digest
     present = ingest.reserve(manifest.layers)
     for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
         if layer.digest not in present:
-            with _open_blob(files, layer.digest) as source:
+            with open_blob(files, layer.digest) as source:
                 ingest.receive_blob(layer, diff_id, _make_reader(files, source), lambda: False)
     ingest.store_document(manifest.config, config)
     return manifest.config.digest
-
-
-def get_blob_path(digest: Digest) -> str:
-    """Return the path of a blob in an archive or a layout folder."""
-    return f"blobs/{digest.algorithm}/{digest.encoded}"
-
-
-def _has_blob(files: ImageFiles, digest: Digest) -> bool:
-    """Whether the archive has a blob, with a supported digest algorithm."""
-    if not digest.is_supported:
-        return False
-    source = files.open(get_blob_path(digest))
-    if source is None:
-        return False
-    source.close()
-    return True
-
-
-def _open_blob(files: ImageFiles, digest: Digest) -> BinaryIO:
-    source = files.open(get_blob_path(digest))
-    if source is None:
-        raise Malformed(f"the blob {digest} is missing from the archive", code="archive")
-    return source
-
-
-def _read_document(files: ImageFiles, descriptor: Descriptor, max_size: int) -> bytes:
-    with _open_blob(files, descriptor.digest) as source:
-        content = read_document(source, max_size, f"the archive's document {descriptor.digest}")
-    if not descriptor.digest.matches(content):
-        raise DigestMismatch(f"the archive's blob {descriptor.digest} is damaged")
-    if len(content) != descriptor.size:
-        raise Malformed(
-            f"the archive's document {descriptor.digest} has {len(content)} bytes, "
-            f"and its descriptor says {descriptor.size}",
-            code="size",
-            hints=("the size in index.json, or in an index or manifest, is wrong: save the archive again",),
-        )
-    return content
 
 
 def _make_reader(files: ImageFiles, source: BinaryIO) -> Callable[[memoryview], int]:
@@ -313,86 +270,30 @@ def _make_reader(files: ImageFiles, source: BinaryIO) -> Callable[[memoryview], 
 # docker's archives
 
 
-class _DockerImage(Record):
-    """An image in manifest.json."""
-
-    config: str
-    names: tuple[Reference, ...]
-    layers: tuple[str, ...]
-
-
-def _read_docker_images(content: bytes, path: str) -> list[_DockerImage]:
-    """Read manifest.json; values must have the types that docker requires."""
-    try:
-        listed = parse_archive_manifest(content, f"the manifest.json of {path}")
-    except Malformed as problem:
-        if problem.code in ("json", "document"):
-            problem.code = "archive"
-        raise
-    images = []
-    for config, tags, layers in listed:
-        try:
-            names = tuple(Reference.parse(tag).with_default_tag().without_redundant_tag() for tag in tags)
-        except InvalidReference as problem:
-            raise Malformed(
-                f"the manifest.json of {path} has an invalid image name: {problem.message}", code="archive"
-            ) from None
-        images.append(_DockerImage(config, names, tuple(layers)))
-    return images
-
-
 def _merge_listings(
-    loaded: list[LoadedImage], images: Sequence[_DockerImage], files: ImageFiles, path: str, ingest: Ingest
+    loaded: list[LoadedImage],
+    images: Sequence[DockerImage],
+    files: ImageFiles,
+    path: str,
+    ingest: Ingest,
+    selection: Selection | None,
 ) -> list[LoadedImage]:
     """Add the images of manifest.json to those loaded from index.json: names to the same images, and other images.
 
     Raises `Malformed` when two images have the same name.
     """
-    positions: dict[Digest | None, list[int]] = {}  # in `loaded`, by the digest of a config
-    for position, loaded_image in enumerate(loaded):
-        for digest in loaded_image.ids:
-            positions.setdefault(digest, []).append(position)
-    configs = {image: _compute_config_digest(files, image, ingest.largest_document) for image in images}
-    new_images = [image for image in images if configs[image] not in positions]
+    configs = {image: compute_config_digest(files, image, ingest.largest_document) for image in images}
+    present = {digest for image in loaded for digest in image.ids}
+    if selection is not None:
+        configs = {image: digest for image, digest in configs.items() if digest in present or digest in selection}
+    new_images = [image for image, digest in configs.items() if digest not in present]
     if new_images and not ingest.has_room(files.total_size()):
         ingest.reserve(_list_uncompressed_layers(files, new_images, ingest.largest_document))
     imported: dict[Digest, Descriptor] = {}
-    merged = list(loaded)
-    for image in images:
-        same_image = positions.get(configs[image])
-        if same_image is None:
-            merged.append(_load_docker_image(files, image, ingest, imported))
-            continue
-        existing_names = {name for position in same_image for name in merged[position].names}
-        position = min(same_image, key=lambda position: len(loaded[position].ids))  # the image rather than an index
-        new_names = tuple(name for name in image.names if name not in existing_names)
-        names = tuple(name for name in merged[position].names if not _is_bare_tag(name, image.names))
-        merged[position] = merged[position].replace(names=(*names, *new_names))
-    digests_by_name: dict[Name, Digest] = {}
-    for loaded_image in merged:
-        for name in loaded_image.names:
-            digest = loaded_image.descriptor.digest
-            if digests_by_name.setdefault(name, digest) != digest:
-                raise Malformed(f"{path} has two images with the name {name}", code="archive")
-    return merged
+    return join_listings(loaded, configs, lambda image: _load_docker_image(files, image, ingest, imported), path)
 
 
-def _is_bare_tag(name: Name, names: Sequence[Reference]) -> bool:
-    """Whether a name of index.json is only the tag of one of these names: some tools write no more there."""
-    return any(name != other and str(name) in (other.tag, f"{other.tag}:latest") for other in names)
-
-
-def _compute_config_digest(files: ImageFiles, image: _DockerImage, max_size: int) -> Digest | None:
-    """Return the digest of an image's config; None when it is missing or too large."""
-    source = files.open(image.config)
-    if source is None:
-        return None
-    with source:
-        content = read_bounded(source, max_size)
-    return Digest.of(content) if len(content) <= max_size else None
-
-
-def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage], max_size: int) -> list[Descriptor]:
+def _list_uncompressed_layers(files: ImageFiles, images: Sequence[DockerImage], max_size: int) -> list[Descriptor]:
     """Return the uncompressed layers that will be stored. Errors are raised later, by the import."""
     layers: dict[Digest, Descriptor] = {}
     for image in images:
@@ -414,7 +315,7 @@ def _list_uncompressed_layers(files: ImageFiles, images: Sequence[_DockerImage],
 
 
 def _load_docker_image(
-    files: ImageFiles, image: _DockerImage, ingest: Ingest, imported: dict[Digest, Descriptor]
+    files: ImageFiles, image: DockerImage, ingest: Ingest, imported: dict[Digest, Descriptor]
 ) -> LoadedImage:
     """Store one image. `imported` has the layers that are stored already, by diff ID: images share layers."""
     config_name, layers = image.config, image.layers

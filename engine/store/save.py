@@ -14,9 +14,9 @@ from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.progress import CountingReader
 from imq.grammar.record import TYPE_CHECKING
 
+from .archive_listing import get_blob_path
 from .corruption import mark_corrupt
 from .layout import CONTAINERD_NAME, LAYOUT_DOCUMENT, REF_NAME, get_foreign_annotations
-from .load import get_blob_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 
 def save(
-    store: Store, images: Sequence[tuple[Digest, Sequence[str]]], target: OutputFile, on_progress: Callable[[int], None]
+    store: Store,
+    images: Sequence[tuple[Digest, Sequence[str]]],
+    target: OutputFile,
+    on_progress: Callable[[int], None],
+    *,
+    lists_for_docker: bool = True,
 ) -> None:
     """Write images, each with its names, to one archive that docker load, podman, skopeo and imq can read.
 
@@ -55,7 +60,8 @@ def save(
             entries += _build_index_entries(descriptor, names, foreign_of)
             listing += [_build_docker_entry(manifest, names) for manifest in manifests if manifest.is_image]
         add("index.json", encode_json({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}))
-        add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
+        if lists_for_docker:
+            add("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
 
 
 def _read_foreign_annotations(store: Store) -> dict[tuple[Digest, str], dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.oci.digest import Digest
-from imq.engine.store import archive_files, index, load
+from imq.engine.store import archive_files, archive_listing, index
 from store.support.stores import StoreSession, blobs_in
 from support.images import INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer, to_json
 from support.waiting import deadline
@@ -65,7 +65,7 @@ def test_an_archive_with_too_many_files_is_rejected(
 def test_an_oversized_list_of_images_is_rejected(
     store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(load, "_MAX_LISTING_SIZE", 1 << 20)
+    monkeypatch.setattr(archive_listing, "_MAX_LISTING_SIZE", 1 << 20)
     path = tmp_path / "load.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as packed:
         member = tarfile.TarInfo(name)

@@ -350,7 +350,7 @@ class Expressions:
             and of_images.about_containers
             and not own_field
         ):
-            raise make_unavailable_error(of_images, node.span)
+            raise make_unavailable_error(of_images, self.table, node.span)
         try:
             field = self.table.get_field(name, node.span)
         except UnknownName as error:

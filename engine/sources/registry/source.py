@@ -35,7 +35,7 @@ class RegistrySource(Source):
         self._hosts = {one.name: one.prefix for one in context.configuration.registries.values()}
         self.tables: Mapping[str, TableProvider] = {
             name: StagedTable(
-                table,
+                table.replace(source_kind="a registry"),
                 list_levels(table),
                 LISTING_COST.get(name, TAGS_LISTING_COST),
                 LISTING_COST.get(name, "1 request for each"),

@@ -1,0 +1,191 @@
+"""Where the images of `copy` and `save` come from: the store, places on disk, or registries."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import parse_name
+from imq.engine.sources.action_options import get_option, get_option_values
+from imq.engine.sources.layouts.places import STORAGE, Place, parse_place
+from imq.engine.units.paths import home_directory
+from imq.grammar.errors import NotFound, StatementError, StoreError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import Target, build_id_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.oci.platform import Platform
+    from imq.engine.oci.reference import Reference
+    from imq.engine.sources.action import ExecutionContext, PlanContext
+    from imq.engine.sources.layouts.content import ListedImage
+    from imq.engine.sources.layouts.place_reader import PlaceReader
+    from imq.engine.store.store import Store
+    from imq.grammar import ast
+
+    NamedImages = tuple[tuple[Digest, tuple[str, ...]], ...]
+    """Images by the digests that list them in a place, or of their roots in the store; each with its names."""
+
+PLACE_SOURCES = frozenset({"layouts", STORAGE})
+"""The sources of places on disk."""
+PLACE_COLUMNS = ("_listed", "id", "name", "source")
+"""The hidden columns that identify an image of a place."""
+
+
+class Origin(Record):
+    """Images of one place; of the store when `place` is None."""
+
+    images: NamedImages
+    place: Place | None = None
+
+
+class RegistryOrigin(Record):
+    """An image of a registry: for these platforms, or with `every` for all."""
+
+    reference: Reference
+    platforms: tuple[Platform, ...] = ()
+    every: bool = False
+
+
+def parse_prefixed_place(text: str, context: PlanContext) -> Place | None:
+    """Return the place of a string with a prefix (`oci:DIR`); None for a path, or anything else."""
+    if ":" not in text or text.startswith(("/", ".", "~")):
+        return None
+    place = parse_place(text, context.folder, home_directory(context.environment), context.environment)
+    return place if place is not None and text.startswith(f"{place.kind}:") else None
+
+
+def has_place_origin(act: ast.ActionStatement, context: PlanContext) -> bool:
+    """Whether the images of an action are in places on disk. Raises `StatementError` when only some of them are."""
+    option = get_option(act, "from")
+    if option is not None:
+        (text,) = context.literals(option.values)
+        ref = context.sources.resolve(text, option.span)
+        if act.query is not None:
+            raise StatementError(
+                f"a query says its source itself: {act.verb} images in {text} where …", code="option", span=option.span
+            )
+        if ref.source not in PLACE_SOURCES and ref.source != "store":
+            raise StatementError(f"from takes the store or a place on disk, not {text}", code="place", span=option.span)
+        return ref.source in PLACE_SOURCES
+    if act.query is None:
+        return False
+    table = context.bind(act.query).table
+    names = set(context.scope.fetch.list_sources(table)) if table.is_staged else {table.source}
+    if names <= PLACE_SOURCES:
+        return True
+    if names & PLACE_SOURCES:
+        raise StatementError(
+            f"{act.verb} works on one source at a time, and these rows are of {' and '.join(sorted(names))}",
+            code="operand",
+            span=act.query.span,
+            hints=(f"write one {act.verb} for each source",),
+        )
+    return False
+
+
+def find_reader(text: str, context: PlanContext) -> PlaceReader:
+    """Return the reader of a place."""
+    reader: PlaceReader = getattr(context.sources[context.sources.resolve(text).source], "reader")  # noqa: B009
+    return reader
+
+
+def list_named_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
+    """Return the images of the place of the option `from` that the operands name. Raises `NotFound`."""
+    (text,) = get_option_values(act, "from", context)
+    reader = find_reader(text, context)
+    reader.begin()
+    place, rows = reader.parse(text), reader.read(text)
+    targets: list[Target] = []
+    for operand, node in zip(context.literals(act.references), act.references, strict=True):
+        listed = rows.find(operand)
+        if not listed:
+            raise NotFound(f"no image {operand} in {text}", code="no-such-image", span=node.span)
+        for one in listed:
+            targets += [_target_of_listed(one, name, place) for name in rows.matching_names(one, operand) or (None,)]
+    return list(dict.fromkeys(targets))
+
+
+def _target_of_listed(listed: ListedImage, name: str | None, place: Place | None) -> Target:
+    if not listed.images:
+        raise listed.unreadable[0].problem
+    size = listed.images[0].download_size or 0
+    return Target(name, listed.descriptor.digest, listed.images[0].id, name is None, True, place=place, size=size)
+
+
+def target_of_place_row(row: Sequence[Raw], context: PlanContext) -> Target:
+    """Return the target with these `PLACE_COLUMNS`. Raises `StoreError` for an image that cannot be read."""
+    root, id_, name, text = row[-len(PLACE_COLUMNS) :]
+    if id_ is None:
+        raise StoreError(f"{name or 'an image'} in {text} cannot be read, so it was left alone", code="unreadable")
+    reader = find_reader(str(text), context)
+    size = next(
+        (image.download_size or 0 for listed in reader.read(str(text)).with_id(str(id_)) for image in listed.images),
+        0,
+    )
+    name_text = None if name is None else str(name)
+    return Target(name_text, Digest(str(root)), Digest(str(id_)), place=reader.parse(str(text)), size=size)
+
+
+def query_place_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
+    """Return the images of places that the query of an action selects."""
+    _, rows = context.rows(build_id_query(act, context), PLACE_COLUMNS)
+    return list(dict.fromkeys(target_of_place_row(row, context) for row in rows))
+
+
+def group_origins(targets: Sequence[Target]) -> tuple[Origin, ...]:
+    """Return the images of targets by their places, each image once with all its names."""
+    by_place: dict[Place | None, dict[Digest, list[str]]] = {}
+    for target in targets:
+        images = by_place.setdefault(target.place, {})
+        images.setdefault(target.root, []).extend([target.name] if target.name else [])
+    return tuple(
+        Origin(tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items()), place)
+        for place, images in by_place.items()
+    )
+
+
+@contextmanager
+def open_images(
+    origins: Sequence[Origin | RegistryOrigin], context: ExecutionContext, label: str
+) -> Iterator[tuple[Store, NamedImages]]:
+    """Yield a store with the images, and their roots in it.
+
+    Images of the store itself are not copied. All others are stored in a temporary one first.
+    """
+    (first, *others) = origins
+    if isinstance(first, Origin) and first.place is None and not others:
+        yield context.store, first.images
+        return
+    from imq.engine.sources.layouts.transfer import load_place, open_temporary_store
+
+    with open_temporary_store(context) as store:
+        images: dict[Digest, list[str]] = {}
+        for origin in origins:
+            if isinstance(origin, RegistryOrigin):
+                from .pull import pull_image
+
+                pulled = pull_image(store, origin.reference, origin.platforms, context, every=origin.every)
+                images.setdefault(pulled.root, []).append(str(origin.reference))
+                continue
+            assert origin.place is not None, "the store is the only origin then"
+            selection = {root: frozenset(names) for root, names in origin.images}
+            report = load_place(store, origin.place, selection, context, label)
+            for _, problem in report.skipped:
+                raise problem
+            for image in report.images:
+                for problem in image.problems:
+                    context.progress.warn(problem.message)
+                images.setdefault(image.descriptor.digest, []).extend(map(str, image.names))
+        if not images:
+            raise NotFound("the images are no longer where they were", code="changed")
+        yield store, tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
+
+
+def is_tagged(name: str) -> bool:
+    """Whether a name has a registry and a tag."""
+    parsed = parse_name(name)
+    return bool(parsed.registry and parsed.tag)

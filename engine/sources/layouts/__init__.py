@@ -1,0 +1,1 @@
+"""Places on disk as a source: image layouts, archives, and the storage of other engines, read where they lie."""

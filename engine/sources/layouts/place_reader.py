@@ -1,0 +1,63 @@
+"""The places of one statement: each is read once, and their problems are collected."""
+
+from __future__ import annotations
+
+from imq.grammar.record import TYPE_CHECKING
+
+from .places import parse_place
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from imq.engine.sources.context import SourceContext
+    from imq.grammar.errors import ImqError
+
+    from .places import Place
+    from .rows import PlaceRows
+
+
+class PlaceReader:
+    """Reads places by the strings that name them."""
+
+    def __init__(self, context: SourceContext) -> None:
+        self._context = context
+        self._rows: dict[str, PlaceRows] = {}
+        self._problems: dict[tuple[str, str, str], ImqError] = {}
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection that holds the rows."""
+        return self._context.store.index.connection
+
+    def begin(self) -> None:
+        """Forget what earlier statements read: the places may have changed."""
+        self._rows = {}
+        self._problems = {}
+
+    def parse(self, text: str) -> Place | None:
+        """Return the place of a string; None when it names none."""
+        context = self._context
+        return parse_place(text, context.folder, context.home, context.environment)
+
+    def read(self, text: str) -> PlaceRows:
+        """Return the rows of a place, which is read at its first use in a statement."""
+        rows = self._rows.get(text)
+        if rows is None:
+            from .reader import measure_place, read_place
+            from .rows import PlaceRows
+
+            place = self.parse(text)
+            assert place is not None
+            max_size = self._context.store.largest_document
+            content = read_place(place, max_size)
+            rows = self._rows[text] = PlaceRows(content, text, lambda layers: measure_place(place, max_size, layers))
+        return rows
+
+    def add_problem(self, view: str, subject: str, error: ImqError) -> None:
+        """Record a problem of a scan with `subject`."""
+        self._problems[view, subject, error.message] = error
+
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return and clear the problems: the scan, the subject and the error."""
+        found, self._problems = self._problems, {}
+        return tuple((view, subject, error) for (view, subject, _), error in found.items())

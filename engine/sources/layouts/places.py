@@ -1,0 +1,112 @@
+"""The places on disk that statements name: `oci:DIR`, `docker-archive:FILE`, a path."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.units.paths import expand_path
+from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OCI, OCI_ARCHIVE, DOCKER_ARCHIVE, DIR = "oci", "oci-archive", "docker-archive", "dir"
+STORAGE = "containers-storage"
+FOLDER, ARCHIVE = "folder", "archive"
+"""A path without a prefix: what lies there is found out when it is read."""
+LAYOUT_KIND, STORAGE_KIND = "an image layout or archive", "the storage of Podman"
+"""What the two sources of places are, for messages."""
+FORMS = ("oci:DIR", "oci-archive:FILE", "docker-archive:FILE", "dir:DIR", "containers-storage:[ROOT]")
+"""How places are written, for help and completion."""
+LISTINGS = {
+    OCI: ("index.json",),
+    OCI_ARCHIVE: ("index.json",),
+    DIR: ("index.json",),
+    DOCKER_ARCHIVE: ("manifest.json", "repositories"),
+    STORAGE: ("manifest.json",),
+    FOLDER: ("index.json", "manifest.json", "repositories"),
+    ARCHIVE: ("index.json", "manifest.json", "repositories"),
+}
+"""The files that list the images of a place, by its kind."""
+KINDS = {
+    OCI: "an OCI layout",
+    OCI_ARCHIVE: "an OCI archive",
+    DOCKER_ARCHIVE: "an archive of docker",
+    DIR: "a folder of skopeo's dir transport",
+    STORAGE: "the storage of Podman, Buildah or CRI-O",
+    FOLDER: "a folder of images",
+    ARCHIVE: "an archive of images",
+}
+_PATH_BEGINNINGS = ("/", "./", "../", "~/")
+_ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
+_ROOT_STORAGE = "/var/lib/containers/storage"
+_USER_STORAGE = "containers/storage"
+
+
+class Place(Record):
+    """A place on disk: `text` is how the user wrote it, `kind` one of `KINDS`, `path` the file or folder."""
+
+    text: str
+    kind: str
+    path: str
+
+
+def parse_place(text: str, folder: str, home: str | None, environment: Mapping[str, str]) -> Place | None:
+    """Return the place that a string names; None when it names none. The disk is not looked at.
+
+    A string without a prefix is a path when it begins as one (`/`, `./`, `../`, `~/`), or when it is the name of an
+    archive (`backup.tar`): everything else can be a registry. A relative path begins at `folder`. Raises
+    `StatementError` for a prefix without a path.
+    """
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix == STORAGE:
+        root = rest[1:-1] if rest.startswith("[") and rest.endswith("]") else rest
+        return Place(text, STORAGE, expand_path(root, folder, home) if root else find_storage(home, environment))
+    if colon and prefix in (OCI, OCI_ARCHIVE, DOCKER_ARCHIVE, DIR):
+        if not rest:
+            form = next(form for form in FORMS if form.startswith(f"{prefix}:"))
+            raise StatementError(f'"{text}" has no path', code="path", hints=(f"write it as {form}",))
+        return Place(text, prefix, expand_path(rest, folder, home))
+    if is_path(text):
+        return Place(text, ARCHIVE if text.endswith(_ARCHIVE_ENDINGS) else FOLDER, expand_path(text, folder, home))
+    return None
+
+
+def is_path(text: str) -> bool:
+    """Whether a string can only be a path, and not the name of a registry."""
+    if text.startswith(_PATH_BEGINNINGS) or text in (".", ".."):
+        return True
+    return text.endswith(_ARCHIVE_ENDINGS) and not ("/" in text and _is_like_host(text.partition("/")[0]))
+
+
+def _is_like_host(text: str) -> bool:
+    return "." in text or ":" in text or text == "localhost"
+
+
+def find_storage(home: str | None, environment: Mapping[str, str]) -> str:
+    """Return the root of the user's storage: that of the system for root, else the one in the user's home."""
+    if os.geteuid() == 0:
+        return _ROOT_STORAGE
+    data = environment.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        data = os.path.join(home or "/", ".local/share")
+    return os.path.join(data, _USER_STORAGE)
+
+
+def inspect_kind(place: Place) -> Place:
+    """Return the place with the kind of what lies there, where the user did not say it. Raises `NotFound`."""
+    if not os.path.exists(place.path):
+        raise NotFound(f"no such file or folder: {place.path}", code="no-such-file")
+    if place.kind not in (FOLDER, ARCHIVE):
+        return place
+    if not os.path.isdir(place.path):
+        return place.replace(kind=ARCHIVE)
+    names = set(os.listdir(place.path))
+    if "index.json" in names:
+        return place
+    if any(name.endswith("-images") for name in names):
+        return place.replace(kind=STORAGE)
+    if {"manifest.json", "version"} <= names:
+        return place.replace(kind=DIR)
+    return place

@@ -1,0 +1,110 @@
+"""Places on disk as a source: OCI layouts, archives of OCI and docker, and folders of skopeo's dir transport."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from imq.engine.query.source import SourceRef, StagedTable
+from imq.engine.query.unavailable_fields import check_available
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .place_reader import PlaceReader
+from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
+from .tables import SIZES, make_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imq.engine.query.source import Estimator, ScanRequest, Source, TableProvider, TableScan
+    from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.context import SourceContext
+    from imq.grammar import ast
+    from imq.grammar.errors import ImqError
+
+    from .places import Place
+
+NAME = "layouts"
+_UNSEEN = ("in_use", "containers", "last_used")
+_LISTING = "read what it lists"
+_HINTS = {
+    STORAGE_KIND: "podman rmi, podman untag and podman tag do",
+    "": "copy the images to keep to a new one: copy images in PLACE where … to oci:DIR",
+}
+
+
+class LayoutsSource:
+    """The places that statements name. Each is read once in a statement; nothing is written there."""
+
+    name = NAME
+    kind = LAYOUT_KIND
+    unseen: tuple[str, ...] = _UNSEEN
+
+    def __init__(self, context: SourceContext) -> None:
+        self.reader = PlaceReader(context)
+        self.tables: Mapping[str, TableProvider] = {
+            name: StagedTable(table, (SIZES,), _LISTING, _LISTING, self._scan, lists_all=True)
+            for name, table in make_tables(self.kind, self.unseen).items()
+        }
+        self.planners: Mapping[str, Planner] = {
+            verb: partial(_refuse_change, self.kind) for verb in ("rm", "untag", "prune", "tag")
+        }
+
+    def begin(self) -> None:
+        """Forget what earlier statements read."""
+        self.reader.begin()
+
+    def resolve(self, text: str) -> SourceRef | None:
+        """Return the place that a string names by its prefix, or as a path."""
+        place = self.reader.parse(text)
+        return SourceRef(text, self.name, place.path) if place is not None and self.serves(place) else None
+
+    def serves(self, place: Place) -> bool:
+        """Whether a place is of this source."""
+        return place.kind != STORAGE
+
+    def list_names(self) -> Sequence[str]:
+        """Return nothing: places are named by paths."""
+        return ()
+
+    def has_target(self, _target: str) -> bool:
+        """Return no: a name behind `of` does not say in which place it is."""
+        return False
+
+    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
+        """Return nothing: the places that there are on a disk are not known."""
+        return ()
+
+    def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
+        """Return nothing: no requests are sent."""
+        return None
+
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return the problems since the last call."""
+        return self.reader.take_problems()
+
+    def close(self) -> None:
+        """Forget what was read."""
+        self.reader.begin()
+
+    def _scan(self, request: ScanRequest) -> TableScan:
+        from .scan import PlaceScan
+
+        return PlaceScan(self.reader, request)
+
+
+def _refuse_change(kind: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Refuse to change a place, and first of all a condition by which nothing may ever be removed there."""
+    assert act.query is not None
+    check_available(context.bind(act.query), act.verb, act.query.span)
+    raise StatementError(
+        f"{act.verb} does not change {kind}: imq only reads and writes images there",
+        code="operand",
+        span=act.query.span,
+        hints=(_HINTS.get(kind, _HINTS[""]),),
+    )
+
+
+def open_source(context: SourceContext) -> Source:
+    """Return the source of a session."""
+    return LayoutsSource(context)

@@ -1,0 +1,174 @@
+"""Layers of containers/storage: their archives are put together from tar-split records and the files on disk.
+
+A record is a JSON object on a line: a segment has bytes of the archive (headers and padding) as base64, a file has the
+name and the size of a file whose content follows there. The result is the archive that was unpacked, byte for byte.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import json
+import os
+import stat
+from contextlib import suppress
+
+from imq.engine.layers.compression import decompress
+from imq.grammar.errors import Malformed, StoreError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
+_READ_SIZE = 256 << 10
+_MAX_RECORD = 4 << 20
+"""The maximum bytes of a record: the headers before one file."""
+_FILE, _SEGMENT = 1, 2
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def iter_records(source: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the records of a compressed tar-split file. Raises `Malformed`."""
+    line = b""
+    for piece in decompress("gzip", iter(lambda: source.read(_READ_SIZE), b"")):
+        *lines, line = (line + bytes(piece)).split(b"\n")
+        if len(line) > _MAX_RECORD:
+            raise Malformed(f"a record of {name} has more than {_MAX_RECORD} bytes", code="blob")
+        yield from (_parse_record(one, name) for one in lines if one)
+    if line:
+        yield _parse_record(line, name)
+
+
+def _parse_record(line: bytes, name: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or record.get("type") not in (_FILE, _SEGMENT):
+        raise Malformed(f"{name} has a record that is not of tar-split", code="blob")
+    return record
+
+
+def sum_file_sizes(source: BinaryIO, name: str) -> int:
+    """Return the bytes of the files in a layer."""
+    return sum(_size_of(record, name) for record in iter_records(source, name) if record["type"] == _FILE)
+
+
+def _size_of(record: dict[str, Any], name: str) -> int:
+    size = record.get("size") or 0
+    if not isinstance(size, int) or size < 0:
+        raise Malformed(f"{name} has a file without a valid size", code="blob")
+    return size
+
+
+class LayerArchive(io.RawIOBase):
+    """The archive of a layer, read from its beginning. `open_records` opens its tar-split file.
+
+    `root` is the folder with the files of the layer; nothing outside of it is read, and no link is followed.
+    """
+
+    def __init__(self, open_records: Callable[[], BinaryIO], root: str, name: str) -> None:
+        self._open_records = open_records
+        self._root = root
+        self._name = name
+        self._offset = 0
+        self._chunk = memoryview(b"")
+        self._chunks = self._iter_chunks()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True: to go back, the archive is read again from its beginning."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a position."""
+        if whence == os.SEEK_END:
+            raise io.UnsupportedOperation("the end of the archive is not known")
+        target = offset + (self._offset if whence == os.SEEK_CUR else 0)
+        if target < self._offset:
+            self._offset, self._chunk, self._chunks = 0, memoryview(b""), self._iter_chunks()
+        while self._offset < target and self._fill():
+            self._take(target - self._offset)
+        return self._offset
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer` with what comes next."""
+        if not self._fill():
+            return 0
+        piece = self._take(len(buffer))
+        memoryview(buffer)[: len(piece)] = piece
+        return len(piece)
+
+    def _fill(self) -> bool:
+        while not self._chunk:
+            piece = next(self._chunks, None)
+            if piece is None:
+                return False
+            self._chunk = memoryview(piece)
+        return True
+
+    def _take(self, count: int) -> memoryview:
+        piece, self._chunk = self._chunk[:count], self._chunk[count:]
+        self._offset += len(piece)
+        return piece
+
+    def _iter_chunks(self) -> Iterator[bytes]:
+        with self._open_records() as source:
+            for record in iter_records(source, self._name):
+                if record["type"] == _FILE:
+                    yield from self._read_file(record)
+                    continue
+                try:
+                    yield binascii.a2b_base64(record.get("payload") or "")
+                except (ValueError, TypeError):
+                    raise Malformed(f"{self._name} has a segment that is not base64", code="blob") from None
+
+    def _read_file(self, record: dict[str, Any]) -> Iterator[bytes]:
+        remaining = _size_of(record, self._name)
+        if not remaining:
+            return
+        path = self._path_of(record)
+        try:
+            handle = open_beneath(self._root, path)
+        except (OSError, StoreError) as problem:
+            raise Malformed(f"the file {path} of a layer cannot be read: {problem}", code="blob") from None
+        with os.fdopen(handle, "rb") as source:
+            while remaining:
+                piece = source.read(min(_READ_SIZE, remaining))
+                if not piece:
+                    raise Malformed(f"the file {path} of a layer is shorter than it was", code="blob")
+                remaining -= len(piece)
+                yield piece
+
+    def _path_of(self, record: dict[str, Any]) -> str:
+        raw = record.get("name_raw")
+        if isinstance(raw, str):
+            with suppress(ValueError):
+                return os.fsdecode(binascii.a2b_base64(raw))
+        name = record.get("name")
+        return name if isinstance(name, str) else ""
+
+
+def open_beneath(root: str, path: str) -> int:
+    """Open a regular file beneath a folder, through no link. Raises `OSError`, and `StoreError` for anything else."""
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if not names or ".." in names or "\0" in path:
+        raise StoreError(f"{path!r} is no path beneath a folder", code="unsafe-file")
+    folder = os.open(root, _DIRECTORY_FLAGS)
+    try:
+        for name in names[:-1]:
+            inner = os.open(name, _DIRECTORY_FLAGS, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        handle = os.open(names[-1], _FILE_FLAGS, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StoreError(f"{path} is not a regular file", code="unsafe-file")
+    return handle

@@ -1,0 +1,87 @@
+"""Images on their way out of a place: into the store, or into a temporary one from which they are written."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from functools import partial
+
+from imq.engine.progress import make_byte_counter
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .places import LISTINGS, inspect_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.sources.action import ExecutionContext
+    from imq.engine.store.image_builder import LoadedImage
+    from imq.engine.store.load import Selection
+    from imq.engine.store.store import Store
+    from imq.grammar.errors import ImqError
+
+    from .places import Place
+
+
+class LoadReport(Record):
+    """The images that were stored, and those that were not: the name and the error of each."""
+
+    images: tuple[LoadedImage, ...]
+    skipped: tuple[tuple[str, ImqError], ...]
+
+
+def load_place(
+    store: Store, place: Place, selection: Selection | None, context: ExecutionContext, label: str
+) -> LoadReport:
+    """Store images of a place, all of them or a selection, and name them in one transaction."""
+    from imq.engine.store.load import load_files  # tarfile
+
+    from .reader import open_files
+
+    place = inspect_kind(place)
+    skipped: list[tuple[str, ImqError]] = []
+    with store.start_ingest() as ingest:
+        watch = partial(make_byte_counter, context.progress, label)
+        with open_files(place, store.largest_document, in_place=selection is not None) as files:
+            images = load_files(
+                files,
+                place.path,
+                ingest,
+                watch,
+                lambda name, problem: skipped.append((name, problem)),
+                listings=LISTINGS[place.kind],
+                selection=selection,
+            )
+        ingest.sync()
+        with store.start_transaction(ingest.measures) as transaction:
+            for image in images:
+                descriptor = image.descriptor
+                if image.manifests:
+                    descriptor, _ = transaction.hold(descriptor, image.manifests)
+                for name in image.names:
+                    transaction.set_name(name, descriptor, None, context.clock())
+                if not image.names:
+                    transaction.add_unnamed(descriptor, context.clock())
+    return LoadReport(tuple(images), tuple(skipped))
+
+
+@contextmanager
+def open_temporary_store(context: ExecutionContext) -> Iterator[Store]:
+    """Yield an empty store that is removed at the end. It lies in $TMPDIR, by default /var/tmp: images are large."""
+    import shutil
+    import tempfile
+
+    from imq.engine.store.atomic_files import store_errors
+    from imq.engine.store.store import Store
+
+    folder = context.environment.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else None)  # noqa: S108
+    with store_errors("make a folder for images on their way"):
+        root = tempfile.mkdtemp(prefix="imq-", dir=folder)
+    store = Store(os.path.join(root, "store"))
+    store.largest_document = context.store.largest_document
+    store.platform = context.store.platform
+    try:
+        yield store
+    finally:
+        store.close()
+        shutil.rmtree(root, ignore_errors=True)

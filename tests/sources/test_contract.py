@@ -1,0 +1,246 @@
+"""One contract for every source: the same images have the same fields, but for the documented differences.
+
+A further source is one entry of `SOURCES`: a function that puts the images of a layout into the source, and the fields
+that differ. A field that is declared to differ must differ for some row, so that the list stays true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from store.support.stores import StoreSession
+from support.engines import mounts_under
+from support.images import Image, Layout, docker_archive, layer, library
+from support.servers import needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+TABLES = ("images", "layers", "history")
+KEYS = {"images": ("id", "name"), "layers": ("image", "index"), "history": ("image", "index")}
+UNKNOWN = "unknown"
+"""The source does not know the field of any row."""
+OTHER = "other"
+"""The source has another value for some rows, for the reason that the comment beside it gives."""
+
+NO_CONTAINERS = {"images.in_use": UNKNOWN, "images.containers": UNKNOWN}
+NO_MANIFESTS = {
+    "images.manifest_digest": UNKNOWN,
+    "images.media_type": UNKNOWN,
+    "images.annotations": OTHER,  # they are those of the manifest
+    "layers.media_type": UNKNOWN,
+}
+NO_NAMES = {
+    "images.name": UNKNOWN,
+    "images.registry": UNKNOWN,
+    "images.repository": UNKNOWN,
+    "images.tag": UNKNOWN,
+    "images.dangling": OTHER,  # without names all images are
+}
+COMPRESSED = {  # known where a layer lies uncompressed
+    "images.size": OTHER,
+    "images.shared_size": OTHER,
+    "images.unique_size": OTHER,
+    "layers.size": OTHER,
+    "history.size": OTHER,
+}
+COMPRESSED_ON_COPY = COMPRESSED | {  # and the manifest names the compressed layers
+    "images.manifest_digest": OTHER,
+    "images.download_size": OTHER,
+    "layers.digest": OTHER,
+    "layers.download_size": OTHER,
+    "layers.media_type": OTHER,
+    "history.layer": OTHER,
+}
+STORAGE = {
+    "images.digest": OTHER,  # that of the manifest: every image is taken to be from the registry that its name says
+    "layers.images": OTHER,  # only some of the images are copied there
+}
+ALONE = {"images.shared_size": OTHER, "images.unique_size": OTHER, "layers.images": OTHER}
+"""The source holds one image: it shares nothing."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A source: `fill` puts the images of a layout into a folder and returns what stands behind `in`.
+
+    `differences` are fields as `table.field`. `takes` are the names of the images that it can hold; None: all.
+    """
+
+    name: str
+    fill: Callable[[Images, Path], str]
+    differences: Mapping[str, str] = field(default_factory=dict)
+    takes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of the contract: in the layout `folder`, and by their names."""
+
+    folder: Path
+    by_name: Mapping[str, Image]
+
+
+TAGGED = (
+    "redis:7", "redis:latest", "dangling", "team/app:1", "team/app:2", "team/app:3", "edge/agent:1", "reproducible:1",
+    "plain:1",
+)  # fmt: skip
+"""Images that an archive of docker can hold under their names: it has no names with digests."""
+
+
+def copy_layout(images: Images, folder: Path) -> str:
+    shutil.copytree(images.folder, folder / "layout", ignore=shutil.ignore_patterns("index.db*", "lock", "ingest"))
+    return f"oci:{folder / 'layout'}"
+
+
+def pack_layout(images: Images, folder: Path, *options: str) -> str:
+    copy_layout(images, folder)
+    path = folder / "images.tar"
+    subprocess.run(["tar", "-C", folder / "layout", *options, "-cf", path, "."], check=True)
+    return str(path)
+
+
+def write_docker_archive(images: Images, folder: Path) -> str:
+    path = folder / "docker.tar"
+    others = {"dangling": [], "team/app:1": ["team/app:1", "registry.local:5000/team/app:1"]}
+    docker_archive(path, [(images.by_name[name], others.get(name, [name])) for name in TAGGED])
+    return f"docker-archive:{path}"
+
+
+def skopeo_copies(transport: str) -> Callable[[Images, Path], str]:
+    def fill(images: Images, folder: Path) -> str:
+        needed("skopeo")
+        target = f"{transport}:{folder / 'copied'}"
+        name = "" if transport == "dir" else ":team/app:2"
+        command = ["skopeo", "copy", "-q", f"oci:{images.folder}:team/app:2", f"{target}{name}"]
+        subprocess.run(command, check=True, capture_output=True)
+        return target
+
+    return fill
+
+
+def skopeo_storage(driver: str) -> Callable[[Images, Path], str]:
+    def fill(images: Images, folder: Path) -> str:
+        needed("skopeo")
+        root = folder / "storage"
+        for name in IN_STORAGE:
+            target = f"containers-storage:[{driver}@{root}+{folder / 'run'}]{name}"
+            command = ["skopeo", "copy", "-q", f"oci:{images.folder}:{name}", target]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if driver == "overlay" and done.returncode and "overlay" in done.stderr:
+                pytest.skip("overlay cannot be mounted on this machine")
+            assert done.returncode == 0, done.stderr
+        for mount in mounts_under(os.fspath(folder)):
+            subprocess.run(["umount", mount], check=True)
+        return f"containers-storage:{root}"
+
+    return fill
+
+
+IN_STORAGE = ("redis:7", "team/app:2", "edge/agent:1", "plain:1", "packed:gzip")
+
+SOURCES = [
+    Contract("oci", copy_layout, NO_CONTAINERS | COMPRESSED),
+    Contract("oci-archive", lambda *where: f"oci-archive:{pack_layout(*where)}", NO_CONTAINERS | COMPRESSED),
+    Contract("path", pack_layout, NO_CONTAINERS | COMPRESSED),
+    Contract("path, gzip", lambda *where: pack_layout(*where, "-z"), NO_CONTAINERS | COMPRESSED),
+    Contract("docker-archive", write_docker_archive, NO_CONTAINERS | NO_MANIFESTS | {"layers.images": OTHER}, TAGGED),
+    Contract("skopeo oci", skopeo_copies("oci"), NO_CONTAINERS | COMPRESSED_ON_COPY | ALONE, ("team/app:2",)),
+    Contract("skopeo dir", skopeo_copies("dir"), NO_CONTAINERS | NO_NAMES | ALONE, ("team/app:2",)),
+    Contract("containers-storage, vfs", skopeo_storage("vfs"), STORAGE, IN_STORAGE),
+    Contract("containers-storage, overlay", skopeo_storage("overlay"), STORAGE, IN_STORAGE),
+]
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """A layout of many kinds of images."""
+    folder = tmp_path_factory.mktemp("contract") / "store"
+    made = dict(library(folder))
+    entries = json.loads((folder / "index.json").read_text())["manifests"]
+    layout = Layout(folder)
+    layout.entries = entries
+    for packed in ("gzip", "zstd"):
+        image = Image([layer({"packed": packed.encode() * 1000}, packed)], labels={"packed": packed})
+        made[f"packed:{packed}"] = layout.add(image, f"packed:{packed}")
+    return Images(folder, made)
+
+
+@pytest.fixture(scope="session")
+def reference(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[dict[str, Any]]]:
+    """What the store says of the images, by table."""
+    root = tmp_path_factory.mktemp("reference") / "store"
+    shutil.copytree(images.folder, root)
+    with StoreSession(root) as store:
+        return {table: store.rows(f"{table} as json") for table in TABLES}
+
+
+@pytest.fixture(scope="session", params=SOURCES, ids=lambda contract: contract.name)
+def filled(
+    request: pytest.FixtureRequest, images: Images, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Contract, str, StoreSession]]:
+    contract: Contract = request.param
+    folder = tmp_path_factory.mktemp("source")
+    place = contract.fill(images, folder)
+    with StoreSession(folder / "store") as session:
+        yield contract, place, session
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_the_fields_of_the_store(
+    filled: tuple[Contract, str, StoreSession],
+    table: str,
+    images: Images,
+    reference: Mapping[str, list[dict[str, Any]]],
+) -> None:
+    contract, place, session = filled
+    differences = {
+        name.partition(".")[2]: kind for name, kind in contract.differences.items() if name.startswith(f"{table}.")
+    }
+    takes = contract.takes or tuple(images.by_name)
+    ids = {images.by_name[name].id for name in takes}
+    expected = [row for row in reference[table] if row[KEYS[table][0]] in ids]
+    rows = session.rows(f'{table} in "{place}" as json')
+    assert len(rows) == len(expected)
+    key_fields = [name for name in KEYS[table] if name not in differences]
+
+    def key(row: dict[str, Any]) -> list[str]:
+        return [str(row[name]) for name in key_fields]
+
+    differing = set()
+    for row, wanted in zip(sorted(rows, key=key), sorted(expected, key=key), strict=True):
+        assert row["source"] == place
+        for name, value in wanted.items():
+            if name == "source" or name.startswith("version"):
+                continue
+            if name in differences:
+                differing |= {name} if row[name] != value else set()
+                assert differences[name] != UNKNOWN or row[name] is None, (name, row[name])
+                continue
+            assert row[name] == value, (name, row["source"])
+    assert differing == set(differences), "a declared difference differs"
+
+
+def test_reading_changes_nothing(filled: tuple[Contract, str, StoreSession]) -> None:
+    _, place, session = filled
+    path = place.partition(":")[2] if not place.startswith("/") else place
+    before = _describe_tree(path)
+    for table in TABLES:
+        session.rows(f'{table} in "{place}" as json')
+    assert _describe_tree(path) == before
+
+
+def _describe_tree(path: str) -> list[tuple[str, int, int, int]]:
+    """Return every name below a path with its size and its times."""
+    found = [path]
+    for folder, folders, files in os.walk(path):
+        found += [os.path.join(folder, name) for name in (*folders, *files)]
+    described = ((name, os.lstat(name)) for name in sorted(found))
+    return [(name, about.st_size, about.st_mtime_ns, about.st_ino) for name, about in described]
