@@ -44,6 +44,19 @@ def check_available(select: ir.Select, verb: str, span: Span | None) -> None:
             raise error
 
 
+def check_known(select: ir.Select, verb: str, span: Span | None) -> None:
+    """Refuse a removal by a field that its source, or that of a query inside it, does not provide.
+
+    Unlike `check_available` this takes the use by containers where the source knows it. Raises `StatementError`
+    (`unseen`).
+    """
+    for table, field in _walk_fields(select, columns=False):
+        if field is not None and field.is_unavailable:
+            error = make_unavailable_error(field, table, span)
+            error.message += f", so {verb} cannot use it"
+            raise error
+
+
 def list_unavailable_fields(select: ir.Select) -> tuple[tuple[str, str], ...]:
     """Return the fields that decide the rows of a query and that a source does not provide: the name, the source."""
     fields = [(table, field) for table, field in _walk_fields(select, columns=False) if field is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.actions import get_verb
 from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
-from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, depends_on_containers
+from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, check_known, depends_on_containers
 from imq.engine.result import Message
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError
@@ -78,6 +78,8 @@ class ActionRunner:
         if verb.answer is not None:
             return verb.answer(statement, context)
         assert verb.plan is not None
+        if verb.removes and statement.query is not None:
+            check_known(context.bind(statement.query), verb.name, statement.query.span)
         actions = verb.plan(statement, context)
         actions = [*actions, *_list_failures(verb.name, actions, problems)]
         if (table := _find_table_name(statement)) and actions and all(isinstance(action, Failed) for action in actions):

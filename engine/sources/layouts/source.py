@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from imq.engine.query.source import SourceRef, StagedTable
-from imq.engine.query.unavailable_fields import check_available
+from imq.engine.query.unavailable_fields import check_known
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "layouts"
 _UNSEEN = ("in_use", "containers", "last_used")
-_LISTING = "read what it lists"
+_LISTING = "none: its lists and documents are read"
 _HINTS = {
     STORAGE_KIND: "podman rmi, podman untag and podman tag do",
     "": "copy the images to keep to a new one: copy images in PLACE where … to oci:DIR",
@@ -96,7 +96,7 @@ class LayoutsSource:
 def _refuse_change(kind: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Refuse to change a place, and first of all a condition by which nothing may ever be removed there."""
     assert act.query is not None
-    check_available(context.bind(act.query), act.verb, act.query.span)
+    check_known(context.bind(act.query), act.verb, act.query.span)
     raise StatementError(
         f"{act.verb} does not change {kind}: imq only reads and writes images there",
         code="operand",

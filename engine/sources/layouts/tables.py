@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
 from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS
 
-SIZES = FetchLevel("sizes", "the sizes of uncompressed layers", "")
+SIZES = FetchLevel("sizes", "the sizes of uncompressed layers", "none: the headers of their archives are read")
 _SIZE_FIELDS = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 _PROBLEM = Field("problem", DataType.TEXT, "why not everything of the image could be read")
 _DOCS = {
