@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from imq.grammar.record import TYPE_CHECKING
 
 from .places import parse_place
@@ -54,8 +56,11 @@ class PlaceReader:
         return rows
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
-        """Record a problem of a scan with `subject`."""
-        self._problems[view, subject, error.message] = error
+        """Record a problem of a scan with `subject`, which its message names."""
+        named = copy(error)
+        if subject not in error.message:
+            named.message = f"{subject}: {error.message}"
+        self._problems[view, subject, error.message] = named
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return and clear the problems: the scan, the subject and the error."""

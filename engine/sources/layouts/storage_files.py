@@ -179,7 +179,10 @@ class StorageFiles(Folder):
             return io.BufferedReader(LayerArchive(lambda: self._open_records(archive[1]), root, f"the layer {name}"))
         if (config := _CONFIG_FILE.match(name)) is not None:
             image = next((one for one in self.images if one.id == config[1]), None)
-            return io.BytesIO(self.read_document(image, f"sha256:{image.id}")) if image is not None else None
+            try:
+                return io.BytesIO(self.read_document(image, f"sha256:{image.id}")) if image is not None else None
+            except Malformed:
+                return None
         return None
 
     def size(self, name: str) -> int:
