@@ -1,4 +1,4 @@
-"""Places that are damaged, hostile, or change while they are read: a row or the answer says so, and the rest goes on."""
+"""Places that are damaged, hostile, or change while they are read: a row or the answer says so, the rest goes on."""
 
 from __future__ import annotations
 

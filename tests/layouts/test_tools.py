@@ -97,7 +97,8 @@ def test_podman_save(tmp_path: Path, podman: list[str], form: str, made: dict[st
     place = f"{prefix}:{tmp_path / 'saved'}"
     with StoreSession(tmp_path / "store") as session:
         (row,) = session.rows(f'images in "{place}" as json')
-        assert row["id"] == made["redis:7"].id
+        # podman makes another config for OCI of an image that it has from docker
+        assert form.startswith("oci") or row["id"] == made["redis:7"].id
         assert row["name"] == (None if form == "docker-dir" else "redis:7")
     differs = {"manifest_digest", "media_type"} if form == "docker-archive" else set[str]()
     check_like_the_store(tmp_path, place, differs=frozenset(differs))
@@ -125,8 +126,9 @@ def test_buildah(tmp_path: Path) -> None:
         assert json.loads(row["label"])["made"] == "buildah"
         assert (json.loads(row["cmd"]), json.loads(row["ports"]), row["size"]) == (["srv"], ["80/tcp"], 7)
         assert row["in_use"] is True or row["containers"] == 0, "the working container is one of scratch"
-    check_like_the_store(tmp_path, place, differs=frozenset({"digest", "manifest_digest"}))
+    check_like_the_store(tmp_path, place, differs=frozenset({"digest"}))
     run(*command, "push", "-q", "registry.local:5000/team/built:1", f"oci:{tmp_path / 'pushed'}:v1")
+    shutil.rmtree(tmp_path / "compared")
     check_like_the_store(tmp_path, f"oci:{tmp_path / 'pushed'}")
 
 

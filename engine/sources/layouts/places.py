@@ -24,7 +24,7 @@ LISTINGS = {
     OCI_ARCHIVE: ("index.json",),
     DIR: ("index.json",),
     DOCKER_ARCHIVE: ("manifest.json", "repositories"),
-    STORAGE: ("manifest.json",),
+    STORAGE: ("index.json", "manifest.json"),
     FOLDER: ("index.json", "manifest.json", "repositories"),
     ARCHIVE: ("index.json", "manifest.json", "repositories"),
 }

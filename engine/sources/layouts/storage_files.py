@@ -1,4 +1,4 @@
-"""The storage of Podman, Buildah and CRI-O (containers/storage), presented as an archive of docker.
+"""The storage of Podman, Buildah and CRI-O (containers/storage), presented as an archive.
 
     DRIVER-images/images.json           images: id, names, top layer
     DRIVER-images/ID/…                  the manifest and the config of an image, by encoded names
@@ -6,6 +6,9 @@
     DRIVER-layers/ID.tar-split.gz       how the archive of a layer is put together
     DRIVER-containers/containers.json   containers, each with the id of its image
     overlay/ID/diff, vfs/dir/ID         the files of a layer
+
+An image whose manifest names uncompressed layers is in the archive as an OCI layout has it. The compressed layers that
+other manifests name are not in the storage, so these images are there in docker's form.
 
 The `volatile-` files beside layers.json and containers.json list what does not survive a restart.
 """
@@ -17,12 +20,14 @@ import io
 import os
 import re
 from contextlib import suppress
+from functools import cached_property
 
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.manifest import encode_json, parse_json
+from imq.engine.oci.manifest import Descriptor, Manifest, encode_json, parse_json, parse_manifest
 from imq.engine.store.archive_files import Folder
 from imq.engine.store.bounded_read import read_bounded, read_document
-from imq.grammar.errors import Malformed
+from imq.engine.store.layout import REF_NAME
+from imq.grammar.errors import ImqError, Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .tar_split import LayerArchive, sum_file_sizes
@@ -59,7 +64,7 @@ class StoredImage(Record):
 
 
 class StorageFiles(Folder):
-    """The files of a storage; also by the names that an archive of docker has: `manifest.json`, `ID/layer.tar`."""
+    """The files of a storage, by the names that archives have: `index.json`, `manifest.json`, `ID/layer.tar`."""
 
     def __init__(self, root: str, max_size: int) -> None:
         super().__init__(root)
@@ -165,12 +170,54 @@ class StorageFiles(Folder):
             raise Malformed(f"the layer {layer[:12]} of the storage has no tar-split file", code="blob")
         return source
 
-    # As an archive of docker
+    # As an archive
+
+    @cached_property
+    def exact_images(self) -> dict[Digest, tuple[StoredImage, Manifest]]:
+        """The images that the storage has with all blobs of their manifests, by the digest of the manifest."""
+        found = {}
+        for image in self.images:
+            try:
+                content = self.read_document(image, "manifest")
+                manifest = parse_manifest(content)
+                layers = self.list_layers(image)
+            except ImqError:
+                continue
+            if not isinstance(manifest, Manifest) or manifest.config.digest != f"sha256:{image.id}":
+                continue
+            if [layer.digest for layer in manifest.layers] == [layer.diff_id for layer in layers]:
+                found[Digest.of(content)] = image, manifest
+        return found
+
+    def _open_blob(self, digest: str) -> BinaryIO | None:
+        """Open a manifest, a config or an uncompressed layer of an image in `exact_images`."""
+        if (found := self.exact_images.get(Digest(digest))) is not None:
+            return io.BytesIO(self.read_document(found[0], "manifest"))
+        for image, manifest in self.exact_images.values():
+            if manifest.config.digest == digest:
+                return io.BytesIO(self.read_document(image, digest))
+            for blob, layer in zip(manifest.layers, self.list_layers(image), strict=True):
+                if blob.digest == digest:
+                    return self.open(get_layer_path(layer))
+        return None
+
+    def _write_index(self) -> bytes:
+        entries = []
+        for digest, (image, manifest) in self.exact_images.items():
+            descriptor = Descriptor(manifest.media_type, digest, len(self.read_document(image, "manifest")))
+            for name in image.names or ("",):
+                named = descriptor.replace(annotations={REF_NAME: name} if name else {})
+                entries += [named.to_json()]
+        return encode_json({"schemaVersion": 2, "manifests": entries})
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a file of the archive."""
+        if name == "index.json":
+            return io.BytesIO(self._write_index())
         if name == "manifest.json":
             return io.BytesIO(self._write_listing())
+        if name.startswith("blobs/sha256/"):
+            return self._open_blob(f"sha256:{name.removeprefix('blobs/sha256/')}")
         if (archive := _LAYER_ARCHIVE.match(name)) is not None:
             folders = (os.path.join(self.root, form.format(archive[1])) for form in _LAYER_FOLDERS)
             root = next((folder for folder in folders if os.path.isdir(folder)), None)
@@ -202,10 +249,13 @@ class StorageFiles(Folder):
     def _write_listing(self) -> bytes:
         """Return the manifest.json of the images that are whole."""
         entries = []
+        exact = {image.id for image, _ in self.exact_images.values()}
         for image in self.images:
             try:
                 layers = self.list_layers(image)
             except Malformed:
+                continue
+            if image.id in exact:
                 continue
             if not layers and not image.layer and not super().size(f"{self._driver}-images/{image.id}/manifest"):
                 continue

@@ -70,6 +70,8 @@ def _read_image(files: StorageFiles, image: StoredImage, containers: int) -> Lis
     except ImqError as error:
         unreadable = Unreadable(image.digests[0] if len(image.digests) == 1 else None, error)
         return ListedImage(descriptor, names, unreadable=(unreadable,), containers=containers)
+    if read.manifest in files.exact_images:
+        descriptor = descriptor.replace(digest=read.manifest)
     return ListedImage(descriptor, names, (read,), digest=_choose_digest(image, read.manifest), containers=containers)
 
 
