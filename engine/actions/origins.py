@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.action_options import get_option, get_option_values
+from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.engine.sources.layouts.places import STORAGE, Place, parse_place
 from imq.engine.units.paths import home_directory
 from imq.grammar.errors import NotFound, StatementError, StoreError
@@ -61,18 +61,19 @@ def parse_prefixed_place(text: str, context: PlanContext) -> Place | None:
 def has_place_origin(act: ast.ActionStatement, context: PlanContext) -> bool:
     """Whether the images of an action are in places on disk. Raises `StatementError` when only some of them are."""
     option = get_option(act, "from")
+    if act.query is None:
+        names = {ref.source for ref in list_source_refs(act, context)}
+        if names <= PLACE_SOURCES:
+            return True
+        if option is not None and not names <= {*PLACE_SOURCES, "store"}:
+            (text,) = context.literals(option.values)
+            raise StatementError(f"from takes the store or a place on disk, not {text}", code="place", span=option.span)
+        return False
     if option is not None:
         (text,) = context.literals(option.values)
-        ref = context.sources.resolve(text, option.span)
-        if act.query is not None:
-            raise StatementError(
-                f"a query says its source itself: {act.verb} images in {text} where …", code="option", span=option.span
-            )
-        if ref.source not in PLACE_SOURCES and ref.source != "store":
-            raise StatementError(f"from takes the store or a place on disk, not {text}", code="place", span=option.span)
-        return ref.source in PLACE_SOURCES
-    if act.query is None:
-        return False
+        raise StatementError(
+            f"a query says its source itself: {act.verb} images in {text} where …", code="option", span=option.span
+        )
     table = context.bind(act.query).table
     names = set(context.scope.fetch.list_sources(table)) if table.is_staged else {table.source}
     if names <= PLACE_SOURCES:
@@ -94,19 +95,26 @@ def find_reader(text: str, context: PlanContext) -> PlaceReader:
 
 
 def list_named_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
-    """Return the images of the place of the option `from` that the operands name. Raises `NotFound`."""
-    (text,) = get_option_values(act, "from", context)
-    reader = find_reader(text, context)
-    reader.begin()
-    place, rows = reader.parse(text), reader.read(text)
+    """Return the images that the operands name in the place of the option `from`. Raises `NotFound`."""
+    texts = [ref.text for ref in list_source_refs(act, context)]
     targets: list[Target] = []
     for operand, node in zip(context.literals(act.references), act.references, strict=True):
-        listed = rows.find(operand)
-        if not listed:
-            raise NotFound(f"no image {operand} in {text}", code="no-such-image", span=node.span)
-        for one in listed:
-            targets += [_target_of_listed(one, name, place) for name in rows.matching_names(one, operand) or (None,)]
+        found = [target for text in texts for target in _find_targets(operand, text, context)]
+        if not found:
+            raise NotFound(f"no image {operand} in {' and '.join(texts)}", code="no-such-image", span=node.span)
+        targets += found
     return list(dict.fromkeys(targets))
+
+
+def _find_targets(operand: str, text: str, context: PlanContext) -> list[Target]:
+    """Return the images of a place that a name, an ID or a digest means."""
+    reader = find_reader(text, context)
+    place, rows = reader.parse(text), reader.read(text)
+    return [
+        _target_of_listed(listed, name, place)
+        for listed in rows.find(operand)
+        for name in rows.matching_names(listed, operand) or (None,)
+    ]
 
 
 def _target_of_listed(listed: ListedImage, name: str | None, place: Place | None) -> Target:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.stores import StoreSession
-from support.images import library
+from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def made(tmp_path: Path) -> dict[str, Image]:
     """The images of the library, in the layout `layout`."""
-    return library(tmp_path / "layout")
+    return write_library(tmp_path / "layout")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from store.support.stores import StoreSession, run
 from support.engines import mounts_under
 from support.images import Image, Layout, docker_archive, layer
-from support.servers import needed
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def check_like_the_store(folder: Path, place: str, *, loads: str = "", differs: 
 @pytest.fixture
 def podman(tmp_path: Path, made: dict[str, Image]) -> Iterator[list[str]]:
     """A podman with two images of the library, one of them under two names."""
-    needed("podman")
+    require_programs("podman")
     runroot = tempfile.mkdtemp(prefix="imq")  # its path may have 50 characters
     names = {"redis:7": ["docker.io/library/redis:7"], "team/app:1": ["quay.io/team/app:1", "quay.io/team/app:v1"]}
     docker_archive(tmp_path / "docker.tar", [(made[name], tags) for name, tags in names.items()])
@@ -105,7 +105,7 @@ def test_podman_save(tmp_path: Path, podman: list[str], form: str, made: dict[st
 
 
 def test_buildah(tmp_path: Path) -> None:
-    needed("buildah")
+    require_programs("buildah")
     command = [
         "buildah",
         "--root",
@@ -133,7 +133,7 @@ def test_buildah(tmp_path: Path) -> None:
 
 
 def test_umoci(tmp_path: Path) -> None:
-    needed("umoci")
+    require_programs("umoci")
     run("umoci", "init", "--layout", tmp_path / "layout")
     run("umoci", "new", "--image", f"{tmp_path / 'layout'}:base")
     (tmp_path / "file").write_text("content")
@@ -149,7 +149,7 @@ def test_umoci(tmp_path: Path) -> None:
 
 
 def test_skopeo_copies_an_index_whole(tmp_path: Path, made: dict[str, Image]) -> None:
-    needed("skopeo")
+    require_programs("skopeo")
     Layout(tmp_path / "several").add_index([made["edge/agent:1"], made["plain:1"]], "several:1")
     source = f"oci:{tmp_path / 'several'}:several:1"
     for target in ("oci", "dir"):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store.support.stores import StoreSession
 from support.engines import mounts_under
-from support.images import Image, Layout, docker_archive, layer, library
-from support.servers import needed
+from support.images import Image, Layout, docker_archive, layer, write_library
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,7 +116,7 @@ def write_docker_archive(images: Images, folder: Path) -> str:
 
 def skopeo_copies(transport: str) -> Callable[[Images, Path], str]:
     def fill(images: Images, folder: Path) -> str:
-        needed("skopeo")
+        require_programs("skopeo")
         target = f"{transport}:{folder / 'copied'}"
         name = "" if transport == "dir" else ":team/app:2"
         command = ["skopeo", "copy", "-q", f"oci:{images.folder}:team/app:2", f"{target}{name}"]
@@ -128,7 +128,7 @@ def skopeo_copies(transport: str) -> Callable[[Images, Path], str]:
 
 def skopeo_storage(driver: str) -> Callable[[Images, Path], str]:
     def fill(images: Images, folder: Path) -> str:
-        needed("skopeo")
+        require_programs("skopeo")
         root = folder / "storage"
         for name in IN_STORAGE:
             target = f"containers-storage:[{driver}@{root}+{folder / 'run'}]{name}"
@@ -163,7 +163,7 @@ SOURCES = [
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     """A layout of many kinds of images."""
     folder = tmp_path_factory.mktemp("contract") / "store"
-    made = dict(library(folder))
+    made = dict(write_library(folder))
     entries = json.loads((folder / "index.json").read_text())["manifests"]
     layout = Layout(folder)
     layout.entries = entries

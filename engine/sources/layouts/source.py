@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from imq.engine.query.source import SourceRef, StagedTable
+from imq.engine.query.source import Source, SourceRef, StagedTable
 from imq.engine.query.unavailable_fields import check_known
+from imq.engine.sources.image_names import match_image_name
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
 from .tables import SIZES, make_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from imq.engine.query.source import Estimator, ScanRequest, Source, TableProvider, TableScan
+    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
@@ -33,7 +34,7 @@ _HINTS = {
 }
 
 
-class LayoutsSource:
+class LayoutsSource(Source):
     """The places that statements name. Each is read once in a statement; nothing is written there."""
 
     name = NAME
@@ -63,21 +64,9 @@ class LayoutsSource:
         """Whether a place is of this source."""
         return place.kind != STORAGE
 
-    def list_names(self) -> Sequence[str]:
-        """Return nothing: places are named by paths."""
-        return ()
-
-    def has_target(self, _target: str) -> bool:
-        """Return no: a name behind `of` does not say in which place it is."""
-        return False
-
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return nothing: the places that there are on a disk are not known."""
-        return ()
-
-    def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
-        """Return nothing: no requests are sent."""
-        return None
+    def match_name(self, text: str, /) -> ast.Expr:
+        """Return the condition for the names or the ID of an image."""
+        return match_image_name(text)
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""
@@ -95,16 +84,14 @@ class LayoutsSource:
 
 def _refuse_change(kind: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Refuse to change a place, and first of all a condition by which nothing may ever be removed there."""
-    assert act.query is not None
-    check_known(context.bind(act.query), act.verb, act.query.span)
+    if act.query is not None:
+        check_known(context.bind(act.query), act.verb, act.query.span)
     raise StatementError(
         f"{act.verb} does not change {kind}: imq only reads and writes images there",
         code="operand",
-        span=act.query.span,
+        span=act.query.span if act.query is not None else act.span,
         hints=(_HINTS.get(kind, _HINTS[""]),),
     )
 
 
-def open_source(context: SourceContext) -> Source:
-    """Return the source of a session."""
-    return LayoutsSource(context)
+open_source = LayoutsSource

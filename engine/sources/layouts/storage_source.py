@@ -8,9 +8,6 @@ from .places import STORAGE, STORAGE_KIND
 from .source import LayoutsSource
 
 if TYPE_CHECKING:
-    from imq.engine.query.source import Source
-    from imq.engine.sources.context import SourceContext
-
     from .places import Place
 
 
@@ -26,6 +23,4 @@ class StorageSource(LayoutsSource):
         return place.kind == STORAGE
 
 
-def open_source(context: SourceContext) -> Source:
-    """Return the source of a session."""
-    return StorageSource(context)
+open_source = StorageSource

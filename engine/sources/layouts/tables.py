@@ -41,6 +41,8 @@ def _adapt(table: Table, relations: tuple[Relation, ...], unseen: tuple[str, ...
         for field in table.fields
     )
     adapted = table.replace(fields=(*fields, _PROBLEM), relations=relations, source_kind=kind)
+    if table.name == "images":
+        adapted = adapted.replace(key=("name", "id", "source"))
     return adapted.with_levels({SIZES: _SIZE_FIELDS[table.name]})
 
 
