@@ -171,6 +171,8 @@ class Archive:
                 if skipped := walker.skip_content():  # contents are read when their file is opened
                     source.seek(skipped, os.SEEK_CUR)
             walker.finish()
+            if self._takes_damaged and not self.is_compressed and self._drop_incomplete_files():
+                self.damage = Malformed(f"{self._path} is damaged: the archive is truncated", code="archive")
         except Malformed as problem:
             if self._takes_damaged and self._files and problem.code != "bomb":
                 self._drop_incomplete_files()
@@ -182,13 +184,15 @@ class Archive:
                 raise _not_an_archive(self._path) from None
             raise Malformed(f"{self._path} is damaged: {problem.message}", code=problem.code) from None
 
-    def _drop_incomplete_files(self) -> None:
-        """Forget the file that the end of the archive cuts."""
+    def _drop_incomplete_files(self) -> bool:
+        """Forget the file that the end of the archive cuts; return whether there is one."""
+        count = len(self._files)
         try:
             end = self._source.seek(0, os.SEEK_END)
         except io.UnsupportedOperation:
             end = self._source.tell()
         self._files = {name: place for name, place in self._files.items() if sum(place) <= end}
+        return len(self._files) < count
 
     def _add_entry(self, entry: TarEntry) -> None:
         name = os.path.normpath(entry.path)

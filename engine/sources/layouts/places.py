@@ -97,7 +97,8 @@ def find_storage(home: str | None, environment: Mapping[str, str]) -> str:
 def inspect_kind(place: Place) -> Place:
     """Return the place with the kind of what lies there, where the user did not say it. Raises `NotFound`."""
     if not os.path.exists(place.path):
-        raise NotFound(f"no such file or folder: {place.path}", code="no-such-file")
+        hints = ("archives of docker save and imq save can be read, and OCI layouts",)
+        raise NotFound(f"no such file: {place.path}", hints=hints)
     if place.kind not in (FOLDER, ARCHIVE):
         return place
     if not os.path.isdir(place.path):
