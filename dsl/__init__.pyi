@@ -942,10 +942,10 @@ def logout(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
 def prune(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. In text: `prune images where older than 7d`"""
     ...
-def pull(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Fetch images and artifacts from their registries; layers that are stored already are not downloaded again. The default is one platform. Several platforms, or all, are stored together with their index. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""
+def pull(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Fetch images and artifacts from their registries; layers that are stored already are not downloaded again. The default is one platform. Several platforms, or all, are stored together with their index. After to, the engine that pulls: pull redis:7 to docker. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""
     ...
-def push(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
+def push(*operands: _Name | Query, from_: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Send images to the registries in their names. The destination after to is another name for one image, a host or namespace (repositories and tags stay the same), or a template. An index is pushed with all its platforms unless platform selects some. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
     ...
 def reindex(*, dry_run: bool = ...) -> Statement:
@@ -960,7 +960,7 @@ def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., p
 def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
-def tag(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+def tag(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a name; a name of another image moves. With a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""
     ...
 def untag(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:

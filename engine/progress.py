@@ -35,7 +35,7 @@ class Progress(Protocol):
     """Receives the progress of one transfer at a time."""
 
     def begin(self, name: str, total: int) -> None:
-        """Begin a transfer with this name, of at most `total` bytes."""
+        """Begin a transfer with this name, of at most `total` bytes; 0: the total is unknown."""
 
     def set_layer_status(self, digest: Digest, word: str, size: int) -> None:
         """Set the status `word` of a layer, whose compressed size is `size` bytes."""

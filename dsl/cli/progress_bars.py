@@ -55,9 +55,10 @@ class ProgressLines:
         self._is_silent = True
 
     def begin(self, name: str, total: int) -> None:
-        """Write the name and total size of a transfer."""
+        """Write the name and total size of a transfer, if the size is known."""
         self._total, self._done = total, 0
-        self._write(f"{name}: {human_size(total)} in all\n")
+        if total:
+            self._write(f"{name}: {human_size(total)} in all\n")
 
     def set_layer_status(self, digest: Digest, word: str, _size: int) -> None:
         """Write a state of a layer when it belongs in a log."""
@@ -70,7 +71,8 @@ class ProgressLines:
 
     def end(self) -> None:
         """Write the number of transferred bytes."""
-        self._write(f"total: {human_size(self._done)} of {human_size(self._total)} transferred\n")
+        share = f" of {human_size(self._total)}" if self._total else ""
+        self._write(f"total: {human_size(self._done)}{share} transferred\n")
 
     def report_items(self, label: str, done: int, total: int) -> None:
         """Write the progress of a long task from time to time, and its end."""
@@ -155,6 +157,7 @@ class ProgressBars:
         with self._lock:
             layer = self._layers.setdefault(digest, _LayerProgress(digest, size))
             layer.state = word
+            layer.size = max(layer.size, size)
             if layer.is_finished:
                 layer.done = layer.size
 
@@ -287,7 +290,7 @@ class ProgressBars:
             self._samples[1:recent] = []
         since, before = self._samples[0] if last or len(self._samples) < 3 else self._samples[1]
         speed = (self._done - before) / (now - since) if now - since > 0.05 else 0.0
-        parts = [f"{human_size(self._done)}/{human_size(self._total)}"]
+        parts = [f"{human_size(self._done)}/{human_size(self._total)}" if self._total else human_size(self._done)]
         if speed > 0:
             parts.append(f"{human_size(int(speed))}/s")
         if last:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action_options import get_option, get_option_values
 from imq.engine.sources.layouts.places import is_path
+from imq.engine.sources.namespaces import parse_namespace
 from imq.engine.sources.registry.copy import Copy
 from imq.engine.sources.row_templates import is_template
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .destinations import parse_namespace, resolve_destinations
+from .destinations import resolve_destinations
 from .load import Load
 from .operands import get_platforms, resolve_references
 from .origins import (

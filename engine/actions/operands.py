@@ -9,7 +9,13 @@ from imq.engine.query.binder import require_choice, require_where
 from imq.engine.query.binder.literals import is_string
 from imq.engine.query.source import NativeTable
 from imq.engine.sources.action import Failed
-from imq.engine.sources.action_options import bind_whole_rows, get_option, get_option_values, list_source_refs
+from imq.engine.sources.action_options import (
+    bind_whole_rows,
+    get_option,
+    get_option_values,
+    list_destination_refs,
+    list_source_refs,
+)
 from imq.engine.store.unreadable_images import unreadable_image
 from imq.grammar import ast
 from imq.grammar.errors import InvalidReference, NotFound, StatementError, StoreError
@@ -261,6 +267,33 @@ def _find_planner_of_references(act: ast.ActionStatement, context: PlanContext) 
     if planner is None:
         raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=act.span)
     return planner
+
+
+def plan_receiving(act: ast.ActionStatement, names: Sequence[str], context: PlanContext) -> list[Action] | None:
+    """Return the plan of the source that an action brings images into; None: the store.
+
+    It is the source of the option `to`, else the one that the user chose with `use`, `--source` or the configuration.
+    `names` are the operands, with queries and patterns resolved.
+    """
+    refs = list_destination_refs(act, context)
+    sources = tuple(dict.fromkeys(ref.source for ref in refs))
+    if len(sources) > 1:
+        raise StatementError(
+            f"{act.verb} takes destinations of one kind, and these are of {' and '.join(sources)}",
+            code="operand",
+            span=act.span,
+            hints=(f"use one {act.verb} statement for each",),
+        )
+    if not sources or isinstance(context.sources[sources[0]].tables.get("images"), NativeTable):
+        return None
+    planner = context.sources[sources[0]].planners.get(act.verb)
+    option = get_option(act, "to")
+    if planner is not None:
+        literals = tuple(ast.Literal(name, quoted=True) for name in names)
+        return planner(act.replace(references=literals, query=None, explicit_all=False), context)
+    if option is None:  # `use REGISTRY`: images come from there, into the store
+        return None
+    raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=option.span)
 
 
 def _several_sources_error(act: ast.ActionStatement, names: Sequence[str]) -> StatementError:

@@ -7,7 +7,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import get_platforms, resolve_references
+from .operands import get_platforms, plan_receiving, resolve_references
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -102,15 +102,18 @@ def plan_pulls(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     platforms, every = get_platforms(act, context)
     references, failures = resolve_references(act, context)
     names = dict.fromkeys(reference.without_redundant_tag() for reference in references)
+    if (planned := plan_receiving(act, [str(name) for name in names], context)) is not None:
+        return [*planned, *failures]
     return [*(Pull(name, platforms, every, act.verb) for name in names), *failures]
 
 
 VERB = Verb(
     "pull",
     "Fetch images and artifacts from their registries; layers that are stored already are not downloaded again. The"
-    " default is one platform. Several platforms, or all, are stored together with their index.",
+    " default is one platform. Several platforms, or all, are stored together with their index. After to, the"
+    " engine that pulls: pull redis:7 to docker.",
     "pull redis:7 platform linux/amd64, linux/arm64",
     OperandKind.NAMES,
-    options=("platform", "dry run"),
+    options=("platform", "to", "dry run"),
     plan=plan_pulls,
 )

@@ -10,15 +10,16 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome, RegistryWrite
 from imq.engine.sources.action_options import get_option, parse_tag_name
+from imq.engine.sources.namespaces import add_namespace, parse_namespace
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .destinations import add_namespace, parse_namespace
 from .operands import (
     TARGET_COLUMNS,
     Target,
     build_names_query,
+    find_planner,
     get_platforms,
     get_target_query,
     parse_target_row,
@@ -137,6 +138,8 @@ class _PushContent:
 
 
 def _plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if (planner := find_planner(act, context)) is not None:
+        return planner(act, context)
     to = get_option(act, "to")
     platforms, _ = get_platforms(act, context)
     try:
@@ -226,6 +229,6 @@ VERB = Verb(
     " platform selects some.",
     "push team/app:1 to registry.local:5000/team/app:1",
     OperandKind.IMAGES,
-    options=("platform", "to", "dry run"),
+    options=("from", "platform", "to", "dry run"),
     plan=_plan_push,
 )

@@ -138,7 +138,7 @@ VERB = Verb(
     "Give an image a name; a name of another image moves. With a query the name is a template.",
     "tag redis:7 as team/cache:stable",
     OperandKind.IMAGES,
-    options=("as", "dry run"),
+    options=("as", "from", "dry run"),
     docker_differences=("An image that loses its only name stays and is dangling."),
     plan=_plan_tag,
 )

@@ -55,10 +55,16 @@ class Resources:
         On a machine without a store, an engine that answers is chosen instead, which the user is told once.
         """
         state = self.state
-        if state.source is None:
-            found = self._find_engine() if self.context.finds_source else None
-            state.source = found or DEFAULT_SOURCE
-        return self.sources.resolve_all(state.source)
+        if state.source is None and state.found_source is None:
+            state.found_source = (self._find_engine() if self.context.finds_source else None) or DEFAULT_SOURCE
+        return self.sources.resolve_all(state.current_source)
+
+    def chosen_refs(self) -> tuple[SourceRef, ...]:
+        """Return the sources that `use`, `--source` or the configuration chose; none without a choice.
+
+        Statements that bring images in go to them, and without a choice to the store.
+        """
+        return self.sources.resolve_all(self.state.source) if self.state.source is not None else ()
 
     def _find_engine(self) -> str | None:
         if self.store.layout.exists and self.store.has_images():

@@ -63,6 +63,7 @@ class ActionRunner:
             resources.context.environment,
             resources.folder,
             resources.configuration.find_registry,
+            resources.chosen_refs,
         )
 
     def run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:

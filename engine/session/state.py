@@ -34,7 +34,9 @@ class SessionState:
         self.variables: dict[str, Value] = {}
         self.views: dict[str, ast.RowSource | str] = {}
         self.source: str | None = configuration.source or None
-        """The source of statements that name none; None until one is chosen."""
+        """The source that the user chose for statements that name none; None until then."""
+        self.found_source: str | None = None
+        """The source of statements that name none, found without a choice of the user; None until one is needed."""
         for name, query in configuration.views.items():
             self.views[_check_view_name(name)] = query
 
@@ -81,9 +83,14 @@ class SessionState:
     def set_source(self, source: ast.Literal | None) -> Result:
         """Set the source of queries without `in`; without an argument, return the current one."""
         if source is None:
-            return Message(f"{self.source or DEFAULT_SOURCE}\n")
+            return Message(f"{self.current_source}\n")
         self.source = source.text
         return Message("")
+
+    @property
+    def current_source(self) -> str:
+        """The source of statements that name none."""
+        return self.source or self.found_source or DEFAULT_SOURCE
 
     def change_setting(self, statement: ast.Set) -> Result:
         """Show all settings or one, or change one."""

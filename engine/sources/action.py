@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.progress import Progress
     from imq.engine.query import ir
     from imq.engine.query.binder import Scope
-    from imq.engine.query.source import Sources
+    from imq.engine.query.source import SourceRef, Sources
     from imq.engine.registry.client import Client
     from imq.engine.registry.mirrors import ImageReader, MirroredClient
     from imq.engine.registry.settings import Settings
@@ -177,6 +177,7 @@ class PlanContext(Record):
     - `lookup` runs a query for other rows, and ignores requests that fail.
     - `folder` is the base of relative paths.
     - `registry` returns the configuration of a registry by its name.
+    - `chosen_refs` returns the sources that the user chose for statements that name none; empty without a choice.
     """
 
     store: Store
@@ -190,6 +191,7 @@ class PlanContext(Record):
     environment: Mapping[str, str]
     folder: str = "."
     registry: Callable[[str], Registry | None] = lambda _: None
+    chosen_refs: Callable[[], tuple[SourceRef, ...]] = tuple
 
 
 class ExecutionContext:

@@ -30,6 +30,19 @@ def list_source_refs(act: ast.ActionStatement, context: PlanContext) -> tuple[So
     option = get_option(act, "from")
     if option is None:
         return context.scope.default_refs()
+    return _resolve_sources(option, context)
+
+
+def list_destination_refs(act: ast.ActionStatement, context: PlanContext) -> tuple[SourceRef, ...]:
+    """Return the sources that an action brings images into: those of the option `to`, else those that the user chose.
+
+    Empty without either: the store.
+    """
+    option = get_option(act, "to")
+    return context.chosen_refs() if option is None else _resolve_sources(option, context)
+
+
+def _resolve_sources(option: ast.Option, context: PlanContext) -> tuple[SourceRef, ...]:
     texts = zip(context.literals(option.values), option.values, strict=True)
     return tuple(ref for text, node in texts for ref in context.sources.resolve_all(text, node.span))
 

@@ -183,6 +183,8 @@ class ScriptedEngine:
         self.address = f"unix://{os.fspath(path)}"
         self.requests: list[str] = []
         """The request lines that arrived."""
+        self.heads: list[str] = []
+        """The request lines with their headers."""
         self._answers = dict(answers)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(path))
@@ -212,6 +214,7 @@ class ScriptedEngine:
                 head += received
             line = head.partition(b"\r\n")[0].decode("latin-1")
             self.requests.append(line)
+            self.heads.append(head.partition(b"\r\n\r\n")[0].decode("latin-1"))
             answer = next((answer for part, answer in self._answers.items() if part in line), PING_ANSWER)
             if answer is not None:
                 with contextlib.suppress(OSError):

@@ -3,5 +3,14 @@
 from __future__ import annotations
 
 from .remove import plan_prune, plan_removal, plan_untag
+from .tag import plan_tag
+from .transfer import plan_pull, plan_push
 
-PLANNERS = {"rm": plan_removal, "untag": plan_untag, "prune": plan_prune}
+PLANNERS = {
+    "rm": plan_removal,
+    "untag": plan_untag,
+    "prune": plan_prune,
+    "tag": plan_tag,
+    "pull": plan_pull,
+    "push": plan_push,
+}

@@ -16,6 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .clients import EngineClients
 from .image_documents import list_names
+from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     for name in ("platform", "with its tags"):
         if (option := get_option(act, name)) is not None:
             raise StatementError(f"{act.verb} in an engine does not take {name}", code="option", span=option.span)
+    if act.query is not None and context.bind(act.query).table.name == "containers":
+        return plan_container_removal(act, context)
     targets, failures = find_targets(act, context)
     return _plan(targets, failures, context, verb=act.verb, force=get_option(act, "force") is not None)
 

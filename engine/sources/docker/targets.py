@@ -7,6 +7,7 @@ from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed
 from imq.engine.sources.action_options import bind_whole_rows, list_source_refs
 from imq.engine.sources.image_names import match_image_name
+from imq.engine.sources.row_templates import render_rows
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, EngineError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -71,6 +72,28 @@ def _query_targets(
         else:
             targets.append(target)
     return list(dict.fromkeys(targets)), failures
+
+
+def render_targets(
+    act: ast.ActionStatement, template: str, context: PlanContext
+) -> tuple[list[tuple[str, EngineTarget]], list[Action]]:
+    """Return the rows of an action's query, each with the rendered template, and a failure for each other row."""
+    select = bind_whole_rows(act, context)
+    assert act.query is not None
+    if select.table.name != "images":
+        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=act.query.span)
+    require_where(act.query, act.verb)
+    rendered: list[tuple[str, EngineTarget]] = []
+    failures: list[Action] = []
+    for (text,), (source, id_, name, problem) in render_rows(
+        act.query, (template,), context, ("source", "id", "name", "problem")
+    ):
+        target = EngineTarget(str(source), Digest(str(id_)), None if name is None else str(name))
+        if problem is not None:
+            failures.append(Failed(act.verb, target.text, EngineError(str(problem))))
+        else:
+            rendered.append((text, target))
+    return rendered, failures
 
 
 def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list[EngineTarget], list[Action]]:

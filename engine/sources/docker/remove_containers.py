@@ -1,0 +1,85 @@
+"""Removes containers of engines: `rm containers where …`.
+
+The engine does it, and its conflicts are reported in its words. Before each removal the engine is asked again: a
+container that was started, stopped or replaced since the plan is left alone.
+"""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.query.binder import require_where
+from imq.engine.sources.action import Failed, Outcome
+from imq.engine.sources.action_options import bind_whole_rows, get_option
+from imq.grammar import ast
+from imq.grammar.errors import Conflict, EngineError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .clients import EngineClients
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+
+ACTIVE = ("running", "paused", "restarting")
+"""The statuses of containers whose processes a removal kills."""
+_SHORT = 12
+
+
+class RemoveContainer(Record):
+    """Remove a container, whose `status` was that of the plan. With `force` its processes are killed."""
+
+    source: str
+    id: str
+    name: str
+    status: str
+    image: Digest | None = None
+    force: bool = False
+
+    def describe(self) -> Outcome:
+        """Return the name with the status and the image."""
+        kills = ", its processes are killed" if self.status in ACTIVE else ""
+        return Outcome("remove", self.name, self.image, note=f"{self.status} container in {self.source}{kills}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Remove the container. Raises `Conflict` (`changed`) when it is not as it was planned."""
+        client = context.get_shared(EngineClients).get(self.source)
+        state = client.get_json(f"containers/{self.id}/json").get("State") or {}
+        status = str(state.get("Status") or "")
+        if status != self.status and (status in ACTIVE) != (self.status in ACTIVE):
+            raise Conflict(
+                f"the container {self.name} is {status} and was {self.status} when this was planned, so it was left"
+                " alone",
+                code="changed",
+                hints=("run the statement again",),
+            )
+        client.delete_json(f"containers/{self.id}", {"force": "1"} if self.force else {})
+        yield self.describe()
+
+
+def plan_container_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the removal of each container of a query. Running ones are failures without `force`."""
+    assert act.query is not None
+    bind_whole_rows(act, context)
+    require_where(act.query, act.verb)
+    force = get_option(act, "force") is not None
+    names = ("source", "id", "name", "status", "image_id", "problem")
+    query = ast.Query("", base=act.query, select=tuple(ast.Column(ast.Field((name,))) for name in names))
+    actions: dict[tuple[str, str], Action] = {}
+    for source, id_, name, status, image, problem in context.rows(query.replace(span=act.query.span), ())[1]:
+        key, text = (str(source), str(id_)), str(name or str(id_)[:_SHORT])
+        if problem is not None:  # the condition may have read what the engine did not return
+            actions[key] = Failed(act.verb, text, EngineError(str(problem)))
+        elif status in ACTIVE and not force:
+            actions[key] = Failed(act.verb, text, _active_error(text, str(status)))
+        else:
+            id_of_image = Digest(str(image)) if image else None
+            actions[key] = RemoveContainer(*key, text, str(status), id_of_image, force=force)
+    return list(actions.values())
+
+
+def _active_error(name: str, status: str) -> Conflict:
+    return Conflict(
+        f"unable to remove the container {name}: it is {status}",
+        hints=("stop it first, or add force, which kills its processes",),
+    )

@@ -1,0 +1,112 @@
+"""Gives images of engines another name: `tag`."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar import ast
+from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .clients import EngineClients
+from .targets import find_targets, render_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imq.engine.docker_engine.client import EngineClient
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+
+    from .targets import EngineTarget
+
+
+class TagEngineImage(Record):
+    """Give an image of an engine a name. `moves_from` is the ID of the image that loses the name, if there is one."""
+
+    source: str
+    name: Reference
+    id: Digest
+    moves_from: Digest | None = None
+
+    def describe(self) -> Outcome:
+        """Return the name, the image, and the image that loses the name."""
+        moves = f", moves from {self.moves_from.short}" if self.moves_from not in (None, self.id) else ""
+        return Outcome("tag", str(self.name), self.id, note=f"in {self.source}{moves}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Set the name. Raises `NotFound` (`changed`) when it belongs to yet another image by now."""
+        client = context.get_shared(EngineClients).get(self.source)
+        if find_id(client, str(self.name)) != self.moves_from:
+            raise changed_error(str(self.name))
+        set_name(client, self.id, self.name)
+        yield self.describe() if self.moves_from != self.id else self.describe().replace(note="it had the name already")
+
+
+def find_id(client: EngineClient, name: str) -> Digest | None:
+    """Return the ID of the image with this name in an engine; None when no image has it."""
+    try:
+        return Digest(client.get_json(f"images/{name}/json")["Id"])
+    except NotFound:
+        return None
+
+
+def set_name(client: EngineClient, id_: Digest, name: Reference) -> None:
+    """Give an image a name. Raises `NotFound` when the engine does not have the image."""
+    client.post_json(f"images/{id_}/tag", {"repo": name.canonical_name, "tag": name.tag or ""})
+
+
+def changed_error(name: str) -> NotFound:
+    """Return the error for a name that has changed since the action was planned."""
+    return NotFound(
+        f"{name} has changed since the plan was made, so it was not touched",
+        code="changed",
+        hints=("run the statement again",),
+    )
+
+
+def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the new names of `tag`: one name for a reference, or one for each row by a template."""
+    (text,) = get_option_values(act, "as", context)
+    named: list[tuple[Reference, EngineTarget]] = []
+    if act.query is not None:
+        rendered, failures = render_targets(act, text, context)
+        named = [(parse_tag_name(name), target) for name, target in rendered]
+    else:
+        if len(act.references) != 1:
+            raise StatementError("tag takes one image for one name", code="operand", span=act.span)
+        targets, failures = find_targets(act, context)
+        named = [(parse_tag_name(text), target) for target in targets]
+    by_name: dict[tuple[str, Reference], Digest] = {}
+    for name, target in named:
+        other = by_name.setdefault((target.source, name), target.id)
+        if other != target.id:
+            raise StatementError(
+                f'the template renders "{name}" for two images: {other.short} and {target.id.short}',
+                code="ambiguous-name",
+                span=act.span,
+                hints=("add a field to the template, such as {{.Tag}}",),
+            )
+    holders = find_holders(by_name, context)
+    tags = (
+        TagEngineImage(source, name, id_, holders.get((source, str(name)))) for (source, name), id_ in by_name.items()
+    )
+    return [*tags, *failures]
+
+
+def find_holders(names: Iterable[tuple[str, Reference]], context: PlanContext) -> dict[tuple[str, str], Digest]:
+    """Return the images that have these names now, by engine and name."""
+    by_source: dict[str, list[str]] = {}
+    for source, name in names:
+        by_source.setdefault(source, []).append(str(name))
+    holders: dict[tuple[str, str], Digest] = {}
+    for source, texts in by_source.items():
+        query = ast.Query(
+            "images",
+            sources=(ast.Literal(source, quoted=True),),
+            where=ast.In(ast.Field(("name",)), tuple(ast.Literal(text, quoted=True) for text in texts)),
+            select=tuple(ast.Column(ast.Field((field,))) for field in ("id", "name")),
+        )
+        holders |= {(source, str(name)): Digest(str(id_)) for id_, name in context.lookup(query, ())[1]}
+    return holders

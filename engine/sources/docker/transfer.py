@@ -1,0 +1,200 @@
+"""Pulls images into engines and pushes images of engines: the engine itself speaks to the registry."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.platform import Platform
+from imq.engine.oci.reference import Reference, parse_name
+from imq.engine.sources.action import Failed, Outcome, RegistryWrite
+from imq.engine.sources.action_options import get_option, get_option_values, list_destination_refs, parse_tag_name
+from imq.engine.sources.namespaces import add_namespace, parse_namespace
+from imq.engine.sources.row_templates import is_template
+from imq.grammar.errors import Conflict, EngineError, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .clients import EngineClients
+from .credentials import make_auth_headers
+from .image_documents import read_digests, read_tags
+from .tag import changed_error, find_holders, find_id, set_name
+from .targets import find_targets, render_targets
+from .transfer_progress import follow_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imq.engine.docker_engine.client import EngineClient
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.grammar import ast
+
+    from .targets import EngineTarget
+
+SILENCE = 600.0
+"""The maximum seconds without a message of a transfer: an engine is silent while it unpacks a layer."""
+
+
+class EnginePull(Record):
+    """Make an engine pull an image, for this platform or for its own."""
+
+    source: str
+    reference: Reference
+    platform: Platform | None = None
+
+    def describe(self) -> Outcome:
+        """Return the reference, the engine and the platform."""
+        platform = f" for {self.platform}" if self.platform is not None else ""
+        return Outcome("pull", str(self.reference), note=f"to {self.source}{platform}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Pull, and look up the image that has the name now."""
+        client = context.get_shared(EngineClients).get(self.source)
+        reference = self.reference
+        path, query = "images/create", {"fromImage": reference.canonical_name, "tag": reference.selector}
+        if self.platform is not None:
+            query["platform"] = str(self.platform)
+        if insecure := _allow_insecure(client, context, reference):  # only podman's own path knows the parameter
+            path, query = "libpod/images/pull", _to_libpod(query) | insecure | {"compatMode": "true"}
+        headers = make_auth_headers(context.registry_settings(), reference.registry, reference.repository)
+        before = find_id(client, str(reference))
+        with client.open_stream("POST", path, query, headers=headers, timeout=SILENCE) as stream:
+            report = follow_transfer(str(reference), stream.read_messages(), context.progress)
+        id_ = find_id(client, str(reference))
+        if id_ is None:
+            raise EngineError(f"{self.source} did not pull {reference}", endpoint=self.source)
+        kind = "image is up to date" if id_ == before else "downloaded newer image"
+        for status in report.statuses:
+            if status.startswith("WARNING"):
+                context.progress.warn(status.removeprefix("WARNING:").strip())
+        yield Outcome("pull", str(reference), id_, report.moved_bytes, note=f"{kind} in {self.source}")
+
+
+class EnginePush(RegistryWrite):
+    """Make an engine push an image as `reference`. With `lends_name` the image has that name for the push only."""
+
+    source: str
+    reference: Reference
+    id: Digest
+    lends_name: bool = False
+
+    def describe(self) -> Outcome:
+        """Return the name and the image."""
+        return Outcome("push", str(self.reference), self.id, note=f"from {self.source}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Push. Raises `NotFound` (`changed`) when the name belongs to another image by now."""
+        client = context.get_shared(EngineClients).get(self.source)
+        reference, name = self.reference, str(self.reference)
+        if find_id(client, name) != (None if self.lends_name else self.id):
+            raise changed_error(name)
+        if self.lends_name:
+            set_name(client, self.id, reference)
+        try:
+            headers = make_auth_headers(context.registry_settings(), reference.registry, reference.repository)
+            path, query = f"images/{reference.canonical_name}/push", {"tag": reference.tag or ""}
+            query |= _allow_insecure(client, context, reference)
+            with client.open_stream("POST", path, query, headers=headers, timeout=SILENCE) as stream:
+                report = follow_transfer(name, stream.read_messages(), context.progress)
+        finally:
+            if self.lends_name and not self._take_back(client):
+                context.progress.warn(f"{name} is the only name of {self.id.short} in {self.source}, so it stays")
+        note = f"digest: {report.digest}" if report.digest else f"from {self.source}"
+        yield Outcome("push", name, self.id, report.moved_bytes, note=note)
+
+    def _take_back(self, client: EngineClient) -> bool:
+        """Remove the lent name; return False when the image would go with it."""
+        image = client.get_json(f"images/{self.id}/json")
+        own = self.reference.canonical_name
+        if not any(Reference.parse(text).canonical_name != own for text in (*read_tags(image), *read_digests(image))):
+            names = [text for text in read_tags(image) if Reference.parse(text) != self.reference]
+            if not names:
+                return False
+        client.delete_json(f"images/{self.reference}", {"noprune": "1"})
+        return True
+
+
+def _allow_insecure(client: EngineClient, context: ExecutionContext, reference: Reference) -> dict[str, str]:
+    """Return the parameter by which podman accepts a registry without TLS; dockerd has a setting of its own."""
+    allows = client.ping().kind == "podman" and context.registry_settings().allows_insecure(reference.registry)
+    return {"tlsVerify": "false"} if allows else {}
+
+
+def _to_libpod(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of a pull by podman's own API."""
+    separator = "@" if ":" in query["tag"] else ":"
+    parameters = {"reference": f"docker://{query['fromImage']}{separator}{query['tag']}"}
+    if "platform" in query:
+        system, architecture, variant = (*query["platform"].split("/"), "")[:3]
+        parameters |= {"OS": system, "Arch": architecture, "Variant": variant}
+    return parameters
+
+
+def plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the pulls of `pull`, by each of the engines. The operands are names of images."""
+    texts = get_option_values(act, "platform", context)
+    option = get_option(act, "platform")
+    if len(texts) > 1 or [text.lower() for text in texts] == ["all"]:
+        raise StatementError(
+            "an engine pulls one platform of an image", code="option", span=option.span if option else None
+        )
+    platform = Platform.parse(texts[0]) if texts else context.platform
+    names = [Reference.parse(text).with_default_tag() for text in context.literals(act.references)]
+    refs = list_destination_refs(act, context)
+    return [EnginePull(ref.text, name, platform) for ref in refs for name in names]
+
+
+def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the pushes of `push`. Names of `to` that an image does not have are lent to it for the push."""
+    if (option := get_option(act, "platform")) is not None:
+        raise StatementError("push by an engine does not take platform", code="option", span=option.span)
+    to = get_option(act, "to")
+    try:
+        named, failures = _name_targets(act, context.literals(to.values)[0] if to is not None else None, context)
+    except StatementError as problem:
+        problem.span = problem.span or (to.span if to is not None else None)
+        raise
+    targets: dict[tuple[str, Reference], EngineTarget] = {}
+    for name, target in named:
+        other = targets.setdefault((target.source, name), target)
+        if other.id != target.id:
+            raise StatementError(
+                f"{other.text} and {target.text} would be pushed to {name}, but a name can have only one image",
+                code="operand",
+                span=act.span,
+                hints=("without a tag the names are kept: push images where … to registry.local:5000/team",),
+            )
+    holders = find_holders(targets, context)
+    actions: list[Action] = []
+    for (source, name), target in targets.items():
+        holder = holders.get((source, str(name)))
+        if holder in (None, target.id):
+            actions.append(EnginePush(source, name, target.id, lends_name=holder is None))
+        else:
+            error = Conflict(
+                f"{name} is the name of another image in {source}, {holder.short}",
+                hints=(f"to push that image: push {name} from {source}", f"or take the name away: untag {name}"),
+            )
+            actions.append(Failed(act.verb, str(name), error))
+    return [*actions, *failures]
+
+
+def _name_targets(
+    act: ast.ActionStatement, text: str | None, context: PlanContext
+) -> tuple[list[tuple[Reference, EngineTarget]], list[Action]]:
+    """Return the names to push, and a failure for each image that has none."""
+    if text is not None and is_template(text):
+        rendered, failures = render_targets(act, text, context)
+        return [(parse_tag_name(name), target) for name, target in rendered], failures
+    targets, failures = find_targets(act, context)
+    namespace = parse_namespace(text) if text is not None else None
+    if text is not None and namespace is None:
+        return [(parse_tag_name(text), target) for target in targets], failures
+    named: list[tuple[Reference, EngineTarget]] = []
+    for target in targets:
+        name = parse_name(target.name) if target.name is not None else None
+        if isinstance(name, Reference) and name.tag is not None:
+            named.append((add_namespace(namespace, name) if namespace is not None else name, target))
+        else:
+            error = Conflict(
+                f"{target.text} has no name to push", hints=("to push it under a name: push ID to NAME:TAG",)
+            )
+            failures.append(Failed(act.verb, target.text, error))
+    return named, failures

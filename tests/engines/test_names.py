@@ -1,0 +1,71 @@
+"""Names of images and containers of engines: `tag` and `rm containers`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import imq
+import pytest
+from support.engine_images import ONE, TWO
+
+if TYPE_CHECKING:
+    from support.engine_images import Place
+
+
+def test_a_reference_gets_another_name(place: Place) -> None:
+    result = place.connection(f"tag localhost/app:1 as localhost/x:2 from {place.name}")
+    assert [(row.action, row.target, row.image, row.note) for row in result] == [
+        ("tag", "localhost/x:2", ONE.id, f"in {place.name}")
+    ]
+    assert place.names()["localhost/x:2"] == ONE.id
+
+
+def test_rows_get_names_by_a_template(place: Place) -> None:
+    place.connection(f'tag images in {place.name} where label.part = two as "localhost/copy:{{{{.Label.part}}}}"')
+    assert place.names()["localhost/copy:two"] == TWO.id
+
+
+def test_a_name_of_another_image_moves_and_the_plan_says_so(place: Place) -> None:
+    place.connection(f"use {place.name}")
+    (planned,) = place.connection("tag localhost/app:1 as localhost/team/b:2", dry_run=True)
+    assert planned.note == f"in {place.name}, moves from {TWO.id[7:19]}"
+    assert place.names()["localhost/team/b:2"] == TWO.id
+    place.connection("tag localhost/app:1 as localhost/team/b:2")
+    assert place.names()["localhost/team/b:2"] == ONE.id
+    (again,) = place.connection("tag localhost/app:1 as localhost/team/b:2")
+    assert again.note == "it had the name already"
+
+
+def test_one_name_is_not_for_two_images(place: Place) -> None:
+    with pytest.raises(imq.StatementError, match="for two images"):
+        place.connection(f"tag all images in {place.name} as localhost/all:1")
+    with pytest.raises(imq.NotFound, match="No such image: nope"):
+        place.connection(f"tag nope as localhost/x:1 from {place.name}")
+    assert len(place.names()) == 3
+
+
+def test_containers_are_removed_by_a_condition(place: Place) -> None:
+    for name, image in (("web", "localhost/app:1"), ("job", "localhost/team/b:2")):
+        place.engine.run("create", "--name", name, "--network", "none", image, "/x")
+    statement = f"rm containers in {place.name} where label.part = one"
+    assert [row.target for row in place.connection(statement, dry_run=True)] == ["web"]
+    with pytest.raises(imq.Refused, match="would apply to all containers"):
+        place.connection(f"rm containers in {place.name}")
+    (row,) = place.connection(statement)
+    assert (row.action, row.target, row.image) == ("remove", "web", ONE.id)
+    assert place.engine.run("ps", "-a", "--format", "{{.Names}}") == "job"
+
+
+def test_a_container_that_went_away_is_reported_and_the_others_are_removed(place: Place) -> None:
+    for name in ("one", "two"):
+        place.engine.run("create", "--name", name, "--network", "none", "localhost/app:1", "/x")
+
+    def remove_one(planned: imq.Result) -> bool:
+        assert {row.target for row in planned} == {"one", "two"}
+        place.engine.run("rm", "one")
+        return True
+
+    with place.connect(confirm=remove_one) as connection:
+        result = connection(f"rm containers in {place.name} where status = created")
+    assert {row.target: row.error for row in result} == {"one": "not-found", "two": None}
+    assert place.engine.run("ps", "-aq") == ""

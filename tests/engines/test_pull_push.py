@@ -1,0 +1,111 @@
+"""Engines pull and push by themselves: `pull NAME to docker`, `push NAME from docker`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import imq
+import pytest
+from support.engine_images import ONE, TWO, write_login
+from support.engines import ScriptedEngine, http_answer
+from support.servers import Registry, needed
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    from support.engine_images import Place
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that requires a password."""
+    needed("docker-registry", "htpasswd")
+    with Registry(tmp_path_factory.mktemp("registry"), users={"ann": "secret"}) as running:
+        yield running
+
+
+def test_an_image_goes_to_a_registry_and_back(place: Place, registry: Registry) -> None:
+    write_login(place.folder, registry.host, "ann", "secret")
+    name = f"{registry.host}/{place.name}/app:1"
+    (pushed,) = place.connection(f"push localhost/app:1 from {place.name} to {name}")
+    assert (pushed.error, pushed.message, pushed.image) == (None, None, ONE.id)
+    assert pushed.note.startswith("digest: sha256:")
+    assert name not in place.names()
+    (row,) = place.connection(f"pull {name} to {place.name}")
+    assert (row.target, row.image) == (name, ONE.id)
+    assert place.names()[name] == ONE.id
+    (again,) = place.connection(f"pull {name} to {place.name}")
+    assert again.note == f"image is up to date in {place.name}"
+
+
+def test_rows_are_pushed_into_a_namespace(docker_place: Place, registry: Registry) -> None:
+    write_login(docker_place.folder, registry.host, "ann", "secret")
+    docker_place.connection("use docker")
+    rows = docker_place.connection(f"push images where tag = latest or label.part = two to {registry.host}/rows")
+    assert {row.target: row.error for row in rows} == {
+        f"{registry.host}/rows/app:latest": None,
+        f"{registry.host}/rows/team/b:2": None,
+    }
+    assert set(docker_place.names()) == {"localhost/app:1", "localhost/app:latest", "localhost/team/b:2"}
+    docker_place.engine.run("rmi", "-f", ONE.id, TWO.id)
+    pulled = docker_place.connection(f"pull {registry.host}/rows/team/b:2, {registry.host}/rows/app:none")
+    assert [(row.error, row.image) for row in pulled] == [(None, TWO.id), ("not-found", None)]
+    assert "manifest unknown" in pulled[1].message
+
+
+def test_pull_goes_to_the_store_unless_an_engine_is_named(docker_place: Place, registry: Registry) -> None:
+    write_login(docker_place.folder, registry.host, "ann", "secret")
+    docker_place.connection(f"push localhost/app:1 from docker to {registry.host}/default:1")
+    docker_place.connection("images in docker")
+    (row,) = docker_place.connection(f"pull {registry.host}/default:1")
+    assert row.error is None
+    assert [image.name for image in docker_place.connection("images in store")] == [f"{registry.host}/default:1"]
+    assert len(docker_place.names()) == 3
+
+
+def test_the_only_name_of_an_image_stays(docker_place: Place, registry: Registry) -> None:
+    write_login(docker_place.folder, registry.host, "ann", "secret")
+    docker_place.engine.run("rmi", "localhost/app:1", "localhost/app:latest", "localhost/team/b:2")
+    made = docker_place.engine.run("import", "-", stdin=b"\0" * 10240)
+    name = f"{registry.host}/unnamed:1"
+    (row,) = docker_place.connection(f"push {made} from docker to {name}")
+    assert row.error is None
+    assert docker_place.names() == {name: made}
+
+
+def test_a_name_of_another_image_is_not_taken_for_a_push(docker_place: Place) -> None:
+    (row,) = docker_place.connection("push localhost/app:1 from docker to localhost/team/b:2")
+    assert row.message == f"localhost/team/b:2 is the name of another image in docker, {TWO.id[7:19]}"
+
+
+def test_credentials_are_sent_for_their_own_registry_only(tmp_path: pathlib.Path) -> None:
+    failed = http_answer(b'{"message": "manifest unknown"}', status="404 Not Found")
+    with ScriptedEngine(tmp_path / "engine.sock", {"/images/": failed}) as engine:
+        (tmp_path / "home").mkdir()
+        write_login(tmp_path, "one.example", "ann", "secret")
+        environment = {"DOCKER_HOST": engine.address, "HOME": str(tmp_path / "home")}
+        with imq.connect("docker", root=tmp_path / "store", environment=environment) as connection:
+            rows = connection("pull one.example/app:1, two.example/app:1")
+    assert [row.message for row in rows] == ["manifest unknown"] * 2
+    sent = [_read_auth(head) for head in engine.heads if head.startswith("POST ")]
+    assert sent == [{"username": "ann", "password": "secret", "serveraddress": "one.example"}, {}]
+
+
+def _read_auth(head: str) -> object:
+    text = next(line for line in head.splitlines() if line.startswith("X-Registry-Auth: "))
+    return json.loads(base64.urlsafe_b64decode(text.partition(": ")[2]))
+
+
+def test_an_error_within_the_stream_is_in_the_words_of_the_engine(tmp_path: pathlib.Path) -> None:
+    stream = b'{"status":"Pulling fs layer","progressDetail":{},"id":"0123456789ab"}\n{"error":"disk is full"}\n'
+    answers = {"/images/create": http_answer(stream), "/json": http_answer(b"{}", status="404 Not Found")}
+    with ScriptedEngine(tmp_path / "engine.sock", answers) as engine:
+        environment = {"DOCKER_HOST": engine.address, "HOME": str(tmp_path)}
+        with imq.connect("docker", root=tmp_path / "store", environment=environment) as connection:
+            (row,) = connection("pull app:1")
+            with pytest.raises(imq.StatementError, match="one platform"):
+                connection("pull app:1 platform linux/amd64, linux/arm64")
+    assert (row.error, row.message) == ("engine", "disk is full")
