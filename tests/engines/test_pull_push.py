@@ -10,7 +10,7 @@ import imq
 import pytest
 from support.engine_images import ONE, TWO, write_login
 from support.engines import ScriptedEngine, http_answer
-from support.servers import Registry, needed
+from support.servers import Registry, require_programs
 
 if TYPE_CHECKING:
     import pathlib
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that requires a password."""
-    needed("docker-registry", "htpasswd")
+    require_programs("docker-registry", "htpasswd")
     with Registry(tmp_path_factory.mktemp("registry"), users={"ann": "secret"}) as running:
         yield running
 
