@@ -13,6 +13,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import ir
+from .limit_pushdown import find_row_limit
 from .source import FetchRequest, ScanRequest
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ class FetchPlanner:
         steps, known = self._plan_stages(select, scans, union, deciding, _Known(), outer_rows, applies_limits=False)
         own = {member.view for member in scans}
         stages = tuple(step for step in steps if isinstance(step, FetchStage) and step.scan.view in own)
-        limit = _find_early_limit(select, scans) if scans and len(stages) == len(steps) > 0 else 0
+        limit = 0
+        if scans and len(stages) == len(steps) > 0:
+            limit = find_row_limit(select, lambda field: any(scan.get_rank(field) for scan in scans))
         if limit:
             yield BatchedStages(select, stages, limit)
         else:
@@ -374,22 +377,6 @@ def _list_deciding_expressions(select: ir.Select) -> tuple[ir.Expr, ...]:
         if select.keep_newest is not None:
             expressions += [*select.keep_newest.per, select.keep_newest.by]
     return tuple(expressions)
-
-
-def _find_early_limit(select: ir.Select, scans: tuple[Scan, ...]) -> int:
-    """Return the number of rows that complete the result, in an order known from the listing; 0: all are needed."""
-    if select.limit is None or select.limit.per or select.keep_newest or select.until or select.group is not None:
-        return 0
-    if select.join:  # the limit counts separately for each outer row
-        return 0
-    if select.skip is not None and select.skip.per:
-        return 0
-    for value in ir.walk(key.value for key in select.order):
-        if ir.get_subquery(value) is not None:
-            return 0
-        if isinstance(value, ir.Column | ir.MapItem) and any(scan.get_rank(value.field) for scan in scans):
-            return 0
-    return select.limit.count + (select.skip.count if select.skip else 0)
 
 
 def _find_platform(where: ir.Expr | None) -> str:

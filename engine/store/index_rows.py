@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.tables import MAP_TABLES
+from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
@@ -142,17 +143,6 @@ def _add_image_rows(
     maps = {**documents, "annotations": manifest.annotations}
     for field, table in MAP_TABLES.items():
         rows[table] += [(key, name, value) for name, value in maps[field].items()]
-
-
-def compute_chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
-    """Return the chain ID of each layer, bottom layer first, as the image specification defines it.
-
-    It identifies a layer together with all layers below it: images with an equal chain ID share these layers.
-    """
-    chain: list[Digest] = []
-    for diff_id in diff_ids:
-        chain.append(Digest.of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
-    return chain
 
 
 def replace_surrogates(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -12,13 +12,14 @@ from contextlib import suppress
 from zlib import crc32
 
 from imq.engine.oci import media_types
+from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .config_columns import JSON_DEFINITIONS, STRING_DEFINITIONS, read_documents, read_strings
 from .database import check_database_path, create_database, database_uri, enable_wal, has_database, remove_database
-from .index_rows import build_step_rows, compute_chain_ids, replace_surrogates, to_json
+from .index_rows import build_step_rows, replace_surrogates, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

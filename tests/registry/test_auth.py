@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
-from imq.engine.registry.auth.authorizer import Challenge, parse_challenges
+from imq.engine.registry.auth.challenge import Challenge, parse_challenges
 from imq.engine.registry.auth.credentials import Credentials, find_credentials
 from imq.engine.registry.auth.login import erase_credentials
 from imq.engine.registry.settings import Settings

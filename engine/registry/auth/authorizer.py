@@ -1,11 +1,11 @@
-"""Authenticates requests: parses 401 challenges, fetches and caches access tokens, and owns the token scopes."""
+"""Authenticates requests: answers 401 challenges, fetches access tokens, and owns the token scopes."""
 
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
+from functools import partial
 from http import HTTPStatus
 
 from imq.engine.registry import errors
@@ -13,9 +13,11 @@ from imq.engine.registry.http.redaction import Secrets
 from imq.engine.registry.http.urls import get_authority, resolve_url
 from imq.engine.registry.settings import is_loopback
 from imq.grammar.errors import RegistryError
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.record import TYPE_CHECKING
 
+from .challenge import Challenge, parse_challenges
 from .credentials import Credentials, find_credentials
+from .token_cache import Token, TokenCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,54 +34,6 @@ _MIN_TOKEN_LIFETIME = 60
 """Minimum lifetime of a token in seconds, also if the server specifies none. This is docker's rule."""
 _EXPIRY_MARGIN = 10
 """Seconds before its expiry at which a token is replaced."""
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PARAMETER = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))\s*(?:,|\Z)")
-_TOKEN68 = re.compile(r"\s*[A-Za-z0-9._~+/-]+=*\s*(?:,|\Z)")
-
-
-class Challenge(Record):
-    """One challenge of a 401 response. `scheme` is lower case."""
-
-    scheme: str
-    parameters: tuple[tuple[str, str], ...] = ()
-
-    def get(self, name: str) -> str:
-        """Return a parameter, or an empty string."""
-        return dict(self.parameters).get(name, "")
-
-
-def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Parse a WWW-Authenticate header (RFC 9110, 11.6.1): several challenges, quoted commas, token68."""
-    challenges: list[Challenge] = []
-    position = 0
-    while position < len(header):
-        if header[position] in " \t,":
-            position += 1
-            continue
-        scheme = _TOKEN.match(header, position)
-        if scheme is None:
-            break
-        position = scheme.end()
-        if header[position : position + 1] == " " and (token68 := _TOKEN68.match(header, position)):
-            position = token68.end()
-        parameters: list[tuple[str, str]] = []
-        while parameter := _PARAMETER.match(header, position):
-            name, quoted, unquoted = parameter.groups()
-            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else unquoted
-            parameters.append((name.lower(), value))
-            position = parameter.end()
-        challenges.append(Challenge(scheme[0].lower(), tuple(parameters)))
-    return tuple(challenges)
-
-
-class _Token:
-    """An access token, and the monotonic time of its expiry."""
-
-    __slots__ = ("expires_at", "header")
-
-    def __init__(self, header: str, expires_at: float) -> None:
-        self.header = header
-        self.expires_at = expires_at
 
 
 class Authorizer:
@@ -91,9 +45,8 @@ class Authorizer:
         self._clock = clock
         self._lock = threading.Lock()
         self._credentials_lock = threading.Lock()
-        self._token_locks: dict[tuple[str, tuple[str, ...]], threading.Lock] = {}
         self._challenges: dict[str, Challenge] = {}
-        self._tokens: dict[tuple[str, tuple[str, ...]], _Token] = {}
+        self._tokens = TokenCache(clock)
         self._credentials: dict[tuple[str, str], Credentials | None] = {}
         self._identity_tokens: dict[str, str] = {}
         self.secrets = Secrets()
@@ -126,9 +79,8 @@ class Authorizer:
             if challenge.scheme == "basic":
                 cached = (registry, repository) in self._credentials
                 return cached, self._make_basic_authorization(registry, repository, plain=plain) if cached else None
-            token = self._tokens.get((registry, scopes))
-        fresh = token is not None and token.expires_at > self._clock()
-        return fresh, token.header if fresh and token is not None else None
+        token = self._tokens.find((registry, scopes))
+        return token is not None, token.header if token is not None else None
 
     def answer_challenge(
         self, header: str, refused: str | None, registry: str, repository: str, scopes: tuple[str, ...], *, plain: bool
@@ -146,9 +98,7 @@ class Authorizer:
             self._challenges[registry] = Challenge(
                 challenge.scheme, tuple(p for p in challenge.parameters if p[0] != "scope")
             )
-            cached = self._tokens.get((registry, scopes))
-            if cached is not None and cached.header == refused:
-                del self._tokens[registry, scopes]
+        self._tokens.remove((registry, scopes), refused)
         header_value = self._authorize(challenge, registry, repository, scopes, plain=plain)
         return None if header_value == refused else header_value
 
@@ -157,16 +107,8 @@ class Authorizer:
     ) -> str | None:
         if challenge.scheme == "basic":
             return self._make_basic_authorization(registry, repository, plain=plain)
-        key = registry, scopes
-        with self._lock:
-            token_lock = self._token_locks.setdefault(key, threading.Lock())
-        with token_lock:  # one thread fetches the token, the others wait for it
-            token = self._tokens.get(key)
-            if token is None or token.expires_at <= self._clock():
-                token = self._fetch_token(challenge, registry, repository, scopes)
-                with self._lock:
-                    self._tokens[key] = token
-        return token.header
+        fetch = partial(self._fetch_token, challenge, registry, repository, scopes)
+        return self._tokens.get((registry, scopes), fetch).header
 
     def _make_basic_authorization(self, registry: str, repository: str, *, plain: bool) -> str | None:
         if plain and not self._settings.allows_insecure(registry):
@@ -189,13 +131,13 @@ class Authorizer:
         pair = f"{credentials.user}:{credentials.password}" if credentials.password else ""
         self.secrets.add(credentials.password, pair, credentials.identity_token, credentials.registry_token)
 
-    def _fetch_token(self, challenge: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> _Token:
+    def _fetch_token(self, challenge: Challenge, registry: str, repository: str, scopes: tuple[str, ...]) -> Token:
         """Fetch a token from the challenge's realm, for the scope in the challenge and the required scopes."""
         from urllib.parse import urlencode
 
         credentials = self._get_credentials(registry, repository)
         if credentials is not None and credentials.registry_token:
-            return _Token(f"Bearer {credentials.registry_token}", math.inf)
+            return Token(f"Bearer {credentials.registry_token}", math.inf)
         realm, offered_scope = self._check_realm(challenge.get("realm"), registry), challenge.get("scope")
         requested_scopes = list(scopes)
         if offered_scope:
@@ -240,7 +182,7 @@ class Authorizer:
             )
         return address
 
-    def _read_token(self, response: Response, registry: str, repository: str, requested_at: float) -> _Token:
+    def _read_token(self, response: Response, registry: str, repository: str, requested_at: float) -> Token:
         import json
 
         if response.status != HTTPStatus.OK:
@@ -265,7 +207,7 @@ class Authorizer:
             self.secrets.add(identity)
         lifetime = document.get("expires_in")
         seconds = lifetime if isinstance(lifetime, int | float) and not isinstance(lifetime, bool) else 0
-        return _Token(f"Bearer {token}", requested_at + max(seconds, _MIN_TOKEN_LIFETIME) - _EXPIRY_MARGIN)
+        return Token(f"Bearer {token}", requested_at + max(seconds, _MIN_TOKEN_LIFETIME) - _EXPIRY_MARGIN)
 
 
 def _widen_scope(offered: str, required: str) -> str:

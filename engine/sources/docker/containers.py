@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .image_documents import read_digests, seconds_to_time
 from .images import list_containers, list_images
-from .scan import EngineScan
+from .table_scan import EngineScan
 from .tables import CONTAINER_DETAILS, CONTAINER_DIGESTS
 
 if TYPE_CHECKING:

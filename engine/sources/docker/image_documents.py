@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import parse_platform
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.oci.timestamp import parse_time
 from imq.engine.store.config_columns import JSON_FIELDS, STRING_FIELDS, read_documents, read_strings
-from imq.engine.store.index_rows import compute_chain_ids, to_json
+from imq.engine.store.index_rows import to_json
 from imq.grammar.record import TYPE_CHECKING
 
 from .tables import INSPECTED_FIELDS

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.timestamp import parse_time
-from imq.engine.store.index_rows import compute_chain_ids, to_json
+from imq.engine.store.index_rows import to_json
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from .image_documents import (
     read_tags,
     seconds_to_time,
 )
-from .scan import EngineScan
+from .table_scan import EngineScan
 from .tables import IMAGE_DETAILS, LAST_USE, USERS
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.reference import Reference
 from imq.engine.store.config_columns import JSON_FIELDS, STRING_FIELDS, read_documents, read_strings
-from imq.engine.store.index_rows import build_step_rows, compute_chain_ids, replace_surrogates, to_json
+from imq.engine.store.index_rows import build_step_rows, replace_surrogates, to_json
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
