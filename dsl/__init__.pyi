@@ -208,7 +208,7 @@ class _Images(Path):
     created: Path
     """the time of the build; unknown when the config has none, zero or the epoch"""
     size: Path
-    """bytes of the files in the layers; shared layers count in full"""
+    """bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed"""
     download_size: Path
     """bytes of the config and the compressed layers"""
     shared_size: Path
@@ -578,7 +578,7 @@ class _Image(Reference):
     shared_size: Path
     """the part of size in layers that other images of the store have too"""
     size: Path
-    """bytes of the files in the layers; shared layers count in full"""
+    """bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed"""
     source: Path
     """the source that holds it"""
     stop_signal: Path
@@ -810,7 +810,7 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path

@@ -11,6 +11,7 @@ import os
 from _thread import allocate_lock
 
 from imq.engine.result import RowSet
+from imq.engine.sources.layouts.places import PREFIXES
 from imq.engine.sources.registry.refs import is_host
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
@@ -193,7 +194,8 @@ def look_up(session: Session, request: ValueRequest) -> tuple[str, ...]:
             case "path":
                 return tuple(list_folder(request.folder))
             case "source":
-                return tuple(dict.fromkeys((*session.sources.list_names(), *_known_hosts(session))))
+                known = (*session.sources.list_names(), *_known_hosts(session), *PREFIXES)
+                return tuple(dict.fromkeys(known))
             case "variable":
                 names = [*session.state.variables, *(f"env.{name}" for name in sorted(session.context.environment))]
                 return tuple(f"${name}" for name in names)

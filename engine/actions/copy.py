@@ -145,6 +145,5 @@ VERB = Verb(
     "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
     OperandKind.NAMES,
     options=("platform", "to", "from", "force", "skip existing", "with referrers", "dry run"),
-    path_options=("to", "from"),
     plan=_plan_copy,
 )

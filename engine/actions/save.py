@@ -192,7 +192,7 @@ VERB = Verb(
     'save images where label.env = prod to "prod.tar"',
     OperandKind.IMAGES,
     options=("to", "from", "force", "skip existing", "dry run"),
-    path_options=("to", "from"),
+    path_options=("to",),
     docker_differences=(
         "docker save replaces a file without confirmation. The archive appears when it is complete. Folders that values"
         " of a template name are created. Links are followed; a device, FIFO or /dev/stdout receives the archive. In a"

@@ -52,7 +52,8 @@ IMAGES = Table(
         Field(
             "size",
             DataType.SIZE,
-            "bytes of the files in the layers; shared layers count in full",
+            "bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are"
+            " compressed",
             docker_placeholders=(("Size", "size"), ("VirtualSize", "size-4")),
             title="SIZE",
         ),

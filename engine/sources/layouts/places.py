@@ -29,15 +29,8 @@ LISTINGS = {
     ARCHIVE: ("index.json", "manifest.json", "repositories"),
 }
 """The files that list the images of a place, by its kind."""
-KINDS = {
-    OCI: "an OCI layout",
-    OCI_ARCHIVE: "an OCI archive",
-    DOCKER_ARCHIVE: "an archive of docker",
-    DIR: "a folder of skopeo's dir transport",
-    STORAGE: "the storage of Podman, Buildah or CRI-O",
-    FOLDER: "a folder of images",
-    ARCHIVE: "an archive of images",
-}
+PREFIXES = tuple(form[: form.index(":") + 1] for form in FORMS)
+"""The beginnings of places, for completion."""
 _PATH_BEGINNINGS = ("/", "./", "../", "~/")
 _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 _ROOT_STORAGE = "/var/lib/containers/storage"
@@ -45,7 +38,7 @@ _USER_STORAGE = "containers/storage"
 
 
 class Place(Record):
-    """A place on disk: `text` is how the user wrote it, `kind` one of `KINDS`, `path` the file or folder."""
+    """A place on disk: `text` is how the user wrote it, `kind` a key of `LISTINGS`, `path` the file or folder."""
 
     text: str
     kind: str
