@@ -15,6 +15,7 @@ from .destinations import resolve_destinations
 from .load import Load
 from .operands import get_platforms, resolve_references
 from .origins import (
+    PLACE_SOURCES,
     RegistryOrigin,
     group_origins,
     has_place_origin,
@@ -28,11 +29,13 @@ from .save import plan_write, plan_writes, split_form
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imq.engine.sources.action import Action, PlanContext
     from imq.grammar import ast
 
-STORE = "store"
-"""The destination that is the store."""
+STORE, REGISTRY = "store", "registry"
+"""Names of sources."""
 
 
 def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -46,12 +49,32 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         )
     (target,) = to
     if target.lower() == STORE:
+        _refuse_options(act, "the store", ("with referrers", "force", "skip existing"))
         return _plan_copy_to_store(act, context)
     if is_path(target) or split_form(target, act)[0]:
+        _refuse_options(act, "a place on disk", ("with referrers",))
         return _plan_copy_to_place(act, target, context)
+    _refuse_options(act, "a registry", ("force", "skip existing"))
     if has_place_origin(act, context):
         return _plan_copy_from_place(act, target, context)
     return _plan_copy_between_registries(act, to, context)
+
+
+def _refuse_options(act: ast.ActionStatement, destination: str, names: Sequence[str]) -> None:
+    """Raise `StatementError` for an option that has no meaning for a destination."""
+    for name in names:
+        if (option := get_option(act, name)) is not None:
+            raise StatementError(f"{name} does not apply to copies to {destination}", code="option", span=option.span)
+
+
+def _refuse_platform(act: ast.ActionStatement) -> None:
+    if (option := get_option(act, "platform")) is not None:
+        raise StatementError(
+            "platform selects among the images of an index in a registry",
+            code="option",
+            span=option.span,
+            hints=("select the rows instead: copy images in PLACE where platform = …",),
+        )
 
 
 def _plan_copy_to_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -60,6 +83,7 @@ def _plan_copy_to_store(act: ast.ActionStatement, context: PlanContext) -> list[
         if get_option(act, "from") is not None or not _is_of_registry(act, context):
             raise StatementError("these images are in the store already", code="operand", span=act.span)
         return plan_pulls(act, context)
+    _refuse_platform(act)
     targets = query_place_targets(act, context) if act.query is not None else list_named_targets(act, context)
     origins = group_origins(targets)
     return [Load(origin.place, origin.images, act.verb) for origin in origins if origin.place is not None]
@@ -67,8 +91,8 @@ def _plan_copy_to_store(act: ast.ActionStatement, context: PlanContext) -> list[
 
 def _plan_copy_to_place(act: ast.ActionStatement, target: str, context: PlanContext) -> list[Action]:
     """Return the actions that write images to a place on disk. Names alone are those of images in registries."""
-    from_store = get_option(act, "from") is not None or not _is_of_registry(act, context)
-    if from_store:
+    if get_option(act, "from") is not None or has_place_origin(act, context) or not _is_of_registry(act, context):
+        _refuse_platform(act)
         return plan_writes(act, target, context)
     platforms, every = get_platforms(act, context)
     references, failures = resolve_references(act, context)
@@ -81,11 +105,14 @@ def _is_of_registry(act: ast.ActionStatement, context: PlanContext) -> bool:
     if act.query is None:
         return True
     select = context.bind(act.query)
-    return (
-        not select.is_whole_rows
-        or select.table.name != "images"
-        or (select.table.is_staged and not has_place_origin(act, context))
-    )
+    if not select.is_whole_rows or select.table.name != "images":
+        return True
+    names = context.scope.fetch.list_sources(select.table)
+    if others := [name for name in names if name not in (STORE, REGISTRY, *PLACE_SOURCES)]:
+        raise StatementError(
+            f"{act.verb} does not read rows of {' and '.join(others)}", code="operand", span=act.query.span
+        )
+    return REGISTRY in names
 
 
 def _plan_copy_from_place(act: ast.ActionStatement, target: str, context: PlanContext) -> list[Action]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.support.stores import StoreSession
+from support import servers
 from support.images import write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.images import Image
+    from support import servers
+from support.images import Image
 
 
 @pytest.fixture
@@ -26,6 +28,14 @@ def made(tmp_path: Path) -> dict[str, Image]:
 def session(tmp_path: Path) -> Iterator[StoreSession]:
     with StoreSession(tmp_path / "store", environment={"TMPDIR": str(tmp_path)}) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Registry]:
+    """A registry without authentication."""
+    servers.require_programs(servers.PROGRAM)
+    with servers.Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support import servers
+
 PLACES = ("oci", "oci-archive", "docker-archive", "dir")
 
 
@@ -127,6 +129,11 @@ def test_each_image_gets_an_archive_of_its_own(session: StoreSession, tmp_path: 
         ('save redis:7 from "oci:layout" to "oci:folder"', "store"),
         ('copy redis:7 from ghcr.io to "oci:new"', "place"),
         ('copy nope:1 from "oci:layout" to store', "no-such-image"),
+        ('copy redis:7 from "oci:layout" to "oci:new" platform linux/arm64', "option"),
+        ('copy redis:7 from "oci:layout" to "oci:new" with referrers', "option"),
+        ('copy redis:7 from "oci:layout" to store force', "option"),
+        ('copy redis:7 from "oci:layout" to registry.local:5000 force', "option"),
+        ('copy all images in docker to "oci:new"', "operand"),
         ("copy images where tag = 7 to store", "operand"),
         ('save images in "oci:layout", store where tag = 7 to "x.tar"', "operand"),
         ('rm images in "oci:layout" where not in_use', "unseen"),
@@ -168,3 +175,33 @@ def test_the_kind_of_the_source_is_in_the_message(session: StoreSession, tmp_pat
         session.rows(f'rm images in "oci:{tmp_path / "layout"}" where not in_use')
     with pytest.raises(ImqError, match="unknown in a registry"):
         session.rows("rm images in localhost:1 where not in_use")
+
+
+def test_images_go_between_registries_and_places(
+    session: StoreSession, tmp_path: Path, made: dict[str, Image], registry: servers.Registry
+) -> None:
+    host = registry.host
+    place = f"oci:{tmp_path / 'layout'}"
+    session.do(f'copy redis:7 from "{place}" to {host}/team/redis:7')
+    session.do(f'copy images in "{place}" where repository = "team/app" and registry = docker.io to {host}/copied')
+    assert session.rows(f"tags of {host}/team/redis select digest") == [{"digest": made["redis:7"].digest}]
+    tags = session.rows(f"tags of {host}/copied/team/app order by tag select tag, id")
+    assert [(row["tag"], row["id"]) for row in tags] == [(tag, made[f"team/app:{tag}"].id) for tag in "123"]
+    for target in PLACES:
+        session.do(f'copy {host}/team/redis:7 to "{target}:{tmp_path / target}.out"')
+        assert ids_in(session, f"{target}:{tmp_path / target}.out") == [made["redis:7"].id]
+    session.do(f'copy tags of {host}/copied/team/app where tag >= 2 to "oci:{tmp_path / "tags"}"')
+    assert len(ids_in(session, f"oci:{tmp_path / 'tags'}")) == 2
+    session.do(f"copy {host}/team/redis:7 to store")
+    assert session.names() == [f"{host}/team/redis:7"]
+    session.do(f'copy images in "dir:{tmp_path / "dir"}.out" where id is known to {host}/single:1')
+    assert session.rows(f"tags of {host}/single select id") == [{"id": made["redis:7"].id}]
+
+
+def test_the_default_source_is_where_names_are(session: StoreSession, tmp_path: Path, made: dict[str, Image]) -> None:
+    session.read_message(f'use "oci:{tmp_path / "layout"}"')
+    assert len(session.rows("images")) == 11
+    session.do(f'copy plain:1 to "oci-archive:{tmp_path / "plain.tar"}"')
+    session.do(f'save redis:7 to "{tmp_path / "redis.tar"}"')
+    assert ids_in(session, f"oci-archive:{tmp_path / 'plain.tar'}") == [made["plain:1"].id]
+    assert ids_in(session, str(tmp_path / "redis.tar")) == [made["redis:7"].id]
