@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +59,33 @@ COMPRESSED_ON_COPY = COMPRESSED | {  # and the manifest names the compressed lay
     "layers.media_type": OTHER,
     "history.layer": OTHER,
 }
+ENGINE = {
+    "images.manifest_digest": UNKNOWN,  # engines keep no manifests
+    "images.media_type": UNKNOWN,
+    "images.annotations": UNKNOWN,
+    "images.download_size": UNKNOWN,
+    "images.created": OTHER,  # whole seconds
+    "layers.digest": UNKNOWN,
+    "layers.download_size": UNKNOWN,
+    "layers.media_type": UNKNOWN,
+    "layers.created": OTHER,
+    "layers.images": OTHER,  # some images of the layout are not in the engine
+    "history.created": OTHER,
+    "history.layer": UNKNOWN,
+}
+DOCKER = ENGINE | {
+    "images.shared_size": OTHER,  # a layer is shared only on the same lower layers
+    "images.unique_size": OTHER,
+}
+PODMAN = ENGINE | {
+    "images.digest": OTHER,  # as in its storage
+    "images.variant": UNKNOWN,
+    "images.size": OTHER,  # the size of the archives of layers, and of the documents
+    "images.shared_size": UNKNOWN,
+    "images.unique_size": UNKNOWN,
+    "layers.size": OTHER,
+    "history.size": OTHER,
+}
 STORAGE = {
     "images.digest": OTHER,  # that of the manifest: every image is taken to be from the registry that its name says
     "layers.images": OTHER,  # only some of the images are copied there
@@ -72,12 +99,15 @@ class Contract:
     """A source: `fill` puts the images of a layout into a folder and returns what stands behind `in`.
 
     `differences` are fields as `table.field`. `takes` are the names of the images that it can hold; None: all.
+    `fixture` is the engine that `fill` needs, and `empty` removes the images from it.
     """
 
     name: str
     fill: Callable[[Images, Path], str]
     differences: Mapping[str, str] = field(default_factory=dict)
     takes: tuple[str, ...] | None = None
+    fixture: str = ""
+    empty: Callable[[Any], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -86,6 +116,7 @@ class Images:
 
     folder: Path
     by_name: Mapping[str, Image]
+    engine: Any = None
 
 
 TAGGED = (
@@ -110,8 +141,16 @@ def pack_layout(images: Images, folder: Path, *options: str) -> str:
 def write_docker_archive(images: Images, folder: Path) -> str:
     path = folder / "docker.tar"
     others = {"dangling": [], "team/app:1": ["team/app:1", "registry.local:5000/team/app:1"]}
-    docker_archive(path, [(images.by_name[name], others.get(name, [name])) for name in TAGGED])
+    named = [(images.by_name[name], others.get(name, [name])) for name in TAGGED]
+    docker_archive(path, [(image, [_write_out(name) for name in names]) for image, names in named])
     return f"docker-archive:{path}"
+
+
+def _write_out(name: str) -> str:
+    """Return a name with its registry: podman would add another one."""
+    if name.startswith("registry.local"):
+        return name
+    return f"docker.io/{name}" if "/" in name else f"docker.io/library/{name}"
 
 
 def skopeo_copies(transport: str) -> Callable[[Images, Path], str]:
@@ -144,6 +183,16 @@ def skopeo_storage(driver: str) -> Callable[[Images, Path], str]:
     return fill
 
 
+def load_into_engine(images: Images, folder: Path) -> str:
+    write_docker_archive(images, folder)
+    images.engine.run("load", "-q", "-i", str(folder / "docker.tar"))
+    return str(images.engine.address)
+
+
+def empty_engine(engine: Any) -> None:
+    engine.run("rmi", "-f", *set(engine.run("images", "-q", "--no-trunc").split()))
+
+
 IN_STORAGE = ("redis:7", "team/app:2", "edge/agent:1", "plain:1", "packed:gzip")
 
 SOURCES = [
@@ -154,6 +203,8 @@ SOURCES = [
     Contract("docker-archive", write_docker_archive, NO_CONTAINERS | NO_MANIFESTS | {"layers.images": OTHER}, TAGGED),
     Contract("skopeo oci", skopeo_copies("oci"), NO_CONTAINERS | COMPRESSED_ON_COPY | ALONE, ("team/app:2",)),
     Contract("skopeo dir", skopeo_copies("dir"), NO_CONTAINERS | NO_NAMES | ALONE, ("team/app:2",)),
+    Contract("dockerd", load_into_engine, DOCKER, TAGGED, "dockerd", empty_engine),
+    Contract("podman", load_into_engine, PODMAN, TAGGED, "podman_service", empty_engine),
     Contract("containers-storage, vfs", skopeo_storage("vfs"), STORAGE, IN_STORAGE),
     Contract("containers-storage, overlay", skopeo_storage("overlay"), STORAGE, IN_STORAGE),
 ]
@@ -188,9 +239,12 @@ def filled(
 ) -> Iterator[tuple[Contract, str, StoreSession]]:
     contract: Contract = request.param
     folder = tmp_path_factory.mktemp("source")
+    if contract.fixture:
+        images = replace(images, engine=request.getfixturevalue(contract.fixture))
     place = contract.fill(images, folder)
     with StoreSession(folder / "store") as session:
         yield contract, place, session
+    contract.empty(images.engine)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -231,6 +285,8 @@ def test_rows_have_the_fields_of_the_store(
 def test_reading_changes_nothing(filled: tuple[Contract, str, StoreSession]) -> None:
     _, place, session = filled
     path = place.partition(":")[2] if not place.startswith("/") else place
+    if not os.path.exists(path):
+        pytest.skip("an engine writes its own folders")
     before = _describe_tree(path)
     for table in TABLES:
         session.rows(f'{table} in "{place}" as json')

@@ -39,7 +39,7 @@ class DockerSource(Source):
         self._reader: EngineReader | None = None
         self.tables: Mapping[str, TableProvider] = {
             name: StagedTable(
-                table,
+                table.replace(source_kind="a container engine"),
                 LEVELS.get(name, ()),
                 LISTING_COST.get(name, _COST),
                 LISTING_COST.get(name, _COST),

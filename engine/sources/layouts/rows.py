@@ -51,8 +51,15 @@ class PlaceRows:
         self._source = source
         self._measure = measure
         self._sizes: dict[str, int | None] = {}
+        self._by_id: dict[str, list[ListedImage]] | None = None
         self._images: dict[tuple[Raw, Raw], ImageContent] = {
             (image.id, image.manifest): image for listed in content.listed for image in listed.images
+        }
+        self._tagged = {
+            (image.id, image.manifest)
+            for listed in content.listed
+            if any(name.tag is not None for name in listed.names)
+            for image in listed.images
         }
         self._counts: dict[Digest, int] = {}
         for image in self._images.values():
@@ -83,12 +90,13 @@ class PlaceRows:
 
     def with_id(self, id_: str) -> list[ListedImage]:
         """Return the entries of the image with this id, each with no other image."""
-        found = []
-        for one in self.content.listed:
-            images = tuple(image for image in one.images if image.id == id_)
-            if images:
-                found.append(one.replace(images=images, unreadable=()))
-        return found
+        if self._by_id is None:
+            self._by_id = {}
+            for one in self.content.listed:
+                for image_id in one.ids:
+                    images = tuple(image for image in one.images if image.id == image_id)
+                    self._by_id.setdefault(str(image_id), []).append(one.replace(images=images, unreadable=()))
+        return self._by_id.get(id_, [])
 
     # Sizes
 
@@ -146,16 +154,13 @@ class PlaceRows:
             len(image.layers),
             to_json(dict(image.annotations)),
             image.media_type,
-            int(not self._has_tag(image)),
+            int((image.id, image.manifest) not in self._tagged),
             None if one.containers is None else int(one.containers > 0),
             one.containers,
             *config.platform.field_values,
             *read_strings(config),
             *(to_json(documents[field.name]) for field in JSON_FIELDS),
         )
-
-    def _has_tag(self, image: ImageContent) -> bool:
-        return any(name.tag is not None for one in self.content.listed if image in one.images for name in one.names)
 
     def layer_rows(self, listed: Iterable[ListedImage], asked: str | None) -> Iterator[Row]:
         """Yield rows of `layers`, those of each image once."""
