@@ -909,6 +909,9 @@ KiB: Bytes
 MiB: Bytes
 GiB: Bytes
 TiB: Bytes
+def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image of a container, which its engine pauses meanwhile; change takes Dockerfile instructions. With a query of containers the name is a template. In text: `commit web as team/web:1 from docker change "CMD [\\"serve\\"]" message "with the fix"`"""
+    ...
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
     ...
@@ -921,17 +924,17 @@ def exec_(*operands: _Name | Query, run: _Path | Sequence[_Path] | None = ..., d
 def export(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own. In text: `export redis:7 to "rootfs"`"""
     ...
-def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
+def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. After to, the engine that creates it. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
     ...
 def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create an index in a registry: one name for images of several platforms that are in the same registry. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""
     ...
-def inspect(*operands: _Name | Query) -> Statement:
-    """Show all details of images as JSON, with docker's keys. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
+def inspect(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
+    """Show all details of images as JSON, with docker's keys. An engine describes its images and containers itself. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...
-def load(*operands: _Path, dry_run: bool = ...) -> Statement:
-    """Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. In text: `load "images.tar"`"""
+def load(*operands: _Path, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. After to, the engine that loads them: load "images.tar" to docker. In text: `load "images.tar"`"""
     ...
 def login(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Check a user name and password at a registry (default: Docker Hub) and store them where docker does. The password is read from a prompt, a file or stdin; it is never part of a statement. In text: `login registry.local:5000 as me from stdin`"""

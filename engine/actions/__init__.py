@@ -48,7 +48,7 @@ _LAYER_CONTENTS = "the contents of layers cannot be read yet"
 _CONTAINERS = "the embedded store makes no containers"
 ABSENT: tuple[tuple[str, str], ...] = (
     *((name, _LAYER_CONTENTS) for name in ("diff", "cat", "extract", "tree")),
-    *((name, _CONTAINERS) for name in ("commit", "create", "start", "stop", "run")),
+    *((name, _CONTAINERS) for name in ("create", "start", "stop", "run")),
 )
 """Verbs that are not available yet, each with the reason."""
 

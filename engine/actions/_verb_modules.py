@@ -1,6 +1,7 @@
 """The verbs by name. Written by build/generate_docs.py from the modules of this package: do not edit."""
 
 MODULES = {
+    "commit": "commit",
     "copy": "copy",
     "exec": "exec",
     "export": "export",

@@ -11,15 +11,16 @@ from imq.engine.oci.reference import Reference
 from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import get_platform
+from .operands import get_platform, plan_receiving
 from .output_paths import label_transfer, resolve_path
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, BinaryIO
 
     from imq.engine.layers.tar_entry import TarEntry
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.store.ingest import Ingest
-    from imq.grammar import ast
 
 _PIECE = 1 << 20
 
@@ -137,9 +137,13 @@ def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     message = get_option_values(act, "message", context)
     changes = get_option_values(act, "change", context)
     apply_instructions({}, changes)  # refuses invalid instructions before any file is read
+    path = paths[0] if paths[0] == "-" else resolve_path(paths[0], context)
+    full = act.replace(options=(*(option for option in act.options if option.name != "as"), *_name_option(names)))
+    if (planned := plan_receiving(full, [path], context)) is not None:
+        return planned
     return [
         Import(
-            paths[0] if paths[0] == "-" else resolve_path(paths[0], context),
+            path,
             parse_tag_name(names[0]) if names else None,
             tuple(changes),
             message[0] if message else f"Imported from {paths[0]}",
@@ -148,11 +152,16 @@ def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     ]
 
 
+def _name_option(names: Sequence[str]) -> tuple[ast.Option, ...]:
+    return (ast.Option("as", (ast.Literal(names[0], quoted=True),)),) if names else ()
+
+
 VERB = Verb(
     "import",
-    "Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions.",
+    "Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions."
+    " After to, the engine that creates it.",
     'import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"',
     OperandKind.PATHS,
-    options=("as", "change", "message", "platform", "dry run"),
+    options=("as", "change", "message", "platform", "to", "dry run"),
     plan=_plan_import,
 )

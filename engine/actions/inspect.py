@@ -14,17 +14,20 @@ from imq.engine.result import Documents, get_exit_code
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import resolve_targets
+from .operands import find_answer, resolve_targets
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from imq.engine.result import Result
     from imq.engine.sources.action import PlanContext
     from imq.grammar import ast
 
 
-def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
+def _inspect(act: ast.ActionStatement, context: PlanContext) -> Result:
+    if (answer := find_answer(act, context)) is not None:
+        return answer(act, context)
     images = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
     problems = tuple(
         problem
@@ -133,8 +136,9 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
 
 VERB = Verb(
     "inspect",
-    "Show all details of images as JSON, with docker's keys.",
+    "Show all details of images as JSON, with docker's keys. An engine describes its images and containers itself.",
     'inspect redis:7 format "{{.Config.Cmd}}"',
     OperandKind.IMAGES,
+    options=("from",),
     answer=_inspect,
 )

@@ -10,6 +10,7 @@ from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .config_problems import list_config_problems
+from .operands import plan_receiving
 from .origins import parse_prefixed_place
 from .output_paths import label_transfer, resolve_path
 from .verb import OperandKind, Verb
@@ -75,7 +76,11 @@ def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         if not matches:
             raise NotFound(f"no file matches {text}", code="no-such-file", span=node.span)
         places += [Place(path, ARCHIVE, path) for path in matches]
-    return [Load(place) for place in dict.fromkeys(places)]
+    places = list(dict.fromkeys(places))
+    paths = [place.path for place in places]
+    if (planned := plan_receiving(act, paths, context)) is not None:
+        return planned
+    return [Load(place) for place in places]
 
 
 def expand_glob(pattern: str) -> list[str]:
@@ -87,10 +92,11 @@ def expand_glob(pattern: str) -> list[str]:
 
 VERB = Verb(
     "load",
-    "Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout.",
+    "Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. After to, the"
+    ' engine that loads them: load "images.tar" to docker.',
     'load "images.tar"',
     OperandKind.PATHS,
-    options=("dry run",),
+    options=("to", "dry run"),
     docker_differences=(
         "An archive may be compressed with gzip, zstd, bzip2 or xz. The images in index.json and in manifest.json are "
         "merged. The complete images of an index are stored, and each incomplete one is reported. Archives of format "

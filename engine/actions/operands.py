@@ -22,12 +22,17 @@ from imq.grammar.errors import InvalidReference, NotFound, StatementError, Store
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.query.source import Source
+    from imq.engine.result import Result
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.layouts.places import Place
     from imq.grammar.errors import Span
+
+    T = TypeVar("T")
 
 
 TARGET_COLUMNS = ("_root", "id", "name")
@@ -236,24 +241,33 @@ def find_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | No
 
     Raises `StatementError` for rows of several sources, and when the source does not support the verb.
     """
+    return _find_of_source(act, context, lambda source: source.planners.get(act.verb))
+
+
+def find_answer(act: ast.ActionStatement, context: PlanContext) -> Callable[..., Result] | None:
+    """Return the function by which the source whose rows are the operands answers a verb, as `find_planner` does."""
+    return _find_of_source(act, context, lambda source: source.answers.get(act.verb))
+
+
+def _find_of_source(act: ast.ActionStatement, context: PlanContext, get: Callable[[Source], T | None]) -> T | None:
     if act.query is None:
-        return _find_planner_of_references(act, context)
+        return _find_of_references(act, context, get)
     table = context.bind(act.query).table
     if not table.is_staged:
         return None
     names = context.scope.fetch.list_sources(table)
     if len(set(names)) > 1:
         raise _several_sources_error(act, names)
-    planners = [planner for name in names if (planner := context.sources[name].planners.get(act.verb)) is not None]
-    if not planners:
+    found = [one for name in names if (one := get(context.sources[name])) is not None]
+    if not found:
         raise StatementError(
             f"{act.verb} does not support rows of {' and '.join(names)}", code="operand", span=act.query.span
         )
-    return planners[0]
+    return found[0]
 
 
-def _find_planner_of_references(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
-    """Return the planner of the source in which the references of an action are names of images; None: the store."""
+def _find_of_references(act: ast.ActionStatement, context: PlanContext, get: Callable[[Source], T | None]) -> T | None:
+    """Return what the source has in which the references of an action are names of images; None: the store."""
     refs = list_source_refs(act, context)
     names = tuple(dict.fromkeys(ref.source for ref in refs))
     if len(names) > 1:
@@ -263,10 +277,10 @@ def _find_planner_of_references(act: ast.ActionStatement, context: PlanContext) 
         return None
     if any(source.match_name(text) is None for text in context.literals(act.references)):
         return None
-    planner = source.planners.get(act.verb)
-    if planner is None:
+    found = get(source)
+    if found is None:
         raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=act.span)
-    return planner
+    return found
 
 
 def plan_receiving(act: ast.ActionStatement, names: Sequence[str], context: PlanContext) -> list[Action] | None:

@@ -22,6 +22,7 @@ class OperandKind(Enum):
     PATHS = "files or folders"
     HOSTS = "hosts of registries, or their names in the configuration"
     IMAGES = "images, or a query of images"
+    CONTAINERS = "containers, or a query of containers"
     ROWS = "images, or a query of anything"
 
 

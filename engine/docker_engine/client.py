@@ -16,11 +16,14 @@ from .http_connection import ConnectionEnded, ProtocolError, RequestBodyFailed
 from .transport import open_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, Protocol, Self
 
     from .channel import Channel
     from .endpoint import Endpoint
+
+    Query = Mapping[str, str | Sequence[str]]
+    """The parameters of a request. One with several values is repeated; one without values is left out."""
 
     class Readable(Protocol):
         """A binary file."""
@@ -117,7 +120,7 @@ class EngineClient:
             )
         return version
 
-    def get_json(self, path: str, query: Mapping[str, str] | None = None, *, timeout: float | None = None) -> Any:
+    def get_json(self, path: str, query: Query | None = None, *, timeout: float | None = None) -> Any:
         """Return the JSON document at a path; None for an empty response.
 
         A path is without the version. Examples: `images/json`, `libpod/images/json`. `timeout` replaces that of the
@@ -128,7 +131,7 @@ class EngineClient:
     def post_json(
         self,
         path: str,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         document: object = None,
         *,
         timeout: float | None = None,
@@ -136,7 +139,7 @@ class EngineClient:
         """Post a JSON document, and return the one in the response."""
         return self._exchange_json("POST", path, query, document, timeout)
 
-    def delete_json(self, path: str, query: Mapping[str, str] | None = None, *, timeout: float | None = None) -> Any:
+    def delete_json(self, path: str, query: Query | None = None, *, timeout: float | None = None) -> Any:
         """Delete the resource at a path, and return the JSON document in the response."""
         return self._exchange_json("DELETE", path, query, None, timeout)
 
@@ -144,7 +147,7 @@ class EngineClient:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         *,
         body: bytes | Readable | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -194,7 +197,7 @@ class EngineClient:
             return _read_version(self.endpoint, response.headers)
 
     def _exchange_json(
-        self, method: str, path: str, query: Mapping[str, str] | None, document: object, timeout: float | None
+        self, method: str, path: str, query: Query | None, document: object, timeout: float | None
     ) -> Any:
         import json
 
@@ -211,12 +214,12 @@ class EngineClient:
         except (ValueError, RecursionError):
             raise protocol_error(self.endpoint, f"its response for {path} is not JSON") from None
 
-    def _make_target(self, path: str, query: Mapping[str, str] | None) -> str:
+    def _make_target(self, path: str, query: Query | None) -> str:
         version = self.ping()
         api = version.libpod_api if path.startswith("libpod/") and version.libpod_api else version.api
         target = f"/v{api}/{_quote(path, '/:@')}"
         if query:
-            target += "?" + "&".join(f"{_quote(key)}={_quote(value)}" for key, value in query.items())
+            target += "?" + "&".join(filter(None, (_encode_parameter(key, value) for key, value in query.items())))
         return target
 
     def _send_request(
@@ -438,6 +441,12 @@ def _read_version(endpoint: Endpoint, headers: Mapping[str, str]) -> EngineVersi
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+
+
+def _encode_parameter(name: str, value: str | Sequence[str]) -> str:
+    """Encode a parameter of a URL; one with several values is repeated."""
+    values = (value,) if isinstance(value, str) else value
+    return "&".join(f"{_quote(name)}={_quote(one)}" for one in values)
 
 
 def _quote(text: str, safe: str = "") -> str:

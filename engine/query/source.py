@@ -148,12 +148,14 @@ class Source:
     """A place that holds images, or rows about them. The methods here are the defaults of sources.
 
     `name` identifies the source in a `SourceRef`. `tables` maps the names of tables to providers. `planners` maps verbs
-    to functions that plan actions on rows of this source (see `sources/action.py`).
+    to functions that plan actions on rows of this source (see `sources/action.py`). `answers` maps verbs that return a
+    result instead of actions to functions that return it.
     """
 
     name: str
     tables: Mapping[str, TableProvider]
     planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]] = {}
+    answers: Mapping[str, Callable[[ast.ActionStatement, Any], Any]] = {}
 
     def begin(self) -> None:
         """Prepare for a new statement."""

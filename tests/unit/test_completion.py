@@ -132,8 +132,8 @@ def test_common_keywords_are_listed_first() -> None:
 
 
 def test_the_options_of_a_verb_are_offered() -> None:
-    assert {"as", "change", "message", "platform"} <= set(words("import ./x |"))
-    assert not {"to", "force"} & set(words("import ./x |"))
+    assert {"as", "change", "message", "platform", "to"} <= set(words("import ./x |"))
+    assert not {"from", "force"} & set(words("import ./x |"))
     assert "platform" not in words("import ./x platform linux/arm64 |")
     assert "images" not in words("import |")
     assert "images" in words("rm |")

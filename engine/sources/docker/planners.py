@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .create import plan_commit, plan_import, plan_load
 from .remove import plan_prune, plan_removal, plan_untag
 from .tag import plan_tag
 from .transfer import plan_pull, plan_push
@@ -13,4 +14,7 @@ PLANNERS = {
     "tag": plan_tag,
     "pull": plan_pull,
     "push": plan_push,
+    "load": plan_load,
+    "import": plan_import,
+    "commit": plan_commit,
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 NAME = "docker"
 _NAMES = ("docker", "podman")
 _SCHEMES = ("unix://", "tcp://", "ssh://", "docker:", "podman:")
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load", "import", "commit")
 """The verbs that `planners.py` plans."""
 _COST = "1 request for each engine"
 
@@ -49,6 +50,7 @@ class DockerSource(Source):
             for name, table in TABLES.items()
         }
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
+        self.answers = {"inspect": self._inspect}
 
     def begin(self) -> None:
         """Forget the listings of the last statement."""
@@ -108,6 +110,11 @@ class DockerSource(Source):
 
             self._reader = EngineReader(self._context)
         return self._reader
+
+    def _inspect(self, act: ast.ActionStatement, context: PlanContext) -> Documents:
+        from .inspect import inspect
+
+        return inspect(self.reader(), act, context)
 
     def _scan(self, table: str, request: ScanRequest) -> TableScan:
         from .scans import SCANS
