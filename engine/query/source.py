@@ -247,6 +247,7 @@ class Sources:
             hints=(
                 closest_hint(text, names) or f"sources: {join_names(names)}",
                 "a registry is named by its host: in registry.local:5000, in ghcr.io/team/*",
+                "a place on disk by its form or path: in oci:DIR, in ./DIR, in images.tar",
             ),
         )
 
