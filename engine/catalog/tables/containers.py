@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
 
-STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead", "stopping", "initialized")
+STATUSES = (
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+    "stopping",
+    "initialized",
+    "storage",
+)
 
 CONTAINERS = Table(
     "containers",

@@ -11,7 +11,9 @@ from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .image_documents import read_digests, seconds_to_time
-from .images import list_containers, list_images
+from .json_documents import read_boolean, read_integer, read_map, read_object, read_objects, read_text, read_texts
+from .layer_sizes import LayerSizes
+from .podman_documents import BUILD_STATE, read_command
 from .table_scan import EngineScan
 from .tables import CONTAINER_DETAILS, CONTAINER_DIGESTS
 
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
     from imq.engine.query.source import FetchRequest
 
 _NANO_CPUS = 1_000_000_000
+_DEFAULT_PERIOD = 100_000
+"""The period of a CPU quota in microseconds, when it is not set."""
+_BUILD = "build"
+_STATES = {"configured": "created", "stopped": "exited"}
+"""States of podman by docker's names."""
 _DETAIL_COLUMNS = (
     "command", "env", "health", "exit_code", "oom_killed", "restart_count", "restart_policy", "started", "finished",
     "log_path", "log_size", "volumes_from", "memory_limit", "cpu_limit", "privileged", "network_mode", "pid_mode",
     "user", "read_only",
 )  # fmt: skip
-_FETCHED_DETAILS = tuple(name for name in _DETAIL_COLUMNS if name not in ("command", "network_mode"))
-"""The details of which the listing says nothing."""
 _POD_LABEL = "io.kubernetes.pod.name"
 _NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 
@@ -38,10 +43,10 @@ class Containers(EngineScan):
     """The rows of `containers`."""
 
     columns = (
-        "_lookup", "source", "id", "name", "image", "image_id", "command", "label", "status", "created", "ports",
-        "published_ports", "mounts", "networks", "network_mode", "kind", "pod", "namespace",
+        "_lookup", "source", "id", "name", "image", "image_id", "label", "status", "created", "ports",
+        "published_ports", "mounts", "networks", "kind", "pod", "namespace",
     )  # fmt: skip
-    fetched_columns = ("image_digest", *_FETCHED_DETAILS, "size_rw")
+    fetched_columns = ("image_digest", *_DETAIL_COLUMNS, "size_rw")
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List all containers, or those of looked-up images, or those of the images behind `of`."""
@@ -54,15 +59,15 @@ class Containers(EngineScan):
         elif names or self.scan.targets or self.scan.has_target_queries:
             wanted = {}
             for source, name, image in self.inspect_targets(names):
-                wanted.setdefault(source, {})[str(image["Id"])] = name
+                wanted.setdefault(source, {})[image["Id"]] = name
         sources = self.sources if wanted is None else tuple(wanted)
-        listings = self.reader.each_source(sources, lambda source: list_containers(self.reader, source), self.scan.view)
+        listings = self.reader.each_source(sources, self.reader.list_containers, self.scan.view)
         for source, items in listings:
             images = wanted[source] if wanted is not None else None
             self.insert(
-                _container_row(item, source, item.get("ImageID") if images is None else images[item["ImageID"]])
+                _container_row(item, source, item["ImageID"] if images is None else images[item["ImageID"]])
                 for item in items
-                if images is None or item.get("ImageID") in images
+                if images is None or item["ImageID"] in images
             )
 
     def fetch(self, request: FetchRequest, /) -> None:
@@ -75,7 +80,12 @@ class Containers(EngineScan):
             self._fetch_sizes()
 
     def _fetch_details(self) -> None:
-        containers = [(source, str(id_)) for source, ids in self.chosen_by_source().items() for (id_,) in ids]
+        containers = [
+            (source, str(id_))
+            for source, ids in self.chosen_by_source("id, kind").items()
+            for id_, kind in ids
+            if kind != _BUILD  # its build tool alone knows more
+        ]
         rows, failed = [], []
         for (source, id_), document in self.reader.each_item(
             containers, lambda one: self.reader.inspect_container(*one)
@@ -88,8 +98,8 @@ class Containers(EngineScan):
         self.update(("problem",), failed)
 
     def _fetch_digests(self) -> None:
-        for source, images in self.fetch_from_engines(lambda source: list_images(self.reader, source)):
-            digests = {str(image["Id"]): read_digests(image) for image in images}
+        for source, images in self.fetch_from_engines(self.reader.list_images):
+            digests = {image["Id"]: read_digests(image) for image in images}
             rows = []
             for id_, name, image in self.chosen_by_source("id, image, image_id")[source]:
                 rows.append((_digest_of(name, digests.get(str(image), [])), source, id_))
@@ -97,81 +107,93 @@ class Containers(EngineScan):
 
     def _fetch_sizes(self) -> None:
         def list_with_sizes(source: str) -> list[dict[str, Any]]:
-            return self.reader.list_documents(source, "containers/json", all="1", size="1")
+            return self.reader.list_containers(source, sizes=True)
 
         for source, items in self.fetch_from_engines(list_with_sizes):
-            self.update(("size_rw",), ((item.get("SizeRw", 0), source, item["Id"]) for item in items))
+            rows = (
+                (read_integer(item.get("SizeRw", 0)), source, item["Id"])  # a size of 0 is left out
+                for item in items
+                if item.get("State") != BUILD_STATE
+            )
+            self.update(("size_rw",), rows)
 
 
 def _digest_of(name: Raw, digests: Sequence[str]) -> str | None:
     """Return the digest of an image in the repository of this name; that of its only repository for another name."""
-    by_repository = {Reference.parse(text).canonical_name: text.partition("@")[2] for text in digests}
-    try:
-        own = by_repository.get(Reference.parse(str(name)).canonical_name)
-    except ImqError:
-        own = None
+    by_repository = {_canonical(text): text.partition("@")[2] for text in digests}
+    own = by_repository.get(_canonical(name))
     return own or (next(iter(by_repository.values())) if len(by_repository) == 1 else None)
 
 
-def _container_row(item: Mapping[str, Any], source: str, looked_up: object) -> tuple[object, ...]:
-    labels = item.get("Labels") or {}
-    names = item.get("Names") or ()
+def _canonical(name: Raw) -> str | None:
+    try:
+        return Reference.parse(str(name)).canonical_name
+    except ImqError:
+        return None
+
+
+def _container_row(item: Mapping[str, Any], source: str, looked_up: str) -> tuple[object, ...]:
+    labels, all_ports = read_map(item.get("Labels")), read_objects(item.get("Ports"))
+    names = read_texts(item.get("Names"))
     name = next((one for one in names if one.count("/") < 2), next(iter(names), ""))  # others are links
-    ports = [_format_port(port) for port in item.get("Ports") or ()]
+    ports = [_format_port(port) for port in all_ports]
     published = [
-        f"{port['PublicPort']}/{port.get('Type', 'tcp')}" for port in item.get("Ports") or () if port.get("PublicPort")
+        f"{port['PublicPort']}/{port.get('Type', 'tcp')}" for port in all_ports if read_integer(port.get("PublicPort"))
     ]
-    networks = sorted((item.get("NetworkSettings") or {}).get("Networks") or ())
-    command = item.get("Command")
+    networks = sorted(read_object(read_object(item.get("NetworkSettings")).get("Networks")))
+    state = read_text(item.get("State"))
     return (
-        looked_up, source, item["Id"], name.removeprefix("/"), item.get("Image"), item.get("ImageID"),
-        to_json([command] if isinstance(command, str) and command else command), to_json(labels),
-        item.get("State"), seconds_to_time(item.get("Created")), to_json(list(dict.fromkeys(ports))),
-        to_json(list(dict.fromkeys(published))), to_json([_format_mount(one) for one in item.get("Mounts") or ()]),
-        to_json(networks), (item.get("HostConfig") or {}).get("NetworkMode"), "container",
-        labels.get(_POD_LABEL), labels.get(_NAMESPACE_LABEL), None,
+        looked_up, source, item["Id"], name.removeprefix("/") or None, read_text(item.get("Image")),
+        item["ImageID"] or None, to_json(labels), _STATES.get(state or "", state), seconds_to_time(item.get("Created")),
+        to_json(list(dict.fromkeys(ports))), to_json(list(dict.fromkeys(published))),
+        to_json([_format_mount(one) for one in read_objects(item.get("Mounts"))]), to_json(networks),
+        _BUILD if state == BUILD_STATE else "container", item.get("PodName") or labels.get(_POD_LABEL),
+        labels.get(_NAMESPACE_LABEL), None,
     )  # fmt: skip
 
 
 def _format_port(port: Mapping[str, Any]) -> str:
     own = f"{port.get('PrivatePort')}/{port.get('Type', 'tcp')}"
-    if not port.get("PublicPort"):
+    if not read_integer(port.get("PublicPort")):
         return own
-    address = port.get("IP") or "0.0.0.0"  # noqa: S104 - how docker prints it
+    address = read_text(port.get("IP")) or "0.0.0.0"  # noqa: S104 - how docker prints it
     return f"{f'[{address}]' if ':' in address else address}:{port['PublicPort']}->{own}"
 
 
 def _format_mount(mount: Mapping[str, Any]) -> str:
-    origin = mount.get("Name") or mount.get("Source") or ""
+    origin = read_text(mount.get("Name")) or read_text(mount.get("Source")) or ""
     return f"{origin}:{mount.get('Destination')}{'' if mount.get('RW', True) else ':ro'}"
 
 
 def _read_details(document: Mapping[str, Any], *, is_local: bool) -> tuple[object, ...]:
     """Return the values of `_DETAIL_COLUMNS` of an inspected container."""
-    state, host, config = (document.get(key) or {} for key in ("State", "HostConfig", "Config"))
-    running = bool(state.get("Running"))
-    words = [document.get("Path"), *(document.get("Args") or ())]
-    env = {name: value for name, _, value in (text.partition("=") for text in config.get("Env") or ())}
-    health = (state.get("Health") or {}).get("Status")
-    policy = (host.get("RestartPolicy") or {}).get("Name")
-    cpus = (host.get("NanoCpus") or 0) / _NANO_CPUS or _quota(host)
-    path = document.get("LogPath") or None
-    has_run = state.get("Status") != "created"
+    state, host, config = (read_object(document.get(key)) for key in ("State", "HostConfig", "Config"))
+    running = read_boolean(state.get("Running")) or False
+    env = {name: value for name, _, value in (text.partition("=") for text in read_texts(config.get("Env")))}
+    health = read_text(read_object(state.get("Health")).get("Status"))
+    policy = read_text(read_object(host.get("RestartPolicy")).get("Name"))
+    path = read_text(document.get("LogPath")) or read_text(read_object(host.get("LogConfig")).get("Path"))
+    mode, pid_mode = read_text(host.get("NetworkMode")), read_text(host.get("PidMode"))
+    exit_code = read_integer(state.get("ExitCode"))
     return (
-        to_json([word for word in words if word]), to_json(env), None if health in (None, "", "none") else health,
-        state.get("ExitCode") if has_run and not running else None, state.get("OOMKilled"),
-        document.get("RestartCount"), None if policy in (None, "", "no") else policy,
-        parse_time(state.get("StartedAt")), None if running else parse_time(state.get("FinishedAt")),
-        path, _size_of(path) if is_local else None,
-        to_json([text.partition(":")[0] for text in host.get("VolumesFrom") or ()]), host.get("Memory") or None,
-        cpus or None, host.get("Privileged"), host.get("NetworkMode") or None, host.get("PidMode") or None,
-        config.get("User") or None, host.get("ReadonlyRootfs"),
+        to_json(read_command(document)), to_json(env), None if health == "none" else health,
+        exit_code if not running and state.get("Status") not in ("created", "configured") else None,
+        read_boolean(state.get("OOMKilled")), read_integer(document.get("RestartCount")),
+        None if policy == "no" else policy, parse_time(state.get("StartedAt")),
+        None if running else parse_time(state.get("FinishedAt")), path, _size_of(path) if is_local else None,
+        to_json([text.partition(":")[0] for text in read_texts(host.get("VolumesFrom"))]),
+        read_integer(host.get("Memory")) or None, _read_cpus(host), read_boolean(host.get("Privileged")), mode,
+        None if pid_mode == "private" else pid_mode, read_text(config.get("User")),
+        read_boolean(host.get("ReadonlyRootfs")),
     )  # fmt: skip
 
 
-def _quota(host: Mapping[str, Any]) -> float:
-    quota, period = host.get("CpuQuota") or 0, host.get("CpuPeriod") or 100_000
-    return quota / period if quota > 0 else 0
+def _read_cpus(host: Mapping[str, Any]) -> float | None:
+    cpus = read_integer(host.get("NanoCpus"))
+    if cpus:
+        return cpus / _NANO_CPUS
+    quota, period = read_integer(host.get("CpuQuota")), read_integer(host.get("CpuPeriod"))
+    return quota / (period or _DEFAULT_PERIOD) if quota else None
 
 
 def _size_of(path: str | None) -> int | None:
@@ -189,33 +211,46 @@ class Usage(EngineScan):
     def list_rows(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the types of each engine."""
         self.create({})
-        usage = self.reader.each_source(
-            self.sources, lambda source: self.reader.get_document(source, "system/df"), self.scan.view
-        )
-        for source, document in usage:
-            self.insert((source, *row, None) for row in _usage_rows(document))
+        for source, rows in self.reader.each_source(self.sources, self._measure, self.scan.view):
+            self.insert((source, *row, None) for row in rows)
+
+    def _measure(self, source: str) -> list[tuple[Raw, ...]]:
+        usage = read_object(self.reader.get_document(source, "system/df"))
+        images = read_objects(usage.get("Images"))
+        if self.reader.is_podman(source):  # it lists an image once for each name, and does not count shared layers
+            sizes = LayerSizes(self.reader, source)
+            used = {container["ImageID"] for container in self.reader.list_containers(source)}
+            ids = {image["Id"] for image in self.reader.list_images(source)}
+            total, needed = sizes.measure(), sizes.measure(used & ids)
+            row = len(ids), len(used & ids), total, None if total is None or needed is None else total - needed
+        else:
+            row = _image_usage(images, read_integer(usage.get("LayersSize")))
+        return [("Images", *row), *_usage_rows(usage)]
+
+
+def _image_usage(images: Sequence[Mapping[str, Any]], total: int | None) -> tuple[int, int, int | None, int | None]:
+    """Return the number of images and of used ones, and the bytes of all layers and of those that no used one needs."""
+    used = [image for image in images if read_integer(image.get("Containers"))]
+    sizes = [(read_integer(image.get("Size")), read_integer(image.get("SharedSize")) or 0) for image in used]
+    needed = sum(size - shared for size, shared in sizes if size is not None)
+    return len(images), len(used), total, None if total is None else max(total - needed, 0)
 
 
 def _usage_rows(document: Mapping[str, Any]) -> Iterator[tuple[Raw, ...]]:
-    images = document.get("Images") or ()
-    used = [image for image in images if (image.get("Containers") or 0) > 0]
-    total = document.get("LayersSize") or 0
-    needed = sum(image.get("Size", 0) - max(image.get("SharedSize", 0), 0) for image in used)
-    yield "Images", len(images), len(used), total, max(total - needed, 0)
-    containers = document.get("Containers") or ()
+    containers = read_objects(document.get("Containers"))
     active = [one for one in containers if one.get("State") in ("running", "paused", "restarting")]
-    sizes = [one.get("SizeRw") or 0 for one in containers]
-    idle = sum(one.get("SizeRw") or 0 for one in containers if one not in active)
-    yield "Containers", len(containers), len(active), sum(sizes), idle
-    volumes = [(one.get("UsageData") or {}) for one in document.get("Volumes") or ()]
-    size = sum(max(one.get("Size", 0), 0) for one in volumes)
-    free = sum(max(one.get("Size", 0), 0) for one in volumes if one.get("RefCount") == 0)
-    yield "Local Volumes", len(volumes), sum(one.get("RefCount", 0) > 0 for one in volumes), size, free
-    cache = document.get("BuildCache") or ()
-    own = [one for one in cache if not one.get("Shared")]
-    size = sum(one.get("Size", 0) for one in own)
-    free = sum(one.get("Size", 0) for one in own if not one.get("InUse"))
-    yield "Build Cache", len(cache), sum(bool(one.get("InUse")) for one in cache), size, free
+    size = sum(read_integer(one.get("SizeRw")) or 0 for one in containers)
+    busy = sum(read_integer(one.get("SizeRw")) or 0 for one in active)
+    yield "Containers", len(containers), len(active), size, size - busy
+    volumes = [read_object(one.get("UsageData")) for one in read_objects(document.get("Volumes"))]
+    size = sum(read_integer(one.get("Size")) or 0 for one in volumes)
+    free = sum(read_integer(one.get("Size")) or 0 for one in volumes if one.get("RefCount") == 0)
+    yield "Local Volumes", len(volumes), sum(bool(read_integer(one.get("RefCount"))) for one in volumes), size, free
+    cache = read_objects(document.get("BuildCache"))
+    own = [one for one in cache if one.get("Shared") is not True]
+    size = sum(read_integer(one.get("Size")) or 0 for one in own)
+    free = sum(read_integer(one.get("Size")) or 0 for one in own if one.get("InUse") is not True)
+    yield "Build Cache", len(cache), sum(one.get("InUse") is True for one in cache), size, free
 
 
 class BuildCache(EngineScan):
@@ -234,9 +269,10 @@ class BuildCache(EngineScan):
         for source, document in usage:
             self.insert(
                 (
-                    source, one.get("ID"), one.get("Type"), one.get("Description"), one.get("Size"),
-                    parse_time(one.get("CreatedAt")), parse_time(one.get("LastUsedAt")), one.get("UsageCount"),
-                    one.get("InUse"), one.get("Shared"), None,
+                    source, read_text(one.get("ID")), read_text(one.get("Type")), read_text(one.get("Description")),
+                    read_integer(one.get("Size")), parse_time(one.get("CreatedAt")),
+                    parse_time(one.get("LastUsedAt")), read_integer(one.get("UsageCount")),
+                    read_boolean(one.get("InUse")), read_boolean(one.get("Shared")), None,
                 )
-                for one in document.get("BuildCache") or ()
+                for one in read_objects(read_object(document).get("BuildCache"))
             )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.timestamp import parse_time
 from imq.engine.store.index_rows import to_json
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .image_documents import (
@@ -17,6 +17,9 @@ from .image_documents import (
     read_tags,
     seconds_to_time,
 )
+from .json_documents import read_image_id, read_integer, read_map, read_object, read_objects, read_text
+from .layer_sizes import LayerSizes, count_users
+from .podman_documents import BUILD_STATE
 from .table_scan import EngineScan
 from .tables import IMAGE_DETAILS, LAST_USE, USERS
 
@@ -26,18 +29,6 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
-
-    from .reader import EngineReader
-
-
-def list_images(reader: EngineReader, source: str) -> list[dict[str, Any]]:
-    """Return the listing of an engine's images. Intermediate images of the classic builder are not in it."""
-    return reader.list_documents(source, "images/json")
-
-
-def list_containers(reader: EngineReader, source: str) -> list[dict[str, Any]]:
-    """Return the listing of an engine's containers, running or not."""
-    return reader.list_documents(source, "containers/json", all="1")
 
 
 class Images(EngineScan):
@@ -56,12 +47,10 @@ class Images(EngineScan):
         for source, id_ in self.group_lookups(names):
             wanted.setdefault(source, set()).add(id_)
         sources = tuple(wanted) if self.scan.lookup_fields else self.sources
-        listings = self.reader.each_source(sources, lambda source: list_images(self.reader, source), self.scan.view)
+        listings = self.reader.each_source(sources, self.reader.list_images, self.scan.view)
         for source, items in listings:
             ids = wanted.get(source) if self.scan.lookup_fields else None
-            self.insert(
-                row for item in items if ids is None or item.get("Id") in ids for row in _image_rows(item, source)
-            )
+            self.insert(row for item in items if ids is None or item["Id"] in ids for row in _image_rows(item, source))
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch the fields of a level for the chosen rows."""
@@ -75,11 +64,10 @@ class Images(EngineScan):
             self._fetch_sizes()
 
     def _fetch_users(self) -> None:
-        for source, containers in self.fetch_from_engines(lambda source: list_containers(self.reader, source)):
+        for source, containers in self.fetch_from_engines(self.reader.list_containers):
             counts: dict[str, int] = {}
             for container in containers:
-                id_ = str(container.get("ImageID") or "")
-                counts[id_] = counts.get(id_, 0) + 1
+                counts[container["ImageID"]] = counts.get(container["ImageID"], 0) + 1
             ids = {str(id_) for (id_,) in self.chosen_by_source()[source]}
             self.update(("in_use", "containers"), ((id_ in counts, counts.get(id_, 0), source, id_) for id_ in ids))
 
@@ -88,45 +76,63 @@ class Images(EngineScan):
             (source, str(id_)) for source, ids in self.chosen_by_source().items() for id_ in dict.fromkeys(sum(ids, ()))
         ]
         rows, failed = [], []
-        for (source, id_), document in self.reader.each_item(images, lambda one: self.reader.inspect_image(*one)):
-            if isinstance(document, ImqError):
-                failed.append((self.reader.add_problem(document, id_, self.scan.view), source, id_))
+        for (source, id_), result in self.reader.each_item(
+            images, lambda one: read_details(self.reader.inspect_image(*one))
+        ):
+            if isinstance(result, ImqError):
+                failed.append((self.reader.add_problem(result, id_, self.scan.view), source, id_))
             else:
-                rows.append((*read_details(document), source, id_))
+                rows.append((*result, source, id_))
         self.update(DETAIL_COLUMNS, rows)
         self.update(("problem",), failed)
 
     def _fetch_last_use(self) -> None:
         """Fetch when the containers of the chosen images last ran: now, for a running one."""
-        for source, containers in self.fetch_from_engines(lambda source: list_containers(self.reader, source)):
+        for source, containers in self.fetch_from_engines(self.reader.list_containers):
             ids = {str(id_) for (id_,) in self.chosen_by_source()[source]}
-            users = [(source, str(one.get("Id"))) for one in containers if one.get("ImageID") in ids]
+            users = [(source, one) for one in containers if one["ImageID"] in ids]
             last: dict[str, int] = {}
-            for _, document in self.reader.each_item(users, lambda one: self.reader.inspect_container(*one)):
-                if isinstance(document, ImqError):
-                    continue  # it was removed in the meantime
-                id_, used = str(document.get("Image")), last_use_of(document, self.reader.now())
-                last[id_] = max(last.get(id_, 0), used or 0)
+            failed: dict[str, str] = {}
+            for (_, container), result in self.reader.each_item(users, lambda one: self._last_use_of(*one)):
+                id_ = container["ImageID"]
+                if isinstance(result, ImqError):
+                    failed[id_] = self.reader.add_problem(result, container["Id"], self.scan.view)
+                else:
+                    last[id_] = max(last.get(id_, 0), result or 0)
             self.update(("last_used",), ((used or None, source, id_) for id_, used in last.items()))
+            self.update(("problem",), ((problem, source, id_) for id_, problem in failed.items()))
+
+    def _last_use_of(self, source: str, container: Mapping[str, Any]) -> int | None:
+        """Return when a listed container last used its image: the time of its creation when it has gone since."""
+        if container.get("State") != BUILD_STATE:
+            try:
+                return last_use_of(self.reader.inspect_container(source, container["Id"]), self.reader.now())
+            except NotFound:
+                pass
+        return seconds_to_time(container.get("Created"))
 
     def _fetch_sizes(self) -> None:
-        def disk_usage(source: str) -> Mapping[str, Any]:
-            document: Mapping[str, Any] = self.reader.get_document(source, "system/df", type="image")
-            return document
+        for source, sizes in self.fetch_from_engines(self._measure):
+            self.update(("shared_size", "unique_size"), ((*pair, source, id_) for id_, pair in sizes.items()))
 
-        for source, usage in self.fetch_from_engines(disk_usage):
-            rows = []
-            for image in usage.get("Images") or ():
-                shared, size = image.get("SharedSize", -1), image.get("Size", -1)
-                is_known = isinstance(shared, int) and shared >= 0
-                rows.append((shared if is_known else None, size - shared if is_known else None, source, image["Id"]))
-            self.update(("shared_size", "unique_size"), rows)
+    def _measure(self, source: str) -> dict[str, tuple[int | None, int | None]]:
+        """Return the shared and the unique size of each image of an engine."""
+        if self.reader.is_podman(source):  # its own figures do not count shared layers
+            return LayerSizes(self.reader, source).split_sizes()
+        usage = read_object(self.reader.get_document(source, "system/df", type="image"))
+        sizes = {}
+        for image in read_objects(usage.get("Images")):
+            id_, shared, size = read_image_id(image.get("Id")), image.get("SharedSize"), image.get("Size")
+            shared, size = read_integer(shared), read_integer(size)
+            if id_ is not None:
+                sizes[id_] = (shared, None if shared is None or size is None else max(size - shared, 0))
+        return sizes
 
 
 def last_use_of(container: Mapping[str, Any], now: int) -> int | None:
     """Return when an inspected container last used its image: now while it runs, else when it stopped or was made."""
-    state = container.get("State") or {}
-    if state.get("Running"):
+    state = read_object(container.get("State"))
+    if state.get("Running") is True:
         return now
     times = (
         parse_time(state.get("FinishedAt")),
@@ -137,11 +143,9 @@ def last_use_of(container: Mapping[str, Any], now: int) -> int | None:
 
 
 def _image_rows(item: Mapping[str, Any], source: str) -> Iterator[tuple[Raw, ...]]:
-    size = item.get("Size")
-    labels = to_json(item.get("Labels") or {})
     common = (
-        item["Id"], source, item["Id"], seconds_to_time(item.get("Created")), size if isinstance(size, int) else None,
-        labels, not read_tags(item),
+        item["Id"], source, item["Id"], seconds_to_time(item.get("Created")), read_integer(item.get("Size")),
+        to_json(read_map(item.get("Labels"))), not read_tags(item),
     )  # fmt: skip
     for names in list_names(item):
         yield (*common, *names, None)
@@ -150,18 +154,20 @@ def _image_rows(item: Mapping[str, Any], source: str) -> Iterator[tuple[Raw, ...
 class Layers(EngineScan):
     """The rows of `layers`, of inspected images. The sizes and commands come from the history."""
 
-    columns = (
-        "_lookup", "source", "image", "index", "diff_id", "chain_id", "size", "created", "created_by", "images",
-    )  # fmt: skip
+    columns = ("_lookup", "source", "image", "index", "diff_id", "chain_id", "size", "created", "created_by")
+    fetched_columns = ("images",)
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the layers of all images, of those whose IDs are looked up, or of those behind `of`."""
         self.create({})
-        rows = [row for image in list_inspected(self, names) for row in self._rows_of(*image)]
-        users: dict[tuple[Raw, Raw], set[Raw]] = {}
-        for row in rows:
-            users.setdefault((row[1], row[5]), set()).add(row[2])
-        self.insert((*row, len(users[row[1], row[5]]), None) for row in rows)
+        for image in list_inspected(self, names):
+            self.insert(self._rows_of(*image))
+
+    def fetch(self, _request: FetchRequest, /) -> None:
+        """Fetch the number of images with each of the chosen layers."""
+        for source, counts in self.fetch_from_engines(lambda source: count_users(self.reader, source)):
+            rows = dict.fromkeys(self.chosen_by_source("diff_id")[source])
+            self.update(("images",), ((counts.get(str(layer)), source, layer) for (layer,) in rows), key="diff_id")
 
     def _rows_of(self, source: str, name: str, image: Mapping[str, Any]) -> Iterator[tuple[Raw, ...]]:
         diff_ids = read_config(image).diff_ids
@@ -169,8 +175,9 @@ class Layers(EngineScan):
         made = {position: step for step, position in steps if position is not None}
         for position, (diff_id, chain_id) in enumerate(zip(diff_ids, compute_chain_ids(diff_ids), strict=True)):
             step = made.get(position, {})
-            created, command = seconds_to_time(step.get("Created")), step.get("CreatedBy") or None
-            yield name, source, image["Id"], position, diff_id, chain_id, step.get("Size"), created, command
+            created, command = seconds_to_time(step.get("Created")), read_text(step.get("CreatedBy"))
+            size = read_integer(step.get("Size"))
+            yield name, source, image["Id"], position, diff_id, chain_id, size, created, command, None
 
 
 class History(EngineScan):
@@ -183,26 +190,40 @@ class History(EngineScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the steps of all images, of those whose IDs are looked up, or of those behind `of`."""
         self.create({})
-        self.insert(row for image in list_inspected(self, names) for row in self._rows_of(*image))
+        for image in list_inspected(self, names):
+            self.insert(self._rows_of(*image))
 
     def _rows_of(self, source: str, name: str, image: Mapping[str, Any]) -> Iterator[tuple[Raw, ...]]:
         steps = list_steps(read_history(self, source, image), len(read_config(image).diff_ids))
         knows = any(layer is not None for _, layer in steps)
         for position, (step, layer) in enumerate(steps):
-            created, comment = seconds_to_time(step.get("Created")), step.get("Comment") or None
-            size, command = step.get("Size"), step.get("CreatedBy") or None
+            created, comment = seconds_to_time(step.get("Created")), read_text(step.get("Comment"))
+            size, command = read_integer(step.get("Size")), read_text(step.get("CreatedBy"))
             empty = layer is None if knows or not size else None
             yield name, source, image["Id"], position, created, command, size, empty, comment, None
 
 
 def list_inspected(scan: EngineScan, names: Sequence[tuple[Raw, ...]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield engine, name and inspected image of the images of a scan: all of its engines when it names none."""
+    """Yield engine, name and inspected image of the images of a scan: all of its engines when it names none.
+
+    An image whose config is malformed is a problem.
+    """
+    for source, name, document in _list_documents(scan, names):
+        try:
+            read_config(document)
+        except ImqError as error:
+            scan.reader.add_problem(error, document["Id"], scan.scan.view)
+        else:
+            yield source, name, document
+
+
+def _list_documents(scan: EngineScan, names: Sequence[tuple[Raw, ...]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if names or scan.scan.targets or scan.scan.lookup_fields or scan.scan.has_target_queries:
         yield from scan.inspect_targets(names)
         return
     reader = scan.reader
-    listings = reader.each_source(scan.sources, lambda source: list_images(reader, source), scan.scan.view)
-    ids = [(source, str(item["Id"])) for source, items in listings for item in items]
+    listings = reader.each_source(scan.sources, reader.list_images, scan.scan.view)
+    ids = [(source, item["Id"]) for source, items in listings for item in items]
     for (source, id_), document in reader.each_item(ids, lambda one: reader.inspect_image(*one)):
         if isinstance(document, ImqError):
             reader.add_problem(document, id_, scan.scan.view)
@@ -213,7 +234,7 @@ def list_inspected(scan: EngineScan, names: Sequence[tuple[Raw, ...]]) -> Iterat
 def read_history(scan: EngineScan, source: str, image: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the steps of an image's build, last step first; none, with a problem, when the image has gone."""
     try:
-        return scan.reader.list_documents(source, f"images/{image['Id']}/history")
+        return scan.reader.list_history(source, image["Id"])
     except ImqError as error:
-        scan.reader.add_problem(error, str(image["Id"]), scan.scan.view)
+        scan.reader.add_problem(error, image["Id"], scan.scan.view)
         return []

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from imq.engine.docker_engine.client import EngineClient
 from imq.engine.docker_engine.endpoint import find_endpoint
-from imq.grammar.errors import ImqError, Interrupted, UnknownName
+from imq.engine.docker_engine.errors import protocol_error
+from imq.grammar.errors import EngineError, ImqError, Interrupted, UnknownName
 from imq.grammar.record import TYPE_CHECKING
+
+from .json_documents import read_image_id, read_objects
+from .podman_documents import convert_history, merge_containers
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,6 +38,7 @@ class EngineReader:
         self._clients: dict[str, EngineClient] = {}
         self._listings: dict[tuple[str, str], Any] = {}
         self._images: dict[tuple[str, str], Any] = {}
+        self._histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
 
     @property
@@ -66,7 +71,9 @@ class EngineReader:
     def list_documents(self, source: str, path: str, **query: str) -> list[dict[str, Any]]:
         """Return the documents of a listing. It is requested once in a statement."""
         documents = self.get_document(source, path, **query)
-        return [document for document in documents or () if isinstance(document, dict)]
+        if documents is not None and not isinstance(documents, list):
+            raise protocol_error(self.client(source).endpoint, f"its response for {path} is not a JSON array")
+        return read_objects(documents)
 
     def get_document(self, source: str, path: str, **query: str) -> Any:
         """Return a document that is requested once in a statement."""
@@ -75,19 +82,81 @@ class EngineReader:
             self._listings[key] = self.client(source).get_json(path, query)
         return self._listings[key]
 
+    def list_images(self, source: str) -> list[dict[str, Any]]:
+        """Return the listing of an engine's images; the `Id` of each is a digest.
+
+        Intermediate images of the classic builder are not in it.
+        """
+        images = self.list_documents(source, "images/json")
+        return [image | {"Id": self._read_image_id(source, image.get("Id"), "a listed image")} for image in images]
+
+    def list_containers(self, source: str, *, sizes: bool = False) -> list[dict[str, Any]]:
+        """Return the listing of an engine's containers, running or not.
+
+        `Id` is a string, and `ImageID` a digest, or an empty string for a container without an image. The working
+        containers of build tools, which podman lists in its own API alone, have the state `storage`.
+        """
+        sized = {"size": "1"} if sizes else {}
+        containers = self.list_documents(source, "containers/json", all="1", **sized)
+        if self.is_podman(source):
+            own = self.list_documents(source, "libpod/containers/json", all="true", external="true")
+            containers = merge_containers(containers, own)
+        for container in containers:
+            if not isinstance(container.get("Id"), str):
+                raise protocol_error(self.client(source).endpoint, "a listed container has no ID")
+            if container.get("ImageID") != "":  # a container of unknown image could use any
+                container["ImageID"] = self._read_image_id(source, container.get("ImageID"), "a listed container")
+        return containers
+
     def inspect_image(self, source: str, name: str) -> dict[str, Any]:
         """Return what an engine says of an image, by its ID or name. Raises `NotFound`."""
         known: dict[str, Any] | None = self._images.get((source, name))
         if known is None:
-            known = self.client(source).get_json(f"images/{name}/json", {})
+            client = self.client(source)
+            is_podman = self.is_podman(source)
+            known = client.get_json(f"libpod/images/{name}/json" if is_podman else f"images/{name}/json", {})
+            if not isinstance(known, dict):
+                raise protocol_error(client.endpoint, f"its response for {name} is not a JSON object")
+            known["Id"] = self._read_image_id(source, known.get("Id"), "an inspected image")
+            if is_podman and isinstance(known.get("Config"), dict):
+                known["Config"].setdefault("Healthcheck", known.get("Healthcheck"))
             if name.startswith("sha256:"):
                 self._images[source, name] = known
         return known
 
+    def list_history(self, source: str, id_: str) -> list[dict[str, Any]]:
+        """Return the steps of an image's build, last step first. The steps of an image never change.
+
+        Podman fails for a history without times. Then its steps are those of the config, without sizes.
+        """
+        steps: list[dict[str, Any]] | None = self._histories.get((source, id_))
+        if steps is None:
+            try:
+                steps = self.list_documents(source, f"images/{id_}/history")
+            except EngineError as error:
+                if error.code != "engine" or not self.is_podman(source):
+                    raise
+                steps = convert_history(self.inspect_image(source, id_))
+            self._histories[source, id_] = steps
+        return steps
+
     def inspect_container(self, source: str, id_: str) -> dict[str, Any]:
         """Return what an engine says of a container, once in a statement. Raises `NotFound`."""
-        document: dict[str, Any] = self.get_document(source, f"containers/{id_}/json")
+        path = f"libpod/containers/{id_}/json" if self.is_podman(source) else f"containers/{id_}/json"
+        document = self.get_document(source, path)
+        if not isinstance(document, dict):
+            raise protocol_error(self.client(source).endpoint, f"its response for {id_} is not a JSON object")
         return document
+
+    def is_podman(self, source: str) -> bool:
+        """Whether an engine is podman, whose own API says more. Raises `EngineError` when it does not answer."""
+        return self.client(source).ping().kind == "podman"
+
+    def _read_image_id(self, source: str, value: object, subject: str) -> str:
+        id_ = read_image_id(value)
+        if id_ is None:
+            raise protocol_error(self.client(source).endpoint, f"{subject} has no image ID: {str(value)[:80]!r}")
+        return id_
 
     def is_local(self, source: str) -> bool:
         """Whether an engine runs on this machine, so that paths in its documents are paths here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.sources.scan_rows import ScanRows
+from imq.engine.store.index_rows import replace_surrogates
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -76,13 +77,17 @@ class EngineScan(ScanRows):
 
         The rows of an engine that does not answer are dropped: what is unknown about them must not widen an answer.
         """
-        sources = tuple(self.chosen_by_source())
+        sources = tuple(self.chosen_by_source("NULL"))
         answered = []
         for source, result in self.reader.each_source(sources, work, self.scan.view):
             answered.append(source)
             yield source, result
         for source in set(sources) - set(answered):
             self.connection.execute(f"DELETE FROM temp.{self.rows} WHERE source = ?", (source,))
+
+    def insert(self, rows: Iterable[tuple[object, ...]]) -> None:
+        """Insert rows, as `ScanRows.insert`; their strings may be such as JSON alone can have."""
+        super().insert(map(replace_surrogates, rows))
 
     def update(self, columns: Sequence[str], rows: Iterable[tuple[object, ...]], key: str = "id") -> None:
         """Set columns of the rows with an engine and a key: each row of values ends with these two."""
@@ -91,6 +96,6 @@ class EngineScan(ScanRows):
         self.connection.execute(f"CREATE INDEX IF NOT EXISTS temp.{self.rows}_key ON {self.rows} (source, {key})")
         self.connection.execute("SAVEPOINT fetching")
         try:
-            self.connection.executemany(text, rows)
+            self.connection.executemany(text, map(replace_surrogates, rows))
         finally:
             self.connection.execute("RELEASE fetching")

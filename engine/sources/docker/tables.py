@@ -11,6 +11,9 @@ LAST_USE = FetchLevel("last use", "when their containers ran", "1 request for ea
 IMAGE_SIZES = FetchLevel("disk usage", "the sizes of shared layers", "1 request for each engine")
 IMAGE_LEVELS = (USERS, IMAGE_DETAILS, LAST_USE, IMAGE_SIZES)
 
+LAYER_USERS = FetchLevel("users", "how many images have them", "1 request for each image that is new to this session")
+LAYER_LEVELS = (LAYER_USERS,)
+
 CONTAINER_DETAILS = FetchLevel("inspected", "their details", "1 request for each container")
 CONTAINER_DIGESTS = FetchLevel("digests", "the digests of their images", "1 request for each engine")
 CONTAINER_SIZES = FetchLevel("sizes", "the bytes that they wrote", "1 request for each engine")
@@ -83,7 +86,7 @@ TABLES: dict[str, Table] = {
     ),
     "layers": LAYERS.replace(
         fields=(*LAYERS.fields, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
-    ).with_levels({}),
+    ).with_levels({LAYER_USERS: "images"}),
     "history": HISTORY.replace(
         fields=(*HISTORY.fields, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
     ).with_levels({}),
@@ -91,8 +94,8 @@ TABLES: dict[str, Table] = {
         {
             CONTAINER_DIGESTS: "image_digest",
             CONTAINER_DETAILS: (
-                "env health exit_code oom_killed restart_count restart_policy started finished log_size log_path"
-                " volumes_from memory_limit cpu_limit privileged pid_mode user read_only"
+                "command env health exit_code oom_killed restart_count restart_policy started finished log_size"
+                " log_path volumes_from memory_limit cpu_limit privileged network_mode pid_mode user read_only"
             ),
             CONTAINER_SIZES: "size_rw",
         }
@@ -100,7 +103,7 @@ TABLES: dict[str, Table] = {
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
 }
-LEVELS = {"images": IMAGE_LEVELS, "containers": CONTAINER_LEVELS}
+LEVELS = {"images": IMAGE_LEVELS, "layers": LAYER_LEVELS, "containers": CONTAINER_LEVELS}
 LISTING_COST = {
     "layers": "2 requests for each image",
     "history": "2 requests for each image",

@@ -1,0 +1,49 @@
+"""A program for containers of tests: an ELF file without libraries, because images of tests have no shell."""
+
+from __future__ import annotations
+
+import platform
+import struct
+
+import pytest
+
+_BASE = 0x400000
+_HEADERS = 64 + 56
+_CODE = bytes.fromhex(
+    "488b0424"  # mov rax, [rsp]: the number of words
+    "4883f802"  # cmp rax, 2
+    "7c17"  # jl wait
+    "488b7c2410"  # mov rdi, [rsp + 16]: the first argument
+    "0fb63f"  # movzx edi, byte [rdi]
+    "83ff6d"  # cmp edi, 'm'
+    "7413"  # je fill
+    "83ef30"  # sub edi, '0'
+    "b83c000000"  # mov eax, exit
+    "0f05"  # syscall
+    "b822000000"  # wait: mov eax, pause
+    "0f05"  # syscall
+    "ebf7"  # jmp wait
+    "b809000000"  # fill: mov eax, mmap
+    "31ff"  # xor edi, edi
+    "be00001000"  # mov esi, 1 MiB
+    "ba03000000"  # mov edx, PROT_READ | PROT_WRITE
+    "41ba22800000"  # mov r10d, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE
+    "49c7c0ffffffff"  # mov r8, -1
+    "4531c9"  # xor r9d, r9d
+    "0f05"  # syscall
+    "ebdb"  # jmp fill
+)
+
+
+def wait_program() -> bytes:
+    """Return a program that waits for ever; with a digit as its argument it exits with this code.
+
+    With `m` it takes memory until it is killed. The test is skipped on other machines than x86-64.
+    """
+    if platform.machine() != "x86_64":
+        pytest.skip("the program for containers is for x86-64")
+    size = _HEADERS + len(_CODE)
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    header = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
+    return ident + header + segment + _CODE
