@@ -199,6 +199,19 @@ class Column(Record):
     span: Span | None = None
 
 
+class Join(Record):
+    """`KIND join (rows) as name on condition`: rows of another query beside those of this one, their fields `name.F`.
+
+    `kind` is `left`, `inner` or `full`.
+    """
+
+    kind: str
+    rows: RowSource
+    name: str
+    condition: Expr
+    span: Span | None = None
+
+
 class UntilSize(Record):
     """`until total size <= N`: takes rows in order until the size of the rest satisfies the comparison."""
 
@@ -217,6 +230,7 @@ class Query(Record):
     targets: tuple[Literal | Variable | RowSource, ...] = ()
     sources: tuple[Literal | Variable, ...] = ()
     base: RowSource | None = None
+    joins: tuple[Join, ...] = ()
     nonempty: bool = False
     explicit_all: bool = False
     where: Expr | None = None
@@ -370,7 +384,20 @@ class Help(Record):
 Statement = (
     QueryStatement | ActionStatement | Explain | DryRun | Set | Let | View | Use | Include | OnError | Assert | Help
 )
-Node = Expr | ListLiteral | Ordering | Limit | KeepNewest | UntilSize | Column | RowSource | Output | Option | Statement
+Node = (
+    Expr
+    | ListLiteral
+    | Ordering
+    | Limit
+    | KeepNewest
+    | Join
+    | UntilSize
+    | Column
+    | RowSource
+    | Output
+    | Option
+    | Statement
+)
 
 MAX_DEPTH = 200
 """Maximum nesting of a tree; functions over the tree may recurse this deep."""

@@ -218,6 +218,9 @@ class Builder:
     def _build_query(self, source: ast.Query, clauses: list[Any], span: Span) -> ast.Query:
         values: dict[str, Any] = {}
         for name, value, clause_span in clauses:
+            if name == "joins":  # the only clause that a query can have several times
+                values[name] = (*values.get(name, ()), value)
+                continue
             if name in values:
                 clause = _CLAUSES.get(name, name)
                 raise StatementError(f'"{clause}" is given twice', code="repeated", span=clause_span)
@@ -248,6 +251,22 @@ class Builder:
         self, left: ast.RowSource, operator: Token, right: ast.RowSource, by: list[ast.Expr], span: Span
     ) -> ast.Combination:
         return ast.Combination(operator.value, left, right, tuple(by), span)
+
+    def left_join(self, *parts: Any) -> tuple[str, Any, Span]:
+        return self._build_join("left", *parts)
+
+    def inner_join(self, *parts: Any) -> tuple[str, Any, Span]:
+        return self._build_join("inner", *parts)
+
+    def full_join(self, *parts: Any) -> tuple[str, Any, Span]:
+        return self._build_join("full", *parts)
+
+    def _build_join(
+        self, kind: str, rows: ast.RowSource, name: Token, condition: ast.Expr, span: Span
+    ) -> tuple[str, Any, Span]:
+        if "." in name.value:
+            raise StatementError(f'"{name.value}" cannot be the name of a join: it has a dot', span=name.span)
+        return "joins", ast.Join(kind, rows, name.value, condition, span), span
 
     def where(self, condition: ast.Expr, span: Span) -> tuple[str, Any, Span]:
         return "where", condition, span

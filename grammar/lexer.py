@@ -57,7 +57,8 @@ _EXCEPT_NEWEST = _LazyPattern(r"except\s+newest\b", re.IGNORECASE)
 _SKIP_EXISTING = _LazyPattern(r"skip\s+existing\b", re.IGNORECASE)
 _CALL = re.compile(r"[ \t]*\(")
 _QUERY_CLAUSE = _LazyPattern(
-    r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect)"
+    r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect|"
+    r"(?:(?:left|inner|full)\s+)?join)"
     r"(?![\w.:/@-])|in\s+(?!use\b)[^\s(])",
     re.IGNORECASE,
 )

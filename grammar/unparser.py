@@ -71,6 +71,11 @@ def unparse(node: ast.Node) -> str:
             return _unparse_expr(value, _LOWEST) + (f" as {quote(name)}" if name is not None else "")
         case ast.Limit(count, per):
             return _join_parts(_unparse_expr(count, _SUM, right=True), _join_keys("per", per))
+        case ast.Join(kind, rows, name, condition):
+            is_named = isinstance(rows, ast.Query) and rows == ast.Query(rows.table, rows.targets, rows.sources)
+            joined = unparse(rows) if is_named else _parenthesize_rows(rows)
+            said = "join" if kind == "left" else f"{kind} join"
+            return f"{said} {joined} as {name} on {_unparse_expr(condition, _LOWEST)}"
         case ast.UntilSize(operator, size):
             return f"until total size {operator} {_unparse_expr(size, _SUM, right=True)}"
         case ast.KeepNewest(count, per, by):
@@ -128,6 +133,7 @@ def _unparse_query(node: ast.Query) -> str:
         _parenthesize_rows(node.base) if node.base is not None else node.table,
         f"of {targets}" if targets else "",
         "in " + ", ".join(_unparse_value(source) for source in node.sources) if node.sources else "",
+        *(unparse(join) for join in node.joins),
         "all" if node.explicit_all else "",
         f"where {_unparse_expr(node.where, _LOWEST)}" if node.where is not None else "",
         _join_keys("group by", node.group),

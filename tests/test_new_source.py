@@ -33,6 +33,8 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
     monkeypatch.setitem(SOURCES, "test", "support.json_source")
     (tmp_path / "images.json").write_text(json.dumps(IMAGES))
     write_library(tmp_path / "store")
+    (tmp_path / "deployed.csv").write_text("repository,env\nweb,prod\nweb,test\nghost,gone\n")
+    monkeypatch.chdir(tmp_path)
     json_source.FETCHED.clear()
     environment = {"TEST_IMAGES": str(tmp_path / "images.json")}
     session = Session(SessionContext(str(tmp_path / "store"), environment, lambda: 20_010 * DAY))
@@ -64,6 +66,31 @@ def test_the_file_is_small_and_nothing_else_knows_the_source() -> None:
         ("images in test where count(layers) = 2 select name, sum(layers.size)", [("db:1", 200), ("web:1", 100)]),
         ("images in test except newest 1 per repository select name", ["web:1"]),
         ("images in test count", [3]),
+        (
+            "images in test join images in test as o on o.size > size where o.tag = 1 select name, o.size",
+            [("web:1", 200)],
+        ),
+        (
+            (
+                "images in test inner join (images in store) as s on s.name != name and s.size > 200 limit 1 per name"
+                " order by size select size"
+            ),
+            [100, 200, 300],
+        ),
+        (
+            (
+                "images in test full join (rows of deployed.csv) as d on d.env = label.env and d.repository = web"
+                " order by name, d.env select name, d.env"
+            ),
+            [("db:1", "prod"), ("web:1", "prod"), ("web:2", "test"), (None, "gone")],
+        ),
+        (
+            (
+                "images in test join (rows of deployed.csv) as d on d.env = label.env where d.env is known and size > 1"
+                " order by size limit 1 select name, created, d.repository"
+            ),
+            [("web:1", 20_000 * DAY, "web")],
+        ),
         ("layers of db:1 select index, size", [(0, 120), (1, 80)]),
         ("sources where name = test select kind, images", [("a JSON file", 3)]),
     ],
@@ -75,6 +102,17 @@ def test_a_query(session: Session, text: str, expected: list[Any]) -> None:
 def test_fields_are_fetched_level_by_level_for_the_remaining_rows(session: Session) -> None:
     answer(session, "images in test where repository = web and created > 2024-10-04T12:00:00Z and size > 1 select name")
     assert json_source.FETCHED == [("created", ["web:1", "web:2"]), ("details", ["web:2"])]
+
+
+def test_a_join_fetches_the_fields_of_its_condition_first(session: Session) -> None:
+    """Whether a row has a partner is unknown until the fields of the condition are known."""
+    found = answer(
+        session,
+        "images in test inner join (rows of deployed.csv) as d on created > 2024-10-05T12:00:00Z where d.env = gone"
+        " and size > 1 select name",
+    )
+    assert found == ["db:1"]
+    assert json_source.FETCHED == [("created", ["db:1", "web:1", "web:2"]), ("details", ["db:1"])]
 
 
 def test_explain_shows_its_levels_in_its_words(session: Session) -> None:

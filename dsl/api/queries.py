@@ -13,6 +13,7 @@ from .expressions import (
     Order,
     Path,
     join_conditions,
+    to_condition,
     to_key,
     to_left_operand,
     to_right_operand,
@@ -69,6 +70,27 @@ class Query(Node):
         'images where dangling and (user is unknown or user = root)'
         """
         return self._add_conditions("where", conditions)
+
+    def join(self, rows: Query, *, as_: str, on: Expression, kind: str = "left") -> Query:
+        """Add the fields of other rows, `f["NAME.FIELD"]`, to the rows for which a condition holds.
+
+        `kind` is "left" (rows without a partner stay), "inner", or "full" (rows of both sides stay).
+
+        >>> from imq import images, rows, field as f
+        >>> owners = rows.of("owners.csv")
+        >>> joined = images.join(owners, as_="o", on=f["o.repository"] == f.repository)
+        >>> str(joined.select(f.name, f["o.team"]))
+        'images join rows of owners.csv as o on o.repository = .repository select name, o.team'
+        """
+        if kind not in ("left", "inner", "full"):
+            raise StatementError(f'unknown kind of join "{kind}"', hints=("expected left, inner or full",))
+        if not isinstance(rows, Query):
+            raise Misuse(f"expected a query to join, not {describe(rows)}", hints=('example: rows.of("owners.csv")',))
+        if not as_.isidentifier():
+            raise Misuse(f"{as_!r} is not a valid name of a join")
+        query = self._open_query()
+        join = ast.Join(kind, rows.node, as_, to_condition(on))
+        return Query(query.replace(joins=(*query.joins, join)))
 
     def having(self, *conditions: Expression) -> Query:
         """Select the groups for which all conditions hold. A second call adds conditions."""

@@ -33,6 +33,17 @@ CLAUSES: dict[str, Clause] = {
             "images in store where dangling",
         ),
         Clause(
+            "join",
+            "[inner | full] join ROWS as NAME on CONDITION",
+            "adds the fields NAME.FIELD of other rows, a table or a query in parentheses, to each row for which the"
+            " condition holds. Rows without a partner stay with unknown values; with inner they are left out, with full"
+            " the other rows without a partner stay too. In the condition a bare word may be a field on both sides",
+            'images join (rows of "owners.csv") as o on o.repository = repository select name, o.team',
+        ),
+        Clause("left", "left join …", "the same as join", "images left join images as same on same.id = id"),
+        Clause("inner", "inner join …", "see help join", "images inner join images as same on same.id = id"),
+        Clause("full", "full join …", "see help join", "images full join images as same on same.id = id"),
+        Clause(
             "where", "where CONDITION", "the condition that rows must meet", "images where size > 1GB and not in use"
         ),
         Clause(

@@ -62,7 +62,7 @@ _CLAUSES = frozenset({
     "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "EXCEPT_NEWEST", "UNTIL", "SELECT", "COUNT",
 })  # fmt: skip
 """Terminals that begin a clause. A query has each clause once, and a clause ends the condition of a relation."""
-_ENDING = frozenset({"OUTPUT_FORMAT", "FORMAT", "SET_OPERATOR", "BY"})
+_ENDING = frozenset({"JOIN", "LEFT", "INNER", "FULL", "OUTPUT_FORMAT", "FORMAT", "SET_OPERATOR", "BY"})
 """Other terminals that end the condition of a relation."""
 _AFTER_NAMES = {
     "SET": "setting", "LET": "name", "VIEW": "name", "ERROR": "choice", "UNTIL": "choice", "SHARES": "choice",
@@ -148,17 +148,29 @@ class _CursorContext:
         self.verb = VERBS.get(self.tokens[self.kinds.index("VERB")].value) if "VERB" in self.kinds else None
         self.table: Table | None = None
         self.clauses: set[str] = set()
+        self.joins: dict[str, Table | None] = {}
         self._follow()
 
     def _follow(self) -> None:
         """Walk the tokens, with a stack of the open parentheses and relations, their tables and clauses."""
         levels: list[tuple[str, Table | None, set[str]]] = [("query", None, set())]
         before = ""
+        joined: Table | None = None
+        joined_level = 0
         for token in self.tokens:
             kind = token.kind
-            if kind == "LPAR":
+            if before == "JOIN":
+                joined, joined_level = None, len(_leave_relations(levels))
+            if before == "JOIN" and kind in ("TABLE", "RELATION"):
+                joined = self._find_table(token.value, None)
+            elif before == "AS" and kind == "NAME" and joined_level == len(levels):
+                self.joins[token.value.lower()] = joined
+                joined_level = 0
+            elif kind == "LPAR":
                 levels.append(("query", levels[-1][1], set()))
             elif kind == "RPAR":
+                if joined_level == len(levels) - 1:
+                    joined = levels[-1][1]
                 levels = _close_parenthesis(levels)
             elif kind in ("TABLE", "RELATION"):
                 inside = before in ("ANY", "NO", "IN")
@@ -312,7 +324,9 @@ def _iter_keywords(kinds: frozenset[str], context: _CursorContext) -> Iterator[C
             of_kind = [option for option in context.verb.options if _is_option(option, _OPTIONS[kind])]
             yield from (Candidate(option, "keyword") for option in of_kind if kind not in context.kinds)
             continue
-        yield Candidate(_complete_keyword(word), "statement" if at_start else "keyword", _describe_keyword(word))
+        yield Candidate(
+            _complete_keyword(word, at_start=at_start), "statement" if at_start else "keyword", _describe_keyword(word)
+        )
     if "OUTPUT_FORMAT" in kinds:
         yield Candidate("as", "keyword", CLAUSES["as"].doc)
     if "EXCEPT_NEWEST" in kinds and "EXCEPT_NEWEST" not in context.clauses:
@@ -334,17 +348,18 @@ def _iter_keywords(kinds: frozenset[str], context: _CursorContext) -> Iterator[C
 
 _KEYWORD_PHRASES = {
     "group": "group by", "order": "order by", "older": "older than", "newer": "newer than", "based": "based on",
-    "shares": "shares layers with", "local": "local only", "dry": "dry run", "on": "on error",
+    "shares": "shares layers with", "local": "local only", "dry": "dry run", "left": "left join",
+    "inner": "inner join", "full": "full join",
 }  # fmt: skip
 """Keywords with the keyword that must follow them."""
 
 
-def _complete_keyword(word: str) -> str:
-    return _KEYWORD_PHRASES.get(word, word)
+def _complete_keyword(word: str, *, at_start: bool) -> str:
+    return "on error" if word == "on" and at_start else _KEYWORD_PHRASES.get(word, word)
 
 
 def _describe_keyword(word: str) -> str:
-    phrase = _complete_keyword(word)
+    phrase = _complete_keyword(word, at_start=False)
     if phrase in PREDICATES:
         return PREDICATES[phrase].doc
     return CLAUSES[word].doc if word in CLAUSES else ""
@@ -366,6 +381,11 @@ def _iter_names(kinds: frozenset[str], context: _CursorContext, prefix: str) -> 
         return
     dot = "." if "NAME" not in kinds or prefix.startswith(".") else ""
     path, deeper, _ = prefix.lstrip(".").rpartition(".")
+    if deeper and path.lower() in context.joins:
+        joined = context.joins[path.lower()]
+        for field in joined.fields if joined is not None else ():
+            yield Candidate(f"{dot}{path}.{field.name}", "field", field.doc)
+        return
     if deeper:
         yield from _iter_relation_fields(context.table, path, dot)
         return
@@ -385,6 +405,7 @@ def _iter_names(kinds: frozenset[str], context: _CursorContext, prefix: str) -> 
     for words, phrase in PREDICATES.items():
         if " " not in words and "NAME" in kinds:
             yield Candidate(words, "field", phrase.doc)
+    yield from (Candidate(f"{dot}{name}.", "relation", "the joined row") for name in context.joins)
     single_relations = (item for item in context.table.relations if not item.is_many)
     yield from (Candidate(f"{dot}{item.name}.", "relation", item.doc) for item in single_relations)
 

@@ -37,7 +37,8 @@ imq queries container images and acts on the results.
   rm images where older than 90d and not in use
                                             remove images; "dry run" only lists
 
-A query:    [nonempty] TABLE [of IMAGE] [where …] [group by …] [having …]
+A query:    [nonempty] TABLE [of IMAGE] [join ROWS as NAME on …]
+            [where …] [group by …] [having …]
             [order by … [desc]] [limit N [per …]] [skip N [per …]]
             [except newest N [per …]] [select … | count]
             [as FORMAT | format TEMPLATE]

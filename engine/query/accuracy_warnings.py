@@ -28,4 +28,7 @@ def _list_warnings(select: ir.Select) -> Iterator[str]:
 def _sums_sizes(value: ir.Expr) -> bool:
     if not isinstance(value, ir.AggregateCall) or value.aggregate.name != "sum" or value.argument is None:
         return False
-    return any(isinstance(part, ir.Column) and part.field.name == "size" for part in ir.walk((value.argument,)))
+    return any(
+        isinstance(part, ir.Column) and part.field.name == "size" and not part.join
+        for part in ir.walk((value.argument,))
+    )

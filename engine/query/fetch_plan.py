@@ -125,7 +125,7 @@ class FetchPlanner:
         """
         if not self._needs_fetch(select):
             return
-        for part in (select.base, *(select.targets or ())):
+        for part in (select.base, *(select.targets or ()), *(join.select for join in select.joins)):
             if isinstance(part, ir.Union):
                 yield from self.plan(part.left)
                 yield from self.plan(part.right)
@@ -249,11 +249,20 @@ class FetchPlanner:
         staged = {id(inner) for inner in _list_subqueries(select) if inner.join and self._needs_fetch(inner)}
         where = None
         if select.where is not None:
-            where = weaken_condition(select.where, lambda part: known.covers(part, staged, scans))
+            joined = {join.name for join in known.list_joins(select, staged, scans)}
+            where = weaken_condition(select.where, lambda part: known.covers(part, staged, scans, joined))
         if outer_rows is not None and select.join and not scans:
             is_related = ir.RelatedTo(select.join, outer_rows)
             where = is_related if where is None else ir.And((is_related, where))
-        rows = select.replace(columns=(), where=where, join="", count=False, nonempty="", is_whole_rows=True)
+        rows = select.replace(
+            columns=(),
+            where=where,
+            join="",
+            count=False,
+            nonempty="",
+            is_whole_rows=True,
+            joins=tuple(_keep_left_rows(join) for join in known.list_joins(select, staged, scans)),
+        )
         if applies_limits and not select.join and select.group is None and select.is_limited:
             return rows
         return rows.replace(group=None, having=None, order=(), limit=None, skip=None, keep_newest=None, until=None)
@@ -271,7 +280,7 @@ class FetchPlanner:
             return max(ranks, default=0)
 
         for value in ir.walk(values):
-            if isinstance(value, ir.Column | ir.MapItem):
+            if isinstance(value, ir.Column | ir.MapItem) and not value.join:
                 require(value.field)
             inner = ir.get_subquery(value)
             if inner is None or not inner.join or not self._needs_fetch(inner):
@@ -315,13 +324,27 @@ class _Known(Record):
         """Whether a need is fulfilled."""
         return id(need) in self.inner if isinstance(need, ir.Select) else need.list_field_names() <= self.fields
 
-    def covers(self, condition: ir.Expr, staged: Container[int], scans: tuple[Scan, ...]) -> bool:
+    def list_joins(self, select: ir.Select, staged: Container[int], scans: tuple[Scan, ...]) -> tuple[ir.Join, ...]:
+        """Return the joins of a query whose conditions are known for the rows of these scans."""
+        joins: list[ir.Join] = []
+        for join in select.joins:
+            names = {join.name, *(one.name for one in joins)}
+            if self.covers(join.condition, staged, scans, names):
+                joins.append(join)
+        return tuple(joins)
+
+    def covers(
+        self, condition: ir.Expr, staged: Container[int], scans: tuple[Scan, ...], joins: Container[str] = ()
+    ) -> bool:
         """Whether all values of a condition are known for the rows of these scans.
 
-        `staged` are the identities of the subqueries that need fetching.
+        `staged` are the identities of the subqueries that need fetching, and `joins` the names of the known joins.
         """
         for value in ir.walk((condition,)):
-            if isinstance(value, ir.Column | ir.MapItem):
+            if isinstance(value, ir.Column | ir.MapItem) and value.join:
+                if value.join not in joins:
+                    return False
+            elif isinstance(value, ir.Column | ir.MapItem):
                 name = value.field.name
                 if any(scan.get_rank(value.field) and (scan.view, name) not in self.fields for scan in scans):
                     return False
@@ -376,7 +399,13 @@ def _list_deciding_expressions(select: ir.Select) -> tuple[ir.Expr, ...]:
             expressions += cut.per if cut is not None else ()
         if select.keep_newest is not None:
             expressions += [*select.keep_newest.per, select.keep_newest.by]
+    expressions += [join.condition for join in select.joins]
     return tuple(expressions)
+
+
+def _keep_left_rows(join: ir.Join) -> ir.Join:
+    """Return the join without rows that the left side lacks: nothing is fetched for them."""
+    return join.replace(kind="left") if join.kind == "full" else join
 
 
 def _find_platform(where: ir.Expr | None) -> str:
@@ -384,7 +413,7 @@ def _find_platform(where: ir.Expr | None) -> str:
     values = {"platform": "", "os": "linux", "architecture": "", "variant": ""}
     for part in where.operands if isinstance(where, ir.And) else (where,):
         match part:
-            case ir.Comparison("=", ir.Column(field), ir.Literal(value)) if field.name in values:
+            case ir.Comparison("=", ir.Column(field, ""), ir.Literal(value)) if field.name in values:
                 values[field.name] = str(value)
     if values["platform"] or not values["architecture"]:
         return values["platform"]

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class Column(Record):
-    """A field of the row."""
+    """A field of the row; with `join`, of the row that the join of this name adds."""
 
     field: Field
+    join: str = ""
 
     @property
     def kind(self) -> DataType:
@@ -27,11 +28,12 @@ class Column(Record):
 
 
 class MapItem(Record):
-    """One value of a map field of the row."""
+    """One value of a map field of the row; with `join`, of the row that the join of this name adds."""
 
     field: Field
     key: str
     kind: DataType = DataType.TEXT
+    join: str = ""
 
 
 class Literal(Record):
@@ -107,9 +109,10 @@ class ImageRelation(Record):
 
 
 class RowNumber(Record):
-    """The position of a row in the order of its query."""
+    """The position of a row in the order of its query; with `join`, of the row that the join of this name adds."""
 
     kind: DataType = DataType.NUMBER
+    join: str = ""
 
 
 class FunctionCall(Record):
@@ -263,6 +266,18 @@ class UntilSize(Record):
     is_strict: bool
 
 
+class Join(Record):
+    """The rows of `select` beside those of a query, where `condition` holds. Its columns are those that are used.
+
+    `kind` is `left` (rows without a partner stay, with unknown values), `inner`, or `full` (rows of both sides stay).
+    """
+
+    name: str
+    kind: str
+    select: Select
+    condition: Expr
+
+
 class Union(Record):
     """The rows of two queries. Both return whole rows of one table, or the same columns."""
 
@@ -277,7 +292,8 @@ class Select(Record):
     rows to those of these images (`layers of X`): keys of images, or queries of them; None: no limit. `base` is where
     the rows come from, when it is not the whole table. `link` is the word for how they belong to the row outside
     (see `tables.Relation`). `count` asks for the number of rows instead of the rows; `nonempty` refuses none.
-    `image` is the name or ID of the image that the rows are of, when a statement needs it to exist.
+    `image` is the name or ID of the image that the rows are of, when a statement needs it to exist. With `joins`, whole
+    rows are those of `table`, each as often as it has partners.
     """
 
     table: Table
@@ -297,6 +313,7 @@ class Select(Record):
     is_whole_rows: bool = False
     nonempty: str = ""
     image: str = ""
+    joins: tuple[Join, ...] = ()
 
     @property
     def is_limited(self) -> bool:
@@ -367,11 +384,12 @@ def list_expressions(select: Select) -> Iterator[Expr]:
         yield from cut.per if cut is not None else ()
     if select.keep_newest is not None:
         yield from (*select.keep_newest.per, select.keep_newest.by)
+    yield from (join.condition for join in select.joins)
 
 
 def walk_subqueries(select: Select) -> Iterator[Select]:
     """Yield a query and every query inside it, inner queries first."""
-    for part in (select.base, *(select.targets or ())):
+    for part in (select.base, *(select.targets or ()), *(join.select for join in select.joins)):
         if isinstance(part, Union):
             yield from walk_subqueries(part.left)
             yield from walk_subqueries(part.right)

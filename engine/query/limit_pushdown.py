@@ -19,13 +19,13 @@ def find_row_limit(select: ir.Select, is_fetched: Callable[[Field], bool]) -> in
     """
     if select.limit is None or select.limit.per or select.keep_newest or select.until or select.group is not None:
         return 0
-    if select.join:  # the limit counts separately for each outer row
+    if select.join or select.joins:  # the limit counts separately for each outer row, or counts pairs of rows
         return 0
     if select.skip is not None and select.skip.per:
         return 0
     for value in ir.walk(key.value for key in select.order):
         if ir.get_subquery(value) is not None:
             return 0
-        if isinstance(value, ir.Column | ir.MapItem) and is_fetched(value.field):
+        if isinstance(value, ir.Column | ir.MapItem) and not value.join and is_fetched(value.field):
             return 0
     return select.limit.count + (select.skip.count if select.skip else 0)

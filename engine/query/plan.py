@@ -172,5 +172,5 @@ def collect_fields(select: ir.Select) -> set[Field]:
     return {
         value.field
         for value in ir.walk(ir.list_expressions(select))
-        if isinstance(value, ir.Column | ir.MapItem | ir.ImageField)
+        if isinstance(value, ir.ImageField) or (isinstance(value, ir.Column | ir.MapItem) and not value.join)
     }

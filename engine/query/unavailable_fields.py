@@ -77,10 +77,12 @@ def _walk_fields(select: ir.Select, *, columns: bool) -> Iterator[tuple[Table, F
     if select.table.name == CONTAINERS.name:
         yield select.table, None
     for value in ir.walk(_list_deciding_expressions(select, columns=columns)):
-        if isinstance(value, ir.Column | ir.MapItem | ir.ImageField):
+        if isinstance(value, ir.ImageField) or (isinstance(value, ir.Column | ir.MapItem) and not value.join):
             yield select.table, value.field
         if (inner := ir.get_subquery(value)) is not None:
             yield from _walk_fields(inner, columns=not inner.is_whole_rows)
+    for join in select.joins:
+        yield from _walk_fields(join.select, columns=True)
     for part in (select.base, *(select.targets or ())):
         if isinstance(part, ir.Union):
             for side in (part.left, part.right):

@@ -10,7 +10,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .values import FORMATTERS, to_python_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from imq.engine.catalog.schema import Field, Raw, Table
     from imq.engine.result import Column
@@ -29,12 +29,17 @@ def find_placeholder(table: Table, name: str) -> tuple[Field, str] | None:
     return (matching_field, "") if matching_field is not None else None
 
 
-def resolve_template_fields(table: Table, names: frozenset[tuple[str, ...]] | None) -> list[Field]:
-    """Return the fields that a template reads; `names` None: all fields. Raises `UnknownName` for an unknown name."""
+def resolve_template_fields(
+    table: Table, names: frozenset[tuple[str, ...]] | None, joins: Container[str] = ()
+) -> list[Field]:
+    """Return the fields that a template reads; `names` None: all fields. Raises `UnknownName` for an unknown name.
+
+    `joins` are the case-folded names of joined rows, which are no fields of the table.
+    """
     if names is None:
         return list(table.fields)
     fields: list[Field] = []
-    for name in sorted({path[0] for path in names}):
+    for name in sorted({path[0] for path in names if casefold_name(path[0]) not in joins}):
         match = find_placeholder(table, name)
         if match is None:
             known_names = [placeholder for field in table.fields for placeholder, _ in field.docker_placeholders]
@@ -113,8 +118,16 @@ class Row:
                     if other.field is match[0]:
                         return self._format(position, match[1])
         if index is None:
-            raise KeyError(name)
+            return self._look_up_joined(name)
         return self._format(index, "")
+
+    def _look_up_joined(self, name: str) -> Mapping[str, object]:
+        """Return the columns `NAME.FIELD` of a joined row by their fields. Raises `KeyError` when there are none."""
+        prefix = f"{casefold_name(name)}."
+        places = {at: one.name for at, one in enumerate(self._columns) if casefold_name(one.name).startswith(prefix)}
+        if not places:
+            raise KeyError(name)
+        return {one.partition(".")[2]: self._format(at, "") for at, one in places.items()}
 
     def _format(self, index: int, style: str) -> object:
         raw = self._raw[index]

@@ -105,9 +105,8 @@ class QueryRunner:
             from imq.engine.render.template.template import Template, expand_escapes, split_table_directive
             from imq.engine.render.template_row import resolve_template_fields
 
-            return resolve_template_fields(
-                table, Template.parse(expand_escapes(split_table_directive(output.template)[1])).find_fields()
-            )
+            template = Template.parse(expand_escapes(split_table_directive(output.template)[1]))
+            return resolve_template_fields(table, template.find_fields(), {join.name for join in select.joins})
         name = output.format or self._resources.context.output_format
         if name != "table":
             from imq.engine.render.formats import get_format

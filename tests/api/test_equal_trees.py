@@ -55,6 +55,14 @@ PAIRS = {
     "images except newest 3 per repository, label.env by pulled_at": images.except_newest(
         3, per=(f.repository, f.label.env), by=f.pulled_at
     ),
+    "images join rows of owners.csv as o on o.repository = .repository select name, o.team": (
+        images.join(rows.of("owners.csv"), as_="o", on=f["o.repository"] == f.repository).select(f.name, f["o.team"])
+    ),
+    "images inner join (images where dangling) as o on o.id = .id full join containers in docker as c on c.image = a": (
+        images.join(dangling, as_="o", on=f["o.id"] == f.id, kind="inner").join(
+            containers.in_("docker"), as_="c", on=f["c.image"] == "a", kind="full"
+        )
+    ),
     "images order by created until total size <= 16GB": images.order_by(f.created).until(total_size="16GB"),
     "images until total size < 1.5GiB": images.until(total_size=1.5 * GiB, below=True),
     "images where dangling count": dangling.count(),

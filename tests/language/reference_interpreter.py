@@ -65,7 +65,9 @@ class ReferenceInterpreter:
             case ast.Field((name,)):
                 return row[name]
             case ast.Field((name, key)):
-                return row[name].get(key)
+                return (row[name] or {}).get(key)
+            case ast.Field((name, key, inner)):
+                return (row[name].get(key) or {}).get(inner)
             case ast.Arithmetic(operator, left, right):
                 one, other = self.evaluate(left, row), self.evaluate(right, row)
                 return None if one is None or other is None else SUMS[operator](one, other)
@@ -168,6 +170,20 @@ class ReferenceInterpreter:
             return left + [row for row, its in zip(right, rights, strict=True) if its not in lefts]
         return [row for row, its in zip(left, lefts, strict=True) if (its in rights) == (rows.operator == "intersect")]
 
+    def join_rows(self, rows: list[Row], join: ast.Join) -> list[Row]:
+        """Return each row with each of its partners, and rows without one as the kind of the join has it."""
+        others = self.select(join.rows)
+        pairs = [{**row, join.name: other} for row in rows for other in others]
+        pairs = [pair for pair in pairs if self.holds(join.condition, pair)]
+        if join.kind != "inner":
+            partnered = [pair["id"] for pair in pairs]
+            pairs += [{**row, join.name: {}} for row in rows if row["id"] not in partnered]
+        if join.kind == "full":
+            met = [pair[join.name].get("id") for pair in pairs]
+            nothing = dict.fromkeys((*self.rows[0], "id")) if self.rows else {}
+            pairs += [{**nothing, join.name: other} for other in others if other["id"] not in met]
+        return pairs
+
     def select(self, query: ast.RowSource) -> list[Row]:
         """Return the rows of a query without groups, in order."""
         if isinstance(query, ast.Combination):
@@ -178,6 +194,8 @@ class ReferenceInterpreter:
         ]
         asked = [*((key.key, key.descending) for key in query.order), *usual]
         rows = self.select(query.base) if query.base is not None else self.rows
+        for join in query.joins:
+            rows = self.join_rows(rows, join)
         rows = [row for row in rows if query.where is None or self.holds(query.where, row)]
         rows = self.order(rows, asked)
         if query.keep_newest is not None:

@@ -195,12 +195,16 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
         return ast.Query(draw(st.sampled_from(sorted(TABLES))), where=draw(st.none() | conditions(depth)))
     some = st.booleans()
     targets = st.one_of(operands, rows(depth - 1))
+    joins = st.builds(
+        ast.Join, st.sampled_from(["left", "inner", "full"]), rows(depth - 1), IDENTIFIERS, conditions(depth)
+    )
     orders = st.builds(ast.Ordering, conditions(1), some)
     columns = st.builds(ast.Column, conditions(depth), st.none() | TEXTS)
     asked = ast.Query(
         draw(st.sampled_from(sorted(TABLES))),
         targets=tuple(draw(st.lists(targets, max_size=2))),
         sources=tuple(draw(st.lists(operands, max_size=2))),
+        joins=tuple(draw(st.lists(joins, max_size=2))),
         nonempty=draw(some),
         explicit_all=draw(some),
         where=draw(st.none() | conditions(depth + 1)),

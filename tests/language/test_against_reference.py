@@ -47,7 +47,7 @@ class Native:
 
 
 FETCH = FetchExecutor(Sources({"store": Native}), lambda _: iter(()))
-SCOPE = Scope(NOW, UTC, find, FETCH, (SourceRef("store", "store"),))
+SCOPE = Scope(NOW, UTC, find, FETCH, lambda: (SourceRef("store", "store"),))
 
 
 def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -278,6 +278,48 @@ def test_queries_of_queries_return_the_same_rows(
     query = ast.Query("", base=base, where=where, order=(ast.Ordering(name("id")),), limit=limit)
     expected = [row["id"] for row in ReferenceInterpreter(drawn, NOW).select(query)]
     assert [row[0] for row in run_query(query.replace(select=ID), drawn)] == expected
+    assert run_query(query.replace(count=True), drawn) == [(len(expected),)]
+
+
+partners = st.sampled_from([
+    ast.Comparison("=", name("o", "tag"), name("tag")),
+    ast.Comparison("<", name("o", "size"), name("size")),
+    ast.Comparison("=", name("o", "label", "env"), name("tag")),
+    ast.And((
+        ast.Comparison("=", name("o", "repository"), name("repository")),
+        ast.Comparison("!=", name("o", "id"), name("id")),
+    )),
+    ast.Not(ast.Comparison("=", name("o", "layer_count"), name("size"))),
+])  # fmt: skip
+of_partners = st.sampled_from([
+    None,
+    ast.IsKnown(name("o", "id"), known=False),
+    ast.IsKnown(name("id"), known=False),
+    ast.Comparison(">", name("o", "size"), number(1)),
+    ast.Comparison("<", name("size"), name("o", "size")),
+])  # fmt: skip
+
+
+@given(rows, sides, st.none() | tests, st.sampled_from(["left", "inner", "full"]), partners, of_partners)
+@tried(max_examples=250)
+def test_joins_pair_the_same_rows(
+    drawn: list[Row],
+    left: ast.Query,
+    right: ast.Expr | None,
+    kind: str,
+    condition: ast.Expr,
+    where: ast.Expr | None,
+) -> None:
+    """Each row stands beside each of its partners; what the kind of the join keeps stands alone."""
+    make_database(drawn).close()  # gives the rows their ids
+    join = ast.Join(kind, ast.Query("images", where=right), "o", condition)
+    order = (ast.Ordering(name("id")), ast.Ordering(name("o", "id")))
+    query = ast.Query("", base=left, joins=(join,), where=where, order=order)
+    found = run_query(query.replace(select=(*ID, ast.Column(name("o", "id")), ast.Column(name("o", "tag")))), drawn)
+    expected = [
+        (row["id"], row["o"].get("id"), row["o"].get("tag")) for row in ReferenceInterpreter(drawn, NOW).select(query)
+    ]
+    assert found == expected
     assert run_query(query.replace(count=True), drawn) == [(len(expected),)]
 
 

@@ -236,10 +236,10 @@ def _compare_short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr |
 def describe(value: ir.Expr) -> str:
     """Return the description of a value in an error."""
     match value:
-        case ir.Column(field):
-            return field.name
+        case ir.Column(field, join):
+            return f"{join}.{field.name}" if join else field.name
         case ir.MapItem(field, key):
-            return f"{field.name}.{key}"
+            return f"{value.join}.{field.name}.{key}" if value.join else f"{field.name}.{key}"
         case ir.Literal(text=text):
             return f'"{text}"'
         case ir.ImageField(field, _, text):

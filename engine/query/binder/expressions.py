@@ -13,7 +13,7 @@ from imq.engine.query import ir
 from imq.engine.query.unavailable_fields import make_unavailable_error
 from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, NotFound, StatementError, TypeMismatch, UnknownName
+from imq.grammar.errors import ImqError, NotFound, Span, StatementError, TypeMismatch, UnknownName, join_names
 from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote, unparse
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imq.engine.catalog.tables import Field, Table
-    from imq.grammar.errors import Span
 
+    from .joins import JoinedRows
     from .scope import Scope
 
     BindRelated = Callable[[ast.RowSource, Table, Scope], ir.Select]
@@ -49,7 +49,8 @@ class Expressions:
 
     `related` binds a query inside an expression. `columns_by_name` are the selected columns by their case-folded names,
     for clauses after `select`. `allows_aggregates`: aggregates are allowed in this clause. `relation_fields` are the
-    bound fields of relations, by path, so that a field in `group by` equals the same field in `select`.
+    bound fields of relations, by path, so that a field in `group by` equals the same field in `select`. `joins` are the
+    rows beside the row, by their case-folded names.
     """
 
     def __init__(self, table: Table, scope: Scope, related: BindRelated) -> None:
@@ -59,6 +60,7 @@ class Expressions:
         self.columns_by_name: dict[str, ir.Expr] = {}
         self.allows_aggregates = False
         self.relation_fields: dict[tuple[str, ...], ir.Expr] = {}
+        self.joins: dict[str, JoinedRows] = {}
 
     def bind_condition(self, node: ast.Expr, clause: str) -> ir.Expr:
         """Bind a condition; `clause` is the keyword that it follows."""
@@ -209,12 +211,28 @@ class Expressions:
             return "a field of the outer row", "a query inside a condition can only use its own fields"
         return "", ""
 
+    def is_field(self, node: ast.Literal) -> bool:
+        """Whether a bare word in the condition of a join names a field. Raises `StatementError` for one of Python."""
+        if node.span is not None or not is_field_path(node.text):
+            return self._is_field_name(node)
+        if self._is_field_name(node.replace(span=Span(0, 0))):
+            raise StatementError(
+                f'"{node.text}" is ambiguous in the condition of a join: it could be a value or the name of a field',
+                code="ambiguous-word",
+                hints=(f"for the field: f.{node.text}", f'for the value: imq.text("{node.text}")'),
+            )
+        return False
+
     def _is_field_name(self, node: ast.Literal) -> bool:
         """Whether a bare word in the statement names a field, a selected column, or a path of one of them."""
         if node.quoted or node.span is None or not is_field_path(node.text):
             return False
         name, *rest = split_path(node.text)
+        if (joined := self.joins.get(casefold_name(name))) is not None:
+            return bool(rest) and any(joined.table.find_field(one) is not None for one in (rest[0], ".".join(rest)))
         field = self.table.find_field(name)
+        if rest and field is None and self.table.find_field(".".join((name, *rest))) is not None:
+            return True
         if not rest:
             return field is not None or casefold_name(name) in self.columns_by_name
         if field is not None and field.type is DataType.MAP:
@@ -321,7 +339,11 @@ class Expressions:
             and (self.allows_aggregates or self.table.find_field(name) is None)
         ):
             return self.bind_call(ast.Call(aggregate.name, (), span=node.span))
+        if (joined := self.joins.get(casefold_name(name))) is not None:
+            return self._bind_joined_field(joined, rest, node)
         own_field = self.table.find_field(name)
+        if rest and own_field is None and (whole := self.table.find_field(".".join(node.path))) is not None:
+            return ir.Column(whole)  # a column of a query in parentheses: `o.team`, `label.env`
         if (
             rest
             and (relation := self.table.find_relation(name))
@@ -357,17 +379,30 @@ class Expressions:
             if not rest and (function := FUNCTIONS.get(name.lower())) is not None and not function.is_internal:
                 error.hints = (f"{function.name} is a function: {function.name}(…)",)
             raise
-        if not rest:
-            return ir.Column(field)
-        if (
-            field.type is DataType.VERSION
-            and self.table.find_field(f"{field.name}_{rest[0]}") is not None
-            and len(rest) == 1
-        ):
-            return ir.Column(self.table.get_field(f"{field.name}_{rest[0]}"))
-        if field.type is not DataType.MAP:
-            raise TypeMismatch(f'"{name}" is {field.type.value} and has no "{".".join(rest)}"', span=node.span)
-        return ir.MapItem(field, self.require_literal(ast.Literal(".".join(rest), span=node.span)).text)
+        part = _find_part(self.table, field, rest, node.span)
+        return ir.Column(part) if part is not None else ir.MapItem(field, self._read_key(rest, node))
+
+    def _bind_joined_field(self, joined: JoinedRows, path: list[str], node: ast.Field) -> ir.Expr:
+        """Bind `o.team`: a field of the row that a join adds."""
+        if not path:
+            fields = [field.name for field in joined.table.fields]
+            raise StatementError(
+                f'"{node.path[0]}" is a row, and an expression needs one of its fields',
+                code="join",
+                span=node.span,
+                hints=(f"example: {node.path[0]}.{fields[0]}" if fields else "", f"fields: {join_names(fields)}"),
+            )
+        whole = joined.table.find_field(".".join(path))
+        name, *rest = [".".join(path)] if whole is not None else path
+        field = joined.table.get_field(name, node.span)
+        part = _find_part(joined.table, field, rest, node.span)
+        if part is not None:
+            return joined.use(part)
+        return ir.MapItem(joined.use(field).field, self._read_key(rest, node), join=joined.name)
+
+    def _read_key(self, path: list[str], node: ast.Field) -> str:
+        """Return the key of a map in the path of a field."""
+        return self.require_literal(ast.Literal(".".join(path), span=node.span)).text
 
     def _bind_image_field(self, node: ast.ImageField) -> ir.Expr:
         if len(node.path) > 1:
@@ -493,6 +528,19 @@ class Expressions:
                 self._bind_field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
             )
         return self.bind_value(node)
+
+
+def _find_part(table: Table, field: Field, path: list[str], span: Span | None) -> Field | None:
+    """Return the field of a path: `tag`, `version.major`; None for an item of a map."""
+    if not path:
+        return field
+    if field.type is DataType.VERSION and len(path) == 1:
+        part = table.find_field(f"{field.name}_{path[0]}")
+        if part is not None:
+            return part
+    if field.type is not DataType.MAP:
+        raise TypeMismatch(f'"{field.name}" is {field.type.value} and has no "{".".join(path)}"', span=span)
+    return None
 
 
 def _normalize(value: ir.Literal, other: ir.Expr, literal: ast.Literal) -> ir.Literal:

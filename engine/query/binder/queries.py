@@ -24,6 +24,7 @@ from imq.grammar.unparser import unparse
 
 from .expressions import Expressions
 from .group_check import check_groups, has_aggregate
+from .joins import JoinedRows, name_fields, normalize_names
 from .list_aggregates import align_lists
 from .literals import convert_literal, parse_number
 from .scope import NOTHING
@@ -103,6 +104,7 @@ class _QueryBinder:
     ) -> None:
         if isinstance(query.base, ast.Combination) and (merged := merge_union(query.base)) is not None:
             query = query.replace(base=merged)
+        self._outer_names = mentioned
         self._mentioned = mentioned | collect_names(query) if query.base is not None else frozenset()
         self._query = query
         self._scope = scope
@@ -112,6 +114,7 @@ class _QueryBinder:
         self._base = self._bind_base()
         self._table = self._resolve_table()
         self._expressions = Expressions(self._table, scope, _bind_related)
+        self._join_conditions = tuple(self._bind_join(join) for join in query.joins)
 
     def bind(self, default_fields: Sequence[Field] | None) -> ir.Select:
         query, expressions = self._query, self._expressions
@@ -128,7 +131,8 @@ class _QueryBinder:
         order = self._bind_order(group)
         check_groups(query, group, columns, having, order)
         base = self._base
-        if isinstance(base, ir.Select) and _only_filters(base):  # merged into one query
+        has_left_rows_only = all(join.kind != "full" for join in query.joins)
+        if isinstance(base, ir.Select) and _only_filters(base) and has_left_rows_only:  # merged into one query
             where = ir.And(tuple(part for part in (base.where, where) if part is not None)) if base.where else where
             of, base = base.targets, base.base
         return ir.Select(
@@ -146,8 +150,12 @@ class _QueryBinder:
             query.count,
             base,
             self._find_join(),
-            is_whole_rows=not query.select and group is None and not query.count,
+            is_whole_rows=not query.select and group is None and not query.count and has_left_rows_only,
             nonempty=self._unparse_source() if query.nonempty else "",
+            joins=tuple(
+                joined.finish(condition)
+                for joined, condition in zip(expressions.joins.values(), self._join_conditions, strict=True)
+            ),
         )
 
     def _find_join(self) -> str:
@@ -162,9 +170,33 @@ class _QueryBinder:
         base = self._query.base
         if isinstance(base, ast.Combination):
             mentioned = self._mentioned.union(*map(collect_names, base.by))
-            left, right = (bind(side, self._scope, None, mentioned) for side in (base.left, base.right))
+            left, right = (
+                _keep_joined_fields(bind(side, self._scope, None, mentioned)) for side in (base.left, base.right)
+            )
             return bind_set_operation(base, left, right, self._bind_keys, mentioned)
-        return bind(base, self._scope, None, self._mentioned) if base is not None else None
+        return _keep_joined_fields(bind(base, self._scope, None, self._mentioned)) if base is not None else None
+
+    def _bind_join(self, node: ast.Join) -> ir.Expr:
+        """Add the rows of a join to the fields of the query, and return the condition that they meet."""
+        expressions, table = self._expressions, self._table
+        joined = JoinedRows(node, bind(node.rows, self._scope, ()))
+        if table.find_field(joined.name) or table.find_relation(joined.name) or joined.name in expressions.joins:
+            raise StatementError(
+                f'"{node.name}" has another meaning here: give the join a different name',
+                code="join",
+                span=node.span,
+                hints=(f"example: … as {node.name}_2 on {node.name}_2.…",),
+            )
+        if node.kind == "full" and (expressions.joins or self._relation is not None):
+            raise StatementError(
+                "a full join must be the first join of a query",
+                code="join",
+                span=node.span,
+                hints=("put it first, or the query before it in parentheses: (… join …) full join …",),
+            )
+        expressions.joins[joined.name] = joined
+        condition = expressions.bind_condition(name_fields(node.condition, expressions.is_field), "on")
+        return normalize_names(condition, expressions.joins)
 
     def _resolve_table(self) -> Table:
         base, query = self._base, self._query
@@ -260,7 +292,13 @@ class _QueryBinder:
             if default_fields is not None
             else [self._table.get_field(name) for name in self._table.default_columns]
         )
-        return tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
+        joins = self._expressions.joins.values()
+        if joins:  # the query around this one has only these columns
+            outer = [field for field in self._table.fields if casefold_name(field.name) in self._outer_names]
+            fields = list(dict.fromkeys((*fields, *outer)))
+        own = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
+        paths = [(one.node.name, name) for one in joins for name in one.list_default_columns(self._outer_names)]
+        return (*own, *(self._bind_column(ast.Column(ast.Field(path))) for path in paths))
 
     def _expand_star(self, column: ast.Column) -> tuple[ast.Column, ...]:
         """Return a column for each field of the table in place of `*`; any other column as it is."""
@@ -274,11 +312,13 @@ class _QueryBinder:
                 hints=("to name a single column: select name as image",),
             )
         span = column.value.span
-        return tuple(ast.Column(ast.Field((field.name,), span), span=span) for field in self._table.fields)
+        paths = [(field.name,) for field in self._table.fields]
+        joined = [(one.node.name, field.name) for one in self._expressions.joins.values() for field in one.table.fields]
+        return tuple(ast.Column(ast.Field(path, span), span=span) for path in (*paths, *joined))
 
     def _bind_column(self, column: ast.Column) -> ir.Projection:
         value = self._expressions.bind_value(column.value)
-        field = value.field if isinstance(value, ir.Column) else None
+        field = value.field if isinstance(value, ir.Column) and not value.join else None
         name = column.name or (field.name if field else _name_column(column.value))
         title = field.column_title if field and not column.name else name.upper().replace("_", " ")
         if not column.name and self._table.name == "images" and value == _COUNT_ROWS:
@@ -287,11 +327,16 @@ class _QueryBinder:
 
     def _bind_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         """Return the requested sort keys, followed by the default ones for equal rows."""
+        joined = () if group is not None else tuple(ir.RowNumber(join=name) for name in self._expressions.joins)
         requested = tuple(
             ir.SortKey(self._expressions.bind_value(key.key), key.descending) for key in self._query.order
         )
         values = [key.value for key in requested]
-        return (*requested, *(key for key in self._make_default_order(group) if key.value not in values))
+        return (
+            *requested,
+            *(key for key in self._make_default_order(group) if key.value not in values),
+            *(ir.SortKey(row, descending=False) for row in joined),
+        )
 
     def _make_default_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         if group is not None:
@@ -361,6 +406,11 @@ _COUNT_ROWS = ir.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=D
 def _only_filters(select: ir.Select) -> bool:
     """Whether a query only filters rows."""
     return select.is_whole_rows and not select.is_limited and not select.join and not select.nonempty
+
+
+def _keep_joined_fields(select: ir.Select) -> ir.Select:
+    """Return the rows of a query with joins as columns, so that the query around it has the joined fields too."""
+    return select.replace(is_whole_rows=False) if select.joins else select
 
 
 def _fold_number(node: ast.Expr) -> int | float | None:

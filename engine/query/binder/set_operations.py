@@ -43,13 +43,14 @@ def merge_union(node: ast.Combination) -> ast.Query | None:
 
 
 def collect_names(node: Record) -> frozenset[str]:
-    """Return the case-folded names in an expression, or in a query without its base query."""
+    """Return the case-folded names in an expression, or in a query without its base query; of a path, the first two."""
     if isinstance(node, ast.Query):
         node = node.replace(base=None)
     names = set()
     level: list[Record] = [node]
     while level:
-        names |= {casefold_name(one.path[0]) for one in level if isinstance(one, ast.Field)}
+        paths = [one.path for one in level if isinstance(one, ast.Field)]
+        names |= {casefold_name(name) for path in paths for name in (path[0], ".".join(path[:2]))}
         level = [child for one in level for child in ast.children(one)]
     return frozenset(names)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.tables import DERIVED, MAP_TABLES, DataType
 from imq.engine.query import ir
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .dialect import Dialect
 
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 _MAX_INLINE_VALUES = 50
 """A longer list is passed as one JSON parameter."""
 _DIGEST_LENGTH = len("sha256:") + 64
+_JOINED = "joined"
 _SQL_OPERATORS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+
+
+class _JoinedRow(Record):
+    """The alias of the rows of a join, and their columns in SQL by the names of their fields."""
+
+    alias: str
+    columns: dict[str, str]
 
 
 class SqlGenerator:
@@ -32,6 +40,7 @@ class SqlGenerator:
         self._now = now
         self._alias = ""
         self._derived: dict[str, str] | None = None
+        self._joins: dict[str, _JoinedRow] = {}
         self._alias_counts: dict[str, int] = {}
         self._ctes: dict[str, str] = {}
         self.parameters: dict[str, str | float | None] = {}
@@ -69,10 +78,14 @@ class SqlGenerator:
 
     def _write_expression(self, node: ir.Expr) -> str:
         match node:
-            case ir.Column(field):
-                return self._write_column(field)
-            case ir.RowNumber():
-                return f"{self._alias}._row"
+            case ir.Column(field, join):
+                return self._write_column(field, join)
+            case ir.RowNumber(join=join):
+                return f"{self._joins[join].alias if join else self._alias}._row"
+            case ir.MapItem(field, key, join=join) if join:
+                return self._dialect.write_map_item(
+                    self._alias, "", self._write_column(field, join), self.add_parameter(key)
+                )
             case ir.MapItem(field, key):
                 column = self._write_column(field)
                 return self._dialect.write_map_item(
@@ -140,7 +153,10 @@ class SqlGenerator:
             case ir.Or(operands):
                 return _join_balanced([f"({self._write_expression(operand)})" for operand in operands], " OR ")
 
-    def _write_column(self, field: Field) -> str:
+    def _write_column(self, field: Field, join: str = "") -> str:
+        if join:
+            joined = self._joins[join]
+            return f"{joined.alias}.{joined.columns[field.name]}"
         if self._derived is not None:
             return f"{self._alias}.{self._derived[field.name]}"
         return self._write_field(self._alias, field)
@@ -191,7 +207,11 @@ class SqlGenerator:
 
     def _write_comparison(self, node: ir.Comparison) -> str:
         if node.operator in ("=", "like", "matches") and isinstance(node.right, ir.Literal):
-            if isinstance(node.left, ir.MapItem) and (native := self._get_map_table(node.left.field.name)):
+            if (
+                isinstance(node.left, ir.MapItem)
+                and not node.left.join
+                and (native := self._get_map_table(node.left.field.name))
+            ):
                 key = self.add_parameter(node.left.key)
                 return self._dialect.write_map_test(
                     self._alias, native, key, self._write_string_test("value", node, node.right)
@@ -207,11 +227,9 @@ class SqlGenerator:
             return self._write_pattern_match(self._write_displayed(node.left), node)
         if node.operator == "has":
             if node.left.kind is DataType.MAP and isinstance(node.left, ir.Column):
-                name = node.left.field.name
-                column = self._write_column(node.left.field)
-                return self._dialect.write_has_key(
-                    self._alias, self._get_map_table(name), column, self.write_value(node.right)
-                )
+                native = "" if node.left.join else self._get_map_table(node.left.field.name)
+                column = self._write_column(node.left.field, node.left.join)
+                return self._dialect.write_has_key(self._alias, native, column, self.write_value(node.right))
             if isinstance(node.left, ir.AggregateCall) and node.left.argument is not None:  # any row of the group
                 return f"max({self.write_value(node.left.argument)} = {self.write_value(node.right)})"
             return self._dialect.write_has_item(self.write_value(node.left), self.write_value(node.right))
@@ -240,7 +258,7 @@ class SqlGenerator:
     def _is_native_command(self, column: ir.Column) -> bool:
         """Whether a column is the command of a layer or step of the store."""
         kept = self._alias.partition("_")[0] in ("layers", "history") and self._derived is None
-        return kept and column.field.name == "created_by"
+        return kept and column.field.name == "created_by" and not column.join
 
     def _write_string_test(self, column: str, node: ir.Comparison, value: ir.Literal) -> str:
         """Write a test of a string column of the store."""
@@ -272,11 +290,12 @@ class SqlGenerator:
 
         `ordered`: the caller needs the order of the rows. Without it, an order that limits no rows is omitted.
         """
-        outer, derived = self._alias, self._derived
+        outer, derived, joins = self._alias, self._derived, self._joins
         row = self._make_alias(select.table)
         source = self._write_from(select.base, select.table, row)
-        self._alias, self._derived = row, _name_derived_columns(select.table)
+        self._alias, self._derived, self._joins = row, _name_derived_columns(select.table), {}
         try:
+            source = self._write_joins(select, row, source)
             source += self._write_conditions(select, row, outer)
             if select.keep_newest or select.until or _has_groups(select.limit) or _has_groups(select.skip):
                 return self._write_windowed(select, outputs(row), source)
@@ -290,7 +309,7 @@ class SqlGenerator:
                 text += f" OFFSET {self.add_parameter(select.skip.count)}" if select.skip else ""
             return text
         finally:
-            self._alias, self._derived = outer, derived
+            self._alias, self._derived, self._joins = outer, derived, joins
 
     def write_scalar(self, select: ir.Select) -> str:
         """Write a query that returns a single value."""
@@ -337,7 +356,9 @@ class SqlGenerator:
 
     def _make_alias(self, table: Table) -> str:
         """Return an alias for the rows of a query: the name of the table, with a number if it is taken."""
-        name = "answer" if table.view == DERIVED else table.sql_name
+        return self._make_unique("answer" if table.view == DERIVED else table.sql_name)
+
+    def _make_unique(self, name: str) -> str:
         self._alias_counts[name] = count = self._alias_counts.get(name, 0) + 1
         return name if count == 1 else f"{name}_{count}"
 
@@ -347,15 +368,44 @@ class SqlGenerator:
             return f" FROM {self.add_cte(self.write_columns(base))} AS {row}"
         return f" FROM {table.sql_name}" + (f" AS {row}" if row != table.sql_name else "")
 
-    def _write_conditions(self, select: ir.Select, row: str, outer: str) -> str:
-        """Write the clauses that select rows: `where`, `group by` and `having`."""
+    def _write_joins(self, select: ir.Select, row: str, source: str) -> str:
+        """Write the rows of a query with those that its joins add."""
+        for join in select.joins:
+            rows = self.add_cte(self.write_columns(join.select))
+            alias = self._make_unique(_JOINED)
+            self._joins[join.name] = _JoinedRow(
+                alias, {column.name: f"c{at}" for at, column in enumerate(join.select.columns)}
+            )
+            condition = self._write_expression(join.condition)
+            if join.kind != "full":
+                source += f" {join.kind.upper()} JOIN {rows} AS {alias} ON {condition}"
+                continue
+            own = " AND ".join(self._write_membership(select, row)) or "1"
+            pairs = self.add_cte(
+                f"SELECT {row}._row AS own, {alias}._row AS other{source} LEFT JOIN {rows} AS {alias} ON {condition}"
+                f" WHERE {own} UNION ALL SELECT NULL, {alias}._row FROM {rows} AS {alias}"
+                f" WHERE NOT EXISTS (SELECT 1{source} WHERE {own} AND ({condition}))"
+            )  # a FULL JOIN needs SQLite 3.39
+            source = (
+                f" FROM {pairs} LEFT JOIN{source.removeprefix(' FROM')} ON {row}._row = {pairs}.own"
+                f" LEFT JOIN {rows} AS {alias} ON {alias}._row = {pairs}.other"
+            )
+        return source
+
+    def _write_membership(self, select: ir.Select, row: str) -> list[str]:
+        """Write the conditions by which rows belong to a query: those of its base and of `of`."""
         conditions = []
-        if select.join:
-            conditions.append(self._dialect.write_join(select.join, row, outer))
         if select.base is not None and select.table.view != DERIVED:
             conditions.append(f"{row}._row IN (SELECT _row FROM {self.add_cte(self.write_row_ids(select.base))})")
         if select.targets is not None:
             conditions.append(f"{row}._image IN ({self._write_image_keys(select.targets)})")
+        return conditions
+
+    def _write_conditions(self, select: ir.Select, row: str, outer: str) -> str:
+        """Write the clauses that select rows: `where`, `group by` and `having`."""
+        conditions = [self._dialect.write_join(select.join, row, outer)] if select.join else []
+        if all(join.kind != "full" for join in select.joins):
+            conditions += self._write_membership(select, row)
         if select.where is not None:
             where = self._write_expression(select.where)
             conditions.append(f"({where})" if conditions else where)
