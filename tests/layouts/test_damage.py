@@ -212,6 +212,13 @@ def test_files_of_layers_are_not_read_through_links(session: StoreSession, stora
     assert session.failure_code(f'copy plain:1 from "containers-storage:{storage}" to store') == "blob"
 
 
+@pytest.mark.usefixtures("made")
+def test_folders_of_layers_are_not_read_through_links(session: StoreSession, storage: Path, tmp_path: Path) -> None:
+    shutil.move(storage / "vfs", tmp_path / "elsewhere")
+    (storage / "vfs").symlink_to(tmp_path / "elsewhere")
+    assert session.failure_code(f'copy plain:1 from "containers-storage:{storage}" to store') == "blob"
+
+
 def test_a_storage_without_images(session: StoreSession, tmp_path: Path) -> None:
     (tmp_path / "storage" / "overlay-images").mkdir(parents=True)
     assert session.rows(f'images in "containers-storage:{tmp_path / "storage"}"') == []

@@ -81,8 +81,8 @@ PODMAN = ENGINE | {
     "images.digest": OTHER,  # as in its storage
     "images.variant": UNKNOWN,
     "images.size": OTHER,  # the size of the archives of layers, and of the documents
-    "images.shared_size": UNKNOWN,
-    "images.unique_size": UNKNOWN,
+    "images.shared_size": OTHER,
+    "images.unique_size": OTHER,
     "layers.size": OTHER,
     "history.size": OTHER,
 }

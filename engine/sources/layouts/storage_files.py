@@ -219,11 +219,13 @@ class StorageFiles(Folder):
         if name.startswith("blobs/sha256/"):
             return self._open_blob(f"sha256:{name.removeprefix('blobs/sha256/')}")
         if (archive := _LAYER_ARCHIVE.match(name)) is not None:
-            folders = (os.path.join(self.root, form.format(archive[1])) for form in _LAYER_FOLDERS)
-            root = next((folder for folder in folders if os.path.isdir(folder)), None)
-            if archive[1] not in self.layers or root is None:
+            folders = (form.format(archive[1]) for form in _LAYER_FOLDERS)
+            folder = next((one for one in folders if os.path.isdir(os.path.join(self.root, one))), None)
+            if archive[1] not in self.layers or folder is None:
                 return None
-            return io.BufferedReader(LayerArchive(lambda: self._open_records(archive[1]), root, f"the layer {name}"))
+            return io.BufferedReader(
+                LayerArchive(lambda: self._open_records(archive[1]), self.root, folder, f"the layer {name}")
+            )
         if (config := _CONFIG_FILE.match(name)) is not None:
             image = next((one for one in self.images if one.id == config[1]), None)
             try:

@@ -66,12 +66,13 @@ def _size_of(record: dict[str, Any], name: str) -> int:
 class LayerArchive(io.RawIOBase):
     """The archive of a layer, read from its beginning. `open_records` opens its tar-split file.
 
-    `root` is the folder with the files of the layer; nothing outside of it is read, and no link is followed.
+    `folder` is the path of the files of the layer beneath the `root` of the storage. No link below the root is followed.
     """
 
-    def __init__(self, open_records: Callable[[], BinaryIO], root: str, name: str) -> None:
+    def __init__(self, open_records: Callable[[], BinaryIO], root: str, folder: str, name: str) -> None:
         self._open_records = open_records
         self._root = root
+        self._folder = folder
         self._name = name
         self._offset = 0
         self._chunk = memoryview(b"")
@@ -134,7 +135,7 @@ class LayerArchive(io.RawIOBase):
             return
         path = self._path_of(record)
         try:
-            handle = open_beneath(self._root, path)
+            handle = open_beneath(self._root, f"{self._folder}/{path}")
         except (OSError, StoreError) as problem:
             raise Malformed(f"the file {path} of a layer cannot be read: {problem}", code="blob") from None
         with os.fdopen(handle, "rb") as source:
