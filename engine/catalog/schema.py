@@ -158,6 +158,7 @@ class Table(Record):
     - `is_staged`: rows are listed first, and fields are fetched level by level.
     - `view` is the name in SQL when it differs from `name`.
     - `source_kind` is what the source is, for messages about fields that it cannot know: "a registry".
+    - `has_containers`: the source runs containers, so that what the fields say of them is all that there is.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Table(Record):
     source: str = ""
     view: str = ""
     source_kind: str = ""
+    has_containers: bool = False
 
     @property
     def sql_name(self) -> str:

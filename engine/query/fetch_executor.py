@@ -356,4 +356,7 @@ def _merge_tables(tables: list[Table]) -> Table:
         )
     source_kind = " or ".join(dict.fromkeys(table.source_kind for table in tables if table.source_kind))
     columns = tuple(fields[name] for name in order)
-    return tables[0].replace(fields=columns, relations=tuple(relations), source_kind=source_kind)
+    has_containers = all(table.has_containers for table in tables)
+    return tables[0].replace(
+        fields=columns, relations=tuple(relations), source_kind=source_kind, has_containers=has_containers
+    )

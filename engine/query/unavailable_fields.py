@@ -25,19 +25,25 @@ _HINTS = (
     "omit this condition",
     'or list the images to keep: … where name not in (nonempty lines of "in-use.txt")',
 )
+_CONTAINER_HINTS = (
+    "compare with the containers of an engine: … where digest not in (containers in docker select image_digest)",
+    'or list the images to keep: … where name not in (nonempty lines of "in-use.txt")',
+)
 
 
 def make_unavailable_error(field: Field, table: Table, span: Span | None) -> StatementError:
     """Return the error for a field that the source of a table does not provide."""
     subject = "the use of images by containers" if field.about_containers else f'"{field.name}"'
     kind = table.source_kind or _ANY_SOURCE
-    return StatementError(f"{subject} is unknown in {kind}", code="unseen", span=span, hints=_HINTS)
+    hints = _CONTAINER_HINTS if field.about_containers else _HINTS
+    return StatementError(f"{subject} is unknown in {kind}", code="unseen", span=span, hints=hints)
 
 
 def check_available(select: ir.Select, verb: str, span: Span | None) -> None:
     """Refuse a removal by a field that the source does not provide. Raises `StatementError` (`unseen`)."""
     for table, field in _walk_fields(select, columns=False):
-        if field is None or field.about_containers or field.is_unavailable:
+        is_of_containers = field is None or field.about_containers
+        if (is_of_containers and not table.has_containers) or (field is not None and field.is_unavailable):
             unavailable = field or CONTAINERS.fields[0].replace(about_containers=True)
             error = make_unavailable_error(unavailable, table if table.source_kind else select.table, span)
             error.message += f", so {verb} cannot use it"

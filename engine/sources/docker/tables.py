@@ -30,6 +30,7 @@ _OF_IMAGE = Relation(
 )
 
 _IMAGES = IMAGES.replace(
+    has_containers=True,
     fields=(
         *(field.replace(is_unavailable=field.name in _UNSEEN_IMAGE_FIELDS) for field in IMAGES.fields),
         _PROBLEM,
@@ -57,6 +58,7 @@ _IMAGES = IMAGES.replace(
     ),
 )
 _CONTAINERS = CONTAINERS.replace(
+    has_containers=True,
     fields=(*CONTAINERS.fields, _PROBLEM),
     key=("id", "source"),
     relations=(
