@@ -22,6 +22,9 @@ buildah          buildah          layers of other tools
 bsdtar           libarchive-tools archives of other tools
 zstd             zstd             streams of other tools
 dockerd          docker.io        command lines compared with docker
+containerd       containerd       namespaces of containerd
+ctr              containerd       namespaces of containerd
+runc             runc             containers of containerd
 podman           podman           images exchanged with podman
 ssh              openssh-client   engines on other machines, over ssh
 sshd             openssh-server   engines on other machines, over ssh

@@ -15,6 +15,7 @@ SOURCES = {
     "local": "imq.engine.sources.local.source",
     "layouts": "imq.engine.sources.layouts.source",
     "containers-storage": "imq.engine.sources.layouts.storage_source",
+    "containerd": "imq.engine.sources.containerd.source",
     "docker": "imq.engine.sources.docker.source",
     "registry": "imq.engine.sources.registry.source",
 }

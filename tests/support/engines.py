@@ -145,6 +145,57 @@ class PodmanService(Engine):
         return os.path.exists(self.socket)
 
 
+class Containerd(Engine):
+    """A containerd, without the plugin of Kubernetes. Words of `run` are those of ctr."""
+
+    kind = "containerd"
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        super().__init__(folder)
+        self.client = ["ctr", "--address", self.socket]
+
+    def command(self) -> list[str]:
+        """Return the command of containerd, which keeps everything below its folder."""
+        path = os.path.join(self.folder, "config.toml")
+        with open(path, "w") as file:
+            file.write(
+                f'version = 2\nroot = "{self.folder}/root"\nstate = "{self.folder}/state"\n'
+                'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
+                f'[grpc]\naddress = "{self.socket}"\n[ttrpc]\naddress = "{self.socket}.ttrpc"\n'
+            )
+        return ["containerd", "--config", path]
+
+    def stop(self) -> None:
+        """Stop the containers that run, then containerd."""
+        if self.process is not None:
+            for namespace in self.run_quietly("namespaces", "ls", "-q").split():
+                for task in self.run_quietly("-n", namespace, "tasks", "ls", "-q").split():
+                    self.run_quietly("-n", namespace, "tasks", "rm", "-f", task)
+        super().stop()
+
+    def run_quietly(self, *words: str) -> str:
+        """Run a command of ctr, and return its output whether or not it succeeds; it has a few seconds."""
+        try:
+            done = subprocess.run([*self.client, *words], capture_output=True, check=False, timeout=10)
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout.decode()
+
+    def clear(self) -> None:
+        """Remove all containers, images and namespaces."""
+        for namespace in self.run("namespaces", "ls", "-q").split():
+            own = ("-n", namespace)
+            for task in self.run(*own, "tasks", "ls", "-q").split():
+                self.run_quietly(*own, "tasks", "rm", "-f", task)
+            for container in self.run(*own, "containers", "ls", "-q").split():
+                self.run(*own, "containers", "rm", container)
+            if images := self.run(*own, "images", "ls", "-q").split():
+                self.run(*own, "images", "rm", "--sync", *images)
+            for digest in self.run(*own, "content", "ls", "-q").split():
+                self.run_quietly(*own, "content", "rm", digest)
+            self.run_quietly("namespaces", "rm", namespace)
+
+
 def mounts_under(folder: str) -> list[str]:
     """Return the mount points below a folder, the innermost first."""
     with open("/proc/self/mounts") as file:
@@ -165,6 +216,14 @@ def podman_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanS
     """A podman service for all tests of a session: a test removes the images that it makes."""
     require_programs("podman")
     with PodmanService(tmp_path_factory.mktemp("podman")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """A containerd for all tests of a session: a test removes what it makes."""
+    require_programs("containerd", "ctr", "runc")
+    with Containerd(tmp_path_factory.mktemp("containerd")) as running:
         yield running
 
 

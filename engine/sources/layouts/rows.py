@@ -98,6 +98,12 @@ class PlaceRows:
                     self._by_id.setdefault(str(image_id), []).append(one.replace(images=images, unreadable=()))
         return self._by_id.get(id_, [])
 
+    @staticmethod
+    def get_chain_id(image: ImageContent) -> Digest | None:
+        """Return the chain ID of all layers of an image; None when it has none."""
+        chain = compute_chain_ids(image.config.diff_ids)
+        return chain[-1] if chain else None
+
     # Sizes
 
     def get_image_sizes(self, images: Iterable[tuple[Raw, Raw]]) -> list[tuple[int | None, int | None]]:
@@ -132,9 +138,15 @@ class PlaceRows:
             for name in one.names or (None,):
                 named = self._name_values(one, name, asked)
                 for image in one.images:
-                    yield replace_surrogates((*named, *self._content_values(one, image), _message(image.problem)))
+                    values = (*self._content_values(one, image), *self.further_values(one, image))
+                    yield replace_surrogates((*named, *values, _message(image.problem)))
                 for unreadable in one.unreadable:
-                    yield (*named, *_unreadable_values(unreadable), unreadable.problem.message)
+                    values = (*_unreadable_values(unreadable), *self.further_values(one, None))
+                    yield (*named, *values, unreadable.problem.message)
+
+    def further_values(self, _listed: ListedImage, _image: ImageContent | None, /) -> Row:
+        """Return the values of the columns that only this kind of place has. The image is None when unreadable."""
+        return ()
 
     def _name_values(self, one: ListedImage, name: Name | None, asked: str | None) -> Row:
         digest = one.digest or (name.digest if name is not None else None)
@@ -143,14 +155,13 @@ class PlaceRows:
 
     def _content_values(self, one: ListedImage, image: ImageContent) -> Row:
         config = image.config
-        chain = compute_chain_ids(config.diff_ids)
         documents = read_documents(config)
         return (
             image.id,
             image.manifest,
             config.created,
             image.download_size,
-            chain[-1] if chain else None,
+            self.get_chain_id(image),
             len(image.layers),
             to_json(dict(image.annotations)),
             image.media_type,

@@ -9,13 +9,28 @@ from imq.grammar.record import TYPE_CHECKING
 from .rows import HISTORY_COLUMNS, IMAGE_COLUMNS, LAYER_COLUMNS, PlaceRows
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Protocol
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest, ScanRequest
 
     from .content import ListedImage
-    from .place_reader import PlaceReader
+
+    class RowsReader(Protocol):
+        """Reads places by the strings that name them, and collects their problems."""
+
+        @property
+        def connection(self) -> sqlite3.Connection:
+            """The connection that holds the rows."""
+
+        def read(self, text: str, /) -> PlaceRows:
+            """Return the rows of a place."""
+
+        def add_problem(self, view: str, subject: str, error: ImqError, /) -> None:
+            """Record a problem of a scan with `subject`."""
+
 
 _COLUMNS = {"images": IMAGE_COLUMNS, "layers": LAYER_COLUMNS, "history": HISTORY_COLUMNS}
 _SIZES = {"images": ("size", "shared_size"), "layers": ("size",), "history": ("size",)}
@@ -31,7 +46,7 @@ class PlaceScan(ScanRows):
 
     hidden = ("_lookup", "_listed")
 
-    def __init__(self, reader: PlaceReader, scan: ScanRequest) -> None:
+    def __init__(self, reader: RowsReader, scan: ScanRequest) -> None:
         super().__init__(reader.connection, scan)
         self.columns = _COLUMNS[scan.table.name]
         self.fetched_columns = _SIZES[scan.table.name]

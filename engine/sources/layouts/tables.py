@@ -6,7 +6,7 @@ from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Tab
 from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS
 
 SIZES = FetchLevel("sizes", "the sizes of uncompressed layers", "none: the headers of their archives are read")
-_SIZE_FIELDS = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
+SIZE_FIELDS = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 _PROBLEM = Field("problem", DataType.TEXT, "why not everything of the image could be read")
 _DOCS = {
     "size": "bytes of the files in the layers; unknown where these lie there compressed",
@@ -43,7 +43,7 @@ def _adapt(table: Table, relations: tuple[Relation, ...], unseen: tuple[str, ...
     adapted = table.replace(fields=(*fields, _PROBLEM), relations=relations, source_kind=kind)
     if table.name == "images":
         adapted = adapted.replace(key=("name", "id", "source"))
-    return adapted.with_levels({SIZES: _SIZE_FIELDS[table.name]})
+    return adapted.with_levels({SIZES: SIZE_FIELDS[table.name]})
 
 
 def make_tables(kind: str, unseen: tuple[str, ...]) -> dict[str, Table]:

@@ -1,0 +1,8 @@
+"""The planner of each verb that works on images of containerd."""
+
+from __future__ import annotations
+
+from .remove import plan_prune, plan_removal, plan_untag
+from .tag import plan_tag
+
+PLANNERS = {"rm": plan_removal, "untag": plan_untag, "prune": plan_prune, "tag": plan_tag}

@@ -1,0 +1,118 @@
+"""containerd as a source: the namespaces that statements name, their tables, and what is done in them."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from imq.engine.query.source import Source, SourceRef, StagedTable
+from imq.engine.sources.image_names import match_image_name
+from imq.grammar.record import TYPE_CHECKING
+
+from .names import NAME, find_address, parse_name
+from .tables import LEVELS, LISTING, LISTING_REQUESTS, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.context import SourceContext
+    from imq.grammar import ast
+    from imq.grammar.errors import ImqError
+
+    from .reader import ContainerdReader
+
+PLANNED_VERBS = ("rm", "untag", "prune", "tag")
+"""The verbs that `planners.py` plans."""
+
+
+class ContainerdSource(Source):
+    """The namespaces of the containerd on this machine. Requests go through one reader, opened by the first scan."""
+
+    name = NAME
+
+    def __init__(self, context: SourceContext) -> None:
+        self._context = context
+        self._reader: ContainerdReader | None = None
+        self.tables: Mapping[str, TableProvider] = {
+            name: StagedTable(
+                table,
+                LEVELS[name],
+                LISTING_REQUESTS.get(name, LISTING),
+                LISTING_REQUESTS.get(name, LISTING),
+                partial(self._scan, name),
+                lists_all=True,
+            )
+            for name, table in TABLES.items()
+        }
+        self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
+
+    def begin(self) -> None:
+        """Forget the listings of the last statement."""
+        if self._reader is not None:
+            self._reader.begin()
+
+    def resolve(self, text: str, /) -> SourceRef | None:
+        """Return the namespace of `containerd`, `containerd:NAMESPACE` or `containerd:*`."""
+        namespace = parse_name(text, self._context.environment)
+        if namespace is None:
+            return None
+        prefix, colon, _ = text.partition(":")
+        name = f"{prefix.lower()}{colon}{namespace if colon else ''}"
+        return SourceRef(name, NAME, find_address(self._context.environment), namespace)
+
+    def list_names(self) -> Sequence[str]:
+        """Return the name that needs no namespace."""
+        return (NAME,)
+
+    def match_name(self, text: str, /) -> ast.Expr:
+        """Return the condition for the names or the ID of an image."""
+        return match_image_name(text)
+
+    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
+        """Return a row for each namespace of a containerd whose socket is here, or one when it does not answer."""
+        from .ping import ping_address
+
+        environment = self._context.environment
+        address = find_address(environment)
+        if not os.path.exists(address) and not environment.get("CONTAINERD_ADDRESS"):
+            return ()
+        return ping_address(address)
+
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return the problems since the last call."""
+        return self._reader.take_problems() if self._reader is not None else ()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    @property
+    def reader(self) -> ContainerdReader:
+        """The reader of namespaces."""
+        if self._reader is None:
+            from .reader import ContainerdReader
+
+            self._reader = ContainerdReader(self._context)
+        return self._reader
+
+    def _scan(self, table: str, request: ScanRequest) -> TableScan:
+        if table == "containers":
+            from .containers import Containers
+
+            return Containers(self.reader, request)
+        from .scan import NamespaceScan
+
+        return NamespaceScan(self.reader, request)
+
+
+def _plan(verb: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    from .planners import PLANNERS
+
+    return PLANNERS[verb](act, context)
+
+
+open_source = ContainerdSource

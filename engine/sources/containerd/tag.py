@@ -1,0 +1,121 @@
+"""Gives images of namespaces another name: `tag`."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar.errors import Conflict, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .clients import ContainerdClients
+from .content import make_record_name
+from .targets import find_targets, get_reader, render_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imq.engine.oci.manifest import Descriptor
+    from imq.engine.oci.reference import Reference
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.grammar import ast
+
+    from .targets import NamespaceTarget
+
+
+class TagTarget(Record):
+    """Give a target of a namespace a name. `moves_from` is the digest of the target that loses it, if there is one.
+
+    `record` is the name in containerd: the long form, or that of the record that shows the name already.
+    """
+
+    source: str
+    namespace: str
+    name: Reference
+    record: str
+    id: Digest
+    target: Descriptor
+    labels: Mapping[str, str]
+    moves_from: Digest | None = None
+
+    def __hash__(self) -> int:
+        """Hash by the name: labels are a mapping and cannot be hashed."""
+        return hash((self.source, self.name))
+
+    def describe(self) -> Outcome:
+        """Return the name, the image, and the one that loses the name."""
+        moves = f", moves from {self.moves_from.short}" if self.moves_from not in (None, self.target.digest) else ""
+        return Outcome("tag", str(self.name), self.id, note=f"in {self.source}{moves}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Set the name. Raises `NotFound` (`changed`) when it belongs to yet another image by now."""
+        client = context.get_shared(ContainerdClients).get()
+        if self.moves_from == self.target.digest:
+            yield self.describe().replace(note="it had the name already")
+            return
+        if not client.list_images(self.namespace, f"target.digest=={self.target.digest}"):
+            raise changed_error(self.id.short)
+        holders = client.list_images(self.namespace, f"name=={self.record}")
+        if next((holder.target.digest for holder in holders), None) != self.moves_from:
+            raise changed_error(str(self.name))
+        try:
+            if holders:
+                client.move_name(self.namespace, self.record, self.target, self.labels)
+            else:
+                client.set_name(self.namespace, self.record, self.target, self.labels)
+        except (Conflict, NotFound):
+            raise changed_error(str(self.name)) from None
+        yield self.describe()
+
+
+def changed_error(name: str) -> NotFound:
+    """Return the error for a name that has changed since the action was planned."""
+    return NotFound(
+        f"{name} has changed since the plan was made, so it was not touched",
+        code="changed",
+        hints=("run the statement again",),
+    )
+
+
+def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the new names of `tag`: one name for a reference, or one for each row by a template."""
+    (text,) = get_option_values(act, "as", context)
+    if act.query is not None:
+        rendered, failures = render_targets(act, text, context)
+        named = [(parse_tag_name(name), target) for name, target in rendered]
+    else:
+        if len(act.references) != 1:
+            raise StatementError("tag takes one image for one name", code="operand", span=act.span)
+        targets, failures = find_targets(act, context)
+        named = [(parse_tag_name(text), target) for target in targets]
+    by_name: dict[tuple[str, Reference], NamespaceTarget] = {}
+    for name, target in named:
+        other = by_name.setdefault((target.source, name), target)
+        if other.digest != target.digest:
+            raise StatementError(
+                f'the template renders "{name}" for two images: {other.id.short} and {target.id.short}',
+                code="ambiguous-name",
+                span=act.span,
+                hints=("add a field to the template, such as {{.Tag}}",),
+            )
+    return [*(_plan_name(name, target, context) for (_, name), target in by_name.items()), *failures]
+
+
+def _plan_name(name: Reference, target: NamespaceTarget, context: PlanContext) -> TagTarget:
+    reader = get_reader(context)
+    rows = reader.read(target.source)
+    record = make_record_name(name)
+    holder = rows.find_record(record)
+    if holder is None:  # tools also make records in docker's short form
+        record, holder = rows.find_shown(str(name)) or (record, None)
+    own = next(iter(target.listed.records), None)
+    return TagTarget(
+        target.source,
+        reader.get_namespace(target.source),
+        name,
+        record,
+        target.id,
+        target.listed.descriptor,
+        dict(own.labels) if own is not None else {},
+        holder.descriptor.digest if holder is not None else None,
+    )

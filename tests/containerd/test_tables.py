@@ -1,0 +1,183 @@
+"""The tables of containerd: what its records, documents, snapshots and containers say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from containerd.conftest import K8S, NAMES, ONE, TWO, make_program, open_session
+from imq.grammar.errors import EngineError, NotFound, StatementError
+from support.images import ARM64, Image, Layout, layer
+
+if TYPE_CHECKING:
+    from containerd.conftest import Node
+
+
+def test_images_have_the_names_and_fields_of_their_documents(node: Node) -> None:
+    rows = node.rows(f"images in containerd:{K8S}")
+    by_name = {row["name"]: row for row in rows}
+    assert set(by_name) == {"app:1", "app:latest", "ghcr.io/team/b:2"}
+    row = by_name["ghcr.io/team/b:2"]
+    assert (row["id"], row["manifest_digest"], row["label"]) == (TWO.id, TWO.digest, {"part": "two"})
+    assert (row["registry"], row["repository"], row["tag"]) == ("ghcr.io", "ghcr.io/team/b", "2")
+    assert (row["platform"], row["layer_count"], row["source"]) == ("linux/amd64", 2, f"containerd:{K8S}")
+    assert (row["complete"], row["pinned"], row["in_use"], row["problem"]) == (True, False, False, None)
+    assert row["size"] == row["shared_size"] + row["unique_size"] > 14_000
+
+
+def test_layers_and_history_are_those_of_the_image(node: Node) -> None:
+    layers = node.rows(f"layers of ghcr.io/team/b:2 in containerd:{K8S}")
+    assert [row["diff_id"] for row in layers] == [one.diff_id for one in TWO.layers]
+    assert [row["images"] for row in layers] == [2, 1]
+    steps = node.rows(f"history of ghcr.io/team/b:2 in containerd:{K8S}")
+    assert [row["layer"] for row in steps if not row["empty"]] == [row["digest"] for row in layers]
+
+
+@pytest.mark.parametrize("folder", ["", "/nowhere"])
+def test_documents_come_from_the_folder_or_from_containerd(
+    node: Node, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imq.engine.containerd_client.client import ContainerdClient
+
+    monkeypatch.setattr(ContainerdClient, "find_content_folder", lambda _: folder)
+    names = node.rows(f"images in containerd:{K8S} select name, id")
+    assert {row["name"]: row["id"] for row in names} == {
+        name.removeprefix("docker.io/library/"): image.id for name, image in NAMES.items()
+    }
+
+
+def test_namespaces_are_separate(node: Node) -> None:
+    node.add({"docker.io/library/app:1": TWO}, "other")
+    assert [row["id"] for row in node.rows("images in containerd:other")] == [TWO.id]
+    rows = node.rows("images in containerd:* where tag = 1 select id, source order by source")
+    assert [(row["id"], row["source"]) for row in rows] == [(ONE.id, "containerd:k8s.io"), (TWO.id, "containerd:other")]
+
+
+def test_containerd_alone_is_the_namespace_of_ctr(node: Node) -> None:
+    with pytest.raises(NotFound, match='no namespace "default"') as caught:
+        node.rows("images in containerd")
+    assert caught.value.code == "no-such-namespace"
+    assert "containerd:k8s.io" in caught.value.hints[0]
+    node.add({"docker.io/library/app:1": TWO}, "default")
+    assert [row["source"] for row in node.rows("images in containerd")] == ["containerd"]
+
+
+def test_a_namespace_with_invalid_characters_is_refused(node: Node) -> None:
+    with pytest.raises(StatementError, match="not a namespace"):
+        node.rows("images in 'containerd:a/b'")
+
+
+def test_sources_lists_each_namespace_with_its_images(node: Node) -> None:
+    node.add({"docker.io/library/app:1": TWO}, "other")
+    rows = [row for row in node.rows("sources") if "containerd" in row["kind"]]
+    assert [(row["name"], row["address"], row["reachable"], row["images"]) for row in rows] == [
+        ("containerd:k8s.io", node.engine.socket, True, 2),
+        ("containerd:other", node.engine.socket, True, 1),
+    ]
+
+
+def test_a_tag_hides_the_digest_names_and_ids_of_the_kubelet(node: Node) -> None:
+    digest = f"docker.io/library/app@{ONE.digest}"
+    node.ctr("images", "tag", "docker.io/library/app:1", digest, ONE.id)
+    rows = node.rows(f"images in containerd:{K8S} where id = {ONE.id} select name, digest, dangling")
+    assert {row["name"] for row in rows} == {"app:1", "app:latest"}
+    assert {row["digest"] for row in rows} == {ONE.digest}
+    node.ctr("images", "rm", "docker.io/library/app:1", "docker.io/library/app:latest")
+    rows = node.rows(f"images in containerd:{K8S} where dangling select name, tag, digest")
+    assert rows == [{"name": f"app@{ONE.digest}", "tag": None, "digest": ONE.digest}]
+    node.ctr("images", "rm", digest)
+    rows = node.rows(f"images in containerd:{K8S} where dangling select name, id")
+    assert rows == [{"name": None, "id": ONE.id}]
+
+
+def test_an_index_is_the_image_of_this_platform_and_complete_others(node: Node) -> None:
+    arm = Image([layer({"arm": b"a" * 100})], platform=ARM64)
+    layout = Layout(node.folder / "index")
+    digest = layout.add_index([ONE, arm], "docker.io/library/multi:1")
+    node.add_layout(layout, "other", "--no-unpack")
+    rows = node.rows("images in containerd:other select name, id, platform, complete order by platform")
+    assert [(row["id"], row["platform"], row["complete"]) for row in rows] == [
+        (ONE.id, "linux/amd64", True),
+        (arm.id, "linux/arm64", True),
+    ]
+    gone = arm.layers[0].digest
+    node.ctr("content", "rm", gone, namespace="other")
+    assert [row["id"] for row in node.rows("images in containerd:other")] == [ONE.id]
+    node.ctr("content", "rm", digest, namespace="other")
+    (row,) = node.rows("images in containerd:other select name, id, complete, problem")
+    assert (row["name"], row["id"], row["complete"]) == ("multi:1", None, False)
+    assert "is not in this namespace" in row["problem"]
+
+
+def test_incomplete_content_is_a_problem_of_its_row(node: Node) -> None:
+    node.add({"docker.io/library/part:1": TWO}, "other", "--no-unpack")
+    node.ctr("content", "rm", TWO.layers[1].digest, namespace="other")
+    (row,) = node.rows("images in containerd:other select id, complete, size, problem")
+    assert (row["id"], row["complete"], row["size"]) == (TWO.id, False, None)
+    assert row["problem"].startswith("1 of its 4 blobs are not in this namespace")
+
+
+def test_unpacked_images_need_no_layers(node: Node) -> None:
+    """Nodes with `discard_unpacked_layers` have no compressed layers."""
+    node.ctr("content", "rm", TWO.layers[1].digest)
+    (row,) = node.rows(f"images in containerd:{K8S} where id = {TWO.id} select complete, problem, size")
+    assert (row["complete"], row["problem"]) == (False, None)
+    assert row["size"] > 14_000
+
+
+def test_containers_tell_their_image_their_pod_and_their_specification(node: Node) -> None:
+    labels = {"io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.namespace": "prod"}
+    options = [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+    mount = ("--mount", "type=bind,src=/tmp,dst=/data,options=rbind:ro")
+    command = ("--env", "A=b", *mount, "--read-only", "ghcr.io/team/b:2", "web", "serve")
+    node.ctr("containers", "create", "--label", "io.kubernetes.container.name=app", *options, *command)
+    (row,) = node.rows(f"containers in containerd:{K8S}")
+    assert (row["id"], row["name"], row["pod"], row["namespace"]) == ("web", "app", "web-1", "prod")
+    assert (row["image"], row["image_id"], row["image_digest"]) == ("ghcr.io/team/b:2", TWO.id, TWO.digest)
+    assert (row["status"], row["command"], row["env"]["A"], row["read_only"]) == ("created", ["serve"], "b", True)
+    assert "/tmp:/data:ro" in row["mounts"]
+    assert row["label"]["io.kubernetes.pod.name"] == "web-1"
+    assert isinstance(row["size_rw"], int)
+
+
+def test_in_use_is_true_for_images_of_containers(node: Node) -> None:
+    node.ctr("containers", "create", "ghcr.io/team/b:2", "web", "serve")
+    used = node.rows(f"images in containerd:{K8S} where in use select name, containers, last_used")
+    assert [(row["name"], row["containers"]) for row in used] == [("ghcr.io/team/b:2", 1)]
+    assert used[0]["last_used"] is not None
+    rows = node.rows(f"images in containerd:{K8S} where no containers select name")
+    assert {row["name"] for row in rows} == {"app:1", "app:latest"}
+    assert [row["id"] for row in node.rows(f"containers of ghcr.io/team/b:2 in containerd:{K8S}")] == ["web"]
+
+
+def test_a_container_uses_the_image_below_its_snapshot_when_its_name_has_moved(node: Node) -> None:
+    node.ctr("containers", "create", "docker.io/library/app:1", "web", "serve")
+    node.ctr("images", "tag", "--force", "ghcr.io/team/b:2", "docker.io/library/app:1")
+    (row,) = node.rows(f"containers in containerd:{K8S} select image, image_id")
+    assert (row["image"], row["image_id"]) == ("app:1", ONE.id)
+    rows = node.rows(f"images in containerd:{K8S} where in use select id")
+    assert {row["id"] for row in rows} == {ONE.id, TWO.id}, "the image with the name is kept as well"
+
+
+def test_a_running_container_is_running_and_then_has_an_exit_code(node: Node) -> None:
+    node.add({"docker.io/library/wait:1": make_program()})
+    node.ctr("run", "-d", "docker.io/library/wait:1", "runs", "/wait")
+    rows = node.rows(f"containers in containerd:{K8S} where status = running select id, exit_code")
+    assert rows == [{"id": "runs", "exit_code": None}]
+    node.ctr("tasks", "kill", "-s", "SIGKILL", "runs")
+    for _ in range(100):
+        (row,) = node.rows(f"containers in containerd:{K8S} select status, exit_code, finished")
+        if row["status"] == "exited":
+            break
+    assert (row["status"], row["exit_code"]) == ("exited", 137)
+    assert row["finished"] is not None
+
+
+def test_a_question_for_containers_is_refused_when_containerd_is_not_there(node: Node) -> None:
+    node.session.close()
+    with open_session(node.folder, str(node.folder / "none.sock")) as session:
+        with pytest.raises(EngineError, match="is not reachable") as caught:
+            session.rows(f"images in containerd:{K8S}")
+        assert caught.value.code == "engine-unreachable"
+        row = next(row for row in session.rows("sources") if row["kind"] == "containerd")
+        assert (row["name"], row["reachable"]) == ("containerd", False)
