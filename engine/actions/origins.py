@@ -95,7 +95,7 @@ def find_reader(text: str, context: PlanContext) -> PlaceReader:
 
 
 def list_named_targets(act: ast.ActionStatement, context: PlanContext) -> list[Target]:
-    """Return the images that the operands name in the place of the option `from`. Raises `NotFound`."""
+    """Return the images with the names of the operands, in the place of the option `from`. Raises `NotFound`."""
     texts = [ref.text for ref in list_source_refs(act, context)]
     targets: list[Target] = []
     for operand, node in zip(context.literals(act.references), act.references, strict=True):
@@ -107,7 +107,7 @@ def list_named_targets(act: ast.ActionStatement, context: PlanContext) -> list[T
 
 
 def _find_targets(operand: str, text: str, context: PlanContext) -> list[Target]:
-    """Return the images of a place that a name, an ID or a digest means."""
+    """Return the images of a place with this name, ID or digest."""
     reader = find_reader(text, context)
     place, rows = reader.parse(text), reader.read(text)
     return [

@@ -1,4 +1,4 @@
-"""What an archive or a folder of images lists, and its documents: the part of loading that writes nothing.
+"""Reads the listings and documents of an archive or folder of images: the part of loading that writes nothing.
 
 An archive lists its images in index.json (OCI), in manifest.json (docker), or in both.
 """

@@ -1,6 +1,6 @@
-"""Images into other forms than an archive of docker and OCI at once: an OCI layout, docker's archive, skopeo's dir.
+"""Writes images of a store as an OCI layout, a docker archive, or a folder of skopeo's dir transport.
 
-Blobs are verified while they are copied. Nothing of an image is listed before all of it is written.
+Blobs are verified while they are copied. An image is listed only when all of its blobs are written.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _iter_blobs(tree: ManifestTree) -> Iterator[Descriptor]:
 def save_layout(store: Store, images: NamedImages, path: str, on_progress: Callable[[int], None]) -> None:
     """Add images to the OCI layout in a folder, which is created if it is missing.
 
-    An image that has one of the names already loses it. Blobs that exist stay as they are.
+    Existing entries with the same names are replaced. Existing blobs are kept.
     """
     layout = Layout(path)
     _create_layout(layout)
@@ -152,7 +152,7 @@ def _write_chunks(layout: Layout, digest: Digest, chunks: Iterator[bytes]) -> No
 
 
 def _add_entries(layout: Layout, entries: Sequence[IndexEntry]) -> None:
-    """Add entries to index.json, in the place of those with the same names."""
+    """Add entries to index.json, replacing those with the same names."""
     root = layout.root_directory
     names = {str(entry.name) for entry in entries if entry.name is not None}
     unnamed = {entry.descriptor.digest for entry in entries if entry.name is None}

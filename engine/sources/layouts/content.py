@@ -1,4 +1,4 @@
-"""What a place holds: images with what their documents say, and the names that list them."""
+"""The content of a place on disk: its images, with their documents, and the names under which it lists them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class LayerContent(Record):
 
 
 class ImageContent(Record):
-    """One image for one platform. A place without manifests has no `manifest`, and no media type.
+    """One image for one platform. In a place without manifests, `manifest` and the media type are None.
 
-    `problem` is what is wrong with its layers; what its documents say is known all the same.
+    `problem` is an error of its layers. The values from its documents are known despite it.
     """
 
     id: Digest
@@ -47,7 +47,7 @@ class ImageContent(Record):
 
 
 class Unreadable(Record):
-    """An image whose documents cannot be read: what lists it says its platform at most."""
+    """An image whose documents cannot be read. `platform` is that of its entry in an index, if it has one."""
 
     manifest: Digest | None
     problem: ImqError
@@ -55,10 +55,10 @@ class Unreadable(Record):
 
 
 class ListedImage(Record):
-    """An entry of a listing: what it names, under which names, and what could be read of it.
+    """An entry of a listing: its descriptor and names, its images, and those of its images that are unreadable.
 
-    `digest` is that of the name in its registry. `containers` is the number of containers made from the image; None
-    where the place knows of no containers.
+    `digest` is the digest of the name in its registry. `containers` is the number of containers made from the image;
+    None in a place that has no information about containers.
     """
 
     descriptor: Descriptor

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 OCI, OCI_ARCHIVE, DOCKER_ARCHIVE, DIR = "oci", "oci-archive", "docker-archive", "dir"
 STORAGE = "containers-storage"
 FOLDER, ARCHIVE = "folder", "archive"
-"""A path without a prefix: what lies there is found out when it is read."""
+"""Kinds of a path without a prefix; `inspect_kind` determines the form when the path is read."""
 LAYOUT_KIND, STORAGE_KIND = "an image layout or archive", "the storage of Podman"
-"""What the two sources of places are, for messages."""
+"""The kinds of the two sources, for messages."""
 FORMS = ("oci:DIR", "oci-archive:FILE", "docker-archive:FILE", "dir:DIR", "containers-storage:[ROOT]")
 """How places are written, for help and completion."""
 LISTINGS = {
@@ -46,10 +46,10 @@ class Place(Record):
 
 
 def parse_place(text: str, folder: str, home: str | None, environment: Mapping[str, str]) -> Place | None:
-    """Return the place that a string names; None when it names none. The disk is not looked at.
+    """Return the place that a string names; None when it names none. The disk is not accessed.
 
-    A string without a prefix is a path when it begins as one (`/`, `./`, `../`, `~/`), or when it is the name of an
-    archive (`backup.tar`): everything else can be a registry. A relative path begins at `folder`. Raises
+    A string without a prefix is a path when it begins like one (`/`, `./`, `../`, `~/`), or when it has the ending of
+    an archive (`backup.tar`). Everything else can be a registry. A relative path begins at `folder`. Raises
     `StatementError` for a prefix without a path.
     """
     prefix, colon, rest = text.partition(":")
@@ -88,7 +88,7 @@ def find_storage(home: str | None, environment: Mapping[str, str]) -> str:
 
 
 def inspect_kind(place: Place) -> Place:
-    """Return the place with the kind of what lies there, where the user did not say it. Raises `NotFound`."""
+    """Return the place; a path without a prefix gets the kind of the folder there. Raises `NotFound`."""
     if not os.path.exists(place.path):
         hints = ("archives of docker save and imq save can be read, and OCI layouts",)
         raise NotFound(f"no such file: {place.path}", hints=hints)

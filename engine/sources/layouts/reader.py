@@ -1,4 +1,4 @@
-"""Reads what a place lists, in the forms of OCI layouts and of docker's archives. Nothing is written."""
+"""Reads the listings of a place: index.json of OCI layouts, manifest.json of docker archives. Writes nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .places import Place
 
 _MAGIC_SIZE = 512
-"""Bytes that tell how a layer is compressed."""
+"""Bytes from which the compression of a layer is detected."""
 _MIN_UNPACKED = 1 << 30
 _MAX_RATIO = 100
 """A compressed archive unpacks to at most this many times its size, or to `_MIN_UNPACKED` bytes if that is more."""
@@ -86,18 +86,18 @@ def read_place(place: Place, max_size: int) -> PlaceContent:
 
 def measure_place(place: Place, max_size: int, layers: Iterable[LayerContent]) -> dict[Digest, int | None]:
     """Return the bytes of the files in layers of a place, by diff ID; None: they are not known without unpacking."""
-    wanted = list(layers)
-    if not any(layer.path for layer in wanted):
-        return {layer.diff_id: None for layer in wanted}
+    to_measure = list(layers)
+    if not any(layer.path for layer in to_measure):
+        return {layer.diff_id: None for layer in to_measure}
     place = inspect_kind(place)
     if place.kind == STORAGE:
         from .storage_reader import measure_storage
 
-        return measure_storage(place.path, max_size, wanted)
+        return measure_storage(place.path, max_size, to_measure)
     from .sizes import measure_layers
 
     with open_files(place, max_size) as files:
-        return measure_layers(files, wanted)
+        return measure_layers(files, to_measure)
 
 
 class ListingReader:

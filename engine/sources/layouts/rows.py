@@ -1,4 +1,4 @@
-"""What places hold as rows of `images`, `layers` and `history`, column by column."""
+"""The rows of `images`, `layers` and `history` for the content of a place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PlaceRows:
                 self._counts[diff_id] = self._counts.get(diff_id, 0) + 1
 
     def find(self, text: str) -> list[ListedImage]:
-        """Return the entries that a name, an id or a digest, or the beginning of one, means."""
+        """Return the entries with this name, or with an ID or digest that begins with it."""
         from imq.engine.oci.digest import parse_hex_prefix
 
         found = [one for one in self.content.listed if self.matching_names(one, text)]
@@ -79,14 +79,14 @@ class PlaceRows:
         return found
 
     def matching_names(self, listed: ListedImage, text: str) -> list[str]:
-        """Return the names of an entry that a user means by `text`; none when that is an id or a digest."""
+        """Return the names of an entry that equal `text`, with the default tag; none for an ID or a digest."""
         from imq.grammar.errors import InvalidReference
 
         try:
-            wanted: Reference | None = Reference.parse(text)
+            reference: Reference | None = Reference.parse(text)
         except InvalidReference:
-            wanted = None
-        return [str(name) for name in listed.names if _is_name(name, text, wanted)]
+            reference = None
+        return [str(name) for name in listed.names if _is_name(name, text, reference)]
 
     def with_id(self, id_: str) -> list[ListedImage]:
         """Return the entries of the image with this id, each with no other image."""
@@ -114,10 +114,10 @@ class PlaceRows:
 
     def get_layer_sizes(self, diff_ids: Iterable[Raw]) -> list[int | None]:
         """Return the sizes of layers, which are given by their diff IDs."""
-        wanted = [str(diff_id) for diff_id in diff_ids]
+        keys = [str(diff_id) for diff_id in diff_ids]
         layers = {str(layer.diff_id): layer for image in self._images.values() for layer in image.layers}
-        self._measure_layers(layers[diff_id] for diff_id in set(wanted) & layers.keys())
-        return [self._sizes.get(diff_id) for diff_id in wanted]
+        self._measure_layers(layers[diff_id] for diff_id in set(keys) & layers.keys())
+        return [self._sizes.get(diff_id) for diff_id in keys]
 
     def _measure_layers(self, layers: Iterable[LayerContent]) -> None:
         new = {layer.diff_id: layer for layer in layers if layer.diff_id not in self._sizes}
@@ -132,11 +132,11 @@ class PlaceRows:
 
     # Rows
 
-    def image_rows(self, listed: Iterable[ListedImage], asked: str | None) -> Iterator[Row]:
+    def image_rows(self, listed: Iterable[ListedImage], lookup: str | None) -> Iterator[Row]:
         """Yield rows of `images`, each with the problem of its image."""
         for one in listed:
             for name in one.names or (None,):
-                named = self._name_values(one, name, asked)
+                named = self._name_values(one, name, lookup)
                 for image in one.images:
                     values = (*self._content_values(one, image), *self.further_values(one, image))
                     yield replace_surrogates((*named, *values, _message(image.problem)))
@@ -148,10 +148,10 @@ class PlaceRows:
         """Return the values of the columns that only this kind of place has. The image is None when unreadable."""
         return ()
 
-    def _name_values(self, one: ListedImage, name: Name | None, asked: str | None) -> Row:
+    def _name_values(self, one: ListedImage, name: Name | None, lookup: str | None) -> Row:
         digest = one.digest or (name.digest if name is not None else None)
         parts = (str(name), name.registry, name.familiar_name, name.tag) if name is not None else (None,) * 4
-        return (*parts, digest, one.set_at, self._source, one.descriptor.digest, asked)
+        return (*parts, digest, one.set_at, self._source, one.descriptor.digest, lookup)
 
     def _content_values(self, one: ListedImage, image: ImageContent) -> Row:
         config = image.config
@@ -173,7 +173,7 @@ class PlaceRows:
             *(to_json(documents[field.name]) for field in JSON_FIELDS),
         )
 
-    def layer_rows(self, listed: Iterable[ListedImage], asked: str | None) -> Iterator[Row]:
+    def layer_rows(self, listed: Iterable[ListedImage], lookup: str | None) -> Iterator[Row]:
         """Yield rows of `layers`, those of each image once."""
         for image in _distinct_images(listed):
             chain = compute_chain_ids(image.config.diff_ids)
@@ -192,13 +192,13 @@ class PlaceRows:
                     command or None,
                     self._counts[layer.diff_id],
                     self._source,
-                    asked,
+                    lookup,
                     layer.diff_id,
                     None,
                 )
                 yield replace_surrogates(row)
 
-    def history_rows(self, listed: Iterable[ListedImage], asked: str | None) -> Iterator[Row]:
+    def history_rows(self, listed: Iterable[ListedImage], lookup: str | None) -> Iterator[Row]:
         """Yield rows of `history`, those of each image once."""
         for image in _distinct_images(listed):
             for _, index, created, comment, at, command in build_step_rows(image.id, image.config, len(image.layers)):
@@ -212,7 +212,7 @@ class PlaceRows:
                     comment,
                     None if layer is None else layer.digest,
                     self._source,
-                    asked,
+                    lookup,
                     None if layer is None else layer.diff_id,
                     None,
                 )
@@ -224,11 +224,11 @@ def _distinct_images(listed: Iterable[ListedImage]) -> Sequence[ImageContent]:
     return list({(image.id, image.manifest): image for one in listed for image in one.images}.values())
 
 
-def _is_name(name: Name, text: str, wanted: Reference | None) -> bool:
-    """Whether a name is what a user writes as `text`, with or without the default tag."""
+def _is_name(name: Name, text: str, reference: Reference | None) -> bool:
+    """Whether a name equals `text`, or the reference that `text` is, with the default tag."""
     if str(name) == text:
         return True
-    return wanted is not None and isinstance(name, Reference) and name == wanted.with_default_tag()
+    return reference is not None and isinstance(name, Reference) and name == reference.with_default_tag()
 
 
 def _message(problem: Any) -> str | None:

@@ -42,7 +42,7 @@ _FIELDS = {
 
 
 class PlaceScan(ScanRows):
-    """The rows of one table in one or several places. `_listed` is the digest of what the listing of a place names."""
+    """The rows of one table in one or several places. `_listed` is the digest in the listing of the place."""
 
     hidden = ("_lookup", "_listed")
 
@@ -55,7 +55,7 @@ class PlaceScan(ScanRows):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Read the places, and list all of their rows, or those of the names.
 
-        An error of the only place is raised; that of one among several is a problem beside the rows of the others.
+        The error of a single place is raised. With several places it becomes a problem, and the others are listed.
         """
         self.create(_FIELDS.get(self.scan.table.name, {}))
         if self.scan.lookup_fields or any(len(name) > 1 for name in names):
@@ -91,15 +91,15 @@ class PlaceScan(ScanRows):
             rows = self._reader.read(str(text))
             self._insert(rows, rows.with_id(str(id_)), str(id_), "")
 
-    def _insert(self, rows: PlaceRows, listed: Iterable[ListedImage], asked: str | None, text: str) -> None:
-        """Add the rows of entries. `text` is the place that problems are reported for; "": none is."""
+    def _insert(self, rows: PlaceRows, listed: Iterable[ListedImage], lookup: str | None, text: str) -> None:
+        """Insert the rows of entries. Problems are reported for the place `text`, or not at all if it is empty."""
         entries = list(listed)
         makers: dict[str, Callable[[Iterable[ListedImage], str | None], Iterator[tuple[object, ...]]]] = {
             "images": rows.image_rows,
             "layers": rows.layer_rows,
             "history": rows.history_rows,
         }
-        self.insert(makers[self.scan.table.name](entries, asked))
+        self.insert(makers[self.scan.table.name](entries, lookup))
         if not text:
             return
         for one in entries:

@@ -1,4 +1,4 @@
-"""The sizes of uncompressed layers: their headers are walked, and what lies between them is passed over."""
+"""Measures uncompressed layers: reads the tar headers and seeks over the content between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIMITS = TarLimits(max_entries=10_000_000)
 
 
 def measure_layers(files: ImageFiles, layers: Iterable[LayerContent]) -> dict[Digest, int | None]:
-    """Return the bytes of the files in each layer, by diff ID; None where that takes unpacking, or cannot be read."""
+    """Return the bytes of the files in each layer, by diff ID; None for a compressed or unreadable layer."""
     if isinstance(files, Archive) and files.is_compressed:
         return {layer.diff_id: None for layer in layers}
     sizes: dict[Digest, int | None] = {}

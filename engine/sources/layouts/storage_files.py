@@ -10,7 +10,7 @@
 An image whose manifest names uncompressed layers is in the archive as an OCI layout has it. The compressed layers that
 other manifests name are not in the storage, so these images are there in docker's form.
 
-The `volatile-` files beside layers.json and containers.json list what does not survive a restart.
+The files volatile-layers.json and volatile-containers.json list the entries that do not survive a restart.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class StorageFiles(Folder):
         self._max_size = max_size
         self._driver = self._find_driver()
         self.signature = self.read_signature()
-        """What `read_signature` returned before the lists were read."""
+        """The signature from before the lists were read."""
         self.layers = self._read_layers()
         self.images = [_read_image(one) for one in self._read_list("images", "images.json") if one.get("id")]
 
@@ -89,7 +89,7 @@ class StorageFiles(Folder):
     # Lists
 
     def read_signature(self) -> tuple[tuple[int, ...], ...]:
-        """Return what changes whenever one of the lists is replaced."""
+        """Return a value that changes whenever one of the lists is replaced."""
         found = []
         for kind in ("images", "layers", "containers"):
             with suppress(OSError):

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .storage_files import StoredImage, StoredLayer
 
 _MAX_READS = 3
-"""How often a storage is read when another process changes it meanwhile."""
+"""The maximum number of reads when another process changes the storage meanwhile."""
 _LOCAL = "localhost"
 """The registry of names that Podman gives to images that came from no registry."""
 
 
 def read_storage(root: str, max_size: int) -> PlaceContent:
-    """Return the images of a storage. One that changes meanwhile is read again; then its images say what is wrong."""
+    """Return the images of a storage. It is read again when it changes meanwhile, up to `_MAX_READS` times."""
     with store_errors(f"read {root}"):
         reads = 0
         while True:

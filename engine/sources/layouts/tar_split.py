@@ -66,7 +66,7 @@ def _size_of(record: dict[str, Any], name: str) -> int:
 class LayerArchive(io.RawIOBase):
     """The archive of a layer, read from its beginning. `open_records` opens its tar-split file.
 
-    `folder` is the path of the files of the layer beneath the `root` of the storage. No link below the root is followed.
+    `folder` is the path of the files of the layer below the `root` of the storage. No link below the root is followed.
     """
 
     def __init__(self, open_records: Callable[[], BinaryIO], root: str, folder: str, name: str) -> None:

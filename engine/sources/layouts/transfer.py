@@ -1,4 +1,4 @@
-"""Images on their way out of a place: into the store, or into a temporary one from which they are written."""
+"""Loads images from a place on disk into the store, or into a temporary store."""
 
 from __future__ import annotations
 
