@@ -30,8 +30,8 @@ def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 VERB = Verb(
     "commit",
-    "Make an image of a container, which its engine pauses meanwhile; change takes Dockerfile instructions. With a query"
-    " of containers the name is a template.",
+    "Make an image of a container, which its engine pauses meanwhile; change takes Dockerfile instructions. With a"
+    " query of containers the name is a template.",
     'commit web as team/web:1 from docker change "CMD [\\"serve\\"]" message "with the fix"',
     OperandKind.CONTAINERS,
     options=("as", "from", "change", "message", "dry run"),

@@ -1,25 +1,29 @@
-"""The verb `copy`: copies images between registries, the store and places on disk."""
+"""The verb `copy`: copies images between registries, the store, engines and places on disk."""
 
 from __future__ import annotations
 
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.action_options import get_option, get_option_values
-from imq.engine.sources.layouts.places import is_path
+from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs
+from imq.engine.sources.archives import ArchivePlace
+from imq.engine.sources.layouts.places import Place, is_path
 from imq.engine.sources.namespaces import parse_namespace
 from imq.engine.sources.registry.copy import Copy
 from imq.engine.sources.row_templates import is_template
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .copy_archives import plan_copies
 from .destinations import resolve_destinations
 from .load import Load
-from .operands import get_platforms, resolve_references
+from .operands import get_platforms, resolve_references, resolve_targets
 from .origins import (
     PLACE_SOURCES,
     RegistryOrigin,
+    find_archives,
     group_origins,
     has_place_origin,
     is_tagged,
+    list_archive_targets,
     list_named_targets,
     query_place_targets,
 )
@@ -32,7 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.engine.sources.action import Action, PlanContext
+    from imq.engine.sources.archives import ImageArchives
     from imq.grammar import ast
+
+    from .operands import Target
 
 STORE, REGISTRY = "store", "registry"
 """Names of sources."""
@@ -48,16 +55,64 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             hints=("example: copy redis:7 to registry.local:5000/team/redis:7, or to oci:DIR",),
         )
     (target,) = to
+    is_form = is_path(target) or bool(split_form(target, act)[0])
+    engines = () if is_form else _find_engines(target, context)
+    archives = _find_origin_archives(act, context)
+    if engines or (archives is not None and not is_form):
+        return _plan_copy_with_engines(act, target, engines, archives, context)
     if target.lower() == STORE:
         _refuse_options(act, "the store", ("with referrers", "force", "skip existing"))
         return _plan_copy_to_store(act, context)
-    if is_path(target) or split_form(target, act)[0]:
+    if is_form:
         _refuse_options(act, "a place on disk", ("with referrers",))
+        if archives is not None:
+            _refuse_platform(act)
+            return plan_writes(act, target, context)
         return _plan_copy_to_place(act, target, context)
     _refuse_options(act, "a registry", ("force", "skip existing"))
     if has_place_origin(act, context):
         return _plan_copy_from_place(act, target, context)
     return _plan_copy_between_registries(act, to, context)
+
+
+def _find_engines(target: str, context: PlanContext) -> tuple[ArchivePlace, ...]:
+    """Return the engines that a destination names; none for the store, and for a registry."""
+    try:
+        refs = context.sources.resolve_all(target)
+    except ImqError:
+        return ()
+    places = [(ref.text, context.sources[ref.source].archives) for ref in refs]
+    return tuple(ArchivePlace(text, archives) for text, archives in places if archives is not None)
+
+
+def _find_origin_archives(act: ast.ActionStatement, context: PlanContext) -> ImageArchives | None:
+    """Return the archives of the engine that has the images. Names alone are those of images in registries."""
+    named = get_option(act, "from") is not None
+    return find_archives(act, context, list_source_refs(act, context) if named else context.chosen_refs())
+
+
+def _plan_copy_with_engines(
+    act: ast.ActionStatement,
+    target: str,
+    engines: Sequence[ArchivePlace],
+    archives: ImageArchives | None,
+    context: PlanContext,
+) -> list[Action]:
+    """Return the actions that copy images of engines, or to engines."""
+    _refuse_options(act, "or from an engine", ("with referrers", "force", "skip existing"))
+    failures: list[Action] = []
+    if archives is not None:
+        targets, failures = list_archive_targets(act, context, archives)
+    elif get_option(act, "from") is None and _is_of_registry(act, context):
+        return plan_pulls(act.replace(verb="pull"), context)  # the engine itself fetches them
+    elif has_place_origin(act, context):
+        targets = query_place_targets(act, context) if act.query is not None else list_named_targets(act, context)
+    else:
+        targets = resolve_targets(act, context)
+    if engines or target.lower() == STORE:
+        _refuse_platform(act)
+        return [*plan_copies(targets, engines or (None,), context), *failures]
+    return [*_plan_pushes(act, target, targets, context), *failures]
 
 
 def _refuse_options(act: ast.ActionStatement, destination: str, names: Sequence[str]) -> None:
@@ -86,7 +141,7 @@ def _plan_copy_to_store(act: ast.ActionStatement, context: PlanContext) -> list[
     _refuse_platform(act)
     targets = query_place_targets(act, context) if act.query is not None else list_named_targets(act, context)
     origins = group_origins(targets)
-    return [Load(origin.place, origin.images, act.verb) for origin in origins if origin.place is not None]
+    return [Load(origin.place, origin.images, act.verb) for origin in origins if isinstance(origin.place, Place)]
 
 
 def _plan_copy_to_place(act: ast.ActionStatement, target: str, context: PlanContext) -> list[Action]:
@@ -117,8 +172,15 @@ def _is_of_registry(act: ast.ActionStatement, context: PlanContext) -> bool:
 
 def _plan_copy_from_place(act: ast.ActionStatement, target: str, context: PlanContext) -> list[Action]:
     """Return the actions that send images of places to registries."""
-    platforms, _ = get_platforms(act, context)
     targets = query_place_targets(act, context) if act.query is not None else list_named_targets(act, context)
+    return _plan_pushes(act, target, targets, context)
+
+
+def _plan_pushes(
+    act: ast.ActionStatement, target: str, targets: Sequence[Target], context: PlanContext
+) -> list[Action]:
+    """Return the actions that send images to registries."""
+    platforms, _ = get_platforms(act, context)
     unnamed = next((one for one in targets if one.name is None or not is_tagged(one.name)), None)
     keeps_names = is_template(target) or parse_namespace(target) is not None
     if unnamed is not None and (keeps_names or len(targets) > 1):
@@ -168,7 +230,8 @@ VERB = Verb(
     "Copy images from registry to registry without storing them; an index is copied with all its platforms. "
     "The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. "
     "with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, "
-    "oci-archive:FILE, docker-archive:FILE and dir:DIR; from PLACE says where the images are.",
+    "oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine "
+    "has already is not copied again. from PLACE says where the images are.",
     "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
     OperandKind.NAMES,
     options=("platform", "to", "from", "force", "skip existing", "with referrers", "dry run"),

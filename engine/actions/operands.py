@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from imq.engine.query.source import Source
     from imq.engine.result import Result
     from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.archives import ArchivePlace
     from imq.engine.sources.layouts.places import Place
     from imq.grammar.errors import Span
 
@@ -54,7 +55,7 @@ class Target(Record):
     by_id: bool = False
     every: bool = False
     digest: Digest | None = None
-    place: Place | None = None
+    place: Place | ArchivePlace | None = None
     size: int = 0
 
 
@@ -257,7 +258,7 @@ def _find_of_source(act: ast.ActionStatement, context: PlanContext, get: Callabl
         return None
     names = context.scope.fetch.list_sources(table)
     if len(set(names)) > 1:
-        raise _several_sources_error(act, names)
+        raise several_sources_error(act, names)
     found = [one for name in names if (one := get(context.sources[name])) is not None]
     if not found:
         raise StatementError(
@@ -271,7 +272,7 @@ def _find_of_references(act: ast.ActionStatement, context: PlanContext, get: Cal
     refs = list_source_refs(act, context)
     names = tuple(dict.fromkeys(ref.source for ref in refs))
     if len(names) > 1:
-        raise _several_sources_error(act, names)
+        raise several_sources_error(act, names)
     source = context.sources[names[0]]
     if isinstance(source.tables.get("images"), NativeTable):
         return None
@@ -310,7 +311,8 @@ def plan_receiving(act: ast.ActionStatement, names: Sequence[str], context: Plan
     raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=option.span)
 
 
-def _several_sources_error(act: ast.ActionStatement, names: Sequence[str]) -> StatementError:
+def several_sources_error(act: ast.ActionStatement, names: Sequence[str]) -> StatementError:
+    """Return the error for an action on rows of several sources."""
     return StatementError(
         f"{act.verb} takes rows of one source, and these are of {' and '.join(names)}",
         code="operand",

@@ -1,18 +1,22 @@
-"""Where the images of `copy` and `save` come from: the store, places on disk, or registries."""
+"""Where the images of `copy` and `save` come from: the store, engines, places on disk, or registries."""
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
+from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action_options import get_option, list_source_refs
+from imq.engine.sources.archives import ArchivePlace, read_checked
 from imq.engine.sources.layouts.places import STORAGE, Place, parse_place
+from imq.engine.store.atomic_files import store_errors
 from imq.engine.units.paths import home_directory
-from imq.grammar.errors import NotFound, StatementError, StoreError
+from imq.grammar.errors import EngineError, NotFound, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import Target, build_id_query
+from .operands import Target, build_id_query, several_sources_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,9 +24,12 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.oci.platform import Platform
     from imq.engine.oci.reference import Reference
-    from imq.engine.sources.action import ExecutionContext, PlanContext
+    from imq.engine.query.source import SourceRef
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.sources.archives import ImageArchives
     from imq.engine.sources.layouts.content import ListedImage
     from imq.engine.sources.layouts.place_reader import PlaceReader
+    from imq.engine.sources.layouts.transfer import LoadReport
     from imq.engine.store.store import Store
     from imq.grammar import ast
 
@@ -31,15 +38,17 @@ if TYPE_CHECKING:
 
 PLACE_SOURCES = frozenset({"layouts", STORAGE})
 """The sources of places on disk."""
+ENGINE_COLUMNS = ("source", "id", "name", "problem")
+"""The columns that identify an image of an engine."""
 PLACE_COLUMNS = ("_listed", "id", "name", "source")
 """The hidden columns that identify an image of a place."""
 
 
 class Origin(Record):
-    """Images of one place; of the store when `place` is None."""
+    """Images of one place on disk or engine; of the store when `place` is None."""
 
     images: NamedImages
-    place: Place | None = None
+    place: Place | ArchivePlace | None = None
 
 
 class RegistryOrigin(Record):
@@ -56,6 +65,49 @@ def parse_prefixed_place(text: str, context: PlanContext) -> Place | None:
         return None
     place = parse_place(text, context.folder, home_directory(context.environment), context.environment)
     return place if place is not None and text.startswith(f"{place.kind}:") else None
+
+
+def find_archives(act: ast.ActionStatement, context: PlanContext, refs: Sequence[SourceRef]) -> ImageArchives | None:
+    """Return the archives of the source that has the images of an action; None when it offers none.
+
+    `refs` are the sources of references. Raises `StatementError` for rows of several sources.
+    """
+    if act.query is None:
+        names = [ref.source for ref in refs]
+    else:
+        select = context.bind(act.query)
+        if not select.is_whole_rows or select.table.name != "images" or not select.table.is_staged:
+            return None
+        names = list(context.scope.fetch.list_sources(select.table))
+    found = [context.sources[name].archives for name in dict.fromkeys(names)]
+    if len(found) > 1 and any(one is not None for one in found):
+        raise several_sources_error(act, list(dict.fromkeys(names)))
+    archives: ImageArchives | None = found[0] if found else None
+    return archives
+
+
+def list_archive_targets(
+    act: ast.ActionStatement, context: PlanContext, archives: ImageArchives
+) -> tuple[list[Target], list[Action]]:
+    """Return the images of engines that an action is about, and a failure for each that is not found."""
+    from imq.engine.sources.docker.targets import find_targets
+
+    targets, failures = find_targets(act, context)
+    return [_target_of_engine(one.source, one.id, one.name, archives) for one in targets], failures
+
+
+def _target_of_engine(source: Raw, id_: Raw, name: Raw, archives: ImageArchives) -> Target:
+    digest = Digest(str(id_))
+    name_text = None if name is None else str(name)
+    return Target(name_text, digest, digest, name is None, place=ArchivePlace(str(source), archives))
+
+
+def target_of_engine_row(row: Sequence[Raw], archives: ImageArchives) -> Target:
+    """Return the target with these `ENGINE_COLUMNS`. Raises `EngineError` for a row that the engine did not complete."""
+    source, id_, name, problem = row[-len(ENGINE_COLUMNS) :]
+    if problem is not None:
+        raise EngineError(str(problem))
+    return _target_of_engine(source, id_, name, archives)
 
 
 def has_place_origin(act: ast.ActionStatement, context: PlanContext) -> bool:
@@ -146,7 +198,7 @@ def query_place_targets(act: ast.ActionStatement, context: PlanContext) -> list[
 
 def group_origins(targets: Sequence[Target]) -> tuple[Origin, ...]:
     """Return the images of targets by their places, each image once with all its names."""
-    by_place: dict[Place | None, dict[Digest, list[str]]] = {}
+    by_place: dict[Place | ArchivePlace | None, dict[Digest, list[str]]] = {}
     for target in targets:
         images = by_place.setdefault(target.place, {})
         images.setdefault(target.root, []).extend([target.name] if target.name else [])
@@ -180,8 +232,11 @@ def open_images(
                 images.setdefault(pulled.root, []).append(str(origin.reference))
                 continue
             assert origin.place is not None, "the store is the only origin then"
-            selection = {root: frozenset(names) for root, names in origin.images}
-            report = load_place(store, origin.place, selection, context, label)
+            if isinstance(origin.place, ArchivePlace):
+                report = load_archive(store, origin.images, origin.place, context, label)
+            else:
+                selection = {root: frozenset(names) for root, names in origin.images}
+                report = load_place(store, origin.place, selection, context, label)
             for _, problem in report.skipped:
                 raise problem
             for image in report.images:
@@ -191,6 +246,42 @@ def open_images(
         if not images:
             raise NotFound("the images are no longer where they were", code="changed")
         yield store, tuple((root, tuple(dict.fromkeys(names))) for root, names in images.items())
+
+
+@contextmanager
+def open_engine_archive(
+    images: NamedImages, place: ArchivePlace, context: ExecutionContext
+) -> Iterator[Iterator[bytes]]:
+    """Yield the content of an archive of images of an engine.
+
+    Raises `NotFound` (`changed`) when a name belongs to another image by now, and `Malformed` for an incomplete archive.
+    """
+    for id_, names in images:
+        place.archives.check_image(place.text, id_, names, context)
+    wanted = [name for id_, names in images for name in names or (id_,)]
+    with place.archives.open_archive(place.text, wanted, context) as archive:
+        yield read_checked(archive, [id_ for id_, _ in images])
+
+
+def load_archive(
+    store: Store, images: NamedImages, place: ArchivePlace, context: ExecutionContext, label: str
+) -> LoadReport:
+    """Store images of an engine, by way of a temporary archive."""
+    from imq.engine.sources.layouts.places import ARCHIVE, Place
+    from imq.engine.sources.layouts.transfer import load_place, open_temporary_folder
+
+    moved = make_byte_counter(context.progress, label, 0)
+    with open_temporary_folder(context) as folder:
+        path = os.path.join(folder, "images.tar")
+        with (
+            open_engine_archive(images, place, context) as pieces,
+            store_errors(f"write {path}"),
+            open(path, "wb") as file,
+        ):
+            for piece in pieces:
+                file.write(piece)
+                moved(len(piece))
+        return load_place(store, Place(path, ARCHIVE, path), None, context, label)
 
 
 def is_tagged(name: str) -> bool:

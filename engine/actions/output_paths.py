@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from imq.engine.atomic_writer import classify_output
-from imq.engine.sources.action_options import get_option
+from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.engine.sources.row_templates import is_template, render_row_pieces
 from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import Conflict, StatementError, StoreError
@@ -14,10 +14,14 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .operands import TARGET_COLUMNS, build_names_query, get_target_query, parse_target_row, resolve_targets
 from .origins import (
+    ENGINE_COLUMNS,
     PLACE_COLUMNS,
+    find_archives,
     has_place_origin,
+    list_archive_targets,
     list_named_targets,
     query_place_targets,
+    target_of_engine_row,
     target_of_place_row,
 )
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from imq.engine.render.template.template import Piece
     from imq.engine.sources.action import PlanContext
+    from imq.engine.sources.archives import ImageArchives
     from imq.grammar import ast
     from imq.grammar.errors import Span
 
@@ -60,7 +65,9 @@ def resolve_outputs(
             hints=("expected a file or a folder",),
         )
     by_path: dict[str, list[Target]] = {}
-    if takes_places and has_place_origin(act, context):
+    if takes_places and (archives := find_archives(act, context, list_source_refs(act, context))) is not None:
+        by_path = _engine_targets(act, text, context, archives)
+    elif takes_places and has_place_origin(act, context):
         by_path = _place_targets(act, text, context)
     elif is_template(text):
         query = get_target_query(act, context) if act.query is not None else build_names_query(act, context)
@@ -130,6 +137,29 @@ def _place_targets(act: ast.ActionStatement, text: str, context: PlanContext) ->
             by_path.setdefault(_join_path(pieces, act), []).append(target_of_place_row(row, context))
         return by_path
     return {text: query_place_targets(act, context)}
+
+
+def _engine_targets(
+    act: ast.ActionStatement, text: str, context: PlanContext, archives: ImageArchives
+) -> dict[str, list[Target]]:
+    """Return the images of engines, by the path that they go to. Raises the error of one that is not found."""
+    if not is_template(text):
+        targets, failures = list_archive_targets(act, context, archives)
+        for failure in failures:
+            if (error := failure.describe().error) is not None:
+                raise error
+        return {text: targets}
+    if act.query is None:
+        raise StatementError(
+            "a template of paths needs a query of images",
+            code="operand",
+            span=_get_to_span(act),
+            hints=(f"{act.verb} images in docker where … to …",),
+        )
+    by_path: dict[str, list[Target]] = {}
+    for (pieces,), row in render_row_pieces(get_target_query(act, context), (text,), context, ENGINE_COLUMNS):
+        by_path.setdefault(_join_path(pieces, act), []).append(target_of_engine_row(row, archives))
+    return by_path
 
 
 def _iter_parent_folders(path: str) -> Iterator[str]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.sources.archives import ArchivePlace
     from imq.engine.sources.layouts.places import Place
     from imq.engine.store.store import Store
     from imq.grammar import ast
@@ -50,14 +51,14 @@ _REJECTED_CONTENT = frozenset(
 class Push(RegistryWrite):
     """Send an image to a registry, under the name `reference`. Without `platforms` an index is whole.
 
-    The image is in the store, or in a `place` on disk, where `root` is what lists it.
+    The image is in the store, in a `place` on disk, where `root` is what lists it, or in an engine.
     """
 
     reference: Reference
     root: Digest
     id: Digest
     platforms: tuple[Platform, ...] = ()
-    place: Place | None = None
+    place: Place | ArchivePlace | None = None
     verb: str = "push"
 
     def describe(self) -> Outcome:

@@ -8,13 +8,14 @@ from imq.engine.atomic_writer import make_directories
 from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome, Skip
 from imq.engine.sources.action_options import get_option, get_option_values
+from imq.engine.sources.archives import ArchivePlace
 from imq.engine.sources.layouts.places import DIR, DOCKER_ARCHIVE, OCI, OCI_ARCHIVE, STORAGE
 from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
 from imq.engine.store.unreadable_images import unreadable_image
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .origins import Origin, group_origins, open_images
+from .origins import Origin, group_origins, open_engine_archive, open_images
 from .output_file import FileAction
 from .output_paths import Output, label_transfer, resolve_output, resolve_outputs, skips_existing
 from .verb import OperandKind, Verb
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .operands import Target
     from .origins import NamedImages, RegistryOrigin
 
+_DOCKERS = frozenset({"", DOCKER_ARCHIVE})
+"""The forms of an archive that `docker save` writes."""
 _FORMS = frozenset({OCI, OCI_ARCHIVE, DOCKER_ARCHIVE, DIR})
 """Prefixes of destinations."""
 
@@ -55,10 +58,25 @@ class Save(FileAction):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Write the images. An archive or folder appears when it is complete."""
         label = label_transfer(self.verb, self.path)
+        (first, *others) = self.origins
+        if isinstance(first, Origin) and isinstance(first.place, ArchivePlace) and not others and self.kind in _DOCKERS:
+            yield self.describe().replace(size=self._copy_archive(first.images, first.place, context, label))
+            return
         with open_images(self.origins, context, label) as (store, images):
             moved = make_byte_counter(context.progress, label, self.size or 0)
             size = self._write(store, images, moved)
         yield self.describe().replace(size=self.size if size is None else size)
+
+    def _copy_archive(self, images: NamedImages, place: ArchivePlace, context: ExecutionContext, label: str) -> int:
+        """Write the archive that an engine makes of its images; return its size in bytes."""
+        from .output_file import open_output_file
+
+        moved = make_byte_counter(context.progress, label, 0)
+        with open_engine_archive(images, place, context) as pieces, open_output_file(self, None) as target:
+            for piece in pieces:
+                target.write(piece)
+                moved(len(piece))
+        return target.size
 
     def _write(self, store: Store, images: NamedImages, on_progress: Callable[[int], None]) -> int | None:
         """Write images of a store; return the size of the archive in bytes, None for a folder."""
@@ -173,8 +191,10 @@ def _check_output(output: Output, kind: str, act: ast.ActionStatement, count: in
         )
 
 
-def _total_size(found: Sequence[Target], context: PlanContext) -> int:
-    """Return the total size of the blobs of these images in bytes; in the store each is counted once."""
+def _total_size(found: Sequence[Target], context: PlanContext) -> int | None:
+    """Return the total size of the blobs of these images in bytes; in the store each is counted once. None: unknown."""
+    if any(isinstance(target.place, ArchivePlace) for target in found):
+        return None
     roots = list({target.root for target in found if target.place is None})
     sizes: dict[str, int] = {}
     for root in roots:

@@ -149,13 +149,15 @@ class Source:
 
     `name` identifies the source in a `SourceRef`. `tables` maps the names of tables to providers. `planners` maps verbs
     to functions that plan actions on rows of this source (see `sources/action.py`). `answers` maps verbs that return a
-    result instead of actions to functions that return it.
+    result instead of actions to functions that return it. `archives` reads and writes images as archives (see
+    `sources/archives.py`); None when the source cannot.
     """
 
     name: str
     tables: Mapping[str, TableProvider]
     planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]] = {}
     answers: Mapping[str, Callable[[ast.ActionStatement, Any], Any]] = {}
+    archives: Any = None
 
     def begin(self) -> None:
         """Prepare for a new statement."""

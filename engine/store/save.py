@@ -20,18 +20,23 @@ from .layout import CONTAINERD_NAME, LAYOUT_DOCUMENT, REF_NAME, get_foreign_anno
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
-    from imq.engine.atomic_writer import OutputFile
     from imq.engine.oci.digest import Digest
 
     from .store import Store
+
+    class Writable(Protocol):
+        """A binary file, or the beginning of a pipe."""
+
+        def write(self, content: bytes | memoryview, /) -> int:
+            """Write all of the content."""
 
 
 def save(
     store: Store,
     images: Sequence[tuple[Digest, Sequence[str]]],
-    target: OutputFile,
+    target: Writable,
     on_progress: Callable[[int], None],
     *,
     lists_for_docker: bool = True,

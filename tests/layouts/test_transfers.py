@@ -133,7 +133,7 @@ def test_each_image_gets_an_archive_of_its_own(session: StoreSession, tmp_path: 
         ('copy redis:7 from "oci:layout" to "oci:new" with referrers', "option"),
         ('copy redis:7 from "oci:layout" to store force', "option"),
         ('copy redis:7 from "oci:layout" to registry.local:5000 force', "option"),
-        ('copy all images in docker to "oci:new"', "operand"),
+        ('copy all images in "unix:///nonexistent/engine.sock" to "oci:new"', "engine-unreachable"),
         ("copy images where tag = 7 to store", "operand"),
         ('save images in "oci:layout", store where tag = 7 to "x.tar"', "operand"),
         ('rm images in "oci:layout" where not in_use', "unseen"),

@@ -3,20 +3,63 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import Reference, parse_name
 from imq.grammar.errors import EngineError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
-from .tag import find_id
+from .clients import EngineClients
+from .image_documents import read_tags
+from .tag import TagEngineImage, changed_error, find_id, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from imq.engine.docker_engine.client import EngineClient, EngineStream, Readable
+    from imq.engine.sources.action import Action, ExecutionContext
 
 SILENCE = 3600.0
 """The maximum seconds of silence: an engine writes nothing while it reads an archive, or before it sends one."""
+_LOCAL = "localhost/"
+"""Podman puts this before names without a registry in an archive, which are those of Docker Hub."""
 _LOADED = "Loaded image: "
 _LOADED_ID = "Loaded image ID: "
+
+
+class EngineArchives(Record):
+    """The images of engines as archives: see `sources/archives.py`."""
+
+    def open_archive(self, source: str, names: Sequence[str], context: ExecutionContext) -> EngineStream:
+        """Open an archive of the images with these names or IDs."""
+        return export_archive(context.get_shared(EngineClients).get(source), names)
+
+    def load_archive(
+        self, source: str, archive: Readable | Iterable[bytes], names: Sequence[str], context: ExecutionContext
+    ) -> None:
+        """Load an archive. Raises `EngineError` when the engine did not load one of these names."""
+        client = context.get_shared(EngineClients).get(source)
+        before = _list_names(client) if client.ping().kind == "podman" else frozenset()
+        loaded = {str(parse_name(name)): id_ for name, id_ in import_archive(client, archive) if name is not None}
+        for name in names:
+            local = f"{_LOCAL}{name}"
+            if name in loaded:
+                continue
+            id_ = loaded.get(local)
+            if id_ is None:
+                raise EngineError(f"{source} did not load {name}", endpoint=source)
+            set_name(client, id_, Reference.parse(name))
+            if local not in before:
+                client.delete_json(f"images/{local}")
+
+    def check_image(self, source: str, id_: Digest, names: Sequence[str], context: ExecutionContext) -> None:
+        """Raise `NotFound` (`changed`) when the names are no longer those of this image."""
+        client = context.get_shared(EngineClients).get(source)
+        for name in names or (id_,):
+            if find_id(client, name) != id_:
+                raise changed_error(name)
+
+    def add_name(self, source: str, name: Reference, id_: Digest, verb: str) -> Action:
+        """Return the action that gives an image of the engine a name."""
+        return TagEngineImage(source, name, id_, verb=verb)
 
 
 def export_archive(client: EngineClient, names: Sequence[str]) -> EngineStream:
@@ -38,6 +81,10 @@ def import_archive(
         raise EngineError(f"{client.endpoint.name} loaded no image", endpoint=client.endpoint.name)
     for name, id_ in loaded:
         yield name, id_ or find_id(client, str(name))
+
+
+def _list_names(client: EngineClient) -> frozenset[str]:
+    return frozenset(name for image in client.get_json("images/json") for name in read_tags(image))
 
 
 def _read_loaded(text: str) -> Iterator[tuple[str | None, Digest | None]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.archives import ImageArchives
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
@@ -51,6 +52,13 @@ class DockerSource(Source):
         }
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": self._inspect}
+
+    @property
+    def archives(self) -> ImageArchives:
+        """The images of engines as archives."""
+        from .archives import EngineArchives
+
+        return EngineArchives()
 
     def begin(self) -> None:
         """Forget the listings of the last statement."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
 from imq.grammar import ast
@@ -11,6 +11,7 @@ from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
+from .image_documents import read_digests, read_tags
 from .targets import find_targets, render_targets
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ class TagEngineImage(Record):
     name: Reference
     id: Digest
     moves_from: Digest | None = None
+    verb: str = "tag"
 
     def describe(self) -> Outcome:
         """Return the name, the image, and the image that loses the name."""
         moves = f", moves from {self.moves_from.short}" if self.moves_from not in (None, self.id) else ""
-        return Outcome("tag", str(self.name), self.id, note=f"in {self.source}{moves}")
+        return Outcome(self.verb, str(self.name), self.id, note=f"in {self.source}{moves}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Set the name. Raises `NotFound` (`changed`) when it belongs to yet another image by now."""
@@ -45,11 +47,16 @@ class TagEngineImage(Record):
 
 
 def find_id(client: EngineClient, name: str) -> Digest | None:
-    """Return the ID of the image with this name in an engine; None when no image has it."""
+    """Return the ID of the image with exactly this name, or this ID, in an engine; None when no image has it.
+
+    Podman finds `localhost/app:1` by `app:1` as well.
+    """
     try:
-        return Digest(client.get_json(f"images/{name}/json")["Id"])
+        image = client.get_json(f"images/{name}/json")
     except NotFound:
         return None
+    names = {str(parse_name(text)) for text in (*read_tags(image), *read_digests(image))}
+    return Digest(image["Id"]) if name in names or name == image["Id"] else None
 
 
 def set_name(client: EngineClient, id_: Digest, name: Reference) -> None:

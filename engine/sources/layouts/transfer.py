@@ -66,22 +66,32 @@ def load_place(
 
 
 @contextmanager
-def open_temporary_store(context: ExecutionContext) -> Iterator[Store]:
-    """Yield an empty store that is removed at the end. It lies in $TMPDIR, by default /var/tmp: images are large."""
+def open_temporary_folder(context: ExecutionContext) -> Iterator[str]:
+    """Yield a folder that is removed at the end. It lies in $TMPDIR, by default /var/tmp: images are large."""
     import shutil
     import tempfile
 
     from imq.engine.store.atomic_files import store_errors
-    from imq.engine.store.store import Store
 
     folder = context.environment.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else None)  # noqa: S108
     with store_errors("make a folder for images on their way"):
         root = tempfile.mkdtemp(prefix="imq-", dir=folder)
-    store = Store(os.path.join(root, "store"))
-    store.largest_document = context.store.largest_document
-    store.platform = context.store.platform
     try:
-        yield store
+        yield root
     finally:
-        store.close()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def open_temporary_store(context: ExecutionContext) -> Iterator[Store]:
+    """Yield an empty store in a temporary folder."""
+    from imq.engine.store.store import Store
+
+    with open_temporary_folder(context) as folder:
+        store = Store(os.path.join(folder, "store"))
+        store.largest_document = context.store.largest_document
+        store.platform = context.store.platform
+        try:
+            yield store
+        finally:
+            store.close()
