@@ -230,8 +230,8 @@ VERB = Verb(
     "Copy images from registry to registry without storing them; an index is copied with all its platforms. "
     "The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. "
     "with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, "
-    "oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine "
-    "has already is not copied again. from PLACE says where the images are.",
+    "oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an "
+    "engine has already is not copied again. from PLACE says where the images are.",
     "copy redis:7, alpine:3.19 to registry.local:5000/mirror",
     OperandKind.NAMES,
     options=("platform", "to", "from", "force", "skip existing", "with referrers", "dry run"),

@@ -103,7 +103,7 @@ def _target_of_engine(source: Raw, id_: Raw, name: Raw, archives: ImageArchives)
 
 
 def target_of_engine_row(row: Sequence[Raw], archives: ImageArchives) -> Target:
-    """Return the target with these `ENGINE_COLUMNS`. Raises `EngineError` for a row that the engine did not complete."""
+    """Return the target with these `ENGINE_COLUMNS`. Raises `EngineError` for an incomplete row."""
     source, id_, name, problem = row[-len(ENGINE_COLUMNS) :]
     if problem is not None:
         raise EngineError(str(problem))
@@ -254,7 +254,7 @@ def open_engine_archive(
 ) -> Iterator[Iterator[bytes]]:
     """Yield the content of an archive of images of an engine.
 
-    Raises `NotFound` (`changed`) when a name belongs to another image by now, and `Malformed` for an incomplete archive.
+    Raises `NotFound` (`changed`) when a name belongs to another image by now, and `Malformed` for a damaged archive.
     """
     for id_, names in images:
         place.archives.check_image(place.text, id_, names, context)

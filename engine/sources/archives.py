@@ -64,7 +64,7 @@ class ArchivePlace(Record):
 
 
 def read_checked(archive: Readable, ids: Iterable[str]) -> Iterator[bytes]:
-    """Yield the content of an archive. Raises `Malformed` at its end when it is incomplete or lacks one of these IDs."""
+    """Yield the content of an archive. Raises `Malformed` when it is incomplete or lacks one of these IDs."""
     from imq.engine.layers.tar_walker import TarWalker
 
     ranges: list[tuple[int, int]] = []
