@@ -61,8 +61,7 @@ class Containers(EngineScan):
             for source, name, image in self.inspect_targets(names):
                 wanted.setdefault(source, {})[image["Id"]] = name
         sources = self.sources if wanted is None else tuple(wanted)
-        listings = self.reader.each_source(sources, self.reader.list_containers, self.scan.view)
-        for source, items in listings:
+        for source, items in self.list_from_engines(sources, self.reader.list_containers):
             images = wanted[source] if wanted is not None else None
             self.insert(
                 _container_row(item, source, item["ImageID"] if images is None else images[item["ImageID"]])
@@ -91,7 +90,7 @@ class Containers(EngineScan):
             containers, lambda one: self.reader.inspect_container(*one)
         ):
             if isinstance(document, ImqError):
-                failed.append((self.reader.add_problem(document, id_, self.scan.view), source, id_))
+                failed.append((self.add_row_problem(document, source, id_), source, id_))
             else:
                 rows.append((*_read_details(document, is_local=self.reader.is_local(source)), source, id_))
         self.update(_DETAIL_COLUMNS, rows)

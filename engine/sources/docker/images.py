@@ -47,8 +47,7 @@ class Images(EngineScan):
         for source, id_ in self.group_lookups(names):
             wanted.setdefault(source, set()).add(id_)
         sources = tuple(wanted) if self.scan.lookup_fields else self.sources
-        listings = self.reader.each_source(sources, self.reader.list_images, self.scan.view)
-        for source, items in listings:
+        for source, items in self.list_from_engines(sources, self.reader.list_images):
             ids = wanted.get(source) if self.scan.lookup_fields else None
             self.insert(row for item in items if ids is None or item["Id"] in ids for row in _image_rows(item, source))
 
@@ -80,7 +79,7 @@ class Images(EngineScan):
             images, lambda one: read_details(self.reader.inspect_image(*one))
         ):
             if isinstance(result, ImqError):
-                failed.append((self.reader.add_problem(result, id_, self.scan.view), source, id_))
+                failed.append((self.add_row_problem(result, source, id_), source, id_))
             else:
                 rows.append((*result, source, id_))
         self.update(DETAIL_COLUMNS, rows)
@@ -96,7 +95,7 @@ class Images(EngineScan):
             for (_, container), result in self.reader.each_item(users, lambda one: self._last_use_of(*one)):
                 id_ = container["ImageID"]
                 if isinstance(result, ImqError):
-                    failed[id_] = self.reader.add_problem(result, container["Id"], self.scan.view)
+                    failed[id_] = self.add_row_problem(result, source, id_)
                 else:
                     last[id_] = max(last.get(id_, 0), result or 0)
             self.update(("last_used",), ((used or None, source, id_) for id_, used in last.items()))

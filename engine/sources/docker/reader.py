@@ -176,13 +176,18 @@ class EngineReader:
 
         The error of the only engine is raised. Of several, it is a problem of the scan.
         """
-        for source, result in _run_each(sources, work, min(_MAX_ENGINES, len(sources))):
+        for source, result in self.each_result(sources, work):
             if not isinstance(result, ImqError):
                 yield source, result
             elif len(sources) == 1:
                 raise result
             else:
                 self.add_problem(result, source, view)
+
+    @staticmethod
+    def each_result(sources: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T | ImqError]]:
+        """Yield the result of `work` for each engine, or its error; all are asked side by side."""
+        return _run_each(sources, work, min(_MAX_ENGINES, len(sources)))
 
     @staticmethod
     def each_item(items: Sequence[K], work: Callable[[K], T]) -> Iterator[tuple[K, T | ImqError]]:

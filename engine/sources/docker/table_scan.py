@@ -9,12 +9,14 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest, ScanRequest
 
     from .reader import EngineReader
+
+    T = TypeVar("T")
 
 
 class EngineScan(ScanRows):
@@ -71,6 +73,26 @@ class EngineScan(ScanRows):
         for source, *values in self.read_selected("problem IS NULL", f"source, {columns}"):
             rows.setdefault(str(source), []).append(tuple(values))
         return rows
+
+    def list_from_engines(self, sources: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T]]:
+        """Yield what `work` returns for each engine.
+
+        An engine that fails is a problem. The error is raised when the rows are looked up for other rows: without them
+        a condition such as `no containers` would hold.
+        """
+        for source, result in self.reader.each_result(sources, work):
+            if not isinstance(result, ImqError):
+                yield source, result
+            elif len(sources) == 1 or self.scan.lookup_fields:
+                raise result
+            else:
+                self.reader.add_problem(result, source, self.scan.view)
+
+    def add_row_problem(self, error: ImqError, source: str, id_: str) -> str:
+        """Record why the rows of an ID could not be fetched, under their first name; return the message."""
+        text = f"SELECT name FROM temp.{self.rows} WHERE source = ? AND id = ? AND name IS NOT NULL LIMIT 1"
+        name = self.connection.execute(text, (source, id_)).fetchone()
+        return self.reader.add_problem(error, name[0] if name else id_, self.scan.view)
 
     def fetch_from_engines(self, work: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
         """Yield what `work` returns for each engine of the chosen rows.
