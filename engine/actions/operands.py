@@ -40,6 +40,10 @@ TARGET_COLUMNS = ("_root", "id", "name")
 """The hidden columns that identify a target; see `PlanContext.rows`."""
 
 
+_ANY_NAME = "image"
+"""The name by which a statement without references finds out whether a source has images by name."""
+
+
 class Target(Record):
     """One name of one image. `name` is None for an image without a name, and for an image referenced by its id.
 
@@ -276,7 +280,8 @@ def _find_of_references(act: ast.ActionStatement, context: PlanContext, get: Cal
     source = context.sources[names[0]]
     if isinstance(source.tables.get("images"), NativeTable):
         return None
-    if any(source.match_name(text) is None for text in context.literals(act.references)):
+    names_to_match = context.literals(act.references) or [_ANY_NAME]
+    if any(source.match_name(name) is None for name in names_to_match):  # registries have tags, not images by name
         return None
     found = get(source)
     if found is None:
