@@ -115,16 +115,20 @@ class Builder:
 
     # Actions
 
-    def action_without_operand(self, verb: Token, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._build_action(verb, options, span)
+    def action_without_operand(
+        self, verb: Token, place: ast.Option | None, options: list[Any], span: Span
+    ) -> ast.ActionStatement:
+        return self._build_action(verb, _join_options(place, options), span)
 
-    def action_on_all(self, verb: Token, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._build_action(verb, options, span, explicit_all=True)
+    def action_on_all(
+        self, verb: Token, place: ast.Option | None, options: list[Any], span: Span
+    ) -> ast.ActionStatement:
+        return self._build_action(verb, _join_options(place, options), span, explicit_all=True)
 
     def action_on_references(
-        self, verb: Token, references: list[Any], options: list[Any], span: Span
+        self, verb: Token, references: list[Any], place: ast.Option | None, options: list[Any], span: Span
     ) -> ast.ActionStatement:
-        return self._build_action(verb, options, span, references=tuple(references))
+        return self._build_action(verb, _join_options(place, options), span, references=tuple(references))
 
     def action_on_query(self, verb: Token, query: ast.RowSource, options: list[Any], span: Span) -> ast.ActionStatement:
         return self._build_action(verb, options, span, query=query)
@@ -149,8 +153,8 @@ class Builder:
     def option_to(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("to", (value,), span)
 
-    def option_from(self, value: ast.Literal, span: Span) -> ast.Option:
-        return ast.Option("from", (value,), span)
+    def option_from(self, values: list[ast.Literal], span: Span) -> ast.Option:
+        return ast.Option("from", tuple(values), span)
 
     def option_platform(self, values: list[ast.Literal], span: Span) -> ast.Option:
         return ast.Option("platform", tuple(values), span)
@@ -468,3 +472,8 @@ class Builder:
 def _subtract_from_now(age: ast.Expr) -> ast.Expr:
     """Return the expression for now minus a duration."""
     return ast.Arithmetic("-", ast.Call("now", (), span=age.span), age, age.span)
+
+
+def _join_options(place: ast.Option | None, options: list[Any]) -> list[Any]:
+    """Return the options of an action with the one for its sources, which may come before all others."""
+    return options if place is None else [place, *options]

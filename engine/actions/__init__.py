@@ -75,8 +75,9 @@ def get_verb(statement: ast.ActionStatement) -> Verb:
     for option in statement.options:
         if option.name not in verb.options:
             names = ", ".join(verb.options) or "none"
+            words = '"in" or "from"' if option.name == "from" else f'"{option.name}"'
             raise StatementError(
-                f'{verb.name} does not take "{option.name}"',
+                f"{verb.name} does not take {words}",
                 code="option",
                 span=option.span,
                 hints=(f"options: {names}",),

@@ -137,6 +137,8 @@ def _plan_login(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             span=act.span,
             hints=("login HOST as USER from FILE",),
         )
+    if len(files) > 1:
+        raise StatementError("expected one file after from", code="operand", span=act.span)
     secret = files[0] if files else ""
     if secret and secret.lower() != STDIN:
         secret = expand_path(secret, context.folder, home_directory(context.environment), act.span)
