@@ -61,6 +61,9 @@ class Progress(Protocol):
     def warn(self, text: str) -> None:
         """Warn the user, outside of a transfer."""
 
+    def note(self, text: str) -> None:
+        """Report something that is not a warning, outside of a transfer."""
+
 
 def make_item_counter(progress: Progress, name: str, total: int) -> Callable[[object], None]:
     """Return a function to call after each of `total` items is done."""
@@ -140,4 +143,7 @@ class NullProgress:
         """Do nothing."""
 
     def warn(self, text: str) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
         """Do nothing."""

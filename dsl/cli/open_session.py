@@ -59,7 +59,9 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
     if (jobs := options.value("jobs")) is not None:
         session.define("jobs", jobs)
     if (source := options.value("source")) is not None:
-        session.use(source)
+        session.use(source, "set by --source")
+    elif environment.get("IMQ_SOURCE"):
+        session.use(environment["IMQ_SOURCE"], "set by IMQ_SOURCE")
     return session
 
 

@@ -101,6 +101,10 @@ class ProgressLines:
         """Write a warning as docker does."""
         self._write(f"WARNING: {text}\n")
 
+    def note(self, text: str) -> None:
+        """Write a line that is not a warning."""
+        self._write(f"{text}\n")
+
     def _write(self, text: str) -> None:
         with self._lock:
             write_ignoring_errors(self._stream, escape_controls(text) if self._is_terminal else text)
@@ -208,9 +212,13 @@ class ProgressBars:
 
     def warn(self, text: str) -> None:
         """Write a warning as docker does, above the bars."""
+        self.note(f"WARNING: {text}")
+
+    def note(self, text: str) -> None:
+        """Write a line above the bars."""
         with self._lock:
             self._erase()
-            write_ignoring_errors(self._stream, escape_controls(f"WARNING: {text}\n"))
+            write_ignoring_errors(self._stream, escape_controls(f"{text}\n"))
 
     def _start_redrawing(self) -> None:
         """Start the thread that redraws, unless it is running."""

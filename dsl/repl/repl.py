@@ -149,7 +149,7 @@ class Repl:
         return session
 
     def _prompt_text(self) -> str:
-        source = self._session.state.current_source
+        source = self._session.find_source()
         return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
     def _run_input(self, text: str) -> bool:

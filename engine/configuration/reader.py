@@ -371,20 +371,33 @@ def _collect_registries(
 def _collect_groups(
     entries: Mapping[KeyPath, _Entry], registries: Mapping[str, Registry]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the sources of each group, by its name in lower case."""
-    groups: dict[str, tuple[str, ...]] = {}
+    """Return the sources of each group, by its name in lower case. A group in a group stands for its sources."""
+    groups: dict[str, tuple[KeyPath, _Entry]] = {}
     for path, entry in entries.items():
         if path[0] != "group" or len(path) != 2:
             continue
         name = path[1].lower()
-        if name in _RESERVED_NAMES or name in registries or not _NAME.match(path[1]):
+        if name in _RESERVED_NAMES or name in registries or name in groups or not _NAME.match(path[1]):
             reason = "another source has this name" if _NAME.match(path[1]) else "use letters, digits, - and _"
             raise entry.file.key_error(path, f"invalid group name {path[1]!r}: {reason}")
         sources = entries.get((*path, "sources"))
         if sources is None:
             raise entry.file.key_error(path, f"{_format_path(path)} has no sources", 'example: sources = ["ssh://a"]')
-        groups[name] = sources.value
-    return groups
+        groups[name] = (*path, "sources"), sources
+    return {name: tuple(dict.fromkeys(_list_members((name,), groups))) for name in groups}
+
+
+def _list_members(names: tuple[str, ...], groups: Mapping[str, tuple[KeyPath, _Entry]]) -> Iterator[str]:
+    """Yield the sources of the last of these groups, each of which is a member of the one before it."""
+    path, entry = groups[names[-1]]
+    for member in entry.value:
+        inner = member.lower()
+        if inner in names:
+            raise entry.file.value_error(path, f"a group cannot contain itself: {', '.join((*names, inner))}")
+        if inner in groups:
+            yield from _list_members((*names, inner), groups)
+        else:
+            yield member
 
 
 def _is_host(text: str) -> bool:

@@ -6,7 +6,7 @@ The packages in `engine/sources/` follow these protocols. No module of `engine/q
 
 from __future__ import annotations
 
-from imq.grammar.errors import ImqError, UnknownName, closest_hint, join_names
+from imq.grammar.errors import ImqError, Interrupted, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -31,6 +31,22 @@ class SourceRef(Record):
     source: str
     address: str = ""
     pattern: str = ""
+
+
+class Place(Record):
+    """A place that holds images: a row of the table `sources`.
+
+    `name` is what users write after `in`. `request` asks the place and returns the number of its images, None when it
+    does not count them. It may run in any thread, and raises `ImqError` when the place does not respond. Without
+    `request`, the place is on this machine: `images` is known, or `problem` is why the place is unusable.
+    """
+
+    name: str
+    kind: str
+    address: str
+    images: int | None = None
+    problem: ImqError | None = None
+    request: Callable[[], int | None] | None = None
 
 
 class ScanRequest(Record):
@@ -181,13 +197,20 @@ class Source:
         """
         return None
 
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the rows of the table `sources`: name, kind, address, whether it responds, the number of images."""
+    def list_places(self) -> Sequence[Place]:
+        """Return the places of this source that are configured or found on this machine. No request is made."""
         return ()
 
-    def find_default(self) -> tuple[str, str] | None:
-        """Return the name and address of a place on this machine that responds, for sessions without a source."""
+    def find_place(self, _ref: SourceRef, /) -> Place | None:
+        """Return the place that a reference names; None when it is a part of one. No request is made."""
         return None
+
+    def list_defaults(self) -> Sequence[Place]:
+        """Return the places that sessions without a source may use, in order of preference.
+
+        Their `request` takes a second or two at most, and need not count images.
+        """
+        return ()
 
     def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
         """Return an estimator for the time `now`; cached results are used until they are `max_age` nanoseconds old."""
@@ -228,10 +251,21 @@ class Sources:
         """Return the sources that have been opened."""
         return tuple(self._open.values())
 
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The sources of each group of the configuration, by its name in lower case."""
+        return self._groups()
+
     def resolve_all(self, text: str, span: Span | None = None) -> tuple[SourceRef, ...]:
         """Return the references for a text after `in`: the members of a group, else one. Raises `UnknownName`."""
-        members = self._groups().get(text.lower(), (text,))
-        return tuple(self.resolve(member, span) for member in members)
+        members = self.groups.get(text.lower())
+        if members is None:
+            return (self.resolve(text, span),)
+        try:
+            return tuple(self.resolve(member, span) for member in members)
+        except ImqError as error:
+            error.hints = (*error.hints, f"it is a source of the group {text} in the configuration")
+            raise
 
     def resolve(self, text: str, span: Span | None = None) -> SourceRef:
         """Return the source that `in TEXT` names. Raises `UnknownName` if no source resolves it."""
@@ -255,11 +289,29 @@ class Sources:
 
     def list_names(self) -> Sequence[str]:
         """Return the names that users can write, of all sources."""
-        return [*(name for source in self for name in source.list_names()), *self._groups()]
+        return [*(name for source in self for name in source.list_names()), *self.groups]
 
-    def find_default(self) -> tuple[str, str] | None:
-        """Return the name and address of a place on this machine that responds; None when there is none."""
-        return next((found for source in self if (found := source.find_default()) is not None), None)
+    def find_default(self) -> tuple[Place | None, tuple[tuple[Place, ImqError], ...]]:
+        """Return the first place that responds, for a session without a source; and those that did not, and why."""
+        failed: list[tuple[Place, ImqError]] = []
+        for source in self:
+            for place in source.list_defaults():
+                try:
+                    if place.problem is not None:
+                        raise place.problem
+                    if place.request is not None:
+                        place.request()
+                except Interrupted:
+                    raise
+                except ImqError as error:
+                    failed.append((place, error))
+                else:
+                    return place, tuple(failed)
+        return None, tuple(failed)
+
+    def has_default(self, table: str) -> bool:
+        """Whether a place that a session may use by default has this table."""
+        return any(table in source.tables and type(source).list_defaults is not Source.list_defaults for source in self)
 
     def find_native(self, table: str) -> Table | None:
         """Return the native table of this name; None if no source has one."""

@@ -121,7 +121,7 @@ class QueryRunner:
         planned = self.plan_output(statement, self.make_scope())
         for name, kind in list_unavailable_fields(planned.select) if planned.steps else ():
             self._resources.progress.warn(f"{kind} does not report {name}: it is unknown for all its images")
-        return self._fetch_answer(planned, statement.output)
+        return self._explain_empty(self._fetch_answer(planned, statement.output), planned.select.table.name)
 
     def run_assertion(self, statement: ast.Assert) -> Result:
         """Run an assertion. Return an empty message if it is true, else the offending rows and exit code 1."""
@@ -189,6 +189,14 @@ class QueryRunner:
             column = Column("count", "COUNT", DataType.NUMBER)
             return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code)
         return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code)
+
+    def _explain_empty(self, result: RowSet, table: str) -> RowSet:
+        """Report where imq looked when a result of the default source has no rows, or counts none."""
+        rows = iter(result.rows)
+        first = list(islice(rows, 1))
+        if not first or (result.single and first == [(0,)]):
+            self._resources.explain_empty(table)
+        return result.replace(rows=chain(first, rows))
 
     def _read_first(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
         """Read the first rows eagerly, so that a corrupt index is found and repaired before any output is written."""

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
-    from imq.engine.query.source import SourceRef
+    from imq.engine.query.source import Place, SourceRef
     from imq.engine.registry.settings import Settings as RegistrySettings
+    from imq.grammar.errors import ImqError
 
     from .context import SessionContext
+
+_EXPECTED = ("engine-unreachable",)
+"""Errors of engines that most machines without this engine have."""
 
 
 class Resources:
@@ -42,22 +46,33 @@ class Resources:
         self.folder = os.curdir
         self.sources = open_sources(self)
         self._runner: SqliteExecutor | None = None
+        self._reads_default = False
+        self._silent_places: tuple[tuple[Place, ImqError], ...] = ()
 
     def prepare_statement(self) -> None:
         """Prepare the store for a statement and apply the current limits."""
+        self._reads_default = False
         self.store.quota = parse_size_limit(self.state.settings["quota"])
         self.store.largest_document = parse_size_setting(self.state.settings["largest_document"])
         self.store.begin_statement()
 
-    def default_refs(self) -> tuple[SourceRef, ...]:
+    def default_refs(self, table: str = "images") -> tuple[SourceRef, ...]:
         """Return the sources of statements that name none: the chosen ones, else the store.
 
-        On a machine without a store, an engine that answers is chosen instead, which the user is told once.
+        On a machine without images in the store, an engine that responds is chosen instead, for the tables that
+        engines have.
         """
+        if self.state.source is None and not self.sources.has_default(table):
+            return self.sources.resolve_all(DEFAULT_SOURCE)
+        self._reads_default = True
+        return self.sources.resolve_all(self.find_source())
+
+    def find_source(self) -> str:
+        """Return the source of statements that name none, and choose it at the first call."""
         state = self.state
         if state.source is None and state.found_source is None:
-            state.found_source = (self._find_engine() if self.context.finds_source else None) or DEFAULT_SOURCE
-        return self.sources.resolve_all(state.current_source)
+            state.found_source, state.source_reason = self._choose_source()
+        return state.current_source
 
     def chosen_refs(self) -> tuple[SourceRef, ...]:
         """Return the sources that `use`, `--source` or the configuration chose; none without a choice.
@@ -66,15 +81,32 @@ class Resources:
         """
         return self.sources.resolve_all(self.state.source) if self.state.source is not None else ()
 
-    def _find_engine(self) -> str | None:
+    def _choose_source(self) -> tuple[str, str]:
+        """Return the default source, and why it is chosen. An engine is used when the store has no images."""
+        if not self.context.finds_source:
+            return DEFAULT_SOURCE, f"the default, {self.store.root}"
         if self.store.layout.exists and self.store.has_images():
-            return None
-        found = self.sources.find_default()
+            return DEFAULT_SOURCE, f"the default, since it has images, {self.store.root}"
+        found, self._silent_places = self.sources.find_default()
+        for place, error in self._silent_places:
+            if error.code not in _EXPECTED:
+                self.progress.warn(f"{error.message}, so {place.name} is not the default source")
         if found is None:
-            return None
-        name, address = found
-        self.progress.warn(f"source: {name} ({address}); change it with use, --source or the configuration")
-        return name
+            return DEFAULT_SOURCE, f"the default, since no engine responds, {self.store.root}"
+        self.progress.note(f"source: {found.name} ({found.address}); change it with use, --source or the configuration")
+        return found.name, f"the store has no images, and this engine responds at {found.address}"
+
+    def explain_empty(self, table: str) -> None:
+        """Report once where imq looked, after an empty result of the store on a machine where no engine responds."""
+        if not (self._silent_places and self._reads_default and self.state.current_source == DEFAULT_SOURCE):
+            return
+        if not (self.store.layout.exists and self.store.has_images()):
+            lines = [f"no {table} found: the store {self.store.root} is empty, and no engine responds"]
+            lines += [f"  {error.message}" for _, error in self._silent_places]
+            lines += ["  to add images to the store: imq pull alpine, or imq load FILE"]
+            lines += ["  to read another place: imq --source SOURCE, or `use SOURCE`; imq sources lists the places"]
+            self.progress.note("\n".join(lines))
+        self._silent_places = ()
 
     def close(self) -> None:
         """Close the store."""

@@ -254,14 +254,21 @@ class Session:
         """Set the setting of this name; without such a setting, the variable."""
         self.state.define(name, value)
 
-    def use(self, source: str) -> None:
-        """Set the source of queries without `in`; raises `UnknownName` for an unknown source."""
-        self._use(ast.Literal(source))
+    def use(self, source: str, reason: str = "set by use") -> None:
+        """Set the source of queries without `in`, and why; raises `UnknownName` for an unknown source."""
+        self._use(ast.Literal(source), reason)
 
-    def _use(self, source: ast.Literal | None) -> Result:
-        if source is not None:
-            self.sources.resolve_all(source.text, source.span)
-        return self.state.set_source(source)
+    def find_source(self) -> str:
+        """Return the source of statements that name none. The first call may look for an engine of this machine."""
+        return self._resources.find_source()
+
+    def _use(self, source: ast.Literal | None, reason: str = "set by use") -> Result:
+        if source is None:
+            name = self._resources.find_source()
+            return Message(f"{name}: {self.state.source_reason}\n")
+        self.sources.resolve_all(source.text, source.span)
+        self.state.set_source(source.text, reason)
+        return Message("")
 
     def _define_view(self, statement: ast.View) -> Result:
         if statement.rows is not None:

@@ -37,6 +37,8 @@ class SessionState:
         """The source that the user chose for statements that name none; None until then."""
         self.found_source: str | None = None
         """The source of statements that name none, found without a choice of the user; None until one is needed."""
+        self.source_reason = f"from {' and '.join(configuration.files)}" if configuration.files else "configured"
+        """Why the current source was chosen."""
         for name, query in configuration.views.items():
             self.views[_check_view_name(name)] = query
 
@@ -80,12 +82,9 @@ class SessionState:
         self.views[_check_view_name(statement.name, statement.span)] = statement.rows
         return Message("")
 
-    def set_source(self, source: ast.Literal | None) -> Result:
-        """Set the source of queries without `in`; without an argument, return the current one."""
-        if source is None:
-            return Message(f"{self.current_source}\n")
-        self.source = source.text
-        return Message("")
+    def set_source(self, source: str, reason: str) -> None:
+        """Set the source of statements that name none, and why."""
+        self.source, self.source_reason = source, reason
 
     @property
     def current_source(self) -> str:

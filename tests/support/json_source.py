@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imq.engine.catalog.schema import FetchLevel, Relation
 from imq.engine.catalog.tables import IMAGES, LAYERS
-from imq.engine.query.source import ScanRequest, Source, SourceRef, StagedTable
+from imq.engine.query.source import Place, ScanRequest, Source, SourceRef, StagedTable
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.scan_rows import ScanRows
 from imq.grammar import ast
@@ -131,8 +131,8 @@ class JsonSource(Source):
     def match_name(self, text: str) -> ast.Expr:
         return ast.Comparison("=", ast.Field(("name",)), ast.Literal(text, quoted=True))
 
-    def ping(self) -> tuple[tuple[str, str, str, bool, int | None], ...]:
-        return ((self.name, "a JSON file", self.path, True, len(read_images(self.path))),)
+    def list_places(self) -> tuple[Place, ...]:
+        return (Place(self.name, "a JSON file", self.path, len(read_images(self.path))),)
 
 
 open_source = JsonSource

@@ -31,15 +31,17 @@ ROWS = Table(
 
 SOURCES = Table(
     "sources",
-    "One row for each source of images.",
+    "One row for each place that holds images: the store, engines, registries and groups. All are asked side by side.",
     (
         Field("name", DataType.TEXT, "the name after `in` and `use`"),
         Field("kind", DataType.TEXT, "the kind of source"),
-        Field("address", DataType.TEXT, "its address"),
-        Field("reachable", DataType.BOOLEAN, "it can be reached"),
-        Field("images", DataType.NUMBER, "the number of images; unknown when it cannot be reached"),
+        Field("address", DataType.TEXT, "its address; for a group, the names of its members"),
+        Field("reachable", DataType.BOOLEAN, "it responds; for a group, all members respond"),
+        Field("images", DataType.NUMBER, "the number of images; unknown when it does not respond or count them"),
+        Field("use", DataType.TEXT, "how a query names it"),
+        Field("problem", DataType.TEXT, "why it does not respond"),
     ),
-    default_columns=("name", "kind", "address", "reachable", "images"),
+    default_columns=("name", "kind", "address", "reachable", "images", "use", "problem"),
     order=("name",),
     key=("name",),
 )

@@ -25,7 +25,7 @@ class Scope(Record):
     """The scope of a statement: its start time, the local time zone, the images of the store, and the sources.
 
     `find` returns the key of an image by name or ID, or raises `NotFound`. `fetch` resolves sources and binds their
-    tables. `default_refs` returns the sources of a query without `in`. `outer` are the tables of the enclosing
+    tables. `default_refs` returns the sources of a query without `in`, of this table (default: images). `outer` are the tables of the enclosing
     queries, innermost first.
     """
 
@@ -33,7 +33,7 @@ class Scope(Record):
     zone: tzinfo | None
     find: Callable[[str], int]
     fetch: FetchExecutor
-    default_refs: Callable[[], tuple[SourceRef, ...]]
+    default_refs: Callable[..., tuple[SourceRef, ...]]
     outer: tuple[Table, ...] = ()
 
 

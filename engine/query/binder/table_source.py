@@ -72,7 +72,7 @@ class TableResolver:
             return self._group_uses(table, tuple(refs))
         if self._query.targets and table.target is not TargetKind.FILE:
             return self._find_default_uses(table) or [self._find_use_of_targets(table)]
-        return self._group_uses(table, self._scope.default_refs()) or [self._find_only_use(table)]
+        return self._group_uses(table, self._scope.default_refs(table.name)) or [self._find_only_use(table)]
 
     def _group_uses(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
         """Return the use of the table in each source that can list all of its rows, with the references to it."""
@@ -90,7 +90,7 @@ class TableResolver:
         """Return the uses in the default sources, when the targets are names and these sources have images by name."""
         if any(not isinstance(target, ast.Literal) for target in self._query.targets):
             return ()
-        uses = self._group_uses(table, self._scope.default_refs())
+        uses = self._group_uses(table, self._scope.default_refs(table.name))
         names = [target.text for target in self._query.targets if isinstance(target, ast.Literal)]
         for use in uses:
             source = self._fetch.sources[use.source]

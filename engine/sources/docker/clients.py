@@ -26,7 +26,7 @@ class EngineClients:
             endpoint = find_endpoint(source, environment, environment.get("HOME", ""))
             if endpoint is None:
                 raise UnknownName(f'no engine is called "{source}"')
-            client = self._clients[source] = EngineClient(endpoint)
+            client = self._clients[source] = EngineClient(endpoint, environment=environment)
         return client
 
     def close(self) -> None:

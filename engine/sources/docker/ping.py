@@ -1,55 +1,43 @@
-"""Which engines are there, and whether they answer."""
+"""The engines of this user and machine as places, and the requests that show whether they respond."""
 
 from __future__ import annotations
 
 from imq.engine.docker_engine.client import EngineClient
-from imq.grammar.errors import ImqError
+from imq.engine.query.source import Place
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from imq.engine.docker_engine.endpoint import Endpoint
 
-PING_TIMEOUT = 3.0
-"""Seconds that an engine has to answer."""
+_TIMEOUT = 3.0
+"""Seconds of silence after which an engine counts as unreachable in the table `sources`."""
+_LOCAL_TIMEOUT = 1.0
+"""The same for a socket of this machine, when imq looks for a default source: every command waits for it."""
 
 
-def ping_endpoints(endpoints: Sequence[Endpoint]) -> list[tuple[str, str, str, bool, int | None]]:
-    """Return a row of `sources` for each engine: name, kind, address, whether it answers, and its images."""
-    if len(endpoints) < 2:
-        return [_ping(endpoint) for endpoint in endpoints]
-    from concurrent.futures import ThreadPoolExecutor  # slow to import, and one engine needs none
+def make_place(endpoint: Endpoint, environment: Mapping[str, str]) -> Place:
+    """Return the row of `sources` for an engine. Its request counts the images."""
 
-    with ThreadPoolExecutor(len(endpoints)) as pool:
-        return list(pool.map(_ping, endpoints))
+    def request() -> int:
+        with EngineClient(endpoint, timeout=_TIMEOUT, environment=environment) as client:
+            return len(client.get_json("images/json", {}) or ())
+
+    return _describe(endpoint).replace(request=request)
 
 
-def find_answering(endpoints: Sequence[Endpoint]) -> tuple[str, str] | None:
-    """Return the name and address of the first engine that answers by a socket of this machine."""
-    for endpoint in endpoints:
-        if endpoint.socket_path is None or endpoint.problem is not None:
-            continue
-        client = EngineClient(endpoint, timeout=PING_TIMEOUT)
-        try:
+def make_default(endpoint: Endpoint, environment: Mapping[str, str]) -> Place:
+    """Return an engine as a default source. Its request is a ping."""
+    timeout = _TIMEOUT if endpoint.socket_path is None else _LOCAL_TIMEOUT
+
+    def request() -> None:
+        with EngineClient(endpoint, timeout=timeout, environment=environment) as client:
             client.ping()
-        except ImqError:
-            continue
-        finally:
-            client.close()
-        return endpoint.name, endpoint.address
-    return None
+
+    return _describe(endpoint).replace(request=request)
 
 
-def _ping(endpoint: Endpoint) -> tuple[str, str, str, bool, int | None]:
+def _describe(endpoint: Endpoint) -> Place:
     kind = "a Podman engine" if endpoint.kind == "podman" else "a Docker engine"
-    if endpoint.problem is not None:
-        return endpoint.name, kind, endpoint.address, False, None
-    client = EngineClient(endpoint, timeout=PING_TIMEOUT)
-    try:
-        images = client.get_json("images/json", {})
-        return endpoint.name, kind, endpoint.address, True, len(images)
-    except ImqError:
-        return endpoint.name, kind, endpoint.address, False, None
-    finally:
-        client.close()
+    return Place(endpoint.name, kind, endpoint.address, problem=endpoint.problem)

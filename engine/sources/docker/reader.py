@@ -65,7 +65,7 @@ class EngineReader:
             endpoint = find_endpoint(source, self._context.environment, self._context.home or "")
             if endpoint is None:
                 raise UnknownName(f'no engine is called "{source}"')
-            client = self._clients[source] = EngineClient(endpoint)
+            client = self._clients[source] = EngineClient(endpoint, environment=self._context.environment)
         return client
 
     def list_documents(self, source: str, path: str, **query: str) -> list[dict[str, Any]]:

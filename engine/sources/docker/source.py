@@ -13,7 +13,8 @@ from .tables import LEVELS, LISTING_COST, TABLES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.docker_engine.endpoint import Endpoint
+    from imq.engine.query.source import Place, ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.archives import ImageArchives
@@ -70,36 +71,57 @@ class DockerSource(Source):
         lowered = text.lower()
         if lowered in _NAMES:
             return SourceRef(lowered, NAME, lowered)
-        if not lowered.startswith(_SCHEMES) and not text.replace("-", "").replace("_", "").isalnum():
-            return None
+        if not lowered.startswith(_SCHEMES):
+            if lowered in self._context.configuration.registries:
+                return None  # the configuration of imq comes before the contexts of docker: docker:NAME names those
+            if not text.replace("-", "").replace("_", "").replace(".", "").isalnum():
+                return None
         from imq.engine.docker_engine.endpoint import find_endpoint  # reads the contexts of docker
 
         endpoint = find_endpoint(text, self._context.environment, self._context.home or "")
         return SourceRef(text, NAME, text) if endpoint is not None else None
 
     def list_names(self) -> Sequence[str]:
-        """Return the names of engines that need no configuration."""
-        return _NAMES
+        """Return the names of engines: those that need no configuration, docker contexts and podman connections."""
+        from imq.engine.docker_engine.docker_contexts import list_contexts
+        from imq.engine.docker_engine.podman_connections import read_connections
+
+        environment, home = self._context.environment, self._context.home or ""
+        contexts = (f"docker:{name}" for name in list_contexts(environment, home))
+        connections = (f"podman:{name}" for name in sorted(read_connections(environment, home).by_name))
+        return (*_NAMES, *contexts, *connections)
 
     def match_name(self, text: str) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""
         return match_image_name(text)
 
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the engines that have a socket here, whether they answer, and how many images they have."""
+    def list_places(self) -> Sequence[Place]:
+        """Return the engines that are configured, or have a socket on this machine."""
         from imq.engine.docker_engine.endpoint import list_endpoints
 
-        from .ping import ping_endpoints
+        from .ping import make_place
 
-        return ping_endpoints(list_endpoints(self._context.environment, self._context.home or ""))
+        environment = self._context.environment
+        return [make_place(one, environment) for one in list_endpoints(environment, self._context.home or "")]
 
-    def find_default(self) -> tuple[str, str] | None:
-        """Return the first engine with a socket on this machine that answers."""
-        from imq.engine.docker_engine.endpoint import list_endpoints
+    def find_place(self, ref: SourceRef) -> Place:
+        """Return the engine that a reference names."""
+        from .ping import make_place
 
-        from .ping import find_answering
+        return make_place(self._find_endpoint(ref.text), self._context.environment)
 
-        return find_answering(list_endpoints(self._context.environment, self._context.home or ""))
+    def list_defaults(self) -> Sequence[Place]:
+        """Return the engines that docker and podman use on this machine."""
+        from .ping import make_default
+
+        return [make_default(self._find_endpoint(name), self._context.environment) for name in _NAMES]
+
+    def _find_endpoint(self, name: str) -> Endpoint:
+        from imq.engine.docker_engine.endpoint import find_endpoint
+
+        endpoint = find_endpoint(name, self._context.environment, self._context.home or "")
+        assert endpoint is not None
+        return endpoint
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""

@@ -98,12 +98,9 @@ class LocalSource(Source):
         return loaded.replace(fields=fields, default_columns=columns, relations=loaded.relations if has_names else ())
 
     def _load_sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
-        rows: list[tuple[Raw, ...]] = [
-            (name, kind, address, int(responds), images)
-            for source in self._context.sources
-            for name, kind, address, responds, images in source.ping()
-        ]
-        return self._create_table(table, [field.name for field in table.fields], rows)
+        from .places import list_place_rows
+
+        return self._create_table(table, [field.name for field in table.fields], list_place_rows(self._context.sources))
 
     def _load_usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
         rows = self._context.store.index.connection.execute(_USAGE).fetchall()

@@ -1,4 +1,4 @@
-"""Checks whether registries respond: one short request to each."""
+"""Checks whether a registry responds: one short request."""
 
 from __future__ import annotations
 
@@ -6,29 +6,21 @@ from http import HTTPStatus
 
 from imq.engine.registry.client import Client
 from imq.engine.registry.http.client import Request
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from imq.engine.registry.settings import Settings
 
 _TIMEOUT = 3.0
 """Timeout of a request in seconds."""
 
 
-def ping_hosts(hosts: Iterable[str], settings: Settings) -> dict[str, bool]:
-    """Return whether each host serves the distribution API. Access to it is not required."""
+def ping_host(host: str, settings: Settings) -> None:
+    """Return when a host serves the distribution API. Access to it is not required. Raises `RegistryError`."""
     quick = settings.replace(retries=0, connect_timeout=_TIMEOUT, read_timeout=_TIMEOUT)
     with Client(quick) as client:
-        return {host: _ping(client, host) for host in dict.fromkeys(hosts)}
-
-
-def _ping(client: Client, host: str) -> bool:
-    try:
         response = client.http.send(Request("GET", host, "", "/v2/"))
-    except ImqError:
-        return False
-    response.close()
-    return response.status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED)
+        response.close()
+    if response.status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
+        raise RegistryError(f"{host} does not serve the distribution API: HTTP {int(response.status)} for /v2/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY
-from imq.engine.query.source import Source, SourceRef, StagedTable
+from imq.engine.query.source import Place, Source, SourceRef, StagedTable
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -88,15 +88,23 @@ class RegistrySource(Source):
         host, _, path = target.partition("/")
         return bool(path) and is_host(host)
 
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return a row for each configured registry, and whether it responds."""
-        registries = self._context.configuration.registries.values()
-        if not registries:
-            return ()
-        from .ping import ping_hosts  # requests is heavy
+    def list_places(self) -> Sequence[Place]:
+        """Return the configured registries."""
+        return [self._make_place(one.name, one.prefix) for one in self._context.configuration.registries.values()]
 
-        responding = ping_hosts((one.host for one in registries), self._context.network())
-        return [(one.name, "a registry", one.prefix, responding[one.host], None) for one in registries]
+    def find_place(self, ref: SourceRef) -> Place:
+        """Return the registry that a reference names."""
+        return self._make_place(ref.text, f"{ref.address}/{ref.pattern}" if ref.pattern else ref.address)
+
+    def _make_place(self, name: str, prefix: str) -> Place:
+        settings = self._context.network()
+
+        def request() -> None:
+            from .ping import ping_host  # requests is heavy
+
+            ping_host(prefix.partition("/")[0], settings)
+
+        return Place(name, "a registry", prefix, request=request)
 
     def create_estimator(self, now: int, max_age: int) -> Estimator | None:
         """Return an estimator of requests, which reads the registry cache."""

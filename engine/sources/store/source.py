@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.catalog.schema import FetchLevel
 from imq.engine.catalog.tables import CONTAINERS, HISTORY, IMAGES, LAYERS
 from imq.engine.progress import make_item_counter
-from imq.engine.query.source import NativeTable, Source, SourceRef
+from imq.engine.query.source import NativeTable, Place, Source, SourceRef
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
@@ -70,10 +70,10 @@ class StoreSource(Source):
         """Return the condition for the names or the ID of an image."""
         return match_image_name(text)
 
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the row of the store, with its number of images."""
+    def list_places(self) -> Sequence[Place]:
+        """Return the store, with its number of images."""
         count = self._store.index.connection.execute("SELECT count(*) FROM images").fetchone()[0]
-        return ((NAME, "the embedded store", self._store.root, True, count),)
+        return (Place(NAME, "the embedded store", self._store.root, count),)
 
 
 open_source = StoreSource
