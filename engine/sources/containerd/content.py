@@ -106,7 +106,7 @@ def choose_names(records: Iterable[ImageRecord]) -> tuple[Name, ...]:
 class NamespaceReader:
     """Reads the images of one namespace. `read` returns a verified document, by its digest and its name in errors.
 
-    Of an index, the images are read that are complete, and the one for `platform` even if it is not.
+    Of an index, the image for `platform` is read; without one, all that are there.
     """
 
     def __init__(
@@ -176,16 +176,16 @@ class NamespaceReader:
         offered = [one for one in index.manifests if one.platform is None or one.platform.is_known]
         platforms = [(one.platform, at) for at, one in enumerate(offered) if one.platform is not None]
         best = find_best_platform(self._platform, platforms)
-        chosen: list[ContainerdImage | Unreadable] = []
-        for at, descriptor in enumerate(offered):
-            if descriptor.digest not in self._blobs:
-                continue
-            try:
-                found = self._read_images(descriptor, depth + 1)
-            except ImqError as error:
-                found = [Unreadable(descriptor.digest, error, descriptor.platform)]
-            chosen += [one for one in found if at == best or (isinstance(one, ContainerdImage) and is_present(one))]
-        return chosen
+        if best is not None and offered[best].digest in self._blobs:
+            return self._read_entry(offered[best], depth)
+        others = [one for entry in offered if entry.digest in self._blobs for one in self._read_entry(entry, depth)]
+        return [one for one in others if isinstance(one, ContainerdImage) and is_present(one)]
+
+    def _read_entry(self, entry: Descriptor, depth: int) -> list[ContainerdImage | Unreadable]:
+        try:
+            return self._read_images(entry, depth + 1)
+        except ImqError as error:
+            return [Unreadable(entry.digest, error, entry.platform)]
 
     def _read_image(self, digest: Digest, manifest: Manifest) -> ContainerdImage | Unreadable:
         blobs = {one.digest for one in (manifest.config, *manifest.layers)}

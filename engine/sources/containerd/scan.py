@@ -9,10 +9,11 @@ from imq.grammar.record import TYPE_CHECKING
 from .tables import USERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest, ScanRequest
+    from imq.engine.sources.layouts.content import ListedImage
 
     from .reader import ContainerdReader
 
@@ -36,6 +37,10 @@ class NamespaceScan(PlaceScan):
         ]
         self.scan = self.scan.replace(refs=tuple(refs))
         super().list_rows(names)
+
+    def report_problems(self, listed: Iterable[ListedImage], text: str) -> None:
+        """Report images that cannot be read. Missing layers are normal on a node, and said in the row alone."""
+        super().report_problems((one for one in listed if not one.images), text)
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch the fields of a level for the chosen rows."""

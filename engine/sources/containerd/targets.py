@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .content import ContainerdRecords
     from .reader import ContainerdReader
 
-_COLUMNS = ("source", "_listed", "id", "name", "problem")
+_COLUMNS = ("source", "_listed", "id", "name")
 
 
 class NamespaceTarget(Record):
@@ -107,11 +107,10 @@ def _read_rows(
     chosen: dict[tuple[str, Digest, str | None], set[Raw]] = {}
     texts: dict[tuple[str, Digest, str | None], str] = {}
     failures: list[Action] = []
-    for text, (source, digest, id_, name, problem) in rows:
+    for text, (source, digest, id_, name) in rows:
         key = str(source), Digest(str(digest)), None if name is None else str(name)
-        if id_ is None:  # the condition may have read what is unknown
-            failures.append(Failed(act.verb, key[2] or key[1].short, EngineError(str(problem), code="incomplete")))
-            continue
+        if id_ is None:
+            continue  # unreadable, as the scan reports: the condition may have read what is unknown
         chosen.setdefault(key, set()).add(id_)
         texts.setdefault(key, text)
     targets: list[Rendered] = []

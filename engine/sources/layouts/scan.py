@@ -100,9 +100,12 @@ class PlaceScan(ScanRows):
             "history": rows.history_rows,
         }
         self.insert(makers[self.scan.table.name](entries, lookup))
-        if not text:
-            return
-        for one in entries:
+        if text:
+            self.report_problems(entries, text)
+
+    def report_problems(self, listed: Iterable[ListedImage], text: str) -> None:
+        """Report the problems of the images of entries for the place `text`."""
+        for one in listed:
             subject = ", ".join(map(str, one.names)) or one.descriptor.digest.short
             problems = [image.problem for image in one.images] + [unreadable.problem for unreadable in one.unreadable]
             for problem in problems:
