@@ -64,6 +64,7 @@ class ActionRunner:
             resources.folder,
             resources.configuration.find_registry,
             resources.chosen_refs,
+            problems=() if problems is None else problems,
         )
 
     def run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:
@@ -167,6 +168,7 @@ def _list_failures(verb: str, actions: Sequence[Action], problems: RowErrors) ->
     from imq.engine.sources.action import Failed
 
     reported = [action.target for action in actions if isinstance(action, Failed)]
-    for subject, error in problems:
+    once = {(subject, error.message): (subject, error) for subject, error in problems}
+    for subject, error in once.values():
         if not any(target == subject or target.startswith((f"{subject}:", f"{subject}@")) for target in reported):
             yield Failed(verb, subject, error)

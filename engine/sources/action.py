@@ -178,6 +178,7 @@ class PlanContext(Record):
     - `folder` is the base of relative paths.
     - `registry` returns the configuration of a registry by its name.
     - `chosen_refs` returns the sources that the user chose for statements that name none; empty without a choice.
+    - `problems` are the errors of rows so far, each with its subject: a name, an ID or a source.
     """
 
     store: Store
@@ -192,6 +193,7 @@ class PlanContext(Record):
     folder: str = "."
     registry: Callable[[str], Registry | None] = lambda _: None
     chosen_refs: Callable[[], tuple[SourceRef, ...]] = tuple
+    problems: Sequence[tuple[str, ImqError]] = ()
 
 
 class ExecutionContext:

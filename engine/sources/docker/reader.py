@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 from imq.engine.docker_engine.client import EngineClient
 from imq.engine.docker_engine.endpoint import find_endpoint
 from imq.engine.docker_engine.errors import protocol_error
@@ -25,6 +27,8 @@ _SIDE_BY_SIDE = 8
 """Requests to one engine that run at once: a daemon answers them from one process, so more are not faster."""
 _MAX_ENGINES = 64
 """Engines that are asked at once."""
+_MAX_PROGRESS_LINES = 8
+"""Of more engines, only the number of those that have responded is shown."""
 
 
 class EngineReader:
@@ -184,10 +188,26 @@ class EngineReader:
             else:
                 self.add_problem(result, source, view)
 
-    @staticmethod
-    def each_result(sources: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T | ImqError]]:
+    def each_result(self, sources: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T | ImqError]]:
         """Yield the result of `work` for each engine, or its error; all are asked side by side."""
-        return _run_each(sources, work, min(_MAX_ENGINES, len(sources)))
+        progress = self._context.progress
+        lock, done = Lock(), 0
+
+        def run(source: str) -> T:
+            nonlocal done
+            if len(sources) <= _MAX_PROGRESS_LINES:
+                progress.report_items(f"waiting for {source}", 0, 1)
+            try:
+                return work(source)
+            finally:
+                with lock:
+                    done += 1
+                    if len(sources) <= _MAX_PROGRESS_LINES:
+                        progress.report_items(f"waiting for {source}", 1, 1)
+                    else:
+                        progress.report_items("waiting for engines", done, len(sources))
+
+        return _run_each(sources, work if len(sources) == 1 else run, min(_MAX_ENGINES, len(sources)))
 
     @staticmethod
     def each_item(items: Sequence[K], work: Callable[[K], T]) -> Iterator[tuple[K, T | ImqError]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imq.grammar.errors import ImqError
 
     from .reader import EngineReader
+    from .requests import EngineRequests
 
 NAME = "docker"
 _NAMES = ("docker", "podman")
@@ -122,6 +123,12 @@ class DockerSource(Source):
         endpoint = find_endpoint(name, self._context.environment, self._context.home or "")
         assert endpoint is not None
         return endpoint
+
+    def create_estimator(self, _now: int, _max_age: int) -> EngineRequests:
+        """Return what describes the requests of a statement."""
+        from .requests import EngineRequests
+
+        return EngineRequests(self._context.environment, self._context.home or "")
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""

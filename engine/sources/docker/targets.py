@@ -106,7 +106,7 @@ def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list
         except StatementError as error:
             error.span = error.span or node.span
             raise
-        except (Conflict, NotFound) as error:
+        except (Conflict, NotFound, EngineError) as error:
             if len(act.references) == 1:
                 raise
             failures.append(Failed(act.verb, text, error))
@@ -126,6 +126,7 @@ def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list
         where=match_image_name(text),
         select=tuple(ast.Column(ast.Field((name,))) for name in ("source", "id", "name")),
     )
+    before = len(context.problems)
     rows = [(str(source), str(id_), name) for source, id_, name in context.rows(query, ())[1]]
     targets = []
     for source in sources:
@@ -143,6 +144,8 @@ def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list
                 hints=("write more digits",),
             )
     if not targets:
+        for _, error in context.problems[before:]:
+            raise error  # the image may be in the engine that did not respond
         raise NotFound(f"No such image: {text}", code="no-such-image", hints=(f"searched in {', '.join(sources)}",))
     return targets
 

@@ -41,6 +41,11 @@ class PlaceReader:
         context = self._context
         return parse_place(text, context.folder, context.home, context.environment)
 
+    @property
+    def max_document(self) -> int:
+        """The maximum size of a document, in bytes."""
+        return self._context.store.largest_document
+
     def read(self, text: str) -> PlaceRows:
         """Return the rows of a place, which is read at its first use in a statement."""
         rows = self._rows.get(text)
@@ -50,7 +55,7 @@ class PlaceReader:
 
             place = self.parse(text)
             assert place is not None
-            max_size = self._context.store.largest_document
+            max_size = self.max_document
             content = read_place(place, max_size)
             rows = self._rows[text] = PlaceRows(content, text, lambda layers: measure_place(place, max_size, layers))
         return rows

@@ -87,6 +87,14 @@ def find_storage(home: str | None, environment: Mapping[str, str]) -> str:
     return os.path.join(data, _USER_STORAGE)
 
 
+def has_storage(root: str) -> bool:
+    """Whether a folder is the root of a storage that has held images."""
+    try:
+        return any(name.endswith("-images") for name in os.listdir(root))
+    except OSError:
+        return False
+
+
 def inspect_kind(place: Place) -> Place:
     """Return the place; a path without a prefix gets the kind of the folder there. Raises `NotFound`."""
     if not os.path.exists(place.path):

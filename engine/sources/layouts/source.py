@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
+from imq.engine.query import source as query_source
 from imq.engine.query.source import Source, SourceRef, StagedTable
 from imq.engine.query.unavailable_fields import check_known
 from imq.engine.sources.image_names import match_image_name
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .place_reader import PlaceReader
@@ -63,6 +65,15 @@ class LayoutsSource(Source):
     def serves(self, place: Place) -> bool:
         """Whether a place is of this source."""
         return place.kind != STORAGE
+
+    def find_place(self, ref: SourceRef) -> query_source.Place:
+        """Return the layout or archive that a reference names."""
+
+        def request() -> None:
+            if not os.path.exists(ref.address):
+                raise NotFound(f"no such file: {ref.address}")
+
+        return query_source.Place(ref.text, self.kind, ref.address, request=request)
 
     def match_name(self, text: str, /) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from imq.grammar.errors import ImqError
+from imq.engine.query import source as query_source
 from imq.grammar.record import TYPE_CHECKING
 
-from .places import STORAGE, STORAGE_KIND
+from .places import STORAGE, STORAGE_KIND, has_storage
 from .source import LayoutsSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .places import Place
 
@@ -23,29 +21,30 @@ class StorageSource(LayoutsSource):
     kind = STORAGE_KIND
     unseen = ("last_used",)
 
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return the storage of the user, when there is one with images."""
-        place = self.reader.parse(f"{STORAGE}:")
-        if place is None or not any(name.endswith("-images") for name in _list_names(place.path)):
-            return ()
-        try:
-            count: int | None = len(self.reader.read(place.text).content.listed)
-        except ImqError:
-            count = None
-        if count == 0:
-            return ()
-        return ((place.text, "the storage of Podman, Buildah or CRI-O", place.path, count is not None, count),)
-
     def serves(self, place: Place) -> bool:
         """Whether a place is of this source."""
         return place.kind == STORAGE
 
+    def list_places(self) -> Sequence[query_source.Place]:
+        """Return the storage of this user, if there is one."""
+        place = self.reader.parse(f"{STORAGE}:")
+        if place is None or not has_storage(place.path):
+            return ()
+        return (query_source.Place(place.text, self.kind, place.path, request=self._make_request(place.path)),)
 
-def _list_names(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
+    def find_place(self, ref: query_source.SourceRef) -> query_source.Place:
+        """Return the storage that a reference names."""
+        return query_source.Place(ref.text, self.kind, ref.address, request=self._make_request(ref.address))
+
+    def _make_request(self, root: str) -> Callable[[], int]:
+        max_size = self.reader.max_document
+
+        def count_images() -> int:
+            from .storage_reader import read_storage
+
+            return len(read_storage(root, max_size).listed)
+
+        return count_images
 
 
 open_source = StorageSource

@@ -1,0 +1,67 @@
+"""The requests of each fetch stage, for `explain`: which document of which engine."""
+
+from __future__ import annotations
+
+from imq.engine.docker_engine.endpoint import find_endpoint
+from imq.grammar.record import TYPE_CHECKING
+
+from .tables import (
+    CONTAINER_DETAILS,
+    CONTAINER_DIGESTS,
+    CONTAINER_SIZES,
+    IMAGE_DETAILS,
+    IMAGE_SIZES,
+    LAST_USE,
+    USERS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imq.engine.query.source import FetchRequest, ScanRequest
+
+_LISTINGS = {
+    "images": "images/json",
+    "containers": "containers/json?all=1",
+    "layers": "images/ID/json, images/ID/history",
+    "history": "images/ID/json, images/ID/history",
+    "usage": "system/df",
+    "build_cache": "system/df",
+}
+_LEVELS = {
+    ("images", USERS.name): "containers/json?all=1",
+    ("images", IMAGE_DETAILS.name): "images/ID/json",
+    ("images", LAST_USE.name): "containers/ID/json",
+    ("images", IMAGE_SIZES.name): "system/df?type=image",
+    ("containers", CONTAINER_DIGESTS.name): "images/json",
+    ("containers", CONTAINER_DETAILS.name): "containers/ID/json",
+    ("containers", CONTAINER_SIZES.name): "containers/json?all=1&size=1",
+}
+
+
+class EngineRequests:
+    """Describes the requests of one statement. No request is made."""
+
+    def __init__(self, environment: Mapping[str, str], home: str) -> None:
+        self._environment = environment
+        self._home = home
+
+    def describe_cached(self) -> str:
+        """Return nothing: the requests of a stage say what is kept for the session."""
+        return ""
+
+    def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
+        """Return the document that a stage reads, and the engines that it reads it from; "" when it is unknown."""
+        table = request.table.name
+        path = _LISTINGS.get(table) if fetch is None else _LEVELS.get((table, fetch.level.name))
+        if path is None:
+            return ""
+        engines = ", ".join(dict.fromkeys(self._locate(ref.text) for ref in request.refs))
+        return f": GET {path}" + (f" of {engines}" if engines else "")
+
+    def _locate(self, name: str) -> str:
+        """Return the name of an engine with its address."""
+        endpoint = find_endpoint(name, self._environment, self._home)
+        if endpoint is None or endpoint.address in ("", name):
+            return name
+        return f"{name} ({endpoint.address})"
