@@ -320,6 +320,10 @@ def _iter_keywords(kinds: frozenset[str], context: _CursorContext) -> Iterator[C
             continue
         if context.refuses_query and kind in ("ALL", "NONEMPTY"):
             continue
+        if kind in ("IN", "FROM") and context.verb is not None and context.table is None:
+            names_source = "from" in context.verb.options and not {"IN", "FROM"} & set(context.kinds)
+            if not names_source and not at_start:
+                continue
         if context.verb is not None and kind in _OPTIONS and not at_start and context.last_kind != "DRY":
             of_kind = [option for option in context.verb.options if _is_option(option, _OPTIONS[kind])]
             yield from (Candidate(option, "keyword") for option in of_kind if kind not in context.kinds)
@@ -429,7 +433,7 @@ def _iter_relation_fields(table: Table, path: str, dot: str) -> Iterator[Candida
 def _iter_values(context: _CursorContext) -> Iterator[Candidate]:
     """Yield the candidates for a word, by the words before it."""
     before = context.last_kind
-    if context.verb is not None and context.table is None and not _OPTIONS.keys() & set(context.kinds):
+    if context.verb is not None and context.table is None and not {"IN", *_OPTIONS} & set(context.kinds):
         yield Candidate("", "path" if context.verb.operand is OperandKind.PATHS else "reference")
         return
     if context.kinds[:1] == ["SET"]:

@@ -264,7 +264,7 @@ class Sources:
         try:
             return tuple(self.resolve(member, span) for member in members)
         except ImqError as error:
-            error.hints = (*error.hints, f"it is a source of the group {text} in the configuration")
+            error.hints = (f"it is a source of the group {text} in the configuration", *error.hints)
             raise
 
     def resolve(self, text: str, span: Span | None = None) -> SourceRef:

@@ -17,7 +17,7 @@ import pytest
 from .servers import require_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _START_LIMIT = 60.0
 _STOP_LIMIT = 20.0
@@ -235,16 +235,23 @@ class ScriptedEngine:
     """A server on a unix socket that gives scripted answers, for faults that a real engine cannot be made to have.
 
     `answers` maps a part of a request line to the bytes of the answer, after which the connection is closed; `HANG`
-    keeps it open without an answer. Other requests are answered as a ping. A context manager that starts and stops it.
+    keeps it open without an answer. Other requests are answered as a ping. `on_request` is called with each request
+    line before its answer, and may wait. A context manager that starts and stops it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], answers: Mapping[str, bytes | None]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        answers: Mapping[str, bytes | None],
+        on_request: Callable[[str], object] = lambda _line: None,
+    ) -> None:
         self.address = f"unix://{os.fspath(path)}"
         self.requests: list[str] = []
         """The request lines that arrived."""
         self.heads: list[str] = []
         """The request lines with their headers."""
         self._answers = dict(answers)
+        self._on_request = on_request
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(path))
         self._listener.listen()
@@ -273,6 +280,7 @@ class ScriptedEngine:
                 head += received
             line = head.partition(b"\r\n")[0].decode("latin-1")
             self.requests.append(line)
+            self._on_request(line)
             self.heads.append(head.partition(b"\r\n\r\n")[0].decode("latin-1"))
             answer = next((answer for part, answer in self._answers.items() if part in line), PING_ANSWER)
             if answer is not None:
