@@ -616,7 +616,7 @@ class _Fields:
     active: Path
     """usage: the number of items that containers use"""
     address: Path
-    """sources: its address"""
+    """sources: its address; for a group, the names of its members"""
     annotation: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     annotations: _Map
@@ -692,7 +692,7 @@ class _Fields:
     image_id: Path
     """containers: the ID of the image"""
     images: Path
-    """layers: the number of images of the store with the layer; sources: the number of images; unknown when it cannot be reached"""
+    """layers: the number of images of the store with the layer; sources: the number of images; unknown when it does not respond or count them"""
     in_use: Path
     """images: a container, running or stopped, was made from the image; build_cache: a build uses it now"""
     index: Path
@@ -776,13 +776,13 @@ class _Fields:
     privileged: Path
     """containers: the container runs with all privileges of the host"""
     problem: Path
-    """tags: why its registry did not return more; repositories: why its registry did not return more; platforms: why its registry did not return more; manifests: why its registry did not return more; referrers: why its registry did not return more"""
+    """tags: why its registry did not return more; repositories: why its registry did not return more; platforms: why its registry did not return more; manifests: why its registry did not return more; referrers: why its registry did not return more; sources: why it does not respond"""
     published_ports: Path
     """containers: the ports of the host that lead to the container. Example: 8080/tcp"""
     pulled_at: Path
     """images: when the name was pulled or last set"""
     reachable: Path
-    """sources: it can be reached"""
+    """sources: it responds; for a group, all members respond"""
     read_only: Path
     """containers: the root file system is read-only"""
     reclaimable: Path
@@ -839,6 +839,8 @@ class _Fields:
     """images: the part of size in layers that no other image of the store has"""
     usage_count: Path
     """build_cache: how often builds used it"""
+    use: Path
+    """sources: how a query names it"""
     user: Path
     """images: the user that containers run as; unknown means root; containers: the user that the container runs as; unknown means root; tags: the user that containers run as; unknown means root"""
     variant: Path
@@ -898,7 +900,7 @@ lines: Table
 rows: Table
 """One row for each object of a JSON, CSV or YAML file, with the fields of the file. If they have a field name, as in images as json, remote is the tag of that name in its registry."""
 sources: Table
-"""One row for each source of images."""
+"""One row for each place that holds images: the store, engines, registries and groups. All are asked side by side."""
 usage: Table
 """Disk usage, one row for each type, as in docker system df."""
 kB: Bytes

@@ -88,9 +88,10 @@ def find_storage(home: str | None, environment: Mapping[str, str]) -> str:
 
 
 def has_storage(root: str) -> bool:
-    """Whether a folder is the root of a storage that has held images."""
+    """Whether a folder is the root of a storage with images."""
     try:
-        return any(name.endswith("-images") for name in os.listdir(root))
+        lists = [os.path.join(root, name, "images.json") for name in os.listdir(root) if name.endswith("-images")]
+        return any(os.path.getsize(path) > len("[]\n") for path in lists)
     except OSError:
         return False
 

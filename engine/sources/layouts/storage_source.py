@@ -26,7 +26,7 @@ class StorageSource(LayoutsSource):
         return place.kind == STORAGE
 
     def list_places(self) -> Sequence[query_source.Place]:
-        """Return the storage of this user, if there is one."""
+        """Return the storage of this user, if it has images."""
         place = self.reader.parse(f"{STORAGE}:")
         if place is None or not has_storage(place.path):
             return ()
