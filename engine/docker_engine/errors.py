@@ -89,7 +89,7 @@ def protocol_error(endpoint: Endpoint, reason: str) -> EngineError:
 def timeout_error(endpoint: Endpoint, seconds: float, event: str) -> EngineError:
     """Return the error of an engine that did not respond in time."""
     return EngineError(
-        f"{_locate(endpoint)} {event} within {seconds:g} seconds",
+        f"{_locate(endpoint)} {event} within {seconds:g} second{'' if seconds == 1 else 's'}",
         code="engine-timeout",
         hints=("the engine is overloaded or hangs: check its log, or restart it",),
         endpoint=endpoint.name,
