@@ -37,8 +37,8 @@ class Place(Record):
     """A place that holds images: a row of the table `sources`.
 
     `name` is what users write after `in`. `request` asks the place and returns the number of its images, None when it
-    does not count them. It may run in any thread, and raises `ImqError` when the place does not respond. Without
-    `request`, the place is on this machine: `images` is known, or `problem` is why the place is unusable.
+    does not count them, or the places in it, which replace it. It may run in any thread, and raises `ImqError` when the
+    place does not respond. Without `request`, `images` is known, or `problem` is why the place is unusable.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Place(Record):
     address: str
     images: int | None = None
     problem: ImqError | None = None
-    request: Callable[[], int | None] | None = None
+    request: Callable[[], int | Sequence[Place] | None] | None = None
 
 
 class ScanRequest(Record):

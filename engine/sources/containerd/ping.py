@@ -1,30 +1,44 @@
-"""Which namespaces containerd has, and how many images they hold."""
+"""The namespaces of containerd as places, and how many images they hold."""
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
+
 from imq.engine.containerd_client.client import ContainerdClient
-from imq.grammar.errors import ImqError
+from imq.engine.query.source import Place
+from imq.grammar.record import TYPE_CHECKING
 
 from .names import NAME
 
-_PING_TIMEOUT = 3.0
-"""Seconds that containerd has to answer."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT = 3.0
+"""Seconds of silence after which containerd counts as unreachable."""
 _KIND = "a containerd namespace"
 
 
-def ping_address(address: str) -> list[tuple[str, str, str, bool, int | None]]:
-    """Return a row of `sources` for each namespace: name, kind, address, whether it answers, and its images."""
-    client = ContainerdClient(address, timeout=_PING_TIMEOUT)
-    try:
+def make_place(address: str) -> Place:
+    """Return the row of `sources` for containerd. Its request returns the namespaces, if there are any."""
+    return Place(NAME, "containerd", address, request=partial(_list_namespaces, address))
+
+
+def make_namespace_place(name: str, namespace: str, address: str) -> Place:
+    """Return the row of `sources` for a namespace. Its request counts the images."""
+
+    def request() -> int:
+        with closing(ContainerdClient(address, timeout=_TIMEOUT)) as client:
+            return _count_images(client, namespace)
+
+    return Place(name, _KIND, address, request=request)
+
+
+def _list_namespaces(address: str) -> Sequence[Place] | int:
+    with closing(ContainerdClient(address, timeout=_TIMEOUT)) as client:
         namespaces = sorted(client.list_namespaces())
-        counts = [len({record.target.digest for record in client.list_images(namespace)}) for namespace in namespaces]
-    except ImqError:
-        return [(NAME, "containerd", address, False, None)]
-    finally:
-        client.close()
-    if not namespaces:
-        return [(NAME, "containerd", address, True, 0)]
-    return [
-        (f"{NAME}:{namespace}", _KIND, address, True, count)
-        for namespace, count in zip(namespaces, counts, strict=True)
-    ]
+        return [Place(f"{NAME}:{name}", _KIND, address, _count_images(client, name)) for name in namespaces] or 0
+
+
+def _count_images(client: ContainerdClient, namespace: str) -> int:
+    return len({record.target.digest for record in client.list_images(namespace)})

@@ -15,7 +15,7 @@ from .tables import LEVELS, LISTING, LISTING_REQUESTS, TABLES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.query.source import Place, ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
@@ -70,15 +70,21 @@ class ContainerdSource(Source):
         """Return the condition for the names or the ID of an image."""
         return match_image_name(text)
 
-    def ping(self) -> Sequence[tuple[str, str, str, bool, int | None]]:
-        """Return a row for each namespace of a containerd whose socket is here, or one when it does not answer."""
-        from .ping import ping_address
+    def list_places(self) -> Sequence[Place]:
+        """Return the containerd whose socket is on this machine."""
+        from .ping import make_place
 
         environment = self._context.environment
         address = find_address(environment)
         if not os.path.exists(address) and not environment.get("CONTAINERD_ADDRESS"):
             return ()
-        return ping_address(address)
+        return (make_place(address),)
+
+    def find_place(self, ref: SourceRef, /) -> Place:
+        """Return the namespace that a reference names."""
+        from .ping import make_namespace_place
+
+        return make_namespace_place(ref.text, ref.pattern, ref.address)
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""

@@ -19,10 +19,11 @@ _MAX_REQUESTS = 64
 
 
 class _Response(Record):
-    """What a place returned: the number of images, or the error."""
+    """What a place returned: the number of images, the places in it, or the error."""
 
     images: int | None = None
     problem: ImqError | None = None
+    places: tuple[Place, ...] = ()
 
 
 def list_place_rows(sources: Sources) -> Iterator[tuple[Raw, ...]]:
@@ -33,8 +34,14 @@ def list_place_rows(sources: Sources) -> Iterator[tuple[Raw, ...]]:
         for place in group:
             places.setdefault(place.name, place)
     responses = dict(zip(places, _ask(tuple(places.values())), strict=True))
+    rows: dict[str, tuple[Raw, ...]] = {}
     for place in places.values():
-        yield _make_row(place, responses[place.name])
+        response = responses[place.name]
+        for inner in response.places:
+            rows.setdefault(inner.name, _make_row(inner, _Response(inner.images)))
+        if not response.places:
+            rows[place.name] = _make_row(place, response)
+    yield from rows.values()
     for name, group in members.items():
         address = ", ".join(place.name for place in group)
         yield _make_row(Place(name, "a group", address), _merge([(place, responses[place.name]) for place in group]))
@@ -67,11 +74,12 @@ def _request(place: Place) -> _Response:
     if place.request is None:
         return _Response(place.images)
     try:
-        return _Response(place.request())
+        response = place.request()
     except Interrupted:
         raise
     except ImqError as error:
         return _Response(problem=error)
+    return _Response(response) if response is None or isinstance(response, int) else _Response(places=tuple(response))
 
 
 def _merge(members: Sequence[tuple[Place, _Response]]) -> _Response:
