@@ -163,13 +163,16 @@ class Estimator(Protocol):
 class Source:
     """A place that holds images, or rows about them. The methods here are the defaults of sources.
 
-    `name` identifies the source in a `SourceRef`. `tables` maps the names of tables to providers. `planners` maps verbs
+    `name` identifies the source in a `SourceRef`. `title` is its places in messages, in the plural, and `example` how
+    users write one of them. `tables` maps the names of tables to providers. `planners` maps verbs
     to functions that plan actions on rows of this source (see `sources/action.py`). `answers` maps verbs that return a
     result instead of actions to functions that return it. `archives` reads and writes images as archives (see
     `sources/archives.py`); None when the source cannot.
     """
 
     name: str
+    title: str = "other sources"
+    example: str = "SOURCE"
     tables: Mapping[str, TableProvider]
     planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]] = {}
     answers: Mapping[str, Callable[[ast.ActionStatement, Any], Any]] = {}

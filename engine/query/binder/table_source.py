@@ -7,13 +7,15 @@ from imq.engine.oci.reference import Reference
 from imq.engine.query import ir
 from imq.engine.query.source import NativeTable, SourceRef, StagedTable, TableUse
 from imq.grammar import ast
-from imq.grammar.errors import InvalidReference, StatementError
+from imq.grammar.errors import InvalidReference, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .literals import is_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from imq.grammar.errors import Span
 
     from .expressions import Expressions
     from .scope import Scope
@@ -104,12 +106,27 @@ class TableResolver:
         for use in uses:
             if not isinstance(use.provider, StagedTable):
                 return use
-        example = _EXAMPLES.get(table.target, "in registry.local:5000")
+        if table.target not in _EXAMPLES:
+            refs = self._scope.default_refs(table.name)
+            raise self._missing_table_error(table, ", ".join(ref.text for ref in refs), uses, self._query.span)
         raise StatementError(
             f'"{table.name}" needs a target',
             code="target",
             span=self._query.span,
-            hints=(f"example: {table.name} {example}",),
+            hints=(f"example: {table.name} {_EXAMPLES.get(table.target, 'in registry.local:5000')}",),
+        )
+
+    def _missing_table_error(
+        self, table: Table, text: str, uses: Sequence[TableUse], span: Span | None
+    ) -> StatementError:
+        """Return the error for a table that the sources of a text do not have; `uses` are those in other sources."""
+        holders = [self._fetch.sources[use.source] for use in uses]
+        subject = "the store" if text.lower() == "store" else text
+        return StatementError(
+            f"{subject} has no table {table.name}: it is a table of {join_names([one.title for one in holders])}",
+            code="place",
+            span=span,
+            hints=(f"example: {table.name} in {holders[0].example}",),
         )
 
     def _find_use_of_targets(self, table: Table) -> TableUse:
@@ -135,13 +152,9 @@ class TableResolver:
         if provider is not None and (not isinstance(provider, StagedTable) or provider.lists_all):
             return
         others = self._fetch.sources.find_uses(table.name)
+        source = self._fetch.sources[ref.source]
         if provider is None and others and all(isinstance(use.provider, StagedTable) for use in others):
-            raise StatementError(
-                f"the store has no table {table.name}: it is a table of registries",
-                code="place",
-                span=node.span,
-                hints=(f"example: {table.name} in registry.local:5000",),
-            )
+            raise self._missing_table_error(table, ref.text, others, node.span)
         raise StatementError(
             f"{table.name} cannot be read from {ref.text}",
             code="place",
@@ -149,7 +162,7 @@ class TableResolver:
             hints=(
                 f"example: {table.name} of {ref.text}/app:1"
                 if provider is not None
-                else "registries serve: images, tags, repositories, manifests, search",
+                else f"{source.title} serve{'' if source.title.endswith('s') else 's'}: {join_names(source.tables)}",
             ),
         )
 

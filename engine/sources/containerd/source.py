@@ -31,6 +31,8 @@ class ContainerdSource(Source):
     """The namespaces of the containerd on this machine. Requests go through one reader, opened by the first scan."""
 
     name = NAME
+    title = "namespaces of containerd"
+    example = "containerd"
 
     def __init__(self, context: SourceContext) -> None:
         self._context = context

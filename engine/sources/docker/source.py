@@ -37,6 +37,8 @@ class DockerSource(Source):
     """All engines that speak the Docker Engine API. Requests go through one reader, opened by the first scan."""
 
     name = NAME
+    title = "container engines"
+    example = "docker"
 
     def __init__(self, context: SourceContext) -> None:
         self._context = context

@@ -40,6 +40,8 @@ class LayoutsSource(Source):
     """The places that statements name. Each is read once in a statement; nothing is written there."""
 
     name = NAME
+    title = "image layouts and archives"
+    example = "oci:DIR"
     kind = LAYOUT_KIND
     unseen: tuple[str, ...] = _UNSEEN
 

@@ -18,6 +18,8 @@ class StorageSource(LayoutsSource):
     """`containers-storage:[ROOT]`."""
 
     name = STORAGE
+    title = "storages of Podman"
+    example = "containers-storage:"
     kind = STORAGE_KIND
     unseen = ("last_used",)
 

@@ -28,6 +28,8 @@ class RegistrySource(Source):
     """All registries. The first scan opens one reader, which sends all requests."""
 
     name = NAME
+    title = "registries"
+    example = "registry.local:5000"
 
     def __init__(self, context: SourceContext) -> None:
         self._context = context

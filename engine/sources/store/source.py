@@ -29,6 +29,8 @@ class StoreSource(Source):
     """The images of the embedded store."""
 
     name = NAME
+    title = "the store"
+    example = "store"
 
     def __init__(self, context: SourceContext) -> None:
         self._store = context.store
