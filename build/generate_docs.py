@@ -110,6 +110,7 @@ def _imports() -> Iterator[str]:
         modules.setdefault(f"imq.api.{module}", []).append(f"{name} as {name}")
     modules["imq.grammar.errors"] = [f"{name} as {name}" for name in namespace.ERRORS]
     modules["imq.api.expressions"] += ["Value as Value"]
+    modules["imq.api.queries"] += ["Keys as _Keys"]
     for module, imported in sorted(modules.items()):
         lines = "".join(f"    {one},\n" for one in sorted(set(imported)))
         yield f"from {module} import (\n{lines})"
@@ -206,6 +207,8 @@ def _function(one: Function | Aggregate, name: str) -> str:
         parameters.append("/")
     if one.is_variadic:
         parameters.append("*more: Value")
+    if one.takes_keys:
+        parameters += ["*", "per: _Keys = ..."]
     return _def(name, parameters, "Expression", f"{one.doc}.")
 
 

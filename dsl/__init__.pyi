@@ -23,6 +23,7 @@ from imq.api.literals import (
     Misuse as Misuse,
 )
 from imq.api.queries import (
+    Keys as _Keys,
     Query as Query,
     Table as Table,
     any_ as any_,
@@ -1024,6 +1025,9 @@ def month(time: Value, /) -> Expression:
     ...
 def day(time: Value, /) -> Expression:
     """the day of the month of the time, in the local time zone."""
+    ...
+def previous(value: Value, /, *, per: _Keys = ...) -> Expression:
+    """the value in the row before, in the order of the query; with per, in the row before with equal keys: previous(size per repository). It is computed before limit and skip, and allowed in select."""
     ...
 def count(value: Value = ..., /, *, distinct: bool = ...) -> Expression:
     """the number of rows, or of rows whose argument is known. A row of images is a name: count(distinct images) counts each image once."""

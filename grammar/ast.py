@@ -63,11 +63,15 @@ class ImageField(Record):
 
 
 class Call(Record):
-    """A function call. `count(*)` has no arguments; with `distinct`, equal arguments count once."""
+    """A function call. `count(*)` has no arguments; with `distinct`, equal arguments count once.
+
+    `per` are the keys of `previous(size per repository)`.
+    """
 
     name: str
     arguments: tuple[Expr, ...]
     distinct: bool = False
+    per: tuple[Expr, ...] = ()
     span: Span | None = None
 
 

@@ -460,10 +460,15 @@ class Builder:
     def call(self, function: Token, arguments: Any, span: Span) -> ast.Call:
         if isinstance(arguments, list):
             return ast.Call(function.value, tuple(arguments), span=span)
+        if isinstance(arguments, ast.Limit):
+            return ast.Call(function.value, (arguments.count,), per=arguments.per, span=span)
         return ast.Call(function.value, (arguments.value,), distinct=True, span=span)
 
     def star(self, _span: Span) -> list[Any]:
         return []
+
+    def keyed_argument(self, argument: ast.Expr, keys: list[ast.Expr], span: Span) -> ast.Limit:
+        return ast.Limit(argument, tuple(keys), span)  # only `call` receives this
 
     def distinct(self, argument: ast.Expr, span: Span) -> ast.Column:
         return ast.Column(argument, span=span)  # only `call` receives this

@@ -52,7 +52,7 @@ _QUANTITY = _LazyPattern(
 _VARIABLE = _LazyPattern(r"\$[^\W\d]\w*(?:\.\w+)*")
 _TEMPLATE = _LazyPattern(rf"(?:{_BRACES}|[^\n;])+")
 _COMPARISON = _LazyPattern(r"!=|<>|<=|>=|==|[=<>]")
-_AS_FORMAT = _LazyPattern(r"as\s+(\w+)(?![\w.:/@-])", re.IGNORECASE)
+_AS_FORMAT = _LazyPattern(r"as\s+(\w+)(?![\w.:/@-]|[ \t]+on\b)", re.IGNORECASE)  # `as json on`: the name of a join
 _EXCEPT_NEWEST = _LazyPattern(r"except\s+newest\b", re.IGNORECASE)
 _SKIP_EXISTING = _LazyPattern(r"skip\s+existing\b", re.IGNORECASE)
 _CALL = re.compile(r"[ \t]*\(")

@@ -201,6 +201,8 @@ def _unparse_operator(node: ast.Expr, *, right: bool) -> tuple[int, str]:
         case ast.ImageField(path, target):
             dot = "." if len(path) > 1 or path[0].lower() in _EXPRESSION_KEYWORDS else ""
             return _ATOM, f"{dot}{_unparse_path(path)} of {_unparse_value(target)}"
+        case ast.Call(name, (argument,), per=per) if per:
+            return _ATOM, f"{name}({_unparse_expr(argument, _LOWEST)} {_join_keys('per', per)})"
         case ast.Call(name, arguments, distinct):
             if len(arguments) == 1 and isinstance(arguments[0], ast.Subquery) and not distinct:
                 return _ATOM, f"{name}({unparse(arguments[0].rows)})"

@@ -91,6 +91,11 @@ def test_the_file_is_small_and_nothing_else_knows_the_source() -> None:
             ),
             [("web:1", 20_000 * DAY, "web")],
         ),
+        (
+            "images in test order by created skip 1 select name, previous(size), size - previous(size per repository)",
+            [("web:2", 100, 200), ("db:1", 300, None)],
+        ),
+        ("images in test order by created limit 1 skip 2 select previous(name per label.env)", ["web:1"]),
         ("layers of db:1 select index, size", [(0, 120), (1, 80)]),
         ("sources where name = test select kind, images", [("a JSON file", 3)]),
     ],

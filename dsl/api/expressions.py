@@ -438,9 +438,13 @@ def reference(name: str | Expression) -> Reference:
     return Reference(to_operand(name))
 
 
-def call(name: str, *arguments: Value, distinct: bool = False) -> Expression:
-    """Return the call of a function: `imq.lower(f.tag)` is `call("lower", f.tag)`."""
-    return Expression(ast.Call(name, tuple(to_left_operand(argument) for argument in arguments), distinct=distinct))
+def call(
+    name: str, *arguments: Value, distinct: bool = False, per: Expression | Iterable[Expression] = ()
+) -> Expression:
+    """Return the call of a function: `imq.lower(f.tag)` is `call("lower", f.tag)`; `per` are keys of `previous`."""
+    keys = (per,) if isinstance(per, Node | str) else tuple(per)
+    values = tuple(to_left_operand(argument) for argument in arguments)
+    return Expression(ast.Call(name, values, distinct=distinct, per=tuple(to_key(key) for key in keys)))
 
 
 def predicate(words: str, *arguments: Any, names: bool = False) -> Expression:

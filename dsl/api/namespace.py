@@ -117,8 +117,10 @@ def _make_verb(declared: Verb) -> Callable[..., statements.Statement]:
 
 
 def _make_function(declared: Function | Aggregate) -> Callable[..., expressions.Expression]:
-    def function(*arguments: expressions.Value, distinct: bool = False) -> expressions.Expression:
-        return expressions.call(declared.name, *arguments, distinct=distinct)
+    def function(
+        *arguments: expressions.Value, distinct: bool = False, per: queries.Keys = ()
+    ) -> expressions.Expression:
+        return expressions.call(declared.name, *arguments, distinct=distinct, per=per)
 
     function.__name__ = function.__qualname__ = python_name(declared.name)
     function.__doc__ = f"Return {declared.doc}."

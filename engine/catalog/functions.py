@@ -13,6 +13,7 @@ class Function(Record):
     `parameters` are the accepted types of each argument; empty: any type, and the same for those that follow.
     `returns` None: the type of the argument at position `result_like`. `is_variadic`: the last argument repeats.
     `optional_count` is the number of trailing arguments that may be omitted. `is_internal`: not part of the language.
+    `takes_keys`: `per` and keys can follow the argument.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Function(Record):
     optional_count: int = 0
     result_like: int = 0
     is_internal: bool = False
+    takes_keys: bool = False
 
 
 class Aggregate(Record):
@@ -101,6 +103,14 @@ FUNCTIONS: dict[str, Function] = {
         Function("year", (_TIME,), DataType.NUMBER, "the year of the time, in the local time zone"),
         Function("month", (_TIME,), DataType.NUMBER, "the month of the time, 1 to 12, in the local time zone"),
         Function("day", (_TIME,), DataType.NUMBER, "the day of the month of the time, in the local time zone"),
+        Function(
+            "previous",
+            (_ANY,),
+            None,
+            "the value in the row before, in the order of the query; with per, in the row before with equal keys:"
+            " previous(size per repository). It is computed before limit and skip, and allowed in select",
+            takes_keys=True,
+        ),
         Function(
             "as_name",
             (_TEXT,),

@@ -189,7 +189,8 @@ class FetchPlanner:
         else:
             yield from steps
         rest = self._collect_needs(select, scans, tuple(ir.list_expressions(select)))
-        yield from self._plan_stages(select, scans, union, rest, known, outer_rows, applies_limits=True)[0]
+        within = not any(ir.has_previous(column.value) for column in select.columns)
+        yield from self._plan_stages(select, scans, union, rest, known, outer_rows, applies_limits=within)[0]
 
     def _plan_stages(
         self,

@@ -123,6 +123,18 @@ class FunctionCall(Record):
     kind: DataType
 
 
+class Previous(Record):
+    """A value of the row before, in the order of the query; with `per`, of the row before with equal keys.
+
+    The row before is a row that the query selects before its limits. The first row has none: the value is unknown.
+    """
+
+    value: Expr
+    per: tuple[Expr, ...]
+    order: tuple[SortKey, ...]
+    kind: DataType
+
+
 class AggregateCall(Record):
     """An aggregate over the rows of a group; without an argument, over the rows themselves.
 
@@ -213,6 +225,7 @@ Expr = (
     | ImageRelation
     | RowNumber
     | FunctionCall
+    | Previous
     | AggregateCall
     | Arithmetic
     | Comparison
@@ -321,9 +334,11 @@ class Select(Record):
         return bool(self.limit or self.skip or self.keep_newest or self.until)
 
 
-def children(value: Expr) -> tuple[Expr, ...]:
+def children(expression: Expr) -> tuple[Expr, ...]:
     """Return the operands of an expression, without subqueries."""
-    match value:
+    match expression:
+        case Previous(value, per):
+            return (value, *per)
         case FunctionCall(arguments=parts) | And(parts) | Or(parts) | RowInSubquery(parts):
             return parts
         case Arithmetic(_, left, right) | Comparison(_, left, right):
@@ -366,6 +381,11 @@ def transform(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
         elif isinstance(part, tuple) and part and all(isinstance(one, Expr) for one in part):
             changed[name] = tuple(transform(one, change) for one in part)
     return change(value.replace(**changed) if changed else value)
+
+
+def has_previous(value: Expr) -> bool:
+    """Whether an expression reads the row before."""
+    return any(isinstance(part, Previous) for part in walk((value,)))
 
 
 def get_subquery(value: Expr) -> Select | None:

@@ -21,6 +21,8 @@ def find_row_limit(select: ir.Select, is_fetched: Callable[[Field], bool]) -> in
         return 0
     if select.join or select.joins:  # the limit counts separately for each outer row, or counts pairs of rows
         return 0
+    if any(ir.has_previous(column.value) for column in select.columns):  # the row before can be outside the limit
+        return 0
     if select.skip is not None and select.skip.per:
         return 0
     for value in ir.walk(key.value for key in select.order):

@@ -63,6 +63,11 @@ PAIRS = {
             containers.in_("docker"), as_="c", on=f["c.image"] == "a", kind="full"
         )
     ),
+    "images order by created select size - previous(size per repository, tag), previous(name)": (
+        images.order_by(f.created).select(
+            f.size - imq.previous(f.size, per=(f.repository, f.tag)), imq.previous(f.name)
+        )
+    ),
     "images order by created until total size <= 16GB": images.order_by(f.created).until(total_size="16GB"),
     "images until total size < 1.5GiB": images.until(total_size=1.5 * GiB, below=True),
     "images where dangling count": dangling.count(),

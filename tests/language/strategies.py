@@ -82,9 +82,11 @@ def values(draw: st.DrawFn, depth: int = MAX_DEPTH) -> ast.Expr:
 @st.composite
 def calls(draw: st.DrawFn, depth: int) -> ast.Expr:
     """A function call on left operands."""
-    match draw(st.integers(0, 3)):
+    match draw(st.integers(0, 4)):
         case 0:
             return ast.Call(draw(FUNCTIONS), (draw(conditions(depth)),), distinct=True)
+        case 4:
+            return ast.Call(draw(FUNCTIONS), (draw(conditions(depth)),), per=draw(expressions(depth, least=1)))
         case 1:
             return ast.Call(draw(FUNCTIONS), (draw(subqueries(depth)),))
         case _:

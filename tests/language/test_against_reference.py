@@ -21,7 +21,7 @@ from imq.grammar import ast
 from imq.grammar.errors import NotFound
 from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
-from language.reference_interpreter import DAY, ReferenceInterpreter, Row
+from language.reference_interpreter import DAY, ReferenceInterpreter, Row, get_count
 from language.strategies import VOCABULARY
 
 if TYPE_CHECKING:
@@ -279,6 +279,29 @@ def test_queries_of_queries_return_the_same_rows(
     expected = [row["id"] for row in ReferenceInterpreter(drawn, NOW).select(query)]
     assert [row[0] for row in run_query(query.replace(select=ID), drawn)] == expected
     assert run_query(query.replace(count=True), drawn) == [(len(expected),)]
+
+
+@given(rows, st.none() | tests, keys, pers, st.none() | st.builds(ast.Limit, small))
+@tried(max_examples=150)
+def test_previous_is_the_row_before_in_the_order_of_the_query(
+    drawn: list[Row],
+    where: ast.Expr | None,
+    order: list[ast.Ordering],
+    per: tuple[ast.Expr, ...],
+    skip: ast.Limit | None,
+) -> None:
+    make_database(drawn).close()  # gives the rows their ids
+    query = ast.Query("images", where=where, order=tuple(order))
+    before: dict[tuple[Any, ...], Any] = {}
+    expected = []
+    interpreter = ReferenceInterpreter(drawn, NOW)
+    for row in interpreter.select(query):
+        group = tuple(interpreter.evaluate(key, row) for key in per)
+        expected.append((row["id"], before.get(group)))
+        before[group] = row["size"]
+    columns = (*ID, ast.Column(ast.Call("previous", (name("size"),), per=per)))
+    skipped = 0 if skip is None else get_count(skip)
+    assert run_query(query.replace(select=columns, skip=skip), drawn) == expected[skipped:]
 
 
 partners = st.sampled_from([

@@ -31,6 +31,10 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
             hints=(closest_hint(node.name, known), "functions: " + join_names(known)),
         )
     _check_argument_count(function, node)
+    if function.takes_keys:
+        return _bind_previous(binder, node)
+    if node.per:
+        raise make_keys_error(node)
     arguments: list[ir.Expr] = []
     for position, argument in enumerate(node.arguments):
         kinds = function.parameters[min(position, len(function.parameters) - 1)]
@@ -55,6 +59,30 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.result_like].kind)
 
 
+def make_keys_error(node: ast.Call) -> StatementError:
+    """Return the error for `per` in the call of a function that takes no keys."""
+    return StatementError(
+        f"{node.name} takes no per", code="keys", span=node.span, hints=("previous(size per repository) has keys",)
+    )
+
+
+def _bind_previous(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
+    """Bind `previous(F per K, …)`. The query adds its order when it is bound."""
+    if not binder.allows_previous:
+        raise StatementError(
+            "previous is not allowed here: it reads the rows in the order of the query",
+            code="previous",
+            span=node.span,
+            hints=(
+                "use it in select; for a condition on it: (… select …, previous(size) as before) where size > .before",
+            ),
+        )
+    binder.allows_previous = False
+    value, *keys = (binder.bind_value(part) for part in (*node.arguments, *node.per))
+    binder.allows_previous = True
+    return ir.Previous(value, tuple(keys), (), value.kind)
+
+
 def _check_argument_count(function: Function, node: ast.Call) -> None:
     count, maximum = len(node.arguments), len(function.parameters)
     if maximum - function.optional_count <= count and (count <= maximum or function.is_variadic):
@@ -67,6 +95,8 @@ def _check_argument_count(function: Function, node: ast.Call) -> None:
 def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     """Bind an aggregate over the rows of a group."""
     aggregate = AGGREGATES[node.name]
+    if node.per:
+        raise make_keys_error(node)
     if not binder.allows_aggregates:
         raise StatementError(
             f'"{node.name}" is an aggregate and is not allowed here',
@@ -82,9 +112,10 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         raise TypeMismatch(f"{node.name} takes one argument", span=node.span)
     if (identity := _get_image_id(binder, node)) is not None:
         return ir.AggregateCall(aggregate, identity, distinct=True, kind=DataType.NUMBER)
-    columns_by_name, binder.columns_by_name, binder.allows_aggregates = binder.columns_by_name, {}, False
+    columns_by_name, allows_previous = binder.columns_by_name, binder.allows_previous
+    binder.columns_by_name, binder.allows_aggregates, binder.allows_previous = {}, False, False
     argument = binder.bind_value(node.arguments[0])
-    binder.columns_by_name, binder.allows_aggregates = columns_by_name, True
+    binder.columns_by_name, binder.allows_aggregates, binder.allows_previous = columns_by_name, True, allows_previous
     check_aggregate(aggregate, argument, node)
     return ir.AggregateCall(aggregate, argument, node.distinct, aggregate.returns or argument.kind)
 

@@ -48,7 +48,8 @@ class Expressions:
     """Binds the expressions of one query.
 
     `related` binds a query inside an expression. `columns_by_name` are the selected columns by their case-folded names,
-    for clauses after `select`. `allows_aggregates`: aggregates are allowed in this clause. `relation_fields` are the
+    for clauses after `select`. `allows_aggregates` and `allows_previous`: aggregates, and values of the row before, are
+    allowed in this clause. `relation_fields` are the
     bound fields of relations, by path, so that a field in `group by` equals the same field in `select`. `joins` are the
     rows beside the row, by their case-folded names.
     """
@@ -59,6 +60,7 @@ class Expressions:
         self._bind_related = related
         self.columns_by_name: dict[str, ir.Expr] = {}
         self.allows_aggregates = False
+        self.allows_previous = False
         self.relation_fields: dict[tuple[str, ...], ir.Expr] = {}
         self.joins: dict[str, JoinedRows] = {}
 

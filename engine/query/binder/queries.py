@@ -123,13 +123,17 @@ class _QueryBinder:
         expressions.relation_fields.clear()  # a condition may need fewer levels than the columns
         group = tuple(expressions.bind_value(key) for key in query.group) if query.group else None
         expressions.allows_aggregates = True
+        expressions.allows_previous = True
         columns = align_lists(self._bind_columns(default_fields))
+        expressions.allows_previous = False
         if group is None and any(has_aggregate(column.value) for column in columns):
             group = ()
         expressions.columns_by_name = {casefold_name(column.name): column.value for column in columns}
         having = expressions.bind_condition(query.having, "having") if query.having is not None else None
         order = self._bind_order(group)
         check_groups(query, group, columns, having, order)
+        self._check_previous(having, order)
+        columns = tuple(column.replace(value=_set_order(column.value, order)) for column in columns)
         base = self._base
         has_left_rows_only = all(join.kind != "full" for join in query.joins)
         if isinstance(base, ir.Select) and _only_filters(base) and has_left_rows_only:  # merged into one query
@@ -338,6 +342,19 @@ class _QueryBinder:
             *(ir.SortKey(row, descending=False) for row in joined),
         )
 
+    def _check_previous(self, having: ir.Expr | None, order: tuple[ir.SortKey, ...]) -> None:
+        """Refuse the row before in clauses that decide which row that is."""
+        clauses = [("having", having, self._query.having.span)] if having is not None and self._query.having else []
+        clauses += [("order by", key.value, node.span) for key, node in zip(order, self._query.order, strict=False)]
+        for clause, value, span in clauses:
+            if ir.has_previous(value):
+                raise StatementError(
+                    f'"{clause}" cannot use a column with previous: it decides which row is the one before',
+                    code="previous",
+                    span=span,
+                    hints=("use parentheses: (… select …, previous(…) as before) order by before",),
+                )
+
     def _make_default_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         if group is not None:
             return tuple(ir.SortKey(key, descending=False) for key in group)
@@ -406,6 +423,13 @@ _COUNT_ROWS = ir.AggregateCall(AGGREGATES["count"], None, distinct=False, kind=D
 def _only_filters(select: ir.Select) -> bool:
     """Whether a query only filters rows."""
     return select.is_whole_rows and not select.is_limited and not select.join and not select.nonempty
+
+
+def _set_order(value: ir.Expr, order: tuple[ir.SortKey, ...]) -> ir.Expr:
+    """Return an expression in which each `previous` has the order of its query."""
+    if not ir.has_previous(value):
+        return value
+    return ir.transform(value, lambda part: part.replace(order=order) if isinstance(part, ir.Previous) else part)
 
 
 def _keep_joined_fields(select: ir.Select) -> ir.Select:

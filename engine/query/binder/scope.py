@@ -41,13 +41,14 @@ class ExpressionBinder(Protocol):
     """The interface of `expressions.Expressions` for the modules that it calls; it avoids an import cycle.
 
     `columns_by_name` are the selected columns by their case-folded names, for clauses after `select`.
-    `allows_aggregates`: aggregates are allowed in this clause.
+    `allows_aggregates` and `allows_previous`: aggregates, and values of the row before, are allowed in this clause.
     """
 
     table: Table
     scope: Scope
     columns_by_name: dict[str, ir.Expr]
     allows_aggregates: bool
+    allows_previous: bool
 
     def bind_value(self, node: ast.Expr) -> ir.Expr:
         """Bind an expression; a bare word is a field."""

@@ -72,7 +72,7 @@ class SqlGenerator:
         text = self._write_expression(node)
         return (
             f"(({text}) IS TRUE)"
-            if node.kind is DataType.BOOLEAN and not isinstance(node, ir.Column | ir.Literal)
+            if node.kind is DataType.BOOLEAN and not isinstance(node, ir.Column | ir.Literal | ir.Previous)
             else text
         )
 
@@ -118,6 +118,11 @@ class SqlGenerator:
                 return self._dialect.write_image_relation(how, self._alias, self.add_parameter(image))
             case ir.FunctionCall(function, arguments):
                 return self._write_function_call(function.name, arguments)
+            case ir.Previous(value, per, keys):
+                clauses = [f"PARTITION BY {self.write_expressions(per)}"] if per else []
+                if keys:
+                    clauses.append(f"ORDER BY {_write_order_by((self.write_value(key.value) for key in keys), keys)}")
+                return f"lag({self.write_value(value)}) OVER ({' '.join(clauses)})"
             case ir.AggregateCall(aggregate, argument, distinct):
                 if aggregate.name in self._dialect.registered:
                     self.functions.add(aggregate.name)
