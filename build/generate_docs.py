@@ -238,6 +238,7 @@ and a keyword of Python gets one at its end (`imq.import_`, `as_=`, `imq.if_`, `
 | `created of redis:7`, `$days` | `imq.ref("redis:7").created`, `imq.var("days")` |
 | `layers of (images where …) in store` | `layers.of(images.where(…)).in_("store")` |
 | `order by size desc limit 3 per repository` | `.order_by(f.size.desc()).limit(3, per=f.repository)` |
+| `rows of pod.yaml at spec.containers` | `rows.of("pod.yaml").at("spec.containers")` |
 | `join (rows of x.csv) as o on o.id = id` | `.join(rows.of("x.csv"), as_="o", on=f["o.id"] == f.id)` |
 | `except newest 3`, `until total size <= 16GB` | `.except_newest(3)`, `.until(total_size="16GB")` |
 | `select name, sum(size) as total`, `count` | `.select(f.name, total=imq.sum(f.size))`, `.count()` |

@@ -225,7 +225,7 @@ class UntilSize(Record):
 
 
 class Query(Record):
-    """A query of a table or view, or of another query in parentheses (`base`).
+    """A query of a table or view, or of another query in parentheses (`base`). `at` is a path in the file after `of`.
 
     `explicit_all` records the word `all`. `nonempty` makes an empty result an error.
     """
@@ -233,6 +233,7 @@ class Query(Record):
     table: str
     targets: tuple[Literal | Variable | RowSource, ...] = ()
     sources: tuple[Literal | Variable, ...] = ()
+    at: tuple[str, ...] = ()
     base: RowSource | None = None
     joins: tuple[Join, ...] = ()
     nonempty: bool = False

@@ -240,6 +240,9 @@ class Builder:
     def source_of_in(self, table: Token, targets: list[Any], sources: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, tuple(targets), tuple(sources), span=span)
 
+    def source_of_at(self, table: Token, targets: list[Any], path: Token, span: Span) -> ast.Query:
+        return ast.Query(table.value, tuple(targets), at=split_path(path.value), span=span)
+
     def relation(self, table: Token, *rest: Any) -> ast.Query:
         *condition, span = rest
         return ast.Query(table.value.lower(), where=condition[0] if condition else None, span=span)

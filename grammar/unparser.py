@@ -72,7 +72,9 @@ def unparse(node: ast.Node) -> str:
         case ast.Limit(count, per):
             return _join_parts(_unparse_expr(count, _SUM, right=True), _join_keys("per", per))
         case ast.Join(kind, rows, name, condition):
-            is_named = isinstance(rows, ast.Query) and rows == ast.Query(rows.table, rows.targets, rows.sources)
+            is_named = isinstance(rows, ast.Query) and rows == ast.Query(
+                rows.table, rows.targets, rows.sources, rows.at
+            )
             joined = unparse(rows) if is_named else _parenthesize_rows(rows)
             said = "join" if kind == "left" else f"{kind} join"
             return f"{said} {joined} as {name} on {_unparse_expr(condition, _LOWEST)}"
@@ -133,6 +135,7 @@ def _unparse_query(node: ast.Query) -> str:
         _parenthesize_rows(node.base) if node.base is not None else node.table,
         f"of {targets}" if targets else "",
         "in " + ", ".join(_unparse_value(source) for source in node.sources) if node.sources else "",
+        f"at {_unparse_path(node.at)}" if node.at else "",
         *(unparse(join) for join in node.joins),
         "all" if node.explicit_all else "",
         f"where {_unparse_expr(node.where, _LOWEST)}" if node.where is not None else "",
@@ -246,4 +249,4 @@ def _unparse_exists(rows: ast.RowSource, word: str) -> tuple[int, str]:
 
 
 def _without_clauses(rows: ast.Query) -> ast.Query:
-    return ast.Query(rows.table, rows.targets, rows.sources, where=rows.where)
+    return ast.Query(rows.table, rows.targets, rows.sources, rows.at, where=rows.where)

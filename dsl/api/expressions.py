@@ -294,7 +294,7 @@ class Reference(Node):
 
     def __getitem__(self, path: str | tuple[str, ...]) -> Path:
         """Return a field of the image; see `Fields`."""
-        return Path(ast.ImageField(_parse_path(path), self.node))
+        return Path(ast.ImageField(parse_path(path), self.node))
 
 
 class Fields:
@@ -314,7 +314,7 @@ class Fields:
 
         Raises `Misuse` for an invalid name or path.
         """
-        return Path(ast.Field(_parse_path(path)))
+        return Path(ast.Field(parse_path(path)))
 
     def __dir__(self) -> list[str]:
         from imq.engine.catalog.tables import TABLES
@@ -325,7 +325,8 @@ class Fields:
         return "fields"
 
 
-def _parse_path(path: str | tuple[str, ...]) -> tuple[str, ...]:
+def parse_path(path: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a path. Raises `Misuse` for an invalid one."""
     if isinstance(path, str) and _WRITTEN_PATH.fullmatch(path):
         return split_path(path)
     if isinstance(path, tuple) and path and _NAME.fullmatch(path[0]) and all(isinstance(part, str) for part in path):
@@ -463,6 +464,7 @@ __all__ = [
     "Value",
     "call",
     "join_conditions",
+    "parse_path",
     "predicate",
     "reference",
     "text",

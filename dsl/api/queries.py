@@ -13,6 +13,7 @@ from .expressions import (
     Order,
     Path,
     join_conditions,
+    parse_path,
     to_condition,
     to_key,
     to_left_operand,
@@ -281,6 +282,15 @@ class Table(Query):
         """
         nodes = (target.node if isinstance(target, Query) else to_operand(target) for target in targets)
         return self._with_source("targets", tuple(nodes))
+
+    def at(self, path: str) -> Table:
+        """Select the values at a path of keys in a JSON or YAML file; lists on the way are unnested.
+
+        >>> from imq import rows
+        >>> str(rows.of("pod.yaml").at("spec.containers"))
+        'rows of pod.yaml at spec.containers'
+        """
+        return Table(self.node.replace(at=parse_path(path)))
 
     def in_(self, *sources: str | Expression) -> Table:
         """Select the sources, such as `store`."""

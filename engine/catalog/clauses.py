@@ -33,6 +33,13 @@ CLAUSES: dict[str, Clause] = {
             "images in store where dangling",
         ),
         Clause(
+            "at",
+            "rows of FILE at PATH",
+            "the values at a path of keys in each document of a JSON or YAML file; the path goes through the items of"
+            " lists, and nested lists are unnested",
+            'rows of "pods.yaml" at spec.containers',
+        ),
+        Clause(
             "join",
             "[inner | full] join ROWS as NAME on CONDITION",
             "adds the fields NAME.FIELD of other rows, a table or a query in parentheses, to each row for which the"

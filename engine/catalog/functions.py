@@ -104,6 +104,36 @@ FUNCTIONS: dict[str, Function] = {
         Function("month", (_TIME,), DataType.NUMBER, "the month of the time, 1 to 12, in the local time zone"),
         Function("day", (_TIME,), DataType.NUMBER, "the day of the month of the time, in the local time zone"),
         Function(
+            "date",
+            ((DataType.TEXT, DataType.TIME),),
+            DataType.TIME,
+            "the string as a time, in the local time zone where it names none; unknown when it is no time",
+        ),
+        Function(
+            "number",
+            ((DataType.TEXT, DataType.NUMBER, DataType.SIZE),),
+            DataType.NUMBER,
+            "the string as a number; unknown when it is none",
+        ),
+        Function(
+            "size",
+            ((DataType.TEXT, DataType.NUMBER, DataType.SIZE),),
+            DataType.SIZE,
+            "the string as a size, such as 1.5GiB; a number is in bytes; unknown when it is no size",
+        ),
+        Function(
+            "duration",
+            ((DataType.TEXT, DataType.DURATION),),
+            DataType.DURATION,
+            "the string as a duration, such as 2 weeks or 30d; unknown when it is none",
+        ),
+        Function(
+            "version",
+            ((DataType.TEXT, DataType.NUMBER),),
+            DataType.VERSION,
+            "the string as a version, which compares by its numbers; unknown when it is none",
+        ),
+        Function(
             "previous",
             (_ANY,),
             None,

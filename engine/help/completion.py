@@ -94,7 +94,7 @@ def complete(
     >>> from imq.grammar.lexer import Vocabulary
     >>> words = Vocabulary(frozenset({"rm"}), frozenset({"images"}), frozenset({"json"}))
     >>> [word.text for word in complete("images order by siz", 19, words).words]
-    ['size']
+    ['size', 'size(']
     """
     before = text[:cursor]
     if placeholder := _PLACEHOLDER.search(before):

@@ -89,13 +89,14 @@ class FetchExecutor:
         targets: tuple[str | ir.Select, ...] = (),
         *,
         single_image: bool = False,
+        at: tuple[str, ...] = (),
     ) -> Table:
-        """Return the table in SQL for these uses: of one source, or a union."""
+        """Return the table in SQL for these uses: of one source, or a union. `at` is the path in a file."""
         members: list[Scan | NativeMember] = []
         for use in uses:
             provider = use.provider
             if isinstance(provider, LoadedTable):
-                return provider.load(provider.table, tuple(target for target in targets if isinstance(target, str)))
+                return provider.load(provider.table, tuple(target for target in targets if isinstance(target, str)), at)
             if isinstance(provider, NativeTable):
                 members.append(NativeMember(provider.table, use.source))
                 continue

@@ -114,10 +114,13 @@ class NativeTable(Record):
 
 
 class LoadedTable(Record):
-    """A table that is read when a statement is bound. `load` takes the targets and returns the table as SQL has it."""
+    """A table that is read when a statement is bound.
+
+    `load` takes the targets and the path after `at`, and returns the table as SQL has it.
+    """
 
     table: Table
-    load: Callable[[Table, tuple[str, ...]], Table]
+    load: Callable[[Table, tuple[str, ...], tuple[str, ...]], Table]
 
 
 class StagedTable(Record):

@@ -7,6 +7,8 @@ import sqlite3
 from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import parse_hex_prefix
 from imq.engine.oci.reference import Reference
+from imq.engine.units.size import parse_size
+from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar.errors import ImqError, Interrupted, InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -215,11 +217,25 @@ def _make_version() -> Callable[..., Raw]:
 
     parse_parts = lru_cache(maxsize=1)(parse_version)  # a row needs all parts of one tag
 
-    def version(tag: str, part: int) -> Raw:
-        parts = parse_parts(tag)
+    def version(tag: str, part: int = 0) -> Raw:
+        parts = parse_parts(str(tag))
         return None if parts is None else parts[part]
 
     return _null_propagating(version)
+
+
+def _make_cast(parse: Callable[[str], Raw]) -> Callable[..., Raw]:
+    """Return the function that parses strings; numbers pass through."""
+    return _null_propagating(lambda value: parse(value.strip()) if isinstance(value, str) else value)
+
+
+def _parse_number(text: str) -> Raw:
+    try:
+        number = float(text) if any(sign in text for sign in ".eE") else int(text)
+    except ValueError:
+        return None
+    fits = -(1 << 63) <= number < 1 << 63 and "_" not in text and text.isascii()
+    return number if fits else None
 
 
 def _split(text: str, separator: str) -> str:
@@ -312,7 +328,11 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "matches": (2, _make_matches),
     "path_match": (2, _make_path_match),
     "capture": (-1, _make_capture),
-    "version": (2, _make_version),
+    "version": (-1, _make_version),
+    "date": (1, lambda: _make_cast(parse_time)),
+    "number": (1, lambda: _make_cast(_parse_number)),
+    "size": (1, lambda: _make_cast(parse_size)),
+    "duration": (1, lambda: _make_cast(parse_duration)),
     "split": (2, lambda: _null_propagating(_split)),
     "basename": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[2])),
     "dirname": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[0])),

@@ -36,6 +36,10 @@ PAIRS = {
     'lines of "keep list.txt"': lines.of("keep list.txt"),
     "nonempty lines of keep.txt": lines.of("keep.txt").nonempty(),
     "rows of ./x.json where .Name = a": rows.of("./x.json").where(f["Name"] == "a"),
+    "rows of pod.yaml at spec.containers where image = a": (
+        rows.of("pod.yaml").at("spec.containers").where(f["image"] == "a")
+    ),
+    'rows of pod.json at spec."a b"': rows.of("pod.json").at('spec."a b"'),
     "sources": sources,
     "usage": usage,
     "verify all": imq.verify(all=True),

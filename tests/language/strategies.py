@@ -220,10 +220,12 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
         select=tuple(draw(st.lists(columns, max_size=2))),
         count=draw(some),
     )
+    if asked.targets and not asked.sources:
+        asked = asked.replace(at=draw(st.just(()) | paths))
     base = draw(rows(depth - 1))
     if _is_alone(base) or draw(some):
         return asked
-    within = asked.replace(table="", targets=(), sources=(), base=base)
+    within = asked.replace(table="", targets=(), sources=(), at=(), base=base)
     return within.replace(explicit_all=True) if within == ast.Query("", base=within.base) else within
 
 

@@ -485,3 +485,26 @@ def test_any_text_results_in_rows_or_an_error(ending: str, text: str) -> None:
     connection.execute(f"CREATE TABLE t ({names})")
     connection.executemany(f"INSERT INTO t VALUES ({','.join('?' * len(records.columns))})", records.rows)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "at", "expected"),
+    [
+        ("a.json", '{"a": {"b": [{"c": 1}, [{"c": 2}]]}}', ("a", "b"), [(1,), (2,)]),
+        ("a.json", '[{"a": [{"b": [1, 2]}]}, {"a": [{"b": []}]}, {"x": 1}]', ("a", "b"), [(1,), (2,)]),
+        ("a.yaml", "a: {b: 1}\n---\na: {b: [2, 3]}\n---\nx: 1\n", ("a", "b"), [(1,), (2,), (3,)]),
+        ("a.yaml", "a: {b: null}\n", ("a", "b"), []),
+        ("a.json", "", ("a",), []),
+    ],
+)
+def test_the_values_at_a_path_are_rows(
+    tmp_path: pathlib.Path, name: str, content: str, at: tuple[str, ...], expected: list[tuple[int, ...]]
+) -> None:
+    assert list(read_rows(file(tmp_path, name, content), at=at).rows) == expected
+
+
+@pytest.mark.parametrize("content", ['{"a": {"c": 1}}', '{"a": 1}', '{"A": {"b": 1}}'])
+def test_a_path_that_no_value_has_is_an_error(tmp_path: pathlib.Path, content: str) -> None:
+    with pytest.raises(Malformed, match=r"has nothing at a") as caught:
+        read_rows(file(tmp_path, "a.json", content), at=("a", "b"))
+    assert caught.value.code == "path"

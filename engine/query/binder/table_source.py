@@ -55,13 +55,20 @@ class TableResolver:
 
     def bind(self, table: Table) -> Table:
         """Return the table in SQL."""
+        if self._query.at and table.name != "rows":
+            raise StatementError(
+                f'"at" is for rows of a file, not for {table.name}',
+                code="target",
+                span=self._query.span,
+                hints=('example: rows of "pod.yaml" at spec.containers',),
+            )
         uses = self._find_uses(table)
         targets: tuple[str | ir.Select, ...] = ()
         if table.target is TargetKind.FILE:
             targets = self._read_paths(table)
         elif any(isinstance(use.provider, StagedTable) for use in uses):
             targets = tuple(self._bind_target(target, table) for target in self._query.targets)
-        return self._fetch.bind_table(uses, targets)
+        return self._fetch.bind_table(uses, targets, at=self._query.at)
 
     def _find_uses(self, table: Table) -> Sequence[TableUse]:
         """Return the uses of the table: in the named sources, those of the targets, or the default sources."""

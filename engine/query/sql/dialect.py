@@ -18,7 +18,7 @@ class Dialect:
 
     registered = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
-        "list", "version",
+        "list", "version", "date", "number", "size", "duration",
     })  # fmt: skip
     """Functions of the language that imq registers with SQLite."""
 

@@ -15,13 +15,13 @@ import os
 import re
 
 from imq.engine.catalog.schema import DataType
-from imq.grammar.errors import ImqError, Malformed, NotFound
+from imq.grammar.errors import ImqError, Malformed, NotFound, StatementError, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .column_types import Columns, Records, build_records, check_depth, depth_error, malformed_at, parse_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import TextIO
 
     from .column_types import Cell
@@ -41,7 +41,7 @@ def read_lines(path: str, stream: TextIO | None = None) -> Iterator[str]:
             yield line.removesuffix("\r")
 
 
-def read_rows(path: str, stream: TextIO | None = None) -> Records:
+def read_rows(path: str, stream: TextIO | None = None, at: tuple[str, ...] = ()) -> Records:
     """Return the rows of a file, or those of `stream` if it is given.
 
     - JSON is an array, one object, or a series of values (JSON lines).
@@ -55,17 +55,48 @@ def read_rows(path: str, stream: TextIO | None = None) -> Records:
     A column is a NUMBER, BOOLEAN, LIST or MAP if all its values are; otherwise it is TEXT. A cell of CSV is a number
     if it is written as the number prints, so `007` and the version `7.10` are strings. An empty cell is unknown.
     Integers beyond 63 bits are strings, so that none is rounded.
+
+    With `at`, the rows are the values at this path of keys in each value of JSON or YAML. The path goes through every
+    item of a list, and the items of nested lists are rows too.
     """
     text = _read_text(path, stream)
     source = _source_name(path, stream)
     form = _detect_format("" if stream is not None else path, text)
     if form == "json":
-        return build_records(source, _parse_json(source, text))
+        return build_records(source, _select_at(source, _parse_json(source, text), at))
     if form == "yaml":
         from .yaml_rows import parse_yaml
 
-        return build_records(source, parse_yaml(source, text))
+        return build_records(source, _select_at(source, parse_yaml(source, text), at))
+    if at:
+        raise StatementError(f"{source} is CSV, which has no values at a path", code="target", hints=("leave out at",))
     return _parse_csv(source, text, "\t" if form == "tsv" else "")
+
+
+def _select_at(source: str, values: Iterable[object], path: tuple[str, ...]) -> Iterable[object]:
+    """Return the values at a path. Raises `Malformed` when no value has a key of the path: it is misspelled."""
+    for depth, key in enumerate(path):
+        items = list(_flatten(values))
+        maps = [value for value in items if isinstance(value, dict)]
+        found = [value[key] for value in maps if key in value]
+        if items and not found:
+            names = list(dict.fromkeys(name for value in maps for name in value))
+            raise Malformed(
+                f"{source} has nothing at {'.'.join(path[: depth + 1])}",
+                code="path",
+                hints=(closest_hint(key, names) or (f"keys: {join_names(names)}" if names else ""),),
+            )
+        values = found
+    return _flatten(values) if path else values
+
+
+def _flatten(values: Iterable[object]) -> Iterator[object]:
+    """Yield the items of nested lists, and the other known values."""
+    for value in values:
+        if isinstance(value, list):
+            yield from _flatten(value)
+        elif value is not None:
+            yield value
 
 
 # ---- Reading

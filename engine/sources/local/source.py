@@ -33,7 +33,7 @@ class LocalSource(Source):
 
     def __init__(self, context: SourceContext) -> None:
         self._context = context
-        self._loaded: dict[tuple[str, tuple[str, ...]], Table] = {}
+        self._loaded: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Table] = {}
         self._count = 0
         self._old_views: set[str] = set()
         self._runner: SqliteExecutor | None = None
@@ -50,11 +50,13 @@ class LocalSource(Source):
         self._loaded = {}
         self._runner = runner
 
-    def _load(self, table: Table, paths: tuple[str, ...]) -> Table:
+    def _load(self, table: Table, paths: tuple[str, ...], at: tuple[str, ...]) -> Table:
         """Load the rows of a table into SQLite, and return the table with its name in SQL."""
-        loaded = self._loaded.get((table.name, paths))
+        loaded = self._loaded.get((table.name, paths, at))
         if loaded is None:
-            loaded = self._loaded[table.name, paths] = getattr(self, f"_load_{table.name}")(table, paths)
+            further = (at,) if table.name == ROWS.name else ()
+            loaded = getattr(self, f"_load_{table.name}")(table, paths, *further)
+            self._loaded[table.name, paths, at] = loaded
         return loaded
 
     def _create_table(self, table: Table, columns: list[str], rows: Iterable[tuple[Raw, ...]]) -> Table:
@@ -81,14 +83,14 @@ class LocalSource(Source):
         lines = (line for path in paths for line in read_lines(*self._open_input(path)))
         return self._create_table(table, ["line", "number"], ((line, number) for number, line in enumerate(lines, 1)))
 
-    def _load_rows(self, table: Table, paths: tuple[str, ...]) -> Table:
+    def _load_rows(self, table: Table, paths: tuple[str, ...], at: tuple[str, ...]) -> Table:
         from .file_rows import read_rows
 
         if len(paths) > 1:
             raise StatementError(
                 "rows of takes one file", code="target", hints=("to combine files: rows of A union rows of B",)
             )
-        records = read_rows(*self._open_input(paths[0]))
+        records = read_rows(*self._open_input(paths[0]), at)
         if any(name.lower() == "_row" for name, _ in records.columns):
             raise StatementError(f'{paths[0]} has a column called "_row", which is reserved', code="columns")
         fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
