@@ -33,7 +33,7 @@ def words(text: str) -> list[str]:
         ("images wh|", ["where"]),
         ("images where dang|", ["dangling"]),
         ("images where size > 1 an|", ["and"]),
-        ("images order by siz|e desc", ["size"]),
+        ("images order by siz|e desc", ["size", "size("]),
         ("images order by size de|", ["desc"]),
         ("images as j|", ["json", "jsonl"]),
         ("images select na|", ["name"]),
