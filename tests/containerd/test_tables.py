@@ -54,10 +54,13 @@ def test_namespaces_are_separate(node: Node) -> None:
 
 
 def test_containerd_alone_is_the_namespace_of_ctr(node: Node) -> None:
-    with pytest.raises(NotFound, match='no namespace "default"') as caught:
-        node.rows("images in containerd")
-    assert caught.value.code == "no-such-namespace"
-    assert "containerd:k8s.io" in caught.value.hints[0]
+    for table in ("images", "containers"):
+        (result,) = node.session.session.run(f"{table} in containerd")
+        (problem,) = result.errors
+        assert (list(result.rows), result.exit_code, problem.code) == ([], 3, "no-such-namespace")
+        assert "containerd:k8s.io" in problem.hints[0]
+    with pytest.raises(NotFound, match='no namespace "default"'):
+        node.session.rows("rm app:1 from containerd")
     node.add({"docker.io/library/app:1": TWO}, "default")
     assert [row["source"] for row in node.rows("images in containerd")] == ["containerd"]
 

@@ -97,6 +97,8 @@ def list_sources(reader: ContainerdReader, scan: ScanRequest) -> Iterator[tuple[
                 raise
             reader.add_problem(scan.view, name, error)
         else:
+            for problem in reader.read(name).content.problems:
+                reader.add_problem(scan.view, name, problem)
             yield name, uses
 
 

@@ -46,9 +46,13 @@ class ContainerdImage(ImageContent):
 
 
 class ContainerdRecords(ListedImage):
-    """One target of a namespace: an index or a manifest, with all records (names) that point to it."""
+    """One target of a namespace: an index or a manifest, with all records (names) that point to it.
+
+    `is_whole`: all platforms of an index are here.
+    """
 
     records: tuple[ImageRecord, ...] = ()
+    is_whole: bool = True
 
     @property
     def is_pinned(self) -> bool:
@@ -119,6 +123,7 @@ class NamespaceReader:
         self._read = read
         self._platform = platform
         self._images: dict[Digest, ContainerdImage | Unreadable | None] = {}
+        self._manifests: dict[Digest, Manifest | Index] = {}
 
     def read_targets(self, records: Sequence[ImageRecord]) -> PlaceContent:
         """Return the images of records, one entry for each target."""
@@ -152,25 +157,47 @@ class NamespaceReader:
             target.digest if from_registry else None,
             max(times) or None,
             records=tuple(records),
+            is_whole=self._is_whole(target, 0),
         )
+
+    def _is_whole(self, target: Descriptor, depth: int) -> bool:
+        """Whether all blobs that a manifest or an index lists are here."""
+        if target.digest not in self._blobs or depth > _MAX_INDEX_DEPTH:
+            return False
+        try:
+            manifest = self._parse(target)
+        except ImqError:
+            return False
+        if isinstance(manifest, Index):
+            return all(self._is_whole(entry, depth + 1) for entry in manifest.manifests)
+        return all(blob.digest in self._blobs for blob in (manifest.config, *manifest.layers))
 
     def _read_images(self, target: Descriptor, depth: int) -> list[ContainerdImage | Unreadable]:
         """Return the images of a manifest or an index. Raises `ImqError` when its document cannot be read."""
         known = self._images.get(target.digest)
         if known is not None:
             return [known]
-        name = f"the manifest {target.digest.short}"
-        if target.digest not in self._blobs:
-            raise NotFound(f"{name} is not in this namespace", code="incomplete")
-        manifest = parse_manifest(self._read(target.digest, name), target.media_type, name)
+        manifest = self._parse(target)
         if isinstance(manifest, Index):
             return self._choose_images(manifest, depth) if depth < _MAX_INDEX_DEPTH else []
         if not manifest.is_image:
             if depth:
                 return []
+            name = f"the manifest {target.digest.short}"
             raise NotFound(f"{name} is an artifact ({manifest.artifact_kind}) and no image", code="artifact")
         image = self._images[target.digest] = self._read_image(target.digest, manifest)
         return [image]
+
+    def _parse(self, target: Descriptor) -> Manifest | Index:
+        """Return a manifest or an index. Raises `ImqError`."""
+        manifest = self._manifests.get(target.digest)
+        if manifest is None:
+            name = f"the manifest {target.digest.short}"
+            if target.digest not in self._blobs:
+                raise NotFound(f"{name} is not in this namespace", code="incomplete")
+            manifest = parse_manifest(self._read(target.digest, name), target.media_type, name)
+            self._manifests[target.digest] = manifest
+        return manifest
 
     def _choose_images(self, index: Index, depth: int) -> list[ContainerdImage | Unreadable]:
         offered = [one for one in index.manifests if one.platform is None or one.platform.is_known]

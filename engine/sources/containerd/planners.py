@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from .remove import plan_prune, plan_removal, plan_untag
 from .tag import plan_tag
+from .transfer import plan_load, plan_pull
 
-PLANNERS = {"rm": plan_removal, "untag": plan_untag, "prune": plan_prune, "tag": plan_tag}
+PLANNERS = {
+    "rm": plan_removal,
+    "untag": plan_untag,
+    "prune": plan_prune,
+    "tag": plan_tag,
+    "pull": plan_pull,
+    "load": plan_load,
+}

@@ -7,6 +7,7 @@ import os
 from imq.engine.containerd_client.client import ContainerdClient
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import host_platform
+from imq.engine.sources.layouts.content import PlaceContent
 from imq.grammar.errors import ImqError, NotFound, join_names
 from imq.grammar.record import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ class ContainerdReader:
     # Namespaces
 
     def get_namespace(self, text: str) -> str:
-        """Return the namespace that a string names. Raises `NotFound` when containerd does not have it."""
+        """Return the namespace that a string names, whether or not it exists."""
         namespace = parse_name(text, self._context.environment)
         assert namespace is not None, text
         return namespace
@@ -81,8 +82,8 @@ class ContainerdReader:
             return [text]
         return [f"{NAME}:{namespace}" for namespace in sorted(self.client.list_namespaces())]
 
-    def check_namespace(self, text: str) -> str:
-        """Return the namespace of a name. Raises `NotFound` when it does not exist."""
+    def check_namespace(self, text: str) -> None:
+        """Raise `NotFound` when the namespace of a name does not exist."""
         namespace = self.get_namespace(text)
         namespaces = self.client.list_namespaces()
         if namespace not in namespaces:
@@ -92,13 +93,20 @@ class ContainerdReader:
                 code="no-such-namespace",
                 hints=(f"its namespaces: {names}",) if namespaces else ("it has none: nothing was pulled yet",),
             )
-        return namespace
 
     def read(self, text: str) -> NamespaceRows:
-        """Return the images of a namespace, which is read at its first use in a statement."""
+        """Return the images of a namespace, which is read at its first use in a statement.
+
+        One that does not exist has none, and a problem: images can be brought into it.
+        """
         rows = self._rows.get(text)
         if rows is None:
-            namespace = self.check_namespace(text)
+            namespace = self.get_namespace(text)
+            try:
+                self.check_namespace(text)
+            except NotFound as error:
+                rows = self._rows[text] = NamespaceRows(PlaceContent((), (error,)), text, lambda _: {})
+                return rows
             blobs = self.client.list_content(namespace)
             reader = NamespaceReader(
                 blobs, lambda digest, name: self._read_document(namespace, digest, name), self._platform

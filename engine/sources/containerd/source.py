@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
     from imq.engine.query.source import Place, ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.archives import ImageArchives
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
 
     from .reader import ContainerdReader
 
-PLANNED_VERBS = ("rm", "untag", "prune", "tag")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "load")
 """The verbs that `planners.py` plans."""
 
 
@@ -97,6 +98,13 @@ class ContainerdSource(Source):
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    @property
+    def archives(self) -> ImageArchives:
+        """The images of namespaces as archives."""
+        from .archives import NamespaceArchives
+
+        return NamespaceArchives()
 
     @property
     def reader(self) -> ContainerdReader:

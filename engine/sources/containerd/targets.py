@@ -142,6 +142,8 @@ def find_listed(reader: ContainerdReader, source: str, digest: Digest) -> Contai
 def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list[NamespaceTarget], list[Action]]:
     reader = get_reader(context)
     sources = [name for ref in list_source_refs(act, context) for name in reader.expand(ref.text)]
+    for source in sources:
+        reader.check_namespace(source)
     targets: list[NamespaceTarget] = []
     failures: list[Action] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
