@@ -10,7 +10,7 @@ from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import BatchedAction, Outcome, Skip
 from imq.engine.sources.archives import ArchivePipe, ArchivePlace
 from imq.grammar import ast
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import Conflict, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .origins import Origin, is_tagged, load_archive, open_engine_archive, open_images
@@ -63,6 +63,8 @@ class CopyImage(BatchedAction):
         for _, group in groupby(actions, lambda action: action._route):  # noqa: SLF001 - of this class
             together = list(group)
             try:
+                if len(together) > 1 and _has_confused_names(together):
+                    raise Conflict("some of the names are the same to podman")
                 _copy(together, context)
             except ImqError as error:
                 if len(together) == 1:
@@ -71,6 +73,12 @@ class CopyImage(BatchedAction):
                 yield from (outcome for action in together for outcome in CopyImage.execute_batch((action,), context))
             else:
                 yield from (action.describe() for action in together)
+
+
+def _has_confused_names(actions: Sequence[CopyImage]) -> bool:
+    """Whether podman, which reads `app:1` in an archive as `localhost/app:1`, would mistake one name for another."""
+    names = {name for action in actions for name in action.names}
+    return any(f"localhost/{name}" in names for name in names)
 
 
 def _copy(actions: Sequence[CopyImage], context: ExecutionContext) -> None:

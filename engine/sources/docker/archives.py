@@ -8,11 +8,11 @@ from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
-from .image_documents import read_tags
+from .image_documents import read_tags, to_full_name
 from .tag import TagEngineImage, changed_error, find_id, set_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.docker_engine.client import EngineClient, EngineStream, Readable
     from imq.engine.sources.action import Action, ExecutionContext
@@ -37,18 +37,21 @@ class EngineArchives(Record):
     ) -> None:
         """Load an archive. Raises `EngineError` when the engine did not load one of these names."""
         client = context.get_shared(EngineClients).get(source)
-        before = _list_names(client) if client.ping().kind == "podman" else frozenset()
-        loaded = {str(parse_name(name)): id_ for name, id_ in import_archive(client, archive) if name is not None}
-        for name in names:
-            local = f"{_LOCAL}{name}"
-            if name in loaded:
-                continue
-            id_ = loaded.get(local)
-            if id_ is None:
-                raise EngineError(f"{source} did not load {name}", endpoint=source)
-            set_name(client, id_, Reference.parse(name))
-            if local not in before:
-                client.delete_json(f"images/{local}")
+        before = _list_names(client) if client.ping().kind == "podman" else {}
+        loaded: dict[str, Digest | None] = {}
+        try:
+            for loaded_name, id_ in import_archive(client, archive):
+                if loaded_name is not None:
+                    loaded[str(parse_name(loaded_name))] = id_
+            for name in names:
+                if name in loaded:
+                    continue
+                id_ = loaded.get(f"{_LOCAL}{name}")
+                if id_ is None:
+                    raise EngineError(f"{source} did not load {name}", endpoint=source)
+                set_name(client, id_, Reference.parse(name))
+        finally:
+            _restore_local_names(client, names, before)
 
     def check_image(self, source: str, id_: Digest, names: Sequence[str], context: ExecutionContext) -> None:
         """Raise `NotFound` (`changed`) when the names are no longer those of this image."""
@@ -64,7 +67,7 @@ class EngineArchives(Record):
 
 def export_archive(client: EngineClient, names: Sequence[str]) -> EngineStream:
     """Return an archive of the images with these names or IDs, as a stream that the caller closes."""
-    return client.open_stream("GET", "images/get", {"names": names}, timeout=SILENCE)
+    return client.open_stream("GET", "images/get", {"names": [to_full_name(name) for name in names]}, timeout=SILENCE)
 
 
 def import_archive(
@@ -83,8 +86,20 @@ def import_archive(
         yield name, id_ or find_id(client, str(name))
 
 
-def _list_names(client: EngineClient) -> frozenset[str]:
-    return frozenset(name for image in client.get_json("images/json") for name in read_tags(image))
+def _list_names(client: EngineClient) -> dict[str, Digest]:
+    return {name: Digest(image["Id"]) for image in client.get_json("images/json") for name in read_tags(image)}
+
+
+def _restore_local_names(client: EngineClient, names: Sequence[str], before: Mapping[str, Digest]) -> None:
+    """Take back what podman did to its own names while it loaded these: they are no names of the archive."""
+    if client.ping().kind != "podman":
+        return
+    now = _list_names(client)
+    for local in {f"{_LOCAL}{name}" for name in names} - set(names):
+        if local in before and now.get(local) != before[local]:
+            set_name(client, before[local], Reference.parse(local))
+        elif local not in before and local in now:
+            client.delete_json(f"images/{local}")
 
 
 def _read_loaded(text: str) -> Iterator[tuple[str | None, Digest | None]]:

@@ -57,6 +57,19 @@ def read_digests(item: Mapping[str, Any]) -> list[str]:
     return [name for name in names if not name.startswith(f"{_NO_REPOSITORY}@") and is_digest(name.partition("@")[2])]
 
 
+def to_full_name(name: str) -> str:
+    """Return a name with its registry, as requests have to write it; an ID, and a name that is none, as it is.
+
+    Podman takes `app:1` for `localhost/app:1` when both that and `docker.io/library/app:1` are there.
+    """
+    if is_digest(name):
+        return name
+    parsed = parse_name(name)
+    if not isinstance(parsed, Reference):
+        return name
+    return f"{parsed.canonical_name}@{parsed.digest}" if parsed.digest else f"{parsed.canonical_name}:{parsed.tag}"
+
+
 def seconds_to_time(seconds: object) -> int | None:
     """Return a time in nanoseconds; zero, and the year 1, mean that it is not known."""
     number = read_integer(seconds)

@@ -9,6 +9,8 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .image_documents import to_full_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
@@ -42,7 +44,7 @@ def _list_paths(act: ast.ActionStatement, context: PlanContext) -> Iterator[tupl
     """Yield the engines and the path of each document."""
     if act.query is None:
         sources = [ref.text for ref in list_source_refs(act, context)]
-        yield from ((sources, f"images/{text}/json") for text in context.literals(act.references))
+        yield from ((sources, f"images/{to_full_name(text)}/json") for text in context.literals(act.references))
         return
     select = bind_whole_rows(act, context)
     if select.table.name not in _PATHS:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 
 from imq.engine.docker_engine.client import EngineClient
 from imq.engine.docker_engine.endpoint import find_endpoint
 from imq.engine.docker_engine.errors import protocol_error
-from imq.grammar.errors import EngineError, ImqError, Interrupted, UnknownName
+from imq.grammar.errors import EngineError, ImqError, Interrupted, NotFound, UnknownName
 from imq.grammar.record import TYPE_CHECKING
 
+from .image_documents import to_full_name
 from .json_documents import read_image_id, read_objects
 from .podman_documents import convert_history, merge_containers
 
@@ -118,7 +120,7 @@ class EngineReader:
         if known is None:
             client = self.client(source)
             is_podman = self.is_podman(source)
-            known = client.get_json(f"libpod/images/{name}/json" if is_podman else f"images/{name}/json", {})
+            known = self._get_image(client, name, is_podman=is_podman)
             if not isinstance(known, dict):
                 raise protocol_error(client.endpoint, f"its response for {name} is not a JSON object")
             known["Id"] = self._read_image_id(source, known.get("Id"), "an inspected image")
@@ -127,6 +129,16 @@ class EngineReader:
             if name.startswith("sha256:"):
                 self._images[source, name] = known
         return known
+
+    @staticmethod
+    def _get_image(client: EngineClient, name: str, *, is_podman: bool) -> Any:
+        """Return the document of an image. A name in full comes first: podman takes `app:1` for `localhost/app:1`."""
+        if not is_podman:
+            return client.get_json(f"images/{name}/json")
+        if (full := to_full_name(name)) != name:
+            with suppress(NotFound):
+                return client.get_json(f"libpod/images/{full}/json")
+        return client.get_json(f"libpod/images/{name}/json")
 
     def list_history(self, source: str, id_: str) -> list[dict[str, Any]]:
         """Return the steps of an image's build, last step first. The steps of an image never change.

@@ -15,7 +15,7 @@ from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .clients import EngineClients
-from .image_documents import list_names
+from .image_documents import list_names, to_full_name
 from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
@@ -93,7 +93,7 @@ class RemoveEngineImage(_EngineRemoval):
             return
         for number, name in enumerate(self.names):
             try:
-                client.delete_json(f"images/{name}", options)
+                client.delete_json(f"images/{to_full_name(name)}", options)
             except NotFound:
                 if number == 0:  # digests go with the last tag of their repository
                     raise
@@ -108,7 +108,7 @@ class UntagEngineImage(_EngineRemoval):
 
     def remove(self, client: EngineClient) -> None:
         """Remove the name."""
-        client.delete_json(f"images/{self.names[0]}")
+        client.delete_json(f"images/{to_full_name(self.names[0])}")
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

@@ -11,7 +11,7 @@ from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
-from .image_documents import read_digests, read_tags
+from .image_documents import read_digests, read_tags, to_full_name
 from .targets import find_targets, render_targets
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def find_id(client: EngineClient, name: str) -> Digest | None:
     Podman finds `localhost/app:1` by `app:1` as well.
     """
     try:
-        image = client.get_json(f"images/{name}/json")
+        image = client.get_json(f"images/{to_full_name(name)}/json")
     except NotFound:
         return None
     names = {str(parse_name(text)) for text in (*read_tags(image), *read_digests(image))}

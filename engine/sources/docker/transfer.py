@@ -14,7 +14,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .credentials import make_auth_headers
-from .image_documents import read_digests, read_tags
+from .image_documents import read_digests, read_tags, to_full_name
 from .tag import changed_error, find_holders, find_id, set_name
 from .targets import find_targets, render_targets
 from .transfer_progress import follow_transfer
@@ -107,7 +107,7 @@ class EnginePush(RegistryWrite):
             names = [text for text in read_tags(image) if Reference.parse(text) != self.reference]
             if not names:
                 return False
-        client.delete_json(f"images/{self.reference}", {"noprune": "1"})
+        client.delete_json(f"images/{to_full_name(str(self.reference))}", {"noprune": "1"})
         return True
 
 
