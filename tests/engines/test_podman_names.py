@@ -86,3 +86,13 @@ def test_a_copy_leaves_podmans_own_name(podman: Place, dockerd: Engine, archive:
         "docker.io/library/new:1": TWO.id,
         "localhost/new:1": ONE.id,
     }
+
+
+def test_force_leaves_the_containers_of_an_image(podman: Place) -> None:
+    podman.engine.run("create", "--name", "web", "--network", "none", LOCAL, "/x")
+    for statement in (f"rm {LOCAL} from podman force", "rm images in podman where label.part = one force"):
+        for dry_run in (True, False):
+            (row,) = podman.connection(statement, dry_run=dry_run)
+            assert row.error == "conflict", statement
+    assert podman.names()[LOCAL] == ONE.id
+    assert podman.engine.run("ps", "-a", "--format", "{{.Names}}") == "web"

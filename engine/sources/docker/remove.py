@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from imq.engine.docker_engine.client import EngineClient
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
 
+    from .reader import EngineReader
+
 
 class _EngineRemoval(BatchedAction):
     """A change of one image of an engine. `containers` is how many used it when the action was planned."""
@@ -87,7 +89,7 @@ class RemoveEngineImage(_EngineRemoval):
 
     def remove(self, client: EngineClient) -> None:
         """Remove each name; the image goes with the last one."""
-        options = {"force": "1"} if self.force else {}
+        options = {"force": "1"} if self.force and self.containers else {}
         if not self.names:
             client.delete_json(f"images/{self.id}", options)
             return
@@ -176,8 +178,8 @@ def _plan(
         ordered = tuple(name for name in image.names if name in going)
         if set(ordered) < set(image.names):
             actions += [UntagEngineImage(source, (name,), id_, image.names, image.containers) for name in ordered]
-        elif image.containers and not force:
-            failed.append(Failed(verb, ", ".join(ordered) or id_.short, _in_use(image, id_, source)))
+        elif image.containers and (not force or _is_podman(source, context)):
+            failed.append(Failed(verb, ", ".join(ordered) or id_.short, _in_use(image, id_, source, force=force)))
         else:
             tags_first = tuple(sorted(ordered, key=lambda name: parse_name(name).tag is None))
             actions.append(RemoveEngineImage(source, tags_first, id_, image.names, image.containers, force=force))
@@ -215,9 +217,17 @@ def _several_names(target: EngineTarget, image: EngineImage) -> Conflict:
     )
 
 
-def _in_use(image: EngineImage, id_: Digest, source: str) -> Conflict:
+def _is_podman(source: str, context: PlanContext) -> bool:
+    """Whether the engine is podman, which with force removes the containers of the image too."""
+    source_of = context.sources[context.sources.resolve(source).source]
+    reader: EngineReader = getattr(source_of, "reader")()  # noqa: B009
+    return reader.is_podman(source)
+
+
+def _in_use(image: EngineImage, id_: Digest, source: str, *, force: bool) -> Conflict:
     count = "a container uses" if image.containers == 1 else f"{image.containers} containers use"
+    also = ", and podman would remove it too" if image.containers == 1 else ", and podman would remove them too"
     return Conflict(
-        f"unable to remove {id_.short}: {count} the image",
+        f"unable to remove {id_.short}: {count} the image{also if force else ''}",
         hints=(f"to see them: containers in {source} where image_id = {id_.short}",),
     )
