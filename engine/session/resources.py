@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from .context import SessionContext
 
-_EXPECTED = ("engine-unreachable",)
-"""Errors of engines that most machines without this engine have."""
+_EXPECTED = ("engine-unreachable", "engine-empty")
+"""Errors of engines that most machines have which do not use this engine."""
 
 
 class Resources:

@@ -15,8 +15,8 @@ SOURCES = {
     "local": "imq.engine.sources.local.source",
     "layouts": "imq.engine.sources.layouts.source",
     "containers-storage": "imq.engine.sources.layouts.storage_source",
-    "containerd": "imq.engine.sources.containerd.source",
     "docker": "imq.engine.sources.docker.source",
+    "containerd": "imq.engine.sources.containerd.source",
     "registry": "imq.engine.sources.registry.source",
 }
 """The module of each source; its `open_source` takes a `SourceContext`. Names are resolved in this order."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from containerd.conftest import K8S, NAMES, ONE, TWO, make_program, open_session
 from imq.grammar.errors import EngineError, NotFound, StatementError
+from store.support.stores import StoreSession
 from support.images import ARM64, Image, Layout, layer
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ def test_sources_lists_each_namespace_with_its_images(node: Node) -> None:
         ("containerd:k8s.io", node.engine.socket, True, 2),
         ("containerd:other", node.engine.socket, True, 1),
     ]
+
+
+def test_the_default_source_is_a_namespace_with_images(node: Node) -> None:
+    def find_default() -> str | None:
+        environment = {"CONTAINERD_ADDRESS": node.engine.socket, "DOCKER_HOST": "unix:///none", "HOME": "/none"}
+        environment |= {"CONTAINER_HOST": "unix:///none", "XDG_RUNTIME_DIR": "/none"}
+        with StoreSession(node.folder / "empty", environment=environment, finds_source=True) as session:
+            rows = session.rows("images select source")
+            return rows[0]["source"] if rows else None
+
+    assert find_default() == f"containerd:{K8S}"
+    node.add({"docker.io/library/app:1": TWO}, "default")
+    assert find_default() == "containerd"
+    node.engine.clear()
+    assert find_default() is None
 
 
 def test_a_tag_hides_the_digest_names_and_ids_of_the_kubelet(node: Node) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NAME = "containerd"
 ALL_NAMESPACES = "*"
+KUBERNETES = "k8s.io"
+"""The namespace in which the kubelet keeps its images."""
 ADDRESSES = ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock")
 """The sockets of containerd, and of the one that k3s and RKE2 bring along. The first is the default of ctr."""
 _DEFAULT_NAMESPACE = "default"

@@ -7,6 +7,7 @@ from functools import partial
 
 from imq.engine.containerd_client.client import ContainerdClient
 from imq.engine.query.source import Place
+from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .names import NAME
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 3.0
 """Seconds of silence after which containerd counts as unreachable."""
+_DEFAULT_TIMEOUT = 1.0
+"""The same when imq looks for a default source: every command waits for it."""
 _KIND = "a containerd namespace"
 
 
@@ -42,3 +45,14 @@ def _list_namespaces(address: str) -> Sequence[Place] | int:
 
 def _count_images(client: ContainerdClient, namespace: str) -> int:
     return len({record.target.digest for record in client.list_images(namespace)})
+
+
+def make_default(name: str, namespace: str, address: str) -> Place:
+    """Return a namespace as a default source. Its request raises `NotFound` for a namespace without images."""
+
+    def request() -> None:
+        with closing(ContainerdClient(address, timeout=_DEFAULT_TIMEOUT)) as client:
+            if not client.list_images(namespace):
+                raise NotFound(f"{name} at {address} has no images", code="engine-empty")
+
+    return Place(name, _KIND, address, request=request)

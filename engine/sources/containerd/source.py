@@ -9,7 +9,7 @@ from imq.engine.query.source import Source, SourceRef, StagedTable
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.record import TYPE_CHECKING
 
-from .names import NAME, find_address, parse_name
+from .names import KUBERNETES, NAME, find_address, parse_name
 from .tables import LEVELS, LISTING, LISTING_REQUESTS, TABLES
 
 if TYPE_CHECKING:
@@ -88,6 +88,16 @@ class ContainerdSource(Source):
         from .ping import make_namespace_place
 
         return make_namespace_place(ref.text, ref.pattern, ref.address)
+
+    def list_defaults(self) -> Sequence[Place]:
+        """Return the namespaces of ctr and of Kubernetes, when the socket of containerd is on this machine."""
+        address = find_address(self._context.environment)
+        if not os.path.exists(address):
+            return ()
+        from .ping import make_default
+
+        names = [NAME, f"{NAME}:{KUBERNETES}"] if os.access(address, os.W_OK) else [NAME]
+        return [make_default(name, parse_name(name, self._context.environment) or "", address) for name in names]
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""
