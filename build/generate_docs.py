@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from imq.api import namespace
 from imq.api.statements import FLAGS, LISTS, python_name
-from imq.engine.actions import VERBS, OperandKind
+from imq.engine.actions import VERBS
+from imq.engine.actions.verb import OperandKind
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS, Function
 from imq.engine.catalog.predicates import PREDICATES
@@ -28,7 +29,7 @@ from imq.engine.render.formats import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imq.engine.actions import Verb
+    from imq.engine.actions.verb import Verb
     from imq.engine.catalog.functions import Aggregate
     from imq.engine.catalog.tables import Table
     from imq.engine.configuration.schema import Section

@@ -38,13 +38,17 @@ class _LazyPattern:
         return self.compiled.match(text, at)
 
 
-_SPACE = re.compile(r"(?:[ \t\r\f\v\xa0\ufeff]|\\\r?\n|#[^\n]*)+")
+_SPACE = _LazyPattern(r"(?:[ \t\r\f\v\xa0\ufeff]|\\\r?\n|#[^\n]*)+")
+_SPACE_STARTS = tuple("\t\r\f\v\xa0\ufeff\\#")
+"""The characters, besides a plain space, that `_SPACE` may begin with."""
 _BLANK_LINES = _LazyPattern(r"(?:[ \t\r\f\v\xa0\ufeff\n]|\\\r?\n|#[^\n]*)+")
 _QUOTED = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
-_NAME = re.compile(rf"[^\W\d]\w*(?:\.(?:[\w/-]+|{_QUOTED}))*")
-_PATH = _LazyPattern(rf"\.{_NAME.pattern}")
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_NAME = rf"{_IDENTIFIER.pattern}(?:\.(?:[\w/-]+|{_QUOTED}))*"
+_PATH = _LazyPattern(rf"\.{_NAME}")
+_DOTTED_NAME = _LazyPattern(_NAME)
 _BRACES = r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>"  # no braces inside: unclosed ones would take quadratic time
-_WORD = re.compile(rf"(?:{_BRACES}|\[[^\]\s]*\]|[\w.:/@?*~^+&|{{}}\\-])+")
+_WORD = _LazyPattern(rf"(?:{_BRACES}|\[[^\]\s]*\]|[\w.:/@?*~^+&|{{}}\\-])+")
 _QUANTITY = _LazyPattern(
     r"(\d+(?:\.\d+)?)[ \t]+((?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|bytes?|[kKMGTP]?i?B)(?!\w))",
     re.IGNORECASE,
@@ -55,7 +59,7 @@ _COMPARISON = _LazyPattern(r"!=|<>|<=|>=|==|[=<>]")
 _AS_FORMAT = _LazyPattern(r"as\s+(\w+)(?![\w.:/@-]|[ \t]+on\b)", re.IGNORECASE)  # `as json on`: the name of a join
 _EXCEPT_NEWEST = _LazyPattern(r"except\s+newest\b", re.IGNORECASE)
 _SKIP_EXISTING = _LazyPattern(r"skip\s+existing\b", re.IGNORECASE)
-_CALL = re.compile(r"[ \t]*\(")
+_CALL = _LazyPattern(r"[ \t]*\(")
 _QUERY_CLAUSE = _LazyPattern(
     r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect|"
     r"(?:(?:left|inner|full)\s+)?join)"
@@ -89,6 +93,12 @@ _RESERVED = frozenset({*WORDS, *_SET_OPERATORS, *_WORD_OPERATORS, *_TIME_OPERATO
 """Every word that is a keyword somewhere."""
 _STRINGS = {quote: _LazyPattern(rf"{quote}[^{quote}\\]*(?:\\.[^{quote}\\]*)*{quote}", re.DOTALL) for quote in "\"'"}
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+
+
+def _match_name(text: str, at: int = 0) -> re.Match[str] | None:
+    """Match a name at an offset: an identifier, and the dotted segments after it."""
+    name = _IDENTIFIER.match(text, at)
+    return _DOTTED_NAME.match(text, at) if name is not None and text.startswith(".", name.end()) else name
 
 
 class Vocabulary(Record):
@@ -133,8 +143,9 @@ class Lexer:
         """Return the next token, given the terminals that the parser's state accepts; at the end, `$END`."""
         text = self._text
         while True:
-            space = _SPACE.match(text, self._offset)
-            if space:
+            while text.startswith(" ", self._offset):
+                self._offset += 1
+            if text.startswith(_SPACE_STARTS, self._offset) and (space := _SPACE.match(text, self._offset)):
                 self._offset = space.end()
             if self._offset >= len(text):
                 return Token("$END", "", Span(self._last_end, self._last_end))
@@ -153,7 +164,7 @@ class Lexer:
 
     def _continues_statement(self, accepts: Mapping[str, int]) -> bool:
         """Whether the next line continues the statement: it begins with a keyword that is valid only here."""
-        name = _NAME.match(self._text, self._offset)
+        name = _match_name(self._text, self._offset)
         word = name[0].lower() if name else ""
         if not word or word in _STATEMENT_KEYWORDS:
             return False
@@ -195,13 +206,12 @@ class Lexer:
                 kind = "EQUAL" if "EQUAL" in accepts else "COMPARISON"
                 token = self._take_match(kind, comparison)
                 return token.replace(value={"==": "=", "<>": "!="}.get(token.value, token.value))
-        word = _WORD.match(text, start)
-        name = _NAME.match(text, start)
-        if name and (keyword := self._read_keyword(name, word, accepts)):
+        name = _match_name(text, start)
+        if name and (keyword := self._read_keyword(name, accepts)):
             return keyword
         if name and "NAME" in accepts:
             return self._take_match("NAME", name)
-        if word:
+        if word := _WORD.match(text, start):
             quantity = _QUANTITY.match(text, start)
             if quantity and quantity.end() > word.end():
                 token = self._take_match("WORD", quantity)
@@ -218,17 +228,16 @@ class Lexer:
         """Whether only a value is valid here: not after a verb, where `images where …` is a query."""
         if "STRING" not in accepts or accepts.keys() & _NOT_ONLY_VALUES:
             return False
-        name = _NAME.match(self._text, at) if "TABLE" in accepts else None
+        name = _match_name(self._text, at) if "TABLE" in accepts else None
         return name is None or name[0].lower() not in {*self.vocabulary.tables, "all"}
 
-    def _read_keyword(
-        self, name: re.Match[str], word: re.Match[str] | None, accepts: Mapping[str, int]
-    ) -> Token | None:
+    def _read_keyword(self, name: re.Match[str], accepts: Mapping[str, int]) -> Token | None:
         """Return the keyword, function, verb or table at this position, if the parser accepts one."""
         text, lowered = self._text, name[0].lower()
-        is_call = _CALL.match(text, name.end()) is not None
-        if "WORD" in accepts and "NAME" not in accepts and word and word.end() > name.end():
-            return None  # a value that begins with a keyword: `as-built`, `in:1`
+        if "WORD" in accepts and "NAME" not in accepts:
+            word = _WORD.match(text, name.start())
+            if word and word.end() > name.end():
+                return None  # a value that begins with a keyword: `as-built`, `in:1`
         if lowered == "as" and "OUTPUT_FORMAT" in accepts:
             output_format = _AS_FORMAT.match(text, name.start())
             if output_format and output_format[1].lower() in self.vocabulary.formats:
@@ -247,7 +256,7 @@ class Lexer:
         for words, terminal in ((_WORD_OPERATORS, "WORD_OPERATOR"), (_TIME_OPERATORS, "TIME_OPERATOR")):
             if lowered in words and terminal in accepts:
                 return self._take_word(terminal, name, lowered)
-        if is_call and "FUNCTION" in accepts:
+        if "FUNCTION" in accepts and _CALL.match(text, name.end()):
             return self._take_word("FUNCTION", name, lowered)
         if "VERB" in accepts and lowered in self.vocabulary.verbs:
             return self._take_word("VERB", name, lowered)
@@ -273,7 +282,7 @@ class Lexer:
     def _has_search_term(self, at: int) -> bool:
         """Whether a search term follows; a keyword must be quoted."""
         term = _SEARCH_TERM.match(self._text, at)
-        word = _NAME.match(self._text, term.end() - 1) if term else None
+        word = _match_name(self._text, term.end() - 1) if term else None
         return term is not None and (word is None or word[0].lower() not in _RESERVED)
 
     def _is_relation(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
@@ -328,16 +337,16 @@ def is_bare_word(text: str) -> bool:
 
 def begins_with_field(text: str) -> bool:
     """Whether `text` begins like a field, with or without a leading dot."""
-    return _NAME.match(text) is not None or _PATH.match(text) is not None
+    return _match_name(text) is not None or _PATH.match(text) is not None
 
 
 def is_field_path(text: str) -> bool:
     """Whether `text` is a field name or path: `size`, `base.name`, `label.env`."""
-    name = _NAME.match(text)
+    name = _match_name(text)
     return name is not None and name.end() == len(text)
 
 
 def begins_query(text: str) -> bool:
     """Whether `text` begins like a query, if its first word is a table: `images of redis:7`, `images in $sources`."""
-    name = _NAME.match(text)
+    name = _match_name(text)
     return name is not None and name[0].lower() not in WORDS and _QUERY_CLAUSE.match(text, name.end()) is not None

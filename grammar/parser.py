@@ -51,7 +51,7 @@ _GROUPS = (
 """Terminals that errors describe together."""
 
 
-_NEXT_WORD = re.compile(r"\s*([\w.:/-]{1,60})")
+_NEXT_WORD = r"\s*([\w.:/-]{1,60})"
 
 
 _VIEW_PRODUCTIONS = frozenset({"view", "include"})
@@ -63,7 +63,7 @@ class _ActionTable(dict[int, dict[str, int]]):
 
     def __missing__(self, state: int) -> dict[str, int]:
         names, steps = ROWS[state]
-        row = self[state] = dict(zip(names, steps, strict=True))
+        row = self[state] = dict(zip(names.split(), map(int, steps.split()), strict=True))
         return row
 
 
@@ -234,7 +234,7 @@ class _Parser:
             hints = (closest_hint(token_text, known), f"tables: {join_names(known)}")
             return UnknownName(f'unknown table "{token_text}"', span=token.span, hints=hints)
         elif token_text.lower() == "as" and "OUTPUT_FORMAT" in expected:
-            next_word = _NEXT_WORD.match(self._text, token.span.end)
+            next_word = re.compile(_NEXT_WORD).match(self._text, token.span.end)
             formats = sorted(self._vocabulary.formats)
             message = f'unknown output format "{next_word[1]}"' if next_word else "expected an output format"
             hints = (closest_hint(next_word[1], formats) if next_word else "", f"formats: {join_names(formats)}")

@@ -27,9 +27,6 @@ else:
         return lambda decorated: decorated
 
 
-_ABSENT: Any = object()
-
-
 @dataclass_transform(frozen_default=True)
 class _RecordType(type):
     """Turns the annotations of a class body into slots, defaults and match order."""
@@ -42,25 +39,31 @@ class _RecordType(type):
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> _RecordType:
         inherited: tuple[str, ...] = ()
         defaults: dict[str, Any] = {}
+        checks = bool(bases) and "check" in body
         for base in reversed(bases):
-            inherited += tuple(f for f in getattr(base, "_fields", ()) if f not in inherited)
-            defaults.update(getattr(base, "_defaults", {}))
+            if isinstance(base, _RecordType) and (base_fields := base._fields):
+                inherited += tuple(field for field in base_fields if field not in inherited)
+                defaults.update(base._defaults)
+                checks = checks or base._checks
+        # Lists, not generators: this runs for every class at startup.
         own = tuple(
-            field
-            for field, kind in body.get("__annotations__", {}).items()
-            if not str(kind).startswith("ClassVar") and field not in inherited
+            [
+                field
+                for field, kind in body.get("__annotations__", {}).items()
+                if not str(kind).startswith("ClassVar") and field not in inherited
+            ]
         )
-        for field in (*inherited, *own):
+        fields = inherited + own
+        for field in fields:
             if field in body:
                 defaults[field] = body.pop(field)
-        fields = inherited + own
+        values = tuple([field for field in fields if field != "span"]) if "span" in fields else fields
         body["__slots__"] = own
         body["_fields"] = fields
-        body["_values"] = tuple(field for field in fields if field != "span")
+        body["_values"] = body["__match_args__"] = values
         body["_defaults"] = defaults
-        body["_checks"] = bool(bases) and ("check" in body or any(getattr(base, "_checks", False) for base in bases))
-        body["__match_args__"] = body["_values"]
-        return super().__new__(mcs, name, bases, body)
+        body["_checks"] = checks
+        return type.__new__(mcs, name, bases, body)
 
 
 class Record(metaclass=_RecordType):
@@ -81,18 +84,19 @@ class Record(metaclass=_RecordType):
 
         def _assign_rest(self, args, named):
             """Assign the fields that were not given by position."""
-            fields, assign = self._fields, object.__setattr__
+            fields, values, assign = self._fields, self._defaults, object.__setattr__
             if len(args) > len(fields):
                 raise TypeError(f"{type(self).__name__} takes {len(fields)} values, got {len(args)}")
-            for field in fields[len(args) :]:
-                value = named.pop(field, _ABSENT)
-                if value is _ABSENT:
-                    value = self._defaults.get(field, _ABSENT)
-                    if value is _ABSENT:
-                        raise TypeError(f"{type(self).__name__} needs a value for {field!r}")
-                assign(self, field, value)
+            rest = fields[len(args) :]
             if named:
-                raise TypeError(f"{type(self).__name__} has no field {next(iter(named))!r}, or it is given twice")
+                values = {**values, **named}
+                for name in named:
+                    if name not in rest:
+                        raise TypeError(f"{type(self).__name__} has no field {name!r}, or it is given twice")
+            for field in rest:
+                if field not in values:
+                    raise TypeError(f"{type(self).__name__} needs a value for {field!r}")
+                assign(self, field, values[field])
 
         def __setattr__(self, name, value):
             raise AttributeError(f"{type(self).__name__} is frozen")
@@ -111,8 +115,8 @@ class Record(metaclass=_RecordType):
     def replace(self, **changes: Any) -> Self:
         """Return a copy in which the named fields have new values."""
         fields: tuple[str, ...] = type(self)._fields
-        merged = {field: getattr(self, field) for field in fields}
-        return type(self)(**{**merged, **changes})
+        values = [changes.pop(field) if field in changes else getattr(self, field) for field in fields]
+        return type(self)(*values, **changes)
 
     def _key(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field) for field in type(self)._values)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from imq.engine.actions import Verb
+    from imq.engine.actions.verb import Verb
     from imq.engine.catalog.functions import Aggregate, Function
     from imq.engine.catalog.predicates import Predicate
 

@@ -9,7 +9,6 @@ import sys
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .open_session import open_session, run_text
 from .options import first_word, read_options
 from .output import Console
 
@@ -119,6 +118,8 @@ class Cli:
         if (text := _help_text(options)) is not None:
             console.write_texts((text,))
             return 0
+        from .open_session import open_session, run_text
+
         session = open_session(console, options)
         try:
             statement, atoms = self._read_statement(options)

@@ -11,8 +11,8 @@ from .options import Options
 from .terminal import escape_terminal, raw_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import TextIO
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TextIO
 
     from imq.engine.progress import Progress
     from imq.engine.render.values import DisplayOptions
@@ -22,6 +22,24 @@ _DUMB_TERMINALS = frozenset({"", "dumb", "unknown"})
 """Values of $TERM of terminals that cannot move their cursor. An unset $TERM is empty."""
 _SHELL_SPECIAL = frozenset("<>()[]{}*?&|;$#!~`'\"\\")
 """Characters that a shell interprets."""
+
+
+class _LateDisplay:
+    """A display of progress that is created for the first report: most queries have nothing to report."""
+
+    def __init__(self, create: Callable[[], Progress]) -> None:
+        self._create = create
+        self._display: Progress | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._display is None:
+            self._display = self._create()
+        return getattr(self._display, name)
+
+    def stop(self) -> None:
+        """End all tasks of a display that exists."""
+        if self._display is not None:
+            self._display.stop()
 
 
 class Console:
@@ -116,10 +134,16 @@ class Console:
 
     def progress(self, options: Options) -> Progress:
         """Return the display of transfers on standard error: bars on a terminal, else lines."""
-        from .progress_bars import create_display
 
-        bars = "no_progress" not in options.flags and self.stderr.isatty() and not self.is_dumb
-        return create_display(raw_stream(self.stderr), bars=bars)
+        def create() -> Progress:
+            from .progress_bars import create_display
+
+            bars = "no_progress" not in options.flags and self.stderr.isatty() and not self.is_dumb
+            return create_display(raw_stream(self.stderr), bars=bars)
+
+        display: Any = _LateDisplay(create)
+        progress: Progress = display
+        return progress
 
     # Results
 

@@ -11,15 +11,16 @@ from imq.grammar.errors import StatementError, UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 from ._verb_modules import MODULES, REMOVING
-from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imq.grammar import ast
 
+    from .verb import Verb
 
-class _Verbs(Mapping[str, Verb]):
+
+class _Verbs(Mapping[str, "Verb"]):
     """The verbs by name; a module is imported when its verb is read."""
 
     def __init__(self) -> None:
@@ -52,11 +53,13 @@ ABSENT: tuple[tuple[str, str], ...] = (
 )
 """Verbs that are not available yet, each with the reason."""
 
-__all__ = ["ABSENT", "REMOVING", "VERBS", "OperandKind", "Verb", "get_verb"]
+__all__ = ["ABSENT", "REMOVING", "VERBS", "get_verb"]
 
 
 def get_verb(statement: ast.ActionStatement) -> Verb:
     """Return the verb of an action; raises `StatementError` for an operand or option that the verb does not take."""
+    from .verb import OperandKind
+
     verb = VERBS.get(statement.verb)
     if verb is None:
         raise UnknownName(

@@ -6,7 +6,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option
-from imq.engine.store.layout import list_repositories
+from imq.engine.store.index_json import list_repositories
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING, Record
 

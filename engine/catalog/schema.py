@@ -188,7 +188,14 @@ class Table(Record):
     def with_levels(self, levels: Mapping[FetchLevel, str]) -> Table:
         """Return the table with fetch levels. `levels` maps a level to the names of its fields, separated by spaces."""
         by_name = {name: level for level, names in levels.items() for name in names.split()}
-        return self.replace(fields=tuple(field.replace(level=by_name.get(field.name)) for field in self.fields))
+        return self.replace(
+            fields=tuple(
+                [
+                    field if field.level is (level := by_name.get(field.name)) else field.replace(level=level)
+                    for field in self.fields
+                ]
+            )
+        )
 
     def find_relation(self, name: str) -> Relation | None:
         """Return the relation of this name; None when there is none."""

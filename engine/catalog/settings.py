@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, MAX_DOCUMENT
+from imq.engine.oci.media_types import DEFAULT_MAX_DOCUMENT, MAX_DOCUMENT
 from imq.engine.units.size import parse_size
 from imq.grammar.errors import StatementError, UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record

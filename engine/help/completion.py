@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.actions import VERBS, OperandKind
+from imq.engine.actions import VERBS
+from imq.engine.actions.verb import OperandKind
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.predicates import PREDICATES

@@ -17,7 +17,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imq.engine.actions import Verb
+    from imq.engine.actions.verb import Verb
     from imq.engine.catalog.predicates import Predicate
     from imq.engine.catalog.tables import Field, Table
 

@@ -14,6 +14,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import json_schema, media_types
 from .digest import Digest
+from .media_types import MAX_DOCUMENT
 from .platform import Platform, parse_platform
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ _COMMON_KEYS = frozenset({"mediaType", "digest", "size"})
 """The keys of most descriptors, which need no further checks."""
 LAYOUT_VERSION = "1.0.0"
 """The only version of image layouts."""
-DEFAULT_MAX_DOCUMENT = 4 << 20
-"""Bytes: the limit of the distribution specification for manifests, and the default limit of all documents."""
-MAX_DOCUMENT = 256 << 20
-"""Bytes: the upper bound of the setting `largest_document`."""
 MAX_LAYERS = 4096
 """More layers than any runtime can mount; a manifest with more is rejected."""
 

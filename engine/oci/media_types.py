@@ -1,4 +1,4 @@
-"""Media types of the OCI image specification and of docker's schema 2, and their classification."""
+"""Media types of the OCI image specification and of docker's schema 2, their classification, and size limits."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ OCI_NONDISTRIBUTABLE = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+DEFAULT_MAX_DOCUMENT = 4 << 20
+"""Bytes: the limit of the distribution specification for manifests, and the default limit of all documents."""
+MAX_DOCUMENT = 256 << 20
+"""Bytes: the upper bound of the setting `largest_document`."""
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})

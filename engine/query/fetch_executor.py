@@ -1,17 +1,16 @@
 """Runs the stages of a statement: lists the rows of sources, and fetches fields for some of them.
 
 The rows are in temporary views on the connection of the index, where the final SQL statement reads them. A union is
-one view of the rows of several sources.
+one view of the rows of several sources. A statement on native tables alone has no scans; `fetch_plan` is not imported
+for it.
 """
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference, parse_name
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 from . import ir
-from .fetch_plan import BatchedStages, FetchPlanner, NativeMember, Scan, UnionScan
 from .plan import collect_fields
 from .source import LoadedTable, NativeTable, TableUse
 from .sql.statements import write_select, write_union
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import FetchLevel, Raw, Relation, Table
 
-    from .fetch_plan import AnyScan, FetchStage, Step
+    from .fetch_plan import AnyScan, BatchedStages, FetchStage, NativeMember, Scan, Step, UnionScan
     from .plan import NativeLevels
     from .source import Estimator, Sources, TableScan
     from .sqlite_executor import SqliteExecutor
@@ -92,11 +91,17 @@ class FetchExecutor:
         at: tuple[str, ...] = (),
     ) -> Table:
         """Return the table in SQL for these uses: of one source, or a union. `at` is the path in a file."""
+        for provider in (use.provider for use in uses):
+            if isinstance(provider, LoadedTable):
+                return provider.load(provider.table, tuple(target for target in targets if isinstance(target, str)), at)
+            if isinstance(provider, NativeTable) and len(uses) == 1:
+                return provider.table
+        from .fetch_plan import NativeMember, Scan, UnionScan
+
         members: list[Scan | NativeMember] = []
         for use in uses:
             provider = use.provider
-            if isinstance(provider, LoadedTable):
-                return provider.load(provider.table, tuple(target for target in targets if isinstance(target, str)), at)
+            assert not isinstance(provider, LoadedTable)
             if isinstance(provider, NativeTable):
                 members.append(NativeMember(provider.table, use.source))
                 continue
@@ -116,10 +121,8 @@ class FetchExecutor:
     def bind_relation(self, outer: Table, relation: Relation) -> Table:
         """Return the table of a relation of `outer`: in the source of the relation, if it has one, else of `outer`."""
         scan = self._scans.get(outer.sql_name)
-        if relation.members and isinstance(scan, UnionScan):
-            uses = [
-                self._make_use(member.source, one) for member, one in zip(scan.members, relation.members, strict=True)
-            ]
+        if relation.members and scan is not None:
+            uses = [self._make_use(source, one) for source, one in zip(scan.sources, relation.members, strict=True)]
         else:
             uses = [self._make_use(relation.source or outer.source or next(iter(self.sources)).name, relation)]
         table = self.bind_table(uses, single_image=not relation.is_many)
@@ -129,18 +132,14 @@ class FetchExecutor:
     def list_sources(self, table: Table) -> tuple[str, ...]:
         """Return the names of the sources of a bound table."""
         scan = self._scans.get(table.sql_name)
-        return tuple(member.source for member in scan.members) if isinstance(scan, UnionScan) else (table.source,)
+        return scan.sources if scan is not None else (table.source,)
 
     def list_refs(self, table: Table) -> tuple[str, ...]:
         """Return the texts after `in` for a bound table; for the rows of a relation, those of the outer table."""
         if table.sql_name in self._outer_refs:
             return self._outer_refs[table.sql_name]
         scan = self._scans.get(table.sql_name)
-        members = scan.members if isinstance(scan, UnionScan) else (scan,) if scan is not None else ()
-        texts: list[str] = []
-        for member in members:
-            texts += [ref.text for ref in member.refs] if isinstance(member, Scan) else [member.source]
-        return tuple(texts)
+        return scan.ref_texts if scan is not None else ()
 
     def _make_use(self, source: str, relation: Relation) -> TableUse:
         return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields)
@@ -153,19 +152,26 @@ class FetchExecutor:
 
     def plan(self, select: ir.Select) -> tuple[Step, ...]:
         """Return the steps of a query. None is run."""
-        return tuple(FetchPlanner(self._scans).plan(select)) if self._scans else ()
+        if not self._scans:
+            return ()
+        from .fetch_plan import FetchPlanner
+
+        return tuple(FetchPlanner(self._scans).plan(select))
 
     def plan_condition(self, condition: ir.Expr) -> tuple[Step, ...]:
         """Return the steps of a condition without a row."""
-        return tuple(FetchPlanner(self._scans).plan_condition(condition)) if self._scans else ()
+        if not self._scans:
+            return ()
+        from .fetch_plan import FetchPlanner
+
+        return tuple(FetchPlanner(self._scans).plan_condition(condition))
 
     def find_required_levels(self, selects: Iterable[ir.Select]) -> NativeLevels:
         """Return the levels that native tables must have before these queries run: source, table and level."""
         levels: set[tuple[str, str, FetchLevel]] = set()
         for select in selects:
             scan = self._scans.get(select.table.sql_name)
-            members = scan.members if isinstance(scan, UnionScan) else () if scan else (select,)
-            tables = [member.table for member in members if not isinstance(member, Scan)]
+            tables = scan.native_tables if scan is not None else (select.table,)
             for field in collect_fields(select) if tables else ():
                 owns = ((table, table.find_field(field.name)) for table in tables)
                 levels |= {(table.source, table.name, own.level) for table, own in owns if own and own.level}
@@ -180,7 +186,7 @@ class FetchExecutor:
 
     def create_estimators(self, now: int, max_age: int) -> Mapping[str, Estimator]:
         """Return the estimators of requests, by source."""
-        names = dict.fromkeys(one.source for scan in self._scans.values() for one in FetchPlanner.list_scans(scan))
+        names = dict.fromkeys(one.source for scan in self._scans.values() for one in scan.scans)
         estimators = ((name, self.sources[name].create_estimator(now, max_age)) for name in names)
         return {name: estimator for name, estimator in estimators if estimator is not None}
 
@@ -203,6 +209,8 @@ class FetchExecutor:
         """
         if not steps:
             return ()
+        from .fetch_plan import BatchedStages
+
         self._failed = []
         self._max_age = max_age
         try:
@@ -226,7 +234,7 @@ class FetchExecutor:
     def _find_query_view(self, view: str) -> str:
         """Return the view in the query for the view of a scan: that of its union, or its own."""
         for scan in self._scans.values():
-            if isinstance(scan, UnionScan) and any(isinstance(one, Scan) and one.view == view for one in scan.members):
+            if any(one.view == view for one in scan.scans):
                 return scan.view
         return view
 
@@ -236,6 +244,8 @@ class FetchExecutor:
         if stage.rows is not None:
             names = list(dict.fromkeys(self._read_lookup_values(stage, stage.rows, runner, now)))
             if stage.rows.table.sql_name == "images":  # names that other tools wrote may not be references
+                from imq.engine.oci.reference import Reference, parse_name
+
                 names = [name for name in names if isinstance(parse_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, ir.Select):
@@ -269,8 +279,9 @@ class FetchExecutor:
 
     def _make_union(self, stage: FetchStage, union: UnionScan, runner: SqliteExecutor) -> None:
         """Create the view of a union after its last member is listed."""
-        scans = [member for member in union.members if isinstance(member, Scan)]
-        if stage.scan.view != scans[-1].view:
+        from .fetch_plan import NativeMember
+
+        if stage.scan.view != union.scans[-1].view:
             return
         views = [
             (at, member.table.sql_name, runner.list_columns(member.table.sql_name))

@@ -39,6 +39,26 @@ class Scan(Record):
     lookup_fields: tuple[str, ...]
     single_image: bool = False
 
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The scan itself, as the one of a union of one."""
+        return (self,)
+
+    @property
+    def native_tables(self) -> tuple[Table, ...]:
+        """No table: the rows are fetched."""
+        return ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The name of the source."""
+        return (self.source,)
+
+    @property
+    def ref_texts(self) -> tuple[str, ...]:
+        """The texts after `in` of the statement."""
+        return tuple(ref.text for ref in self.refs)
+
     def get_rank(self, field: Field) -> int:
         """Return the position of a field's level in the source, from 1; 0 for a field that the listing contains."""
         own = self.table.find_field(field.name)
@@ -61,6 +81,11 @@ class NativeMember(Record):
     table: Table
     source: str
 
+    @property
+    def ref_texts(self) -> tuple[str, ...]:
+        """The name of the source."""
+        return (self.source,)
+
 
 class UnionScan(Record):
     """Rows of several sources in one view. `_member` is the index of the member that a row comes from.
@@ -71,6 +96,26 @@ class UnionScan(Record):
     view: str
     table: Table
     members: tuple[Scan | NativeMember, ...]
+
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The members whose rows must be fetched."""
+        return tuple(member for member in self.members if isinstance(member, Scan))
+
+    @property
+    def native_tables(self) -> tuple[Table, ...]:
+        """The tables of the members whose rows are in SQLite already."""
+        return tuple(member.table for member in self.members if isinstance(member, NativeMember))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the sources of the members."""
+        return tuple(member.source for member in self.members)
+
+    @property
+    def ref_texts(self) -> tuple[str, ...]:
+        """The texts after `in` of the statement."""
+        return tuple(text for member in self.members for text in member.ref_texts)
 
 
 AnyScan = Scan | UnionScan
@@ -163,11 +208,7 @@ class FetchPlanner:
     @staticmethod
     def list_scans(scan: AnyScan | None) -> tuple[Scan, ...]:
         """Return the scans of a view: one, or those of a union."""
-        if scan is None:
-            return ()
-        if isinstance(scan, Scan):
-            return (scan,)
-        return tuple(member for member in scan.members if isinstance(member, Scan))
+        return scan.scans if scan is not None else ()
 
     def _needs_fetch(self, select: ir.Select) -> bool:
         return any(inner.table.sql_name in self._scans for inner in ir.walk_subqueries(select))

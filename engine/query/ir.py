@@ -371,6 +371,11 @@ def walk(values: Iterable[Expr]) -> Iterator[Expr]:
             pending += (value.argument, *value.aligned_with)
 
 
+def has_aggregate(value: Expr) -> bool:
+    """Whether an expression contains an aggregate."""
+    return isinstance(value, AggregateCall) or any(has_aggregate(part) for part in children(value))
+
+
 def transform(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """Return an expression with `change` applied to it and to its operands at every depth, operands first."""
     changed: dict[str, object] = {}

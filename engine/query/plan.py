@@ -7,7 +7,6 @@ first.
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import USAGE
 from imq.engine.query.sql.statements import (
     Sql,
     write_check,
@@ -147,7 +146,7 @@ def list_columns(select: ir.Select) -> tuple[Column, ...]:
 
 def _reads_store(selects: Iterable[ir.Select]) -> bool:
     return any(
-        not select.table.is_staged and (select.table.name in _STORED or select.table.name == USAGE.name)
+        not select.table.is_staged and (select.table.name in _STORED or select.table.name == "usage")
         for select in selects
     )
 

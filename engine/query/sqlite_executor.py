@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 
 from imq.engine.catalog.tables import DataType
-from imq.engine.oci.digest import parse_hex_prefix
-from imq.engine.oci.reference import Reference
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar.errors import ImqError, Interrupted, InvalidReference, StatementError
@@ -245,27 +243,42 @@ def _split(text: str, separator: str) -> str:
     return json.dumps(parts, ensure_ascii=False)
 
 
-def _normalize_name(text: str) -> str:
-    try:
-        return str(Reference.parse(str(text).strip()).with_default_tag())
-    except InvalidReference:
-        return str(text)
+def _make_as_name() -> Callable[..., Raw]:
+    from imq.engine.oci.reference import Reference
+
+    def as_name(text: str) -> str:
+        try:
+            return str(Reference.parse(str(text).strip()).with_default_tag())
+        except InvalidReference:
+            return str(text)
+
+    return _null_propagating(as_name)
 
 
-def _normalize_repository(text: str) -> str:
-    try:
-        reference = Reference.parse(str(text).strip())
-    except InvalidReference:
-        return str(text)
-    return str(text) if reference.tag or reference.digest else reference.familiar_name
+def _make_as_repository() -> Callable[..., Raw]:
+    from imq.engine.oci.reference import Reference
+
+    def as_repository(text: str) -> str:
+        try:
+            reference = Reference.parse(str(text).strip())
+        except InvalidReference:
+            return str(text)
+        return str(text) if reference.tag or reference.digest else reference.familiar_name
+
+    return _null_propagating(as_repository)
 
 
-def _normalize_digest(text: str) -> str | None:
-    text = str(text).strip().lower()
-    if text.startswith("sha512:"):
-        return text
-    digits = parse_hex_prefix(text)
-    return f"sha256:{digits}" if digits is not None else None
+def _make_as_digest() -> Callable[..., Raw]:
+    from imq.engine.oci.digest import parse_hex_prefix
+
+    def as_digest(text: str) -> str | None:
+        text = str(text).strip().lower()
+        if text.startswith("sha512:"):
+            return text
+        digits = parse_hex_prefix(text)
+        return f"sha256:{digits}" if digits is not None else None
+
+    return _null_propagating(as_digest)
 
 
 class _ListAggregate:
@@ -336,8 +349,8 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "split": (2, lambda: _null_propagating(_split)),
     "basename": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[2])),
     "dirname": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[0])),
-    "as_name": (1, lambda: _null_propagating(_normalize_name)),
-    "as_repository": (1, lambda: _null_propagating(_normalize_repository)),
-    "as_digest": (1, lambda: _null_propagating(_normalize_digest)),
+    "as_name": (1, _make_as_name),
+    "as_repository": (1, _make_as_repository),
+    "as_digest": (1, _make_as_digest),
 }
 """The number of arguments of each function (-1: variable), and its factory."""

@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, Descriptor, check_document_size
+from imq.engine.oci.manifest import Descriptor, check_document_size
+from imq.engine.oci.media_types import DEFAULT_MAX_DOCUMENT
 from imq.engine.registry.auth.authorizer import make_delete_scope, make_pull_scope
 from imq.engine.registry.http.client import IF_NONE_MATCH, Request
 from imq.engine.registry.http.urls import quote_segment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT
+from imq.engine.oci.media_types import DEFAULT_MAX_DOCUMENT
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:

@@ -1,18 +1,15 @@
 """The output formats: one function each, and the table of their names.
 
 A format yields output as rows arrive. A format that aligns cells holds all rows first.
+
+The names of formats are words of the language, which every statement and page of help needs. What a format writes with
+is imported by its function.
 """
 
 from __future__ import annotations
 
 from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .format_tree import write_tree
-from .formats_data import to_json, write_csv, write_json, write_jsonl, write_tsv, write_yaml
-from .formats_markup import write_html, write_markdown
-from .text_table import MIN_COLUMN_WIDTH, align_columns, replace_controls
-from .values import format_rows, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "OutputFormat",
-    "align_columns",
     "get_format",
     "resolve_docker_format",
     "write_documents",
@@ -44,6 +40,9 @@ class OutputFormat(Record):
 
 def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     """Yield aligned columns, as docker prints them."""
+    from .text_table import MIN_COLUMN_WIDTH, align_columns, replace_controls
+    from .values import format_rows, format_value
+
     if row_set.single:
         for row in row_set.rows:
             yield f"{format_value(row_set.columns[0].type, row[0], options)}\n"
@@ -56,6 +55,8 @@ def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
 
 def write_ids(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     """Yield each id once, one a line. A row without an id is left out."""
+    from .values import format_value
+
     names = [column.name for column in row_set.columns]
     index = next((names.index(name) for name in ("id", "image", "digest") if name in names), 0)
     seen: set[str] = set()
@@ -66,18 +67,40 @@ def write_ids(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
             yield cell + "\n"
 
 
+def _from_module(module: str, function: str) -> Callable[[RowSet, DisplayOptions], Iterator[str]]:
+    """Return a writer whose module is imported when it is first called: a statement uses one format."""
+
+    def write(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
+        """Yield a result in this format."""
+        writer = getattr(__import__(f"imq.engine.render.{module}", fromlist=[function]), function)
+        rows: Iterator[str] = writer(row_set, options)
+        return rows
+
+    return write
+
+
 FORMATS: dict[str, OutputFormat] = {
     output_format.name: output_format
     for output_format in (
         OutputFormat("table", "aligned columns, as docker prints them; the default", write_table),
-        OutputFormat("json", "one JSON array of objects", write_json, shows_all_fields=True),
-        OutputFormat("jsonl", "one JSON object a line", write_jsonl, shows_all_fields=True),
-        OutputFormat("yaml", "one YAML sequence of mappings", write_yaml, shows_all_fields=True),
-        OutputFormat("csv", "comma-separated values; --spreadsheet escapes formulas", write_csv),
-        OutputFormat("tsv", "tab-separated values; --spreadsheet escapes formulas", write_tsv),
-        OutputFormat("markdown", "a Markdown table", write_markdown),
-        OutputFormat("html", "an HTML table", write_html),
-        OutputFormat("tree", "a tree, by the leading columns", write_tree),
+        OutputFormat(
+            "json", "one JSON array of objects", _from_module("formats_data", "write_json"), shows_all_fields=True
+        ),
+        OutputFormat(
+            "jsonl", "one JSON object a line", _from_module("formats_data", "write_jsonl"), shows_all_fields=True
+        ),
+        OutputFormat(
+            "yaml", "one YAML sequence of mappings", _from_module("formats_data", "write_yaml"), shows_all_fields=True
+        ),
+        OutputFormat(
+            "csv", "comma-separated values; --spreadsheet escapes formulas", _from_module("formats_data", "write_csv")
+        ),
+        OutputFormat(
+            "tsv", "tab-separated values; --spreadsheet escapes formulas", _from_module("formats_data", "write_tsv")
+        ),
+        OutputFormat("markdown", "a Markdown table", _from_module("formats_markup", "write_markdown")),
+        OutputFormat("html", "an HTML table", _from_module("formats_markup", "write_html")),
+        OutputFormat("tree", "a tree, by the leading columns", _from_module("format_tree", "write_tree")),
         OutputFormat("ids", "only the ids, one a line", write_ids),
     )
 }
@@ -92,6 +115,7 @@ def write_template(row_set: RowSet, options: DisplayOptions, source: str) -> Ite
     )
 
     from .template_row import Row
+    from .text_table import MIN_COLUMN_WIDTH, align_columns, replace_controls
 
     is_table, body = split_table_directive(source)
     template = Template.parse(expand_escapes(body))
@@ -158,6 +182,8 @@ def write_documents(row_set: Documents, default: str = "json") -> Iterator[str]:
         for document in row_set.documents:
             yield template.render(document) + "\n"
         return
+    from .formats_data import to_json
+
     output_format = get_format(row_set.output.format or default).name
     if output_format == "jsonl":
         for document in row_set.documents:

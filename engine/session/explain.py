@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from imq.engine.actions import OperandKind, get_verb
+from imq.engine.actions import get_verb
+from imq.engine.actions.verb import OperandKind
 from imq.engine.query.binder import bind_condition
 from imq.engine.query.fetch_plan import BatchedStages
 from imq.engine.query.sql.statements import write_select

@@ -17,12 +17,10 @@ from imq.engine.query.plan import (
     plan_values,
     reads_documents,
 )
-from imq.engine.query.unavailable_fields import list_unavailable_fields
 from imq.engine.result import Column, Message, RowSet, get_exit_code
 from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, NotFound, Refused, StoreError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -119,8 +117,11 @@ class QueryRunner:
     def run_query(self, statement: ast.QueryStatement) -> RowSet:
         """Run a query statement. The errors of the result are those of rows that could not be fetched or read."""
         planned = self.plan_output(statement, self.make_scope())
-        for name, kind in list_unavailable_fields(planned.select) if planned.steps else ():
-            self._resources.progress.warn(f"{kind} does not report {name}: it is unknown for all its images")
+        if planned.steps:
+            from imq.engine.query.unavailable_fields import list_unavailable_fields
+
+            for name, kind in list_unavailable_fields(planned.select):
+                self._resources.progress.warn(f"{kind} does not report {name}: it is unknown for all its images")
         return self._explain_empty(self._fetch_answer(planned, statement.output), planned.select.table.name)
 
     def run_assertion(self, statement: ast.Assert) -> Result:
@@ -139,6 +140,8 @@ class QueryRunner:
             result = self._resources.runner.first_row(planned.sql)
             assert result is not None
             if not result[0]:
+                from imq.grammar.unparser import unparse
+
                 failure = AssertionFailed(f"assertion failed: {unparse(part)}", span=part.span)
                 counterexample = self._find_counterexample(part, planned, scope, statement.output)
                 return counterexample.replace(errors=(failure,), exit_code=1)

@@ -8,7 +8,6 @@ from imq.engine.catalog.settings import parse_duration_setting, parse_size_limit
 from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
-from imq.engine.units.paths import home_directory
 from imq.grammar.record import TYPE_CHECKING
 
 from .state import DEFAULT_SOURCE, SessionState
@@ -44,6 +43,8 @@ class Resources:
         self.store.layout.on_lock_wait = self._warn_about_lock
         self.store.platform = context.platform
         self.folder = os.curdir
+        self.warns_about_containers = True
+        """Whether a removal warns that the store has no containers. Docker's command lines do not warn."""
         self.sources = open_sources(self)
         self._runner: SqliteExecutor | None = None
         self._reads_default = False
@@ -62,10 +63,16 @@ class Resources:
         On a machine without images in the store, an engine that responds is chosen instead, for the tables that
         engines have.
         """
-        if self.state.source is None and not self.sources.has_default(table):
+        if self.state.source is None and self._may_use_engine() and not self.sources.has_default(table):
             return self.sources.resolve_all(DEFAULT_SOURCE)
         self._reads_default = True
         return self.sources.resolve_all(self.find_source())
+
+    def _may_use_engine(self) -> bool:
+        """Whether an engine may be the default source. If not, the sources of engines need not be imported."""
+        if self.state.found_source is not None:
+            return self.state.found_source != DEFAULT_SOURCE or bool(self._silent_places)
+        return self.context.finds_source and not (self.store.layout.exists and self.store.has_images())
 
     def find_source(self) -> str:
         """Return the source of statements that name none, and choose it at the first call."""
@@ -158,6 +165,8 @@ class Resources:
     @property
     def home(self) -> str | None:
         """The home folder, which `~` stands for; None when it is unknown."""
+        from imq.engine.units.paths import home_directory
+
         return home_directory(self.context.environment)
 
     @property

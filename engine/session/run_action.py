@@ -5,12 +5,10 @@ from __future__ import annotations
 from imq.engine.actions import get_verb
 from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
-from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, check_known, depends_on_containers
 from imq.engine.result import Message
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,14 +27,12 @@ if TYPE_CHECKING:
 class ActionRunner:
     """Plans and executes actions.
 
-    `warns_about_containers`: a removal warns that the store has no containers. Docker's command lines do not warn.
     `has_begun`: the last statement has begun to execute its actions.
     """
 
     def __init__(self, resources: Resources, queries: QueryRunner) -> None:
         self._resources = resources
         self._queries = queries
-        self.warns_about_containers = True
         self.has_begun = False
 
     def make_plan_context(self, problems: RowErrors | None = None) -> PlanContext:
@@ -81,6 +77,8 @@ class ActionRunner:
             return verb.answer(statement, context)
         assert verb.plan is not None
         if verb.removes and statement.query is not None:
+            from imq.engine.query.unavailable_fields import check_known
+
             check_known(context.bind(statement.query), verb.name, statement.query.span)
         actions = verb.plan(statement, context)
         actions = [*actions, *_list_failures(verb.name, actions, problems)]
@@ -107,11 +105,11 @@ class ActionRunner:
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when the rows of a removal or a program depend on containers: the store has none."""
-        if (
-            self.warns_about_containers
-            and statement.query is not None
-            and depends_on_containers(context.bind(statement.query))
-        ):
+        if not self._resources.warns_about_containers or statement.query is None:
+            return
+        from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, depends_on_containers
+
+        if depends_on_containers(context.bind(statement.query)):
             self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
 
     def _confirm(self, listed: RowSet, existing: Sequence[str]) -> bool:
@@ -153,6 +151,8 @@ class ActionRunner:
 def get_word(node: ast.Literal | ast.Variable) -> str:
     """Return the word of an operand whose variables were replaced; raises `StatementError` for anything else."""
     if not isinstance(node, ast.Literal):
+        from imq.grammar.unparser import unparse
+
         raise StatementError(f"expected one word, not {unparse(node)}", code="operand", span=node.span)
     return node.text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.units.paths import expand_path
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.parser import parse
@@ -71,12 +70,16 @@ class ScriptLoader:
 
     def load_include(self, statement: ast.Include, folder: str, vocabulary: Vocabulary) -> Script:
         """Return the file that a statement includes, as it was when the statement was parsed."""
+        from imq.engine.units.paths import expand_path
+
         script = self._read.get(expand_path(statement.path, folder, None, statement.span))
         return script if script is not None else self._load(statement, folder, vocabulary, ())
 
     def _load(
         self, statement: ast.Include, folder: str, vocabulary: Vocabulary, including_files: tuple[str, ...]
     ) -> Script:
+        from imq.engine.units.paths import expand_path
+
         path = expand_path(statement.path, folder, None, statement.span)
         if path in including_files or len(including_files) >= MAX_DEPTH:
             problem_text = "includes itself" if path in including_files else f"is included {MAX_DEPTH} files deep"
@@ -99,6 +102,8 @@ class ScriptLoader:
 
     def _list_views(self, script: Script) -> frozenset[str]:
         """Return the names of the views that a file and the files that it includes define."""
+        from imq.engine.units.paths import expand_path
+
         names: set[str] = set()
         for statement in script.statements:
             if isinstance(statement, ast.View) and statement.name is not None:

@@ -22,13 +22,10 @@ from imq.grammar import ast
 from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.lexer import Vocabulary
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import unparse
 
 from .expand import expand
-from .explain import Explainer
 from .queries import QueryRunner
 from .resources import Resources
-from .run_action import ActionRunner, get_word
 from .script_loader import ScriptLoader
 
 if TYPE_CHECKING:
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
 
     from .context import SessionContext
+    from .run_action import ActionRunner
     from .state import SessionState
 
 
@@ -51,8 +49,7 @@ class Session:
     def __init__(self, context: SessionContext) -> None:
         self._resources = Resources(context)
         self._queries = QueryRunner(self._resources)
-        self._actions = ActionRunner(self._resources, self._queries)
-        self._explainer = Explainer(self._queries, self._actions, self._expand)
+        self._action_runner: ActionRunner | None = None
         self._scripts = ScriptLoader()
         self._views_being_read: tuple[str, ...] = ()
         self._stops_on_error = True
@@ -137,13 +134,15 @@ class Session:
             raise
         except Exception as problem:
             changed = isinstance(problem, ImqError) and problem.code == "changed"
-            repeatable = not isinstance(statement, ast.Include) and not self._actions.has_begun
+            has_begun = self._action_runner is not None and self._action_runner.has_begun
+            repeatable = not isinstance(statement, ast.Include) and not has_begun
             if not (changed or self._queries.repair_index(problem)) or not repeatable:
                 raise
             return self._execute(statement, dry_run=dry_run)
 
     def _execute(self, statement: ast.Statement, *, dry_run: bool) -> Result:
-        self._actions.has_begun = False
+        if self._action_runner is not None:
+            self._action_runner.has_begun = False
         try:
             match statement:
                 case ast.QueryStatement():
@@ -188,7 +187,9 @@ class Session:
 
     def explain(self, statement: ast.Statement) -> str:
         """Return a description of how a statement would run."""
-        return self._explainer.explain(statement)
+        from .explain import Explainer
+
+        return Explainer(self._queries, self._actions, self._expand).explain(statement)
 
     def explain_all(self, text: str, atoms: Mapping[int, int] | None = None, folder: str = os.curdir) -> Iterator[str]:
         """Yield a description of each statement of a text. Settings, variables and views are applied."""
@@ -204,6 +205,8 @@ class Session:
                         yield from self._explain_statements(script.statements, script.text, script.folder)
                     case ast.Let() | ast.View() | ast.Use() | ast.Set() | ast.OnError():
                         self.execute(statement)
+                        from imq.grammar.unparser import unparse
+
                         yield f"statement: {unparse(statement)}\n"
                     case _:
                         yield self.explain(statement)
@@ -233,6 +236,8 @@ class Session:
 
     def _check(self, text: str) -> StatementError | None:
         """Return the error of a suggested statement, or None. The statement is checked but not run."""
+        from .run_action import get_word
+
         try:
             for statement in self.parse(text):
                 if isinstance(statement, ast.ActionStatement) and get_verb(statement).needs_confirmation:
@@ -349,13 +354,22 @@ class Session:
         return self._resources.runner
 
     @property
+    def _actions(self) -> ActionRunner:
+        """The runner of actions, which a session of queries does without."""
+        if self._action_runner is None:
+            from .run_action import ActionRunner
+
+            self._action_runner = ActionRunner(self._resources, self._queries)
+        return self._action_runner
+
+    @property
     def warns_about_containers(self) -> bool:
         """Whether a removal warns that the store has no containers."""
-        return self._actions.warns_about_containers
+        return self._resources.warns_about_containers
 
     @warns_about_containers.setter
     def warns_about_containers(self, warns: bool) -> None:
-        self._actions.warns_about_containers = warns
+        self._resources.warns_about_containers = warns
 
     @property
     def vocabulary(self) -> Vocabulary:

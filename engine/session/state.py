@@ -9,7 +9,6 @@ from imq.engine.result import Column, Message, Result, RowSet
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import unparse
 
 from .expand import Definitions
 
@@ -59,6 +58,8 @@ class SessionState:
     def define_variable(self, statement: ast.Let) -> Result:
         """Define a variable, whose value is already expanded. Without a name, list the variables."""
         if statement.name is None or statement.value is None:
+            from imq.grammar.unparser import unparse
+
             return _make_rows(
                 ("name", "value"), [(name, unparse(value)) for name, value in sorted(self.variables.items())]
             )
@@ -75,6 +76,8 @@ class SessionState:
     def define_view(self, statement: ast.View) -> Result:
         """Define a view, whose query is already checked. Without a name, list the views."""
         if statement.name is None or statement.rows is None:
+            from imq.grammar.unparser import unparse
+
             definitions = (
                 (name, rows if isinstance(rows, str) else unparse(rows)) for name, rows in self.views.items()
             )

@@ -121,7 +121,8 @@ class StoreAction(BatchedAction):
         with context.store.start_transaction() as transaction:
             for number, action in enumerate(actions):
                 described = action.describe()
-                context.progress.report_items(described.action, number, len(actions))
+                if len(actions) > 1:
+                    context.progress.report_items(described.action, number, len(actions))
                 try:
                     outcomes.append(action.apply(transaction, now))
                 except ImqError as error:

@@ -21,7 +21,7 @@ from imq.grammar.errors import DigestMismatch, InvalidReference, Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .bounded_read import read_bounded, read_document
-from .layout import IndexEntry
+from .index_json import IndexEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -24,7 +24,7 @@ MAP_FIELDS = tuple(field for field in CONFIG_FIELDS if field.type is DataType.MA
 STRING_COLUMNS = ", ".join(field.name for field in STRING_FIELDS)
 JSON_COLUMNS = ", ".join(field.name for field in JSON_FIELDS)
 STRING_DEFINITIONS = ", ".join(f"{field.name} TEXT" for field in STRING_FIELDS)
-JSON_DEFINITIONS = ", ".join(f"{field.name} TEXT{' NOT NULL' * (field in MAP_FIELDS)}" for field in JSON_FIELDS)
+JSON_DEFINITIONS = ", ".join(f"{field.name} TEXT{' NOT NULL' * (field.type is DataType.MAP)}" for field in JSON_FIELDS)
 
 
 def _read_string(value: Any) -> str | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.digest import Digest
 
-    from .layout import IndexEntry
+    from .index_json import IndexEntry
 
 _COLUMNS = "image, root, name, registry, repository, tag, digest, set_at, other_digests"
 _IMAGE = (

@@ -9,19 +9,17 @@ the digests that the registry has for the name, besides `digest`.
 
 from __future__ import annotations
 
-from zlib import crc32
-
-from imq.engine.catalog.tables import CONFIG_FIELDS, CONTAINERS, MAP_TABLES
+from imq.engine.catalog.tables import CONFIG_FIELDS, CONTAINERS, MAP_TABLES, DataType
 from imq.grammar.record import TYPE_CHECKING
 
-from .config_columns import JSON_DEFINITIONS, MAP_FIELDS, STRING_COLUMNS, STRING_DEFINITIONS, STRING_FIELDS
+from .config_columns import JSON_DEFINITIONS, MAP_FIELDS, STRING_COLUMNS, STRING_DEFINITIONS
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _CONFIG_VIEW = ",\n    ".join(
     f"entry.{field.name} AS {field.name}"
-    if field in STRING_FIELDS
+    if field.type not in (DataType.LIST, DataType.MAP)
     else f"(SELECT {field.name} FROM config WHERE config.image = entry.image) AS {field.name}"
     for field in CONFIG_FIELDS
 )
@@ -247,7 +245,7 @@ STATISTICS = {
 equal in the first column, the first two … Every store gets them: small ones are fast anyway, and a large one is not
 slow before it has been analyzed."""
 
-VERSION = crc32(f"{_REVISION}{SCHEMA}{STATISTICS}".encode()) & 0x7FFFFFFF
+VERSION = int.from_bytes(f"{_REVISION}{SCHEMA}{STATISTICS}".encode()) % 1_073_741_789  # the largest prime below 2^30
 """A checksum of the schema: an index with another version is rebuilt."""
 
 

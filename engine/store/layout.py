@@ -18,15 +18,9 @@ from contextlib import suppress
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest
-from imq.engine.oci.manifest import DEFAULT_MAX_DOCUMENT, Descriptor, encode_json, parse_layout_index
-from imq.engine.oci.reference import Name, Reference, parse_name
-from imq.engine.oci.timestamp import format_time, parse_time
 from imq.grammar.errors import DigestMismatch, Malformed, StoreError
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.record import TYPE_CHECKING
 
-from . import disk_reserve
-from .atomic_files import is_disk_full, lock_file, replace_file, store_errors
-from .bounded_read import read_bounded
 from .directory import Directory
 
 if TYPE_CHECKING:
@@ -34,15 +28,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, BinaryIO
 
-REF_NAME = "org.opencontainers.image.ref.name"
-CONTAINERD_NAME = "io.containerd.image.name"
-REGISTRY_DIGEST = "dev.imq.registry-digest"
-OTHER_DIGESTS = "dev.imq.other-digests"
-SET_AT = "dev.imq.set-at"
-_OWN_PREFIX = "dev.imq."
-HELD_MANIFESTS = "dev.imq.holds"
-"""On an index: the digests of its manifests that are held here, or `all`. Without it: those that exist."""
-ALL_HELD = "all"
+    from imq.engine.oci.manifest import Descriptor
+
+    from .index_json import IndexEntry
+
 EMPTY_INDEX_DOCUMENT = b'{"schemaVersion":2,"manifests":[]}'
 LAYOUT_DOCUMENT = b'{"imageLayoutVersion":"1.0.0"}'
 LAYOUT_FILE, INDEX, BLOBS, INGEST, LOCK, DATABASE = "oci-layout", "index.json", "blobs", "ingest", "lock", "index.db"
@@ -59,81 +48,11 @@ MAX_INDEX_SIZE = 1 << 30
 """The maximum size in bytes of index.json; at about 300 bytes a name that is three million names."""
 
 
-class IndexEntry(Record):
-    """One descriptor of index.json. `digest` is the registry's digest of the name; `set_at` is in nanoseconds.
-
-    `other_digests` are further digests that the registry has for the image, of indexes that list it too.
-    The descriptor has the annotations as written, and `raw` is the whole JSON object: an entry of another tool stays
-    unchanged until imq changes its name or digest.
-    """
-
-    descriptor: Descriptor
-    name: Name | None = None
-    digest: Digest | None = None
-    set_at: int | None = None
-    other_digests: tuple[Digest, ...] = ()
-    raw: Mapping[str, Any] | None = None
-
-    @classmethod
-    def read(cls, document: Any, position: int) -> IndexEntry:
-        """Parse an entry written by imq, skopeo, umoci or containerd."""
-        descriptor = Descriptor.parse(document, f"entry {position} of index.json")
-        return cls(descriptor, *_read_annotations(descriptor.annotations), document)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the descriptor for index.json; only annotations with other values are changed."""
-        annotations = dict(self.descriptor.annotations)
-        name, digest, _, other_digests = _read_annotations(annotations)
-        if self.name != name:
-            annotations.pop(CONTAINERD_NAME, None)
-            annotations.pop(REF_NAME, None)
-            if self.name is not None:
-                annotations[REF_NAME] = str(self.name)
-                digest = _read_annotations(annotations)[1]
-        if self.digest != digest:
-            annotations.pop(REGISTRY_DIGEST, None)
-            if self.digest is not None:
-                annotations[REGISTRY_DIGEST] = str(self.digest)
-        if self.set_at != parse_time(annotations.get(SET_AT)):
-            annotations.pop(SET_AT, None)
-            if self.set_at is not None:
-                annotations[SET_AT] = format_time(self.set_at)
-        if self.other_digests != other_digests:
-            annotations[OTHER_DIGESTS] = " ".join(self.other_digests)
-        if self.raw is None:
-            return self.descriptor.replace(annotations=annotations).to_json()
-        document = dict(self.raw)
-        if annotations:
-            document["annotations"] = annotations
-        elif document.get("annotations"):
-            del document["annotations"]
-        return document
-
-    def __hash__(self) -> int:
-        """Hash by content: `raw` is a mapping and cannot be hashed."""
-        return hash((self.descriptor, self.name, self.digest, self.set_at))
-
-
-def _read_annotations(
-    annotations: Mapping[str, str],
-) -> tuple[Name | None, Digest | None, int | None, tuple[Digest, ...]]:
-    """Return the name, the digest that its registry has for it, the time when it was set, and further digests."""
-    text = annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME) or ""
-    name = parse_name(text) if text else None
-    digest = annotations.get(REGISTRY_DIGEST)
-    known = Digest.parse(digest) if digest else name.digest if name else None
-    others = tuple(Digest.parse(other) for other in annotations.get(OTHER_DIGESTS, "").split())
-    return name, known, parse_time(annotations.get(SET_AT)), others
-
-
-def get_foreign_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Return the annotations of an entry that are neither names nor used by imq."""
-    names = (REF_NAME, CONTAINERD_NAME)
-    return {key: text for key, text in annotations.items() if key not in names and not key.startswith(_OWN_PREFIX)}
-
-
 class Layout:
-    """The files of one store. Each is opened relative to the descriptor of its directory; links are not followed."""
+    """The files of one store. Each is opened relative to the descriptor of its directory; links are not followed.
+
+    Methods that write files or read documents import what they need: a query opens the index only.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -142,7 +61,7 @@ class Layout:
         self._directories: dict[tuple[str, ...], Directory] = {}
         self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """The members of index.json other than its entries, when it was last read."""
-        self.largest_document = DEFAULT_MAX_DOCUMENT
+        self.largest_document = media_types.DEFAULT_MAX_DOCUMENT
         """The maximum size in bytes of a manifest or config."""
 
     # Directories
@@ -159,6 +78,12 @@ class Layout:
             return self._open_directory(INGEST)
         except FileNotFoundError:
             return self.root_directory
+
+    def has_leftovers(self) -> bool:
+        """Whether ingest/ may have files of dead ingests: their names have a dot, that of the disk reserve has none."""
+        with suppress(OSError):
+            return any("." in name for name in self.ingest_directory.list_names())
+        return False
 
     def open_blob_directory(self, algorithm: str) -> Directory:
         """Return the directory of the blobs of one digest algorithm, kept open. Raises `FileNotFoundError`."""
@@ -187,6 +112,8 @@ class Layout:
 
     def lock(self, *, wait: bool = True) -> AbstractContextManager[int]:
         """Return a context that holds the lock of the store; see `lock_file`."""
+        from .atomic_files import lock_file
+
         return lock_file(self.root_directory, LOCK, wait=wait, on_wait=self.on_lock_wait)
 
     # The layout
@@ -206,6 +133,8 @@ class Layout:
 
     def check(self) -> None:
         """Raise `StoreError` when the path of the root exists, but is not a store and must not become one."""
+        from .atomic_files import store_errors
+
         hints = ("choose an empty or new folder with --root",)
         if not os.path.isdir(self.root):
             raise StoreError(f"{self.root} is not a folder, expected an image store", hints=hints)
@@ -225,6 +154,8 @@ class Layout:
 
     def create(self) -> None:
         """Create an empty layout, or complete an existing one. Idempotent."""
+        from .atomic_files import is_disk_full, replace_file, store_errors
+
         if not self.exists and os.path.lexists(self.root):
             self.check()
         with store_errors(f"create the store {self.root}"):
@@ -251,6 +182,8 @@ class Layout:
 
     def _has_blobs(self) -> bool:
         """Whether the layout has any blob."""
+        from .atomic_files import store_errors
+
         with store_errors(f"read {os.path.join(self.root, BLOBS)}"):
             return next(self.iter_blob_sizes(), None) is not None
 
@@ -279,6 +212,12 @@ class Layout:
 
     def read_entries(self) -> list[IndexEntry]:
         """Return the entries of index.json. Raises `StoreError` when it is missing although there are blobs."""
+        from imq.engine.oci.manifest import parse_layout_index
+
+        from .atomic_files import store_errors
+        from .bounded_read import read_bounded
+        from .index_json import IndexEntry
+
         with store_errors("read the store's index.json"):
             try:
                 with self.root_directory.open_reader(INDEX) as source:
@@ -313,6 +252,9 @@ class Layout:
 
         `may_take_reserve`: on a full disk the disk reserve is used. Only for transactions that free space.
         """
+        from . import disk_reserve
+        from .atomic_files import is_disk_full, replace_file, store_errors
+
         content = self.encode_entries(entries)
         with store_errors("write the store's index.json"):
             try:
@@ -332,6 +274,8 @@ class Layout:
 
     def encode_entries(self, entries: Iterable[IndexEntry]) -> bytes:
         """Return an index.json with these entries, and with what else it said when it was last read."""
+        from imq.engine.oci.manifest import encode_json
+
         return encode_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
 
     def ensure_reserve(self) -> None:
@@ -339,6 +283,8 @@ class Layout:
 
         Errors are ignored: the transaction is committed already.
         """
+        from . import disk_reserve
+
         with suppress(OSError, StoreError):  # StoreError: the name belongs to something other than a regular file
             status = self.root_directory.file_status(INDEX)
             disk_reserve.ensure_reserve(self.make_directory(INGEST), status.st_size if status is not None else 0)
@@ -373,25 +319,6 @@ class Layout:
 def new_temporary_name() -> str:
     """Return an unguessable name for a new file in ingest/ that is renamed as soon as it is written."""
     return f"{os.getpid()}-{os.urandom(6).hex()}.new"
-
-
-def set_held_manifests(descriptor: Descriptor, held: frozenset[Digest] | None) -> Descriptor:
-    """Return the descriptor of an index, annotated with the manifests that are held; None: all of them."""
-    value = ALL_HELD if held is None else " ".join(sorted(held))
-    return descriptor.replace(annotations={**descriptor.annotations, HELD_MANIFESTS: value})
-
-
-def is_held(root: Descriptor, manifest: Digest) -> bool:
-    """Whether a manifest below a root is held here; True when the root does not say."""
-    value = root.annotations.get(HELD_MANIFESTS, ALL_HELD)
-    return value == ALL_HELD or manifest in value.split(" ")
-
-
-def list_repositories(entries: Iterable[IndexEntry]) -> list[Reference]:
-    """Return the repositories in the names of images, each once; first those known to have had the image."""
-    ranked = sorted(entries, key=lambda entry: entry.digest is None)
-    names = (entry.name for entry in ranked if isinstance(entry.name, Reference))
-    return list(dict.fromkeys(name.replace(tag=None, digest=None) for name in names))
 
 
 def diff_id_mismatch(layer: Digest, actual: Digest, expected: Digest | None, consequence: str) -> DigestMismatch:

@@ -33,7 +33,8 @@ from .archive_listing import (
 from .atomic_files import store_errors
 from .bounded_read import read_bounded, read_document
 from .image_builder import LoadedImage, import_unknown_layer, store_manifest
-from .layout import diff_id_mismatch, get_foreign_annotations
+from .index_json import get_foreign_annotations
+from .layout import diff_id_mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

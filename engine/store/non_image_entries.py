@@ -11,7 +11,7 @@ from imq.grammar.errors import InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .layout import IndexEntry
+    from .index_json import IndexEntry
     from .store import Store
 
 _ROOTS = """

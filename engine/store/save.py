@@ -16,7 +16,8 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .archive_listing import get_blob_path
 from .corruption import mark_corrupt
-from .layout import CONTAINERD_NAME, LAYOUT_DOCUMENT, REF_NAME, get_foreign_annotations
+from .index_json import CONTAINERD_NAME, REF_NAME, get_foreign_annotations
+from .layout import LAYOUT_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

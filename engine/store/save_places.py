@@ -26,17 +26,8 @@ from imq.grammar.record import TYPE_CHECKING
 from .atomic_files import lock_file, replace_file
 from .corruption import mark_corrupt
 from .directory import Directory
-from .layout import (
-    BLOBS,
-    EMPTY_INDEX_DOCUMENT,
-    INDEX,
-    LAYOUT_DOCUMENT,
-    LAYOUT_FILE,
-    LOCK,
-    IndexEntry,
-    Layout,
-    new_temporary_name,
-)
+from .index_json import IndexEntry
+from .layout import BLOBS, EMPTY_INDEX_DOCUMENT, INDEX, LAYOUT_DOCUMENT, LAYOUT_FILE, LOCK, Layout, new_temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,26 +7,22 @@ from _thread import allocate_lock
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest, parse_hex_prefix
-from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
-from imq.engine.oci.manifest_walk import read_manifest_tree
 from imq.engine.oci.platform import host_platform
-from imq.engine.oci.reference import LayoutName, Reference, parse_name
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .corruption import REPAIR_HINTS, VerifiedBlob, read_verified_document
 from .index import StoreIndex
 from .layout import Layout
-from .leases import remove_leftovers
-from .unreadable_images import collection_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
     from imq.engine.oci.platform import Platform
+    from imq.engine.oci.reference import Reference
     from imq.grammar.errors import ImqError
 
+    from .corruption import VerifiedBlob
     from .ingest import Ingest
     from .layer_measure import LayerMeasure
     from .transaction import Transaction
@@ -75,7 +71,9 @@ class Store:
         """The index, synchronized with the layout."""
         if self._index is None:
             writable = self.layout.exists and self.layout.is_writable()
-            if writable:
+            if writable and self.layout.has_leftovers():
+                from .leases import remove_leftovers
+
                 remove_leftovers(self.layout)
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
@@ -138,6 +136,8 @@ class Store:
     def check_collectable(self) -> None:
         """Raise `StoreError` while an image is unreadable: it may need any of the blobs that seem unreachable."""
         if incomplete := self.index.find_incomplete_roots():
+            from .unreadable_images import collection_blocked
+
             raise collection_blocked(incomplete.values())
 
     def check_exists(self) -> None:
@@ -167,6 +167,8 @@ class Store:
 
         Raises `NotFound` with similar names, or with the candidates of an ambiguous ID.
         """
+        from imq.engine.oci.reference import Reference
+
         reference: Reference | None = None
         problem: InvalidReference | None = None
         if not is_digest(text):
@@ -186,6 +188,8 @@ class Store:
 
     def _find_layout_name(self, text: str) -> ResolvedImage | None:
         """Return the image of a name by another tool that is not a docker reference."""
+        from imq.engine.oci.reference import LayoutName, parse_name
+
         if not isinstance(parse_name(text), LayoutName):
             return None
         row = self._select_image("name = ?", (text,))
@@ -213,6 +217,8 @@ class Store:
         """Return for each blob a repository of the registry with an image that has it, as far as known."""
         import json
 
+        from imq.engine.oci.reference import Reference
+
         rows = self.index.connection.execute(
             "SELECT blob.digest, min(entry.repository) FROM json_each(?)"
             " CROSS JOIN descriptor AS blob ON blob.digest = value CROSS JOIN reaching ON reaching.blob = blob.key"
@@ -225,6 +231,9 @@ class Store:
 
     def list_absent_manifests(self, root: Digest) -> dict[Digest, str]:
         """Return the manifests of an index that are not held, each with its platform or short digest."""
+        from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
+        from imq.engine.oci.manifest_walk import read_manifest_tree
+
         rows = self.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
         held = {digest for (digest,) in rows}
         absent: dict[Digest, str] = {}
@@ -309,6 +318,8 @@ class Store:
         try:
             return self.layout.open_blob(digest)  # it may have been removed and stored again
         except FileNotFoundError:
+            from .corruption import REPAIR_HINTS
+
             raise StoreError(
                 f"the blob {digest} is not in the store", code="blob-missing", hints=REPAIR_HINTS
             ) from None
@@ -320,10 +331,14 @@ class Store:
 
     def open_verified(self, digest: Digest) -> VerifiedBlob:
         """Open a stored blob for one sequential read that is verified before its last bytes are returned."""
+        from .corruption import VerifiedBlob
+
         return VerifiedBlob(self.layout, digest, self.open_blob(digest))
 
     def read_document(self, digest: Digest) -> bytes:
         """Return the content of a document, verified against its digest."""
+        from .corruption import read_verified_document
+
         return read_verified_document(self.layout, digest, self.open_blob)
 
     # Measuring

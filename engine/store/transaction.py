@@ -16,10 +16,9 @@ from imq.engine.oci.reference import Reference, parse_name
 from imq.grammar.errors import ImqError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from . import partial_blobs
 from .atomic_files import store_errors
-from .bulk_unlink import remove_blobs
-from .layout import ALL_HELD, HELD_MANIFESTS, IndexEntry, diff_id_mismatch, set_held_manifests, unknown_layer_type
+from .index_json import ALL_HELD, HELD_MANIFESTS, IndexEntry, set_held_manifests
+from .layout import diff_id_mismatch, unknown_layer_type
 from .leases import SWEEP_MARK, end_dead_leases, is_sweep_marked, mark_sweep
 from .unreadable_images import collection_blocked
 
@@ -63,7 +62,7 @@ class Transaction:
         self._index = index
         self._measures = measures
         self._lock: AbstractContextManager[int] | None = None
-        self._document_cache = index.cache_documents()
+        self._document_cache = index.documents.cache_documents()
         self._entries: dict[int, IndexEntry] = {}
         self._keys_by_name: dict[str, int] = {}
         self._keys_by_root: dict[Digest, set[int]] = {}
@@ -157,6 +156,8 @@ class Transaction:
                 self.collected = self._collect(unreached, protected)
         if self.collects_all:
             with store_errors("remove partial downloads"):
+                from . import partial_blobs
+
                 partial_bytes = partial_blobs.remove_unused(self._layout, any_age=True)
             self.collected = self.collected.replace(partial_bytes=partial_bytes)
         self._layout.ensure_reserve()  # on a full disk there is space for it only now
@@ -308,7 +309,7 @@ class Transaction:
         The index and its names stay; `hold` reverts this.
         """
         entries = list(self.entries_of(root))
-        documents = list(self._index.walk(entries[0].descriptor)) if entries else []
+        documents = list(self._index.documents.walk(entries[0].descriptor)) if entries else []
         children = [child for _, document in documents if isinstance(document, Index) for child in document.manifests]
         dropped = {
             child.digest for child in children if child.annotations.get(media_types.REFERENCE_DIGEST) == manifest
@@ -330,7 +331,7 @@ class Transaction:
     def _list_held(self, root: Descriptor) -> set[Digest]:
         """Return the digests of the documents that a descriptor of index.json holds, unreadable ones included."""
         unreadable: list[UnreadableDocument] = []
-        readable = {descriptor.digest for descriptor, _ in self._index.walk(root, unreadable)}
+        readable = {descriptor.digest for descriptor, _ in self._index.documents.walk(root, unreadable)}
         return readable | {one.document.digest for one in unreadable if not one.is_absent}
 
     def _needs_refresh(self, root: Descriptor) -> bool:
@@ -339,7 +340,7 @@ class Transaction:
         if is_indexed and root.media_type not in media_types.INDEXES:
             return False
         reached = {row[0] for row in self._index.connection.execute(_SELECT_REACHED, (root.digest,))}
-        manifests = [document for _, document in self._index.walk(root) if isinstance(document, Manifest)]
+        manifests = [document for _, document in self._index.documents.walk(root) if isinstance(document, Manifest)]
         is_incomplete = any(
             (manifest.is_image and not is_indexed)
             or {manifest.config.digest, *(layer.digest for layer in manifest.layers)} - reached
@@ -357,10 +358,10 @@ class Transaction:
         """
         if self._keys_by_root.get(root.digest) and not grew:
             return
-        for _, document in self._index.walk(root):
+        for _, document in self._index.documents.walk(root):
             if not isinstance(document, Manifest) or not document.is_image:
                 continue
-            diff_ids = self._index.read_config(document.config).diff_ids
+            diff_ids = self._index.documents.read_config(document.config).diff_ids
             for layer, diff_id in zip(document.layers, diff_ids, strict=False):
                 if not media_types.is_layer(layer.media_type):
                     raise unknown_layer_type(layer)
@@ -371,7 +372,7 @@ class Transaction:
     def _drop_name(self, entry: IndexEntry, successor: Descriptor) -> None:
         """Remove the name of an entry in favor of another image, or of an index with the same image."""
         self._drop(entry)
-        if any(child.digest == entry.descriptor.digest for child, _ in self._index.walk(successor)):
+        if any(child.digest == entry.descriptor.digest for child, _ in self._index.documents.walk(successor)):
             return
         if any(other.name is not None for other in self.entries_of(entry.descriptor.digest)):
             return
@@ -436,7 +437,7 @@ class Transaction:
             if not self._may_contain(entry.descriptor, hexes):
                 continue
             unreadable: list[UnreadableDocument] = []
-            for descriptor, document in self._index.walk(entry.descriptor, unreadable):
+            for descriptor, document in self._index.documents.walk(entry.descriptor, unreadable):
                 needed.add(descriptor.digest)
                 if isinstance(document, Manifest):
                     needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
@@ -447,7 +448,7 @@ class Transaction:
     def _may_contain(self, root: Descriptor, hexes: AbstractSet[bytes]) -> bool:
         """Whether a root may reach one of these digests; True for an index, and for an unreadable document."""
         try:
-            text = self._index.read_document(root).lower()
+            text = self._index.documents.read_document(root).lower()
         except ImqError:
             return True
         return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(_HEX_DIGITS.findall(text))
@@ -461,6 +462,8 @@ class Transaction:
         needed, incomplete = self._read_needed_blobs(candidates)
         if incomplete or self._index.find_incomplete_roots():
             return False
+        from .bulk_unlink import remove_blobs
+
         with store_errors("remove blobs"):
             sizes = remove_blobs(self._layout, sorted(candidates - needed))
         return any(size is not None for size in sizes)
@@ -468,6 +471,8 @@ class Transaction:
     def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Collected:
         """Remove unreachable blobs except those that a live ingest protects."""
         free = sorted(unreached - protected)
+        from .bulk_unlink import remove_blobs
+
         with store_errors("remove blobs"):
             sizes = remove_blobs(self._layout, free)
         # an index reaches manifests of platforms that were never pulled

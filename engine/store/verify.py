@@ -10,7 +10,7 @@ from imq.engine.oci.manifest import Descriptor, Index
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .layout import list_repositories
+from .index_json import list_repositories
 from .measure import measure_layers
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from imq.engine.registry.mirrors import ImageReader
     from imq.engine.registry.transfer.worker_pool import Task, WorkerPool
 
+    from .index_json import IndexEntry
     from .ingest import Ingest
     from .layer_measure import LayerMeasure
-    from .layout import IndexEntry
     from .store import Store
     from .unreadable_images import UnreadableDocument
 
@@ -150,7 +150,7 @@ class StoreVerifier:
         unreadable: list[UnreadableDocument] = []
         blobs: dict[Digest, _Blob] = {root: _Blob(entry.descriptor)}
         damaged: list[_Damaged] = []
-        for descriptor, document in index.walk(entry.descriptor, unreadable):
+        for descriptor, document in index.documents.walk(entry.descriptor, unreadable):
             blobs[descriptor.digest] = _Blob(descriptor)
             if isinstance(document, Index):
                 continue
@@ -158,7 +158,7 @@ class StoreVerifier:
             blobs.setdefault(document.config.digest, _Blob(document.config))
             if document.is_image:
                 try:
-                    diff_ids = index.read_image_config(document).diff_ids
+                    diff_ids = index.documents.read_image_config(document).diff_ids
                 except ImqError as problem:
                     damaged.append(_Damaged(blobs[document.config.digest], problem))
             for layer, diff_id in zip_longest(document.layers, diff_ids):
@@ -190,7 +190,7 @@ class StoreVerifier:
         if entry is None:
             return 0
         unreadable: list[UnreadableDocument] = []
-        documents = list(self._store.index.walk(entry.descriptor, unreadable))
+        documents = list(self._store.index.documents.walk(entry.descriptor, unreadable))
         listed = {child.digest for _, one in documents if isinstance(one, Index) for child in one.manifests}
         held = {descriptor.digest for descriptor, _ in documents} | {one.document.digest for one in unreadable}
         return len(listed - held) + sum(one.is_absent for one in unreadable)

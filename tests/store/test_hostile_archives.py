@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.oci.digest import Digest
-from imq.engine.store import archive_files, archive_listing, index
+from imq.engine.store import archive_files, archive_listing, index_documents
 from store.support.stores import StoreSession, blobs_in
 from support.images import INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer, to_json
 from support.waiting import deadline
@@ -120,13 +120,13 @@ def test_a_truncated_archive_is_rejected(store: StoreSession, tmp_path: Path, en
 def test_the_document_cache_is_limited_in_bytes(
     store: StoreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "_DOCUMENT_CACHE_SIZE", 5_000)
+    monkeypatch.setattr(index_documents, "_DOCUMENT_CACHE_SIZE", 5_000)
     source = Layout(tmp_path / "source")
     for number in range(20):
         source.add(Image([layer({"a": b"%d" % number})], labels={"n": str(number)}), f"a:{number}")
     Layout(tmp_path / "first").add(Image([layer({"a": b"first"})]), "first:1")
     store.do(f'load "{tmp_path / "first"}"')  # creates the store
-    kept = store.session.store.index
+    kept = store.session.store.index.documents
     most = 0
     read = kept._read_cached
 

@@ -29,9 +29,10 @@ from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
 from imq.engine.store.index import StoreIndex
 from imq.engine.store.index_entries import sync_entries
+from imq.engine.store.index_json import IndexEntry
 from imq.engine.store.index_rows import insert_images, insert_reach
 from imq.engine.store.layer_measure import LayerMeasure
-from imq.engine.store.layout import IndexEntry, Layout
+from imq.engine.store.layout import Layout
 from imq.engine.store.shared_sizes import add_layer_counts, set_measures, update_sizes
 
 if TYPE_CHECKING:

@@ -13,8 +13,6 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.json_schema import fold_case
 from imq.engine.oci.manifest import (
-    DEFAULT_MAX_DOCUMENT,
-    MAX_DOCUMENT,
     MAX_LAYERS,
     Index,
     Manifest,
@@ -24,6 +22,7 @@ from imq.engine.oci.manifest import (
     parse_layout_index,
     parse_manifest,
 )
+from imq.engine.oci.media_types import DEFAULT_MAX_DOCUMENT, MAX_DOCUMENT
 from imq.engine.store.config_columns import STRING_FIELDS, read_documents, read_strings
 from imq.grammar.errors import Malformed
 from support.waiting import deadline

@@ -1,37 +1,61 @@
-"""Every table and field of the language, declared once."""
+"""Every table and field of the language, declared once.
+
+The tables of registries and of files are imported when one of them is read: a query of the store needs none.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
-from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Relation, Table, TargetKind, casefold_name
 from imq.grammar.lexer import is_field_path, split_path
+from imq.grammar.record import TYPE_CHECKING
 
 from .containers import BUILD_CACHE, CONTAINERS
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES, MAP_TABLES
 from .layers import HISTORY, LAYERS
-from .local import LINES, ROWS, SOURCES, USAGE
-from .registry import REGISTRY_TABLES, TAGS
 
-TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (
-        IMAGES,
-        LAYERS,
-        HISTORY,
-        CONTAINERS,
-        BUILD_CACHE,
-        *REGISTRY_TABLES,
-        LINES,
-        ROWS,
-        SOURCES,
-        USAGE,
-    )
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LATE_MODULES = {
+    "registry": ("tags", "repositories", "platforms", "manifests", "referrers", "search"),
+    "local": ("lines", "rows", "sources", "usage"),
 }
+"""The modules that are imported late, with the names of their tables."""
 
-SEARCH_TABLES = frozenset(name for name, table in TABLES.items() if table.target is TargetKind.TERM)
+
+class _Tables(Mapping[str, Table]):
+    """The tables by name, in the order of the documentation."""
+
+    def __init__(self) -> None:
+        eager = (IMAGES, LAYERS, HISTORY, CONTAINERS, BUILD_CACHE)
+        self._loaded: dict[str, Table] = {table.name: table for table in eager}
+        self._late = {name: module for module, names in _LATE_MODULES.items() for name in names}
+        self._names = (*self._loaded, *self._late)
+
+    def __getitem__(self, name: str) -> Table:
+        table = self._loaded.get(name)
+        if table is None:
+            module = __import__(f"{__name__}.{self._late[name]}", fromlist=[name.upper()])
+            table = self._loaded[name] = getattr(module, name.upper())
+        return table
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+
+TABLES: Mapping[str, Table] = _Tables()
+
+SEARCH_TABLES = frozenset({"search"})
 """Tables whose operand is a search term: `search redis`."""
 
 _NO_LAYER_CONTENTS = "the contents of layers cannot be queried yet"
@@ -49,6 +73,8 @@ def is_field_name(text: str) -> bool:
 
 @cache
 def _list_field_names() -> frozenset[str]:
+    from imq.engine.catalog.predicates import PREDICATES
+
     names = {name for table in TABLES.values() for one in table.fields for name in one.all_names}
     relations = (relation.name for table in TABLES.values() for relation in table.relations)
     return frozenset(casefold_name(name) for name in (*names, *relations, *PREDICATES))
@@ -62,15 +88,10 @@ __all__ = [
     "HISTORY",
     "IMAGES",
     "LAYERS",
-    "LINES",
     "MAP_TABLES",
-    "ROWS",
     "SEARCH_TABLES",
-    "SOURCES",
     "TABLES",
-    "TAGS",
     "UNAVAILABLE_TABLES",
-    "USAGE",
     "DataType",
     "FetchLevel",
     "Field",

@@ -254,5 +254,3 @@ SEARCH = Table(
     key=("name",),
     target=TargetKind.TERM,
 )
-
-REGISTRY_TABLES = (TAGS, REPOSITORIES, PLATFORMS, MANIFESTS, REFERRERS, SEARCH)

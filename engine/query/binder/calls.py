@@ -8,7 +8,6 @@ from imq.engine.query import ir
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, TypeMismatch, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import unparse
 
 from .comparisons import check_group, check_pattern, describe
 from .literals import convert_literal, is_string
@@ -98,6 +97,8 @@ def bind_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     if node.per:
         raise make_keys_error(node)
     if not binder.allows_aggregates:
+        from imq.grammar.unparser import unparse
+
         raise StatementError(
             f'"{node.name}" is an aggregate and is not allowed here',
             code="aggregate",

@@ -11,7 +11,6 @@ from imq.engine.query.constant_folding import fold_constant
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import quote
 
 from .literals import is_string
 
@@ -88,6 +87,8 @@ def _refuse_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -
     text = right.text or str(right.value)
     wildcard = next((sign for sign in text if sign in _WILDCARDS), None)
     if wildcard is not None:
+        from imq.grammar.unparser import quote
+
         name = describe(left)
         condition = f"{name} like {quote(text.replace('%', '*'))}"
         replacement = condition if operator == "=" else f"not {condition}"
@@ -121,6 +122,8 @@ def _refuse_sql_wildcards(pattern: str, left: ir.Expr, node: ast.Expr) -> None:
     has_percent, has_underscore = "%" in unescaped, "_" in unescaped
     if not has_percent and (not has_underscore or "*" in unescaped or "?" in unescaped or unescaped != pattern):
         return
+    from imq.grammar.unparser import quote
+
     operand = node.right if isinstance(node, ast.Comparison) else node
     as_wildcards = quote(_convert_to_glob(pattern, "%_"))
     as_literal = quote(_convert_to_glob(pattern, "%")) if has_percent else quote(pattern)

@@ -6,30 +6,17 @@ A bare word on the left of an operator is a field. On the right it is a value of
 from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PREDICATES
-from imq.engine.catalog.tables import TABLES, TAGS, UNAVAILABLE_TABLES, DataType, casefold_name
-from imq.engine.oci.reference import Reference
+from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES, DataType, casefold_name
 from imq.engine.query import ir
-from imq.engine.query.unavailable_fields import make_unavailable_error
 from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, Span, StatementError, TypeMismatch, UnknownName, join_names
 from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import quote, unparse
 
-from .calls import bind_aggregate, bind_call
 from .comparisons import STRING_OPERATORS, bind_comparison, describe, get_arithmetic_type
 from .literals import convert_literal, infer_literal
 from .scope import NOTHING
-from .subqueries import (
-    bind_has_row,
-    bind_in_subquery,
-    bind_relation_aggregate,
-    bind_relation_field,
-    bind_scalar,
-    find_relation,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +55,8 @@ class Expressions:
         """Bind a condition; `clause` is the keyword that it follows."""
         value = self.bind_value(node)
         if value.kind is not DataType.BOOLEAN:
+            from imq.grammar.unparser import unparse
+
             raise TypeMismatch(
                 f'"{clause}" expects a condition, but {unparse(node)} is {value.kind.value}',
                 span=node.span,
@@ -107,6 +96,8 @@ class Expressions:
                     )
                 )
             case ast.Subquery(rows):
+                from .subqueries import bind_scalar
+
                 return bind_scalar(self._bind_related(rows, NOTHING, self._make_inner_scope()), node)
             case ast.Exists(ast.Query(name) as rows, negated) if self._is_list_field(rows):
                 return ir.IsKnown(ir.Column(self.table.get_field(name)), not negated)
@@ -115,13 +106,9 @@ class Expressions:
                 return ir.Not(exists) if negated else exists
             case ast.In(operand, _, rows) if rows is not None:
                 assert not isinstance(rows, ast.Variable)
-                return bind_in_subquery(
-                    node, self.bind_value(operand), self._bind_related(rows, NOTHING, self._make_inner_scope())
-                )
+                return self._bind_in_subquery(node, operand, rows)
             case ast.In(operand, (ast.Subquery(rows),)):
-                return bind_in_subquery(
-                    node, self.bind_value(operand), self._bind_related(rows, NOTHING, self._make_inner_scope())
-                )
+                return self._bind_in_subquery(node, operand, rows)
             case ast.In(operand, items):
                 return self._bind_in_list(node, self.bind_value(operand), items)
             case ast.IsKnown(operand, known):
@@ -131,6 +118,12 @@ class Expressions:
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
 
+    def _bind_in_subquery(self, node: ast.In, operand: ast.Expr, rows: ast.RowSource) -> ir.Expr:
+        from .subqueries import bind_in_subquery
+
+        left = self.bind_value(operand)
+        return bind_in_subquery(node, left, self._bind_related(rows, NOTHING, self._make_inner_scope()))
+
     def _is_list_field(self, rows: ast.Query) -> bool:
         """Whether `no tags` refers to a list field, as manifests have one, and not to a relation."""
         field = self.table.find_field(rows.table)
@@ -139,6 +132,8 @@ class Expressions:
 
     def _bind_is_known(self, operand: ast.Expr, *, known: bool) -> ir.Expr:
         """Bind `is known`. A relation (`base is known`) is known if it has a row."""
+        from .subqueries import find_relation
+
         if (relation := find_relation(self, operand)) is not None:
             exists = ir.Exists(self.bind_rows(ast.Query(relation.name, span=operand.span)))
             return exists if known else ir.Not(exists)
@@ -150,8 +145,11 @@ class Expressions:
         if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
             right = self.bind_value(node.right)
             return bind_comparison(node, node.operator, self._bind_right_operand(node.left, right), right)
-        if node.operator == "has" and (relation := find_relation(self, node.left)) and relation.item_fields:
-            return bind_has_row(self, relation, node)
+        if node.operator == "has":
+            from .subqueries import bind_has_row, find_relation
+
+            if (relation := find_relation(self, node.left)) and relation.item_fields:
+                return bind_has_row(self, relation, node)
         left = self.bind_value(node.left)
         if node.operator in STRING_OPERATORS and isinstance(node.right, ast.Literal):
             if node.operator == "has" and isinstance(left, ir.Column) and left.field.items is not DataType.TEXT:
@@ -193,6 +191,8 @@ class Expressions:
             return
         meaning, hint = self._find_other_meaning(node)
         if meaning:
+            from imq.grammar.unparser import quote
+
             raise StatementError(
                 f'"{node.text}" is ambiguous: it could be a value or the name of {meaning}',
                 code="ambiguous-word",
@@ -207,6 +207,8 @@ class Expressions:
         name = casefold_name(node.text)
         if self.table.find_relation(name) is not None:
             return "a relation", f"for the relation: any {name}, no {name}, count({name}), or one of its fields"
+        from imq.engine.catalog.predicates import PREDICATES
+
         if name in PREDICATES:
             return "a condition", f"for the condition: and {name}"
         if any(table.find_field(split_path(node.text)[0]) is not None for table in self.scope.outer):
@@ -289,6 +291,8 @@ class Expressions:
         return ir.Arithmetic("-", ir.FunctionCall(FUNCTIONS["now"], (), DataType.TIME), duration, DataType.TIME)
 
     def _bind_predicate(self, node: ast.Predicate) -> ir.Expr:
+        from imq.engine.catalog.predicates import PREDICATES
+
         predicate = PREDICATES[node.name]
         if predicate.expand is not None:
             try:
@@ -352,13 +356,15 @@ class Expressions:
             and (own_field is None or own_field.type is not DataType.MAP)
         ):
             if node.path not in self.relation_fields:
+                from .subqueries import bind_relation_field
+
                 self.relation_fields[node.path] = bind_relation_field(self, relation, rest, node)
             return self.relation_fields[node.path]
-        if rest and self.table.find_field(name) is None and casefold_name(name) in UNAVAILABLE_TABLES:
+        if rest and own_field is None and casefold_name(name) in UNAVAILABLE_TABLES:
             raise StatementError(
                 f'"{name}": {UNAVAILABLE_TABLES[casefold_name(name)]}', code="unavailable", span=node.span
             )
-        if not rest and self.table.find_field(name) is None and name.lower() in PREDICATES:
+        if not rest and own_field is None and _is_predicate(name):
             return self._bind_predicate(ast.Predicate(name.lower(), (), node.span))
         if self.table is NOTHING:
             table = name.lower() if name.lower() in TABLES else "images"
@@ -374,6 +380,8 @@ class Expressions:
             and of_images.about_containers
             and not own_field
         ):
+            from imq.engine.query.unavailable_fields import make_unavailable_error
+
             raise make_unavailable_error(of_images, self.table, node.span)
         try:
             field = self.table.get_field(name, node.span)
@@ -427,17 +435,21 @@ class Expressions:
             try:
                 return ir.ImageField(field, self.find_image_key(literal), literal.text)
             except NotFound as error:
-                if TAGS.find_field(field.name) is not None and literal.text.lower() not in TABLES:
+                if TABLES["tags"].find_field(field.name) is not None and literal.text.lower() not in TABLES:
                     query = f"(tags of {literal.text} select {field.name} limit 1)"
                     error.hints = (*error.hints, f"this refers to the store; for an image of a registry: {query}")
                 raise
         if (found := self._bind_field_in_source(field, literal)) is not None:
             return found
-        tag_field = TAGS.get_field(field.name, literal.span)
+        tag_field = TABLES["tags"].get_field(field.name, literal.span)
         column = ast.Column(ast.Field((tag_field.name,), literal.span), span=literal.span)
         limit = ast.Limit(ast.Literal("1"))
         tag_query = ast.Query(
-            TAGS.name, (ast.Literal(_add_default_tag(literal)),), select=(column,), limit=limit, span=literal.span
+            TABLES["tags"].name,
+            (ast.Literal(_add_default_tag(literal)),),
+            select=(column,),
+            limit=limit,
+            span=literal.span,
         )
         return ir.ScalarSubquery(self._bind_related(tag_query, NOTHING, self.scope), tag_field.type)
 
@@ -500,7 +512,11 @@ class Expressions:
 
     def bind_call(self, node: ast.Call) -> ir.Expr:
         """Bind a function or an aggregate."""
+        from .calls import bind_aggregate, bind_call
+
         if node.name in AGGREGATES:
+            from .subqueries import bind_relation_aggregate
+
             return bind_relation_aggregate(self, node) or bind_aggregate(self, node)
         return bind_call(self, node)
 
@@ -576,8 +592,17 @@ def _expand_layer_relation(words: str, image: ast.Literal, sources: tuple[ast.Li
     return ast.And((other, ast.Exists(ast.Query("layers", where=test))))
 
 
+def _is_predicate(name: str) -> bool:
+    """Whether a bare word that is no field is a predicate."""
+    from imq.engine.catalog.predicates import PREDICATES
+
+    return name.lower() in PREDICATES
+
+
 def _add_default_tag(literal: ast.Literal) -> str:
     """Return the reference of a literal in a registry, with its tag."""
+    from imq.engine.oci.reference import Reference
+
     try:
         return str(Reference.parse(literal.text).with_default_tag())
     except ImqError as error:

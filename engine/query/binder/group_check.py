@@ -24,7 +24,7 @@ def check_groups(
             raise StatementError(
                 '"having" needs "group by"', code="not-grouped", span=query.having.span if query.having else None
             )
-        if any(has_aggregate(key.value) for key in order):
+        if any(ir.has_aggregate(key.value) for key in order):
             raise StatementError(
                 'an aggregate in "order by" needs "group by"', code="not-grouped", span=query.order[0].span
             )
@@ -67,8 +67,3 @@ def _check_grouped(value: ir.Expr, group: tuple[ir.Expr, ...], span: Span | None
         )
     for part in ir.children(value):
         _check_grouped(part, group, span)
-
-
-def has_aggregate(value: ir.Expr) -> bool:
-    """Whether an expression contains an aggregate."""
-    return isinstance(value, ir.AggregateCall) or any(has_aggregate(part) for part in ir.children(value))

@@ -7,7 +7,6 @@ import re
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.digest import parse_hex_prefix
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference
 from imq.engine.query.ir import Literal
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration, parse_time
@@ -90,6 +89,8 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
 
 def _normalize_name(text: str, kind: DataType) -> str:
     """Return the short form of a name, so that `docker.io/library/redis` matches `redis`; other text unchanged."""
+    from imq.engine.oci.reference import Reference
+
     try:
         reference = Reference.parse(text)
     except InvalidReference:

@@ -20,15 +20,10 @@ from imq.grammar.errors import (
     join_names,
 )
 from imq.grammar.record import TYPE_CHECKING
-from imq.grammar.unparser import unparse
 
 from .expressions import Expressions
-from .group_check import check_groups, has_aggregate
-from .joins import JoinedRows, name_fields, normalize_names
-from .list_aggregates import align_lists
 from .literals import convert_literal, parse_number
 from .scope import NOTHING
-from .set_operations import bind_set_operation, collect_names, get_key_names, make_derived_table, merge_union
 from .table_source import TableResolver
 
 if TYPE_CHECKING:
@@ -102,10 +97,14 @@ class _QueryBinder:
         mentioned: frozenset[str] = frozenset(),
         outer: Table | None = None,
     ) -> None:
-        if isinstance(query.base, ast.Combination) and (merged := merge_union(query.base)) is not None:
-            query = query.replace(base=merged)
         self._outer_names = mentioned
-        self._mentioned = mentioned | collect_names(query) if query.base is not None else frozenset()
+        self._mentioned: frozenset[str] = frozenset()
+        if query.base is not None:
+            from .set_operations import collect_names, merge_union
+
+            if isinstance(query.base, ast.Combination) and (merged := merge_union(query.base)) is not None:
+                query = query.replace(base=merged)
+            self._mentioned = mentioned | collect_names(query)
         self._query = query
         self._scope = scope
         self._relation = relation
@@ -124,16 +123,24 @@ class _QueryBinder:
         group = tuple(expressions.bind_value(key) for key in query.group) if query.group else None
         expressions.allows_aggregates = True
         expressions.allows_previous = True
-        columns = align_lists(self._bind_columns(default_fields))
+        columns = self._bind_columns(default_fields)
         expressions.allows_previous = False
-        if group is None and any(has_aggregate(column.value) for column in columns):
+        if query.select:
+            from .list_aggregates import align_lists
+
+            columns = align_lists(columns)
+        if group is None and any(ir.has_aggregate(column.value) for column in columns):
             group = ()
         expressions.columns_by_name = {casefold_name(column.name): column.value for column in columns}
         having = expressions.bind_condition(query.having, "having") if query.having is not None else None
         order = self._bind_order(group)
-        check_groups(query, group, columns, having, order)
+        if group is not None or having is not None or query.order:
+            from .group_check import check_groups
+
+            check_groups(query, group, columns, having, order)
         self._check_previous(having, order)
-        columns = tuple(column.replace(value=_set_order(column.value, order)) for column in columns)
+        if query.select:
+            columns = tuple(column.replace(value=_set_order(column.value, order)) for column in columns)
         base = self._base
         has_left_rows_only = all(join.kind != "full" for join in query.joins)
         if isinstance(base, ir.Select) and _only_filters(base) and has_left_rows_only:  # merged into one query
@@ -173,6 +180,8 @@ class _QueryBinder:
     def _bind_base(self) -> ir.Select | ir.Union | None:
         base = self._query.base
         if isinstance(base, ast.Combination):
+            from .set_operations import bind_set_operation, collect_names
+
             mentioned = self._mentioned.union(*map(collect_names, base.by))
             left, right = (
                 _keep_joined_fields(bind(side, self._scope, None, mentioned)) for side in (base.left, base.right)
@@ -182,6 +191,8 @@ class _QueryBinder:
 
     def _bind_join(self, node: ast.Join) -> ir.Expr:
         """Add the rows of a join to the fields of the query, and return the condition that they meet."""
+        from .joins import JoinedRows, name_fields, normalize_names
+
         expressions, table = self._expressions, self._table
         joined = JoinedRows(node, bind(node.rows, self._scope, ()))
         if table.find_field(joined.name) or table.find_relation(joined.name) or joined.name in expressions.joins:
@@ -207,6 +218,8 @@ class _QueryBinder:
         if isinstance(base, ir.Union):
             base = base.left
         if base is not None:
+            from .set_operations import make_derived_table
+
             return base.table if base.is_whole_rows else make_derived_table(base)
         table = TABLES.get(query.table.lower())
         if table is None:
@@ -243,6 +256,8 @@ class _QueryBinder:
         expressions = self._make_expressions(table)
         if node.by:
             return tuple(expressions.bind_value(key) for key in node.by)
+        from .set_operations import get_key_names
+
         return tuple(ir.Column(table.get_field(name, node.span)) for name in get_key_names(table))
 
     def _bind_targets(self) -> tuple[int | ir.Select, ...] | None:
@@ -414,6 +429,8 @@ class _QueryBinder:
 
     def _unparse_source(self) -> str:
         """Return the text of the query for messages."""
+        from imq.grammar.unparser import unparse
+
         return unparse(self._query.replace(nonempty=False))
 
 
@@ -461,6 +478,8 @@ def _name_column(node: ast.Expr) -> str:
         case ast.Call(name, ()):
             return name
         case _:
+            from imq.grammar.unparser import unparse
+
             return unparse(node)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from imq.engine.catalog.tables import Table, TargetKind
-from imq.engine.oci.reference import Reference
 from imq.engine.query import ir
 from imq.engine.query.source import NativeTable, SourceRef, StagedTable, TableUse
 from imq.grammar import ast
@@ -30,6 +29,8 @@ _EXAMPLES = {
 
 def check_reference(node: ast.Literal) -> None:
     """Raise `InvalidReference`, with the span of the literal, if its text is not a reference."""
+    from imq.engine.oci.reference import Reference
+
     try:
         Reference.parse(node.text.strip())
     except InvalidReference as error:

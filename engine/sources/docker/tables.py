@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
-from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, USAGE
+from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS
+from imq.engine.catalog.tables.local import USAGE
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
 IMAGE_DETAILS = FetchLevel("inspected", "their configs", "1 request for each image that is new to this session")

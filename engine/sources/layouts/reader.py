@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from imq.engine.store.archive_files import ImageFiles
     from imq.engine.store.archive_listing import DockerImage
-    from imq.engine.store.layout import IndexEntry
+    from imq.engine.store.index_json import IndexEntry
 
     from .places import Place
 

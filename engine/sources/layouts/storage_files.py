@@ -26,7 +26,7 @@ from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import Descriptor, Manifest, encode_json, parse_json, parse_manifest
 from imq.engine.store.archive_files import Folder
 from imq.engine.store.bounded_read import read_bounded, read_document
-from imq.engine.store.layout import REF_NAME
+from imq.engine.store.index_json import REF_NAME
 from imq.grammar.errors import ImqError, Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.tables import LINES, ROWS, SOURCES, USAGE, DataType, Field
+from imq.engine.catalog.tables import DataType, Field
+from imq.engine.catalog.tables.local import LINES, ROWS, SOURCES, USAGE
 from imq.engine.query.source import LoadedTable, Source
 from imq.engine.units.paths import expand_path
 from imq.grammar.errors import StatementError

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Table
-from imq.engine.catalog.tables import CONFIG_FIELDS, HISTORY, IMAGES, LAYERS, TAGS
-from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, REPOSITORIES, SEARCH
+from imq.engine.catalog.tables import CONFIG_FIELDS, HISTORY, IMAGES, LAYERS
+from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, REPOSITORIES, SEARCH, TAGS
 
 DIGEST = FetchLevel("digest", "the digests", "1 request for each")
 ROOT_MANIFEST = FetchLevel(

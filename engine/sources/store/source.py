@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
 from imq.engine.catalog.tables import CONTAINERS, HISTORY, IMAGES, LAYERS
-from imq.engine.progress import make_item_counter
 from imq.engine.query.source import NativeTable, Place, Source, SourceRef
-from imq.engine.sources.image_names import match_image_name
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -45,6 +43,8 @@ class StoreSource(Source):
 
     def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
         """Measure the layers that were never unpacked, and return the errors."""
+        from imq.engine.progress import make_item_counter
+
         report = make_item_counter(self._context.progress, "unpack", len(self._store.list_unmeasured_layers()))
         return self._store.measure_layers(self._context.jobs, on_progress=report)
 
@@ -70,6 +70,8 @@ class StoreSource(Source):
 
     def match_name(self, text: str) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""
+        from imq.engine.sources.image_names import match_image_name
+
         return match_image_name(text)
 
     def list_places(self) -> Sequence[Place]:
