@@ -86,6 +86,15 @@ PODMAN = ENGINE | {
     "layers.size": OTHER,
     "history.size": OTHER,
 }
+CONTAINERD = {
+    "images.size": OTHER,  # the snapshots on disk, in blocks; layers of packed images are not there twice
+    "images.shared_size": OTHER,
+    "images.unique_size": OTHER,
+    "images.pulled_at": OTHER,
+    "layers.size": OTHER,
+    "layers.images": OTHER,  # the image without a name is not there
+    "history.size": OTHER,
+}
 STORAGE = {
     "images.digest": OTHER,  # that of the manifest: every image is taken to be from the registry that its name says
     "layers.images": OTHER,  # only some of the images are copied there
@@ -189,10 +198,21 @@ def load_into_engine(images: Images, folder: Path) -> str:
     return str(images.engine.address)
 
 
+def import_into_containerd(images: Images, folder: Path) -> str:
+    pack_layout(images, folder)
+    images.engine.run("-n", "contract", "images", "import", "--all-platforms", str(folder / "images.tar"))
+    return "containerd:contract"
+
+
 def empty_engine(engine: Any) -> None:
     engine.run("rmi", "-f", *set(engine.run("images", "-q", "--no-trunc").split()))
 
 
+NAMED = (
+    *(name for name in TAGGED if name != "dangling"),
+    "packed:gzip", "packed:zstd", "tool",
+)  # fmt: skip
+"""Images that containerd imports: those with a name."""
 IN_STORAGE = ("redis:7", "team/app:2", "edge/agent:1", "plain:1", "packed:gzip")
 
 SOURCES = [
@@ -205,6 +225,7 @@ SOURCES = [
     Contract("skopeo dir", skopeo_copies("dir"), NO_CONTAINERS | NO_NAMES | ALONE, ("team/app:2",)),
     Contract("dockerd", load_into_engine, DOCKER, TAGGED, "dockerd", empty_engine),
     Contract("podman", load_into_engine, PODMAN, TAGGED, "podman_service", empty_engine),
+    Contract("containerd", import_into_containerd, CONTAINERD, NAMED, "containerd", lambda engine: engine.clear()),
     Contract("containers-storage, vfs", skopeo_storage("vfs"), STORAGE, IN_STORAGE),
     Contract("containers-storage, overlay", skopeo_storage("overlay"), STORAGE, IN_STORAGE),
 ]
@@ -242,7 +263,8 @@ def filled(
     if contract.fixture:
         images = replace(images, engine=request.getfixturevalue(contract.fixture))
     place = contract.fill(images, folder)
-    with StoreSession(folder / "store") as session:
+    environment = {"CONTAINERD_ADDRESS": images.engine.socket} if contract.fixture == "containerd" else {}
+    with StoreSession(folder / "store", environment=environment) as session:
         yield contract, place, session
     contract.empty(images.engine)
 

@@ -74,6 +74,6 @@ LEVELS = {
     "history": (SIZES,),
     "containers": (WRITTEN,),
 }
-LISTING = "2 requests for each namespace, 2 for each image that is new to this session"
+LISTING = "3 requests for each namespace, 2 for each image that is new to this session"
 LISTING_REQUESTS = {"containers": f"{LISTING}, 1 for each container"}
 """What listing the rows of a table takes."""
