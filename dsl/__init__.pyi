@@ -795,7 +795,7 @@ class _Fields:
     registry: Path
     """images: the host of the registry; docker.io when the name has none; tags: the host of the registry; docker.io when the name has none; repositories: the host of the registry; platforms: the host of the registry; manifests: the host of the registry; referrers: the host of the registry; search: the host of the registry"""
     remote: _Tags
-    """images: the current tag of this name in its registry; lines: the current tag of this name in its registry; rows: the current tag of this name in its registry"""
+    """images: the current tag of this name in its registry; containers: the current tag of this name in its registry; lines: the current tag of this name in its registry; rows: the current tag of this name in its registry"""
     repo: Path
     """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form"""
     repository: Path

@@ -41,6 +41,19 @@ def test_an_image_goes_to_a_registry_and_back(place: Place, registry: Registry) 
     assert again.note == f"image is up to date in {place.name}"
 
 
+def test_containers_whose_tag_moved_in_the_registry(docker_place: Place, registry: Registry) -> None:
+    write_login(docker_place.folder, registry.host, "ann", "secret")
+    name = f"{registry.host}/moved:1"
+    outdated = "containers in docker where image_digest != .remote.digest select name, image"
+    docker_place.connection(f"push localhost/app:1 from docker to {name}; pull {name} to docker")
+    docker_place.engine.run("create", "--network", "none", "--name", "old", name, "/none")
+    assert list(docker_place.connection(outdated)) == []
+    other = f"{registry.host}/other:1"
+    docker_place.connection(f"push localhost/team/b:2 from docker to {other}; copy {other} to {name}")
+    with docker_place.connect() as later:
+        assert [row.name for row in later(outdated)] == ["old"]
+
+
 def test_rows_are_pushed_into_a_namespace(docker_place: Place, registry: Registry) -> None:
     write_login(docker_place.folder, registry.host, "ann", "secret")
     docker_place.connection("use docker")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
+from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind, make_registry_relation
 
 STATUSES = (
     "created",
@@ -81,7 +81,10 @@ CONTAINERS = Table(
     default_columns=("id", "image", "status", "created", "name"),
     order=("-created", "id"),
     key=("id",),
-    relations=(Relation("names", "images", "its image, one row for each name", join="container"),),
+    relations=(
+        Relation("names", "images", "its image, one row for each name", join="container"),
+        make_registry_relation("image"),
+    ),
     target=TargetKind.IMAGES,
 )
 

@@ -25,8 +25,8 @@ class Scope(Record):
     """The scope of a statement: its start time, the local time zone, the images of the store, and the sources.
 
     `find` returns the key of an image by name or ID, or raises `NotFound`. `fetch` resolves sources and binds their
-    tables. `default_refs` returns the sources of a query without `in`, of this table (default: images). `outer` are the tables of the enclosing
-    queries, innermost first.
+    tables. `default_refs` returns the sources of a query without `in`, of this table (default: images). `outer` are the
+    tables of the enclosing queries, innermost first.
     """
 
     now: int

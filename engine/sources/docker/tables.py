@@ -70,6 +70,7 @@ _CONTAINERS = CONTAINERS.replace(
             "lookup image_id source",
             lookup_fields=("image_id", "source"),
         ),
+        make_registry_relation("image"),
     ),
 )
 
