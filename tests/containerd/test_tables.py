@@ -47,6 +47,23 @@ def test_documents_come_from_the_folder_or_from_containerd(
     }
 
 
+def test_a_second_question_reads_no_document_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imq.engine.sources.containerd.reader import ContainerdReader
+
+    node.rows(f"images in containerd:{K8S}")
+    monkeypatch.setattr(ContainerdReader, "_read_document", None)
+    assert len(node.rows(f"images in containerd:{K8S}")) == 3
+
+
+def test_a_dangling_image_of_docker_has_no_name(node: Node) -> None:
+    node.ctr("images", "tag", "ghcr.io/team/b:2", f"moby-dangling@{TWO.digest}")
+    assert len(node.rows(f"images in containerd:{K8S}")) == 3
+    node.ctr("images", "rm", "ghcr.io/team/b:2")
+    assert node.rows(f"images in containerd:{K8S} where dangling select name, id") == [{"name": None, "id": TWO.id}]
+    node.session.do(f"prune images in containerd:{K8S}")
+    assert node.names() == {"docker.io/library/app:1", "docker.io/library/app:latest"}
+
+
 def test_namespaces_are_separate(node: Node) -> None:
     node.add({"docker.io/library/app:1": TWO}, "other")
     assert [row["id"] for row in node.rows("images in containerd:other")] == [TWO.id]

@@ -7,7 +7,7 @@ from imq.engine.containerd_client.ctr import Ctr
 from imq.engine.oci.platform import host_platform
 from imq.grammar.record import TYPE_CHECKING
 
-from .content import NamespaceReader, NamespaceRows
+from .content import Documents, NamespaceReader, NamespaceRows
 from .names import find_address, parse_name
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class ContainerdClients:
         self._context = context
         self._address = find_address(context.environment)
         self._client: ContainerdClient | None = None
-        self._documents: dict[Digest, bytes] = {}
+        self._documents = Documents()
 
     def get(self) -> ContainerdClient:
         """Return the client."""
@@ -45,11 +45,10 @@ class ContainerdClients:
         client, namespace, store = self.get(), self.get_namespace(source), self._context.store
 
         def read(digest: Digest, name: str) -> bytes:
-            if digest not in self._documents:
-                self._documents[digest] = client.read_document(namespace, digest, store.largest_document, name)
-            return self._documents[digest]
+            return client.read_document(namespace, digest, store.largest_document, name)
 
-        reader = NamespaceReader(client.list_content(namespace), read, store.platform or host_platform())
+        platform = store.platform or host_platform()
+        reader = NamespaceReader(client.list_content(namespace), read, platform, self._documents)
         content = reader.read_targets(client.list_images(namespace))
         return NamespaceRows(content, source, lambda layers: {layer.diff_id: None for layer in layers})
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from imq.engine.sources.layouts.rows import Row
 
 _PINNED_LABEL, _PINNED_VALUE = "io.cri-containerd.pinned", "pinned"
+_DOCKER_DANGLING = "moby-dangling@"
 _SNAPSHOT_LABEL = "containerd.io/gc.ref.snapshot."
 """The label of a config whose image is unpacked; its end is the name of the snapshotter."""
 _ORIGIN_LABEL = "containerd.io/distribution.source."
@@ -89,8 +90,8 @@ class NamespaceRows(PlaceRows):
 
 
 def name_of_record(text: str) -> Name | None:
-    """Return the name that a record shows; None for a record that is only an ID, as the kubelet's runtime makes it."""
-    return None if is_digest(text) else parse_image_name(text)
+    """Return the name that a record shows; None for one that is only an ID of the kubelet, or docker's `<none>`."""
+    return None if is_digest(text) or text.startswith(_DOCKER_DANGLING) else parse_image_name(text)
 
 
 def make_record_name(reference: Reference) -> str:
@@ -107,10 +108,18 @@ def choose_names(records: Iterable[ImageRecord]) -> tuple[Name, ...]:
     return tuple(name for name in names if name.tag is not None or name.canonical_name not in tagged)
 
 
+class Documents:
+    """The parsed manifests, indexes and configs of a session, by their digests."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[Digest, Manifest | Index] = {}
+        self.configs: dict[Digest, Config] = {}
+
+
 class NamespaceReader:
     """Reads the images of one namespace. `read` returns a verified document, by its digest and its name in errors.
 
-    Of an index, the image for `platform` is read; without one, all that are there.
+    `documents` are those that are known; each of them is only used when the namespace has its blob. Of an index, the image for `platform` is read; without one, all that are there.
     """
 
     def __init__(
@@ -118,12 +127,13 @@ class NamespaceReader:
         blobs: Mapping[Digest, BlobRecord],
         read: Callable[[Digest, str], bytes],
         platform: Platform,
+        documents: Documents,
     ) -> None:
         self._blobs = blobs
         self._read = read
         self._platform = platform
         self._images: dict[Digest, ContainerdImage | Unreadable | None] = {}
-        self._manifests: dict[Digest, Manifest | Index] = {}
+        self._documents = documents
 
     def read_targets(self, records: Sequence[ImageRecord]) -> PlaceContent:
         """Return the images of records, one entry for each target."""
@@ -190,14 +200,20 @@ class NamespaceReader:
 
     def _parse(self, target: Descriptor) -> Manifest | Index:
         """Return a manifest or an index. Raises `ImqError`."""
-        manifest = self._manifests.get(target.digest)
+        name = f"the manifest {target.digest.short}"
+        if target.digest not in self._blobs:
+            raise NotFound(f"{name} is not in this namespace", code="incomplete")
+        manifest = self._documents.manifests.get(target.digest)
         if manifest is None:
-            name = f"the manifest {target.digest.short}"
-            if target.digest not in self._blobs:
-                raise NotFound(f"{name} is not in this namespace", code="incomplete")
             manifest = parse_manifest(self._read(target.digest, name), target.media_type, name)
-            self._manifests[target.digest] = manifest
+            self._documents.manifests[target.digest] = manifest
         return manifest
+
+    def _parse_config(self, digest: Digest, name: str) -> Config:
+        config = self._documents.configs.get(digest)
+        if config is None:
+            config = self._documents.configs[digest] = Config.parse(self._read(digest, name), name)
+        return config
 
     def _choose_images(self, index: Index, depth: int) -> list[ContainerdImage | Unreadable]:
         offered = [one for one in index.manifests if one.platform is None or one.platform.is_known]
@@ -221,7 +237,7 @@ class NamespaceReader:
         if manifest.config.digest in missing:
             return Unreadable(digest, NotFound(f"{name} is not in this namespace", code="incomplete"))
         try:
-            config = Config.parse(self._read(manifest.config.digest, name), name)
+            config = self._parse_config(manifest.config.digest, name)
             check_layer_count(config, len(manifest.layers), "the manifest")
         except ImqError as error:
             return Unreadable(digest, error)

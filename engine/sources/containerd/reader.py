@@ -11,7 +11,7 @@ from imq.engine.sources.layouts.content import PlaceContent
 from imq.grammar.errors import ImqError, NotFound, join_names
 from imq.grammar.record import TYPE_CHECKING
 
-from .content import NamespaceReader, NamespaceRows
+from .content import Documents, NamespaceReader, NamespaceRows
 from .names import ALL_NAMESPACES, NAME, find_address, parse_name
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ContainerdReader:
         self._context = context
         self._client: ContainerdClient | None = None
         self._folder: str | None = None
-        self._documents: dict[Digest, bytes] = {}
+        self._documents = Documents()
         self._rows: dict[str, NamespaceRows] = {}
         self._containers: dict[str, list[ContainerUse]] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
@@ -109,7 +109,10 @@ class ContainerdReader:
                 return rows
             blobs = self.client.list_content(namespace)
             reader = NamespaceReader(
-                blobs, lambda digest, name: self._read_document(namespace, digest, name), self._platform
+                blobs,
+                lambda digest, name: self._read_document(namespace, digest, name),
+                self._platform,
+                self._documents,
             )
             content = reader.read_targets(self.client.list_images(namespace))
             rows = NamespaceRows(content, text, lambda layers: self._measure(namespace, layers))
@@ -132,14 +135,9 @@ class ContainerdReader:
 
     def _read_document(self, namespace: str, digest: Digest, name: str) -> bytes:
         """Return a document that the namespace has: from the content folder when this process may read it."""
-        content = self._documents.get(digest)
-        if content is None:
-            max_size = self._context.store.largest_document
-            content = self._read_file(digest, max_size)
-            if content is None:
-                content = self.client.read_document(namespace, digest, max_size, name)
-            self._documents[digest] = content
-        return content
+        max_size = self._context.store.largest_document
+        content = self._read_file(digest, max_size)
+        return content if content is not None else self.client.read_document(namespace, digest, max_size, name)
 
     def _read_file(self, digest: Digest, max_size: int) -> bytes | None:
         """Return a blob from its file, verified; None when that is not possible.
