@@ -111,10 +111,14 @@ class FetchExecutor:
         if len(members) == 1:
             (member,) = members
             if isinstance(member, Scan):
+                if len(member.refs) > 1:
+                    member = member.replace(table=_show_source(member.table))
                 self._scans[member.view] = member
             return member.table
         view = self._make_view_name()
-        union_table = _merge_tables([member.table for member in members]).replace(view=view, is_staged=True, source="")
+        union_table = _show_source(_merge_tables([member.table for member in members])).replace(
+            view=view, is_staged=True, source=""
+        )
         self._scans[view] = UnionScan(view, union_table, tuple(members))
         return union_table
 
@@ -348,6 +352,14 @@ class FetchExecutor:
                 self._map_rows(stage, _SEEN, rows := _MAPPED, runner)
             if stage.scan.view in self._open:
                 self._open[stage.scan.view].retain(rows)
+
+
+def _show_source(table: Table) -> Table:
+    """Return a table of several sources, with the source among its default columns."""
+    columns = table.default_columns
+    if "source" in columns or table.find_field("source") is None:
+        return table
+    return table.replace(default_columns=(*columns, "source"))
 
 
 def _merge_tables(tables: list[Table]) -> Table:

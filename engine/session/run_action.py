@@ -7,7 +7,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.query.binder import bind
 from imq.engine.result import Message
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, NeedsConfirmation, StatementError
+from imq.grammar.errors import EngineError, ImqError, NeedsConfirmation, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class ActionRunner:
 
             check_known(context.bind(statement.query), verb.name, statement.query.span)
         actions = verb.plan(statement, context)
+        if verb.removes and statement.query is not None and has_limit(statement.query):
+            _require_complete_rows(problems)
         actions = [*actions, *_list_failures(verb.name, actions, problems)]
         if (table := _find_table_name(statement)) and actions and all(isinstance(action, Failed) for action in actions):
             raise StatementError(
@@ -146,6 +148,29 @@ class ActionRunner:
             stdin=context.stdin,
         )
         yield from ActionExecutor(execution).execute(actions)
+
+
+def has_limit(rows: ast.RowSource) -> bool:
+    """Whether `limit` chooses among the rows of several sources, so that missing rows let others in.
+
+    `except newest`, `skip` and `until` choose fewer rows when some are missing.
+    """
+    if isinstance(rows, ast.Combination):
+        return has_limit(rows.left) or has_limit(rows.right)
+    limits_each_source = rows.limit is not None and ast.Field(("source",)) in rows.limit.per
+    return (rows.limit is not None and not limits_each_source) or (rows.base is not None and has_limit(rows.base))
+
+
+def _require_complete_rows(problems: RowErrors) -> None:
+    """Raise the first error of an engine: it may have the rows that the limit would have chosen."""
+    for subject, error in problems:
+        if isinstance(error, EngineError):
+            raise EngineError(
+                f"limit chooses other rows while {subject} does not respond: {error.message}",
+                code="incomplete",
+                hints=("limit the rows of each source: limit N per source", "or omit this source"),
+                endpoint=error.endpoint,
+            )
 
 
 def get_word(node: ast.Literal | ast.Variable) -> str:

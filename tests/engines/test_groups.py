@@ -197,6 +197,30 @@ def test_a_name_that_no_other_member_has_is_unknown_while_one_is_down(fleet: Fle
     assert "No such image: nothing:1" in fleet.run("--yes", "rm nothing:1 in prod").stderr
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "rm images in half order by size limit 2",
+        "rm (images in half order by size limit 3) where label.part = two",
+        "rm images in docker where not id in (containers in half select image_id)",
+        "rm images in docker where not id in (images in half select id)",
+    ],
+)
+def test_a_removal_that_needs_every_member_is_refused_while_one_is_down(fleet: Fleet, statement: str) -> None:
+    ran = fleet.run("--yes", statement)
+    assert ran.code == 3
+    assert ran.stdout == ""
+    assert "missing.sock" in ran.stderr.replace("\n    ", "")
+    assert len(names_of(fleet.docker)) == 3
+
+
+def test_a_limit_of_each_member_needs_no_other_member(fleet: Fleet) -> None:
+    ran = fleet.run("--dry-run", "rm images in half order by size limit 2 per source as tsv")
+    assert [line[0] for line in ran.words()[1:]] == ["remove", "rm"]
+    ran = fleet.run("--dry-run", "rm images in half except newest 1 as tsv")
+    assert [line[0] for line in ran.words()[1:]] == ["remove", "rm"]
+
+
 def names_of(engine: Dockerd | PodmanService) -> list[str]:
     return sorted(engine.run("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines())
 
@@ -348,6 +372,14 @@ def test_names_of_groups_contexts_and_connections_are_completed(fleet: Fleet, tm
     assert complete("imq --source pr") == complete("imq use pr") == {"prod"}
     assert complete("imq images in docker:st") == {"docker:staging"}
     assert "prod" in complete("imq prune in ") & complete("imq rm app:1 in ") & complete("imq rm app:1 from ")
+
+
+def test_rows_of_several_sources_show_their_source(fleet: Fleet) -> None:
+    for sources in ("prod", "docker, podman", "docker, store"):
+        assert fleet.run(f"images in {sources}").words()[0][-1] == "SOURCE"
+    for sources in ("docker", "store"):
+        assert fleet.run(f"images in {sources}").words()[0][-1] == "SIZE"
+    assert fleet.run("containers in prod").words()[0][-1] == "SOURCE"
 
 
 def test_explain_says_which_request_goes_to_which_engine(fleet: Fleet) -> None:
