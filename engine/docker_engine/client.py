@@ -128,6 +128,22 @@ class EngineClient:
         """
         return self._exchange_json("GET", path, query, None, timeout)
 
+    def get_object(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        """Return the JSON object at a path. Raises `EngineError` for another document."""
+        document = self.get_json(path, query)
+        if not isinstance(document, dict):
+            raise protocol_error(self.endpoint, f"its response for {path} is not a JSON object")
+        return document
+
+    def get_objects(self, path: str, query: Query | None = None) -> list[dict[str, Any]]:
+        """Return the JSON objects in the array at a path; none for null. Raises `EngineError` for another document."""
+        document = self.get_json(path, query)
+        if document is None:
+            return []
+        if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
+            raise protocol_error(self.endpoint, f"its response for {path} is not an array of JSON objects")
+        return document
+
     def post_json(
         self,
         path: str,

@@ -215,8 +215,9 @@ class TestOddDocuments:
         assert error.value.code == "engine-protocol"
         assert script.removals == []
 
-    def test_a_container_without_an_image(self, start: Start) -> None:
-        script = start({"images/json": [image(A, "a:1")], "containers/json": [container("")]})
+    @pytest.mark.parametrize("none", ["", "sha256:"])
+    def test_a_container_without_an_image(self, start: Start, none: str) -> None:
+        script = start({"images/json": [image(A, "a:1")], "containers/json": [container(none)]})
         assert script.ask("images in docker where in use").rows == []
         assert script.ask("containers in docker select name, image_id").rows == [{"name": "web", "image_id": None}]
 
@@ -371,6 +372,59 @@ class TestAnyDocument:
             assert script.removals == []
         finally:
             script.close()
+
+
+class TestOddAnswersToActions:
+    """The plan is made of good answers, and the engine is asked again before each action."""
+
+    ODD = (None, [], {}, 7, "text", [7], [None], {"Id": 7}, {"State": 7}, {"State": {}})
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "rm a:1 from docker",
+            "untag a:1 from docker",
+            "rm images in docker where not in use",
+            "tag a:1 as b:1 from docker",
+        ],
+    )
+    @pytest.mark.parametrize("odd", ODD, ids=repr)
+    def test_an_inspected_image(self, start: Start, statement: str, odd: object) -> None:
+        script = start(
+            {
+                "DELETE": [],
+                "images/json": [image(A, "a:1", "a:2"), image(B, "b:1")],
+                "/json": odd,
+                "containers": [],
+            }
+        )
+        script.engine.answer("containers/json", answer([]))
+        result = script.ask(f"{statement} as json")
+        assert all(row["error"] for row in result.rows)
+        assert script.removals == script.requests("POST") == []
+
+    @pytest.mark.parametrize("odd", [7, "text", {}, [7], [None], [{}], [{"ImageID": 7}]], ids=repr)
+    def test_a_listing_of_containers(self, start: Start, odd: object) -> None:
+        script = start({"DELETE": [], "images/json": [image(A, "a:1")], f"{A}/json": inspected(A, "a:1")})
+        script.engine.answer("containers/json", answer([]), answer(odd))
+        result = script.ask("rm a:1 from docker as json")
+        assert [row["error"] for row in result.rows] == ["engine-protocol"]
+        assert script.removals == []
+
+    @pytest.mark.parametrize("odd", ODD, ids=repr)
+    @pytest.mark.parametrize("force", ["", " force"])
+    def test_an_inspected_container(self, start: Start, odd: object, force: str) -> None:
+        script = start({"DELETE": [], "containers/json": [container(A)], "containers/1": odd})
+        result = script.ask(f"rm containers in docker where status = exited{force} as json")
+        assert [row["error"] for row in result.rows] == ["engine-protocol"]
+        assert script.removals == []
+
+    @pytest.mark.parametrize("odd", [[None], [7], [[]]], ids=repr)
+    def test_a_listing_with_something_else_in_it(self, start: Start, odd: object) -> None:
+        script = start({"images/json": [image(A, "a:1")], "containers/json": odd})
+        with pytest.raises(EngineError) as error:
+            script.ask("rm images in docker where not in use")
+        assert error.value.code == "engine-protocol"
 
 
 class TestManyImages:

@@ -251,6 +251,7 @@ class ScriptedEngine:
         self.heads: list[str] = []
         """The request lines with their headers."""
         self._answers = dict(answers)
+        self._series: dict[str, list[bytes]] = {}
         self._on_request = on_request
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(path))
@@ -268,6 +269,20 @@ class ScriptedEngine:
         for connection in (self._listener, *self._open):
             connection.close()
 
+    def answer(self, part: str, *answers: bytes) -> None:
+        """Set the answers to requests with a part: each once, and the last one from then on."""
+        self._answers = {part: None, **self._answers}
+        self._series[part] = list(answers)
+
+    def _find_answer(self, line: str) -> bytes | None:
+        for part, answer in self._answers.items():
+            if part in line:
+                series = self._series.get(part)
+                if series:
+                    return series.pop(0) if len(series) > 1 else series[0]
+                return answer
+        return PING_ANSWER
+
     def _accept(self) -> None:
         while True:
             try:
@@ -282,7 +297,7 @@ class ScriptedEngine:
             self.requests.append(line)
             self._on_request(line)
             self.heads.append(head.partition(b"\r\n\r\n")[0].decode("latin-1"))
-            answer = next((answer for part, answer in self._answers.items() if part in line), PING_ANSWER)
+            answer = self._find_answer(line)
             if answer is not None:
                 with contextlib.suppress(OSError):
                     connection.sendall(answer)

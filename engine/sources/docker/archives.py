@@ -9,7 +9,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .image_documents import read_tags, to_full_name
-from .tag import TagEngineImage, changed_error, find_id, set_name
+from .tag import TagEngineImage, changed_error, find_id, read_id, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,7 +87,8 @@ def import_archive(
 
 
 def _list_names(client: EngineClient) -> dict[str, Digest]:
-    return {name: Digest(image["Id"]) for image in client.get_json("images/json") for name in read_tags(image)}
+    images = client.get_objects("images/json")
+    return {name: read_id(client, image, "a listed image") for image in images for name in read_tags(image)}
 
 
 def _restore_local_names(client: EngineClient, names: Sequence[str], before: Mapping[str, Digest]) -> None:

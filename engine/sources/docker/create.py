@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
@@ -24,6 +25,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .archives import import_archive
 from .clients import EngineClients
+from .json_documents import read_image_id, read_object
 from .tag import find_id
 
 if TYPE_CHECKING:
@@ -116,8 +118,10 @@ class CommitContainer(Record):
             query |= {"repo": self.name.canonical_name, "tag": self.name.tag or ""}
         if self.message:
             query["comment"] = self.message
-        made = str(client.post_json("commit", query, {}, timeout=SILENCE)["Id"])
-        yield self.describe().replace(image=Digest(made if made.startswith("sha256:") else f"sha256:{made}"))
+        made = read_image_id(read_object(client.post_json("commit", query, {}, timeout=SILENCE)).get("Id"))
+        if made is None:
+            raise protocol_error(client.endpoint, "its response for commit has no image ID")
+        yield self.describe().replace(image=Digest(made))
 
 
 def _open_archive(path: str, verb: str, context: ExecutionContext) -> CountingReader:

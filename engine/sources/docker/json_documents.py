@@ -58,3 +58,11 @@ def read_image_id(value: object) -> str | None:
     if _IMAGE_ID.match(value):
         return value
     return f"sha256:{value}" if _HEX_ID.match(value) else None
+
+
+def read_container_image(value: object) -> str | None:
+    """Return the image ID of a listed container; an empty string for a container without an image, None if unknown.
+
+    Podman writes `sha256:` for one that was made of a folder (`--rootfs`).
+    """
+    return "" if value in ("", "sha256:") else read_image_id(value)

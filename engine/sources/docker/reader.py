@@ -12,7 +12,7 @@ from imq.grammar.errors import EngineError, ImqError, Interrupted, NotFound, Unk
 from imq.grammar.record import TYPE_CHECKING
 
 from .image_documents import to_full_name
-from .json_documents import read_image_id, read_objects
+from .json_documents import read_container_image, read_image_id
 from .podman_documents import convert_history, merge_containers
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ class EngineReader:
     def list_documents(self, source: str, path: str, **query: str) -> list[dict[str, Any]]:
         """Return the documents of a listing. It is requested once in a statement."""
         documents = self.get_document(source, path, **query)
-        if documents is not None and not isinstance(documents, list):
-            raise protocol_error(self.client(source).endpoint, f"its response for {path} is not a JSON array")
-        return read_objects(documents)
+        if documents is None:
+            return []
+        if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
+            raise protocol_error(self.client(source).endpoint, f"its response for {path} is not an array of objects")
+        return documents
 
     def get_document(self, source: str, path: str, **query: str) -> Any:
         """Return a document that is requested once in a statement."""
@@ -110,8 +112,9 @@ class EngineReader:
         for container in containers:
             if not isinstance(container.get("Id"), str):
                 raise protocol_error(self.client(source).endpoint, "a listed container has no ID")
-            if container.get("ImageID") != "":  # a container of unknown image could use any
-                container["ImageID"] = self._read_image_id(source, container.get("ImageID"), "a listed container")
+            image, no_image = container.get("ImageID"), read_container_image(container.get("ImageID")) == ""
+            # a container of unknown image could use any
+            container["ImageID"] = "" if no_image else self._read_image_id(source, image, "a listed container")
         return containers
 
     def inspect_image(self, source: str, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ image whose names changed, or that got a container since the plan, is left alone
 
 from __future__ import annotations
 
+from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
@@ -16,6 +17,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .clients import EngineClients
 from .image_documents import list_names, to_full_name
+from .json_documents import read_container_image, read_integer, read_texts
 from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
@@ -56,7 +58,7 @@ class _EngineRemoval(BatchedAction):
 
     def check_unchanged(self, client: EngineClient) -> None:
         """Raise `NotFound` or `Conflict` (`changed`) when the image is no longer as it was planned."""
-        image = client.get_json(f"images/{self.id}/json")
+        image = client.get_object(f"images/{self.id}/json")
         names = {name for name, *_ in list_names(image) if name is not None}
         if names != set(self.all_names):
             raise NotFound(
@@ -64,11 +66,16 @@ class _EngineRemoval(BatchedAction):
                 code="changed",
                 hints=("run the statement again",),
             )
-        containers = client.get_json("containers/json", {"all": "1"})
-        users = [container for container in containers if container.get("ImageID") == self.id]
+        users = []
+        for container in client.get_objects("containers/json", {"all": "1"}):
+            id_ = read_container_image(container.get("ImageID"))
+            if id_ is None:  # it could use this image
+                raise protocol_error(client.endpoint, "a listed container has no image ID")
+            if id_ == self.id:
+                users.append(container)
         if len(users) > self.containers:
-            newest = max(users, key=lambda container: container.get("Created") or 0)
-            name = next(iter(newest.get("Names") or ()), newest["Id"][:12]).removeprefix("/")
+            newest = max(users, key=lambda container: read_integer(container.get("Created")) or 0)
+            name = next(iter(read_texts(newest.get("Names"))), str(newest.get("Id"))[:12]).removeprefix("/")
             raise Conflict(
                 f"the container {name} was made from {self.id.short} since this was planned, so it was left alone",
                 code="changed",

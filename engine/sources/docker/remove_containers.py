@@ -6,6 +6,7 @@ container that was started, stopped or replaced since the plan is left alone.
 
 from __future__ import annotations
 
+from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
@@ -15,6 +16,7 @@ from imq.grammar.errors import Conflict, EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
+from .json_documents import read_object, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +46,10 @@ class RemoveContainer(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Remove the container. Raises `Conflict` (`changed`) when it is not as it was planned."""
         client = context.get_shared(EngineClients).get(self.source)
-        state = client.get_json(f"containers/{self.id}/json").get("State") or {}
-        status = str(state.get("Status") or "")
+        state = read_object(client.get_object(f"containers/{self.id}/json").get("State"))
+        status = read_text(state.get("Status"))
+        if status is None:
+            raise protocol_error(client.endpoint, f"the container {self.name} has no status")
         if status != self.status and (status in ACTIVE) != (self.status in ACTIVE):
             raise Conflict(
                 f"the container {self.name} is {status} and was {self.status} when this was planned, so it was left"

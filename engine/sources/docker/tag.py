@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome
@@ -12,10 +13,12 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .image_documents import read_digests, read_tags, to_full_name
+from .json_documents import read_image_id
 from .targets import find_targets, render_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from imq.engine.docker_engine.client import EngineClient
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -52,11 +55,20 @@ def find_id(client: EngineClient, name: str) -> Digest | None:
     Podman finds `localhost/app:1` by `app:1` as well.
     """
     try:
-        image = client.get_json(f"images/{to_full_name(name)}/json")
+        image = client.get_object(f"images/{to_full_name(name)}/json")
     except NotFound:
         return None
     names = {str(parse_name(text)) for text in (*read_tags(image), *read_digests(image))}
-    return Digest(image["Id"]) if name in names or name == image["Id"] else None
+    id_ = read_id(client, image, name)
+    return id_ if name in names or name == id_ else None
+
+
+def read_id(client: EngineClient, image: Mapping[str, Any], subject: str) -> Digest:
+    """Return the ID in a document of an image. Raises `EngineError` when it has none."""
+    id_ = read_image_id(image.get("Id"))
+    if id_ is None:
+        raise protocol_error(client.endpoint, f"{subject} has no image ID")
+    return Digest(id_)
 
 
 def set_name(client: EngineClient, id_: Digest, name: Reference) -> None:

@@ -101,7 +101,7 @@ class EnginePush(RegistryWrite):
 
     def _take_back(self, client: EngineClient) -> bool:
         """Remove the lent name; return False when the image would go with it."""
-        image = client.get_json(f"images/{self.id}/json")
+        image = client.get_object(f"images/{self.id}/json")
         own = self.reference.canonical_name
         if not any(Reference.parse(text).canonical_name != own for text in (*read_tags(image), *read_digests(image))):
             names = [text for text in read_tags(image) if Reference.parse(text) != self.reference]
