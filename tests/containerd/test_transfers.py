@@ -66,6 +66,36 @@ def test_pull_is_done_by_ctr_with_the_password_of_the_user(node: Node, registry:
     assert row["digest"] == TWO.digest
 
 
+def test_push_is_done_by_ctr_under_any_name(node: Node, registry: Registry) -> None:
+    log_in(node, registry.host, {"auth": base64.b64encode(b"ann:secret").decode()})
+    (outcome,) = node.session.do(f"push {B} from {HERE} to {registry.host}/pushed:1")
+    assert (outcome["target"], outcome["note"]) == (f"{registry.host}/pushed:1", f"digest: {TWO.digest}")
+    node.session.do(f"push images in {HERE} where label.part = one to {registry.host}/all")
+    rows = node.rows(f"tags in {registry.host}/* select name, digest")
+    found = {str(row["name"]).partition("/")[2]: row["digest"] for row in rows}
+    expected = {"pushed:1": TWO.digest, "all/app:1": ONE.digest, "all/app:latest": ONE.digest}
+    assert {name: found.get(name) for name in expected} == expected
+    assert all(registry.host not in name for name in node.names()), "the names in the namespace stay"
+
+
+def test_push_of_an_index_sends_the_platforms_that_are_here(node: Node, registry: Registry) -> None:
+    log_in(node, registry.host, {"auth": base64.b64encode(b"ann:secret").decode()})
+    layout = Layout(node.folder / "index")
+    index = layout.add_index([ONE, ARM], "docker.io/library/multi:1")
+    node.add_layout(layout, "other")
+    (outcome,) = node.session.do(f"push multi:1 from containerd:other to {registry.host}/multi:all")
+    assert outcome["note"] == f"digest: {index}"
+    node.ctr("content", "rm", ARM.layers[0].digest, namespace="other")
+    (outcome,) = node.session.do(f"push multi:1 from containerd:other to {registry.host}/multi:one")
+    assert outcome["note"] == f"digest: {ONE.digest}"
+
+
+def test_copy_goes_from_containerd_to_a_registry(node: Node, registry: Registry) -> None:
+    log_in(node, registry.host, {"auth": base64.b64encode(b"ann:secret").decode()})
+    node.session.do(f"copy {B} from {HERE} to {registry.host}/copied:1")
+    assert [row["digest"] for row in node.rows(f"tags of {registry.host}/copied select digest")] == [TWO.digest]
+
+
 def test_a_pull_that_fails_says_why_in_the_words_of_ctr(node: Node, registry: Registry) -> None:
     log_in(node, registry.host, {"auth": base64.b64encode(b"ann:secret").decode()})
     found, missing = node.session.outcomes(f"pull {registry.host}/none:1, {registry.host}/none:2 to {HERE}")

@@ -38,7 +38,7 @@ class NamespaceArchives(Record):
         clients = context.get_shared(ContainerdClients)
         rows = clients.read_rows(source)
         found = [_find_record(rows, name) for name in names]
-        platforms = {_choose_platform(listed) for _, listed in found}
+        platforms = {choose_platform(listed) for _, listed in found}
         options = ["--all-platforms"] if platforms == {None} else []
         if len(platforms) == 1 and not options:
             options = ["--platform", str(platforms.pop())]
@@ -142,7 +142,7 @@ def _find_record(rows: NamespaceRows, name: str) -> tuple[str, ContainerdRecords
     raise changed_error(name)
 
 
-def _choose_platform(listed: ContainerdRecords) -> str | None:
+def choose_platform(listed: ContainerdRecords) -> str | None:
     """Return the platform with which a target is exported; None when all of it is here.
 
     Raises `NotFound` for an image without all of its layers: a node can discard them when they are unpacked.

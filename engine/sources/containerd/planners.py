@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .push import plan_push
 from .remove import plan_prune, plan_removal, plan_untag
 from .tag import plan_tag
 from .transfer import plan_load, plan_pull
@@ -12,5 +13,6 @@ PLANNERS = {
     "prune": plan_prune,
     "tag": plan_tag,
     "pull": plan_pull,
+    "push": plan_push,
     "load": plan_load,
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .reader import ContainerdReader
 
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "load")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load")
 """The verbs that `planners.py` plans."""
 
 
