@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imq.engine.configuration.configuration import Configuration
+    from imq.engine.oci.platform import Platform
     from imq.engine.session.session import Session
 
     from .options import Options
@@ -27,7 +28,6 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
     With `confirms`, destructive actions are confirmed first. With `reads_stdin`, statements may read standard input
     even when the statement does not come from the command line.
     """
-    from imq.engine.oci.platform import Platform
     from imq.engine.session.context import SessionContext
     from imq.engine.session.session import Session
 
@@ -40,7 +40,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
         missing_store="refuse" if root else "warn" if environment.get("IMQ_ROOT") else "pass",
         environment=environment,
         clock=time.time_ns,
-        platform=Platform.parse(platform) if platform else None,
+        platform=_parse_platform(platform) if platform else None,
         insecure=frozenset(options.values.get("insecure", ())),
         progress=console.progress(options),
         on_network=_import_requests,
@@ -97,6 +97,12 @@ def _read_configuration(options: Options, environment: Mapping[str, str]) -> Con
         if _is_help(options):
             return Configuration()
         raise
+
+
+def _parse_platform(text: str) -> Platform:
+    from imq.engine.oci.platform import Platform
+
+    return Platform.parse(text)
 
 
 def _locate_store(options: Options, environment: Mapping[str, str], configured: str) -> str:

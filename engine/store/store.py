@@ -7,7 +7,6 @@ from _thread import allocate_lock
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest, is_digest, parse_hex_prefix
-from imq.engine.oci.platform import host_platform
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -277,6 +276,8 @@ class Store:
             values,
         ).fetchall()
         if len({row[0] for row in rows}) > 1:
+            from imq.engine.oci.platform import host_platform
+
             rank = (self.platform or host_platform()).make_ranker()
             ranks = [rank(*row[5:]) for row in rows]
             matching = [(row_rank, position) for position, row_rank in enumerate(ranks) if row_rank is not None]

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, make_registry_relation
-from imq.engine.oci.platform import normalize_architecture, normalize_os, normalize_variant
+from imq.grammar.record import TYPE_CHECKING
 
 from .image_config import CONFIG_FIELDS
 from .version_fields import VERSION_FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _import_late(name: str) -> Callable[[str], str]:
+    """Return a function of `oci/platform.py`, which is imported when a value is first compared with such a field."""
+
+    def normalize(text: str) -> str:
+        from imq.engine.oci import platform
+
+        normalized: str = getattr(platform, name)(text)
+        return normalized
+
+    return normalize
+
+
+normalize_os = _import_late("normalize_os")
+normalize_architecture = _import_late("normalize_architecture")
+normalize_variant = _import_late("normalize_variant")
 
 IMAGES = Table(
     "images",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
-from imq.engine.oci.platform import normalize_architecture, normalize_os, normalize_variant
 
 from .image_config import CONFIG_FIELDS
-from .images import IMAGES
+from .images import IMAGES, normalize_architecture, normalize_os, normalize_variant
 from .version_fields import VERSION_FIELDS
 
 _IMAGE_FIELDS = {field.name: field for field in IMAGES.fields}

@@ -7,7 +7,6 @@ import re
 from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import is_digest, parse_hex_prefix
 from imq.engine.query import ir
-from imq.engine.query.constant_folding import fold_constant
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
@@ -29,7 +28,7 @@ _WILDCARDS = "*%"
 def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr:
     """Return the comparison of two values. Raises `TypeMismatch` if their types do not fit."""
     if operator in ("like", "matches"):
-        right = fold_constant(right)
+        right = _fold_constant(right)
     if operator in STRING_OPERATORS and not is_string(right.kind):
         raise TypeMismatch(
             f'"{operator}" expects a string on its right, but {describe(right)} is {right.kind.value}', span=node.span
@@ -81,7 +80,7 @@ def _compare_name(operator: str, left: ir.Expr, name: ir.Literal) -> ir.Expr:
 
 def _refuse_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
     """Refuse a pattern in a comparison of names: no name contains a wildcard, so `=` would match no row."""
-    right = fold_constant(right)
+    right = _fold_constant(right)
     if not isinstance(left, ir.Column) or not isinstance(right, ir.Literal) or left.kind not in _NAME_TYPES:
         return
     text = right.text or str(right.value)
@@ -168,7 +167,7 @@ def _add_suffix(left: ir.Expr, right: ir.Expr) -> ir.Expr:
 
 def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
     """Refuse an invalid constant pattern before the query runs."""
-    pattern = fold_constant(pattern)
+    pattern = _fold_constant(pattern)
     if not isinstance(pattern, ir.Literal):
         return
     from imq.engine.query.matching import path_match, regex_search
@@ -182,7 +181,7 @@ def check_pattern(name: str, pattern: ir.Expr, node: ast.Expr) -> None:
 
 def check_group(pattern: ir.Expr, group: ir.Expr, node: ast.Expr) -> None:
     """Refuse a group number that a constant pattern does not have."""
-    pattern, group = fold_constant(pattern), fold_constant(group)
+    pattern, group = _fold_constant(pattern), _fold_constant(group)
     if isinstance(pattern, ir.Literal) and isinstance(group, ir.Literal):
         from imq.engine.query.matching import regex_capture
 
@@ -253,3 +252,12 @@ def describe(value: ir.Expr) -> str:
             return f"{aggregate.name}(…)"
         case _:
             return "this"
+
+
+def _fold_constant(value: ir.Expr) -> ir.Expr:
+    """Return the known result of a function of constants as a literal; any other expression unchanged."""
+    if not isinstance(value, ir.FunctionCall):
+        return value
+    from imq.engine.query.constant_folding import fold_constant
+
+    return fold_constant(value)

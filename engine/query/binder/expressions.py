@@ -514,11 +514,14 @@ class Expressions:
         """Bind a function or an aggregate."""
         from .calls import bind_aggregate, bind_call
 
-        if node.name in AGGREGATES:
+        if node.name not in AGGREGATES:
+            return bind_call(self, node)
+        if node.arguments:
             from .subqueries import bind_relation_aggregate
 
-            return bind_relation_aggregate(self, node) or bind_aggregate(self, node)
-        return bind_call(self, node)
+            if (bound := bind_relation_aggregate(self, node)) is not None:
+                return bound
+        return bind_aggregate(self, node)
 
     def _bind_arithmetic(self, node: ast.Arithmetic) -> ir.Expr:
         left = self._bind_number(node.left)

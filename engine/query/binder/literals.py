@@ -6,7 +6,6 @@ import re
 
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.digest import parse_hex_prefix
-from imq.engine.oci.platform import Platform
 from imq.engine.query.ir import Literal
 from imq.engine.units.size import parse_size
 from imq.engine.units.time import parse_duration, parse_time
@@ -109,6 +108,8 @@ def _normalize_platform(literal: ast.Literal) -> str:
             span=literal.span,
             hints=(f"to match a pattern: platform like '{literal.text[:80]}'",),
         )
+    from imq.engine.oci.platform import Platform
+
     try:
         platform = Platform.parse(literal.text)
     except StatementError as error:
