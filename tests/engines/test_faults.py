@@ -123,7 +123,12 @@ class TestSeveralEngines:
 
     def test_a_removal_leaves_the_images_of_the_one_that_failed(self, start: Start) -> None:
         good = start(
-            {"DELETE": [], "images/json": [image(A, "a:1")], "images/sha": inspected(A, "a:1"), "containers/json": []}
+            {
+                "DELETE": [{"Deleted": A}],
+                "images/json": [image(A, "a:1")],
+                "images/sha": inspected(A, "a:1"),
+                "containers/json": [],
+            }
         )
         bad = start({"images/json": [image(B, "b:1")], "containers/json": FAILURE})
         result = good.ask(f'rm images in docker, "{bad.address}" where not in use as json')
@@ -425,6 +430,22 @@ class TestOddAnswersToActions:
         with pytest.raises(EngineError) as error:
             script.ask("rm images in docker where not in use")
         assert error.value.code == "engine-protocol"
+
+    def test_names_that_went_before_an_error_are_reported(self, start: Start) -> None:
+        script = start({"images/json": [image(A, "a:1", "a:2")], f"{A}/json": inspected(A, "a:1", "a:2")})
+        script.engine.answer("containers/json", answer([]))
+        script.engine.answer("DELETE", answer([]), FAILURE)
+        result = script.ask("rm all images in docker as json")
+        assert [row["error"] for row in result.rows] == ["engine"]
+        assert "removed before this: a:1" in result.errors[0].hints
+
+    def test_an_import_without_an_image(self, start: Start, tmp_path: Path) -> None:
+        path = tmp_path / "files.tar"
+        path.write_bytes(bytes(10240))
+        script = start({"POST": http_answer(b""), "GET /v1.41/images": GONE})
+        for name in ("", " as a:1"):
+            result = script.ask(f'import "{path}"{name} to docker as json')
+            assert [row["error"] for row in result.rows] == ["engine"]
 
 
 class TestManyImages:

@@ -69,3 +69,18 @@ def test_a_container_that_went_away_is_reported_and_the_others_are_removed(place
         result = connection(f"rm containers in {place.name} where status = created")
     assert {row.target: row.error for row in result} == {"one": "not-found", "two": None}
     assert place.engine.run("ps", "-aq") == ""
+
+
+def test_an_image_that_stays_without_its_names_is_not_called_removed(docker_place: Place) -> None:
+    docker_place.engine.run("tag", "localhost/team/b:2", "localhost/team/b:3")
+    listed = docker_place.engine.run("images", "-aq", "--filter", "label=part=two")
+    docker_place.engine.run("create", "--name", "web", "--network", "none", "localhost/app:1", "/x")
+    docker_place.engine.run("commit", "web", "localhost/child:1")  # docker keeps its parent
+    docker_place.engine.run("rm", "web")
+    (row,) = docker_place.connection("rm images in docker where label.part = one and repository = localhost/app")
+    assert (row.action, row.target, row.error) == ("untag", "localhost/app:1, localhost/app:latest", None)
+    assert "the image stays" in row.note
+    docker_place.engine.run("inspect", ONE.id)
+    (row,) = docker_place.connection("rm images in docker where label.part = two")
+    assert (row.action, row.note) == ("remove", "in docker")
+    assert listed not in docker_place.engine.run("images", "-aq")

@@ -92,6 +92,8 @@ class EngineImport(Record):
         id_ = Digest(status) if status.startswith("sha256:") else None
         if id_ is None and self.name is not None:
             id_ = find_id(client, str(self.name))
+        if id_ is None:
+            raise EngineError(f"{self.source} did not import {self.path}", endpoint=self.source)
         yield self.describe().replace(image=id_)
 
 

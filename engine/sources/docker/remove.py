@@ -17,7 +17,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .clients import EngineClients
 from .image_documents import list_names, to_full_name
-from .json_documents import read_container_image, read_integer, read_texts
+from .json_documents import read_container_image, read_integer, read_objects, read_texts
 from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
@@ -50,11 +50,11 @@ class _EngineRemoval(BatchedAction):
             try:
                 client = clients.get(action.source)
                 action.check_unchanged(client)
-                action.remove(client)
+                outcome = action.remove(client)
             except ImqError as error:
                 yield described.with_error(error)
             else:
-                yield described
+                yield outcome
 
     def check_unchanged(self, client: EngineClient) -> None:
         """Raise `NotFound` or `Conflict` (`changed`) when the image is no longer as it was planned."""
@@ -82,8 +82,8 @@ class _EngineRemoval(BatchedAction):
                 hints=("run the statement again",),
             )
 
-    def remove(self, client: EngineClient) -> None:
-        """Remove what the action is about."""
+    def remove(self, client: EngineClient) -> Outcome:
+        """Remove what the action is about, and return what happened."""
         raise NotImplementedError
 
 
@@ -94,18 +94,34 @@ class RemoveEngineImage(_EngineRemoval):
         """Return the names with the image."""
         return Outcome("remove", ", ".join(self.names) or "<none>", self.id, note=f"in {self.source}")
 
-    def remove(self, client: EngineClient) -> None:
-        """Remove each name; the image goes with the last one."""
+    def remove(self, client: EngineClient) -> Outcome:
+        """Remove each name; the image goes with the last one, unless a running container or a child image needs it."""
         options = {"force": "1"} if self.force and self.containers else {}
         if not self.names:
             client.delete_json(f"images/{self.id}", options)
-            return
+            return self.describe()
+        answer: object = None
         for number, name in enumerate(self.names):
             try:
-                client.delete_json(f"images/{to_full_name(name)}", options)
+                answer = client.delete_json(f"images/{to_full_name(name)}", options)
             except NotFound:
                 if number == 0:  # digests go with the last tag of their repository
                     raise
+            except ImqError as error:
+                if number:
+                    error.hints = (*error.hints, f"removed before this: {', '.join(self.names[:number])}")
+                raise
+        if any(item.get("Deleted") == self.id for item in read_objects(answer)) or not self._stays(client):
+            return self.describe()
+        note = f"in {self.source}; the image stays, because a running container or another image needs it"
+        return self.describe().replace(action="untag", note=note)
+
+    def _stays(self, client: EngineClient) -> bool:
+        try:
+            client.get_object(f"images/{self.id}/json")
+        except NotFound:
+            return False
+        return True
 
 
 class UntagEngineImage(_EngineRemoval):
@@ -115,9 +131,10 @@ class UntagEngineImage(_EngineRemoval):
         """Return the name with the image."""
         return Outcome("untag", self.names[0], self.id, note=f"in {self.source}")
 
-    def remove(self, client: EngineClient) -> None:
+    def remove(self, client: EngineClient) -> Outcome:
         """Remove the name."""
         client.delete_json(f"images/{to_full_name(self.names[0])}")
+        return self.describe()
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
