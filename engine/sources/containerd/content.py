@@ -119,7 +119,8 @@ class Documents:
 class NamespaceReader:
     """Reads the images of one namespace. `read` returns a verified document, by its digest and its name in errors.
 
-    `documents` are those that are known; each of them is only used when the namespace has its blob. Of an index, the image for `platform` is read; without one, all that are there.
+    `documents` are those that are known; each of them is only used when the namespace has its blob. Of an index, the
+    image for `platform` is read; without one, all that are there.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .clients import ContainerdClients
 from .content import name_of_record
 from .targets import NamespaceTarget, find_targets, get_reader
+from .uses import find_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,11 +94,7 @@ class RemoveNames(BatchedAction):
     def _is_user(self, container: ContainerRecord, client: ContainerdClient) -> bool:
         if container.image in self.all_records:
             return True
-        try:
-            parent = client.get_snapshot_parent(self.namespace, container.snapshotter, container.snapshot_key)
-        except ImqError:
-            return False  # without a snapshot it uses no image
-        return parent in self.chains
+        return find_parent(client, self.namespace, container) in self.chains
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.query.source import Place, ScanRequest, TableProvider, TableScan
+    from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.archives import ImageArchives
     from imq.engine.sources.context import SourceContext
@@ -50,6 +51,7 @@ class ContainerdSource(Source):
             for name, table in TABLES.items()
         }
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
+        self.answers = {"inspect": _inspect}
 
     def begin(self) -> None:
         """Forget the listings of the last statement."""
@@ -139,6 +141,12 @@ def _plan(verb: str, act: ast.ActionStatement, context: PlanContext) -> list[Act
     from .planners import PLANNERS
 
     return PLANNERS[verb](act, context)
+
+
+def _inspect(act: ast.ActionStatement, context: PlanContext) -> Documents:
+    from .inspect import inspect
+
+    return inspect(act, context)
 
 
 open_source = ContainerdSource

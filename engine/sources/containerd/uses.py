@@ -66,12 +66,13 @@ def read_containers(client: ContainerdClient, namespace: str, rows: NamespaceRow
             if isinstance(image, ContainerdImage) and (chain := rows.get_chain_id(image)):
                 by_chain.setdefault(chain, []).append((listed, image))
     return [
-        _find_image(record, tasks.get(record.id), rows, by_chain, _find_parent(client, namespace, record))
+        _find_image(record, tasks.get(record.id), rows, by_chain, find_parent(client, namespace, record))
         for record in client.list_containers(namespace)
     ]
 
 
-def _find_parent(client: ContainerdClient, namespace: str, record: ContainerRecord) -> str:
+def find_parent(client: ContainerdClient, namespace: str, record: ContainerRecord) -> str:
+    """Return the chain ID below the snapshot of a container; "" when it has none."""
     if not record.snapshotter or not record.snapshot_key:
         return ""
     try:
