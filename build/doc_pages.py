@@ -253,6 +253,8 @@ ENVIRONMENT = (
     ("IMQ_CONFIG", "the configuration file, without --config"),
     ("IMQ_SOURCE", "the default source, without --source"),
     ("DOCKER_CONFIG", "the folder of docker's config.json, with credentials of registries"),
+    ("DOCKER_HOST, DOCKER_CONTEXT", "the engine of `docker`; DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are used too"),
+    ("CONTAINER_HOST, CONTAINER_CONNECTION", "the engine of `podman`; CONTAINER_SSHKEY is used too"),
     ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "proxies"),
     ("NO_COLOR", "any value disables colours"),
     ("PAGER", "shows results that are longer than the screen"),
