@@ -28,8 +28,10 @@ CLAUSES: dict[str, Clause] = {
         ),
         Clause(
             "in",
-            "TABLE in SOURCE, …",
-            "the sources that are queried; default: the source set by use, which is the store at the start",
+            "TABLE in SOURCE, … | VERB NAME, … in SOURCE, …",
+            "the sources that are queried, or that have the images of an action, where from means the same; several are"
+            " asked side by side. A source is the store, an engine, a group of the configuration, a registry or a place"
+            " on disk; sources lists them. Default: the source that use shows",
             "images in store where dangling",
         ),
         Clause(
@@ -156,7 +158,12 @@ CLAUSES: dict[str, Clause] = {
             "names a query; the statements that follow use the name like a table, until the session ends",
             "view stale as images where older than 90d and not in use",
         ),
-        Clause("use", "use SOURCE", "sets the source of queries without in", "use store"),
+        Clause(
+            "use",
+            "use [SOURCE]",
+            "sets the source of statements without in; without SOURCE, it shows the source and why it was chosen",
+            "use store",
+        ),
         Clause("include", "include FILE", "runs the statements of another file", 'include "views.imq"'),
         Clause(
             "on", "on error stop | continue", "whether a script continues after a statement fails", "on error continue"
