@@ -13,8 +13,8 @@ from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import Target, find_planner, get_platforms, resolve_each_target
-from .untag import Untag, changed_error, format_reference, plan_digest_untag
+from .operands import Target, changed_error, find_planner, get_platforms, resolve_each_target
+from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:

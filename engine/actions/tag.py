@@ -6,13 +6,19 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome, StoreAction
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
-from imq.engine.sources.row_templates import render_rows
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import TARGET_COLUMNS, Target, find_planner, get_target_query, parse_target_row, resolve_targets
-from .untag import changed_error
+from .operands import (
+    TARGET_COLUMNS,
+    Target,
+    changed_error,
+    find_planner,
+    get_target_query,
+    parse_target_row,
+    resolve_targets,
+)
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -113,6 +119,8 @@ def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanC
 
 def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
     """Return each row of a query with its rendered name. Raises `StatementError` when two images get one name."""
+    from imq.engine.sources.row_templates import render_rows
+
     targets_by_name: dict[Reference, Target] = {}
     named_targets: list[tuple[Reference, Target]] = []
     seen: set[tuple[Reference, str | None]] = set()

@@ -8,7 +8,7 @@ from imq.engine.sources.action import Failed, Outcome, StoreAction
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import find_planner, resolve_each_target
+from .operands import changed_error, find_planner, resolve_each_target
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -39,15 +39,6 @@ class Untag(StoreAction):
             raise changed_error(self.name)
         transaction.untag(entry)
         return self.describe()
-
-
-def changed_error(name: str) -> NotFound:
-    """Return the error for a name that has changed since the action was planned."""
-    return NotFound(
-        f"{name} has changed since the plan was made, so it was not touched",
-        code="changed",
-        hints=("run the statement again",),
-    )
 
 
 def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

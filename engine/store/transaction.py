@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .layout import Layout
     from .unreadable_images import UnreadableDocument
 
-_HEX_DIGITS = re.compile(rb"[0-9a-f]{64,}")
+_HEX_DIGITS = rb"[0-9a-f]{64,}"  # compiled at first use
 """The encoded part of a digest, in the text of a document."""
 _SELECT_REACHED = "SELECT digest FROM reach WHERE root = ?"
 _SELECT_LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
@@ -451,7 +451,7 @@ class Transaction:
             text = self._index.documents.read_document(root).lower()
         except ImqError:
             return True
-        return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(_HEX_DIGITS.findall(text))
+        return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(re.findall(_HEX_DIGITS, text))
 
     def _free_room(self, candidates: AbstractSet[Digest]) -> bool:
         """Remove the blobs of removed images before index.json is written; return whether any was removed.
