@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.render.docker import format_reclaimed_space
+from imq.engine.sources.action import Delegation
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
@@ -38,6 +39,8 @@ def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements
     """
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
+    if context.session.is_of_engine:
+        return _run_rmi_in_engine(context, parsed, act)
     problems: list[ImqError] = []
     try:
         snapshot = take_snapshot(context, context.run_action(act, dry_run=True)[0])
@@ -57,6 +60,15 @@ def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements
     return max(codes, default=0)
 
 
+def _run_rmi_in_engine(context: CommandContext, parsed: ParsedFlags, act: ast.ActionStatement) -> int:
+    """Let the engine remove the images by its own rules, and write what it says that it did."""
+    context.session.delegate_removals(Delegation(parsed.is_on("no-prune")))
+    _, errors = context.run_action(act)
+    context.write(f"{line}\n" for line in context.session.engine_answers)
+    code = context.report_errors(errors)
+    return 0 if parsed.is_on("force") and all(isinstance(error, NotFound) for error in errors) else code
+
+
 def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the statement that removes unused images without a tag; with -a all unused images."""
     filters, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
@@ -71,9 +83,13 @@ def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statemen
     """Prompt unless -f is set, remove the images, and write what was removed and the reclaimed space."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
-    context.session.store.check_collectable()
+    in_engine = context.session.is_of_engine
+    if not in_engine:
+        context.session.store.check_collectable()
     if not parsed.is_on("force") and not context.confirm_removal(_UNUSED if parsed.is_on("all") else _DANGLING):
         return 0
+    if in_engine:
+        return _prune_engine(context, act)
     snapshot = take_snapshot(context, context.run_action(act, dry_run=True)[0])
     outcomes, errors = context.run_action(act)
     lines = [f"{word}: {name}\n" for word, name in describe_removals(context, outcomes, snapshot)]
@@ -81,6 +97,24 @@ def run_prune(context: CommandContext, parsed: ParsedFlags, statements: Statemen
         context.write(("Deleted Images:\n", *lines, "\n"))
     context.write((format_reclaimed_space(sum(outcome.size or 0 for outcome in outcomes if not outcome.error)),))
     return context.report_errors(errors)
+
+
+def _prune_engine(context: CommandContext, act: ast.ActionStatement) -> int:
+    """Remove the images, and write what the engine says that it did and how much smaller its layers are."""
+    before = _sum_layers(context)
+    _, errors = context.run_action(act)
+    lines = [f"{line[:1].lower()}{line[1:]}\n" for line in context.session.engine_answers]
+    if lines:
+        context.write(("Deleted Images:\n", *lines, "\n"))
+    context.write((format_reclaimed_space(max(before - _sum_layers(context), 0)),))
+    return context.report_errors(errors)
+
+
+def _sum_layers(context: CommandContext) -> int:
+    """Return the size of all layers of the engine's images in bytes."""
+    images = ast.Comparison("=", ast.Field(("type",)), ast.Literal("Images", quoted=True))
+    query = ast.Query("usage", where=images, select=(ast.Column(ast.Field(("size",))),))
+    return sum(int(size or 0) for (size,) in context.query_rows(query))
 
 
 REMOVE = Handler(compile_rmi, run_rmi)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.ir import Select
     from imq.engine.result import Result, RowSet
-    from imq.engine.sources.action import Action, Outcome, PlanContext
+    from imq.engine.sources.action import Action, Delegation, Outcome, PlanContext
 
     from .queries import QueryRunner
     from .resources import Resources
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 class ActionRunner:
     """Plans and executes actions.
 
+    `delegation`: see `PlanContext`. `answers`: what engines said that they did in the last statement.
     `has_begun`: the last statement has begun to execute its actions.
     """
 
     def __init__(self, resources: Resources, queries: QueryRunner) -> None:
         self._resources = resources
         self._queries = queries
+        self.delegation: Delegation | None = None
+        self.answers: tuple[str, ...] = ()
         self.has_begun = False
 
     def make_plan_context(self, problems: RowErrors | None = None) -> PlanContext:
@@ -61,6 +64,7 @@ class ActionRunner:
             resources.configuration.find_registry,
             resources.chosen_refs,
             problems=() if problems is None else problems,
+            delegation=self.delegation,
         )
 
     def run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:
@@ -147,7 +151,10 @@ class ActionRunner:
             prompt=context.prompt,
             stdin=context.stdin,
         )
-        yield from ActionExecutor(execution).execute(actions)
+        try:
+            yield from ActionExecutor(execution).execute(actions)
+        finally:
+            self.answers = tuple(execution.answers)
 
 
 def has_limit(rows: ast.RowSource) -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from imq.engine.query.binder import Scope
     from imq.engine.query.source import Sources
     from imq.engine.query.sqlite_executor import SqliteExecutor
-    from imq.engine.sources.action import PlanContext
+    from imq.engine.sources.action import Delegation, PlanContext
     from imq.engine.store.store import Store
 
     from .context import SessionContext
@@ -361,6 +361,21 @@ class Session:
 
             self._action_runner = ActionRunner(self._resources, self._queries)
         return self._action_runner
+
+    @property
+    def is_of_engine(self) -> bool:
+        """Whether statements that name no source are about a container engine."""
+        resources = self._resources
+        return all("containers" in resources.sources[ref.source].tables for ref in resources.default_refs())
+
+    @property
+    def engine_answers(self) -> tuple[str, ...]:
+        """The lines by which engines said what the last action did: `Untagged: redis:7`, `Deleted: sha256:…`."""
+        return self._actions.answers
+
+    def delegate_removals(self, delegation: Delegation) -> None:
+        """Let engines decide by their own rules what the removal of a name does."""
+        self._actions.delegation = delegation
 
     @property
     def warns_about_containers(self) -> bool:

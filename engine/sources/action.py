@@ -168,6 +168,15 @@ class Failed(Record):
         yield self.describe()
 
 
+class Delegation(Record):
+    """An engine decides by its own rules what the removal of a name does, as for docker's command lines.
+
+    With `keeps_parents` the unnamed images below stay.
+    """
+
+    keeps_parents: bool = False
+
+
 class PlanContext(Record):
     """The services and settings with which verbs plan their actions.
 
@@ -180,6 +189,7 @@ class PlanContext(Record):
     - `registry` returns the configuration of a registry by its name.
     - `chosen_refs` returns the sources that the user chose for statements that name none; empty without a choice.
     - `problems` are the errors of rows so far, each with its subject: a name, an ID or a source.
+    - `delegation`: engines decide what a removal does; None: the planners do.
     """
 
     store: Store
@@ -195,6 +205,7 @@ class PlanContext(Record):
     registry: Callable[[str], Registry | None] = lambda _: None
     chosen_refs: Callable[[], tuple[SourceRef, ...]] = tuple
     problems: Sequence[tuple[str, ImqError]] = ()
+    delegation: Delegation | None = None
 
 
 class ExecutionContext:
@@ -207,6 +218,7 @@ class ExecutionContext:
     - `registry_settings` returns the settings of the registry client.
     - `on_network` is called before the first request.
     - `prompt` reads a string from the user. Its arguments are the prompt, and whether the input is hidden.
+    - `answers` are the lines by which engines said what they did: `Untagged: redis:7`, `Deleted: sha256:…`.
     """
 
     def __init__(  # noqa: PLR0913 - actions use each of them
@@ -232,6 +244,7 @@ class ExecutionContext:
         self.registry_settings = registry_settings
         self.prompt = prompt
         self.stdin = stdin
+        self.answers: list[str] = []
         self._on_network = on_network
         self._client: Client | None = None
         self._mirrors: MirroredClient | None = None

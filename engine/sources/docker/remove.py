@@ -10,10 +10,10 @@ from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
-from imq.engine.sources.action_options import get_option
+from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .image_documents import list_names, to_full_name
@@ -22,7 +22,7 @@ from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imq.engine.docker_engine.client import EngineClient
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -50,7 +50,7 @@ class _EngineRemoval(BatchedAction):
             try:
                 client = clients.get(action.source)
                 action.check_unchanged(client)
-                outcome = action.remove(client)
+                outcome = action.remove(client, context.answers)
             except ImqError as error:
                 yield described.with_error(error)
             else:
@@ -82,9 +82,18 @@ class _EngineRemoval(BatchedAction):
                 hints=("run the statement again",),
             )
 
-    def remove(self, client: EngineClient) -> Outcome:
-        """Remove what the action is about, and return what happened."""
+    def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
+        """Remove what the action is about, append what the engine says that it did, and return what happened."""
         raise NotImplementedError
+
+
+def _delete(client: EngineClient, name: str, options: Mapping[str, str], answers: list[str]) -> object:
+    """Delete an image or a name, append what the engine says that it did, and return its answer."""
+    answer: object = client.delete_json(f"images/{name}", options)
+    for one in answer if isinstance(answer, list) else ():
+        if isinstance(one, dict):
+            answers += [f"{word}: {text}" for word, text in one.items()]
+    return answer
 
 
 class RemoveEngineImage(_EngineRemoval):
@@ -94,16 +103,16 @@ class RemoveEngineImage(_EngineRemoval):
         """Return the names with the image."""
         return Outcome("remove", ", ".join(self.names) or "<none>", self.id, note=f"in {self.source}")
 
-    def remove(self, client: EngineClient) -> Outcome:
+    def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
         """Remove each name; the image goes with the last one, unless a running container or a child image needs it."""
         options = {"force": "1"} if self.force and self.containers else {}
         if not self.names:
-            client.delete_json(f"images/{self.id}", options)
+            _delete(client, self.id, options, answers)
             return self.describe()
         answer: object = None
         for number, name in enumerate(self.names):
             try:
-                answer = client.delete_json(f"images/{to_full_name(name)}", options)
+                answer = _delete(client, to_full_name(name), options, answers)
             except NotFound:
                 if number == 0:  # digests go with the last tag of their repository
                     raise
@@ -131,10 +140,32 @@ class UntagEngineImage(_EngineRemoval):
         """Return the name with the image."""
         return Outcome("untag", self.names[0], self.id, note=f"in {self.source}")
 
-    def remove(self, client: EngineClient) -> Outcome:
+    def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
         """Remove the name."""
-        client.delete_json(f"images/{to_full_name(self.names[0])}")
+        _delete(client, to_full_name(self.names[0]), {}, answers)
         return self.describe()
+
+
+class DelegatedRemoval(Record):
+    """Remove what a name or an ID means to an engine, by the rules of the engine."""
+
+    source: str
+    text: str
+    force: bool
+    keeps_parents: bool
+
+    def describe(self) -> Outcome:
+        """Return the text, which the engine resolves."""
+        return Outcome("remove", self.text, note=f"in {self.source}, by its rules")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Remove it. Raises `NotFound` and `Conflict` in the words of the engine."""
+        client = context.get_shared(EngineClients).get(self.source)
+        options = {"force": "1"} if self.force else {}
+        if self.keeps_parents:
+            options["noprune"] = "1"
+        _delete(client, self.text, options, context.answers)
+        yield self.describe()
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -144,8 +175,13 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             raise StatementError(f"{act.verb} in an engine does not take {name}", code="option", span=option.span)
     if act.query is not None and context.bind(act.query).table.name == "containers":
         return plan_container_removal(act, context)
+    force = get_option(act, "force") is not None
+    if context.delegation is not None and act.query is None:
+        keeps_parents, refs = context.delegation.keeps_parents, list_source_refs(act, context)
+        texts = context.literals(act.references)
+        return [DelegatedRemoval(ref.text, text, force, keeps_parents) for text in texts for ref in refs]
     targets, failures = find_targets(act, context)
-    return _plan(targets, failures, context, verb=act.verb, force=get_option(act, "force") is not None)
+    return _plan(targets, failures, context, verb=act.verb, force=force)
 
 
 def plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
