@@ -115,6 +115,9 @@ def _format_task(task: dict[str, Any]) -> str:
 
 # ---- the guide for Docker users
 
+_ENGINE_COMMANDS = ("commit", "container ls")
+"""Commands that only an engine has, by their first names."""
+
 FROM_DOCKER = """\
 # For Docker users
 
@@ -131,15 +134,43 @@ imq's own store. Without a choice it is the store, or, on a machine whose store 
 Differences in all commands:
 
 - The store needs no daemon and no root: it is a folder of the user (`--root`, `$IMQ_ROOT`). `imq copy a:1 from docker to
-  store` copies an image of Docker to it, and `imq save a:1 | docker load` brings one back.
+  store` copies an image of Docker to it, and `imq save a:1 | docker load` brings one back. With `--source docker` a
+  command line is about Docker's own images: see [below](#with-an-engine).
 - A wrong command line exits with 2 and a failing registry with 3, where Docker uses 125 and 1. Errors that the daemon
   reports exit with 1, as in Docker.
 - A creation time that is missing, zero or the epoch is unknown: it prints as `N/A`, and no `until` filter matches it.
 - imq's options work in every line: `--dry-run` lists the actions, `--output FORMAT` selects an output format,
   `--explain` shows the plan, `--yes` skips the confirmation.
 - The store has no containers. Those of engines are the table `containers`: `imq containers in docker`. Networks and
-  volumes are not supported, and neither are `run`, `ps`, `build` and similar commands.
+  volumes are not supported, and neither are `run`, `build` and similar commands.
 """
+ENGINE = """\
+## With an engine
+
+`imq --source docker COMMAND …` is about the images and containers of an engine: `docker`, `podman`, a docker context or
+an address. `use docker`, or `source` in the configuration, chooses it for all lines. The engine itself pulls, pushes,
+loads, removes and commits, and its errors are in its own words. The tests compare every command with the answer of the
+same dockerd.
+
+| command line | difference |
+|---|---|
+"""
+ENGINE_DIFFERENCES = (
+    ("all", "images and containers that were created in the same second may be in another order"),
+    (
+        "history",
+        "the steps of a build on this engine are `<missing>`, also those whose intermediate images docker shows",
+    ),
+    ("inspect", "only images and containers are inspected; networks and volumes are not"),
+    ("ps", "the filters `before`, `since`, `publish`, `expose`, `volume` and `is-task` are not supported"),
+    ("ps -s", "the size of the container's own layer, without the virtual size"),
+    ("commit", "`--author` and `--pause=false` are not supported"),
+    ("pull, push", "the progress is that of imq; the last lines are docker's"),
+    ("system df -v", "images only; one name of each image"),
+    ("image prune", "each image is checked again before it is removed: one that got a container since is left alone"),
+)
+
+
 WORTH = """\
 ## Beyond Docker
 
@@ -166,7 +197,8 @@ BEYOND = (
 
 def from_docker() -> str:
     """Return the text of `dsl/docs/FROM-DOCKER.md`."""
-    parts = [FROM_DOCKER, "## Command by command\n", *map(_command, COMMANDS)]
+    differences = "".join(f"| `{lines}` | {text} |\n" for lines, text in ENGINE_DIFFERENCES)
+    parts = [FROM_DOCKER, ENGINE + differences, "## Command by command\n", *map(_command, COMMANDS)]
     rows = (f"| `{line}` | `{statement}` |" for line, statement in BEYOND)
     return "\n".join([*parts, WORTH + "\n".join(rows) + "\n"])
 
@@ -190,8 +222,10 @@ def _compiled(line: str) -> str:
     assert parsed is not None, line
     assert parsed.command is not None, line
     assert parsed.error is None, line
+    needs_engine = parsed.command.names[0] in _ENGINE_COMMANDS
+    context = CompileContext(NOW, UTC, lambda _: (), in_engine=needs_engine)
     try:
-        statements = parsed.command.load_handler().compile(parsed.flags, CompileContext(NOW, UTC, lambda _: ()))
+        statements = parsed.command.load_handler().compile(parsed.flags, context)
     except ImqError as error:
         return f"refused: {error.message}"
     return f"`{'; '.join(map(unparse, statements))}`"

@@ -44,11 +44,11 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --spreadsheet     escape csv formulas   --version [--json]     -h, --help
 """
 _DOCKER_COMMANDS = frozenset({
-    "commit", "history", "image", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "rmi",
-    "save", "search", "system", "tag",
+    "commit", "container", "history", "image", "images", "import", "inspect", "load", "login", "logout", "ps", "pull",
+    "push", "rmi", "save", "search", "system", "tag",
 })  # fmt: skip
 """First words of docker's command lines."""
-_DOCKER_GROUPS = ("image", "system")
+_DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""
 _SET_OPERATORS = ("union", "except", "intersect")
 """Keywords that the grammar's tables do not list: the lexer reads them as one terminal."""

@@ -57,7 +57,7 @@ COMMANDS = (
         "List images",
         "list_images.IMAGES",
         (
-            Flag("all", "a", "", "Show all images (imq keeps no intermediate ones)"),
+            Flag("all", "a", "", "Show all images (default hides intermediate images, of which the store has none)"),
             Flag("digests", "", "", "Show digests"),
             Flag("filter", "f", "filter", "Filter output: before, dangling, label, label!, reference, since, until"),
             Flag("format", "", "string", 'Format the output: table, "table TEMPLATE", json, raw, or a TEMPLATE of Go'),
@@ -93,14 +93,23 @@ COMMANDS = (
         differences="The statement `history of redis:7 where size > 1MB` also filters.",
     ),
     Command(
-        ("image inspect", "inspect"),
+        ("image inspect",),
         "IMAGE [IMAGE...]",
         "Display detailed information on one or more images",
+        "inspect.IMAGE_INSPECT",
+        (Flag("format", "f", "string", "Format the output: json, or a TEMPLATE of Go"),),
+        min_arguments=1,
+        examples=("image inspect redis:7",),
+    ),
+    Command(
+        ("inspect",),
+        "NAME|ID [NAME|ID...]",
+        "Display detailed information on images, and on containers of an engine",
         "inspect.INSPECT",
         (
             Flag("format", "f", "string", "Format the output: json, or a TEMPLATE of Go"),
             Flag("size", "s", "", "Display total file sizes if the type is container"),
-            Flag("type", "", "string", "Only inspect objects of the given type: image"),
+            Flag("type", "", "string", "Only inspect objects of the given type: image or container"),
         ),
         min_arguments=1,
         examples=(
@@ -109,7 +118,8 @@ COMMANDS = (
         ),
         differences=(
             "The document also has `Descriptor`, `DownloadSize`, `Annotations` and `Index`, and names match in any "
-            "case ({{.config.cmd}}). Only images and artifacts can be inspected."
+            "case ({{.config.cmd}}). Only images, artifacts and containers can be inspected. An engine describes its "
+            "own images and containers, without these additions."
         ),
     ),
     Command(
@@ -280,7 +290,36 @@ COMMANDS = (
         min_arguments=1,
         max_arguments=2,
         examples=("commit box team/app:4",),
-        differences="Not supported: imq has no containers.",
+        differences=(
+            "It needs an engine (`--source docker`): the store has no containers. `--author` and `--pause` are not "
+            "supported."
+        ),
+    ),
+    Command(
+        ("container ls", "container list", "container ps", "ps"),
+        "",
+        "List containers",
+        "list_containers.CONTAINERS",
+        (
+            Flag("all", "a", "", "Show all containers (default shows just running)"),
+            Flag("filter", "f", "filter", "Filter output: ancestor, exited, health, id, label, name, network, status"),
+            _FORMAT,
+            Flag("last", "n", "int", "Show n last created containers (includes all states)"),
+            Flag("latest", "l", "", "Show the latest created container (includes all states)"),
+            _NO_TRUNC,
+            Flag("quiet", "q", "", "Only display container IDs"),
+            Flag("size", "s", "", "Display total file sizes"),
+        ),
+        max_arguments=0,
+        examples=(
+            "ps",
+            "ps -a --filter status=exited -q",
+        ),
+        differences=(
+            "The store has no containers: name an engine with `--source docker`. The size is that of the container's "
+            "own layer, without the virtual size. The filter `ancestor` does not match containers of child images. "
+            "Containers of the same second may be in another order."
+        ),
     ),
     Command(
         ("login",),
@@ -319,7 +358,7 @@ COMMANDS = (
     ),
 )
 
-GROUPS = {"image": "Manage images", "system": "Manage the store"}
+GROUPS = {"container": "Manage containers", "image": "Manage images", "system": "Manage the store"}
 """The first word of commands with two words, and its description."""
 
 

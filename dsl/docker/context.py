@@ -25,11 +25,13 @@ class CompileContext(Record):
     """The inputs of compilation: the time in nanoseconds since the epoch, the time zone, and the tags of repositories.
 
     A `zone` of None is the local one. `list_tags` returns the names, with their tags, of the images of a repository.
+    `in_engine`: the images are those of a container engine, which has containers too.
     """
 
     now: int
     zone: tzinfo | None
     list_tags: Callable[[str], Sequence[str]]
+    in_engine: bool = False
 
 
 class Handler(Record):
@@ -74,7 +76,8 @@ class CommandContext:
     @property
     def compile_context(self) -> CompileContext:
         """The context that command lines are compiled with."""
-        return CompileContext(self.session.context.clock(), self.session.context.zone, self._list_tags)
+        session = self.session
+        return CompileContext(session.context.clock(), session.context.zone, self._list_tags, session.is_of_engine)
 
     def _list_tags(self, repository: str) -> list[str]:
         named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))

@@ -75,6 +75,47 @@ def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> t
     return condition, None if dangling is None else _parse_boolean("dangling", dangling)
 
 
+def container_conditions(filters: Sequence[str]) -> tuple[frozenset[str], ast.Expr | None]:
+    """Return the names of the filters of `ps --filter`, and their condition, None without filters."""
+
+    def equals(field: str) -> Rule:
+        return lambda values: [_require_any([_compare(field, value) for value in values])]
+
+    rules: dict[str, Rule] = {
+        "ancestor": lambda values: [
+            _require_any(
+                [
+                    ast.Comparison("=", ast.Field(("image_id",)), ast.ImageField(("id",), ast.Literal(image)))
+                    for image in values
+                ]
+            )
+        ],
+        "exited": lambda values: [
+            _compare("status", "exited"),
+            _require_any([ast.Comparison("=", ast.Field(("exit_code",)), ast.Literal(value)) for value in values]),
+        ],
+        "health": equals("health"),
+        "id": equals("id"),
+        "label": lambda values: [_match_label(text) for text in values],
+        "name": lambda values: [
+            _require_any(
+                [ast.Comparison("matches", ast.Field(("name",)), ast.Literal(value, quoted=True)) for value in values]
+            )
+        ],
+        "network": lambda values: [
+            _require_any(
+                [ast.Comparison("has", ast.Field(("networks",)), ast.Literal(value, quoted=True)) for value in values]
+            )
+        ],
+        "status": equals("status"),
+    }
+    return frozenset(split_filters(filters)), join_conditions(_apply_rules(filters, rules))
+
+
+def _compare(field: str, value: str) -> ast.Expr:
+    return ast.Comparison("=", ast.Field((field,)), ast.Literal(value, quoted=True))
+
+
 def search_conditions(filters: Sequence[str]) -> ast.Expr | None:
     """Return the condition of `search --filter`, None without filters. The largest number of stars counts."""
 

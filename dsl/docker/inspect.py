@@ -1,4 +1,4 @@
-"""The command `docker inspect`, and `docker commit`, which is not available yet."""
+"""The commands `docker inspect`, `docker image inspect` and `docker commit`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .context import Handler
+from .messages import parse_reference
 
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from imq.engine.render.docker_inspect import DocumentTemplate
 
@@ -20,20 +21,42 @@ if TYPE_CHECKING:
 
 _UNREADABLE_TEMPLATE = 64
 """The exit code of `docker inspect` for an invalid template."""
+_ID_LENGTH = 64
+_HEX = frozenset("0123456789abcdef")
 _TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
-def compile_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+def compile_inspect(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return one statement per image, so that a missing image does not hide the others."""
     kind = parsed.get_last("type")
     if kind not in ("", *_TYPES):
         types = ", ".join(f'"{each}"' for each in _TYPES)
         raise StatementError(f'unknown type: "{kind}": must be one of {types}', code="option")
+    if compile_context.in_engine and kind in ("", "image", "container"):
+        return _compile_inspect_in_engine(parsed, kind)
     if kind not in ("", "image"):
         raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects only images",))
     template = parsed.get_last("format")
     output = ast.Output(template=template) if template and template != "json" else ast.Output()
     return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
+
+
+def _compile_inspect_in_engine(parsed: ParsedFlags, kind: str) -> Statements:
+    """Return the statements for each argument: as in docker, a container comes before an image of the same name."""
+    template = parsed.get_last("format")
+    output = ast.Output(template=template) if template and template != "json" else ast.Output()
+    statements: list[ast.Statement] = []
+    for name in parsed.arguments:
+        if kind != "image":
+            literal = ast.Literal(name.removeprefix("/"), quoted=True)
+            named = ast.Comparison("=", ast.Field(("name",)), literal)
+            is_id = len(name) <= _ID_LENGTH and _HEX.issuperset(name)
+            where = ast.Or((named, ast.Comparison("=", ast.Field(("id",)), literal))) if is_id else named
+            query = ast.Query("containers", where=where, limit=ast.Limit(ast.Literal("1")))
+            statements.append(ast.ActionStatement("inspect", query=query, output=output))
+        if kind != "container":
+            statements.append(ast.ActionStatement("inspect", (ast.Literal(name),), output=output))
+    return tuple(statements)
 
 
 def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
@@ -54,22 +77,52 @@ def run_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statem
     texts: list[str] = []
     errors: list[ImqError] = []
     problems: list[ImqError] = []
+    is_found = False
     for statement in statements:
         assert isinstance(statement, ast.ActionStatement)
+        if is_found and statement.query is None:  # the container of this name was found
+            is_found = False
+            continue
         try:
             result = context.inspect(statement)
+            is_found = statement.query is not None and bool(result.documents)
             documents += result.documents
             errors += result.errors
             if template is not None:
                 texts += [template.render(document) + "\n" for document in result.documents]
         except (NotFound, StatementError) as problem:
             problems.append(problem)
+    if context.compile_context.in_engine:
+        problems = _name_missing(parsed, problems, len(documents))
     if template is not None:
         context.write(texts or ("\n",))
     else:
         is_compact = parsed.get_last("format") == "json"
         context.write(((to_compact_json(documents) if is_compact else to_json(documents, indent=4)) + "\n",))
     return context.report_errors([*errors, *problems])
+
+
+def _name_missing(parsed: ParsedFlags, problems: list[ImqError], found: int) -> list[ImqError]:
+    """Return the problems in docker's words: without a type, a missing name is a missing object."""
+    kind = parsed.get_last("type")
+    if kind == "container" and found < len(parsed.arguments):
+        return [*problems, NotFound(f"No such container: {parsed.arguments[0]}", code="no-such-container")]
+    if not kind:
+        for problem in problems:
+            problem.message = problem.message.replace("No such image:", "No such object:").removesuffix(":latest")
+    return problems
+
+
+def compile_image_inspect(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+    """Return one statement per image, so that a missing image does not hide the others."""
+    template = parsed.get_last("format")
+    output = ast.Output(template=template) if template and template != "json" else ast.Output()
+    return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
+
+
+def run_image_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Write the documents as `run_inspect` does, with the type `image`."""
+    return run_inspect(context, parsed.replace(values={**parsed.values, "type": ("image",)}), statements)
 
 
 def _document_template(text: str | None) -> DocumentTemplate | None:
@@ -81,18 +134,34 @@ def _document_template(text: str | None) -> DocumentTemplate | None:
     return DocumentTemplate(Template.parse(text))
 
 
-def refuse_commit(_parsed: ParsedFlags, _compile_context: CompileContext) -> NoReturn:
-    """Refuse `docker commit`."""
-    raise ImqError(
-        "imq cannot commit containers: the embedded store has none",
-        code="unavailable",
+def compile_commit(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+    """Return the statement that makes an image of a container. Raises `ImqError` for images of the store."""
+    if not compile_context.in_engine:
+        raise ImqError(
+            "imq cannot commit containers: the embedded store has none",
+            code="unavailable",
+            hints=("name an engine: imq --source docker commit …",),
+        )
+    for flag in ("author", "pause"):
+        if parsed.get_all(flag):
+            raise StatementError(f"commit does not support --{flag}", code="option")
+    container, *names = parsed.arguments
+    for name in names:
+        parse_reference(name)
+    values = (("as", names), ("change", parsed.get_all("change")), ("message", parsed.get_all("message")[-1:]))
+    options = tuple(
+        ast.Option(name, tuple(ast.Literal(text, quoted=True) for text in texts)) for name, texts in values if texts
     )
+    return (ast.ActionStatement("commit", (ast.Literal(container, quoted=True),), options=options),)
 
 
-def run_nothing(_context: CommandContext, _parsed: ParsedFlags, _statements: Statements) -> int:
-    """Do nothing, for a command without statements."""
-    return 0
+def run_commit(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+    """Make the image, and write its ID."""
+    outcomes, code = context.run_and_report(statements[0])
+    context.write(f"{outcome.image}\n" for outcome in outcomes if not outcome.error)
+    return code
 
 
 INSPECT = Handler(compile_inspect, run_inspect)
-COMMIT = Handler(refuse_commit, run_nothing)
+IMAGE_INSPECT = Handler(compile_image_inspect, run_image_inspect)
+COMMIT = Handler(compile_commit, run_commit)

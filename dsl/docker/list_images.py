@@ -46,7 +46,10 @@ def _image_format(parsed: ParsedFlags) -> str:
 
 
 def compile_images(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the query of `docker images`. The argument is one more pattern of the filter `reference`."""
+    """Return the query of `docker images`. The argument is one more pattern of the filter `reference`.
+
+    With -a, an engine shows its intermediate images too.
+    """
     filters = [*parsed.get_all("filter"), *(f"reference={name}" for name in parsed.arguments)]
     where = image_conditions(filters, compile_context.now, compile_context.zone)
     format_, output = _image_format(parsed), ast.Output()
@@ -60,12 +63,18 @@ def compile_images(parsed: ParsedFlags, compile_context: CompileContext) -> Stat
         output = ast.Output(template=format_)
     elif parsed.is_on("digests"):
         select = _columns("repository", "tag", "digest", "id", "created", "size")
-    return (ast.QueryStatement(ast.Query("images", where=where, select=select), output),)
+    query = ast.QueryStatement(ast.Query("images", where=where, select=select), output)
+    if parsed.is_on("all") and compile_context.in_engine:
+        return ast.Set("intermediate", ast.Literal("show")), query
+    return (query,)
 
 
 def run_images(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the images as docker lists them."""
-    result = context.run_query(statements[0])
+    *settings, query = statements
+    for setting in settings:
+        context.session.execute(setting)
+    result = context.run_query(query)
     keys = ["Repository", "Tag", *(["Digest"] if parsed.is_on("digests") else []), "ID", "CreatedSince", "Size"]
     return write_rows(context, result, text.IMAGES, _image_format(parsed), keys)
 

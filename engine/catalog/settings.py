@@ -79,6 +79,12 @@ SETTINGS: dict[str, Setting] = {
             "0",
             is_duration=True,
         ),
+        Setting(
+            "intermediate",
+            "show: the images of an engine include the steps of builds that no name leads to, as with docker images -a",
+            "hide",
+            ("hide", "show"),
+        ),
     )
 }
 

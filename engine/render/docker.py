@@ -127,6 +127,85 @@ HISTORY = (
 )
 """The placeholders of `docker history`."""
 
+_MAX_COMMAND_CHARACTERS = 20
+_MAX_MOUNT_CHARACTERS = 15
+_NANOSECONDS = 1_000_000_000
+
+
+def _read_list(raw: Raw) -> list[str]:
+    """Return the strings of a list, which SQL holds as JSON."""
+    import json
+
+    return [str(item) for item in json.loads(str(raw))] if raw else []
+
+
+def _shorten(string: str, length: int, options: DisplayOptions) -> str:
+    return string if options.no_trunc or len(string) <= length else string[: length - 1] + "…"
+
+
+def _format_container_id(raw: Raw, options: DisplayOptions) -> str:
+    string = _format_plain(raw, options)
+    return string if options.no_trunc else string[:12]
+
+
+def _format_container_image(raw: Raw, options: DisplayOptions) -> str:
+    string = _format_plain(raw, options)
+    return string if options.no_trunc or not string.startswith("sha256:") else string[7:19]
+
+
+def _format_words(raw: Raw, options: DisplayOptions) -> str:
+    """Return a command as docker shows it: words with spaces in quotes, truncated, and quoted as a whole."""
+    import json
+
+    words = [f"'{word}'" if " " in word else word for word in _read_list(raw)]
+    return json.dumps(_shorten(" ".join(words), _MAX_COMMAND_CHARACTERS, options), ensure_ascii=False)
+
+
+def _format_status(values: Mapping[str, Raw], options: DisplayOptions) -> str:
+    """Return the status of a container in docker's words."""
+    from imq.engine.units.time import human_duration
+
+    def since(name: str) -> str:
+        moment = values.get(name)
+        return human_duration((options.now - int(moment)) // _NANOSECONDS) if moment is not None else "a while"
+
+    status, code, health = values.get("status"), values.get("exit_code"), values.get("health")
+    if status in ("running", "paused"):
+        note = " (Paused)" if status == "paused" else "" if health is None else f" ({health})"
+        return f"Up {since('started')}{note.replace('(starting)', '(health: starting)')}"
+    if status == "exited":
+        return f"Exited ({code or 0}) {since('finished')} ago"
+    if status == "restarting":
+        return f"Restarting ({code or 0}) {since('finished')} ago"
+    return "Removal In Progress" if status == "removing" else str(status or "").capitalize()
+
+
+CONTAINERS = (
+    Placeholder("Command", "COMMAND", _make_formatter("command", _format_words)),
+    Placeholder("CreatedAt", "CREATED AT", _make_style_formatter("created", "go-time")),
+    Placeholder("ID", "CONTAINER ID", _make_formatter("id", _format_container_id)),
+    Placeholder("Image", "IMAGE", _make_formatter("image", _format_container_image)),
+    Placeholder("Labels", "LABELS", _make_style_formatter("label", "pairs")),
+    Placeholder(
+        "Mounts",
+        "MOUNTS",
+        _make_formatter(
+            "mounts",
+            lambda raw, options: ",".join(
+                _shorten(item.partition(":")[0], _MAX_MOUNT_CHARACTERS, options) for item in _read_list(raw)
+            ),
+        ),
+    ),
+    Placeholder("Names", "NAMES", _make_formatter("name", _format_plain)),
+    Placeholder("Networks", "NETWORKS", _make_formatter("networks", lambda raw, _: ",".join(_read_list(raw)))),
+    Placeholder("Ports", "PORTS", _make_formatter("ports", lambda raw, _: ", ".join(_read_list(raw)))),
+    Placeholder("RunningFor", "CREATED", _make_style_formatter("created", "ago")),
+    Placeholder("Size", "SIZE", _make_style_formatter("size_rw", "size")),
+    Placeholder("State", "STATE", _make_formatter("status", _format_plain)),
+    Placeholder("Status", "STATUS", _format_status),
+)
+"""The placeholders of `docker ps`."""
+
 HISTORY_EXACT = _replace_placeholders(
     HISTORY,
     Placeholder("CreatedSince", "CREATED AT", _make_formatter("created", _format_created_at)),

@@ -163,6 +163,11 @@ class Resources:
         return parse_duration_setting(self.state.settings["fresh"]) or 0
 
     @property
+    def shows_intermediate_images(self) -> bool:
+        """Whether the images of engines include the steps of builds."""
+        return self.state.settings["intermediate"] == "show"
+
+    @property
     def home(self) -> str | None:
         """The home folder, which `~` stands for; None when it is unknown."""
         from imq.engine.units.paths import home_directory

@@ -364,9 +364,9 @@ class Session:
 
     @property
     def is_of_engine(self) -> bool:
-        """Whether statements that name no source are about a container engine."""
+        """Whether statements that name no source are about engines with an API of docker, which remove by its rules."""
         resources = self._resources
-        return all("containers" in resources.sources[ref.source].tables for ref in resources.default_refs())
+        return all("commit" in resources.sources[ref.source].planners for ref in resources.default_refs())
 
     @property
     def engine_answers(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class SourceContext(Protocol):
     - `sources` are all sources of the session.
     - `jobs` is the number of parallel tasks.
     - `folder` is the base of relative paths, and `home` replaces `~`.
+    - `shows_intermediate_images`: the images of engines include the steps of builds.
     - `stdin` is None if the statement itself was read from standard input.
     """
 
@@ -45,6 +46,8 @@ class SourceContext(Protocol):
     def sources(self) -> Sources: ...  # noqa: D102
     @property
     def jobs(self) -> int: ...  # noqa: D102
+    @property
+    def shows_intermediate_images(self) -> bool: ...  # noqa: D102
     @property
     def environment(self) -> Mapping[str, str]: ...  # noqa: D102
     @property

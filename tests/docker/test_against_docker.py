@@ -6,13 +6,17 @@ to error messages. Lines are compared sorted where the order of docker is random
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from imq.cli.main import Cli
 from support.images import write_library
 from support.servers import Registry, require_programs
 
@@ -266,3 +270,144 @@ def test_each_loads_the_archives_of_the_other(both: Both) -> None:
         both.output_of(reader, "rmi", "-f", "redis:7")
         saved = both.output_of(writer, "save", "redis:7")
         assert both.output_of(reader, "load", stdin=saved) == b"Loaded image: redis:7\n"
+
+
+# The same command lines against the engine itself: `imq --source docker …`
+
+IN_ENGINE = [
+    *QUERIES,
+    "images -a",
+    "images -aq",
+    "images -a -f dangling=true",
+    "images -a -f label=kind --no-trunc",
+    "image inspect redis:7 built:1",
+    "inspect web redis:7",
+    "inspect -f {{.Name}} web job",
+    "inspect nope",
+    "inspect --type image web",
+    "inspect --type container redis:7",
+    "ps",
+    "ps -a",
+    "ps -aq --no-trunc",
+    "ps -a --no-trunc",
+    "ps -a -f name=we",
+    "ps -a -f name=nope",
+    "ps -a -f ancestor=redis:7",
+    "ps -f status=created",
+    "ps -a -f label=x",
+    "ps -a -f label=x=z",
+    "ps -a -f network=none",
+    "ps -f foo=1",
+    "ps -n 1",
+    "ps -lq",
+    "container ls -a",
+    "ps -a --format {{.Names}}|{{.Image}}|{{.Status}}|{{.ID}}|{{.Command}}|{{.Labels}}|{{.State}}|{{.RunningFor}}",
+    r"ps -a --format table_{{.Names}}\t{{.Ports}}",
+    "system df",
+    "system df --format {{.Type}}|{{.TotalCount}}|{{.Active}}|{{.Size}}|{{.Reclaimable}}",
+]
+IN_ENGINE_CHANGES = [
+    "rmi redis:7",
+    "rmi edge/agent:1",
+    "rmi -f edge/agent:1",
+    "rmi built:1",
+    "rmi --no-prune child:1",
+    "commit web made/of:web",
+    "commit nope x",
+    "images made/of --format {{.Repository}}:{{.Tag}}",
+    *(line for line in CHANGES if not line.startswith("tag nope")),
+    "ps -a --format {{.Names}}",
+]
+
+
+class Engine(Both):
+    """A dockerd, and imq for which it is the source; the store of imq is empty."""
+
+    def __init__(self, client: list[str], folder: pathlib.Path) -> None:
+        super().__init__(client, folder)
+        self.environment |= {"DOCKER_HOST": client[-1], "IMQ_ROOT": str(folder / "none"), "DOCKER_BUILDKIT": "0"}
+
+    def fill(self, pause: float = 0) -> None:
+        """Put the same images and containers into the engine, and nothing else.
+
+        Listings have whole seconds, so only what is made with a `pause` has an order of time.
+        """
+        if containers := self.output_of(self.client, "ps", "-aq").decode().split():
+            self.output_of(self.client, "rm", "-f", *containers)
+        while images := set(self.output_of(self.client, "images", "-aq").decode().split()):
+            subprocess.run([*self.client, "rmi", "-f", *images], capture_output=True, check=False)
+        self.output_of(self.client, "load", "-i", "archive.tar")
+        (self.folder / "context").mkdir(exist_ok=True)
+        for name, text in (
+            ("built:1", "FROM scratch\nCOPY f /f\nLABEL kind=built\n"),
+            ("child:1", "FROM built:1\nENV A=b"),
+        ):
+            (self.folder / "context" / "f").write_text("content\n" * 100)
+            (self.folder / "context" / "Dockerfile").write_text(text)
+            self.output_of(self.client, "build", "-q", "-t", name, "context")
+            time.sleep(pause)
+        for name, image, label in (("web", "redis:7", "x=y"), ("job", "edge/agent:1", "z=1")):
+            command = ["/run", "a long command line with words"]
+            self.output_of(
+                self.client, "create", "--name", name, "--label", label, "--network", "none", image, *command
+            )
+            time.sleep(pause)
+
+    def run_imq(self, line: str) -> Output:
+        """Run a command line of imq in this process."""
+        words = [word.replace("_", " ") for word in line.split(" ")]
+        stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        with contextlib.chdir(self.folder):
+            code = Cli(io.StringIO(), stdout, stderr, self.environment).main(["--source", "docker", *words])
+        texts = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]  # type: ignore[attr-defined]
+        return normalize(line, Output(code, *texts))
+
+
+@pytest.fixture(scope="module")
+def engine(both: Both, docker: list[str], tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The engine of these tests with images that imq saved, images that it built, and two containers."""
+    made = Engine(docker, tmp_path_factory.mktemp("engine-lines"))
+    (made.folder / "archive.tar").write_bytes((both.folder / "archive.tar").read_bytes())
+    made.fill(pause=1.1)
+    return made
+
+
+@pytest.mark.parametrize("line", IN_ENGINE)
+def test_queries_of_an_engine_have_its_own_output(engine: Engine, line: str) -> None:
+    assert _hide_times(engine.run_imq(line)) == _hide_times(engine.run_line(engine.client, line)), line
+
+
+def test_changes_in_an_engine_have_its_own_output(engine: Engine) -> None:
+    outputs = []
+    for run in (lambda line: engine.run_line(engine.client, line), engine.run_imq):
+        engine.fill()
+        outputs.append([_hide_ids(_hide_times(run(line))) for line in IN_ENGINE_CHANGES])
+    for line, theirs, ours in zip(IN_ENGINE_CHANGES, *outputs, strict=True):
+        assert ours == theirs, line
+
+
+def _hide_times(output: Output) -> Output:
+    """Return an output without the seconds that passed between two runs, and the columns that they widen."""
+    times = r"(Less than a second|\d+ seconds?|About a minute)(?= ago)"
+    return output._replace(stdout=re.sub(r" {2,}", "  ", re.sub(times, "TIME", output.stdout)))
+
+
+def _hide_ids(output: Output) -> Output:
+    """Return an output without the IDs that are made anew, and without an order of what was made in one second."""
+    stdout, stderr = (re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "ID", text) for text in output[1:])
+    return Output(output.code, "".join(sorted(stdout.splitlines(keepends=True))), stderr)
+
+
+def test_transfers_of_an_engine_have_its_own_output(engine: Engine, tmp_path: pathlib.Path) -> None:
+    require_programs("docker-registry")
+    with Registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/team/app"
+        outputs = []
+        for run in (lambda line: engine.run_line(engine.client, line), engine.run_imq):
+            engine.fill()
+            pushed = [run(line) for line in (f"tag redis:7 {name}", f"push {name}", f"push -q {name}", f"rmi {name}")]
+            digest = re.findall(r"sha256:[0-9a-f]{64}", pushed[1].stdout)[-1]
+            lines = [line.format(host=registry.host, digest=digest) for line in TRANSFERS]
+            outputs.append([*pushed, *map(run, lines)])
+        for line, theirs, ours in zip(["tag", "push", "push -q", "rmi", *TRANSFERS], *outputs, strict=True):
+            assert ours == theirs, line

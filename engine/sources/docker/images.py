@@ -144,7 +144,7 @@ def last_use_of(container: Mapping[str, Any], now: int) -> int | None:
 def _image_rows(item: Mapping[str, Any], source: str) -> Iterator[tuple[Raw, ...]]:
     common = (
         item["Id"], source, item["Id"], seconds_to_time(item.get("Created")), read_integer(item.get("Size")),
-        to_json(read_map(item.get("Labels"))), not read_tags(item),
+        to_json(read_map(item.get("Labels"))), not read_tags(item) and not item.get("Intermediate"),
     )  # fmt: skip
     for names in list_names(item):
         yield (*common, *names, None)

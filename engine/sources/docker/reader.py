@@ -93,9 +93,13 @@ class EngineReader:
     def list_images(self, source: str) -> list[dict[str, Any]]:
         """Return the listing of an engine's images; the `Id` of each is a digest.
 
-        Intermediate images of the classic builder are not in it.
+        Intermediate images of the classic builder are in it, marked as `Intermediate`, when the session shows them.
         """
         images = self.list_documents(source, "images/json")
+        if self._context.shows_intermediate_images:
+            ids = {image.get("Id") for image in images}
+            every = self.list_documents(source, "images/json", all="1")
+            images = [*images, *(image | {"Intermediate": True} for image in every if image.get("Id") not in ids)]
         return [image | {"Id": self._read_image_id(source, image.get("Id"), "a listed image")} for image in images]
 
     def list_containers(self, source: str, *, sizes: bool = False) -> list[dict[str, Any]]:

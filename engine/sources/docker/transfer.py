@@ -96,7 +96,8 @@ class EnginePush(RegistryWrite):
         finally:
             if self.lends_name and not self._take_back(client):
                 context.progress.warn(f"{name} is the only name of {self.id.short} in {self.source}, so it stays")
-        note = f"digest: {report.digest}" if report.digest else f"from {self.source}"
+        size = f" size: {report.manifest_size}" if report.manifest_size is not None else ""
+        note = f"digest: {report.digest}{size}" if report.digest else f"from {self.source}"
         yield Outcome("push", name, self.id, report.moved_bytes, note=note)
 
     def _take_back(self, client: EngineClient) -> bool:

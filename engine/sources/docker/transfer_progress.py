@@ -18,11 +18,12 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class TransferReport:
-    """What a stream said besides progress: its last status lines, the digest, and the number of bytes that moved."""
+    """What a stream said besides progress: status lines, the digest and size of the manifest, and the moved bytes."""
 
     def __init__(self) -> None:
         self.statuses: list[str] = []
         self.digest: str | None = None
+        self.manifest_size: int | None = None
         self.moved_bytes = 0
 
 
@@ -41,7 +42,8 @@ def follow_transfer(name: str, messages: Iterable[Mapping[str, Any]], progress: 
             status, layer = str(message.get("status") or ""), str(message.get("id") or "")
             aux = message.get("aux")
             if isinstance(aux, dict) and isinstance(aux.get("Digest"), str):
-                report.digest = aux["Digest"]
+                size = aux.get("Size")
+                report.digest, report.manifest_size = aux["Digest"], size if isinstance(size, int) else None
             if len(layer) != _SHORT or not _HEX.issuperset(layer):
                 _read_status(status, report)
                 continue

@@ -1,0 +1,64 @@
+"""The command `docker ps`: a query of containers, and docker's table of the rows."""
+
+from __future__ import annotations
+
+from imq.engine.render import docker as text
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .context import Handler
+from .filters import container_conditions, join_conditions
+from .list_images import WHOLE_ROW_TEMPLATES, write_rows
+
+if TYPE_CHECKING:
+    from .context import CommandContext, CompileContext
+    from .flags import ParsedFlags
+
+    Statements = tuple[ast.Statement, ...]
+
+_ACTIVE = ("running", "paused", "restarting")
+_FIELDS = (
+    "id", "image", "command", "created", "status", "started", "finished", "exit_code", "health", "ports", "name",
+    "label", "mounts", "networks",
+)  # fmt: skip
+_KEYS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+
+
+def _format_of(parsed: ParsedFlags) -> str:
+    """Return docker's format: "" for the default table, `ids`, `json`, or a template."""
+    source = parsed.get_last("format")
+    if source in ("", "table"):
+        return "ids" if parsed.is_on("quiet") else ""
+    return "json" if source in WHOLE_ROW_TEMPLATES else source
+
+
+def compile_ps(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+    """Return the query of `docker ps`: the containers that run, the last created first."""
+    filters, condition = container_conditions(parsed.get_all("filter"))
+    count = "1" if parsed.is_on("latest") else parsed.get_last("last")
+    if count and not count.lstrip("-").isdecimal():
+        raise StatementError(f'invalid argument "{count}" for "-n, --last" flag', code="option")
+    limit = ast.Limit(ast.Literal(count)) if count and int(count) > 0 else None
+    shows_all = parsed.is_on("all") or limit is not None or not filters.isdisjoint(("status", "exited"))
+    active = None if shows_all else ast.In(ast.Field(("status",)), tuple(map(ast.Literal, _ACTIVE)))
+    format_ = _format_of(parsed)
+    has_size = parsed.is_on("size") or ".Size" in format_ or format_ == "json"
+    fields = ("id",) if format_ == "ids" else (*_FIELDS, "size_rw") if has_size else _FIELDS
+    query = ast.Query(
+        "containers",
+        where=join_conditions([active, condition]),
+        order=(ast.Ordering(ast.Field(("created",)), descending=True),),
+        limit=limit,
+        select=tuple(ast.Column(ast.Field((name,))) for name in fields),
+    )
+    return (ast.QueryStatement(query),)
+
+
+def run_ps(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Write the containers as docker lists them."""
+    keys = [*_KEYS, *(["Size"] if parsed.is_on("size") else [])]
+    return write_rows(context, context.run_query(statements[0]), text.CONTAINERS, _format_of(parsed), keys)
+
+
+CONTAINERS = Handler(compile_ps, run_ps)
