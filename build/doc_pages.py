@@ -133,9 +133,9 @@ imq's own store. Without a choice it is the store, or, on a machine whose store 
 
 Differences in all commands:
 
-- The store needs no daemon and no root: it is a folder of the user (`--root`, `$IMQ_ROOT`). `imq copy a:1 from docker to
-  store` copies an image of Docker to it, and `imq save a:1 | docker load` brings one back. With `--source docker` a
-  command line is about Docker's own images: see [below](#with-an-engine).
+- The store needs no daemon and no root: it is a folder of the user (`--root`, `$IMQ_ROOT`).
+  `imq copy a:1 from docker to store` copies an image of Docker to it, and `imq save a:1 | docker load` brings one back.
+  With `--source docker` a command line is about Docker's own images: see [below](#with-an-engine).
 - A wrong command line exits with 2 and a failing registry with 3, where Docker uses 125 and 1. Errors that the daemon
   reports exit with 1, as in Docker.
 - A creation time that is missing, zero or the epoch is unknown: it prints as `N/A`, and no `until` filter matches it.
