@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import imq
 import pytest
 from imq.engine.configuration.load import load_configuration
+from imq.engine.docker_engine import client as client_module
 from imq.engine.progress import NullProgress
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
@@ -359,6 +360,18 @@ def test_a_member_that_hangs_costs_sources_a_few_seconds(fleet: Fleet) -> None:
         (row,) = session("sources where address = $place".replace("$place", f'"unix://{path}"'))
     assert not row.reachable
     assert "within 3 seconds" in row.problem
+
+
+def test_a_member_that_hangs_delays_a_session_once(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_PING_TIMEOUT", 0.2)
+    path = fleet.folder / "hang"
+    fleet.write(prod=["docker", f"unix://{path}"])
+    with ScriptedEngine(path, {"": HANG}) as engine, fleet.connect("prod") as session:
+        for _ in range(3):
+            result = session("images")
+            assert {row.source for row in result} == {"docker"}
+            assert [error.code for error in result.errors] == ["engine-timeout"]
+        assert len(engine.requests) == 1
 
 
 def test_names_of_groups_contexts_and_connections_are_completed(fleet: Fleet, tmp_path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from threading import Lock
+from time import monotonic
 
 from imq.engine.docker_engine.client import EngineClient
 from imq.engine.docker_engine.endpoint import find_endpoint
@@ -29,6 +30,8 @@ _SIDE_BY_SIDE = 8
 """Requests to one engine that run at once: a daemon answers them from one process, so more are not faster."""
 _MAX_ENGINES = 64
 """Engines that are asked at once."""
+_SILENCE = 30.0
+"""Seconds for which one of several engines is not asked again after it did not respond in time."""
 _MAX_PROGRESS_LINES = 8
 """Of more engines, only the number of those that have responded is shown."""
 
@@ -46,6 +49,7 @@ class EngineReader:
         self._images: dict[tuple[str, str], Any] = {}
         self._histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
+        self._silent: dict[str, tuple[float, ImqError | None]] = {}
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -214,19 +218,32 @@ class EngineReader:
 
         def run(source: str) -> T:
             nonlocal done
-            if len(sources) <= _MAX_PROGRESS_LINES:
+            shows_each = len(sources) <= _MAX_PROGRESS_LINES
+            if shows_each:
                 progress.report_items(f"waiting for {source}", 0, 1)
             try:
-                return work(source)
+                return self._run_unless_silent(source, work)
             finally:
                 with lock:
                     done += 1
-                    if len(sources) <= _MAX_PROGRESS_LINES:
+                    if shows_each:
                         progress.report_items(f"waiting for {source}", 1, 1)
                     else:
                         progress.report_items("waiting for engines", done, len(sources))
 
         return _run_each(sources, work if len(sources) == 1 else run, min(_MAX_ENGINES, len(sources)))
+
+    def _run_unless_silent(self, source: str, work: Callable[[str], T]) -> T:
+        """Return the result of `work`. An engine that did not respond in time is not asked again for a while."""
+        since, error = self._silent.get(source, (0.0, None))
+        if error is not None and monotonic() - since < _SILENCE:
+            raise error
+        try:
+            return work(source)
+        except EngineError as problem:
+            if problem.code == "engine-timeout":
+                self._silent[source] = monotonic(), problem
+            raise
 
     @staticmethod
     def each_item(items: Sequence[K], work: Callable[[K], T]) -> Iterator[tuple[K, T | ImqError]]:
