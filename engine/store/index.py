@@ -50,8 +50,7 @@ class StoreIndex:
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
         self._layout = layout
         self._is_persistent = create
-        self.holds_lock = False
-        """Whether a transaction that uses this index holds the lock of the store."""
+        self._holds_lock = False
         self._documents: DocumentReader | None = None
         try:
             self.connection = self._open_or_use_memory(self._open_file) if create else self._open_in_memory()
@@ -237,12 +236,22 @@ class StoreIndex:
         return self.connection.execute("SELECT 1 FROM unreadable LIMIT 1").fetchone() is not None
 
     @property
+    def holds_lock(self) -> bool:
+        """Whether a transaction that uses this index holds the lock of the store. It reads each document once."""
+        return self._holds_lock
+
+    @holds_lock.setter
+    def holds_lock(self, holds: bool) -> None:
+        self._holds_lock = holds
+        self._documents = None
+
+    @property
     def documents(self) -> DocumentReader:
         """The reader of the layout's documents. It is loaded when one is first read: queries read the tables alone."""
         if self._documents is None:
             from .index_documents import DocumentReader
 
-            self._documents = DocumentReader(self._layout)
+            self._documents = DocumentReader(self._layout, caches=self._holds_lock)
         return self._documents
 
     def _apply_layout(

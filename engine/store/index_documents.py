@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.manifest import Index, Manifest, check_document_size, parse_manifest
@@ -29,11 +27,11 @@ _DOCUMENT_CACHE_SIZE = 8 << 20
 
 
 class DocumentReader:
-    """Reads the documents of one layout."""
+    """Reads the documents of one layout. With `caches` each is read once, as far as the cache has room."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, caches: bool) -> None:
         self._layout = layout
-        self._document_cache: dict[tuple[str, str, int], Config | Manifest | Index] | None = None
+        self._document_cache: dict[tuple[str, str, int], Config | Manifest | Index] | None = {} if caches else None
         self._cached_bytes = 0
 
     def read_image_config(self, manifest: Manifest) -> Config:
@@ -59,7 +57,7 @@ class DocumentReader:
         return document
 
     def _read_cached(self, descriptor: Descriptor, types: Any, read: Callable[[], Any]) -> Any:
-        """Return the result of `read`, cached by descriptor within `cache_documents`."""
+        """Return the result of `read`, cached by descriptor."""
         if self._document_cache is None:
             return read()
         key = (descriptor.digest, descriptor.media_type, descriptor.size)
@@ -70,15 +68,6 @@ class DocumentReader:
                 self._cached_bytes += descriptor.size
                 self._document_cache[key] = document
         return document
-
-    @contextmanager
-    def cache_documents(self) -> Iterator[None]:
-        """Read each document once in the block: a transaction checks new images, and inserts them later."""
-        self._document_cache, self._cached_bytes = {}, 0
-        try:
-            yield
-        finally:
-            self._document_cache = None
 
     def walk(
         self, root: Descriptor, unreadable: list[UnreadableDocument] | None = None

@@ -62,7 +62,6 @@ class Transaction:
         self._index = index
         self._measures = measures
         self._lock: AbstractContextManager[int] | None = None
-        self._document_cache = index.documents.cache_documents()
         self._entries: dict[int, IndexEntry] = {}
         self._keys_by_name: dict[str, int] = {}
         self._keys_by_root: dict[Digest, set[int]] = {}
@@ -83,7 +82,6 @@ class Transaction:
         with store_errors("lock the store"):
             self._lock = self._layout.lock()
             self._lock.__enter__()
-        self._document_cache.__enter__()
         self._index.holds_lock = True
         try:
             entries = self._layout.read_entries()
@@ -108,7 +106,6 @@ class Transaction:
     def _unlock(self) -> None:
         assert self._lock is not None
         self._index.holds_lock = False
-        self._document_cache.__exit__(None, None, None)
         self._lock.__exit__(None, None, None)
 
     def _commit(self) -> None:

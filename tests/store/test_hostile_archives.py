@@ -12,6 +12,7 @@ import pytest
 from imq.engine.layers.tar_walker import TarLimits
 from imq.engine.oci.digest import Digest
 from imq.engine.store import archive_files, archive_listing, index_documents
+from imq.engine.store.index_documents import DocumentReader
 from store.support.stores import StoreSession, blobs_in
 from support.images import INDEX_TYPE, MANIFEST_TYPE, Image, Layout, descriptor, layer, to_json
 from support.waiting import deadline
@@ -126,17 +127,16 @@ def test_the_document_cache_is_limited_in_bytes(
         source.add(Image([layer({"a": b"%d" % number})], labels={"n": str(number)}), f"a:{number}")
     Layout(tmp_path / "first").add(Image([layer({"a": b"first"})]), "first:1")
     store.do(f'load "{tmp_path / "first"}"')  # creates the store
-    kept = store.session.store.index.documents
     most = 0
-    read = kept._read_cached
+    read = DocumentReader._read_cached
 
-    def watched(*given: object) -> object:
+    def watched(reader: DocumentReader, *given: object) -> object:
         nonlocal most
-        found = read(*given)  # type: ignore[arg-type]
-        most = max(most, kept._cached_bytes)
+        found = read(reader, *given)  # type: ignore[arg-type]
+        most = max(most, reader._cached_bytes)
         return found
 
-    monkeypatch.setattr(kept, "_read_cached", watched)
+    monkeypatch.setattr(DocumentReader, "_read_cached", watched)
     store.do(f'load "{tmp_path / "source"}"')
     assert len(store.names()) == 21
     assert 0 < most <= 5_000
