@@ -84,7 +84,7 @@ def test_an_image_below_the_snapshot_of_a_container_stays(node: Node) -> None:
     node.ctr("images", "tag", B, "docker.io/library/kept:1")
     node.ctr("images", "tag", "--force", f"{APP}:1", B)
     (outcome,) = node.session.outcomes(f"rm kept:1 from {HERE}")
-    assert outcome["error"] == "conflict"
+    assert outcome["error"] == "in-use"
 
 
 def test_force_does_not_remove_the_image_of_a_running_container(node: Node) -> None:
@@ -99,7 +99,7 @@ def test_a_pinned_image_stays(node: Node) -> None:
     node.ctr("images", "label", B, "io.cri-containerd.pinned=pinned")
     assert [row["name"] for row in node.rows(f"images in {HERE} where pinned select name")] == [B]
     (outcome,) = node.session.outcomes(f"rm {B} from {HERE}")
-    assert "it is pinned" in str(outcome["message"])
+    assert outcome["error"] == "pinned"
     node.session.do(f"rm {B} from {HERE} force")
     assert B not in node.names()
 
@@ -211,3 +211,15 @@ def test_tag_moves_a_name_in_the_short_form(node: Node) -> None:
     node.session.do(f"tag {B} as short:1 from {HERE}")
     assert [row["id"] for row in node.rows(f"images in {HERE} where name = short:1 select id")] == [TWO.id]
     assert "docker.io/library/short:1" not in node.names()
+
+
+def test_a_command_line_of_docker_says_which_container_uses_the_image(node: Node) -> None:
+    from support.command import run_imq
+
+    node.ctr("containers", "create", B, "web", "serve")
+    environment = {"CONTAINERD_ADDRESS": node.engine.socket, "HOME": str(node.folder)}
+    ran = run_imq(environment, "--source", HERE, "rmi", B)
+    assert ran.code == 1
+    assert f"unable to remove {B}: the container web uses the image" in ran.stderr
+    ran = run_imq(environment, "--source", HERE, "rmi", "app:1")
+    assert (ran.code, ran.stdout) == (0, "Untagged: app:1\n")

@@ -230,6 +230,7 @@ def _find_conflict(target: NamespaceTarget) -> Conflict | None:
         return None
     return Conflict(
         f"unable to remove {target.text}: it is pinned, so pods on this node may need it",
+        code="pinned",
         hints=("add force to remove it all the same",),
     )
 
@@ -243,5 +244,6 @@ def _find_use_conflict(target: NamespaceTarget, users: Sequence[ContainerUse], *
     subject = f"the container {blocking[0].record.id} uses" if len(blocking) == 1 else f"{len(blocking)} containers use"
     return Conflict(
         f"unable to remove {target.text}{' (cannot be forced)' if force else ''}: {subject} the image",
+        code="in-use",
         hints=(f"to see them: containers in {target.source} where image_id = {target.id.short}",),
     )
