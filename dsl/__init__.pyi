@@ -147,7 +147,7 @@ class _Containers(Path):
     read_only: Path
     """the root file system is read-only"""
     kind: Path
-    """container, or the working container of a build tool"""
+    """container, the sandbox of a pod, or the working container of a build tool"""
     pod: Path
     """the pod of the container"""
     namespace: Path
@@ -699,7 +699,7 @@ class _Fields:
     index: Path
     """layers: the position in the image, 0 for the lowest; history: the position of the step, 0 for the first"""
     kind: Path
-    """containers: container, or the working container of a build tool; sources: the kind of source"""
+    """containers: container, the sandbox of a pod, or the working container of a build tool; sources: the kind of source"""
     label: _Map
     """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map

@@ -177,6 +177,15 @@ def test_containers_tell_their_image_their_pod_and_their_specification(node: Nod
     assert isinstance(row["size_rw"], int)
 
 
+def test_the_sandbox_of_a_pod_is_a_kind_of_its_own(node: Node) -> None:
+    node.ctr("containers", "create", "--label", "io.cri-containerd.kind=sandbox", "docker.io/library/app:1", "pod", "x")
+    node.ctr("containers", "create", "--label", "io.cri-containerd.kind=container", "ghcr.io/team/b:2", "web", "x")
+    assert [row["name"] for row in node.rows(f"containers in containerd:{K8S} where kind = sandbox select name")] == [
+        "pod"
+    ]
+    assert len(node.rows(f"images in containerd:{K8S} where in use select name")) == 3
+
+
 def test_in_use_is_true_for_images_of_containers(node: Node) -> None:
     node.ctr("containers", "create", "ghcr.io/team/b:2", "web", "serve")
     used = node.rows(f"images in containerd:{K8S} where in use select name, containers, last_used")

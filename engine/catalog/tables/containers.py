@@ -71,8 +71,8 @@ CONTAINERS = Table(
         Field(
             "kind",
             DataType.TEXT,
-            "container, or the working container of a build tool",
-            values=("container", "build"),
+            "container, the sandbox of a pod, or the working container of a build tool",
+            values=("container", "sandbox", "build"),
         ),
         Field("pod", DataType.TEXT, "the pod of the container"),
         Field("namespace", DataType.TEXT, "the namespace of the engine or cluster"),
