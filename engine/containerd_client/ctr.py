@@ -30,6 +30,7 @@ _PROGRAM = "ctr"
 _PIECE = 1 << 20
 _MAX_ERROR = 64 << 10
 _ERROR = "ctr: "
+_CONNECT_LIMIT = "20s"
 _END_LIMIT = 10.0
 """Seconds in which ctr must end after a signal."""
 
@@ -102,7 +103,8 @@ class Ctr:
                 hints=("it comes with containerd: install that package, or add its folder to PATH",),
                 endpoint=self._address,
             )
-        command = [path, "--address", self._address, "--namespace", self._namespace, *words]
+        options = ("--address", self._address, "--namespace", self._namespace, "--connect-timeout", _CONNECT_LIMIT)
+        command = [path, *options, *words]
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(  # noqa: S603 - an argument vector, no shell
                 command, stdin=stdin, stdout=stdout, stderr=errors, env=self._environment
