@@ -242,6 +242,7 @@ and a keyword of Python gets one at its end (`imq.import_`, `as_=`, `imq.if_`, `
 | `rows of pod.yaml at spec.containers` | `rows.of("pod.yaml").at("spec.containers")` |
 | `join (rows of x.csv) as o on o.id = id` | `.join(rows.of("x.csv"), as_="o", on=f["o.id"] == f.id)` |
 | `except newest 3`, `until total size <= 16GB` | `.except_newest(3)`, `.until(total_size="16GB")` |
+| `until disk use <= 80% when disk use > 85%` | `.until(disk_use="80%").when(disk_use="85%")` |
 | `select name, sum(size) as total`, `count` | `.select(f.name, total=imq.sum(f.size))`, `.count()` |
 | `union`, `except`, `intersect`, `… by name` | <code>&#124;</code>, `-`, `&`, `.union(other, by=f.name)` |
 | `(images limit 5) where dangling` | `images.limit(5).as_table().where(f.dangling)` |

@@ -217,10 +217,24 @@ class Join(Record):
 
 
 class UntilSize(Record):
-    """`until total size <= N`: takes rows in order until the size of the rest satisfies the comparison."""
+    """`until total size <= N`: takes rows in order until what remains satisfies the comparison.
+
+    `measure` is `total size`, or `disk use` or `free` of the disk that holds the images. The size of `disk use` is a
+    percentage.
+    """
 
     operator: str
     size: Expr
+    measure: str = "total size"
+    span: Span | None = None
+
+
+class When(Record):
+    """`when disk use > 85%`: selects no rows unless the disk satisfies the comparison; `measure` as in `UntilSize`."""
+
+    operator: str
+    size: Expr
+    measure: str
     span: Span | None = None
 
 
@@ -246,6 +260,7 @@ class Query(Record):
     skip: Limit | None = None
     keep_newest: KeepNewest | None = None
     until: UntilSize | None = None
+    when: When | None = None
     select: tuple[Column, ...] = ()
     count: bool = False
     span: Span | None = None
@@ -397,6 +412,7 @@ Node = (
     | KeepNewest
     | Join
     | UntilSize
+    | When
     | Column
     | RowSource
     | Output

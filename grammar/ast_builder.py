@@ -20,6 +20,12 @@ _CLAUSES = {"explicit_all": "all", "group": "group by", "order": "order by", "ke
 """The keywords of clauses whose field in `ast.Query` has another name."""
 
 
+_END_OPERATORS = {"total size": ("<", "<="), "disk use": ("<", "<="), "free": (">", ">=")}
+"""The operators of each measure after `until`."""
+_START_OPERATORS = {"disk use": (">", ">="), "free": ("<", "<=")}
+"""The operators of each measure after `when`."""
+
+
 class Builder:
     """Builds the tree. Lists under construction are Python lists, which nodes store as tuples."""
 
@@ -301,16 +307,25 @@ class Builder:
     ) -> tuple[str, Any, Span]:
         return "keep_newest", ast.KeepNewest(count, tuple(per), by, span), span
 
-    def until_size(
-        self, total: Token, size: Token, operator: Token, amount: ast.Expr, span: Span
-    ) -> tuple[str, Any, Span]:
-        if (total.value.lower(), size.value.lower()) != ("total", "size") or operator.value not in ("<", "<="):
+    def until(self, measure: list[Token], operator: Token, amount: ast.Expr, span: Span) -> tuple[str, Any, Span]:
+        words = " ".join(word.value.lower() for word in measure)
+        if operator.value not in _END_OPERATORS.get(words, ()):
             raise StatementError(
-                'expected "total size" and a limit after "until"',
+                'expected "total size", "disk use" or "free" and a limit after "until"',
                 span=span,
-                hints=("example: until total size <= 16GB",),
+                hints=("example: until total size <= 16GB, until disk use <= 80%, or until free >= 20GB",),
             )
-        return "until", ast.UntilSize(operator.value, amount, span), span
+        return "until", ast.UntilSize(operator.value, amount, words, span), span
+
+    def when(self, measure: list[Token], operator: Token, amount: ast.Expr, span: Span) -> tuple[str, Any, Span]:
+        words = " ".join(word.value.lower() for word in measure)
+        if operator.value not in _START_OPERATORS.get(words, ()):
+            raise StatementError(
+                'expected "disk use" or "free" and a limit after "when"',
+                span=span,
+                hints=("example: when disk use > 85%, or when free < 20GB",),
+            )
+        return "when", ast.When(operator.value, amount, words, span), span
 
     def select(self, columns: list[ast.Column], span: Span) -> tuple[str, Any, Span]:
         return "select", tuple(columns), span

@@ -55,13 +55,14 @@ _QUANTITY = _LazyPattern(
 )
 _VARIABLE = _LazyPattern(r"\$[^\W\d]\w*(?:\.\w+)*")
 _TEMPLATE = _LazyPattern(rf"(?:{_BRACES}|[^\n;])+")
+_PERCENTAGE = _LazyPattern(r"\d+(?:\.\d+)?%")
 _COMPARISON = _LazyPattern(r"!=|<>|<=|>=|==|[=<>]")
 _AS_FORMAT = _LazyPattern(r"as\s+(\w+)(?![\w.:/@-]|[ \t]+on\b)", re.IGNORECASE)  # `as json on`: the name of a join
 _EXCEPT_NEWEST = _LazyPattern(r"except\s+newest\b", re.IGNORECASE)
 _SKIP_EXISTING = _LazyPattern(r"skip\s+existing\b", re.IGNORECASE)
 _CALL = _LazyPattern(r"[ \t]*\(")
 _QUERY_CLAUSE = _LazyPattern(
-    r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|select|count|union|intersect|"
+    r"\s+(?:(?:where|of|all|group\s+by|having|order\s+by|limit|skip|except|until|when|select|count|union|intersect|"
     r"(?:(?:left|inner|full)\s+)?join)"
     r"(?![\w.:/@-])|in\s+(?!use\b)[^\s(])",
     re.IGNORECASE,
@@ -206,6 +207,8 @@ class Lexer:
                 kind = "EQUAL" if "EQUAL" in accepts else "COMPARISON"
                 token = self._take_match(kind, comparison)
                 return token.replace(value={"==": "=", "<>": "!="}.get(token.value, token.value))
+        if "PERCENTAGE" in accepts and (percentage := _PERCENTAGE.match(text, start)):
+            return self._take_match("PERCENTAGE", percentage)
         name = _match_name(text, start)
         if name and (keyword := self._read_keyword(name, accepts)):
             return keyword
@@ -333,6 +336,12 @@ def is_bare_word(text: str) -> bool:
         return text == f"{unit[1]} {unit[2]}"
     word = _WORD.match(text)
     return word is not None and word.end() == len(text)
+
+
+def is_percentage(text: str) -> bool:
+    """Whether `text` is a percentage: `80%`."""
+    match = _PERCENTAGE.match(text)
+    return match is not None and match.end() == len(text)
 
 
 def begins_with_field(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import ast
-from .lexer import begins_query, begins_with_field, is_bare_word
+from .lexer import begins_query, begins_with_field, is_bare_word, is_percentage
 from .record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,13 +78,22 @@ def unparse(node: ast.Node) -> str:
             joined = unparse(rows) if is_named else _parenthesize_rows(rows)
             said = "join" if kind == "left" else f"{kind} join"
             return f"{said} {joined} as {name} on {_unparse_expr(condition, _LOWEST)}"
-        case ast.UntilSize(operator, size):
-            return f"until total size {operator} {_unparse_expr(size, _SUM, right=True)}"
+        case ast.UntilSize(operator, size, measure):
+            return f"until {measure} {operator} {_unparse_bound(size)}"
+        case ast.When(operator, size, measure):
+            return f"when {measure} {operator} {_unparse_bound(size)}"
         case ast.KeepNewest(count, per, by):
             said = f"by {_unparse_expr(by, _LOWEST)}" if by is not None else ""
             return _join_parts("except newest", _unparse_expr(count, _SUM, right=True), _join_keys("per", per), said)
         case _:
             return _unparse_expr(node, _LOWEST)
+
+
+def _unparse_bound(size: ast.Expr) -> str:
+    """Write the limit of a measure: a value, or a percentage, which has no quotes."""
+    if isinstance(size, ast.Literal) and not size.quoted and is_percentage(size.text):
+        return size.text
+    return _unparse_expr(size, _SUM, right=True)
 
 
 def _unparse_action(node: ast.ActionStatement) -> str:
@@ -146,6 +155,7 @@ def _unparse_query(node: ast.Query) -> str:
         f"skip {unparse(node.skip)}" if node.skip is not None else "",
         unparse(node.keep_newest) if node.keep_newest is not None else "",
         unparse(node.until) if node.until is not None else "",
+        unparse(node.when) if node.when is not None else "",
         "select " + ", ".join(unparse(column) for column in node.select) if node.select else "",
         "count" if node.count else "",
     )

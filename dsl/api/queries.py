@@ -5,6 +5,7 @@ from __future__ import annotations
 from imq.grammar import ast
 from imq.grammar._lalr_tables import WORDS
 from imq.grammar.errors import StatementError
+from imq.grammar.lexer import is_percentage
 from imq.grammar.record import TYPE_CHECKING
 
 from .expressions import (
@@ -126,9 +127,37 @@ class Query(Node):
             ast.KeepNewest(to_right_operand(count), _to_per_keys(per), to_key(by) if by is not None else None),
         )
 
-    def until(self, *, total_size: Value, below: bool = False) -> Query:
-        """Select rows in order until the remaining rows use at most this many bytes; with `below`, less than that."""
-        return self._with_clause("until", ast.UntilSize("<" if below else "<=", to_right_operand(total_size)))
+    def until(
+        self,
+        *,
+        total_size: Value | None = None,
+        disk_use: str | None = None,
+        free: Value | None = None,
+        below: bool = False,
+    ) -> Query:
+        """Select rows in order until what remains satisfies a limit, the only keyword argument of the first three.
+
+        `total_size`: the remaining images use at most this many bytes. `disk_use`: at most this part of the disk is
+        used, `"80%"`. `free`: at least this many bytes of the disk are free. With `below`, less use, or more space.
+
+        >>> from imq import images
+        >>> str(images.until(disk_use="80%")), str(images.until(free="20GB"))
+        ('images until disk use <= 80%', 'images until free >= 20GB')
+        """
+        limits = {"total size": total_size, "disk use": disk_use, "free": free}
+        measure, limit = _take_one(limits, "until")
+        operator = (">" if below else ">=") if measure == "free" else "<" if below else "<="
+        return self._with_clause("until", ast.UntilSize(operator, _to_bound(limit), measure))
+
+    def when(self, *, disk_use: str | None = None, free: Value | None = None) -> Query:
+        """Select no rows unless more than this part of the disk is used, or fewer bytes of it are free.
+
+        >>> from imq import images
+        >>> str(images.when(disk_use="85%").until(disk_use="80%"))
+        'images until disk use <= 80% when disk use > 85%'
+        """
+        measure, limit = _take_one({"disk use": disk_use, "free": free}, "when")
+        return self._with_clause("when", ast.When("<" if measure == "free" else ">", _to_bound(limit), measure))
 
     def select(self, *values: Expression | Column, **named: Value) -> Query:
         """Select the columns. Keyword arguments name them.
@@ -325,6 +354,18 @@ def _to_rows(rows: object) -> ast.RowSource:
     if isinstance(rows, Path):
         return rows.relation()
     raise Misuse(f"expected a query or relation, not {describe(rows)}", hints=("example: imq.any_(images.where(…))",))
+
+
+def _take_one(limits: dict[str, Value | None], clause: str) -> tuple[str, Value]:
+    """Return the only limit that is given, with its measure."""
+    given = [(measure, limit) for measure, limit in limits.items() if limit is not None]
+    if len(given) != 1:
+        raise Misuse(f"{clause} requires one of: {', '.join(name.replace(' ', '_') for name in limits)}")
+    return given[0]
+
+
+def _to_bound(limit: Value) -> ast.Expr:
+    return ast.Literal(limit) if isinstance(limit, str) and is_percentage(limit) else to_right_operand(limit)
 
 
 def _to_keys(keys: Iterable[Expression], what: str) -> tuple[ast.Expr, ...]:

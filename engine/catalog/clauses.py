@@ -94,10 +94,17 @@ CLAUSES: dict[str, Clause] = {
         ),
         Clause(
             "until",
-            "until total size <= SIZE",
-            "the first rows, until the store without them takes at most SIZE on disk; the oldest first where the order"
-            " is not given or leaves it open",
+            "until total size <= SIZE | disk use <= PERCENT | free >= SIZE",
+            "the first rows, until the store without them takes at most SIZE on disk, or until at most PERCENT of the"
+            " disk is used, or SIZE is free; the oldest first where the order is not given or leaves it open. Of an"
+            " engine on this machine, images count with the layers that they share, so that rather too few are removed than too many",
             "rm images where not in use order by created until total size <= 16GB",
+        ),
+        Clause(
+            "when",
+            "when disk use > PERCENT | free < SIZE",
+            "no rows unless the disk that holds the images is this full; PERCENT as df shows it",
+            "rm images where not in use order by last_used until disk use <= 80% when disk use > 85%",
         ),
         Clause(
             "select",

@@ -60,19 +60,22 @@ _OPTIONS = {
     "FORCE": "force", "REPAIR": "repair", "RUN": "run", "DRY": "dry run", "WITH": "with",
 }  # fmt: skip
 _CLAUSES = frozenset({
-    "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "EXCEPT_NEWEST", "UNTIL", "SELECT", "COUNT",
+    "WHERE", "ALL", "GROUP", "HAVING", "ORDER", "LIMIT", "SKIP", "EXCEPT_NEWEST", "UNTIL", "WHEN",
+    "SELECT", "COUNT",
 })  # fmt: skip
 """Terminals that begin a clause. A query has each clause once, and a clause ends the condition of a relation."""
 _ENDING = frozenset({"JOIN", "LEFT", "INNER", "FULL", "OUTPUT_FORMAT", "FORMAT", "SET_OPERATOR", "BY"})
 """Other terminals that end the condition of a relation."""
 _AFTER_NAMES = {
-    "SET": "setting", "LET": "name", "VIEW": "name", "ERROR": "choice", "UNTIL": "choice", "SHARES": "choice",
+    "SET": "setting", "LET": "name", "VIEW": "name", "ERROR": "choice", "UNTIL": "choice", "WHEN": "choice",
+    "SHARES": "choice",
     "CONTAINS": "choice", "AS": "name",
 }  # fmt: skip
 """The kind of a name after these terminals. After all others it is a field."""
 _CHOICES = {
     "ERROR": ("stop", "continue"),
-    "UNTIL": ("total size <=",),
+    "UNTIL": ("total size <=", "disk use <=", "free >="),
+    "WHEN": ("disk use >", "free <"),
     "SHARES": ("layers with",),
     "CONTAINS": ("file", "package"),
 }

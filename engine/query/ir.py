@@ -272,11 +272,12 @@ class KeepNewest(Record):
 class UntilSize(Record):
     """`until total size <= N`: takes rows until the remaining images occupy at most `size` bytes.
 
-    `is_strict`: fewer than `size` bytes (`<`).
+    `is_strict`: fewer than `size` bytes (`<`). With `frees`, `size` is the number of bytes that the rows free instead.
     """
 
     size: int
     is_strict: bool
+    frees: bool = False
 
 
 class Join(Record):

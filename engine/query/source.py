@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import FetchLevel, Field, Raw, Table
     from imq.grammar import ast
     from imq.grammar.errors import Span
+
+    from .disk_space import DiskSpace
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
@@ -217,6 +219,10 @@ class Source:
         Their `request` takes a second or two at most, and need not count images.
         """
         return ()
+
+    def measure_disk(self, _refs: Sequence[str], /) -> DiskSpace | None:
+        """Return the space of the disk that holds the images of these references; None when it is unknown."""
+        return None
 
     def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
         """Return an estimator for the time `now`; cached results are used until they are `max_age` nanoseconds old."""

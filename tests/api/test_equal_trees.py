@@ -73,6 +73,8 @@ PAIRS = {
         )
     ),
     "images order by created until total size <= 16GB": images.order_by(f.created).until(total_size="16GB"),
+    "images until disk use <= 80% when disk use > 85%": images.until(disk_use="80%").when(disk_use="85%"),
+    "images until free > 20GB when free < 10GB": images.until(free="20GB", below=True).when(free="10GB"),
     "images until total size < 1.5GiB": images.until(total_size=1.5 * GiB, below=True),
     "images where dangling count": dangling.count(),
     "images select name, size / .layer_count as mean": images.select(f.name, mean=f.size / f.layer_count),

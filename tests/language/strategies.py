@@ -7,6 +7,8 @@ alone in parentheses is a field where a value is valid, and equals the bare tabl
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from imq.engine.actions import VERBS
 from imq.engine.catalog.tables import SEARCH_TABLES, TABLES
@@ -191,6 +193,14 @@ def limits(draw: st.DrawFn) -> ast.Limit | None:
 
 
 @st.composite
+def limits_of(draw: st.DrawFn, kind: type[ast.UntilSize | ast.When], operators: dict[str, list[str]]) -> Any:
+    """The limit of a measure, such as `total size <= 1GB` or `disk use > 85%`."""
+    measure = draw(st.sampled_from(sorted(operators)))
+    percentages = st.sampled_from(["80%", "2.5%"]).map(ast.Literal)
+    return kind(draw(st.sampled_from(operators[measure])), draw(values(1) | percentages), measure)
+
+
+@st.composite
 def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
     """A query with some of its clauses."""
     if depth <= 0:
@@ -216,7 +226,10 @@ def queries(draw: st.DrawFn, depth: int = 1) -> ast.Query:
         limit=draw(limits()),
         skip=draw(limits()),
         keep_newest=draw(st.none() | st.builds(ast.KeepNewest, values(1), expressions(), st.none() | conditions(1))),
-        until=draw(st.none() | st.builds(ast.UntilSize, st.sampled_from(["<", "<="]), values(1))),
+        until=draw(
+            st.none() | limits_of(ast.UntilSize, {"total size": ["<", "<="], "disk use": ["<"], "free": [">="]})
+        ),
+        when=draw(st.none() | limits_of(ast.When, {"disk use": [">", ">="], "free": ["<", "<="]})),
         select=tuple(draw(st.lists(columns, max_size=2))),
         count=draw(some),
     )

@@ -22,7 +22,7 @@ from imq.grammar.errors import (
 from imq.grammar.record import TYPE_CHECKING
 
 from .expressions import Expressions
-from .literals import convert_literal, parse_number
+from .literals import parse_number
 from .scope import NOTHING
 from .table_source import TableResolver
 
@@ -119,6 +119,9 @@ class _QueryBinder:
         query, expressions = self._query, self._expressions
         of = self._bind_targets()
         where = expressions.bind_condition(query.where, "where") if query.where is not None else None
+        if not self._is_ready():
+            never = ir.Literal(0, DataType.BOOLEAN)
+            where = never if where is None else ir.And((never, where))
         expressions.relation_fields.clear()  # a condition may need fewer levels than the columns
         group = tuple(expressions.bind_value(key) for key in query.group) if query.group else None
         expressions.allows_aggregates = True
@@ -410,16 +413,30 @@ class _QueryBinder:
             return None
         if self._table.name != "images" or self._query.group:
             raise StatementError(
-                '"until total size" is only for the removal of images',
+                f'"until {until.measure}" is only for the removal of images',
                 code="until",
                 span=until.span,
                 hints=("example: rm images where not in use order by created until total size <= 16GB",),
             )
-        if not isinstance(until.size, ast.Literal):
-            raise TypeMismatch("expected a size", span=until.size.span, hints=("example: 16GB",))
-        size = convert_literal(self._expressions.require_literal(until.size), DataType.SIZE, self._scope.zone).value
-        assert isinstance(size, int)
-        return ir.UntilSize(size, until.operator == "<")
+        if self._table.is_staged and until.measure == "total size":
+            raise StatementError(
+                '"until total size" is only for images of the store',
+                code="until",
+                span=until.span,
+                hints=("for an engine on this machine: until disk use <= 80%, until free >= 20GB",),
+            )
+        from .disk import bind_until, measure_disk
+
+        return bind_until(until, lambda: measure_disk(self._table, self._scope, until.span), self._scope.zone)
+
+    def _is_ready(self) -> bool:
+        """Whether the disk satisfies `when`."""
+        when = self._query.when
+        if when is None:
+            return True
+        from .disk import is_ready, measure_disk
+
+        return is_ready(when, measure_disk(self._table, self._scope, when.span), self._scope.zone)
 
     def _read_whole_number(self, node: ast.Expr) -> int:
         number = _fold_number(node)

@@ -141,13 +141,31 @@ class Dialect:
         """Write the text of a version."""
         return f"substr({value}, instr({value}, char(31)) + 1)"
 
-    def write_until_size(self, rows: str, order: str, limit: str, *, is_strict: bool) -> str:
-        """Write the query for the first of these rows whose removal leaves at most `limit` bytes.
+    def write_until_freed(self, rows: str, order: str, limit: str, images: str, *, is_strict: bool) -> str:
+        """Write the query for the first of these rows whose removal frees at least `limit` bytes.
+
+        The rows have the columns `_until__row`, `_until_id` and `_until_size`, which are those of the view `images`. An
+        image is freed with its last name. Its size includes layers that other images share, so the rows can free less:
+        rather too few rows are taken than too many.
+        """
+        enough = ">=" if is_strict else ">"
+        return f"""WITH removed AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
+ freed AS (SELECT max(_step) AS step, max(_until_size) AS size FROM removed GROUP BY _until_id
+  HAVING count(DISTINCT _until__row) = (SELECT count(*) FROM {images} WHERE id = _until_id)),
+ remaining AS (SELECT removed.*, {limit}
+  - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _remaining
+  FROM removed LEFT JOIN freed ON freed.step = removed._step)
+SELECT * FROM remaining WHERE _remaining {enough} 0"""
+
+    def write_until_size(self, rows: str, order: str, limit: str, *, is_strict: bool, frees: bool = False) -> str:
+        """Write the query for the first of these rows whose removal leaves at most `limit` bytes, or `frees` that many.
 
         The rows have the columns `_root` and `_entry`. A blob is freed by the row that removes the last name of the
         last image with this blob. A row is taken while the blobs that the rows before it leave are still too large.
         """
         enough = ">=" if is_strict else ">"
+        if frees:
+            limit = f"(SELECT coalesce(sum(size), 0) FROM blobs) - {limit}"
         return f"""WITH removed AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
  removed_roots AS (SELECT _root AS root, max(_step) AS step FROM removed GROUP BY _root
   HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = removed._root)),

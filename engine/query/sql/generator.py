@@ -457,7 +457,10 @@ class SqlGenerator:
             inner += [(self.write_value(key), f"_p{at}_{place}") for place, key in enumerate(per)]
         if select.until is not None:
             taken = {name for _, name in columns}
-            inner += [(f"{self._alias}.{name}", name) for name in ("_root", "_entry") if name not in taken]
+            if select.table.is_staged:
+                inner += [(f"{self._alias}.{name}", f"_until_{name}") for name in ("_row", "id", "size")]
+            else:
+                inner += [(f"{self._alias}.{name}", name) for name in ("_root", "_entry") if name not in taken]
         text = f"SELECT {_write_select_list(inner)}{source}"
         for at, (per, by, kept) in enumerate(steps):
             partition = f"PARTITION BY {', '.join(f'_p{at}_{place}' for place in range(len(per)))} " if per else ""
@@ -465,9 +468,21 @@ class SqlGenerator:
             text = f"SELECT * FROM ({text}) WHERE _n{at} {kept}"
             if at in steps_without_nulls:
                 text += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
-        if select.until is not None:
+        if select.until is not None and select.table.is_staged:
+            text = self._dialect.write_until_freed(
+                text,
+                order,
+                self.add_parameter(select.until.size),
+                select.table.sql_name,
+                is_strict=select.until.is_strict,
+            )
+        elif select.until is not None:
             text = self._dialect.write_until_size(
-                text, order, self.add_parameter(select.until.size), is_strict=select.until.is_strict
+                text,
+                order,
+                self.add_parameter(select.until.size),
+                is_strict=select.until.is_strict,
+                frees=select.until.frees,
             )
         return f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) ORDER BY {order}"
 

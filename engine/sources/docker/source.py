@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.docker_engine.endpoint import Endpoint
+    from imq.engine.query.disk_space import DiskSpace
     from imq.engine.query.source import Place, ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
@@ -93,6 +94,12 @@ class DockerSource(Source):
         contexts = (f"docker:{name}" for name in list_contexts(environment, home))
         connections = (f"podman:{name}" for name in sorted(read_connections(environment, home).by_name))
         return (*_NAMES, *contexts, *connections)
+
+    def measure_disk(self, refs: Sequence[str]) -> DiskSpace | None:
+        """Return the space of the disk of an engine on this machine; None for several engines and for another one."""
+        from .disk import measure_engine_disk
+
+        return measure_engine_disk(self.reader(), refs[0]) if len(refs) == 1 else None
 
     def match_name(self, text: str) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""

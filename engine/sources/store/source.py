@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imq.engine.catalog.schema import Table
+    from imq.engine.query.disk_space import DiskSpace
     from imq.engine.query.source import TableProvider
     from imq.engine.sources.action import Planner
     from imq.engine.sources.context import SourceContext
@@ -67,6 +68,17 @@ class StoreSource(Source):
         except ImqError:
             return False
         return True
+
+    def measure_disk(self, _refs: Sequence[str]) -> DiskSpace | None:
+        """Return the space of the disk of the store."""
+        import os
+
+        from imq.engine.query.disk_space import measure_folder
+
+        try:
+            return measure_folder(os.path.abspath(self._store.root))
+        except OSError:
+            return None
 
     def match_name(self, text: str) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""
