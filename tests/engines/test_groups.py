@@ -413,3 +413,34 @@ def test_errors_are_those_of_engines(fleet: Fleet) -> None:
         assert error.endpoint == f"unix://{fleet.folder}/missing.sock"
         with pytest.raises(ImqError, match=r"missing\.sock"):
             session(f'images in "unix://{fleet.folder}/missing.sock"')
+
+
+UNUSED = "id not in (containers in half select image_id)"
+NEEDS_EVERY_MEMBER = (
+    f"images in docker where {UNUSED}",
+    "images in docker where id not in (images in half where in use select id)",
+    "images in docker join containers in half as c on c.image_id = id where c.id is unknown",
+    "images in docker full join containers in half as c on c.image_id = id where c.id is unknown",
+    "images in docker where (containers in half count) = 0",
+    f"(images in docker where tag is known) where {UNUSED}",
+    "images in docker except images in half by id",
+)
+
+
+@pytest.mark.parametrize("rows", NEEDS_EVERY_MEMBER)
+def test_a_condition_on_every_member_fails_when_one_does_not_answer(fleet: Fleet, rows: str) -> None:
+    """An action by it does nothing and an assertion of it does not hold: the silent member can use any image."""
+    words = [f"assert count ({rows}) < 100"]
+    if "full join" not in rows:
+        words.append(f"rm ({rows}) force" if "except" in rows else f"rm {rows} force")
+    for text in words:
+        ran = fleet.run("--yes", text)
+        assert ran.code == 3, (text, ran.stdout, ran.stderr)
+        assert "missing.sock" in ran.stderr
+    assert len(fleet.docker.run("images", "-q").split()) == 3
+
+
+def test_the_same_condition_on_members_that_answer_holds(fleet: Fleet) -> None:
+    for rows in NEEDS_EVERY_MEMBER:
+        ran = fleet.run(f"assert count ({rows.replace('half', 'prod')}) < 100")
+        assert (ran.code, ran.stderr) == (0, ""), rows

@@ -133,7 +133,8 @@ def bind_relation_aggregate(binder: ExpressionBinder, node: ast.Call) -> ir.Expr
         return None
     select = binder.bind_rows(rows)
     aggregate = AGGREGATES[node.name]
-    if node.name == "count" and select.is_whole_rows:
+    is_joined = isinstance(rows, ast.Query) and bool(rows.joins) and not rows.select and select.group is None
+    if node.name == "count" and (select.is_whole_rows or (is_joined and not distinct and not select.count)):
         if not distinct:
             return ir.ScalarSubquery(select.replace(count=True, is_whole_rows=False), DataType.NUMBER)
         if select.table.name != "images":
