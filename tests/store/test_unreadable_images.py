@@ -150,7 +150,7 @@ def test_a_file_without_read_permission_is_unreadable(tmp_path: Path, unprivileg
     ("change", "said"),
     [
         ({"size": 1}, "bytes, and its descriptor says 1"),
-        ({"mediaType": INDEX_TYPE}, "but its content is not"),
+        ({"mediaType": INDEX_TYPE}, "does not match its media type"),
         ({"digest": digest_of(LOST), "size": len(LOST)}, "is not JSON"),
         ({"digest": digest_of(b"never here")}, "is not in the store"),
     ],
