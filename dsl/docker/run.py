@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.cli.open_session import open_session
+from imq.grammar import ast
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
@@ -53,7 +54,11 @@ def _run_command(console: Console, line: CommandLine, command: Command) -> int:
         try:
             statements = handler.compile(parsed, context.compile_context)
             if "explain" in options.flags:
-                context.write(session.explain(statement) for statement in statements)
+                for statement in statements:
+                    if isinstance(statement, ast.Set):
+                        session.execute(statement)
+                    else:
+                        context.write((session.explain(statement),))
                 return 0
             if options.flags & _IMQ_OUTPUT_OPTIONS or options.value("output") is not None:
                 for statement in statements:

@@ -377,6 +377,15 @@ def test_queries_of_an_engine_have_its_own_output(engine: Engine, line: str) -> 
     assert _hide_times(engine.run_imq(line)) == _hide_times(engine.run_line(engine.client, line)), line
 
 
+def test_the_statement_of_a_line_is_explained(engine: Engine) -> None:
+    explained = engine.run_imq("--explain images -a -q")
+    assert (explained.code, explained.stderr) == (0, "")
+    assert "images" in explained.stdout
+    assert engine.run_imq("--output jsonl images -a").stdout.count('"dangling":') == engine.run_imq(
+        "images -aq"
+    ).stdout.count("\n")
+
+
 def test_changes_in_an_engine_have_its_own_output(engine: Engine) -> None:
     outputs = []
     for run in (lambda line: engine.run_line(engine.client, line), engine.run_imq):
