@@ -105,11 +105,17 @@ def _find_digest(host: str, repository: str, tag: str) -> str:
         return str(answer.headers["Docker-Content-Digest"])
 
 
-def make_containers(engine: Engine) -> None:
-    """Make containers in many states, of `wait:1` and `team/full:1.2`; each ends with the engine."""
+def wait_arguments(engine: Engine) -> list[str]:
+    """Return the options with which a container runs on a machine of tests."""
     own = ["--network", "none"]
     if engine.kind == "podman":  # its defaults are above the limits of this process
         own += ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+    return own
+
+
+def make_containers(engine: Engine) -> None:
+    """Make containers in many states, of `wait:1` and `team/full:1.2`; each ends with the engine."""
+    own = wait_arguments(engine)
     engine.run("create", "--name", "made", *own, "wait:1")
     engine.run(
         *("create", "--name", "limits", *own, "--memory", "64m", "--cpus", "1.5", "--read-only", "--privileged"),

@@ -8,6 +8,8 @@ from imq.grammar.errors import UnknownName
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imq.engine.sources.action import ExecutionContext
 
 
@@ -22,14 +24,24 @@ class EngineClients:
         """Return the client of an engine."""
         client = self._clients.get(source)
         if client is None:
-            environment = self._context.environment
-            endpoint = find_endpoint(source, environment, environment.get("HOME", ""))
-            if endpoint is None:
-                raise UnknownName(f'no engine is called "{source}"')
-            client = self._clients[source] = EngineClient(endpoint, environment=environment)
+            client = self._clients[source] = open_client(source, self._context.environment)
         return client
 
     def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():
             client.close()
+
+
+def open_client(source: str, environment: Mapping[str, str]) -> EngineClient:
+    """Return a new client of an engine. Raises `UnknownName`."""
+    endpoint = find_endpoint(source, environment, environment.get("HOME", ""))
+    if endpoint is None:
+        raise UnknownName(f'no engine is called "{source}"')
+    return EngineClient(endpoint, environment=environment)
+
+
+def is_podman(source: str, environment: Mapping[str, str]) -> bool:
+    """Whether an engine is podman. Raises `EngineError` when it does not answer."""
+    with open_client(source, environment) as client:
+        return client.ping().kind == "podman"

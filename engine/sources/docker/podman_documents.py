@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.oci.timestamp import parse_time
 from imq.grammar.record import TYPE_CHECKING
 
-from .json_documents import read_image_id, read_object, read_objects, read_text, read_texts
+from .json_documents import read_object, read_objects, read_text, read_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def _convert(item: Mapping[str, Any]) -> dict[str, Any]:
         "Id": item.get("Id"),
         "Names": [f"/{name}" for name in read_texts(item.get("Names"))],
         "Image": item.get("Image"),
-        "ImageID": "" if item.get("ImageID") == "" else read_image_id(item.get("ImageID")),
+        "ImageID": item.get("ImageID"),
         "Created": _to_seconds(item.get("Created")),
         "Labels": item.get("Labels"),
         "State": BUILD_STATE,

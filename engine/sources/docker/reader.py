@@ -12,9 +12,9 @@ from imq.engine.docker_engine.errors import protocol_error
 from imq.grammar.errors import EngineError, ImqError, Interrupted, NotFound, UnknownName
 from imq.grammar.record import TYPE_CHECKING
 
+from .container_listing import list_containers, require_image_id
 from .image_documents import to_full_name
-from .json_documents import read_container_image, read_image_id
-from .podman_documents import convert_history, merge_containers
+from .podman_documents import convert_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -104,26 +104,17 @@ class EngineReader:
             ids = {image.get("Id") for image in images}
             every = self.list_documents(source, "images/json", all="1")
             images = [*images, *(image | {"Intermediate": True} for image in every if image.get("Id") not in ids)]
-        return [image | {"Id": self._read_image_id(source, image.get("Id"), "a listed image")} for image in images]
+        return [
+            image | {"Id": require_image_id(self.client(source), image.get("Id"), "a listed image")} for image in images
+        ]
 
     def list_containers(self, source: str, *, sizes: bool = False) -> list[dict[str, Any]]:
-        """Return the listing of an engine's containers, running or not.
-
-        `Id` is a string, and `ImageID` a digest, or an empty string for a container without an image. The working
-        containers of build tools, which podman lists in its own API alone, have the state `storage`.
-        """
-        sized = {"size": "1"} if sizes else {}
-        containers = self.list_documents(source, "containers/json", all="1", **sized)
-        if self.is_podman(source):
-            own = self.list_documents(source, "libpod/containers/json", all="true", external="true")
-            containers = merge_containers(containers, own)
-        for container in containers:
-            if not isinstance(container.get("Id"), str):
-                raise protocol_error(self.client(source).endpoint, "a listed container has no ID")
-            image, no_image = container.get("ImageID"), read_container_image(container.get("ImageID")) == ""
-            # a container of unknown image could use any
-            container["ImageID"] = "" if no_image else self._read_image_id(source, image, "a listed container")
-        return containers
+        """Return the listing of an engine's containers, as `container_listing.py` has it, once in a statement."""
+        key = source, f"containers, sizes: {sizes}"
+        if key not in self._listings:
+            self._listings[key] = list_containers(self.client(source), sizes=sizes)
+        listing: list[dict[str, Any]] = self._listings[key]
+        return listing
 
     def inspect_image(self, source: str, name: str) -> dict[str, Any]:
         """Return what an engine says of an image, by its ID or name. Raises `NotFound`."""
@@ -134,7 +125,7 @@ class EngineReader:
             known = self._get_image(client, name, is_podman=is_podman)
             if not isinstance(known, dict):
                 raise protocol_error(client.endpoint, f"its response for {name} is not a JSON object")
-            known["Id"] = self._read_image_id(source, known.get("Id"), "an inspected image")
+            known["Id"] = require_image_id(client, known.get("Id"), "an inspected image")
             if is_podman and isinstance(known.get("Config"), dict):
                 known["Config"].setdefault("Healthcheck", known.get("Healthcheck"))
             if name.startswith("sha256:"):
@@ -178,12 +169,6 @@ class EngineReader:
     def is_podman(self, source: str) -> bool:
         """Whether an engine is podman, whose own API says more. Raises `EngineError` when it does not answer."""
         return self.client(source).ping().kind == "podman"
-
-    def _read_image_id(self, source: str, value: object, subject: str) -> str:
-        id_ = read_image_id(value)
-        if id_ is None:
-            raise protocol_error(self.client(source).endpoint, f"{subject} has no image ID: {str(value)[:80]!r}")
-        return id_
 
     def is_local(self, source: str) -> bool:
         """Whether an engine runs on this machine, so that paths in its documents are paths here."""

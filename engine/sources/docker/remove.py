@@ -6,7 +6,6 @@ image whose names changed, or that got a container since the plan, is left alone
 
 from __future__ import annotations
 
-from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
@@ -15,9 +14,10 @@ from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .clients import EngineClients
+from .clients import EngineClients, is_podman
+from .container_listing import ACTIVE, find_users, name_container
 from .image_documents import list_names, to_full_name
-from .json_documents import read_container_image, read_integer, read_objects, read_texts
+from .json_documents import read_integer, read_objects
 from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from imq.engine.docker_engine.client import EngineClient
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
-
-    from .reader import EngineReader
 
 
 class _EngineRemoval(BatchedAction):
@@ -57,7 +55,7 @@ class _EngineRemoval(BatchedAction):
                 yield outcome
 
     def check_unchanged(self, client: EngineClient) -> None:
-        """Raise `NotFound` or `Conflict` (`changed`) when the image is no longer as it was planned."""
+        """Raise `NotFound` or `Conflict` when the image is no longer as it was planned."""
         image = client.get_object(f"images/{self.id}/json")
         names = {name for name, *_ in list_names(image) if name is not None}
         if names != set(self.all_names):
@@ -66,18 +64,14 @@ class _EngineRemoval(BatchedAction):
                 code="changed",
                 hints=("run the statement again",),
             )
-        users = []
-        for container in client.get_objects("containers/json", {"all": "1"}):
-            id_ = read_container_image(container.get("ImageID"))
-            if id_ is None:  # it could use this image
-                raise protocol_error(client.endpoint, "a listed container has no image ID")
-            if id_ == self.id:
-                users.append(container)
-        if len(users) > self.containers:
+        users = find_users(client, self.id)
+        active = [name_container(container) for container in users if container.get("State") in ACTIVE]
+        if len(users) > self.containers or (active and self.force):
             newest = max(users, key=lambda container: read_integer(container.get("Created")) or 0)
-            name = next(iter(read_texts(newest.get("Names"))), str(newest.get("Id"))[:12]).removeprefix("/")
+            name = active[0] if active else name_container(newest)
+            event = "runs from" if active else "was made from"
             raise Conflict(
-                f"the container {name} was made from {self.id.short} since this was planned, so it was left alone",
+                f"the container {name} {event} {self.id.short} since this was planned, so it was left alone",
                 code="changed",
                 hints=("run the statement again",),
             )
@@ -199,7 +193,10 @@ def plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     actions: list[Action] = []
     for target in targets:
         key = target.source, target.id
-        image = images[key]
+        image = images.get(key)
+        if image is None:
+            failures.append(Failed(act.verb, target.text, _gone(target)))
+            continue
         if target.name is None:
             raise StatementError(
                 f"untag takes a name away, and {target.id.short} is an ID", code="operand", span=act.span
@@ -226,7 +223,8 @@ def _plan(
         key = target.source, target.id
         image = images.get(key)
         if image is None:
-            continue  # it went away between the two listings
+            failed.append(Failed(verb, target.text, _gone(target)))
+            continue
         if target.name is None and len(image.names) > 1 and not force:
             failed.append(Failed(verb, target.text, _several_names(target, image)))
             continue
@@ -238,10 +236,10 @@ def _plan(
         ordered = tuple(name for name in image.names if name in going)
         if set(ordered) < set(image.names):
             actions += [UntagEngineImage(source, (name,), id_, image.names, image.containers) for name in ordered]
-        elif image.containers and (not force or _is_podman(source, context)):
+        elif image.active or (image.containers and (not force or is_podman(source, context.environment))):
             failed.append(Failed(verb, ", ".join(ordered) or id_.short, _in_use(image, id_, source, force=force)))
         else:
-            tags_first = tuple(sorted(ordered, key=lambda name: parse_name(name).tag is None))
+            tags_first = tuple(sorted(ordered, key=lambda name: (parse_name(name).tag is None, name)))
             actions.append(RemoveEngineImage(source, tags_first, id_, image.names, image.containers, force=force))
     return [*_number_names(actions), *failed]
 
@@ -277,17 +275,21 @@ def _several_names(target: EngineTarget, image: EngineImage) -> Conflict:
     )
 
 
-def _is_podman(source: str, context: PlanContext) -> bool:
-    """Whether the engine is podman, which with force removes the containers of the image too."""
-    source_of = context.sources[context.sources.resolve(source).source]
-    reader: EngineReader = getattr(source_of, "reader")()  # noqa: B009
-    return reader.is_podman(source)
+def _gone(target: EngineTarget) -> NotFound:
+    return NotFound(
+        f"{target.text} went away while this was planned, or {target.source} did not list its containers",
+        code="changed",
+        hints=("run the statement again",),
+    )
 
 
 def _in_use(image: EngineImage, id_: Digest, source: str, *, force: bool) -> Conflict:
+    hint = f"to see them: containers in {source} where image_id = {id_.short}"
+    if image.active:
+        return Conflict(
+            f"unable to remove {id_.short}: the container {image.active[0]} runs from the image",
+            hints=(hint, "stop the containers first: force does not stop them"),
+        )
     count = "a container uses" if image.containers == 1 else f"{image.containers} containers use"
     also = ", and podman would remove it too" if image.containers == 1 else ", and podman would remove them too"
-    return Conflict(
-        f"unable to remove {id_.short}: {count} the image{also if force else ''}",
-        hints=(f"to see them: containers in {source} where image_id = {id_.short}",),
-    )
+    return Conflict(f"unable to remove {id_.short}: {count} the image{also if force else ''}", hints=(hint,))

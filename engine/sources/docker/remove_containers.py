@@ -16,15 +16,15 @@ from imq.grammar.errors import Conflict, EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
+from .container_listing import ACTIVE
 from .json_documents import read_object, read_text
+from .podman_documents import BUILD_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
 
-ACTIVE = ("running", "paused", "restarting")
-"""The statuses of containers whose processes a removal kills."""
 _SHORT = 12
 
 
@@ -40,12 +40,18 @@ class RemoveContainer(Record):
 
     def describe(self) -> Outcome:
         """Return the name with the status and the image."""
+        if self.status == BUILD_STATE:
+            return Outcome("remove", self.name, self.image, note=f"working container of a build in {self.source}")
         kills = ", its processes are killed" if self.status in ACTIVE else ""
         return Outcome("remove", self.name, self.image, note=f"{self.status} container in {self.source}{kills}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Remove the container. Raises `Conflict` (`changed`) when it is not as it was planned."""
         client = context.get_shared(EngineClients).get(self.source)
+        if self.status == BUILD_STATE:  # podman knows it in its own API alone
+            client.delete_json(f"libpod/containers/{self.id}")
+            yield self.describe()
+            return
         state = read_object(client.get_object(f"containers/{self.id}/json").get("State"))
         status = read_text(state.get("Status"))
         if status is None:

@@ -12,6 +12,9 @@ from imq.grammar import ast
 from imq.grammar.errors import Conflict, EngineError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .clients import is_podman
+from .container_listing import ACTIVE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,10 +36,11 @@ class EngineTarget(Record):
 
 
 class EngineImage(Record):
-    """An image of an engine: all its names, and how many containers use it."""
+    """An image of an engine: all its names, how many containers use it, and the names of those with processes."""
 
     names: tuple[str, ...]
     containers: int
+    active: tuple[str, ...] = ()
 
 
 def find_targets(
@@ -118,12 +122,14 @@ def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list
 def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list[EngineTarget]:
     """Return the image that a name or ID means in each of these engines. Raises `NotFound` when none has it.
 
-    As in docker, a name comes before an ID that begins with the same digits.
+    As in docker, a name comes before an ID that begins with the same digits. In podman a name without a registry is
+    also one of `localhost/`.
     """
+    local = f"localhost/{text}" if _lacks_registry(text) else None
     query = ast.Query(
         "images",
         sources=tuple(ast.Literal(source, quoted=True) for source in sources),
-        where=match_image_name(text),
+        where=match_image_name(text) if local is None else ast.Or((match_image_name(text), match_image_name(local))),
         select=tuple(ast.Column(ast.Field((name,))) for name in ("source", "id", "name")),
     )
     before = len(context.problems)
@@ -131,7 +137,11 @@ def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list
     targets = []
     for source in sources:
         own = [(id_, name) for place, id_, name in rows if place == source]
+        locals_ = [(id_, name) for id_, name in own if local is not None and name and is_name_of(local, str(name))]
+        own = [row for row in own if row not in locals_]
         named = [(id_, name) for id_, name in own if name is not None and is_name_of(text, str(name))]
+        if locals_ and not named and is_podman(source, context.environment):
+            named = locals_
         ids = list(dict.fromkeys(id_ for id_, _ in own))
         if named:
             targets.append(EngineTarget(source, Digest(named[0][0]), str(named[0][1])))
@@ -148,6 +158,14 @@ def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list
             raise error  # the image may be in the engine that did not respond
         raise NotFound(f"No such image: {text}", code="no-such-image", hints=(f"searched in {', '.join(sources)}",))
     return targets
+
+
+def _lacks_registry(text: str) -> bool:
+    from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
+
+    if text.startswith("sha256:"):
+        return False
+    return Reference.parse(text).registry == DEFAULT_REGISTRY and not text.startswith(f"{DEFAULT_REGISTRY}/")
 
 
 def is_name_of(text: str, name: str) -> bool:
@@ -170,10 +188,23 @@ def read_images(targets: Sequence[EngineTarget], context: PlanContext) -> dict[t
             where=ast.In(ast.Field(("id",)), tuple(ast.Literal(str(id_), quoted=True) for id_ in ids)),
             select=tuple(ast.Column(ast.Field((name,))) for name in ("id", "name", "containers")),
         )
+        active: dict[str, list[str]] = {}
+        for image, name in context.lookup(_active_containers(source), ())[1]:
+            active.setdefault(str(image), []).append(str(name))
         rows: dict[Digest, list[tuple[Raw, Raw]]] = {}
         for id_, name, containers in context.lookup(query, ())[1]:
             rows.setdefault(Digest(str(id_)), []).append((name, containers))
         for id_, own in rows.items():
             names = tuple(str(name) for name, _ in own if name is not None)
-            images[source, id_] = EngineImage(names, int(own[0][1] or 0))
+            images[source, id_] = EngineImage(names, int(own[0][1] or 0), tuple(sorted(active.get(id_, ()))))
     return images
+
+
+def _active_containers(source: str) -> ast.Query:
+    statuses = tuple(ast.Literal(status, quoted=True) for status in ACTIVE)
+    return ast.Query(
+        "containers",
+        sources=(ast.Literal(source, quoted=True),),
+        where=ast.In(ast.Field(("status",)), statuses),
+        select=tuple(ast.Column(ast.Field((name,))) for name in ("image_id", "name")),
+    )
