@@ -90,7 +90,7 @@ def list_names(item: Mapping[str, Any]) -> Iterator[tuple[str | None, str | None
     tagged = set()
     manifest = item.get("Digest")
     for text in dict.fromkeys(tags):
-        name, registry, repository, tag, canonical = _split_tag(text)
+        name, registry, repository, tag, canonical = split_tag(text)
         tagged.add(canonical)
         own = digests.get(canonical, ())
         yield name, registry, repository, tag, next((one for one in own if one != manifest), own[0]) if own else None
@@ -102,7 +102,7 @@ def list_names(item: Mapping[str, Any]) -> Iterator[tuple[str | None, str | None
         yield None, None, None, None, None
 
 
-def _split_tag(text: str) -> tuple[str, str | None, str | None, str | None, str]:
+def split_tag(text: str) -> tuple[str, str | None, str | None, str | None, str]:
     """Return the short form, registry, repository, tag and canonical repository of a name with a tag."""
     match = re.match(_COMMON_NAME, text) if len(text) <= _MAX_COMMON_LENGTH else None
     if match is not None:
