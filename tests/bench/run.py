@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from copy_images import copy_images, pull_again
+from engine_tables import measure_tables
 from harness import Bench
 from large_store_queries import run_queries
 from load import load
@@ -53,8 +54,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "remove": remove,
     "scan": scan,
     "engines": engines,
+    "tables": measure_tables,
 }
-NOT_DEFAULT = ("engines",)
+NOT_DEFAULT = ("engines", "tables")
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],
