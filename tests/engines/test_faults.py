@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imq.engine.sources.docker.image_documents import list_names, list_steps, read_details
 from imq.engine.sources.docker.podman_documents import convert_history, merge_containers, read_command
@@ -327,12 +327,17 @@ def odd(keys: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(st.sampled_from(keys), VALUES, max_size=4)
 
 
+SOME = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 class TestAnyDocument:
+    @SOME
     @given(odd((*IMAGE_KEYS, "Digest")), st.lists(st.text(max_size=8)), st.lists(st.text(max_size=8)))
     def test_names(self, document: dict[str, Any], tags: list[str], digests: list[str]) -> None:
         assert list(list_names(document))
         assert list(list_names({**document, "RepoTags": tags, "RepoDigests": digests}))
 
+    @SOME
     @given(odd(IMAGE_KEYS), odd(CONFIG_KEYS))
     def test_details_are_values_or_an_error(self, document: dict[str, Any], config: dict[str, Any]) -> None:
         try:
@@ -341,18 +346,20 @@ class TestAnyDocument:
             return
         assert all(value is None or isinstance(value, str | int) for value in values)
 
+    @SOME
     @given(st.lists(odd(STEP_KEYS), max_size=4), st.integers(0, 4))
     def test_each_layer_has_one_step_or_none_has(self, steps: list[dict[str, Any]], count: int) -> None:
         positions = [position for _, position in list_steps(steps, count) if position is not None]
         assert positions in ([], list(range(count)))
 
+    @SOME
     @given(odd(("Path", "Args", "Config", "History", "PodName", "State", "Names", "Id", "ImageID", "Created")))
     def test_podman(self, document: dict[str, Any]) -> None:
         assert isinstance(read_command(document), list)
         assert isinstance(convert_history(document), list)
         assert len(merge_containers([{"Id": "1"}], [{**document, "Id": "2", "State": "storage"}])) == 2
 
-    @settings(max_examples=12, deadline=None)
+    @settings(SOME, max_examples=12)
     @given(data=st.data())
     def test_statements_end_with_rows_or_an_error(
         self, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -12,6 +12,7 @@ from .tables import (
     IMAGE_DETAILS,
     IMAGE_SIZES,
     LAST_USE,
+    LAYER_USERS,
     USERS,
 )
 
@@ -33,6 +34,7 @@ _LEVELS = {
     ("images", IMAGE_DETAILS.name): "images/ID/json",
     ("images", LAST_USE.name): "containers/ID/json",
     ("images", IMAGE_SIZES.name): "system/df?type=image",
+    ("layers", LAYER_USERS.name): "images/json, images/ID/json",
     ("containers", CONTAINER_DIGESTS.name): "images/json",
     ("containers", CONTAINER_DETAILS.name): "containers/ID/json",
     ("containers", CONTAINER_SIZES.name): "containers/json?all=1&size=1",
