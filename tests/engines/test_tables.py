@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from imq.engine.units.size import human_size
 from imq.grammar.errors import NotFound
+from registry.support.query import execute, open_session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.engines import Dockerd
     from support.prepared_engines import PreparedEngine
 
 FULL = "team/full:1.2"
@@ -351,3 +355,17 @@ def disk_usage(prepared: PreparedEngine) -> dict[str, Any]:
     words = ["curl", "-sf", "--unix-socket", prepared.engine.socket, "http://engine/v1.41/system/df"]
     document: dict[str, Any] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
     return document
+
+
+def test_a_name_that_is_set_in_a_session_is_seen(dockerd: Dockerd, tmp_path: Path) -> None:
+    dockerd.run("import", "-", "localhost/old:1", stdin=b"\0" * 10_240)
+    session = open_session(tmp_path / "store", environment={"DOCKER_HOST": dockerd.address})
+    try:
+        before = execute(session, "images in docker where name = localhost/old:1 select pulled_at, id").rows
+        dockerd.run("tag", "localhost/old:1", "localhost/new:1")
+        after = execute(session, f"images in docker where id = {before[0]['id']} select name, pulled_at").rows
+    finally:
+        session.close()
+        dockerd.run("rmi", "localhost/old:1", "localhost/new:1")
+    assert {row["name"] for row in after} == {"localhost/old:1", "localhost/new:1"}
+    assert all(row["pulled_at"] > before[0]["pulled_at"] for row in after)

@@ -13,7 +13,6 @@ from .image_documents import (
     list_names,
     list_steps,
     read_config,
-    read_details,
     read_tags,
     seconds_to_time,
 )
@@ -74,15 +73,15 @@ class Images(EngineScan):
         images = [
             (source, str(id_)) for source, ids in self.chosen_by_source().items() for id_ in dict.fromkeys(sum(ids, ()))
         ]
-        rows, failed = [], []
-        for (source, id_), result in self.reader.each_item(
-            images, lambda one: read_details(self.reader.inspect_image(*one))
-        ):
+        details = {one: known for one in images if (known := self.reader.find_details(*one)) is not None}
+        new = [one for one in images if one not in details]
+        failed = []
+        for (source, id_), result in self.reader.each_item(new, lambda one: self.reader.read_details(*one)):
             if isinstance(result, ImqError):
                 failed.append((self.add_row_problem(result, source, id_), source, id_))
             else:
-                rows.append((*result, source, id_))
-        self.update(DETAIL_COLUMNS, rows)
+                details[source, id_] = result
+        self.update(DETAIL_COLUMNS, ((*values, *one) for one, values in details.items()))
         self.update(("problem",), failed)
 
     def _fetch_last_use(self) -> None:

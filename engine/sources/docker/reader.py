@@ -13,7 +13,7 @@ from imq.grammar.errors import EngineError, ImqError, Interrupted, NotFound, Unk
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_listing import list_containers, require_image_id
-from .image_documents import to_full_name
+from .image_documents import read_details, to_full_name
 from .podman_documents import convert_history
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class EngineReader:
         self._clients: dict[str, EngineClient] = {}
         self._listings: dict[tuple[str, str], Any] = {}
         self._images: dict[tuple[str, str], Any] = {}
+        self._names: dict[tuple[str, str], object] = {}
+        self._details: dict[tuple[str, str], tuple[object, ...]] = {}
         self._histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
         self._silent: dict[str, tuple[float, ImqError | None]] = {}
@@ -99,14 +101,19 @@ class EngineReader:
 
         Intermediate images of the classic builder are in it, marked as `Intermediate`, when the session shows them.
         """
-        images = self.list_documents(source, "images/json")
+        listed = self.list_documents(source, "images/json")
         if self._context.shows_intermediate_images:
-            ids = {image.get("Id") for image in images}
+            ids = {image.get("Id") for image in listed}
             every = self.list_documents(source, "images/json", all="1")
-            images = [*images, *(image | {"Intermediate": True} for image in every if image.get("Id") not in ids)]
-        return [
-            image | {"Id": require_image_id(self.client(source), image.get("Id"), "a listed image")} for image in images
-        ]
+            listed = [*listed, *(image | {"Intermediate": True} for image in every if image.get("Id") not in ids)]
+        client, images = self.client(source), []
+        for image in listed:
+            id_ = require_image_id(client, image.get("Id"), "a listed image")
+            images.append(image | {"Id": id_})
+            if self._names.setdefault((source, id_), image.get("RepoTags")) != image.get("RepoTags"):
+                self._forget_image(source, id_)
+                self._names[source, id_] = image.get("RepoTags")
+        return images
 
     def list_containers(self, source: str, *, sizes: bool = False) -> list[dict[str, Any]]:
         """Return the listing of an engine's containers, as `container_listing.py` has it, once in a statement."""
@@ -141,6 +148,20 @@ class EngineReader:
             with suppress(NotFound):
                 return client.get_json(f"libpod/images/{full}/json")
         return client.get_json(f"libpod/images/{name}/json")
+
+    def find_details(self, source: str, id_: str) -> tuple[object, ...] | None:
+        """Return the values of `DETAIL_COLUMNS` of an image that was read before in this session."""
+        return self._details.get((source, id_))
+
+    def read_details(self, source: str, id_: str) -> tuple[object, ...]:
+        """Return the values of `DETAIL_COLUMNS` of an image, by its ID. Raises `NotFound` and `Malformed`."""
+        details = self._details[source, id_] = read_details(self.inspect_image(source, id_))
+        return details
+
+    def _forget_image(self, source: str, id_: str) -> None:
+        """Forget an image whose names changed: the time of the last change is in its document."""
+        self._images.pop((source, id_), None)
+        self._details.pop((source, id_), None)
 
     def list_history(self, source: str, id_: str) -> list[dict[str, Any]]:
         """Return the steps of an image's build, last step first. The steps of an image never change.
@@ -177,11 +198,6 @@ class EngineReader:
     def now(self) -> int:
         """Return the time of the session, in nanoseconds since the epoch."""
         return self._context.clock()
-
-    def forget_images(self) -> None:
-        """Forget what engines said of images: their names change with an action."""
-        self._images = {}
-        self._listings = {}
 
     def each_source(self, sources: Sequence[str], work: Callable[[str], T], view: str) -> Iterator[tuple[str, T]]:
         """Yield the result of `work` for each engine; all are asked side by side.
