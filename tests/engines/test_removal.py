@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import imq
 import pytest
 from imq.engine.docker_engine.client import EngineClient
-from support.engine_content import build_images, wait_arguments
+from support.engine_content import build_images, load_waiting, wait_arguments
 from support.engine_images import ONE, TWO, clear, connect
-from support.images import docker_archive
 from support.servers import Registry, require_programs
 from support.waiting import wait_until
 
@@ -283,12 +282,3 @@ class TestTwoEngines:
         assert dockerd.run("images", "-q", "--no-trunc") == TWO.id
         assert podman_service.run("images", "-q") == ""
         clear(dockerd)
-
-
-def load_waiting(engine: Engine, folder: pathlib.Path) -> None:
-    """Load `localhost/wait:1`, whose containers wait for ever."""
-    from support.engine_content import make_images
-
-    image, _ = make_images()["wait"]
-    docker_archive(folder / "wait.tar", [(image, ["localhost/wait:1"])])
-    engine.run("load", "-i", str(folder / "wait.tar"))

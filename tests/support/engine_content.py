@@ -16,6 +16,7 @@ from .programs import wait_program
 from .waiting import wait_until
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Sequence
 
     from .engines import Engine
@@ -81,6 +82,13 @@ def load_images(engine: Engine, images: dict[str, tuple[Image, Sequence[str]]]) 
     with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
         docker_archive(archive.name, list(images.values()))
         engine.run("load", "-i", archive.name)
+
+
+def load_waiting(engine: Engine, folder: pathlib.Path) -> None:
+    """Load `localhost/wait:1`, whose containers wait for ever."""
+    image, _ = make_images()["wait"]
+    docker_archive(folder / "wait.tar", [(image, ["localhost/wait:1"])])
+    engine.run("load", "-i", str(folder / "wait.tar"))
 
 
 def push_and_move(engine: Engine, host: str) -> None:
