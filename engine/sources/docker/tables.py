@@ -9,7 +9,9 @@ from imq.engine.catalog.tables.local import USAGE
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
 IMAGE_DETAILS = FetchLevel("inspected", "their configs", "1 request for each image that is new to this session")
 LAST_USE = FetchLevel("last use", "when their containers ran", "1 request for each container")
-IMAGE_SIZES = FetchLevel("disk usage", "the sizes of shared layers", "1 request for each engine")
+IMAGE_SIZES = FetchLevel(
+    "disk usage", "the sizes of shared layers", "1 request for each engine, and 2 for each image of podman"
+)
 IMAGE_LEVELS = (USERS, IMAGE_DETAILS, LAST_USE, IMAGE_SIZES)
 
 LAYER_USERS = FetchLevel("users", "how many images have them", "1 request for each image that is new to this session")
@@ -111,5 +113,6 @@ LEVELS = {"images": IMAGE_LEVELS, "layers": LAYER_LEVELS, "containers": CONTAINE
 LISTING_COST = {
     "layers": "2 requests for each image",
     "history": "2 requests for each image",
+    "usage": "1 request for each engine, and 2 for each image of podman",
 }
 """The requests that listing the rows of a table takes; of the others, one for each engine."""
