@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -308,3 +309,8 @@ def installed(folder: pathlib.Path) -> str:
     for name in ("grammar", "engine"):
         (home / name).symlink_to(CHECKOUT / name)
     return str(home.parent)
+
+
+def test_every_package_is_installed() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert packages() <= set(project["tool"]["setuptools"]["packages"])
