@@ -8,7 +8,7 @@ from itertools import chain, islice
 from imq.engine.catalog.tables import DataType
 from imq.engine.query.binder import Scope, bind, bind_condition
 from imq.engine.query.fetch_executor import FetchExecutor
-from imq.engine.query.ir import Comparison, Exists, Not, get_subquery, walk, walk_subqueries
+from imq.engine.query.ir import Comparison, Exists, InSubquery, Not, get_subquery, walk, walk_subqueries
 from imq.engine.query.plan import (
     depends_on_others,
     list_columns,
@@ -166,7 +166,30 @@ class QueryRunner:
             if problems is not None:
                 problems.append((subject, problem))
         self._check(planned)
+        self._check_excluded_lists(select, scope.now)
         return select, list(self._resources.runner.run(planned.sql))
+
+    def _check_excluded_lists(self, select: Select, now: int) -> None:
+        """Raise `Refused` when a list after `not in` has unknown values from another source.
+
+        A container whose image has an unknown digest may use any image: without it, too many rows would be selected.
+        """
+        from imq.engine.query.sql.statements import write_unknown_check
+
+        for one in walk_subqueries(select):
+            negations = (
+                value for value in walk((one.where,) if one.where is not None else ()) if isinstance(value, Not)
+            )
+            for test in (value for negation in negations for value in walk((negation.operand,))):
+                if not isinstance(test, InSubquery) or not test.select.table.is_staged:
+                    continue
+                if self._resources.runner.first_row(write_unknown_check(test.select, now)) is not None:
+                    name = test.select.columns[0].name
+                    raise Refused(
+                        f"{name} is unknown in some {test.select.table.name} after not in, and may be any value",
+                        code="unknown-items",
+                        hints=(f"to leave these {test.select.table.name} out: … where {name} is known select {name}",),
+                    )
 
     def repair_index(self, problem: Exception) -> bool:
         """Rebuild the index if it is corrupt and caused this error; return whether it was rebuilt."""

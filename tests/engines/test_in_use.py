@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.grammar.errors import EngineError, RegistryError, StatementError
+from imq.grammar.errors import EngineError, Refused, RegistryError, StatementError
 from registry.support.query import execute, open_session
 
 if TYPE_CHECKING:
@@ -119,6 +119,16 @@ class TestRemovals:
         text = "dry run rm tags of 127.0.0.1:1/app where digest not in (images in docker where in use select digest)"
         with pytest.raises(RegistryError):
             execute(both, text)
+
+    def test_containers_with_an_unknown_digest_may_use_any_image(self, both: Session) -> None:
+        """Images that were never in a registry have no digest, so the list does not name the images in use."""
+        text = "dry run rm images in docker where digest not in (containers in docker {} select image_digest)"
+        with pytest.raises(Refused) as error:
+            execute(both, text.format(""))
+        assert error.value.code == "unknown-items"
+        assert "where image_digest is known" in error.value.hints[0]
+        execute(both, text.format("where image_digest is known"))
+        execute(both, text.format("").replace("not in", "in"))
 
     @pytest.mark.parametrize("inner", ["containers in store select image_digest", "images in store where in use"])
     def test_the_store_is_not(self, both: Session, inner: str) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "write_non_digest_check",
     "write_select",
     "write_union",
+    "write_unknown_check",
     "write_values",
 ]
 
@@ -65,6 +66,14 @@ def write_check(select: ir.Select, now: int) -> Sql:
     """Return the SQL that returns a row if a query returns any."""
     writer = SqlGenerator(now)
     return _finish(writer, f"SELECT 1 FROM ({writer.write_select(select, select_one, ordered=False)}) LIMIT 1")
+
+
+def write_unknown_check(select: ir.Select, now: int) -> Sql:
+    """Return the SQL that returns a row if the single column of a query is unknown in any row."""
+    writer = SqlGenerator(now)
+    column = select.columns[0].value
+    text = writer.write_select(select, lambda _: [(writer.write_value(column), "value")], ordered=False)
+    return _finish(writer, f"SELECT 1 FROM ({text}) WHERE value IS NULL LIMIT 1")
 
 
 def write_non_digest_check(select: ir.Select, now: int) -> Sql:
