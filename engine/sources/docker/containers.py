@@ -51,18 +51,18 @@ class Containers(EngineScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List all containers, or those of looked-up images, or those of the images behind `of`."""
         self.create({})
-        wanted: dict[str, dict[str, str]] | None = None
+        requested: dict[str, dict[str, str]] | None = None
         if self.scan.lookup_fields:
-            wanted = {}
+            requested = {}
             for source, id_ in self.group_lookups(names):
-                wanted.setdefault(source, {})[id_] = id_
+                requested.setdefault(source, {})[id_] = id_
         elif names or self.scan.targets or self.scan.has_target_queries:
-            wanted = {}
+            requested = {}
             for source, name, image in self.inspect_targets(names):
-                wanted.setdefault(source, {})[image["Id"]] = name
-        sources = self.sources if wanted is None else tuple(wanted)
+                requested.setdefault(source, {})[image["Id"]] = name
+        sources = self.sources if requested is None else tuple(requested)
         for source, items in self.list_from_engines(sources, self.reader.list_containers):
-            images = wanted[source] if wanted is not None else None
+            images = requested[source] if requested is not None else None
             self.insert(
                 _container_row(item, source, item["ImageID"] if images is None else images[item["ImageID"]])
                 for item in items

@@ -1,4 +1,4 @@
-"""What engines say of images, as rows: names, sizes, configs, layers and steps of the build."""
+"""Documents of engines about images, as rows: names, sizes, configs, layers and steps of the build."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def to_full_name(name: str) -> str:
 
 
 def seconds_to_time(seconds: object) -> int | None:
-    """Return a time in nanoseconds; zero, and the year 1, mean that it is not known."""
+    """Return a time in nanoseconds, None for zero and the year 1, which mean unknown."""
     number = read_integer(seconds)
     return number * _NANOSECONDS if number and number <= _MAX_SECONDS else None
 
@@ -166,8 +166,8 @@ def read_details(document: Mapping[str, Any]) -> tuple[object, ...]:
 def list_steps(history: Sequence[Mapping[str, Any]], layer_count: int) -> list[tuple[Mapping[str, Any], int | None]]:
     """Return the steps of a build, first step first, each with the position of the layer that it made.
 
-    Engines do not say which steps made a layer. The sizes tell when as many steps have one as there are layers, else
-    the instructions do. When neither fits, no position is known.
+    The history of an engine does not tell which steps made a layer. The sizes tell when as many steps have one as there
+    are layers, else the instructions do. When neither fits, no position is known.
     """
     steps = list(reversed(history))
     by_size = [bool(read_integer(step.get("Size"))) for step in steps]

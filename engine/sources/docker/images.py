@@ -42,12 +42,12 @@ class Images(EngineScan):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the names of all images, or of those whose IDs are looked up."""
         self.create({})
-        wanted: dict[str, set[str]] = {}
+        requested: dict[str, set[str]] = {}
         for source, id_ in self.group_lookups(names):
-            wanted.setdefault(source, set()).add(id_)
-        sources = tuple(wanted) if self.scan.lookup_fields else self.sources
+            requested.setdefault(source, set()).add(id_)
+        sources = tuple(requested) if self.scan.lookup_fields else self.sources
         for source, items in self.list_from_engines(sources, self.reader.list_images):
-            ids = wanted.get(source) if self.scan.lookup_fields else None
+            ids = requested.get(source) if self.scan.lookup_fields else None
             self.insert(row for item in items if ids is None or item["Id"] in ids for row in _image_rows(item, source))
 
     def fetch(self, request: FetchRequest, /) -> None:

@@ -1,4 +1,4 @@
-"""What engines say of their images and containers, as documents: `inspect`."""
+"""Inspected images and containers of engines, as JSON documents: `inspect`."""
 
 from __future__ import annotations
 

@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 _SIDE_BY_SIDE = 8
 """Requests to one engine that run at once: a daemon answers them from one process, so more are not faster."""
 _MAX_ENGINES = 64
-"""Engines that are asked at once."""
+"""The most engines that are queried at the same time."""
 _SILENCE = 30.0
-"""Seconds for which one of several engines is not asked again after it did not respond in time."""
+"""Seconds without a new request to one of several engines that did not respond in time."""
 _MAX_PROGRESS_LINES = 8
 """Of more engines, only the number of those that have responded is shown."""
 
 
 class EngineReader:
-    """Reads documents of engines, each of which goes by the name that users write: `docker`, `ssh://host`.
+    """Reads documents of engines. An engine is named as users write it: `docker`, `ssh://host`.
 
-    Listings are kept for one statement. What an engine says of an ID that is a digest is kept for the session.
+    Listings are kept for one statement. Inspected images are kept for the session by ID, which is a digest.
     """
 
     def __init__(self, context: SourceContext) -> None:
@@ -124,7 +124,7 @@ class EngineReader:
         return listing
 
     def inspect_image(self, source: str, name: str) -> dict[str, Any]:
-        """Return what an engine says of an image, by its ID or name. Raises `NotFound`."""
+        """Return the inspected image with this ID or name. Raises `NotFound`."""
         known: dict[str, Any] | None = self._images.get((source, name))
         if known is None:
             client = self.client(source)
@@ -180,7 +180,7 @@ class EngineReader:
         return steps
 
     def inspect_container(self, source: str, id_: str) -> dict[str, Any]:
-        """Return what an engine says of a container, once in a statement. Raises `NotFound`."""
+        """Return the inspected container; it is requested once in a statement. Raises `NotFound`."""
         path = f"libpod/containers/{id_}/json" if self.is_podman(source) else f"containers/{id_}/json"
         document = self.get_document(source, path)
         if not isinstance(document, dict):
@@ -188,7 +188,7 @@ class EngineReader:
         return document
 
     def is_podman(self, source: str) -> bool:
-        """Whether an engine is podman, whose own API says more. Raises `EngineError` when it does not answer."""
+        """Whether an engine is podman, whose own API has more fields. Raises `EngineError` when it does not respond."""
         return self.client(source).ping().kind == "podman"
 
     def is_local(self, source: str) -> bool:
@@ -200,7 +200,7 @@ class EngineReader:
         return self._context.clock()
 
     def each_source(self, sources: Sequence[str], work: Callable[[str], T], view: str) -> Iterator[tuple[str, T]]:
-        """Yield the result of `work` for each engine; all are asked side by side.
+        """Yield the result of `work` for each engine; the engines are queried concurrently.
 
         The error of the only engine is raised. Of several, it is a problem of the scan.
         """
@@ -213,7 +213,7 @@ class EngineReader:
                 self.add_problem(result, source, view)
 
     def each_result(self, sources: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T | ImqError]]:
-        """Yield the result of `work` for each engine, or its error; all are asked side by side."""
+        """Yield the result of `work` for each engine, or its error; the engines are queried concurrently."""
         progress = self._context.progress
         lock, done = Lock(), 0
 
@@ -235,7 +235,7 @@ class EngineReader:
         return _run_each(sources, work if len(sources) == 1 else run, min(_MAX_ENGINES, len(sources)))
 
     def _run_unless_silent(self, source: str, work: Callable[[str], T]) -> T:
-        """Return the result of `work`. An engine that did not respond in time is not asked again for a while."""
+        """Return the result of `work`. An engine that did not respond in time gets no new request for a while."""
         since, error = self._silent.get(source, (0.0, None))
         if error is not None and monotonic() - since < _SILENCE:
             raise error

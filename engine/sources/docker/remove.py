@@ -1,6 +1,6 @@
 """Removes images of engines, and names of them: `rm`, `untag` and `prune`.
 
-The engine does it, and its conflicts are reported in its words. Before each removal the engine is asked again: an
+The engine does it, and its conflicts are reported in its words. The plan is checked again before each removal: an
 image whose names changed, or that got a container since the plan, is left alone.
 """
 
@@ -77,12 +77,12 @@ class _EngineRemoval(BatchedAction):
             )
 
     def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
-        """Remove what the action is about, append what the engine says that it did, and return what happened."""
+        """Remove what the action is about, append the lines that the engine returns, and return the outcome."""
         raise NotImplementedError
 
 
 def _delete(client: EngineClient, name: str, options: Mapping[str, str], answers: list[str]) -> object:
-    """Delete an image or a name, append what the engine says that it did, and return its answer."""
+    """Delete an image or a name, append the lines that the engine returns, and return its response."""
     answer: object = client.delete_json(f"images/{name}", options)
     for one in answer if isinstance(answer, list) else ():
         if isinstance(one, dict):
@@ -141,7 +141,7 @@ class UntagEngineImage(_EngineRemoval):
 
 
 class DelegatedRemoval(Record):
-    """Remove what a name or an ID means to an engine, by the rules of the engine."""
+    """Remove the image or the name that a name or an ID is for the engine, by its rules."""
 
     source: str
     text: str

@@ -1,6 +1,6 @@
 """Removes containers of engines: `rm containers where …`.
 
-The engine does it, and its conflicts are reported in its words. Before each removal the engine is asked again: a
+The engine does it, and its conflicts are reported in its words. The plan is checked again before each removal: a
 container that was started, stopped or replaced since the plan is left alone.
 """
 

@@ -1,4 +1,4 @@
-"""Docker and Podman as a source: the engines that statements name, their tables, and what is done in them."""
+"""Docker and Podman as a source: the engines that statements name, their tables and their actions."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class EngineScan(ScanRows):
     def group_lookups(self, names: Sequence[tuple[Raw, ...]]) -> Iterator[tuple[str, str]]:
         """Yield the images that the scan is of, each with its engine: looked-up values, or names behind `of`.
 
-        A name without an engine means the image in each of the scan's engines.
+        A name without an engine is looked up in each engine of the scan.
         """
         for name, *source in names:
             sources = (str(source[0]),) if source and source[0] is not None else self.sources
@@ -97,7 +97,7 @@ class EngineScan(ScanRows):
     def fetch_from_engines(self, work: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
         """Yield what `work` returns for each engine of the chosen rows.
 
-        The rows of an engine that does not answer are dropped: what is unknown about them must not widen an answer.
+        The rows of an engine that does not respond are dropped: an unknown value must not select more rows.
         """
         sources = tuple(self.chosen_by_source("NULL"))
         answered = []

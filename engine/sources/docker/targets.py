@@ -120,7 +120,7 @@ def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list
 
 
 def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list[EngineTarget]:
-    """Return the image that a name or ID means in each of these engines. Raises `NotFound` when none has it.
+    """Return the image with this name or ID in each of these engines. Raises `NotFound` when none has it.
 
     As in docker, a name comes before an ID that begins with the same digits. In podman a name without a registry is
     also one of `localhost/`.
@@ -169,7 +169,7 @@ def _lacks_registry(text: str) -> bool:
 
 
 def is_name_of(text: str, name: str) -> bool:
-    """Whether a reference of a statement means the image of this name."""
+    """Whether a reference of a statement is this name of an image."""
     from imq.engine.oci.reference import Reference
 
     if text.startswith("sha256:"):
