@@ -18,7 +18,10 @@ _MAX_REASON_LENGTH = 300
 
 
 def clean_text(text: str) -> str:
-    """Return a message of an engine as one printable line of limited length."""
+    """Return a message of an engine as one printable line of limited length, without credentials."""
+    from imq.engine.units.redaction import NO_SECRETS  # compiles patterns that only messages need
+
+    text = NO_SECRETS.redact(text[: _MAX_REASON_LENGTH * 8])
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: _MAX_REASON_LENGTH * 4]).split())
     return line if len(line) <= _MAX_REASON_LENGTH else line[: _MAX_REASON_LENGTH - 1] + "…"
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from imq.engine.registry.http.rate_limit import format_wait, parse_retry_after
-from imq.engine.registry.http.redaction import NO_SECRETS
+from imq.engine.units.redaction import NO_SECRETS
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imq.engine.registry.http.redaction import Secrets
     from imq.engine.registry.http.response import ResponseLike
+    from imq.engine.units.redaction import Secrets
 
 MAX_REASON_LENGTH = 300
 """Maximum length of a server's message, in characters."""

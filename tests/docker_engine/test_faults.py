@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.docker_engine import client as client_module
+from imq.engine.docker_engine.errors import clean_text
 from imq.grammar.errors import EngineError
 from support.engines import HANG, ScriptedEngine, http_answer
 from support.waiting import deadline
@@ -260,3 +261,15 @@ def test_a_request_is_not_split_by_its_path(tmp_path: Path, connect: Callable[..
     with ScriptedEngine(tmp_path / "socket", {"images": http_answer(b"[]")}) as engine:
         assert connect(engine.address).get_json("images/a b\r\nX: y/json", {"é\n": "&="}) == []
         assert engine.requests[1] == "GET /v1.41/images/a%20b%0D%0AX:%20y/json?%C3%A9%0A=%26%3D HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Get https://ann:s3cret@registry.local/v2/: refused", "Get https://ann:***@registry.local/v2/: refused"),
+        ("sent Authorization: Bearer eyJhbGciOi1.abc", "sent Authorization: Bearer ***"),
+        ("no host at http://registry.local:5000/v2/", "no host at http://registry.local:5000/v2/"),
+    ],
+)
+def test_messages_of_an_engine_are_shown_without_credentials(message: str, shown: str) -> None:
+    assert clean_text(message) == shown

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import BatchClient
-from imq.engine.registry.http.redaction import Secrets
+from imq.engine.units.redaction import Secrets
 from imq.grammar.errors import ImqError, RegistryError
 from registry.support.scripted_server import ScriptedServer, Step
 

@@ -9,9 +9,9 @@ from functools import partial
 from http import HTTPStatus
 
 from imq.engine.registry import errors
-from imq.engine.registry.http.redaction import Secrets
 from imq.engine.registry.http.urls import get_authority, resolve_url
 from imq.engine.registry.settings import is_loopback
+from imq.engine.units.redaction import Secrets
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 

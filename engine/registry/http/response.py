@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
+from imq.engine.units.redaction import NO_SECRETS
 from imq.grammar.record import TYPE_CHECKING
-
-from .redaction import NO_SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
+    from imq.engine.units.redaction import Secrets
+
     from .rate_limit import RateLimit
-    from .redaction import Secrets
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 

@@ -14,12 +14,12 @@ import time
 
 from imq.engine.registry.errors import content_length_error, deadline_error, stalled_error, transport_error
 from imq.engine.registry.settings import is_loopback
+from imq.engine.units.redaction import NO_SECRETS
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
 from .certificates import make_tls_context, resolve_certificates
 from .proxies import find_system_bundle, get_ca_bundle, resolve_proxies
-from .redaction import NO_SECRETS
 from .request_body import BLOCK_SIZE, SendfileRange
 from .response import HasHeaders, parse_chunk_size, parse_length
 from .stall import StallDetector, StalledError

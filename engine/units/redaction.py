@@ -9,6 +9,9 @@ _MIN_SUBSTRING_LENGTH = 4
 """Shorter secrets are redacted only as whole words."""
 _HEADER = re.compile(r"\b(?i:(basic|bearer))(?:\s+|%20|\+)(?=\S*(?:[0-9=]|[a-z][A-Z]))[A-Za-z0-9._~+/%-]{6,}=*")
 
+_USERINFO = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+"""The password in a URL."""
+
 
 class Secrets:
     """The secrets of one client. Safe to use from several threads."""
@@ -25,7 +28,7 @@ class Secrets:
             self._pattern = None
 
     def redact(self, text: str) -> str:
-        """Return a string without the secrets and without the values of Authorization headers."""
+        """Return a string without the secrets, the values of Authorization headers and the passwords in URLs."""
         if not text:
             return text
         pattern = self._pattern
@@ -34,7 +37,7 @@ class Secrets:
             pattern = self._pattern = re.compile("|".join(map(_make_pattern, longest_first)), re.IGNORECASE)
         if pattern is not None:
             text = pattern.sub(REDACTED, text)
-        return _HEADER.sub(rf"\1 {REDACTED}", text)
+        return _USERINFO.sub(rf"\1{REDACTED}@", _HEADER.sub(rf"\1 {REDACTED}", text))
 
 
 NO_SECRETS = Secrets()
