@@ -47,7 +47,7 @@ class Native:
 
 
 FETCH = FetchExecutor(Sources({"store": Native}), lambda _: iter(()))
-SCOPE = Scope(NOW, UTC, find, FETCH, lambda: (SourceRef("store", "store"),))
+SCOPE = Scope(NOW, UTC, find, FETCH, lambda _table="images": (SourceRef("store", "store"),))
 
 
 def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
