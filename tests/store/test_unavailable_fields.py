@@ -181,5 +181,5 @@ def test_a_registry_cannot_see_containers_and_is_not_queried(session: Session, t
 
 
 def test_prune_refers_to_the_store(session: Session) -> None:
-    with pytest.raises(StatementError, match="prune does not work in registries"):
+    with pytest.raises(StatementError, match="unknown in a registry, so prune cannot use it"):
         last(session, "prune images in localhost:1 where not in use")
