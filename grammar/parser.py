@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
     "TABLE": "a table",
     "SEARCH_TABLE": "a table",
     "SEPARATOR": '";"',
+    "PERCENTAGE": "a percentage",
     "COMPARISON": "= != < <= > >=",
     "WORD_OPERATOR": '"like", "matches", "has"',
     "TIME_OPERATOR": '"before", "after", "since", "within"',

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from imq.grammar._lalr_tables import WORDS
+from imq.grammar.errors import closest_hint
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
@@ -100,6 +101,8 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
         negated, value = bool(match[1]), match[2].lower()
         if value == "null":
             return "is known" if negated else "is unknown"
+        if is_action and closest_hint(value, ("known", "unknown")):
+            return match[0]  # a misspelled `is unknown`, which `=` would make true for every unknown value
         if negated and is_action:
             return match[0]  # in SQL unknown is not equal: within `not` this would select more rows
         return f"{'!=' if negated else '='} {match[2]}"

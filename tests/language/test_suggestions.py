@@ -263,6 +263,13 @@ def test_a_suggestion_removes_no_more_than_intended(
     check_suggestion(session, wrong, right)
 
 
+def test_a_misspelled_unknown_is_not_taken_for_a_value(session: Session) -> None:
+    """Within `not`, a comparison with that value would hold for every unknown tag."""
+    error = find_error(session, "rm images where dangling and not tag is unknwon")
+    assert error is not None
+    assert "=" not in error.suggestion
+
+
 def test_each_mistake_alone_gets_a_suggestion(session: Session) -> None:
     proposed = 0
     for condition in SAFE:
