@@ -24,25 +24,25 @@ HOME = "/home/user"
 @pytest.mark.parametrize(
     ("text", "kind", "path"),
     [
-        ("oci:layout", "oci", "/work/layout"),
+        ("oci:layout", "oci", "/srv/layout"),
         ("oci:/srv/layout", "oci", "/srv/layout"),
         ("oci:~/layout", "oci", "/home/user/layout"),
-        ("oci-archive:a.tar", "oci-archive", "/work/a.tar"),
-        ("docker-archive:a.tar.gz", "docker-archive", "/work/a.tar.gz"),
-        ("dir:5000", "dir", "/work/5000"),
+        ("oci-archive:a.tar", "oci-archive", "/srv/a.tar"),
+        ("docker-archive:a.tar.gz", "docker-archive", "/srv/a.tar.gz"),
+        ("dir:5000", "dir", "/srv/5000"),
         ("containers-storage:/srv/storage", "containers-storage", "/srv/storage"),
         ("containers-storage:[/srv/storage]", "containers-storage", "/srv/storage"),
-        ("./layout", "folder", "/work/./layout"),
-        ("../layout", "folder", "/work/../layout"),
+        ("./layout", "folder", "/srv/./layout"),
+        ("../layout", "folder", "/srv/../layout"),
         ("/srv/layout", "folder", "/srv/layout"),
         ("~/layout", "folder", "/home/user/layout"),
-        ("backup.tar", "archive", "/work/backup.tar"),
-        ("backups/all.tgz", "archive", "/work/backups/all.tgz"),
-        ("./all.tar.zst", "archive", "/work/./all.tar.zst"),
+        ("backup.tar", "archive", "/srv/backup.tar"),
+        ("backups/all.tgz", "archive", "/srv/backups/all.tgz"),
+        ("./all.tar.zst", "archive", "/srv/./all.tar.zst"),
     ],
 )
 def test_a_place(text: str, kind: str, path: str) -> None:
-    place = parse_place(text, "/work", HOME, {})
+    place = parse_place(text, "/srv", HOME, {})
     assert place is not None
     assert (place.text, place.kind, place.path) == (text, kind, path)
 
@@ -52,18 +52,18 @@ def test_a_place(text: str, kind: str, path: str) -> None:
     ["store", "docker", "ghcr.io", "ghcr.io/team/a.tar", "localhost:5000", "localhost/a.tar", "layout", "tar", "OCI:x"],
 )
 def test_no_place(text: str) -> None:
-    assert parse_place(text, "/work", HOME, {}) is None
+    assert parse_place(text, "/srv", HOME, {}) is None
 
 
 @pytest.mark.parametrize("prefix", [prefix for prefix in PREFIXES if prefix != "containers-storage:"])
 def test_a_prefix_needs_a_path(prefix: str) -> None:
     with pytest.raises(StatementError, match="has no path"):
-        parse_place(prefix, "/work", HOME, {})
+        parse_place(prefix, "/srv", HOME, {})
 
 
 def test_the_storage_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     def path_of(environment: dict[str, str]) -> str:
-        place = parse_place("containers-storage:", "/work", HOME, environment)
+        place = parse_place("containers-storage:", "/srv", HOME, environment)
         assert place is not None
         return place.path
 
