@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 from imq.grammar._lalr_tables import WORDS
-from imq.grammar.errors import closest_hint
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
@@ -26,6 +25,7 @@ _CLAUSES = ("select", "from", "where", "group by", "having", "order by", "limit"
 """The clauses of SQL, in the order of SQL."""
 _CLAUSE = re.compile(r"\(|\)|\b(?:group\s+by|order\s+by|select|from|where|having|limit|offset)\b", re.IGNORECASE)
 _REGEXES = re.compile(r"(?<=[\w\"\ue001])\s*(?:=~|~=|~|\b(?:rlike|regexp|similar to)\b)\s*(?=\S)", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|no|except)\b|!", re.IGNORECASE)
 _IS = re.compile(rf"\bis\s+(not\s+)?(?!known\b|unknown\b|not\b)({_VALUE})", re.IGNORECASE)
 _LISTS = (re.compile(r"\bin\s*[\[{]\s*([^\]}]*?)\s*[\]}]"), re.compile(rf"\bin\s+({_VALUE}(?:\s*,\s*{_VALUE})+)"))
 _LABEL = re.compile(rf"\blabel\s*=*\s*([\w./-]+)=({_VALUE})", re.IGNORECASE)
@@ -101,10 +101,8 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
         negated, value = bool(match[1]), match[2].lower()
         if value == "null":
             return "is known" if negated else "is unknown"
-        if is_action and closest_hint(value, ("known", "unknown")):
-            return match[0]  # a misspelled `is unknown`, which `=` would make true for every unknown value
-        if negated and is_action:
-            return match[0]  # in SQL unknown is not equal: within `not` this would select more rows
+        if is_action and (negated or _NEGATION.search(sentence)):
+            return match[0]  # a misspelled null or unknown: within `not`, `=` holds for every unknown value
         return f"{'!=' if negated else '='} {match[2]}"
 
     sentence = _OPERATOR.sub(replace_operator, sentence)

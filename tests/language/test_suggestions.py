@@ -263,9 +263,10 @@ def test_a_suggestion_removes_no_more_than_intended(
     check_suggestion(session, wrong, right)
 
 
-def test_a_misspelled_unknown_is_not_taken_for_a_value(session: Session) -> None:
+@pytest.mark.parametrize("word", ["unknwon", "knwon", "nul", "none"])
+def test_a_misspelled_unknown_is_not_taken_for_a_value(session: Session, word: str) -> None:
     """Within `not`, a comparison with that value would hold for every unknown tag."""
-    error = find_error(session, "rm images where dangling and not tag is unknwon")
+    error = find_error(session, f"rm images where dangling and not tag is {word}")
     assert error is not None
     assert "=" not in error.suggestion
 
