@@ -379,12 +379,3 @@ def _fetch_names(query: ast.RowSource, verb: str, context: PlanContext) -> list[
                 span=query.span,
             )
     return [(str(row[0]), query.span) for row in rows if row[0] is not None]
-
-
-def changed_error(name: str) -> NotFound:
-    """Return the error for a name that has changed since the action was planned."""
-    return NotFound(
-        f"{name} has changed since the plan was made, so it was not touched",
-        code="changed",
-        hints=("run the statement again",),
-    )

@@ -6,14 +6,14 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Manifest, parse_manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction
+from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
 from imq.engine.sources.action_options import get_option
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import Target, changed_error, find_planner, get_platforms, resolve_each_target
+from .operands import Target, find_planner, get_platforms, resolve_each_target
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 

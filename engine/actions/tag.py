@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.action import Outcome, StoreAction
+from imq.engine.sources.action import Outcome, StoreAction, changed_error
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
@@ -13,7 +13,6 @@ from imq.grammar.record import TYPE_CHECKING
 from .operands import (
     TARGET_COLUMNS,
     Target,
-    changed_error,
     find_planner,
     get_target_query,
     parse_target_row,

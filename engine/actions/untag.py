@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.action import Failed, Outcome, StoreAction
+from imq.engine.sources.action import Failed, Outcome, StoreAction, changed_error
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import changed_error, find_planner, resolve_each_target
+from .operands import find_planner, resolve_each_target
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:

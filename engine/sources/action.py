@@ -7,7 +7,7 @@ actions, so this module is in a layer below `engine/actions/`.
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, Field, Table
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -175,6 +175,15 @@ class Delegation(Record):
     """
 
     keeps_parents: bool = False
+
+
+def changed_error(name: str) -> NotFound:
+    """Return the error for a name that has changed since the action was planned."""
+    return NotFound(
+        f"{name} has changed since the plan was made, so it was not touched",
+        code="changed",
+        hints=("run the statement again",),
+    )
 
 
 class PlanContext(Record):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.action import Outcome
+from imq.engine.sources.action import Outcome, changed_error
 from imq.grammar.errors import Conflict, EngineError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import ContainerdClients
 from .content import ContainerdImage, make_record_name
-from .tag import changed_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

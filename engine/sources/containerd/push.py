@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference, parse_name
-from imq.engine.sources.action import Failed, Outcome, RegistryWrite
-from imq.engine.sources.action_options import get_option, parse_tag_name
-from imq.engine.sources.namespaces import add_namespace, parse_namespace
-from imq.engine.sources.row_templates import is_template
-from imq.grammar.errors import Conflict, StatementError
+from imq.engine.sources.action import Outcome, RegistryWrite, changed_error
+from imq.engine.sources.action_options import get_option
+from imq.engine.sources.push_names import name_targets
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .archives import choose_platform
 from .clients import ContainerdClients
-from .tag import changed_error
 from .targets import find_targets, render_targets
 from .transfer import make_registry_options
 
@@ -20,12 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imq.engine.oci.digest import Digest
+    from imq.engine.oci.reference import Reference
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
     from .targets import NamespaceTarget
-
-    Named = list[tuple[Reference, NamespaceTarget]]
 
 
 class NamespacePush(RegistryWrite):
@@ -67,7 +63,7 @@ def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         raise StatementError("push by ctr does not take platform", code="option", span=option.span)
     to = get_option(act, "to")
     try:
-        named, failures = _name_targets(act, context.literals(to.values)[0] if to is not None else None, context)
+        named, failures = name_targets(act, context, find_targets, render_targets)
     except StatementError as problem:
         problem.span = problem.span or (to.span if to is not None else None)
         raise
@@ -86,25 +82,3 @@ def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         for (source, name), target in targets.items()
     )
     return [*pushes, *failures]
-
-
-def _name_targets(act: ast.ActionStatement, text: str | None, context: PlanContext) -> tuple[Named, list[Action]]:
-    """Return the names to push, and a failure for each image that has none."""
-    if text is not None and is_template(text):
-        rendered, failures = render_targets(act, text, context)
-        return [(parse_tag_name(name), target) for name, target in rendered], failures
-    targets, failures = find_targets(act, context)
-    namespace = parse_namespace(text) if text is not None else None
-    if text is not None and namespace is None:
-        return [(parse_tag_name(text), target) for target in targets], failures
-    named: Named = []
-    for target in targets:
-        name = parse_name(target.name) if target.name is not None else None
-        if isinstance(name, Reference) and name.tag is not None:
-            named.append((add_namespace(namespace, name) if namespace is not None else name, target))
-        else:
-            error = Conflict(
-                f"{target.text} has no name to push", hints=("to push it under a name: push ID to NAME:TAG",)
-            )
-            failures.append(Failed(act.verb, target.text, error))
-    return named, failures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.sources.action import Outcome
+from imq.engine.sources.action import Outcome, changed_error
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
 from imq.grammar.errors import Conflict, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -66,15 +66,6 @@ class TagTarget(Record):
         except (Conflict, NotFound):
             raise changed_error(str(self.name)) from None
         yield self.describe()
-
-
-def changed_error(name: str) -> NotFound:
-    """Return the error for a name that has changed since the action was planned."""
-    return NotFound(
-        f"{name} has changed since the plan was made, so it was not touched",
-        code="changed",
-        hints=("run the statement again",),
-    )
 
 
 def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
+from imq.engine.sources.action import changed_error
 from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .image_documents import read_tags, to_full_name
-from .tag import TagEngineImage, changed_error, find_id, read_id, set_name
+from .tag import TagEngineImage, find_id, read_id, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

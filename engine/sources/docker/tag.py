@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
-from imq.engine.sources.action import Outcome
+from imq.engine.sources.action import Outcome, changed_error
 from imq.engine.sources.action_options import get_option_values, parse_tag_name
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
@@ -74,15 +74,6 @@ def read_id(client: EngineClient, image: Mapping[str, Any], subject: str) -> Dig
 def set_name(client: EngineClient, id_: Digest, name: Reference) -> None:
     """Give an image a name. Raises `NotFound` when the engine does not have the image."""
     client.post_json(f"images/{id_}/tag", {"repo": name.canonical_name, "tag": name.tag or ""})
-
-
-def changed_error(name: str) -> NotFound:
-    """Return the error for a name that has changed since the action was planned."""
-    return NotFound(
-        f"{name} has changed since the plan was made, so it was not touched",
-        code="changed",
-        hints=("run the statement again",),
-    )
 
 
 def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

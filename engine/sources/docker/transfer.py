@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference, parse_name
-from imq.engine.sources.action import Failed, Outcome, RegistryWrite
-from imq.engine.sources.action_options import get_option, get_option_values, list_destination_refs, parse_tag_name
-from imq.engine.sources.namespaces import add_namespace, parse_namespace
-from imq.engine.sources.row_templates import is_template
+from imq.engine.oci.reference import Reference
+from imq.engine.sources.action import Failed, Outcome, RegistryWrite, changed_error
+from imq.engine.sources.action_options import get_option, get_option_values, list_destination_refs
+from imq.engine.sources.push_names import name_targets
 from imq.grammar.errors import Conflict, EngineError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .credentials import make_auth_headers
 from .image_documents import read_digests, read_tags, to_full_name
-from .tag import changed_error, find_holders, find_id, set_name
+from .tag import find_holders, find_id, set_name
 from .targets import find_targets, render_targets
 from .transfer_progress import follow_transfer
 
@@ -148,7 +147,7 @@ def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         raise StatementError("push by an engine does not take platform", code="option", span=option.span)
     to = get_option(act, "to")
     try:
-        named, failures = _name_targets(act, context.literals(to.values)[0] if to is not None else None, context)
+        named, failures = name_targets(act, context, find_targets, render_targets)
     except StatementError as problem:
         problem.span = problem.span or (to.span if to is not None else None)
         raise
@@ -175,27 +174,3 @@ def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             )
             actions.append(Failed(act.verb, str(name), error))
     return [*actions, *failures]
-
-
-def _name_targets(
-    act: ast.ActionStatement, text: str | None, context: PlanContext
-) -> tuple[list[tuple[Reference, EngineTarget]], list[Action]]:
-    """Return the names to push, and a failure for each image that has none."""
-    if text is not None and is_template(text):
-        rendered, failures = render_targets(act, text, context)
-        return [(parse_tag_name(name), target) for name, target in rendered], failures
-    targets, failures = find_targets(act, context)
-    namespace = parse_namespace(text) if text is not None else None
-    if text is not None and namespace is None:
-        return [(parse_tag_name(text), target) for target in targets], failures
-    named: list[tuple[Reference, EngineTarget]] = []
-    for target in targets:
-        name = parse_name(target.name) if target.name is not None else None
-        if isinstance(name, Reference) and name.tag is not None:
-            named.append((add_namespace(namespace, name) if namespace is not None else name, target))
-        else:
-            error = Conflict(
-                f"{target.text} has no name to push", hints=("to push it under a name: push ID to NAME:TAG",)
-            )
-            failures.append(Failed(act.verb, target.text, error))
-    return named, failures
