@@ -61,7 +61,7 @@ def run_rmi(context: CommandContext, parsed: ParsedFlags, statements: Statements
 
 
 def _run_rmi_in_engine(context: CommandContext, parsed: ParsedFlags, act: ast.ActionStatement) -> int:
-    """Let the engine remove the images by its own rules, and write what it says that it did."""
+    """Let the engine remove the images by its own rules, and write the lines that it returns."""
     context.session.delegate_removals(Delegation(parsed.is_on("no-prune")))
     _, errors = context.run_action(act)
     context.write(f"{line}\n" for line in context.session.engine_answers)

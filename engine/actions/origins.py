@@ -258,8 +258,8 @@ def open_engine_archive(
     """
     for id_, names in images:
         place.archives.check_image(place.text, id_, names, context)
-    wanted = [name for id_, names in images for name in names or (id_,)]
-    with place.archives.open_archive(place.text, wanted, context) as archive:
+    references = [name for id_, names in images for name in names or (id_,)]
+    with place.archives.open_archive(place.text, references, context) as archive:
         yield read_checked(archive, [id_ for id_, _ in images])
 
 

@@ -371,7 +371,7 @@ def _collect_registries(
 def _collect_groups(
     entries: Mapping[KeyPath, _Entry], registries: Mapping[str, Registry]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the sources of each group, by its name in lower case. A group in a group stands for its sources."""
+    """Return the sources of each group, by its name in lower case. A nested group is replaced by its sources."""
     groups: dict[str, tuple[KeyPath, _Entry]] = {}
     for path, entry in entries.items():
         if path[0] != "group" or len(path) != 2:

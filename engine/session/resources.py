@@ -169,7 +169,7 @@ class Resources:
 
     @property
     def home(self) -> str | None:
-        """The home folder, which `~` stands for; None when it is unknown."""
+        """The home folder, the value of `~`; None when it is unknown."""
         from imq.engine.units.paths import home_directory
 
         return home_directory(self.context.environment)

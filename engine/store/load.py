@@ -125,11 +125,11 @@ def _select_names(loaded: Sequence[LoadedImage], selection: Selection) -> list[L
     """Return the selected images with their selected names, each image once."""
     selected: dict[Digest, LoadedImage] = {}
     for image in loaded:
-        wanted = selection.get(image.descriptor.digest, selection.get(image.id))
-        if wanted is None:
+        selected_names = selection.get(image.descriptor.digest, selection.get(image.id))
+        if selected_names is None:
             continue
-        names = tuple(name for name in image.names if str(name) in wanted)
-        if wanted and not names:
+        names = tuple(name for name in image.names if str(name) in selected_names)
+        if selected_names and not names:
             continue  # another entry of the same image
         before = selected.get(image.descriptor.digest)
         known = before.names if before is not None else ()
