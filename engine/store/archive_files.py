@@ -10,12 +10,13 @@ import io
 import os
 
 from imq.engine.layers.compression import decompress, detect_compression
+from imq.engine.layers.rewinding_file import RewindingFile
 from imq.engine.layers.tar_walker import TarLimits, TarWalker
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO, Protocol, Self
 
     from imq.engine.layers.tar_entry import TarEntry
@@ -262,7 +263,7 @@ class _ArchiveMember(io.RawIOBase):
         return count
 
 
-class _DecompressedFile(io.RawIOBase):
+class _DecompressedFile(RewindingFile):
     """The decompressed content of a file. Seeking backwards decompresses it again from its beginning."""
 
     def __init__(self, path: str, compression: str, max_size: int | None) -> None:
@@ -270,58 +271,20 @@ class _DecompressedFile(io.RawIOBase):
         self._max_size = max_size
         self._source = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._compression = compression
-        self._restart()
+        super().__init__()
 
-    def _restart(self) -> None:
+    def iter_chunks(self) -> Iterator[bytes | memoryview]:
+        """Yield the decompressed content from its beginning."""
         self._source.seek(0)
-        self._chunks = decompress(self._compression, iter(lambda: self._source.read(_COMPRESSED_READ_SIZE), b""))
-        self._chunk = memoryview(b"")
-        self._offset = 0
+        return decompress(self._compression, iter(lambda: self._source.read(_COMPRESSED_READ_SIZE), b""))
 
     def close(self) -> None:
         """Close the compressed file too."""
         self._source.close()
         super().close()
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to an offset, or to the end of the file if that comes first."""
-        if whence == os.SEEK_END:
-            raise io.UnsupportedOperation("the size of a compressed file is unknown")
-        target = offset + (self._offset if whence == os.SEEK_CUR else 0)
-        if target < self._offset:
-            self._restart()
-        while self._offset < target and self._fill_chunk():
-            self._take_bytes(target - self._offset)
-        return self._offset
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with the next bytes."""
-        if not self._fill_chunk():
-            return 0
-        piece = self._take_bytes(len(buffer))
-        memoryview(buffer)[: len(piece)] = piece
-        return len(piece)
-
-    def _fill_chunk(self) -> bool:
-        """Decompress the next piece if there is none left; return False at the end of the stream."""
-        while not self._chunk:
-            piece = next(self._chunks, None)
-            if piece is None:
-                return False
-            self._chunk = memoryview(piece)
-        return True
-
     def _take_bytes(self, count: int) -> memoryview:
-        taken, self._chunk = self._chunk[:count], self._chunk[count:]
-        self._offset += len(taken)
+        taken = super()._take_bytes(count)
         if self._max_size is not None and self._offset > self._max_size:
             raise Malformed(
                 f"{self._path} decompresses to more than {self._max_size} bytes, the limit for reading it in place",

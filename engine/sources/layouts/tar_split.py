@@ -7,13 +7,13 @@ name and the size of a file whose content follows there. The result is the archi
 from __future__ import annotations
 
 import binascii
-import io
 import json
 import os
 import stat
 from contextlib import suppress
 
 from imq.engine.layers.compression import decompress
+from imq.engine.layers.rewinding_file import RewindingFile
 from imq.grammar.errors import Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def _size_of(record: dict[str, Any], name: str) -> int:
     return size
 
 
-class LayerArchive(io.RawIOBase):
+class LayerArchive(RewindingFile):
     """The archive of a layer, read from its beginning. `open_records` opens its tar-split file.
 
     `folder` is the path of the files of the layer below the `root` of the storage. No link below the root is followed.
@@ -74,51 +74,10 @@ class LayerArchive(io.RawIOBase):
         self._root = root
         self._folder = folder
         self._name = name
-        self._offset = 0
-        self._chunk = memoryview(b"")
-        self._chunks = self._iter_chunks()
+        super().__init__()
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True: to go back, the archive is read again from its beginning."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a position."""
-        if whence == os.SEEK_END:
-            raise io.UnsupportedOperation("the end of the archive is not known")
-        target = offset + (self._offset if whence == os.SEEK_CUR else 0)
-        if target < self._offset:
-            self._offset, self._chunk, self._chunks = 0, memoryview(b""), self._iter_chunks()
-        while self._offset < target and self._fill():
-            self._take(target - self._offset)
-        return self._offset
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with what comes next."""
-        if not self._fill():
-            return 0
-        piece = self._take(len(buffer))
-        memoryview(buffer)[: len(piece)] = piece
-        return len(piece)
-
-    def _fill(self) -> bool:
-        while not self._chunk:
-            piece = next(self._chunks, None)
-            if piece is None:
-                return False
-            self._chunk = memoryview(piece)
-        return True
-
-    def _take(self, count: int) -> memoryview:
-        piece, self._chunk = self._chunk[:count], self._chunk[count:]
-        self._offset += len(piece)
-        return piece
-
-    def _iter_chunks(self) -> Iterator[bytes]:
+    def iter_chunks(self) -> Iterator[bytes]:
+        """Yield the archive from its beginning."""
         with self._open_records() as source:
             for record in iter_records(source, self._name):
                 if record["type"] == _FILE:
