@@ -156,15 +156,22 @@ def lock_file(
     """
     handle = _open_lock_file(directory, name)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise
-            _wait_for_lock(handle, on_wait)
+        if handle is None:
+            handle = _create_lock_file(directory, name, wait=wait, on_wait=on_wait)
+        _lock(handle, wait=wait, on_wait=on_wait)
         yield handle
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool, on_wait: Callable[[], None] | None) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            raise
+        _wait_for_lock(handle, on_wait)
 
 
 def _wait_for_lock(handle: int, on_wait: Callable[[], None] | None) -> None:
@@ -179,15 +186,41 @@ def _wait_for_lock(handle: int, on_wait: Callable[[], None] | None) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def _open_lock_file(directory: Directory, name: str) -> int:
-    while True:
+def _open_lock_file(directory: Directory, name: str) -> int | None:
+    """Open an existing file to lock it; None when it does not exist."""
+    try:
+        return directory.open_file(name, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    except PermissionError:  # the file of another user can be locked if it is readable
+        if not os.access(".", os.W_OK, dir_fd=directory.descriptor):
+            raise
+        return directory.open_file(name)
+
+
+def _create_lock_file(directory: Directory, name: str, *, wait: bool, on_wait: Callable[[], None] | None) -> int:
+    """Create a file to lock it, under a lock of its directory, which is the lock while a full disk has no inode for it.
+
+    A process that finds the file does not lock the directory: so nobody may create the file while that is locked.
+    """
+    handle = directory.open_self()
+    try:
         try:
-            return directory.open_file(name, os.O_RDWR)
-        except FileNotFoundError:
-            pass
-        except PermissionError:  # the file of another user can be locked if it is readable
-            if not os.access(".", os.W_OK, dir_fd=directory.descriptor):
-                raise
-            return directory.open_file(name)
-        with suppress(FileExistsError):  # another process was faster
-            return directory.create_file(name)
+            _lock(handle, wait=wait, on_wait=on_wait)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # such as NFS, which locks no directories
+        created = _open_lock_file(directory, name)
+        if created is None:
+            created = directory.create_file(name)
+    except OSError as problem:
+        if is_disk_full(problem):
+            return handle
+        os.close(handle)
+        raise
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return created

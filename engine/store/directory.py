@@ -114,9 +114,13 @@ class Directory:
         """Whether a regular file has this name. Raises `StoreError` for any other type."""
         return self.file_status(name) is not None
 
+    def open_self(self) -> int:
+        """Open this directory again: its lock and its offset are not those of other threads."""
+        return os.open(".", _DIRECTORY, dir_fd=self.descriptor)
+
     def list_names(self) -> list[str]:
         """Return the names in this directory."""
-        listing = os.open(".", _DIRECTORY, dir_fd=self.descriptor)  # with its own offset: other threads list it too
+        listing = self.open_self()
         try:
             return os.listdir(listing)
         finally:

@@ -304,6 +304,23 @@ class StoreIndex:
             with store_errors("write the index", self._layout.root):
                 raise OSError(errno.ENOSPC, str(problem)) from problem
 
+    def remove_databases(self) -> bool:
+        """Remove the files of the index and of the registry cache, to free space; return whether any was removed.
+
+        The index is in memory afterwards. Both can be derived or fetched again.
+        """
+        from .registry_cache import DATABASE as REGISTRY_CACHE
+
+        directory = self._layout.root_directory
+        names = [name for name in (DATABASE, REGISTRY_CACHE) if directory.status(name) is not None]
+        if self._is_persistent and DATABASE in names:
+            in_memory = self._open_in_memory()
+            self.connection.close()
+            self.connection = in_memory
+        for name in names:
+            remove_database(self._layout, name)
+        return bool(names)
+
     def _recreate(self, *, force: bool = False) -> None:
         """Replace the index; without `force`, use that of another process if it has created one."""
         self.connection.close()

@@ -13,6 +13,7 @@ The index itself stays as the registry has it; its other manifests are absent, n
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
@@ -41,11 +42,12 @@ _OWN_NAMES = {
     BLOBS,
     INGEST,
     LOCK,
-    DATABASE,
-    *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal")),
+    *(f"{name}{end}" for name in (DATABASE, "remote.db") for end in ("", "-wal", "-shm", "-journal")),
 }
 MAX_INDEX_SIZE = 1 << 30
 """The maximum size in bytes of index.json; at about 300 bytes a name that is three million names."""
+_BLOCK_SIZE = 4096
+"""Bytes that a disk writes at once, or not at all."""
 
 
 class Layout:
@@ -271,6 +273,29 @@ class Layout:
                 )
             finally:
                 self.ensure_reserve()
+
+    def overwrite_entries(self, entries: list[IndexEntry]) -> None:
+        """Overwrite index.json where it is: on a full disk there is space for no other file.
+
+        Raises `StoreError` unless the change is within the last block of the file: then a crash leaves the old content
+        or the new one, as a replaced file does.
+        """
+        from .atomic_files import store_errors
+
+        content = self.encode_entries(entries)
+        with store_errors("write the store's index.json"):
+            handle = self.root_directory.open_file(INDEX, os.O_RDWR)
+            try:
+                status = os.fstat(handle)
+                old = os.pread(handle, status.st_size, 0)
+                content = content.ljust(len(old))  # blanks after a document are ignored
+                start = (len(old) - 1) // _BLOCK_SIZE * _BLOCK_SIZE
+                if len(content) > len(old) or content[:start] != old[:start] or status.st_nlink != 1:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.root_directory.path_of(INDEX))
+                os.pwrite(handle, content[start:], start)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     def encode_entries(self, entries: Iterable[IndexEntry]) -> bytes:
         """Return an index.json with these entries, and with what else it said when it was last read."""

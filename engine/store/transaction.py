@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
@@ -128,9 +129,9 @@ class Transaction:
             try:
                 self._layout.write_entries(entries, may_take_reserve=not self._adds_entries)
             except StoreError as problem:
-                if problem.code != "no-space" or self._adds_entries or not self._free_room(candidates - protected):
+                if problem.code != "no-space" or self._adds_entries:
                     raise
-                self._layout.write_entries(entries, may_take_reserve=True)
+                self._write_on_full_disk(entries, candidates - protected)
             self._index.refresh(entries, self._measures)
         elif self._measures:
             self._index.add_measures(self._measures)
@@ -450,12 +451,30 @@ class Transaction:
             return True
         return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(re.findall(_HEX_DIGITS, text))
 
+    def _write_on_full_disk(self, entries: list[IndexEntry], candidates: AbstractSet[Digest]) -> None:
+        """Write index.json on a full disk without a reserve.
+
+        First blobs of removed images are removed, then files that can be derived or fetched again. If there are none,
+        the existing index.json is overwritten.
+        """
+        with suppress(StoreError):  # it may be another error. Example: a name is a directory
+            if self._free_room(candidates):
+                self._layout.write_entries(entries, may_take_reserve=True)
+                return
+        with suppress(StoreError):
+            if self._index.remove_databases():
+                self._layout.write_entries(entries, may_take_reserve=True)
+                return
+        self._layout.overwrite_entries(entries)
+
     def _free_room(self, candidates: AbstractSet[Digest]) -> bool:
         """Remove the blobs of removed images before index.json is written; return whether any was removed.
 
         A full disk without a reserve has no space for a new index.json. If this process dies here, the images to remove
         are unreadable, and all other images are intact.
         """
+        if not candidates:
+            return False
         needed, incomplete = self._read_needed_blobs(candidates)
         if incomplete or self._index.find_incomplete_roots():
             return False

@@ -168,6 +168,48 @@ def test_a_store_of_another_tool_without_a_reserve_can_be_emptied(
         imq(root, "verify", "all")
 
 
+@pytest.mark.parametrize(("kind", "has_index"), [("bytes", False), ("names", False), ("both", True)])
+def test_a_name_can_be_removed_without_a_reserve(tmp_path: Path, kind: str, *, has_index: bool) -> None:
+    """Nothing but the index can be removed to free space, and without it index.json is overwritten."""
+    with small_disk(tmp_path / "small", "size=4m,nr_inodes=400"):
+        root = tmp_path / "small" / "store"
+        layout = Layout(root)
+        blobs = {**layout.add(OWN, "own:1").blobs, **layout.add(Image([layer({"other": b"x"})]), "other:1").blobs}
+        if has_index:
+            imq(root, "images")
+            (root / "ingest" / "reserve").unlink()
+            (root / "ingest").rmdir()
+        if kind != "names":
+            fill(tmp_path / "small" / "filler")
+        if kind != "bytes":
+            fill_names(tmp_path / "small" / "many")
+        imq(root, "untag", "own:1")
+        assert named(root) == {"other:1"}
+        assert names(root) == {"other:1"}
+        assert set(blobs) <= set(blobs_in(root))
+        imq(root, "prune")
+        assert set(OWN.blobs).isdisjoint(blobs_in(root))
+        imq(root, "rm", "other:1")
+        assert blobs_in(root) == {}
+        check_store(root)
+
+
+def test_a_long_list_of_images_is_not_overwritten_in_place(tmp_path: Path) -> None:
+    """A crash in between would leave neither the old list nor the new one."""
+    with small_disk(tmp_path / "small", "size=4m,nr_inodes=400"):
+        root = tmp_path / "small" / "store"
+        layout = Layout(root)
+        for number in range(40):
+            layout.add(OWN, f"own:{number}")
+        fill(tmp_path / "small" / "filler")
+        before = (root / "index.json").read_bytes()
+        done = imq(root, "untag", "own:0", code=3)
+        assert "error[no-space]" in done.stderr
+        assert (root / "index.json").read_bytes() == before
+        imq(root, "untag", "own:39")
+        assert named(root) == {f"own:{number}" for number in range(39)}
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("elsewhere", path), os.mkdir])
 def test_a_reserve_that_is_not_a_file_does_not_block_removal(tmp_path: Path, make: Callable[[Path], None]) -> None:
     root = tmp_path / "store"
