@@ -1,0 +1,126 @@
+"""Reads dpkg's database: `var/lib/dpkg/status`, the lists in `info/`, and `status.d/` of distroless images.
+
+The formats are those of deb-control(5) and deb-md5sums(5).
+"""
+
+from __future__ import annotations
+
+import re
+
+from imq.grammar.record import TYPE_CHECKING
+
+from .package import OwnedFiles, Package, Problem
+from .reader import decode, drop_partial_line
+
+if TYPE_CHECKING:
+    from .package import Rows
+
+_PARAGRAPH = re.compile(rb"[^\n].*?(?=\n[ \t\r]*\n|\Z)", re.DOTALL)
+_FIELD = re.compile(
+    rb"^(package|status|version|architecture|source|installed-size|maintainer|homepage):[ \t]*(.*?)[ \t\r]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CONFFILES = re.compile(rb"^conffiles:[^\n]*((?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
+_CONFFILE = re.compile(
+    rb"^[ \t]+/(.+?)[ \t]+([0-9a-fA-F]{32})([ \t]+obsolete|[ \t]+remove-on-upgrade)*[ \t\r]*$", re.MULTILINE
+)
+_STRAY_LINE = re.compile(rb"^(?![ \t#]|[!-9;-~]+:|$).", re.MULTILINE)
+"""A line that is neither a field, the continuation of one, a comment nor empty."""
+_MD5_LINE = re.compile(rb"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+?)$", re.MULTILINE)
+_UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
+"""The states in which the files of a package are in place. In the others they were removed, or never unpacked."""
+_KIB = 1024
+
+
+def read_status(content: bytes, path: str) -> Rows:
+    """Yield the installed packages of `var/lib/dpkg/status`, and their configuration files with checksums.
+
+    A package counts as installed in every state in which its files are unpacked: configuring can be unfinished.
+    """
+    return _read_paragraphs(content, path, needs_status=True)
+
+
+def read_distroless(content: bytes, path: str) -> Rows:
+    """Yield the package of a file in `var/lib/dpkg/status.d/`: a control file without a status."""
+    return _read_paragraphs(content, path, needs_status=False)
+
+
+def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
+    if needs_status:
+        content, problem = drop_partial_line(content, path)
+        if problem is not None:
+            yield problem
+    for paragraph in _PARAGRAPH.finditer(content):
+        text, offset = paragraph[0], paragraph.start()
+        if stray := _STRAY_LINE.search(text):
+            yield Problem(path, offset + stray.start(), "neither a field nor the continuation of one")
+        fields: dict[bytes, bytes] = {}
+        for field in _FIELD.finditer(text):
+            fields.setdefault(field[1].lower(), field[2])
+        state = fields.get(b"status", b"").split()
+        if state[-1:] and state[-1] not in _UNPACKED:
+            continue
+        name, version = fields.get(b"package"), fields.get(b"version")
+        if missing := [word for word, value in (("package", name), ("version", version)) if not value]:
+            if fields:
+                yield Problem(path, offset, f"an entry without {' and '.join(missing)}")
+            continue
+        if needs_status and not state:
+            yield Problem(path, offset, f"the entry of {decode(name or b'')} has no status")
+            continue
+        source, source_version = _split_source(fields.get(b"source", b""))
+        size = fields.get(b"installed-size", b"")
+        package = Package(
+            "deb",
+            decode(name or b""),
+            decode(version or b""),
+            path,
+            architecture=decode(fields.get(b"architecture", b"")),
+            source=source,
+            source_version=source_version,
+            size=int(size) * _KIB if size.isdigit() and len(size) < 16 else None,
+            maintainer=decode(fields.get(b"maintainer", b"")),
+            homepage=decode(fields.get(b"homepage", b"")),
+        )
+        yield package
+        if conffiles := _CONFFILES.search(text):
+            files = tuple(
+                (decode(line[1]), f"md5:{decode(line[2]).lower()}")
+                for line in _CONFFILE.finditer(conffiles[1])
+                if not line[3]
+            )
+            if files:
+                yield OwnedFiles("deb", package.key, path, files)
+
+
+def _split_source(source: bytes) -> tuple[str, str]:
+    """Split `glibc (2.36-9)` into name and version; the version is omitted if it is that of the package."""
+    name, _, rest = decode(source).partition("(")
+    return name.strip(), rest.rstrip(") ").strip()
+
+
+def read_file_list(content: bytes, path: str) -> Rows:
+    """Yield the files and folders of `info/NAME.list`."""
+    content, problem = drop_partial_line(content, path)
+    if problem is not None:
+        yield problem
+    names = [line.lstrip("/") for line in decode(content).split("\n")]
+    files = tuple((name, "") for name in names if name and name != ".")
+    if files:
+        yield OwnedFiles("deb", _package_of(path), path, files)
+
+
+def read_checksums(content: bytes, path: str) -> Rows:
+    """Yield the files of `info/NAME.md5sums`, or of distroless' `status.d/NAME.md5sums`, with their checksums."""
+    content, problem = drop_partial_line(content, path)
+    if problem is not None:
+        yield problem
+    files = tuple((decode(line[2]), f"md5:{decode(line[1]).lower()}") for line in _MD5_LINE.finditer(content))
+    if wrong := content.count(b"\n") - len(files):
+        yield Problem(path, None, f"{wrong} of its lines are no checksum and name")
+    if files:
+        yield OwnedFiles("deb", _package_of(path), path, files)
+
+
+def _package_of(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]

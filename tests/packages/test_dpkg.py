@@ -1,0 +1,100 @@
+"""dpkg's database: the packages that it lists as installed, and what is wrong with damaged ones."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from imq.engine.packages.database_files import find_reader
+from imq.engine.packages.package import OwnedFiles, Package, Problem
+
+if TYPE_CHECKING:
+    from imq.engine.packages.package import Row
+
+STATUS = b"""Package: libc6
+Status: install ok installed
+Priority: optional
+Installed-Size: 12993
+Maintainer: GNU Libc Maintainers <debian-glibc@lists.debian.org>
+Architecture: amd64
+Multi-Arch: same
+Source: glibc
+Version: 2.36-9+deb12u4
+Conffiles:
+ /etc/ld.so.conf.d/x86_64-linux-gnu.conf d4e7a7b88a71b5ffd9e2644e71a0cfab
+ /etc/old.conf 8fcab8b1e7e8a2b0cb3a7b25ca6e1c2b obsolete
+Description: GNU C Library: Shared libraries
+ Contains the standard libraries.
+ .
+ Version: 9.9 is only text here
+Homepage: https://www.gnu.org/software/libc/libc.html
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 1.0
+
+Package: half
+Status: install ok half-configured
+Architecture: all
+Source: other (2:3.0-1)
+Version: 3.0-1+b1
+
+"""
+
+
+def read(path: str, content: bytes) -> list[Row]:
+    reader = find_reader(path.encode())
+    assert reader is not None
+    return list(reader.rows(io.BytesIO(content), path))
+
+
+def test_packages_whose_files_are_unpacked_are_installed() -> None:
+    path = "var/lib/dpkg/status"
+    assert read(path, STATUS) == [
+        Package(
+            "deb", "libc6", "2.36-9+deb12u4", path,
+            architecture="amd64", source="glibc", size=12993 * 1024,
+            maintainer="GNU Libc Maintainers <debian-glibc@lists.debian.org>",
+            homepage="https://www.gnu.org/software/libc/libc.html",
+        ),
+        OwnedFiles(
+            "deb", "libc6:amd64", path,
+            (("etc/ld.so.conf.d/x86_64-linux-gnu.conf", "md5:d4e7a7b88a71b5ffd9e2644e71a0cfab"),),
+        ),
+        Package("deb", "half", "3.0-1+b1", path, architecture="all", source="other", source_version="2:3.0-1"),
+    ]  # fmt: skip
+
+
+def test_a_status_that_is_cut_short_keeps_the_entries_before() -> None:
+    path = "var/lib/dpkg/status"
+    rows = read(path, STATUS[: STATUS.index(b"other") + 2])
+    assert [row.name for row in rows if isinstance(row, Package)] == ["libc6"]
+    assert [str(row) for row in rows if isinstance(row, Problem)] == [
+        f"{path} at byte {STATUS.index(b'Source: other')}: cut short within a line",
+        f"{path} at byte {STATUS.index(b'Package: half')}: an entry without version",
+    ]
+
+
+def test_distroless_images_have_a_file_for_each_package() -> None:
+    path = "var/lib/dpkg/status.d/tzdata"
+    control = b"Package: tzdata\nVersion: 2024a-0+deb12u1\nArchitecture: all\nDescription: zones"
+    assert read(path, control) == [Package("deb", "tzdata", "2024a-0+deb12u1", path, architecture="all")]
+
+
+def test_lists_and_checksums_name_the_package_by_their_file() -> None:
+    path = "var/lib/dpkg/info/libc6:amd64.list"
+    assert read(path, b"/.\n/lib\n/lib/x y.so\n") == [
+        OwnedFiles("deb", "libc6:amd64", path, (("lib", ""), ("lib/x y.so", "")))
+    ]
+    path = "var/lib/dpkg/info/bash.md5sums"
+    line = b"fcc1e4ba27b5b2ae8be3d7dc2b0d7a50  bin/bash\n"
+    assert read(path, line + b"nonsense\n") == [
+        Problem(path, None, "1 of its lines are no checksum and name"),
+        OwnedFiles("deb", "bash", path, (("bin/bash", "md5:fcc1e4ba27b5b2ae8be3d7dc2b0d7a50"),)),
+    ]
+
+
+def test_other_files_of_dpkg_have_no_reader() -> None:
+    for path in (b"var/lib/dpkg/status-old", b"var/lib/dpkg/info/bash.postinst", b"srv/var/lib/dpkg/status"):
+        assert find_reader(path) is None
