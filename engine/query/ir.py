@@ -198,6 +198,14 @@ class Not(Record):
     kind: DataType = DataType.BOOLEAN
 
 
+class ShownCondition(Record):
+    """A condition as it is shown: true when `certain` holds, false when `possible` does not, else unknown."""
+
+    certain: Expr
+    possible: Expr
+    kind: DataType = DataType.BOOLEAN
+
+
 class And(Record):
     """A conjunction."""
 
@@ -233,6 +241,7 @@ Expr = (
     | InList
     | IsKnown
     | Not
+    | ShownCondition
     | And
     | Or
 )
@@ -342,7 +351,7 @@ def children(expression: Expr) -> tuple[Expr, ...]:
             return (value, *per)
         case FunctionCall(arguments=parts) | And(parts) | Or(parts) | RowInSubquery(parts):
             return parts
-        case Arithmetic(_, left, right) | Comparison(_, left, right):
+        case Arithmetic(_, left, right) | Comparison(_, left, right) | ShownCondition(left, right):
             return left, right
         case InList(operand) | HasPrefix(operand) | IsKnown(operand) | Not(operand) | InSubquery(operand):
             return (operand,)

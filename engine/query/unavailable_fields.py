@@ -21,6 +21,7 @@ STORE_HAS_NO_CONTAINERS = (
     "no container runs from this store, so none of its images is in use; container engines are not checked"
 )
 _ANY_SOURCE = "this source"
+_STORE = "the store"
 _HINTS = (
     "omit this condition",
     'or list the images to keep: … where name not in (nonempty lines of "in-use.txt")',
@@ -53,12 +54,15 @@ def check_available(select: ir.Select, verb: str, span: Span | None) -> None:
 def check_known(select: ir.Select, verb: str, span: Span | None) -> None:
     """Refuse a removal by a field that its source, or that of a query inside it, does not provide.
 
-    Unlike `check_available` this takes the use by containers where the source knows it. Raises `StatementError`
-    (`unseen`).
+    Unlike `check_available` this takes the use by containers where the source knows it, and for images of the store,
+    where the session warns. Raises `StatementError` (`unseen`).
     """
     for table, field in _walk_fields(select, columns=False):
-        if field is not None and field.is_unavailable:
-            error = make_unavailable_error(field, table, span)
+        is_of_containers = field is None or field.about_containers
+        misses_containers = is_of_containers and select.table.has_containers and not table.has_containers
+        if misses_containers or (field is not None and field.is_unavailable):
+            unavailable = field or CONTAINERS.fields[0].replace(about_containers=True)
+            error = make_unavailable_error(unavailable, table.replace(source_kind=table.source_kind or _STORE), span)
             error.message += f", so {verb} cannot use it"
             raise error
 

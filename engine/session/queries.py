@@ -20,7 +20,7 @@ from imq.engine.query.plan import (
 from imq.engine.result import Column, Message, RowSet, get_exit_code
 from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, NotFound, Refused, StoreError, TypeMismatch
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +34,19 @@ if TYPE_CHECKING:
     from .resources import Resources
 
     RowErrors = list[tuple[str, ImqError]]
+
+
+class UncertainRow(Record):
+    """A row for which it is unknown whether a condition holds: its name, its ID, and the values that are unknown."""
+
+    name: Raw
+    id: Raw
+    unknown: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The name, or else the ID, in messages."""
+        return str(self.name if self.name is not None else self.id)
 
 
 _ROWS_READ_FIRST = 1000
@@ -148,14 +161,26 @@ class QueryRunner:
         return Message("")
 
     def select_rows(
-        self, query: ast.RowSource, hidden: Sequence[str], scope: Scope, problems: RowErrors | None
+        self,
+        query: ast.RowSource,
+        hidden: Sequence[str],
+        scope: Scope,
+        problems: RowErrors | None,
+        uncertain: list[UncertainRow] | None = None,
     ) -> tuple[Select, list[tuple[Raw, ...]]]:
         """Return the rows that an action works on.
 
         Raises the error of data that other parts of the query depend on. Errors of rows of the query itself are
-        appended to `problems`, each with its subject.
+        appended to `problems`, each with its subject. With `uncertain` only the rows are returned for which the
+        condition certainly holds; those are appended to it for which that is unknown.
         """
         select = bind(query, scope)
+        chosen = select
+        if uncertain is not None:
+            from imq.engine.query.certainty import remove_limits, require_certain
+
+            if (chosen := require_certain(select)) is not select:
+                select = remove_limits(select)
         planned = self.plan(select, scope.now, hidden)
         unreadable = self._list_unreadable(select) if depends_on_others(select) else ()
         for problem in (*unreadable, *self._prepare(planned)):
@@ -167,7 +192,34 @@ class QueryRunner:
                 problems.append((subject, problem))
         self._check(planned)
         self._check_excluded_lists(select, scope.now)
-        return select, list(self._resources.runner.run(planned.sql))
+        if chosen is select or uncertain is None:
+            return select, list(self._resources.runner.run(planned.sql))
+        uncertain += self._find_uncertain(chosen, select, scope.now)
+        return chosen, list(self._resources.runner.run(plan(chosen, scope.now, tuple(hidden)).sql))
+
+    def _find_uncertain(self, chosen: Select, unlimited: Select, now: int) -> list[UncertainRow]:
+        """Return the rows for which it is unknown whether the condition of a removal holds.
+
+        Raises `Refused` when other rows would take their places among those of a limit.
+        """
+        from imq.engine.query.certainty import has_order_limit, list_subject_fields, list_uncertain_rows
+
+        found: dict[tuple[Raw, ...], UncertainRow] = {}
+        for rows in list_uncertain_rows(unlimited):
+            names = [field.name for field in list_subject_fields(rows.select)]
+            for row in self._resources.runner.run(plan(rows.select, now).sql):
+                subject = dict(zip(names, row, strict=False))
+                unknown = tuple(name for name, flag in zip(rows.values, row[len(names) :], strict=True) if flag)
+                found.setdefault(row[: len(names)], UncertainRow(subject.get("name"), subject.get("id"), unknown))
+        if found and has_order_limit(chosen):
+            first = next(iter(found.values()))
+            raise Refused(
+                f"limit, skip or until would choose other rows while these values of {first.text} are unknown:"
+                f" {', '.join(first.unknown)}",
+                code="uncertain",
+                hints=(f"to leave such rows out: … and {first.unknown[0]} is known",) if first.unknown else (),
+            )
+        return list(found.values())
 
     def _check_excluded_lists(self, select: Select, now: int) -> None:
         """Raise `Refused` when a list after `not in` has unknown values from another source.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imq.engine.result import Result, RowSet
     from imq.engine.sources.action import Action, Delegation, Outcome, PlanContext
 
-    from .queries import QueryRunner
+    from .queries import QueryRunner, UncertainRow
     from .resources import Resources
 
     RowErrors = list[tuple[str, ImqError]]
@@ -38,17 +38,25 @@ class ActionRunner:
         self.answers: tuple[str, ...] = ()
         self.has_begun = False
 
-    def make_plan_context(self, problems: RowErrors | None = None) -> PlanContext:
-        """Return the context in which verbs plan. Errors of rows of the action are appended to `problems`."""
+    def make_plan_context(
+        self, problems: RowErrors | None = None, uncertain: list[UncertainRow] | None = None
+    ) -> PlanContext:
+        """Return the context in which verbs plan. Errors of rows of the action are appended to `problems`.
+
+        With `uncertain`, as for removals, rows for which a condition may not hold are appended there instead.
+        """
         from imq.engine.sources.action import PlanContext
 
         resources = self._resources
         scope = self._queries.make_scope()
 
         def select_rows(
-            query: ast.RowSource, hidden: Sequence[str], errors: RowErrors | None = None
+            query: ast.RowSource,
+            hidden: Sequence[str],
+            errors: RowErrors | None = None,
+            unsure: list[UncertainRow] | None = None,
         ) -> tuple[Select, list[tuple[Raw, ...]]]:
-            return self._queries.select_rows(query, hidden, scope, errors)
+            return self._queries.select_rows(query, hidden, scope, errors, unsure)
 
         return PlanContext(
             resources.store,
@@ -57,7 +65,7 @@ class ActionRunner:
             resources.platform,
             lambda nodes: [get_word(node) for node in nodes],
             lambda query: bind(query, scope),
-            lambda query, hidden: select_rows(query, hidden, problems),
+            lambda query, hidden: select_rows(query, hidden, problems, uncertain),
             select_rows,
             resources.context.environment,
             resources.folder,
@@ -76,7 +84,8 @@ class ActionRunner:
         self.has_begun = False
         verb = get_verb(statement)
         problems: RowErrors = []
-        context = self.make_plan_context(problems)
+        uncertain: list[UncertainRow] = []
+        context = self.make_plan_context(problems, uncertain if verb.removes else None)
         if verb.answer is not None:
             return verb.answer(statement, context)
         assert verb.plan is not None
@@ -87,7 +96,7 @@ class ActionRunner:
         actions = verb.plan(statement, context)
         if verb.removes and statement.query is not None and has_limit(statement.query):
             _require_complete_rows(problems)
-        actions = [*actions, *_list_failures(verb.name, actions, problems)]
+        actions = [*actions, *map(_leave, dict.fromkeys(uncertain)), *_list_failures(verb.name, actions, problems)]
         if (table := _find_table_name(statement)) and actions and all(isinstance(action, Failed) for action in actions):
             raise StatementError(
                 f'"{table}" is a table, and no image has that name',
@@ -155,6 +164,16 @@ class ActionRunner:
             yield from ActionExecutor(execution).execute(actions)
         finally:
             self.answers = tuple(execution.answers)
+
+
+def _leave(row: UncertainRow) -> Action:
+    """Return the action that leaves a row, for which it is unknown whether the condition of a removal holds."""
+    from imq.engine.oci.digest import Digest, is_digest
+    from imq.engine.sources.action import Skip
+
+    id_ = Digest(str(row.id)) if row.id is not None and is_digest(str(row.id)) else None
+    name = str(row.name) if row.name is not None else id_.short if id_ is not None else str(row.id)
+    return Skip(name, id_, f"unknown: {', '.join(row.unknown) or 'a value in the condition'}")
 
 
 def has_limit(rows: ast.RowSource) -> bool:

@@ -123,7 +123,7 @@ class _QueryBinder:
             never = ir.Literal(0, DataType.BOOLEAN)
             where = never if where is None else ir.And((never, where))
         expressions.relation_fields.clear()  # a condition may need fewer levels than the columns
-        group = tuple(expressions.bind_value(key) for key in query.group) if query.group else None
+        group = tuple(self._bind_shown(key) for key in query.group) if query.group else None
         expressions.allows_aggregates = True
         expressions.allows_previous = True
         columns = self._bind_columns(default_fields)
@@ -339,7 +339,7 @@ class _QueryBinder:
         return tuple(ast.Column(ast.Field(path, span), span=span) for path in (*paths, *joined))
 
     def _bind_column(self, column: ast.Column) -> ir.Projection:
-        value = self._expressions.bind_value(column.value)
+        value = self._bind_shown(column.value)
         field = value.field if isinstance(value, ir.Column) and not value.join else None
         name = column.name or (field.name if field else _name_column(column.value))
         title = field.column_title if field and not column.name else name.upper().replace("_", " ")
@@ -347,12 +347,19 @@ class _QueryBinder:
             title = "COUNT(NAMES)"  # a row is a name, and an image can have several
         return ir.Projection(name, value, title, field)
 
+    def _bind_shown(self, node: ast.Expr) -> ir.Expr:
+        """Bind a value that is shown, sorted or grouped by: a condition on rows of another source may be unknown."""
+        value = self._expressions.bind_value(node)
+        if value.kind is not DataType.BOOLEAN or isinstance(value, ir.Column):
+            return value
+        from imq.engine.query.certainty import show_unknown
+
+        return show_unknown(value)
+
     def _bind_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         """Return the requested sort keys, followed by the default ones for equal rows."""
         joined = () if group is not None else tuple(ir.RowNumber(join=name) for name in self._expressions.joins)
-        requested = tuple(
-            ir.SortKey(self._expressions.bind_value(key.key), key.descending) for key in self._query.order
-        )
+        requested = tuple(ir.SortKey(self._bind_shown(key.key), key.descending) for key in self._query.order)
         values = [key.value for key in requested]
         return (
             *requested,

@@ -72,7 +72,8 @@ class SqlGenerator:
         text = self._write_expression(node)
         return (
             f"(({text}) IS TRUE)"
-            if node.kind is DataType.BOOLEAN and not isinstance(node, ir.Column | ir.Literal | ir.Previous)
+            if node.kind is DataType.BOOLEAN
+            and not isinstance(node, ir.Column | ir.Literal | ir.Previous | ir.ShownCondition)
             else text
         )
 
@@ -153,6 +154,9 @@ class SqlGenerator:
                 return self._write_is_known(operand, known=known)
             case ir.Not(operand):
                 return f"({self._write_expression(operand)}) IS NOT TRUE"
+            case ir.ShownCondition(certain, possible):
+                texts = self._write_expression(certain), self._write_expression(possible)
+                return f"CASE WHEN {texts[0]} THEN 1 WHEN {texts[1]} THEN NULL ELSE 0 END"
             case ir.And(operands):
                 return _join_balanced([f"({self._write_expression(operand)})" for operand in operands], " AND ")
             case ir.Or(operands):

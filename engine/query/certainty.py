@@ -1,0 +1,244 @@
+"""Conditions of removals, by what is certain: what a source did not report is neither true nor false.
+
+A query has two truth values: `not last_used within 30d` holds for an image whose last use is unknown. A removal takes
+only the rows for which the condition holds whatever the unknown values are; the others stay, and are reported. A
+property that an object may lack, such as a label, is not unknown: `not label.env = prod` takes images without it.
+
+Every expression has two forms. The certain form holds when the condition holds for every value of what is unknown. The
+possible form holds when it holds for some value. A negation turns one into the other.
+"""
+
+from __future__ import annotations
+
+from imq.engine.catalog.schema import DERIVED, DataType
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.catalog.schema import Field
+
+_KINDS_THAT_EXIST = (DataType.SIZE, DataType.TIME, DataType.DURATION, DataType.DIGEST)
+"""Every object has sizes, times and digests: a missing one was not reported, or cannot be."""
+
+
+def require_certain(select: ir.Select) -> ir.Select:
+    """Return the query with its condition in the certain form; the query itself when these do not differ."""
+    return _change_select(select, certain=True)
+
+
+def remove_limits(select: ir.Select) -> ir.Select:
+    """Return the query of all rows from which the limits of a query choose."""
+    base = select.base
+    if isinstance(base, ir.Select):
+        base = remove_limits(base)
+    return select.replace(base=base, limit=None, skip=None, keep_newest=None, until=None)
+
+
+def has_order_limit(select: ir.Select) -> bool:
+    """Whether missing rows would let others in: the query has `limit`, `skip` or `until`."""
+    own = bool(select.limit or select.skip or select.until)
+    return own or (isinstance(select.base, ir.Select) and has_order_limit(select.base))
+
+
+class UncertainRows(Record):
+    """A query for rows of which it is uncertain whether a condition holds for them.
+
+    Its first columns are those of `list_subject_fields`, and then one for each of `values`: whether it is unknown.
+    """
+
+    select: ir.Select
+    values: tuple[str, ...]
+
+
+def list_uncertain_rows(select: ir.Select) -> Iterator[UncertainRows]:
+    """Yield queries for the rows of a query, without its limits, that its certain form omits."""
+    for one in _list_uncertain(remove_limits(select)):
+        operands = {name: test for where in _list_conditions(one) for name, test in _list_unknown(where).items()}
+        columns = [ir.Projection(field.name, ir.Column(field), "") for field in list_subject_fields(one)]
+        columns += [ir.Projection(f"unknown_{at}", test, "") for at, test in enumerate(operands.values())]
+        yield UncertainRows(one.replace(columns=tuple(columns), order=(), is_whole_rows=False), tuple(operands))
+
+
+def list_subject_fields(select: ir.Select) -> tuple[Field, ...]:
+    """Return the fields by which messages name a row: its name and its ID."""
+    found = (select.table.find_field(name) for name in ("name", "id"))
+    return tuple(field for field in found if field is not None) or select.table.fields[:1]
+
+
+def show_unknown(value: ir.Expr) -> ir.Expr:
+    """Return a condition whose value is unknown when rows of another source that it reads are; others unchanged."""
+    if value.kind is not DataType.BOOLEAN or isinstance(value, ir.Column) or not _reads_remote_value(value):
+        return value
+    return ir.ShownCondition(_change(value, certain=True), _change(value, certain=False))
+
+
+def _reads_remote_value(value: ir.Expr) -> bool:
+    return any(
+        isinstance(part, ir.ScalarSubquery) and part.select.table.is_staged and part.select.join
+        for part in ir.walk((value,))
+    )
+
+
+# The two forms
+
+
+def _change(value: ir.Expr, *, certain: bool) -> ir.Expr:
+    """Return a condition in its certain or its possible form."""
+    match value:
+        case ir.And(operands) | ir.Or(operands):
+            changed = tuple(_change(operand, certain=certain) for operand in operands)
+            return value if _are_same(changed, operands) else value.replace(operands=changed)
+        case ir.Not(operand):
+            inner = _change(operand, certain=not certain)
+            return value if inner is operand else ir.Not(inner)
+        case ir.Exists(select) | ir.RelatedTo(select=select):
+            inner_select = _change_select(select, certain=certain)
+            return value if inner_select is select else value.replace(select=inner_select)
+        case ir.InSubquery(select=select) | ir.RowInSubquery(select=select):
+            inner_select = _change_select(select, certain=certain)
+            changed_value = value if inner_select is select else value.replace(select=inner_select)
+            return _add_tests(changed_value, value, certain=certain)
+        case ir.IsKnown():
+            return value
+        case _:
+            return _add_tests(value, value, certain=certain)
+
+
+def _add_tests(value: ir.Expr, leaf: ir.Expr, *, certain: bool) -> ir.Expr:
+    """Return a leaf of a condition together with the tests of its unknown operands."""
+    tests = tuple(_list_tests(leaf).values())
+    if not tests:
+        return value
+    if not certain:
+        return ir.Or((value, *tests))
+    if not isinstance(leaf, ir.RowInSubquery) and not any(isinstance(test, ir.Exists) for test in tests):
+        return value  # as in SQL, a comparison with an unknown value does not hold
+    return ir.And((value, *(ir.Not(test) for test in tests)))
+
+
+def _change_select(select: ir.Select, *, certain: bool) -> ir.Select:
+    """Return a query for the rows that certainly, or possibly, belong to it."""
+    where = _change(select.where, certain=certain) if select.where is not None else None
+    having = _change(select.having, certain=certain) if select.having is not None else None
+    base = select.base
+    if isinstance(base, ir.Select):
+        base = _change_select(base, certain=certain)
+    elif isinstance(base, ir.Union):
+        left, right = (_change_select(side, certain=certain) for side in (base.left, base.right))
+        base = base if left is base.left and right is base.right else ir.Union(left, right)
+    targets = select.targets
+    if targets is not None:
+        changed = tuple(_change_select(one, certain=certain) if isinstance(one, ir.Select) else one for one in targets)
+        targets = targets if _are_same(changed, targets) else changed
+    if where is select.where and having is select.having and base is select.base and targets is select.targets:
+        return select
+    changed_select = select.replace(where=where, having=having, base=base, targets=targets)
+    if not certain:  # any of its rows may be among the first ones
+        changed_select = changed_select.replace(limit=None, skip=None, keep_newest=None, until=None)
+    return changed_select
+
+
+def _are_same(left: Sequence[object], right: Sequence[object]) -> bool:
+    return all(one is other for one, other in zip(left, right, strict=True))
+
+
+# What is unknown
+
+
+def _list_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
+    """Return the conditions under which the value of a leaf is uncertain, by the names of the unknown values."""
+    match leaf:
+        case ir.Comparison(_, left, right):
+            operands: tuple[ir.Expr, ...] = (left, right)
+        case ir.InList(operand) | ir.HasPrefix(operand) | ir.InSubquery(operand):
+            operands = (operand,)
+        case ir.RowInSubquery(keys):
+            operands = keys
+        case _:
+            operands = (leaf,)
+    tests: dict[str, ir.Expr] = {}
+    for operand in operands:
+        if isinstance(operand, ir.ScalarSubquery) and (partial := _test_aggregate(operand)) is not None:
+            tests[_name(operand)] = partial
+        elif _may_be_unknown(operand):
+            tests[_name(operand)] = ir.IsKnown(operand, known=False)
+    return tests
+
+
+def _may_be_unknown(value: ir.Expr) -> bool:
+    for part in ir.walk((value,)):
+        if isinstance(part, ir.Column | ir.ImageField):
+            if part.field.type in _KINDS_THAT_EXIST or part.field.about_containers:
+                return True
+        elif isinstance(part, ir.ScalarSubquery) and not part.select.count:
+            select = part.select
+            if select.table.is_staged and select.join and not select.group:  # the row itself may be missing
+                return True
+            if any(_may_be_unknown(column.value) for column in select.columns):
+                return True
+    return False
+
+
+def _test_aggregate(value: ir.ScalarSubquery) -> ir.Expr | None:
+    """Return the condition that a value among those of an aggregate is unknown, None for another subquery.
+
+    An aggregate leaves unknown values out: a sum of sizes is too small without one of them.
+    """
+    select = value.select
+    if select.count or select.group != () or not select.columns:
+        return None
+    call = select.columns[0].value
+    if not isinstance(call, ir.AggregateCall) or call.argument is None or not _may_be_unknown(call.argument):
+        return None
+    is_unknown: ir.Expr = ir.IsKnown(call.argument, known=False)
+    where = is_unknown if select.where is None else ir.And((select.where, is_unknown))
+    return ir.Exists(select.replace(where=where, group=None, columns=(), is_whole_rows=True))
+
+
+def _name(value: ir.Expr) -> str:
+    """Return the name of a value in messages."""
+    for part in ir.walk((value,)):
+        if isinstance(part, ir.Column | ir.ImageField):
+            return part.field.name
+        if isinstance(part, ir.ScalarSubquery) and part.select.columns:
+            select = part.select
+            own = _name(select.columns[0].value)
+            return f"remote.{own}" if select.table.name == "tags" else f"{select.table.name}.{own}"
+    return "a value"
+
+
+def _list_conditions(select: ir.Select | ir.Union | None) -> Iterator[ir.Expr]:
+    """Yield the conditions on the rows of a query, and of those that it selects from."""
+    while isinstance(select, ir.Select) and select.table.view != DERIVED:
+        if select.where is not None:
+            yield select.where
+        select = select.base
+
+
+def _list_unknown(where: ir.Expr) -> dict[str, ir.Expr]:
+    """Return the tests of all leaves of a condition."""
+    tests: dict[str, ir.Expr] = {}
+    pending = [where]
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, ir.And | ir.Or):
+            pending += value.operands
+        elif isinstance(value, ir.Not):
+            pending.append(value.operand)
+        elif not isinstance(value, ir.IsKnown):
+            tests |= _list_tests(value)
+    return tests
+
+
+def _list_uncertain(select: ir.Select) -> Iterator[ir.Select]:
+    where, base = select.where, select.base
+    if where is not None and (certain := _change(where, certain=True)) is not where:
+        yield select.replace(where=ir.And((where, ir.Not(certain))))
+    if isinstance(base, ir.Select):
+        yield from (select.replace(base=one) for one in _list_uncertain(base))
+    elif isinstance(base, ir.Union):
+        for side in (base.left, base.right):
+            yield from (select.replace(base=one) for one in _list_uncertain(side))
