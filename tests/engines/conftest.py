@@ -23,22 +23,26 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture(params=["docker", "podman"])
+@pytest.fixture(params=["dockerd", "debian_dockerd", "podman_service"])
 def place(request: pytest.FixtureRequest, archive: bytes, tmp_path: pathlib.Path) -> Iterator[Place]:
     """Each engine with the images of `archive`, which are all that it has."""
-    engine: Engine = request.getfixturevalue("dockerd" if request.param == "docker" else "podman_service")
+    yield from fill(request, archive, tmp_path)
+
+
+@pytest.fixture(params=["dockerd", "debian_dockerd"])
+def docker_place(request: pytest.FixtureRequest, archive: bytes, tmp_path: pathlib.Path) -> Iterator[Place]:
+    """A dockerd with the images of `archive`, with each of docker's image stores."""
+    yield from fill(request, archive, tmp_path)
+
+
+def fill(request: pytest.FixtureRequest, archive: bytes, folder: pathlib.Path) -> Iterator[Place]:
+    """Yield the engine of the fixture that a parameter names, with the images of `archive` alone."""
+    engine: Engine = request.getfixturevalue(request.param)
+    name = "podman" if engine.kind == "podman" else "docker"
     clear(engine)
     engine.run("load", stdin=archive)
-    with connect(tmp_path, request.param, engine) as connection:
-        yield Place(request.param, engine, connection, tmp_path)
+    with connect(folder, name, engine) as connection:
+        place = Place(name, engine, connection, folder)
+        names = place.names()
+        yield place._replace(ids=(names["localhost/app:1"], names["localhost/team/b:2"]))
     clear(engine)
-
-
-@pytest.fixture
-def docker_place(dockerd: Engine, archive: bytes, tmp_path: pathlib.Path) -> Iterator[Place]:
-    """A dockerd with the images of `archive`."""
-    clear(dockerd)
-    dockerd.run("load", stdin=archive)
-    with connect(tmp_path, "docker", dockerd) as connection:
-        yield Place("docker", dockerd, connection, tmp_path)
-    clear(dockerd)

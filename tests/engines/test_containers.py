@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import imq
 import pytest
 from support.engine_content import load_waiting, wait_arguments
-from support.engine_images import ONE, TWO
+from support.engine_images import ONE
 from support.scripted_session import A, Script, answer, container, image
 from support.waiting import wait_until
 
@@ -123,12 +123,12 @@ class TestListing:
 
 class TestIdentity:
     def test_a_name_comes_before_an_id(self, docker_place: Place) -> None:
-        prefix = TWO.id[7:11]
+        prefix = docker_place.two[7:11]
         docker_place.engine.run("tag", "localhost/app:1", f"{prefix}:latest")
         (row,) = docker_place.connection(f"rm {prefix} from docker", dry_run=True)
-        assert (row.action, row.target, row.image) == ("untag", f"{prefix}:latest", ONE.id)
+        assert (row.action, row.target, row.image) == ("untag", f"{prefix}:latest", docker_place.one)
         (row,) = docker_place.connection(f"rm sha256:{prefix} from docker", dry_run=True)
-        assert row.image == TWO.id
+        assert row.image == docker_place.two
 
     def test_the_beginning_of_several_ids(self, tmp_path: Path) -> None:
         ids = [f"sha256:{'ab' + digit * 62}" for digit in "12"]

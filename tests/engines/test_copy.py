@@ -123,7 +123,7 @@ def test_images_go_to_a_registry_by_way_of_this_machine(docker_place: Place, tmp
         }
         name = f"{registry.host}/team/team/b:2"
         docker_place.connection(f"copy {name} to docker")
-        assert docker_place.names()[name] == TWO.id
+        assert docker_place.names()[name] == docker_place.two
         assert docker_place.connection("images in store count").scalar() == 0
 
 

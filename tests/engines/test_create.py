@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
-from support.engine_images import ONE, TWO, clear
+from support.engine_images import clear
 from support.images import layer
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def test_an_archive_is_loaded(place: Place, archive: bytes) -> None:
     path.write_bytes(archive)
     rows = place.connection(f"load '{path}' to {place.name}")
     assert {row.target: row.image for row in rows} == {
-        "localhost/app:1": ONE.id,
-        "localhost/app:latest": ONE.id,
-        "localhost/team/b:2": TWO.id,
+        "localhost/app:1": place.one,
+        "localhost/app:latest": place.one,
+        "localhost/team/b:2": place.two,
     }
     assert place.names() == {row.target: row.image for row in rows}
 
@@ -97,13 +97,13 @@ def test_commit_needs_an_engine(tmp_path: pathlib.Path) -> None:
 def test_an_engine_describes_its_images_itself(place: Place) -> None:
     (theirs,) = json.loads(place.engine.run("image", "inspect", "localhost/app:1"))
     (document,) = place.connection(f"inspect localhost/app:1 from {place.name}")
-    assert document["Id"] == ONE.id
+    assert document["Id"] == place.one
     assert set(document["RepoTags"]) == set(theirs["RepoTags"])
     assert document["RootFS"]["Layers"] == theirs["RootFS"]["Layers"]
     if place.name == "docker":
         assert document == theirs
     result = place.connection(f"inspect localhost/app:1, nope from {place.name}")
-    assert [one["Id"] for one in result] == [ONE.id]
+    assert [one["Id"] for one in result] == [place.one]
     with pytest.raises(imq.NotFound, match=r"(?i)no such image"):
         place.connection(f"inspect nope from {place.name}")
 

@@ -29,7 +29,7 @@ def both(prepared_docker: PreparedEngine, prepared_podman: PreparedEngine, tmp_p
 
 def ids(prepared: PreparedEngine, condition: str) -> set[str]:
     """Return what tests call the images for which a condition holds."""
-    names = {image.id: name for name, image in prepared.images.items()}
+    names = {id_: name for name, id_ in prepared.ids.items()}
     found = prepared.ask(f"images in E where {condition} select id").column("id")
     return {names.get(id_, "built") for id_ in found}
 
@@ -45,13 +45,13 @@ class TestConditions:
         unused = ids(prepared, "not in use")
         assert unused == ids(prepared, "no containers") == ids(prepared, "containers = 0")
         assert not unused & ids(prepared, "in use")
-        assert ids(prepared, "in use") | unused >= set(prepared.images)
+        assert ids(prepared, "in use") | unused >= set(prepared.ids)
 
     def test_an_image_that_lost_its_tag_is_in_use_by_its_id(self, prepared: PreparedEngine) -> None:
         rows = prepared.ask("images in E where in use select id, name, containers").rows
-        names = [row["name"] for row in rows if row["id"] == prepared.images["wait"].id]
+        names = [row["name"] for row in rows if row["id"] == prepared.ids["wait"]]
         assert len(names) == 4, "every name of the image"
-        assert {row["containers"] for row in rows if row["id"] == prepared.images["wait"].id} == {3}
+        assert {row["containers"] for row in rows if row["id"] == prepared.ids["wait"]} == {3}
 
     def test_an_image_on_the_layers_of_a_used_one_is_not_in_use(self, prepared: PreparedEngine) -> None:
         assert "timeless" in ids(prepared, "not in use")  # it has a layer of `wait`
@@ -65,16 +65,16 @@ class TestConditions:
     def test_last_used(self, prepared: PreparedEngine) -> None:
         rows = prepared.ask("images in E where last_used is known select id, last_used").rows
         used = {row["id"]: row["last_used"] for row in rows}
-        assert used.keys() >= {prepared.images[name].id for name in USED}
-        assert used[prepared.images["wait"].id] > used[prepared.images["full"].id], "a container of it runs now"
+        assert used.keys() >= {prepared.ids[name] for name in USED}
+        assert used[prepared.ids["wait"]] > used[prepared.ids["full"]], "a container of it runs now"
         (ended,) = prepared.inspect("container", "sick")
-        assert used[prepared.images["full"].id][:19] in (
+        assert used[prepared.ids["full"]][:19] in (
             ended["State"]["FinishedAt"][:19], ended["State"]["StartedAt"][:19],
         )  # fmt: skip
-        assert prepared.images["zero"].id not in used
+        assert prepared.ids["zero"] not in used
 
     def test_containers_that_run_an_image_by_its_id(self, prepared: PreparedEngine) -> None:
-        id_ = prepared.images["wait"].id
+        id_ = prepared.ids["wait"]
         rows = prepared.ask(f"containers in E where image_id = {id_} select name").rows
         assert {row["name"] for row in rows} == {"made", "runs", "ended"}
 
@@ -84,7 +84,7 @@ class TestConditions:
         assert {names[id_] for id_ in execute(both, text).column("id")} == USED | {"epoch"}
 
     def test_each_engine_counts_its_own_containers(self, both: Session, prepared_docker: PreparedEngine) -> None:
-        epoch = prepared_docker.images["epoch"].id
+        epoch = prepared_docker.ids["epoch"]
         rows = execute(both, f"images in docker, podman where id = {epoch} select source, in_use").rows
         assert {row["source"]: row["in_use"] for row in rows} == {"docker": False, "podman": True}
 
@@ -98,7 +98,7 @@ class TestRemovals:
 
     def test_prune_takes_untagged_unused_images(self, prepared: PreparedEngine) -> None:
         rows = prepared.ask(f"dry run prune from {prepared.kind} as json").rows
-        assert {row["image"] for row in rows} == {prepared.images[name].id for name in ("nameless", "timeless")}
+        assert {row["image"] for row in rows} == {prepared.ids[name] for name in ("nameless", "timeless")}
 
     @pytest.mark.parametrize("condition", ["in use", "containers = 0", "last_used is unknown", "no containers"])
     def test_a_registry_does_not_know(self, both: Session, condition: str) -> None:

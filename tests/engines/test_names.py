@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
-from support.engine_images import ONE, TWO
 
 if TYPE_CHECKING:
     from support.engine_images import Place
@@ -15,23 +14,23 @@ if TYPE_CHECKING:
 def test_a_reference_gets_another_name(place: Place) -> None:
     result = place.connection(f"tag localhost/app:1 as localhost/x:2 from {place.name}")
     assert [(row.action, row.target, row.image, row.note) for row in result] == [
-        ("tag", "localhost/x:2", ONE.id, f"in {place.name}")
+        ("tag", "localhost/x:2", place.one, f"in {place.name}")
     ]
-    assert place.names()["localhost/x:2"] == ONE.id
+    assert place.names()["localhost/x:2"] == place.one
 
 
 def test_rows_get_names_by_a_template(place: Place) -> None:
     place.connection(f'tag images in {place.name} where label.part = two as "localhost/copy:{{{{.Label.part}}}}"')
-    assert place.names()["localhost/copy:two"] == TWO.id
+    assert place.names()["localhost/copy:two"] == place.two
 
 
 def test_a_name_of_another_image_moves_and_the_plan_says_so(place: Place) -> None:
     place.connection(f"use {place.name}")
     (planned,) = place.connection("tag localhost/app:1 as localhost/team/b:2", dry_run=True)
-    assert planned.note == f"in {place.name}, moves from {TWO.id[7:19]}"
-    assert place.names()["localhost/team/b:2"] == TWO.id
+    assert planned.note == f"in {place.name}, moves from {place.two[7:19]}"
+    assert place.names()["localhost/team/b:2"] == place.two
     place.connection("tag localhost/app:1 as localhost/team/b:2")
-    assert place.names()["localhost/team/b:2"] == ONE.id
+    assert place.names()["localhost/team/b:2"] == place.one
     (again,) = place.connection("tag localhost/app:1 as localhost/team/b:2")
     assert again.note == "it had the name already"
 
@@ -52,7 +51,7 @@ def test_containers_are_removed_by_a_condition(place: Place) -> None:
     with pytest.raises(imq.Refused, match="would apply to all containers"):
         place.connection(f"rm containers in {place.name}")
     (row,) = place.connection(statement)
-    assert (row.action, row.target, row.image) == ("remove", "web", ONE.id)
+    assert (row.action, row.target, row.image) == ("remove", "web", place.one)
     assert place.engine.run("ps", "-a", "--format", "{{.Names}}") == "job"
 
 
@@ -80,7 +79,7 @@ def test_an_image_that_stays_without_its_names_is_not_called_removed(docker_plac
     (row,) = docker_place.connection("rm images in docker where label.part = one and repository = localhost/app")
     assert (row.action, row.target, row.error) == ("untag", "localhost/app:1, localhost/app:latest", None)
     assert "the image stays" in row.note
-    docker_place.engine.run("inspect", ONE.id)
+    docker_place.engine.run("inspect", docker_place.one)
     (row,) = docker_place.connection("rm images in docker where label.part = two")
     assert (row.action, row.note) == ("remove", "in docker")
     assert listed not in docker_place.engine.run("images", "-aq")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import imq
 
+from .engines import Dockerd
 from .images import Image, layer
 
 if TYPE_CHECKING:
@@ -30,6 +31,22 @@ class Place(NamedTuple):
     engine: Engine
     connection: imq.Connection
     folder: pathlib.Path
+    ids: tuple[str, str] = (ONE.id, TWO.id)
+
+    @property
+    def one(self) -> str:
+        """The ID that the engine has for `ONE`."""
+        return self.ids[0]
+
+    @property
+    def two(self) -> str:
+        """The ID that the engine has for `TWO`."""
+        return self.ids[1]
+
+    @property
+    def has_containerd_images(self) -> bool:
+        """Whether containerd stores the images of a docker engine."""
+        return isinstance(self.engine, Dockerd) and self.engine.uses_containerd_images
 
     def connect(self, **options: Any) -> imq.Connection:
         """Return another connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from .debian_root import DebianRoot, find_debian_root
 from .servers import require_programs
 
 if TYPE_CHECKING:
@@ -24,12 +26,17 @@ _STOP_LIMIT = 20.0
 
 
 class Engine:
-    """An engine that listens on a unix socket; a context manager that starts and stops it."""
+    """An engine that listens on a unix socket; a context manager that starts and stops it.
+
+    With `root`, the engine and its client are those of that root file system. The paths of its folder, and of the
+    folders of tests, are the same there.
+    """
 
     kind = ""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, root: DebianRoot | None = None) -> None:
         self.folder = os.fspath(folder)
+        self.root = root
         self.socket = os.path.join(self.folder, "engine.sock")
         self.address = f"unix://{self.socket}"
         self.client: list[str] = []
@@ -39,6 +46,16 @@ class Engine:
     def command(self) -> list[str]:
         """Return the command that starts the engine."""
         raise NotImplementedError
+
+    def client_command(self) -> list[str]:
+        """Return the beginning of a command of the engine's client, once the engine is started."""
+        raise NotImplementedError
+
+    def inside(self, *words: str) -> list[str]:
+        """Return a command as it is run where the engine runs."""
+        if self.root is None or self.process is None:
+            return list(words)
+        return [*self.root.join(self.process.pid), *words]
 
     def __enter__(self) -> Self:
         self.start()
@@ -59,8 +76,12 @@ class Engine:
         if os.geteuid() != 0 and not os.environ.get("IMQ_REQUIRE_SERVERS"):
             pytest.skip(f"{self.kind} needs root")
         log_path = os.path.join(self.folder, "log")
+        command = self.command()
+        if self.root is not None:
+            command = self.root.command(command, os.path.dirname(self.folder))
         with open(log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.client = self.client_command()
         limit = time.monotonic() + _START_LIMIT
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > limit:
@@ -90,13 +111,25 @@ class Engine:
 
 
 class Dockerd(Engine):
-    """A dockerd. With `tls`, a folder with ca.pem, cert.pem and key.pem, it also listens at `tls_address`."""
+    """A dockerd. With `tls`, a folder with ca.pem, cert.pem and key.pem, it also listens at `tls_address`.
+
+    With `uses_containerd_images`, containerd stores its images: their IDs are digests of manifests and indexes.
+    """
 
     kind = "dockerd"
 
-    def __init__(self, folder: str | os.PathLike[str], *, tls: str = "", port: int = 0) -> None:
-        super().__init__(folder)
-        self.client = ["docker", "--host", self.address]
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        tls: str = "",
+        port: int = 0,
+        root: DebianRoot | None = None,
+        uses_containerd_images: bool = False,
+    ) -> None:
+        super().__init__(folder, root=root)
+        self.client = self.client_command()
+        self.uses_containerd_images = uses_containerd_images
         self.tls_address = f"tcp://127.0.0.1:{port}" if tls else ""
         self._tls = tls
 
@@ -110,7 +143,16 @@ class Dockerd(Engine):
         if self._tls:
             words += ["--host", self.tls_address, "--tlsverify", f"--tlscacert={self._tls}/ca.pem"]
             words += [f"--tlscert={self._tls}/cert.pem", f"--tlskey={self._tls}/key.pem"]
+        if self.uses_containerd_images:
+            path = os.path.join(self.folder, "daemon.json")
+            with open(path, "w") as file:
+                json.dump({"features": {"containerd-snapshotter": True}}, file)
+            words += ["--config-file", path]
         return words
+
+    def client_command(self) -> list[str]:
+        """Return the docker command of this machine: it speaks to every dockerd."""
+        return ["docker", "--host", self.address]
 
     def stop(self) -> None:
         """Stop dockerd, and the containerd that it started in case it left it behind."""
@@ -131,14 +173,19 @@ class PodmanService(Engine):
 
     kind = "podman"
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: str | os.PathLike[str], *, root: DebianRoot | None = None) -> None:
+        super().__init__(folder, root=root)
         own = ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--tmpdir", f"{self.folder}/tmp"]
-        self.client = ["podman", *own, "--cgroup-manager=cgroupfs", "--events-backend=file"]
+        self._podman = ["podman", *own, "--cgroup-manager=cgroupfs", "--events-backend=file"]
+        self.client = self.client_command()
 
     def command(self) -> list[str]:
         """Return the command of the service, which never ends by itself."""
-        return [*self.client, "system", "service", "--time=0", self.address]
+        return [*self._podman, "system", "service", "--time=0", self.address]
+
+    def client_command(self) -> list[str]:
+        """Return podman over the same storage, in the mounts of the service."""
+        return self.inside(*self._podman)
 
     def answers(self) -> bool:
         """Whether the service accepts connections."""
@@ -150,9 +197,9 @@ class Containerd(Engine):
 
     kind = "containerd"
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        super().__init__(folder)
-        self.client = ["ctr", "--address", self.socket]
+    def __init__(self, folder: str | os.PathLike[str], *, root: DebianRoot | None = None) -> None:
+        super().__init__(folder, root=root)
+        self.client = self.client_command()
 
     def command(self) -> list[str]:
         """Return the command of containerd, which keeps everything below its folder."""
@@ -164,6 +211,10 @@ class Containerd(Engine):
                 f'[grpc]\naddress = "{self.socket}"\n[ttrpc]\naddress = "{self.socket}.ttrpc"\n'
             )
         return ["containerd", "--config", path]
+
+    def client_command(self) -> list[str]:
+        """Return ctr with the address of this containerd."""
+        return self.inside("ctr", "--address", self.socket)
 
     def stop(self) -> None:
         """Stop the containers that run, then containerd."""
@@ -224,6 +275,29 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     """A containerd for all tests of a session: a test removes what it makes."""
     require_programs("containerd", "ctr", "runc")
     with Containerd(tmp_path_factory.mktemp("containerd")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def debian_dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """The dockerd of Debian 13 with the image store of containerd: a test removes the images that it makes."""
+    require_programs("docker")
+    folder = tmp_path_factory.mktemp("debian-dockerd")
+    with Dockerd(folder, root=find_debian_root(), uses_containerd_images=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def debian_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanService]:
+    """A service of Debian 13's podman: a test removes the images that it makes."""
+    with PodmanService(tmp_path_factory.mktemp("debian-podman"), root=find_debian_root()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def debian_containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """The containerd of Debian 13: a test removes what it makes."""
+    with Containerd(tmp_path_factory.mktemp("debian-containerd"), root=find_debian_root()) as running:
         yield running
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from registry.support.query import QueryResult, execute, open_session
 
+from .debian_root import find_debian_root
 from .engine_content import build_images, load_images, make_containers, make_images, push_and_move
 from .engines import Dockerd, PodmanService
 from .servers import Registry, require_programs
@@ -32,6 +33,11 @@ class PreparedEngine:
         self.host = host
         self.kind = "podman" if engine.kind == "podman" else "docker"
         self.images: dict[str, Image] = {name: image for name, (image, _) in make_images().items()}
+        self.has_containerd_images = isinstance(engine, Dockerd) and engine.uses_containerd_images
+        self.ids = {name: image.id for name, image in self.images.items()}
+        """The IDs that the engine has for `images`."""
+        if self.has_containerd_images:
+            self.ids = self._find_ids()
         self._session: Session | None = None
         self.environment = {"CONTAINER_HOST" if self.kind == "podman" else "DOCKER_HOST": engine.address}
 
@@ -51,9 +57,27 @@ class PreparedEngine:
         documents: list[dict[str, Any]] = json.loads(self.engine.run(kind, "inspect", *names))
         return documents
 
+    def _find_ids(self) -> dict[str, str]:
+        """Return the IDs of the images by their layers and times of creation: those in the engine are of manifests."""
+        found = {}
+        for document in self.inspect("image", *self.lines("image", "ls", "-q", "--no-trunc")):
+            for name, image in self.images.items():
+                layers = [layer.diff_id for layer in image.layers]
+                labels = dict(image.labels or {})
+                config = document["Config"]
+                if document["RootFS"]["Layers"] == layers and (config.get("Labels") or {}) == labels:
+                    found[name] = document["Id"]
+        assert found.keys() == self.images.keys()
+        return found
+
     def lines(self, *words: str) -> list[str]:
         """Return the lines that the engine's own client prints."""
         return self.engine.run(*words).splitlines()
+
+    def request(self, path: str) -> Any:
+        """Return what the engine's API returns for a path."""
+        words = ["curl", "-sf", "--unix-socket", self.engine.socket, f"http://engine/v1.41/{path}"]
+        return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
 
     def local(self, name: str) -> str:
         """Return a name without a registry as the engine has it."""
@@ -82,6 +106,19 @@ def prepared_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepar
 
 
 @pytest.fixture(scope="session")
+def prepared_containerd_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedEngine]:
+    """A dockerd with the image store of containerd, and with images, containers and a build cache."""
+    require_programs("docker", "docker-registry")
+    root = find_debian_root()
+    with Dockerd(tmp_path_factory.mktemp("prepared"), root=root, uses_containerd_images=True) as engine:
+        prepared = PreparedEngine(engine, _prepare(engine, tmp_path_factory.mktemp("registry")))
+        build_images(engine)
+        yield prepared
+        prepared.close()
+        _stop_containers(engine)
+
+
+@pytest.fixture(scope="session")
 def prepared_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedEngine]:
     """A podman with images, containers, a pod and a working container of buildah."""
     require_programs("podman", "buildah", "docker-registry")
@@ -95,7 +132,7 @@ def prepared_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepar
         _stop_containers(engine)
 
 
-@pytest.fixture(scope="session", params=["docker", "podman"])
+@pytest.fixture(scope="session", params=["docker", "containerd_docker", "podman"])
 def prepared(request: pytest.FixtureRequest) -> PreparedEngine:
     """Each prepared engine."""
     engine: PreparedEngine = request.getfixturevalue(f"prepared_{request.param}")

@@ -57,6 +57,14 @@ def read_digests(item: Mapping[str, Any]) -> list[str]:
     return [name for name in names if not name.startswith(f"{_NO_REPOSITORY}@") and is_digest(name.partition("@")[2])]
 
 
+def is_stored_by_containerd(item: Mapping[str, Any]) -> bool:
+    """Whether the ID of an image is the digest in its names, as in docker's image store of containerd.
+
+    In the older store it is the digest of the config. An image without a name does not tell: False.
+    """
+    return any(name.partition("@")[2] == item.get("Id") for name in read_digests(item))
+
+
 def to_full_name(name: str) -> str:
     """Return a name with its registry, as requests have to write it; an ID, and a name that is none, as it is.
 

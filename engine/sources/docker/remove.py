@@ -6,6 +6,8 @@ image whose names changed, or that got a container since the plan, is left alone
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
@@ -16,13 +18,14 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients, is_podman
 from .container_listing import ACTIVE, find_users, name_container
-from .image_documents import list_names, to_full_name
+from .image_documents import is_stored_by_containerd, list_names, to_full_name
 from .json_documents import read_integer, read_objects
 from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from imq.engine.docker_engine.client import EngineClient
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -47,15 +50,15 @@ class _EngineRemoval(BatchedAction):
             context.progress.report_items(described.action, number, len(actions))
             try:
                 client = clients.get(action.source)
-                action.check_unchanged(client)
-                outcome = action.remove(client, context.answers)
+                image = action.check_unchanged(client)
+                outcome = action.remove(client, image, context.answers)
             except ImqError as error:
                 yield described.with_error(error)
             else:
                 yield outcome
 
-    def check_unchanged(self, client: EngineClient) -> None:
-        """Raise `NotFound` or `Conflict` when the image is no longer as it was planned."""
+    def check_unchanged(self, client: EngineClient) -> Mapping[str, Any]:
+        """Return the inspected image. Raises `NotFound` or `Conflict` when it is no longer as it was planned."""
         image = client.get_object(f"images/{self.id}/json")
         names = {name for name, *_ in list_names(image) if name is not None}
         if names != set(self.all_names):
@@ -75,8 +78,9 @@ class _EngineRemoval(BatchedAction):
                 code="changed",
                 hints=("run the statement again",),
             )
+        return image
 
-    def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
+    def remove(self, client: EngineClient, image: Mapping[str, Any], answers: list[str]) -> Outcome:
         """Remove what the action is about, append the lines that the engine returns, and return the outcome."""
         raise NotImplementedError
 
@@ -97,8 +101,11 @@ class RemoveEngineImage(_EngineRemoval):
         """Return the names with the image."""
         return Outcome("remove", ", ".join(self.names) or "<none>", self.id, note=f"in {self.source}")
 
-    def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
-        """Remove each name; the image goes with the last one, unless a running container or a child image needs it."""
+    def remove(self, client: EngineClient, image: Mapping[str, Any], answers: list[str]) -> Outcome:
+        """Remove each name; the image goes with the last one, unless a running container or a child image needs it.
+
+        The image store of containerd reports that it deleted an image which it keeps for its child images.
+        """
         options = {"force": "1"} if self.force and self.containers else {}
         if not self.names:
             _delete(client, self.id, options, answers)
@@ -114,17 +121,25 @@ class RemoveEngineImage(_EngineRemoval):
                 if number:
                     error.hints = (*error.hints, f"removed before this: {', '.join(self.names[:number])}")
                 raise
-        if any(item.get("Deleted") == self.id for item in read_objects(answer)) or not self._stays(client):
+        is_deleted = any(item.get("Deleted") == self.id for item in read_objects(answer))
+        if is_deleted and not is_stored_by_containerd(image):
+            return self.describe()
+        left = self._inspect(client)
+        if left is not None and options and not any(name for name, *_ in list_names(left)):
+            # the image store of containerd keeps an image that a container uses when its last name goes, even by force
+            with suppress(Conflict):
+                _delete(client, self.id, options, answers)
+            left = self._inspect(client)
+        if left is None:
             return self.describe()
         note = f"in {self.source}; the image stays, because a running container or another image needs it"
         return self.describe().replace(action="untag", note=note)
 
-    def _stays(self, client: EngineClient) -> bool:
+    def _inspect(self, client: EngineClient) -> Mapping[str, Any] | None:
         try:
-            client.get_object(f"images/{self.id}/json")
+            return client.get_object(f"images/{self.id}/json")
         except NotFound:
-            return False
-        return True
+            return None
 
 
 class UntagEngineImage(_EngineRemoval):
@@ -134,7 +149,7 @@ class UntagEngineImage(_EngineRemoval):
         """Return the name with the image."""
         return Outcome("untag", self.names[0], self.id, note=f"in {self.source}")
 
-    def remove(self, client: EngineClient, answers: list[str]) -> Outcome:
+    def remove(self, client: EngineClient, image: Mapping[str, Any], answers: list[str]) -> Outcome:  # noqa: ARG002
         """Remove the name."""
         _delete(client, to_full_name(self.names[0]), {}, answers)
         return self.describe()
