@@ -957,8 +957,8 @@ def push(*operands: _Name | Query, from_: _Path | None = ..., platform: _Path | 
 def reindex(*, dry_run: bool = ...) -> Statement:
     """Rebuild the index from the blobs of the store. In text: `reindex`"""
     ...
-def rename(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Give an image a new name and remove the old one. With a query the new name is a template. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
+def rename(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new name before it removes the old one. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
 def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""

@@ -9,7 +9,7 @@ from imq.engine.sources.layouts.places import Place, is_path
 from imq.engine.sources.namespaces import parse_namespace
 from imq.engine.sources.registry.copy import Copy
 from imq.engine.sources.row_templates import is_template
-from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .copy_archives import plan_copies
@@ -58,6 +58,26 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     is_form = is_path(target) or bool(split_form(target, act)[0])
     engines = () if is_form else _find_engines(target, context)
     archives = _find_origin_archives(act, context)
+    if archives is None or act.query is not None or context.chosen_refs() or get_option(act, "from") is not None:
+        return _plan_from(act, target, engines, archives, context, is_form=is_form)
+    own, others = _split_references(act, context)
+    actions = _plan_from(own, target, engines, archives, context, is_form=is_form) if own.references else []
+    return [
+        *actions,
+        *(_plan_from(others, target, engines, None, context, is_form=is_form) if others.references else ()),
+    ]
+
+
+def _plan_from(
+    act: ast.ActionStatement,
+    target: str,
+    engines: Sequence[ArchivePlace],
+    archives: ImageArchives | None,
+    context: PlanContext,
+    *,
+    is_form: bool,
+) -> list[Action]:
+    """Return the actions that copy images of the engine with these `archives`, or without them of other places."""
     if engines or (archives is not None and not is_form):
         return _plan_copy_with_engines(act, target, engines, archives, context)
     if target.lower() == STORE:
@@ -72,7 +92,27 @@ def _plan_copy(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     _refuse_options(act, "a registry", ("force", "skip existing"))
     if has_place_origin(act, context):
         return _plan_copy_from_place(act, target, context)
-    return _plan_copy_between_registries(act, to, context)
+    return _plan_copy_between_registries(act, [target], context)
+
+
+def _split_references(
+    act: ast.ActionStatement, context: PlanContext
+) -> tuple[ast.ActionStatement, ast.ActionStatement]:
+    """Return the statement for the images that the default engine has, and for those of registries.
+
+    Nobody chose this engine: it is the default because it responds. What it does not have is an image of a registry.
+    """
+    from imq.engine.sources.docker.targets import find_targets
+
+    own, others = [], []
+    for reference in act.references:
+        try:
+            find_targets(act.replace(references=(reference,)), context)
+        except NotFound:
+            others.append(reference)
+        else:
+            own.append(reference)
+    return act.replace(references=tuple(own)), act.replace(references=tuple(others))
 
 
 def _find_engines(target: str, context: PlanContext) -> tuple[ArchivePlace, ...]:
@@ -86,9 +126,8 @@ def _find_engines(target: str, context: PlanContext) -> tuple[ArchivePlace, ...]
 
 
 def _find_origin_archives(act: ast.ActionStatement, context: PlanContext) -> ImageArchives | None:
-    """Return the archives of the engine that has the images. Names alone are those of images in registries."""
-    named = get_option(act, "from") is not None
-    return find_archives(act, context, list_source_refs(act, context) if named else context.chosen_refs())
+    """Return the archives of the engine that has the images: that of the query or of `from`, else the default one."""
+    return find_archives(act, context, list_source_refs(act, context) if act.query is None else ())
 
 
 def _plan_copy_with_engines(

@@ -311,9 +311,20 @@ def plan_receiving(act: ast.ActionStatement, names: Sequence[str], context: Plan
     if planner is not None:
         literals = tuple(ast.Literal(name, quoted=True) for name in names)
         return planner(act.replace(references=literals, query=None, explicit_all=False), context)
-    if option is None:  # `use REGISTRY`: images come from there, into the store
+    is_registry = context.sources[sources[0]].match_name(_ANY_NAME) is None
+    if option is None and is_registry:  # `use REGISTRY`: images come from there, into the store
         return None
-    raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=option.span)
+    text = refs[0].text
+    copied = "images in PLACE where …" if act.verb == "load" else " ".join(names[:1])
+    raise StatementError(
+        f"{act.verb} does not work in {text}",
+        code="operand",
+        span=option.span if option is not None else act.span,
+        hints=(
+            f"to bring them into the store: {act.verb} … to store",
+            *([f"to copy them there: copy {copied} to {text}"] if act.verb != "import" and not is_registry else []),
+        ),
+    )
 
 
 def several_sources_error(act: ast.ActionStatement, names: Sequence[str]) -> StatementError:

@@ -7,8 +7,8 @@ from imq.engine.sources.action_options import parse_tag_name
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import resolve_targets
-from .tag import get_new_names, plan_tag, render_new_names
+from .operands import find_planner, resolve_targets
+from .tag import get_new_names, plan_tag, render_new_names, with_name
 from .untag import Untag
 from .verb import OperandKind, Verb
 
@@ -21,6 +21,8 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     names, act = get_new_names(
         act, context, "rename needs a new name", 'rename images where repository = old as "new:{{.Tag}}"'
     )
+    if (planner := find_planner(act, context)) is not None:
+        return planner(with_name(act, names[0]), context)
     if act.query is not None:
         named_targets = render_new_names(act, names[0], context)
     else:
@@ -49,9 +51,10 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 VERB = Verb(
     "rename",
-    "Give an image a new name and remove the old one. With a query the new name is a template.",
+    "Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new"
+    " name before it removes the old one.",
     'rename images where repository = old as "new:{{.Tag}}"',
     OperandKind.IMAGES,
-    options=("as", "dry run"),
+    options=("as", "from", "dry run"),
     plan=_plan_rename,
 )

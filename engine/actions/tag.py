@@ -59,7 +59,7 @@ class Tag(StoreAction):
 def _plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     names, act = get_new_names(act, context, "tag needs a name", "tag redis:7 as team/cache:stable")
     if (planner := find_planner(act, context)) is not None:
-        return planner(_with_name(act, names[0]), context)
+        return planner(with_name(act, names[0]), context)
     if act.query is not None:
         return _plan_tags_by_template(act, names[0], context)
     if len(act.references) == 1 and (planned := _plan_elsewhere(act, names[0], context)):
@@ -70,7 +70,7 @@ def _plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     return [plan_tag(parse_tag_name(names[0]), targets[0], context)]
 
 
-def _with_name(act: ast.ActionStatement, name: str) -> ast.ActionStatement:
+def with_name(act: ast.ActionStatement, name: str) -> ast.ActionStatement:
     """Return the statement with the name as its option `as`, where planners of sources expect it."""
     options = tuple(option for option in act.options if option.name != "as")
     return act.replace(options=(*options, ast.Option("as", (ast.Literal(name, quoted=True),))))
@@ -83,7 +83,7 @@ def _plan_elsewhere(act: ast.ActionStatement, name: str, context: PlanContext) -
         context.store.find(text)
     except NotFound:
         planners = (source.planners.get(act.verb) for source in context.sources if source.has_target(text))
-        plans = (planner(_with_name(act, name), context) for planner in planners if planner is not None)
+        plans = (planner(with_name(act, name), context) for planner in planners if planner is not None)
         return next(filter(None, plans), [])
     return []
 

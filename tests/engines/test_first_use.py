@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from imq.cli.options import read_options
 from imq.cli.output import Console
 from imq.repl.repl import Repl
 from support.command import run_imq
-from support.engine_images import ONE, clear
+from support.engine_images import ONE, TWO, clear
 from support.engines import HANG, PING_ANSWER, ScriptedEngine, http_answer
 from support.images import docker_archive
+from support.servers import Registry, require_programs
 from support.waiting import deadline
 
 if TYPE_CHECKING:
@@ -230,3 +232,24 @@ def test_the_prompt_names_the_engine(with_docker: Newcomer, monkeypatch: pytest.
     session.close()
     assert reader.prompts == ["imq docker> ", "imq docker> ", "imq> "]
     assert stderr.getvalue() == note("docker", with_docker.docker)
+
+
+def test_copies_are_of_the_images_of_the_engine(with_docker: Newcomer, tmp_path: pathlib.Path) -> None:
+    """A registry has the same name: an engine that is shown as the source is the source."""
+    require_programs("docker-registry")
+    with Registry(tmp_path / "registry") as registry:
+        name = "localhost/team/b:2"
+        ran = with_docker.run(f"copy {name} to {registry.host}/copied:1 as json")
+        assert ran.code == 0, ran.stdout
+        assert ran.stderr.startswith(note("docker", with_docker.docker))
+        (row,) = json.loads(ran.stdout)
+        assert (row["action"], row["target"], row["error"]) == ("copy", f"{registry.host}/copied:1", None)
+        assert row["image"] == TWO.id
+        planned = with_docker.run("--dry-run", f"copy {name}, {registry.host}/copied:1 to {registry.host}/more as json")
+        rows = json.loads(planned.stdout)
+        assert [row["image"] for row in rows] == [TWO.id, None], "what the engine lacks is of its registry"
+        ran = with_docker.run(f"copy {registry.host}/copied:1, {name} to oci:{tmp_path}/layout as json")
+        assert {row["error"] for row in json.loads(ran.stdout)} == {None}
+        chosen = with_docker.run("--source", "docker", f"copy {registry.host}/copied:1 to {registry.host}/again:1")
+        assert chosen.code != 0
+        assert f"No such image: {registry.host}/copied:1" in chosen.stderr

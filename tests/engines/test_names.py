@@ -83,3 +83,39 @@ def test_an_image_that_stays_without_its_names_is_not_called_removed(docker_plac
     (row,) = docker_place.connection("rm images in docker where label.part = two")
     assert (row.action, row.note) == ("remove", "in docker")
     assert listed not in docker_place.engine.run("images", "-aq")
+
+
+def test_a_renamed_image_keeps_nothing_of_the_old_name(place: Place) -> None:
+    before = place.names()
+    place.connection(f"use {place.name}")
+    planned = place.connection("rename localhost/team/b:2 as localhost/other/c:3", dry_run=True)
+    expected = [("tag", "localhost/other/c:3"), ("untag", "localhost/team/b:2")]
+    assert [(row.action, row.target) for row in planned] == expected
+    assert place.names() == before
+    done = place.connection("rename localhost/team/b:2 as localhost/other/c:3")
+    assert [(row.action, row.target, row.error) for row in done] == [(*one, None) for one in expected]
+    assert place.names() == {**{name: before[name] for name in before if "team" not in name}, expected[0][1]: TWO.id}
+    assert place.connection("images in store count").scalar() == 0
+
+
+def test_rows_are_renamed_by_a_template(place: Place) -> None:
+    statement = f'rename images in {place.name} where repository = localhost/app as "localhost/new:{{{{.Tag}}}}"'
+    assert {row.error for row in place.connection(statement)} == {None}
+    assert place.names() == {"localhost/new:1": ONE.id, "localhost/new:latest": ONE.id, "localhost/team/b:2": TWO.id}
+    assert not list(place.connection(f"rename localhost/new:1 as localhost/new:1 from {place.name}"))
+
+
+def test_two_names_cannot_become_one(place: Place) -> None:
+    before = place.names()
+    with pytest.raises(imq.StatementError, match="would be renamed to localhost/x:1"):
+        place.connection(f"rename images in {place.name} where label.part = one as localhost/x:1")
+    with pytest.raises(imq.NotFound, match="No such image: nope"):
+        place.connection(f"rename nope as localhost/x:1 from {place.name}")
+    assert place.names() == before
+
+
+def test_a_renamed_image_may_take_the_name_of_another(place: Place) -> None:
+    rows = place.connection(f"rename localhost/app:latest as localhost/team/b:2 from {place.name}")
+    assert rows[0].note == f"in {place.name}, moves from {TWO.id[7:19]}"
+    named = {name: id_ for name, id_ in place.names().items() if "<none>" not in name}
+    assert named == {"localhost/app:1": ONE.id, "localhost/team/b:2": ONE.id}

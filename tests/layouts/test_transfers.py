@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import ImqError, StatementError
 from store.support.stores import StoreSession, entries_in, run
 from support.images import Image, Layout, docker_archive, layer
 
@@ -205,3 +205,22 @@ def test_the_default_source_is_where_names_are(session: StoreSession, tmp_path: 
     session.do(f'save redis:7 to "{tmp_path / "redis.tar"}"')
     assert ids_in(session, f"oci-archive:{tmp_path / 'plain.tar'}") == [made["plain:1"].id]
     assert ids_in(session, str(tmp_path / "redis.tar")) == [made["redis:7"].id]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_chosen_place_takes_no_pull_and_no_load(
+    session: StoreSession, tmp_path: Path, made: dict[str, Image], place: str
+) -> None:
+    """They would go to the store without a word."""
+    chosen = f"{place}:{tmp_path / 'first'}"
+    session.do(f'copy redis:7 from "oci:{tmp_path / "layout"}" to "{chosen}"')
+    session.read_message(f'use "{chosen}"')
+    for statement in ("pull 127.0.0.1:1/app:1", f'load "{tmp_path / "layout"}"', f'import "{tmp_path}" as app:1'):
+        verb = statement.split()[0]
+        with pytest.raises(StatementError, match=f"{verb} does not work in {place}:") as error:
+            session.do(statement)
+        assert error.value.hints[0] == f"to bring them into the store: {verb} … to store"
+    with pytest.raises(StatementError, match=f"rename does not work in {place}:"):
+        session.do("rename redis:7 as app:1")
+    session.do(f'load "{tmp_path / "layout"}" to store')
+    assert {row["id"] for row in session.rows("images in store as json")} == {one.id for one in made.values()}

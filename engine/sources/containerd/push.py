@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.sources.action import Outcome, RegistryWrite, changed_error
 from imq.engine.sources.action_options import get_option
-from imq.engine.sources.push_names import name_targets
+from imq.engine.sources.new_names import list_push_names
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Reference
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
-
-    from .targets import NamespaceTarget
 
 
 class NamespacePush(RegistryWrite):
@@ -61,22 +59,7 @@ def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the pushes of `push`, under the names of the images or those of `to`."""
     if (option := get_option(act, "platform")) is not None:
         raise StatementError("push by ctr does not take platform", code="option", span=option.span)
-    to = get_option(act, "to")
-    try:
-        named, failures = name_targets(act, context, find_targets, render_targets)
-    except StatementError as problem:
-        problem.span = problem.span or (to.span if to is not None else None)
-        raise
-    targets: dict[tuple[str, Reference], NamespaceTarget] = {}
-    for name, target in named:
-        other = targets.setdefault((target.source, name), target)
-        if other.digest != target.digest:
-            raise StatementError(
-                f"{other.text} and {target.text} would be pushed to {name}, but a name can have only one image",
-                code="operand",
-                span=act.span,
-                hints=("without a tag the names are kept: push images where … to registry.local:5000/team",),
-            )
+    targets, failures = list_push_names(act, context, find_targets, render_targets)
     pushes = (
         NamespacePush(source, name, target.id, target.listed.records[0].name, target.digest)
         for (source, name), target in targets.items()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
-from imq.grammar.errors import Conflict, NotFound, StatementError
+from imq.engine.sources.new_names import list_new_names, require_one_image
+from imq.grammar.errors import Conflict, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import ContainerdClients
@@ -70,25 +70,8 @@ class TagTarget(Record):
 
 def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the new names of `tag`: one name for a reference, or one for each row by a template."""
-    (text,) = get_option_values(act, "as", context)
-    if act.query is not None:
-        rendered, failures = render_targets(act, text, context)
-        named = [(parse_tag_name(name), target) for name, target in rendered]
-    else:
-        if len(act.references) != 1:
-            raise StatementError("tag takes one image for one name", code="operand", span=act.span)
-        targets, failures = find_targets(act, context)
-        named = [(parse_tag_name(text), target) for target in targets]
-    by_name: dict[tuple[str, Reference], NamespaceTarget] = {}
-    for name, target in named:
-        other = by_name.setdefault((target.source, name), target)
-        if other.digest != target.digest:
-            raise StatementError(
-                f'the template renders "{name}" for two images: {other.id.short} and {target.id.short}',
-                code="ambiguous-name",
-                span=act.span,
-                hints=("add a field to the template, such as {{.Tag}}",),
-            )
+    named, failures = list_new_names(act, context, find_targets, render_targets)
+    by_name = require_one_image(named, act)
     return [*(_plan_name(name, target, context) for (_, name), target in by_name.items()), *failures]
 
 

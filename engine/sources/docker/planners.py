@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .create import plan_commit, plan_import, plan_load
 from .remove import plan_prune, plan_removal, plan_untag
-from .tag import plan_tag
+from .tag import plan_rename, plan_tag
 from .transfer import plan_pull, plan_push
 
 PLANNERS = {
@@ -12,6 +12,7 @@ PLANNERS = {
     "untag": plan_untag,
     "prune": plan_prune,
     "tag": plan_tag,
+    "rename": plan_rename,
     "pull": plan_pull,
     "push": plan_push,
     "load": plan_load,

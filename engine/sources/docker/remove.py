@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.reference import parse_name
+from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
 from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.grammar import ast
@@ -226,6 +226,23 @@ def plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         left[key] -= {target.name}
         actions.append(UntagEngineImage(target.source, (target.name,), target.id, image.names, image.containers))
     return [*_number_names(actions), *failures]
+
+
+def plan_old_names(renamed: Mapping[tuple[str, Reference], EngineTarget], context: PlanContext) -> list[Action]:
+    """Return the removals of the old names of images, by their engines and new names. The new names are set before."""
+    images = read_images(tuple(renamed.values()), context)
+    actions: list[Action] = []
+    for target in dict.fromkeys(renamed.values()):
+        image = images.get((target.source, target.id))
+        if image is None or target.name is None or (target.source, parse_name(target.name)) in renamed:
+            continue
+        new = [str(name) for (source, name), one in renamed.items() if (source, one.id) == (target.source, target.id)]
+        taken = {
+            str(name) for (source, name), one in renamed.items() if source == target.source and one.id != target.id
+        }
+        names = tuple(name for name in dict.fromkeys((*image.names, *new)) if name not in taken)
+        actions.append(UntagEngineImage(target.source, (target.name,), target.id, names, image.containers))
+    return _number_names(actions)
 
 
 def _plan(

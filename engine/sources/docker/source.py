@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME = "docker"
 _NAMES = ("docker", "podman")
 _SCHEMES = ("unix://", "tcp://", "ssh://", "docker:", "podman:")
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load", "import", "commit")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "import", "commit")
 """The verbs that `planners.py` plans."""
 _COST = "1 request for each engine"
 

@@ -6,7 +6,7 @@ from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.new_names import list_new_names, require_one_image
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -14,10 +14,11 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .clients import EngineClients
 from .image_documents import read_digests, read_tags, to_full_name
 from .json_documents import read_image_id
+from .remove import plan_old_names
 from .targets import find_targets, render_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from imq.engine.docker_engine.client import EngineClient
@@ -78,31 +79,37 @@ def set_name(client: EngineClient, id_: Digest, name: Reference) -> None:
 
 def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the new names of `tag`: one name for a reference, or one for each row by a template."""
-    (text,) = get_option_values(act, "as", context)
-    named: list[tuple[Reference, EngineTarget]] = []
-    if act.query is not None:
-        rendered, failures = render_targets(act, text, context)
-        named = [(parse_tag_name(name), target) for name, target in rendered]
-    else:
-        if len(act.references) != 1:
-            raise StatementError("tag takes one image for one name", code="operand", span=act.span)
-        targets, failures = find_targets(act, context)
-        named = [(parse_tag_name(text), target) for target in targets]
-    by_name: dict[tuple[str, Reference], Digest] = {}
+    named, failures = list_new_names(act, context, find_targets, render_targets)
+    return [*_plan_names(named, act, context), *failures]
+
+
+def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the new names of `rename`, then the removal of each old name that no image gets."""
+    named, failures = list_new_names(act, context, find_targets, render_targets)
+    renamed: dict[tuple[str, Reference], EngineTarget] = {}
     for name, target in named:
-        other = by_name.setdefault((target.source, name), target.id)
-        if other != target.id:
+        other = renamed.setdefault((target.source, name), target)
+        if other.name != target.name:
             raise StatementError(
-                f'the template renders "{name}" for two images: {other.short} and {target.id.short}',
+                f"both {other.text} and {target.text} would be renamed to {name}",
                 code="ambiguous-name",
                 span=act.span,
-                hints=("add a field to the template, such as {{.Tag}}",),
+                hints=("add a field to the template, such as {{.Tag}}", "to remove a name: untag NAME"),
             )
+    renamed = {key: target for key, target in renamed.items() if str(key[1]) != target.name}
+    tags = _plan_names([(name, target) for (_, name), target in renamed.items()], act, context)
+    return [*tags, *plan_old_names(renamed, context), *failures]
+
+
+def _plan_names(
+    named: Sequence[tuple[Reference, EngineTarget]], act: ast.ActionStatement, context: PlanContext
+) -> list[TagEngineImage]:
+    by_name = require_one_image(named, act)
     holders = find_holders(by_name, context)
-    tags = (
-        TagEngineImage(source, name, id_, holders.get((source, str(name)))) for (source, name), id_ in by_name.items()
-    )
-    return [*tags, *failures]
+    return [
+        TagEngineImage(source, name, target.id, holders.get((source, str(name))))
+        for (source, name), target in by_name.items()
+    ]
 
 
 def find_holders(names: Iterable[tuple[str, Reference]], context: PlanContext) -> dict[tuple[str, str], Digest]:

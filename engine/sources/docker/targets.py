@@ -30,6 +30,11 @@ class EngineTarget(Record):
     name: str | None
 
     @property
+    def digest(self) -> Digest:
+        """The ID, which identifies the image in its engine."""
+        return self.id
+
+    @property
     def text(self) -> str:
         """The name, or the short ID."""
         return self.name or self.id.short

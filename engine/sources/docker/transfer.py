@@ -7,7 +7,7 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Failed, Outcome, RegistryWrite, changed_error
 from imq.engine.sources.action_options import get_option, get_option_values, list_destination_refs
-from imq.engine.sources.push_names import name_targets
+from imq.engine.sources.new_names import list_push_names
 from imq.grammar.errors import Conflict, EngineError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
-    from .targets import EngineTarget
 
 SILENCE = 600.0
 """The maximum seconds without a message of a transfer: an engine is silent while it unpacks a layer."""
@@ -145,22 +144,7 @@ def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the pushes of `push`. Names of `to` that an image does not have are lent to it for the push."""
     if (option := get_option(act, "platform")) is not None:
         raise StatementError("push by an engine does not take platform", code="option", span=option.span)
-    to = get_option(act, "to")
-    try:
-        named, failures = name_targets(act, context, find_targets, render_targets)
-    except StatementError as problem:
-        problem.span = problem.span or (to.span if to is not None else None)
-        raise
-    targets: dict[tuple[str, Reference], EngineTarget] = {}
-    for name, target in named:
-        other = targets.setdefault((target.source, name), target)
-        if other.id != target.id:
-            raise StatementError(
-                f"{other.text} and {target.text} would be pushed to {name}, but a name can have only one image",
-                code="operand",
-                span=act.span,
-                hints=("without a tag the names are kept: push images where … to registry.local:5000/team",),
-            )
+    targets, failures = list_push_names(act, context, find_targets, render_targets)
     holders = find_holders(targets, context)
     actions: list[Action] = []
     for (source, name), target in targets.items():
