@@ -38,6 +38,7 @@ HEAVY = {
     "sqlite3": {
         "imq.engine.store.database",
         "imq.engine.session.queries",
+        "imq.engine.packages.rpm_sqlite",
         "imq.engine.query.sqlite_executor",
         "imq.engine.session.session",
         "imq.engine.store.index",

@@ -2,45 +2,122 @@
 
 | package system | files |
 |---|---|
-| dpkg | `var/lib/dpkg/status`, `info/*.list`, `info/*.md5sums`, `status.d/*` (distroless) |
+| dpkg | `var/lib/dpkg/status`, `info/*.list`, `info/*.md5sums`, `status.d/*`; `usr/share/doc/*/copyright` |
+| apk | `lib/apk/db/installed`, `usr/lib/apk/db/installed` |
+| rpm | `rpmdb.sqlite`, `Packages.db`, `Packages` in `var/lib/rpm`, `usr/lib/sysimage/rpm`, `usr/share/rpm` |
+| Python | `*.dist-info/METADATA`, `RECORD`; `*.egg-info`, `*.egg-info/PKG-INFO`, `installed-files.txt`; eggs |
+| npm | `node_modules/NAME/package.json`, `node_modules/@SCOPE/NAME/package.json` |
+| gem | `specifications/*.gemspec`, `specifications/default/*.gemspec` |
+| Go | every executable |
+
+The databases of dpkg, apk and rpm are those of the image: at their places under the root, not in a folder that contains
+another root. The manifests of the other systems can be anywhere.
 """
 
 from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from . import dpkg
+from . import apk, debian_copyright, dpkg, gem, go_build_info, npm, python_metadata, rpm
 from .reader import MAX_TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_DPKG_STATUS = Reader("dpkg status", dpkg.read_status, MAX_TEXT)
 _DPKG_LIST = Reader("dpkg file list", dpkg.read_file_list, MAX_TEXT)
 _DPKG_MD5SUMS = Reader("dpkg checksums", dpkg.read_checksums, MAX_TEXT)
 _DISTROLESS = Reader("dpkg status of distroless", dpkg.read_distroless)
+_COPYRIGHT = Reader("Debian copyright file", debian_copyright.read_copyright)
+_APK = Reader("apk database", apk.read_installed, MAX_TEXT)
+_RPM_SQLITE = Reader("rpm database in SQLite", None, scan=rpm.scan_sqlite)
+_RPM_LOG = Reader("log of an rpm database", rpm.read_write_ahead_log, 1)
+_RPM_NDB = Reader("rpm database in ndb", None, scan=rpm.scan_ndb)
+_RPM_BDB = Reader("rpm database in Berkeley DB", None, scan=rpm.scan_berkeley_db)
+_PYTHON = Reader("Python metadata", python_metadata.read_metadata)
+_PYTHON_RECORD = Reader("Python file list", python_metadata.read_record, MAX_TEXT)
+_PYTHON_FILES = Reader("Python file list", python_metadata.read_installed_files, MAX_TEXT)
+_NPM = Reader("package.json", npm.read_package_json)
+_GEM = Reader("gem specification", gem.read_gemspec)
+_GO = Reader("Go build information", None, scan=go_build_info.scan_executable)
 
-_PATHS: dict[bytes, Reader] = {
-    b"var/lib/dpkg/status": Reader("dpkg status", dpkg.read_status, MAX_TEXT),
+_RPM_FOLDERS = (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/", b"usr/share/rpm/")
+_SYSTEM_DATABASES: dict[bytes, Reader] = {
+    b"lib/apk/db/installed": _APK,
+    b"usr/lib/apk/db/installed": _APK,
+    **{folder + b"rpmdb.sqlite": _RPM_SQLITE for folder in _RPM_FOLDERS},
+    **{folder + b"rpmdb.sqlite-wal": _RPM_LOG for folder in _RPM_FOLDERS},
+    **{folder + b"Packages.db": _RPM_NDB for folder in _RPM_FOLDERS},
+    **{folder + b"Packages": _RPM_BDB for folder in _RPM_FOLDERS},
 }
-"""Readers by the whole path: databases of the system, of which an image has one."""
+
+
+def _find_system_database(path: bytes) -> Reader | None:
+    return _SYSTEM_DATABASES.get(path)
 
 
 def _find_dpkg(path: bytes) -> Reader | None:
-    """Return the reader of a file in a folder of dpkg's database."""
     folder, _, name = path.rpartition(b"/")
-    _, _, extension = name.rpartition(b".")
+    extension = name.rpartition(b".")[2]
     if folder == b"var/lib/dpkg/info":
         return {b"list": _DPKG_LIST, b"md5sums": _DPKG_MD5SUMS}.get(extension)
     if folder == b"var/lib/dpkg/status.d":
         if extension in {b"list", b"preinst", b"postinst", b"prerm", b"postrm"}:
             return None
         return _DPKG_MD5SUMS if extension == b"md5sums" else _DISTROLESS
-    return None
+    return _DPKG_STATUS if path == b"var/lib/dpkg/status" else None
 
 
-_ENDINGS: dict[bytes, Callable[[bytes], Reader | None]] = {}
-"""Functions that decide by the whole path, by the last bytes of the path."""
+def _find_metadata(path: bytes) -> Reader | None:
+    return _PYTHON if path.endswith(b".dist-info/METADATA") else None
+
+
+def _find_record(path: bytes) -> Reader | None:
+    return _PYTHON_RECORD if path.endswith(b".dist-info/RECORD") else None
+
+
+def _find_egg_info(path: bytes) -> Reader | None:
+    return _PYTHON if path.endswith((b".egg-info/PKG-INFO", b"EGG-INFO/PKG-INFO", b".egg-info")) else None
+
+
+def _find_installed_files(path: bytes) -> Reader | None:
+    return _PYTHON_FILES if path.endswith(b".egg-info/installed-files.txt") else None
+
+
+def _find_package_json(path: bytes) -> Reader | None:
+    return _NPM if path.endswith(b"/package.json") and npm.is_installed(path) else None
+
+
+def _find_gemspec(path: bytes) -> Reader | None:
+    return _GEM if path.endswith(b".gemspec") and gem.is_installed(path) else None
+
+
+def _find_copyright(path: bytes) -> Reader | None:
+    is_own = path.startswith(b"usr/share/doc/") and path.endswith(b"/copyright") and path.count(b"/") == 4
+    return _COPYRIGHT if is_own else None
+
+
 _ENDING_SIZE = 5
+_ENDINGS: dict[bytes, Callable[[bytes], Reader | None]] = {
+    ending[-_ENDING_SIZE:]: decide
+    for ending, decide in {
+        b"METADATA": _find_metadata,
+        b"RECORD": _find_record,
+        b"PKG-INFO": _find_egg_info,
+        b".egg-info": _find_egg_info,
+        b"installed-files.txt": _find_installed_files,
+        b"package.json": _find_package_json,
+        b".gemspec": _find_gemspec,
+        b"copyright": _find_copyright,
+        b"installed": _find_system_database,
+        b"rpmdb.sqlite": _find_system_database,
+        b"rpmdb.sqlite-wal": _find_system_database,
+        b"Packages.db": _find_system_database,
+        b"Packages": _find_system_database,
+    }.items()
+}
+"""Functions that decide by the whole path, by the last bytes of the path."""
+_EXECUTABLE = 0o111
 
 
 def find_reader(path: bytes, mode: int = 0) -> Reader | None:
@@ -49,12 +126,13 @@ def find_reader(path: bytes, mode: int = 0) -> Reader | None:
     `path` is relative to the root, without a leading slash or `./`. `mode` are the permission bits: an executable can
     have been built by Go. Its reader looks at the first bytes and stops unless they are an ELF header.
 
-    It takes about 0.3 µs for a path that is of no interest.
+    It takes about 0.2 µs for a path that is of no interest.
     """
-    if path.startswith(b"var/lib/dpkg/"):
-        return _PATHS.get(path) or _find_dpkg(path)
-    del mode  # no reader of executables yet
     decide = _ENDINGS.get(path[-_ENDING_SIZE:])
-    if decide is not None and (reader := decide(path)) is not None:
-        return reader
-    return _PATHS.get(path)
+    if decide is not None:
+        reader = decide(path)
+        if reader is not None:
+            return reader
+    if path.startswith(b"var/lib/dpkg/"):
+        return _find_dpkg(path)
+    return _GO if mode & _EXECUTABLE else None

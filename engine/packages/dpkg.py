@@ -10,23 +10,20 @@ import re
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import OwnedFiles, Package, Problem
-from .reader import decode, drop_partial_line
+from .reader import decode, decode_path, drop_partial_line, iter_paragraphs
 
 if TYPE_CHECKING:
     from .package import Rows
 
-_PARAGRAPH = re.compile(rb"[^\n].*?(?=\n[ \t\r]*\n|\Z)", re.DOTALL)
 _FIELD = re.compile(
-    rb"^(package|status|version|architecture|source|installed-size|maintainer|homepage):[ \t]*(.*?)[ \t\r]*$",
+    rb"^(package|status|version|architecture|source|installed-size|maintainer|homepage):(.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 _CONFFILES = re.compile(rb"^conffiles:[^\n]*((?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
-_CONFFILE = re.compile(
-    rb"^[ \t]+/(.+?)[ \t]+([0-9a-fA-F]{32})([ \t]+obsolete|[ \t]+remove-on-upgrade)*[ \t\r]*$", re.MULTILINE
-)
 _STRAY_LINE = re.compile(rb"^(?![ \t#]|[!-9;-~]+:|$).", re.MULTILINE)
 """A line that is neither a field, the continuation of one, a comment nor empty."""
-_MD5_LINE = re.compile(rb"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+?)$", re.MULTILINE)
+_MD5 = re.compile(rb"[0-9a-f]{32}")
+_MD5_LINE = re.compile(rb"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+)$", re.MULTILINE)
 _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
 """The states in which the files of a package are in place. In the others they were removed, or never unpacked."""
 _KIB = 1024
@@ -50,13 +47,12 @@ def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
         content, problem = drop_partial_line(content, path)
         if problem is not None:
             yield problem
-    for paragraph in _PARAGRAPH.finditer(content):
-        text, offset = paragraph[0], paragraph.start()
+    for offset, text in iter_paragraphs(content):
         if stray := _STRAY_LINE.search(text):
             yield Problem(path, offset + stray.start(), "neither a field nor the continuation of one")
         fields: dict[bytes, bytes] = {}
         for field in _FIELD.finditer(text):
-            fields.setdefault(field[1].lower(), field[2])
+            fields.setdefault(field[1].lower(), field[2].strip())
         state = fields.get(b"status", b"").split()
         if state[-1:] and state[-1] not in _UNPACKED:
             continue
@@ -84,13 +80,19 @@ def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
         )
         yield package
         if conffiles := _CONFFILES.search(text):
-            files = tuple(
-                (decode(line[1]), f"md5:{decode(line[2]).lower()}")
-                for line in _CONFFILE.finditer(conffiles[1])
-                if not line[3]
-            )
+            files = _read_conffiles(conffiles[1])
             if files:
                 yield OwnedFiles("deb", package.key, path, files)
+
+
+def _read_conffiles(lines: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the configuration files of lines such as ` /etc/profile 0123…`. Those of older versions are omitted."""
+    files = []
+    for line in lines.split(b"\n"):
+        name, _, digest = line.strip().rpartition(b" ")
+        if name.startswith(b"/") and _MD5.fullmatch(digest):
+            files.append((decode_path(name.strip(b"/ ")), f"md5:{decode(digest)}"))
+    return tuple(files)
 
 
 def _split_source(source: bytes) -> tuple[str, str]:
@@ -104,7 +106,7 @@ def read_file_list(content: bytes, path: str) -> Rows:
     content, problem = drop_partial_line(content, path)
     if problem is not None:
         yield problem
-    names = [line.lstrip("/") for line in decode(content).split("\n")]
+    names = [line.lstrip("/") for line in decode_path(content).split("\n")]
     files = tuple((name, "") for name in names if name and name != ".")
     if files:
         yield OwnedFiles("deb", _package_of(path), path, files)
@@ -115,7 +117,7 @@ def read_checksums(content: bytes, path: str) -> Rows:
     content, problem = drop_partial_line(content, path)
     if problem is not None:
         yield problem
-    files = tuple((decode(line[2]), f"md5:{decode(line[1]).lower()}") for line in _MD5_LINE.finditer(content))
+    files = tuple((decode_path(line[2]), f"md5:{decode(line[1]).lower()}") for line in _MD5_LINE.finditer(content))
     if wrong := content.count(b"\n") - len(files):
         yield Problem(path, None, f"{wrong} of its lines are no checksum and name")
     if files:

@@ -14,7 +14,7 @@ PACKAGE_TYPES = ("deb", "apk", "rpm", "python", "npm", "go", "gem")
 class Package(Record):
     """One installed package, as its database or manifest describes it. An unknown text is "", an unknown size None.
 
-    A package is identified within an image by `type`, `path` and `key`.
+    Within a file it is identified by `key`.
     """
 
     type: str
@@ -43,9 +43,14 @@ class Package(Record):
 
     @property
     def key(self) -> str:
-        """The name by which the package system tells packages apart: `libc6:amd64` for deb, otherwise the name."""
+        """The name that tells packages of a file apart: `libc6:amd64` for deb, `bash-5.2-1.x86_64` for rpm.
+
+        Packages of the same name but of other versions or architectures can be installed side by side there.
+        """
         if self.type == "deb" and self.architecture:
             return f"{self.name}:{self.architecture}"
+        if self.type == "rpm":
+            return f"{self.name}-{self.version}" + (f".{self.architecture}" if self.architecture else "")
         return self.name
 
 

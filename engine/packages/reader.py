@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .package import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from .package import Rows
@@ -16,6 +18,7 @@ MAX_TEXT = 64 << 20
 """The most bytes of a text database that are read: the status file of a Debian with 60,000 packages has 60 MB."""
 MAX_MANIFEST = 4 << 20
 """The most bytes of the manifest of one package that are read. The largest in public registries have 1 MB."""
+_EMPTY_LINES = re.compile(rb"\n(?:[ \t\r]*\n)+")
 
 
 class Reader(Record):
@@ -24,17 +27,18 @@ class Reader(Record):
     kind: str
     """What it reads, for people: `dpkg status`."""
     parse: Callable[[bytes, str], Rows] | None
-    """Turns the content of a file and its path into rows; None if it is not read whole."""
+    """Turns the content of a file and its path into rows; None if the file is not read whole."""
     max_size: int = MAX_MANIFEST
-    """The most bytes that are read. The rest of a larger file becomes a `Problem`."""
+    """The most bytes that `parse` takes. A larger file is cut there, which becomes a `Problem`."""
     scan: Callable[[BinaryIO, str], Rows] | None = None
     """Turns an open file into rows, for files that are too large to be read whole."""
 
     def rows(self, file: BinaryIO, path: str) -> Rows:
         """Yield the rows of a file, without holding them.
 
-        `file` is positioned at its beginning. It must be seekable if `needs_seek`. What is wrong with the content
-        becomes a `Problem`; only an error of `file` itself is raised (`OSError`, `Malformed` for a damaged layer).
+        `file` is at its beginning and is read once, forwards. Only executables of Go before 1.18 need to be read again,
+        if `file.seekable()`. What is wrong with the content becomes a `Problem`. The only exceptions are those of
+        `file` itself: `OSError`, and `Malformed` for a damaged layer.
         """
         if self.scan is not None:
             yield from self.scan(file, path)
@@ -44,11 +48,6 @@ class Reader(Record):
                 yield Problem(path, self.max_size, f"more than {self.max_size:,} bytes, the rest is not read")
                 content = content[: content.rfind(b"\n", 0, self.max_size) + 1]
             yield from self.parse(content, path)
-
-    @property
-    def needs_seek(self) -> bool:
-        """Whether the file must be seekable. Other files are read once from their beginning."""
-        return self.scan is not None
 
 
 def read_up_to(file: BinaryIO, size: int) -> bytes:
@@ -60,9 +59,19 @@ def read_up_to(file: BinaryIO, size: int) -> bytes:
     return b"".join(pieces)
 
 
+def decode_path(path: bytes) -> str:
+    """Decode a path. Bytes that are not UTF-8 become surrogates, as in `TarEntry.path`."""
+    return path.decode("utf-8", "surrogateescape")
+
+
 def decode(text: bytes) -> str:
-    """Decode a text of a database. Bytes that are not UTF-8 become surrogates, as in `TarEntry.path`."""
-    return text.decode("utf-8", "surrogateescape")
+    """Decode a text that is no path. Bytes that are not UTF-8 become U+FFFD, because databases take no surrogates."""
+    return text.decode("utf-8", "replace")
+
+
+def clean(text: str) -> str:
+    """Replace what no database takes in a text that a JSON document can have: halves of surrogate pairs, NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def drop_partial_line(content: bytes, path: str) -> tuple[bytes, Problem | None]:
@@ -71,3 +80,14 @@ def drop_partial_line(content: bytes, path: str) -> tuple[bytes, Problem | None]
         return content, None
     end = content.rfind(b"\n") + 1
     return content[:end], Problem(path, end, "cut short within a line")
+
+
+def iter_paragraphs(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the paragraphs of a text, separated by empty lines, with their offsets."""
+    start = 0
+    for gap in _EMPTY_LINES.finditer(content):
+        if gap.start() > start:
+            yield start, content[start : gap.start()]
+        start = gap.end()
+    if start < len(content):
+        yield start, content[start:]

@@ -1,0 +1,231 @@
+r"""Reads what Go's linker writes into executables: the version of Go, the main module, and all modules in it.
+
+The format is that of Go's package debug/buildinfo. A block that begins with `\xff Go buildinf:` is in a writable
+segment of the ELF file. From Go 1.18 on both texts follow it; before, it has the addresses of two strings.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .package import Package, Problem
+from .reader import decode, read_up_to
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from .package import Rows
+
+_MAGIC = b"\xff Go buildinf:"
+_ALIGNMENT = 16
+_BLOCK_SIZE = 32
+_BIG_ENDIAN, _INLINE = 1, 2
+"""Flags: the byte order of the addresses; the texts follow the block."""
+_MAX_VERSION, _MAX_MODULES = 1 << 10, 4 << 20
+"""The most bytes of the two texts. The largest programs list 1,500 modules in 200 kB."""
+_MARKER = 16
+"""The bytes before and after the list of modules: markers, by which it is found in memory."""
+_CHUNK = 1 << 20
+_HEAD = 64 << 10
+"""The first bytes, which have the program headers of every executable that a linker writes."""
+_PT_LOAD, _PF_X, _PF_W = 1, 1, 2
+
+
+_MACHINES = {
+    3: "386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64",
+    258: "loong64",
+}  # fmt: skip
+"""GOARCH by the machine of an ELF header, for executables from before Go 1.18, which do not record it."""
+
+
+class _Segment(Record):
+    offset: int
+    address: int
+    size: int
+    flags: int
+
+
+class _Elf(Record):
+    order: str
+    """`<` or `>`, for `Struct`."""
+    architecture: str
+    segments: tuple[_Segment, ...]
+
+
+def scan_executable(file: BinaryIO, path: str) -> Rows:
+    """Yield the modules in an executable that Go built, the main module first; nothing for other files.
+
+    The standard library counts as the module `stdlib` with the version of Go, as in Go's vulnerability database.
+    """
+    magic = read_up_to(file, 4)
+    if magic != b"\x7fELF":
+        return
+    head = magic + read_up_to(file, _HEAD - len(magic))
+    elf = _parse_elf(head)
+    if elf is None:
+        return
+    reader = _ForwardReader(file, head)
+    for segment in elf.segments:
+        if segment.flags & (_PF_X | _PF_W) == _PF_W:
+            offset = _find_block(reader, segment)
+            if offset is not None:
+                yield from _read_block(reader, elf, offset, path)
+                return
+
+
+class _ForwardReader:
+    """Reads ranges of a file in order, by seeking where that is possible."""
+
+    def __init__(self, file: BinaryIO, head: bytes) -> None:
+        self._file = file
+        self._buffer = head
+        self._start = 0  # the offset of the buffer
+        self._seekable = file.seekable()
+
+    def read_at(self, offset: int, size: int) -> bytes | None:
+        """Return the bytes at an offset, fewer at the end of the file; None if they were passed and cannot be read."""
+        end = self._start + len(self._buffer)
+        if offset < self._start or offset > end:
+            if self._seekable:
+                self._file.seek(offset)
+            elif offset < self._start:
+                return None
+            else:
+                self._skip(offset - end)
+            self._buffer, self._start, end = b"", offset, offset
+        kept = self._buffer[offset - self._start :]
+        self._buffer = kept + read_up_to(self._file, size - len(kept)) if size > len(kept) else kept
+        self._start = offset
+        return self._buffer[:size]
+
+    def _skip(self, size: int) -> None:
+        while size > 0 and (piece := self._file.read(min(size, _CHUNK))):
+            size -= len(piece)
+
+
+def _parse_elf(head: bytes) -> _Elf | None:
+    """Return the segments that are loaded, by their offsets; None for what no ELF executable begins with."""
+    if len(head) < 64 or head[4] not in (1, 2) or head[5] not in (1, 2):
+        return None
+    is_64, order = head[4] == 2, "<" if head[5] == 1 else ">"
+    table = Struct(f"{order}Q" if is_64 else f"{order}I").unpack_from(head, 32 if is_64 else 28)[0]
+    entry_size, count = Struct(f"{order}HH").unpack_from(head, 54 if is_64 else 42)
+    entry = Struct(f"{order}IIQQQQ" if is_64 else f"{order}IIIIIII")
+    segments = []
+    for at in range(table, table + entry_size * count, max(entry_size, 1)):
+        if at + entry.size > len(head):
+            break
+        if is_64:
+            kind, flags, offset, address, _, size = entry.unpack_from(head, at)
+        else:
+            kind, offset, address, _, size, _, flags = entry.unpack_from(head, at)
+        if kind == _PT_LOAD and size:
+            segments.append(_Segment(offset, address, size, flags))
+    return _Elf(
+        order, _find_architecture(head, order, is_64=is_64), tuple(sorted(segments, key=lambda segment: segment.offset))
+    )
+
+
+def _find_architecture(head: bytes, order: str, *, is_64: bool) -> str:
+    machine = _MACHINES.get(Struct(f"{order}H").unpack_from(head, 18)[0], "")
+    if machine == "mips":
+        return f"mips{'64' if is_64 else ''}{'le' if order == '<' else ''}"
+    return f"{machine}le" if machine == "ppc64" and order == "<" else machine
+
+
+def _find_block(reader: _ForwardReader, segment: _Segment) -> int | None:
+    """Return the offset of the block in a segment."""
+    offset, end = segment.offset, segment.offset + segment.size
+    while offset < end:
+        chunk = reader.read_at(offset, min(_CHUNK, end - offset))
+        if not chunk:
+            return None
+        at = chunk.find(_MAGIC)
+        while at >= 0:
+            if (segment.address + offset + at - segment.offset) % _ALIGNMENT == 0:
+                return offset + at
+            at = chunk.find(_MAGIC, at + 1)
+        if len(chunk) < _CHUNK:
+            return None
+        offset += len(chunk) - _BLOCK_SIZE
+    return None
+
+
+def _read_block(reader: _ForwardReader, elf: _Elf, offset: int, path: str) -> Rows:
+    block = reader.read_at(offset, _BLOCK_SIZE) or b""
+    if len(block) < _BLOCK_SIZE:
+        yield Problem(path, offset, "build information of Go that is cut short")
+        return
+    pointer_size, flags = block[14], block[15]
+    if flags & _INLINE:
+        texts = (reader.read_at(offset + _BLOCK_SIZE, _MAX_VERSION + _MAX_MODULES + 16)) or b""
+        version, at = _read_inline(texts, 0, _MAX_VERSION)
+        modules, _ = _read_inline(texts, at, _MAX_MODULES) if version is not None else (None, 0)
+    elif pointer_size in (4, 8):
+        order = ">" if flags & _BIG_ENDIAN else "<"
+        pointers = Struct(f"{order}{'Q' if pointer_size == 8 else 'I'}" + ("Q" if pointer_size == 8 else "I"))
+        first, second = pointers.unpack_from(block, 16)
+        version = _read_string(reader, elf, pointers, first, _MAX_VERSION)
+        modules = _read_string(reader, elf, pointers, second, _MAX_MODULES)
+    else:
+        yield Problem(path, offset, f"build information of Go with addresses of {pointer_size} bytes")
+        return
+    if version is None or modules is None:
+        yield Problem(path, offset, "build information of Go that is cut short, or needs a file that can be read again")
+        return
+    yield from _read_modules(decode(version), modules, path, elf.architecture)
+
+
+def _read_inline(texts: bytes, at: int, limit: int) -> tuple[bytes | None, int]:
+    """Return a text that its length precedes, and where it ends. The length is a varint: 7 bits a byte."""
+    length = shift = 0
+    while at < len(texts) and shift < 35:
+        byte = texts[at]
+        length |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            end = at + length
+            return (texts[at:end], end) if length <= limit and end <= len(texts) else (None, at)
+    return None, at
+
+
+def _read_string(reader: _ForwardReader, elf: _Elf, pointers: Struct, address: int, limit: int) -> bytes | None:
+    """Return the string whose address and length are at an address."""
+    header = _read_address(reader, elf, address, pointers.size)
+    if header is None or len(header) < pointers.size:
+        return None
+    start, length = pointers.unpack(header)
+    if length > limit:
+        return None
+    text = _read_address(reader, elf, start, length) if length else b""
+    return text if text is not None and len(text) == length else None
+
+
+def _read_address(reader: _ForwardReader, elf: _Elf, address: int, size: int) -> bytes | None:
+    for segment in elf.segments:
+        if segment.address <= address < segment.address + segment.size:
+            return reader.read_at(segment.offset + address - segment.address, size)
+    return None
+
+
+def _read_modules(version: str, modules: bytes, path: str, architecture: str) -> Rows:
+    """Yield the packages of the list of modules: lines of words that tabs separate."""
+    if len(modules) >= 2 * _MARKER + 1 and modules[-_MARKER - 1 : -_MARKER] == b"\n":
+        modules = modules[_MARKER:-_MARKER]
+    else:
+        modules = b""  # built without modules
+    lines = [line.split("\t") for line in decode(modules).split("\n")]
+    settings = dict(line[1].partition("=")[::2] for line in lines if line[0] == "build" and len(line) == 2)
+    architecture = settings.get("GOARCH") or architecture
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        if line[0] in {"mod", "dep"} and len(line) >= 3:
+            found.append((line[1], line[2]))
+        elif line[0] == "=>" and len(line) >= 3 and found and line[2]:  # replaced; a folder has no version
+            found[-1] = (line[1], line[2])
+    for name, module_version in found:
+        yield Package("go", name, module_version, path, architecture=architecture, toolchain=version)
+    number = version.removeprefix("go").partition(" ")[0] if version.startswith("go") else ""
+    yield Package("go", "stdlib", number, path, architecture=architecture, toolchain=version)
