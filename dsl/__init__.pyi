@@ -646,12 +646,16 @@ class _Fields:
     """images: the words of the default command; containers: the words of the command; tags: the words of the default command"""
     comment: Path
     """history: the comment of the builder"""
+    container: Path
+    """logs: the name of the container"""
+    container_id: Path
+    """logs: the ID of the container"""
     containers: _Containers
     """images: the containers made from the image; images: the number of containers made from the image"""
     cpu_limit: Path
     """containers: the most CPUs; unknown without a limit"""
     created: Path
-    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
+    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; logs: when the engine received the line; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
     created_by: Path
     """layers: the command of its build step; history: the command of the step"""
     dangling: Path
@@ -687,7 +691,7 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; containers: the container ID; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with"""
     image_digest: Path
     """containers: the digest of the image in its registry"""
     image_id: Path
@@ -815,7 +819,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; containers: the source that holds it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; containers: the source that holds it; logs: the source that holds the container; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
     stars: Path
     """search: the number of stars"""
     started: Path
@@ -824,6 +828,8 @@ class _Fields:
     """containers: the state. Example: created, running, paused, exited"""
     stop_signal: Path
     """images: the signal that stops a container; tags: the signal that stops a container"""
+    stream: Path
+    """logs: stdout or stderr; a container with a terminal has stdout alone"""
     subject: Path
     """manifests: the digest of its subject; referrers: the digest of its subject"""
     tag: Path
@@ -832,6 +838,10 @@ class _Fields:
     """repositories: the number of tags"""
     tags: _Tags
     """repositories: its tags; manifests: its tags; unknown when it has none"""
+    text: Path
+    """logs: the line, without its line ending"""
+    time: Path
+    """logs: when the engine received the line"""
     total: Path
     """usage: the number of items"""
     type: Path
@@ -882,6 +892,8 @@ history: Table
 """One row for each step of the build of each image, first step first; also for images in registries, like layers."""
 containers: Table
 """One row for each container, running or stopped. The embedded store has none."""
+logs: Table
+"""One row for each line of the logs of containers, as the engine kept them: logs of web, logs of (containers in docker where …), logs in docker. A log is read up to the time of the statement and is never followed. Engines write lines in the order of their times; podman reports whole seconds. A line of more than 1 MiB is several rows."""
 build_cache: Table
 """One row for each record of the build cache of an engine."""
 tags: Table

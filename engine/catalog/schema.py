@@ -53,6 +53,7 @@ class TargetKind(Enum):
     REPOSITORIES = "repositories"
     NAMES = "names in registries"
     TERM = "a word to search for"
+    CONTAINERS = "containers"
 
 
 class FromConfig(Record):

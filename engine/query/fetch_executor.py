@@ -226,7 +226,7 @@ class FetchExecutor:
                 else:
                     assert step.rows is not None
                     self._choose_rows(step, step.rows, runner, now)
-                    self._fetch_level(step)
+                    self._fetch_level(step, now)
         except BaseException:
             self.close()
             raise
@@ -314,8 +314,8 @@ class FetchExecutor:
         views = [member.table.sql_name for member in stage.union.members]
         runner.map_rows(own_rows, union_rows, len(views), views.index(stage.scan.view))
 
-    def _fetch_level(self, stage: FetchStage) -> None:
-        request = stage.make_request()
+    def _fetch_level(self, stage: FetchStage, now: int) -> None:
+        request = stage.make_request(now)
         if request is not None and stage.scan.view in self._open:
             self._open[stage.scan.view].fetch(request)
 
@@ -339,7 +339,7 @@ class FetchExecutor:
                 else:
                     runner.select_rows(SELECTED_ROWS, None)
                     runner.select_rows(SELECTED_ROWS, None, add=_BATCH)
-                self._fetch_level(stage)
+                self._fetch_level(stage, now)
             done += count
             if count < size:
                 return

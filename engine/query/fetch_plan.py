@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import FetchLevel, Field, Table
 
     from .source import SourceRef, StagedTable
+    from .time_pushdown import Bound
 
 
 class Scan(Record):
@@ -126,7 +127,8 @@ class FetchStage(Record):
 
     A scan with lookup fields lists the rows for the values of these columns in `rows`. `platform` is the platform in
     the condition. `continues`: the next stage fetches another level for the same rows. `union` is the union that the
-    scan is a member of, and `outer_union` the union of the outer rows.
+    scan is a member of, and `outer_union` the union of the outer rows. `bounds` are the constants that the condition
+    compares the time of the rows with; for `first` and `last` see `FetchRequest`.
     """
 
     scan: Scan
@@ -137,10 +139,21 @@ class FetchStage(Record):
     continues: bool = False
     union: UnionScan | None = None
     outer_union: UnionScan | None = None
+    bounds: tuple[Bound, ...] = ()
+    first: int = 0
+    last: int = 0
 
-    def make_request(self) -> FetchRequest | None:
-        """Return the level and fields to fetch; None for listing the rows."""
-        return FetchRequest(self.level, self.fields, self.continues) if self.level is not None else None
+    def make_request(self, now: int) -> FetchRequest | None:
+        """Return the level and fields to fetch at the time `now`; None for listing the rows."""
+        if self.level is None:
+            return None
+        request = FetchRequest(self.level, self.fields, self.continues, first=self.first, last=self.last)
+        if not self.bounds:
+            return request
+        from .time_pushdown import evaluate_bounds
+
+        since, until = evaluate_bounds(self.bounds, now)
+        return request.replace(since=since, until=until)
 
 
 class BatchedStages(Record):
@@ -270,7 +283,13 @@ class FetchPlanner:
                 == rows
             )
             level = need.scan.provider.levels[need.rank - 1]
-            steps.append(FetchStage(need.scan, level, rows, need.fields, continues=continues, union=union))
+            stage = FetchStage(need.scan, level, rows, need.fields, continues=continues, union=union)
+            if need.scan.provider.time_field and need.rank == 1:
+                from .time_pushdown import find_range
+
+                part = find_range(select, need.scan.provider.time_field, need.scan.get_rank)
+                stage = stage.replace(bounds=part.bounds, first=part.first, last=part.last)
+            steps.append(stage)
             known = after
         return steps, known
 
@@ -321,6 +340,9 @@ class FetchPlanner:
                     fields_by_level.setdefault((rank, at), set()).add(field)
             return max(ranks, default=0)
 
+        for at, scan in enumerate(scans):
+            if scan.provider.time_field:  # the rows themselves are fetched, whichever fields are read
+                fields_by_level[1, at] = {field for field in scan.table.stored_fields if scan.get_rank(field) == 1}
         for value in ir.walk(values):
             if isinstance(value, ir.Column | ir.MapItem) and not value.join:
                 require(value.field)

@@ -76,11 +76,20 @@ class ScanRequest(Record):
 
 
 class FetchRequest(Record):
-    """Fetch `fields` of this level for the chosen rows. `continues`: a higher level follows for the same rows."""
+    """Fetch `fields` of this level for the chosen rows. `continues`: a higher level follows for the same rows.
+
+    Of a table with a `time_field`, the statement needs no row before `since` or after `until` (nanoseconds since the
+    epoch; None: no limit). With `first` or `last` it needs only so many of the oldest or of the newest rows that each
+    chosen row is replaced by; 0: all.
+    """
 
     level: FetchLevel
     fields: frozenset[Field]
     continues: bool = False
+    since: int | None = None
+    until: int | None = None
+    first: int = 0
+    last: int = 0
 
 
 class TableScan(Protocol):
@@ -133,6 +142,9 @@ class StagedTable(Record):
       relation, in the words of `explain`.
     - `open` starts a scan.
     - `lists_all`: the table can be read with `in SOURCE` alone, without a target.
+    - `time_field`: what is listed are not rows of the table but what contains them: `holders`. Example: containers,
+      each of which has a log. The first level fetches all other fields, this one included, and replaces each chosen row by its rows. The bounds
+      of this field in the condition are part of the request.
     """
 
     table: Table
@@ -141,6 +153,8 @@ class StagedTable(Record):
     lookup_requests: str
     open: Callable[[ScanRequest], TableScan]
     lists_all: bool = False
+    time_field: str = ""
+    holders: str = ""
 
 
 class TableUse(Record):

@@ -94,7 +94,7 @@ def _describe_step(step: Step, now: int, estimators: Mapping[str, Estimator]) ->
     scan, table = step.scan, step.scan.table
     estimator = estimators.get(scan.source)
     upper_bound = (
-        estimator.upper_bound(scan.make_request(step.platform), step.make_request()) if estimator is not None else ""
+        estimator.upper_bound(scan.make_request(step.platform), step.make_request(now)) if estimator is not None else ""
     )
     of = f" for {step.platform}" if step.platform else ""
     if step.level is None:
@@ -105,7 +105,7 @@ def _describe_step(step: Step, now: int, estimators: Mapping[str, Estimator]) ->
             requests = scan.provider.listing_requests
             operands = [target if isinstance(target, str) else "(…)" for target in scan.targets]
             operands += [ref.text for ref in scan.refs]
-            lines = [f"stage:     list {table.name} of {', '.join(operands)}{of}"]
+            lines = [f"stage:     list {scan.provider.holders or table.name} of {', '.join(operands)}{of}"]
         lines.append(f"requests:  {requests}{upper_bound}")
     else:
         names = ", ".join(sorted(field.name for field in step.fields))

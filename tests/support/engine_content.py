@@ -27,7 +27,7 @@ _NANOSECONDS = 1_000_000_000
 def make_images() -> dict[str, tuple[Image, Sequence[str]]]:
     """Return the images with the names that they get, by what tests call them."""
     base = layer({"bin/.keep": b"", "usr/lib/base": b"base" * 5000})
-    program = _program_layer()
+    program = program_layer("wait", wait_program())
     extra = layer({"srv/data": b"data" * 2500})
     common = {"Cmd": ["/wait"]}
     full = {
@@ -67,10 +67,11 @@ def make_images() -> dict[str, tuple[Image, Sequence[str]]]:
     }
 
 
-def _program_layer() -> Layer:
-    content, archive = wait_program(), io.BytesIO()
+def program_layer(name: str, content: bytes) -> Layer:
+    """Return a layer of one executable file."""
+    archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        member = tarfile.TarInfo("wait")
+        member = tarfile.TarInfo(name)
         member.size, member.mode, member.mtime = len(content), 0o755, 1_704_067_200
         tar.addfile(member, io.BytesIO(content))
     blob = archive.getvalue()

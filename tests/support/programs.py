@@ -34,16 +34,53 @@ _CODE = bytes.fromhex(
     "ebdb"  # jmp fill
 )
 
+_SAY = bytes.fromhex(
+    "488d5c2410"  # lea rbx, [rsp + 16]: the first argument
+    "488b33"  # next: mov rsi, [rbx]
+    "4885f6"  # test rsi, rsi
+    "7428"  # je done
+    "31d2"  # xor edx, edx
+    "ffc2"  # count: inc edx
+    "803c1600"  # cmp byte [rsi + rdx], 0
+    "75f8"  # jne count
+    "c604160a"  # mov byte [rsi + rdx], a line ending
+    "ffc2"  # inc edx
+    "31ff"  # xor edi, edi
+    "ffc7"  # inc edi: stdout
+    "803e21"  # cmp byte [rsi], '!'
+    "7502"  # jne write
+    "ffc7"  # inc edi: stderr
+    "b801000000"  # write: mov eax, write
+    "0f05"  # syscall
+    "4883c308"  # add rbx, 8
+    "ebd0"  # jmp next
+    "31ff"  # done: xor edi, edi
+    "b83c000000"  # mov eax, exit
+    "0f05"  # syscall
+)
+
+
+def say_program() -> bytes:
+    """Return a program that writes each argument as a line to stdout; one that begins with `!` to stderr.
+
+    The test is skipped on other machines than x86-64.
+    """
+    return _make_program(_SAY)
+
 
 def wait_program() -> bytes:
     """Return a program that waits for ever; with a digit as its argument it exits with this code.
 
     With `m` it takes memory until it is killed. The test is skipped on other machines than x86-64.
     """
+    return _make_program(_CODE)
+
+
+def _make_program(code: bytes) -> bytes:
     if platform.machine() != "x86_64":
         pytest.skip("the program for containers is for x86-64")
-    size = _HEADERS + len(_CODE)
+    size = _HEADERS + len(code)
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     header = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
-    return ident + header + segment + _CODE
+    return ident + header + segment + code

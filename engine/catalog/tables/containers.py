@@ -107,3 +107,28 @@ BUILD_CACHE = Table(
     order=("-last_used", "id"),
     key=("id", "source"),
 )
+
+LOGS = Table(
+    "logs",
+    "One row for each line of the logs of containers, as the engine kept them: logs of web, logs of (containers in"
+    " docker where …), logs in docker. A log is read up to the time of the statement and is never followed. Engines"
+    " write lines in the order of their times; podman reports whole seconds. A line of more than 1 MiB is several rows.",
+    (
+        Field("time", DataType.TIME, "when the engine received the line", aliases=("created",)),
+        Field("container", DataType.TEXT, "the name of the container"),
+        Field("container_id", DataType.DIGEST, "the ID of the container", title="CONTAINER ID"),
+        Field("image", DataType.REFERENCE, "the name of the image that the container was created with"),
+        Field(
+            "stream",
+            DataType.TEXT,
+            "stdout or stderr; a container with a terminal has stdout alone",
+            values=("stdout", "stderr"),
+        ),
+        Field("text", DataType.TEXT, "the line, without its line ending"),
+        Field("source", DataType.TEXT, "the source that holds the container"),
+    ),
+    default_columns=("time", "container", "stream", "text"),
+    order=("time", "source", "container"),
+    key=("source", "container_id", "time", "stream", "text"),
+    target=TargetKind.CONTAINERS,
+)

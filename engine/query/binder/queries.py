@@ -389,10 +389,13 @@ class _QueryBinder:
         if not self._table.order:
             return (ir.SortKey(ir.RowNumber(), descending=False),)
         oldest_first = self._query.until is not None  # the default order of removal
-        return tuple(
+        keys = [
             ir.SortKey(ir.Column(self._table.get_field(name.lstrip("-"))), name.startswith("-") and not oldest_first)
             for name in self._table.order
-        )
+        ]
+        if self._table.target is TargetKind.CONTAINERS:  # lines of a log can have the same time
+            keys.append(ir.SortKey(ir.RowNumber(), descending=False))
+        return tuple(keys)
 
     def _bind_limit(self, limit: ast.Limit | None) -> ir.Limit | None:
         if limit is None:

@@ -49,6 +49,7 @@ class TableResolver:
         bind_rows: Callable[[ast.Variable | ast.RowSource], ir.Select],
     ) -> None:
         self._query = query
+        self._targets = list(query.targets)
         self._fetch = scope.fetch
         self._scope = scope
         self._expressions = expressions
@@ -63,12 +64,14 @@ class TableResolver:
                 span=self._query.span,
                 hints=('example: rows of "pod.yaml" at spec.containers',),
             )
+        if table.target is TargetKind.CONTAINERS:
+            self._targets = [target for target in self._targets if not _is_every_container(target)]
         uses = self._find_uses(table)
         targets: tuple[str | ir.Select, ...] = ()
         if table.target is TargetKind.FILE:
             targets = self._read_paths(table)
         elif any(isinstance(use.provider, StagedTable) for use in uses):
-            targets = tuple(self._bind_target(target, table) for target in self._query.targets)
+            targets = tuple(self._bind_target(target, table) for target in self._targets)
         return self._fetch.bind_table(uses, targets, at=self._query.at)
 
     def _find_uses(self, table: Table) -> Sequence[TableUse]:
@@ -80,7 +83,7 @@ class TableResolver:
                 refs[ref] = None
         if refs:
             return self._group_uses(table, tuple(refs))
-        if self._query.targets and table.target is not TargetKind.FILE:
+        if self._targets and table.target is not TargetKind.FILE:
             return self._find_default_uses(table) or [self._find_use_of_targets(table)]
         return self._group_uses(table, self._scope.default_refs(table.name)) or [self._find_only_use(table)]
 
@@ -98,10 +101,10 @@ class TableResolver:
 
     def _find_default_uses(self, table: Table) -> Sequence[TableUse]:
         """Return the uses in the default sources, when the targets are names and these sources have images by name."""
-        if any(not isinstance(target, ast.Literal) for target in self._query.targets):
+        if any(not isinstance(target, ast.Literal) for target in self._targets):
             return ()
         uses = self._group_uses(table, self._scope.default_refs(table.name))
-        names = [target.text for target in self._query.targets if isinstance(target, ast.Literal)]
+        names = [target.text for target in self._targets if isinstance(target, ast.Literal)]
         for use in uses:
             source = self._fetch.sources[use.source]
             if isinstance(use.provider, NativeTable) or any(source.match_name(name) is None for name in names):
@@ -139,10 +142,13 @@ class TableResolver:
 
     def _find_use_of_targets(self, table: Table) -> TableUse:
         uses = self._fetch.sources.find_uses(table.name)
+        if table.target is TargetKind.CONTAINERS and any(isinstance(target, ast.Literal) for target in self._targets):
+            refs = self._scope.default_refs(table.name)
+            raise self._missing_table_error(table, ", ".join(ref.text for ref in refs), uses, self._query.span)
         staged = [use for use in uses if isinstance(use.provider, StagedTable)]
         if len(uses) == 1 or not staged:
             return uses[0]
-        for target in self._query.targets:
+        for target in self._targets:
             if isinstance(target, ast.Literal):
                 holder = next((use for use in uses if self._fetch.sources[use.source].has_target(target.text)), None)
             else:
@@ -178,7 +184,7 @@ class TableResolver:
         """Bind an operand of `of`: a name, or a query of names."""
         if isinstance(target, ast.Literal):
             literal = self._expressions.require_literal(target)
-            if table.target is not TargetKind.TERM:
+            if table.target not in (TargetKind.TERM, TargetKind.CONTAINERS):
                 check_reference(literal)
             return literal.text
         return self._bind_names(target, table)
@@ -194,7 +200,7 @@ class TableResolver:
             select.is_whole_rows
             and relation is not None
             and relation.lookup_fields
-            and table.target is TargetKind.IMAGES
+            and table.target in (TargetKind.IMAGES, TargetKind.CONTAINERS)
         ):
             fields = [select.table.get_field(name) for name in relation.lookup_fields]
             columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
@@ -229,3 +235,8 @@ class TableResolver:
                 hints=(f'example: {table.name} of "list.txt", or {table.name} of stdin',),
             )
         return tuple(paths)
+
+
+def _is_every_container(target: ast.Literal | ast.Variable | ast.RowSource) -> bool:
+    """Whether an operand is the bare word `containers`: `logs of containers`."""
+    return isinstance(target, ast.Literal) and not target.quoted and target.text.lower() == "containers"

@@ -13,6 +13,7 @@ from .tables import (
     IMAGE_SIZES,
     LAST_USE,
     LAYER_USERS,
+    LOG_LINES,
     USERS,
 )
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _LISTINGS = {
     "images": "images/json",
     "containers": "containers/json?all=1",
+    "logs": "containers/json?all=1",
     "layers": "images/ID/json, images/ID/history",
     "history": "images/ID/json, images/ID/history",
     "usage": "system/df",
@@ -38,6 +40,7 @@ _LEVELS = {
     ("containers", CONTAINER_DIGESTS.name): "images/json",
     ("containers", CONTAINER_DETAILS.name): "containers/ID/json",
     ("containers", CONTAINER_SIZES.name): "containers/json?all=1&size=1",
+    ("logs", LOG_LINES.name): "containers/ID/logs, containers/ID/json",
 }
 
 
@@ -58,8 +61,19 @@ class EngineRequests:
         path = _LISTINGS.get(table) if fetch is None else _LEVELS.get((table, fetch.level.name))
         if path is None:
             return ""
+        if fetch is not None and fetch.level is LOG_LINES:
+            path += self._describe_range(request, fetch)
         engines = ", ".join(dict.fromkeys(self._locate(ref.text) for ref in request.refs))
         return f": GET {path}" + (f" of {engines}" if engines else "")
+
+    def _describe_range(self, request: ScanRequest, fetch: FetchRequest) -> str:
+        """Return the part of a log that is requested, as the parameters of the request."""
+        from .log_range import make_range_query
+
+        endpoints = (find_endpoint(ref.text, self._environment, self._home) for ref in request.refs)
+        has_podman = any(endpoint is not None and endpoint.kind == "podman" for endpoint in endpoints)
+        query = make_range_query(fetch, counts_lines=not has_podman)
+        return "".join(f", {name}={value}" for name, value in query.items())
 
     def _locate(self, name: str) -> str:
         """Return the name of an engine with its address."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .containers import BuildCache, Containers, Usage
 from .images import History, Images, Layers
+from .logs import Logs
 
 SCANS = {
     "images": Images,
     "layers": Layers,
     "history": History,
     "containers": Containers,
+    "logs": Logs,
     "usage": Usage,
     "build_cache": BuildCache,
 }

@@ -8,7 +8,7 @@ from imq.engine.query.source import Source, SourceRef, StagedTable
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.record import TYPE_CHECKING
 
-from .tables import LEVELS, LISTING_COST, TABLES
+from .tables import LEVELS, LISTING_COST, TABLES, TIME_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +52,8 @@ class DockerSource(Source):
                 LISTING_COST.get(name, _COST),
                 partial(self._scan, name),
                 lists_all=True,
+                time_field=TIME_FIELDS.get(name, ""),
+                holders="containers" if name in TIME_FIELDS else "",
             )
             for name, table in TABLES.items()
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
-from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS
+from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS
 from imq.engine.catalog.tables.local import USAGE
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
@@ -21,6 +21,9 @@ CONTAINER_DETAILS = FetchLevel("inspected", "their details", "1 request for each
 CONTAINER_DIGESTS = FetchLevel("digests", "the digests of their images", "1 request for each engine")
 CONTAINER_SIZES = FetchLevel("sizes", "the bytes that they wrote", "1 request for each engine")
 CONTAINER_LEVELS = (CONTAINER_DIGESTS, CONTAINER_DETAILS, CONTAINER_SIZES)
+
+LOG_LINES = FetchLevel("lines", "the lines of the logs", "1 request for each container, and 1 for its settings")
+LOG_LEVELS = (LOG_LINES,)
 
 _LISTED_CONFIG_FIELDS = ("label",)
 """Fields of the config that a listing of images has as well."""
@@ -72,6 +75,7 @@ _CONTAINERS = CONTAINERS.replace(
             "lookup image_id source",
             lookup_fields=("image_id", "source"),
         ),
+        Relation("logs", "logs", "the lines of its log", "lookup id source", lookup_fields=("id", "source")),
         make_registry_relation("image"),
     ),
 )
@@ -106,10 +110,13 @@ TABLES: dict[str, Table] = {
             CONTAINER_SIZES: "size_rw",
         }
     ),
+    "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
 }
-LEVELS = {"images": IMAGE_LEVELS, "layers": LAYER_LEVELS, "containers": CONTAINER_LEVELS}
+LEVELS = {"images": IMAGE_LEVELS, "layers": LAYER_LEVELS, "containers": CONTAINER_LEVELS, "logs": LOG_LEVELS}
+TIME_FIELDS = {"logs": "time"}
+"""The `time_field` of a table (see query/source.py)."""
 LISTING_COST = {
     "layers": "2 requests for each image",
     "history": "2 requests for each image",
