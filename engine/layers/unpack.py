@@ -62,13 +62,13 @@ def unpack_layers(
     limits = limits or UnpackLimits()
     os.mkdir(directory, 0o777)
     try:
-        creation_mask = _make_private(directory)
+        creation_mask = make_private(directory)
         with RootedDirectory(directory, limits.max_depth, use_openat2=use_openat2) as root:
             lock(root.open_directory(""))
             metadata = MetadataWriter(
                 privileged=os.geteuid() == 0 if privileged is None else privileged, creation_mask=creation_mask
             )
-            writer = _TreeWriter(root, metadata, limits)
+            writer = TreeWriter(root, metadata, limits)
             try:
                 for _ in apply_layers(layers, writer, limits.layer):
                     pass
@@ -89,7 +89,7 @@ def lock(descriptor: int) -> None:
         pass
 
 
-def _make_private(directory: str) -> int:
+def make_private(directory: str) -> int:
     """Make a new folder private, and return the mode bits that files keep when they are created in it."""
     creation_mask = stat.S_IMODE(os.stat(directory).st_mode) & 0o777
     for inherited in ("system.posix_acl_default", "system.posix_acl_access"):
@@ -117,7 +117,7 @@ def remove_tree(directory: str) -> None:
     rmtree(directory, onerror=grant_access)
 
 
-class _TreeWriter(OverlayApplier):
+class TreeWriter(OverlayApplier):
     """Writes the files of layers to a folder, one layer after the other."""
 
     def __init__(self, root: RootedDirectory, metadata: MetadataWriter, limits: UnpackLimits) -> None:

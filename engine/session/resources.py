@@ -21,12 +21,22 @@ if TYPE_CHECKING:
     from imq.engine.progress import Progress
     from imq.engine.query.source import Place, SourceRef
     from imq.engine.registry.settings import Settings as RegistrySettings
+    from imq.engine.store.index import StoreIndex
     from imq.grammar.errors import ImqError
 
     from .context import SessionContext
 
 _EXPECTED = ("engine-unreachable", "engine-empty")
 """Errors of engines that most machines have which do not use this engine."""
+
+
+def _read_containers(index: StoreIndex) -> None:
+    """Bring the rows of containers up to date. Without containers nothing is loaded for it."""
+    has_rows = "SELECT 1 FROM container UNION ALL SELECT 1 FROM image_use LIMIT 1"
+    if index.has_containers() or index.connection.execute(has_rows).fetchone() is not None:
+        from imq.engine.containers.index_rows import synchronize
+
+        synchronize(index, index.layout)
 
 
 class Resources:
@@ -41,6 +51,7 @@ class Resources:
         self.state = SessionState(context.configuration)
         self.store = Store(context.root, creates_for_cache=context.missing_store != "refuse")
         self.store.layout.on_lock_wait = self._warn_about_lock
+        self.store.read_containers = _read_containers
         self.store.platform = context.platform
         self.folder = os.curdir
         self.warns_about_containers = True

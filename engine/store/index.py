@@ -16,7 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .database import check_database_path, create_database, database_uri, enable_wal, has_database, remove_database
 from .index_schema import create_tables, has_current_schema, has_schema, is_intact, is_made_in
-from .layout import DATABASE
+from .layout import CONTAINERS, DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -144,6 +144,15 @@ class StoreIndex:
             connection.close()
             raise
         return connection
+
+    @property
+    def layout(self) -> Layout:
+        """The layout that the index is derived from."""
+        return self._layout
+
+    def has_containers(self) -> bool:
+        """Whether the store has a folder for containers."""
+        return self._layout.exists and self._layout.root_directory.status(CONTAINERS) is not None
 
     @property
     def is_persistent(self) -> bool:

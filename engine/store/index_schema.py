@@ -31,7 +31,16 @@ CREATE INDEX {table}_value ON {table} (key, value);
 """
     for table in MAP_TABLES.values()
 )
-_CONTAINER_COLUMNS = ", ".join(f"NULL AS {field.name}" for field in CONTAINERS.fields)
+_SQL_TYPES = {
+    DataType.NUMBER: "NUMERIC",
+    DataType.SIZE: "INTEGER",
+    DataType.TIME: "INTEGER",
+    DataType.BOOLEAN: "INTEGER",
+}
+_CONTAINER_DEFINITIONS = ", ".join(
+    f"{field.name} {_SQL_TYPES.get(field.type, 'TEXT')}" for field in CONTAINERS.stored_fields
+)
+_CONTAINER_COLUMNS = ", ".join(field.name for field in CONTAINERS.stored_fields)
 _REVISION = 4
 """Increased when values change their meaning and the schema stays the same."""
 
@@ -156,6 +165,17 @@ CREATE TABLE step (
 ) WITHOUT ROWID;
 CREATE INDEX step_command ON step (command);
 
+-- The containers of the store: see containers/index_rows.py. `signature` has the facts by which a row is known to be old.
+CREATE TABLE container (
+    key INTEGER PRIMARY KEY, signature TEXT NOT NULL, manifest TEXT, {_CONTAINER_DEFINITIONS}
+);
+CREATE INDEX container_image ON container (image_id);
+CREATE INDEX container_manifest ON container (manifest);
+CREATE INDEX container_id ON container (id);
+
+-- When containers that were removed last used an image.
+CREATE TABLE image_use (image_id TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
+
 {_MAP_DEFINITIONS}
 CREATE VIEW reach AS SELECT root.digest AS root, blob.digest AS digest, blob.size AS size
 FROM reaching JOIN descriptor AS root ON root.key = reaching.root JOIN descriptor AS blob ON blob.key = reaching.blob;
@@ -185,7 +205,13 @@ CREATE VIEW images AS SELECT
     entry.media_type AS media_type,
     (entry.tag IS NULL AND iif(entry.image IS NULL, NULL, NOT EXISTS (
         SELECT 1 FROM entry AS named WHERE named.image = entry.image AND named.tag IS NOT NULL))) AS dangling,
-    0 AS in_use, 0 AS containers, entry.set_at AS pulled_at, NULL AS last_used, 'store' AS source
+    EXISTS (SELECT 1 FROM container WHERE image_id = entry.id OR container.manifest = entry.manifest) AS in_use,
+    (SELECT count(*) FROM container WHERE image_id = entry.id) AS containers,
+    entry.set_at AS pulled_at,
+    (SELECT max(used) FROM (
+        SELECT used FROM image_use WHERE image_id = entry.id
+        UNION ALL SELECT coalesce(finished, started) FROM container WHERE image_id = entry.id)) AS last_used,
+    'store' AS source
 FROM entry;
 
 -- The rows of the next two views are in the order of image IDs: SQLite scans `image_id`, and a limit ends the scan.
@@ -214,9 +240,12 @@ CREATE VIEW history AS SELECT
     'store' AS source
 FROM step JOIN image ON image.key = step.image;
 
--- The store has no containers, so this view is empty.
 CREATE VIEW containers AS SELECT
-    NULL AS _row, NULL AS _image, {_CONTAINER_COLUMNS} WHERE 0;
+    key AS _row,
+    coalesce((SELECT image.key FROM image WHERE image.manifest = container.manifest),
+        (SELECT min(image.key) FROM image WHERE image.id = container.image_id)) AS _image,
+    {_CONTAINER_COLUMNS}
+FROM container;
 """
 
 

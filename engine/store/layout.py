@@ -5,6 +5,7 @@
     blobs/sha256/…      manifests, configs and layers, each named by its digest
     ingest/             blobs that are being stored (used by imq only; other tools ignore it)
     lock, index.db      used by imq only: the lock of the store, and the SQLite index derived from the layout
+    containers/, unpacked/   the containers of the store, and unpacked layers (used by imq only)
 
 The annotations of a descriptor have the name in docker's familiar form, the digest that the registry has for the name,
 and the time when it was set. Those of an index also list the manifests that are held here, when not all were fetched.
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 EMPTY_INDEX_DOCUMENT = b'{"schemaVersion":2,"manifests":[]}'
 LAYOUT_DOCUMENT = b'{"imageLayoutVersion":"1.0.0"}'
 LAYOUT_FILE, INDEX, BLOBS, INGEST, LOCK, DATABASE = "oci-layout", "index.json", "blobs", "ingest", "lock", "index.db"
+CONTAINERS, UNPACKED = "containers", "unpacked"
 _OWN_NAMES = {
+    CONTAINERS,
+    UNPACKED,
     LAYOUT_FILE,
     INDEX,
     BLOBS,

@@ -50,6 +50,8 @@ class Store:
         """The platform to resolve names of indexes for; None: the platform of this machine."""
         self.quota: int | None = None
         """The maximum size in bytes of all blobs, enforced by new ingests; None: limited by the disk."""
+        self.read_containers: Callable[[StoreIndex], None] | None = None
+        """Brings the rows of containers up to date; called once in each statement."""
 
     @property
     def largest_document(self) -> int:
@@ -79,6 +81,8 @@ class Store:
             self._index = StoreIndex(self.layout, create=writable)
         retries, self._should_retry = self._should_retry, False
         self._index.sync_with_layout(retry=retries)
+        if retries and self.read_containers is not None:
+            self.read_containers(self._index)
         return self._index
 
     def close(self) -> None:

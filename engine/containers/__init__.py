@@ -1,0 +1,1 @@
+"""Containers of the store: their folders, bundles, monitor processes, logs and changes."""

@@ -1,0 +1,831 @@
+"""The containers of one store: found by name, created, started, stopped and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from contextlib import contextmanager, suppress
+
+from imq.engine.oci.platform import host_platform
+from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, StoreError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import unpacked
+from .bundle import BundleOptions, Mount, make_arguments, make_bundle, make_process, read_kernel_version
+from .document import CreateOptions, ImageFacts, make_document, name_taken, no_such_container
+from .folder import (
+    BUNDLE,
+    CREATING,
+    DOCUMENT,
+    FOLDER,
+    LOG,
+    PAUSED,
+    REMOVING,
+    STATE,
+    State,
+    lock_container,
+    read_boot_id,
+    read_json,
+    read_state,
+    read_ticks,
+    write_file,
+    write_json,
+)
+from .index_rows import is_container_id, synchronize
+from .overlay_view import OverlayView
+from .removal import remove_folder
+from .runtime import TIMEOUT, Runtime, RuntimeFailed, find_runtime, spawn, wait_for
+from .users import User, find_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from imq.engine.store.directory import Directory
+    from imq.engine.store.store import Store
+
+_LOCK_TIMEOUT = 15.0
+"""The maximum seconds that a monitor needs to end after its container, or another process to start it."""
+_KILL_TIMEOUT = 20.0
+"""The maximum seconds that a container exists after SIGKILL."""
+DEFAULT_STOP_TIMEOUT = 10
+_POLL = 0.01
+_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_RUNTIME_STATE = "runtime"
+"""The folder in `containers/` where the runtime keeps the state of running containers."""
+
+
+class Container(Record):
+    """A container: its ID, its name, and its document in the form of `docker inspect`."""
+
+    id: str
+    name: str
+    document: Mapping[str, Any]
+
+    def __hash__(self) -> int:
+        """Hash by the ID: the document is a mapping."""
+        return hash(self.id)
+
+    @property
+    def stop_signal(self) -> str:
+        """The signal that asks the container to stop."""
+        return str(self.document["Config"].get("StopSignal") or "SIGTERM")
+
+    @property
+    def stop_timeout(self) -> int:
+        """The seconds that the container has to stop before it is killed."""
+        return int(self.document["Config"].get("StopTimeout", DEFAULT_STOP_TIMEOUT))
+
+
+class Attachment(Record):
+    """The streams of a container that this process is attached to: descriptors to read from, -1 without them."""
+
+    stdout: int
+    stderr: int
+    reports: int
+
+
+class Containers:
+    """The containers of a store. `runtime` is the setting of this name; the runtime is found when it is needed."""
+
+    def __init__(self, store: Store, runtime: str, environment: Mapping[str, str]) -> None:
+        self.store = store
+        self._setting = runtime
+        self._environment = environment
+
+    # Finding
+
+    @property
+    def path(self) -> str:
+        """The folder of all containers."""
+        return os.path.join(self.store.root, FOLDER)
+
+    def path_of(self, id_: str) -> str:
+        """Return the path of the folder of a container."""
+        return os.path.join(self.path, id_)
+
+    def find(self, text: str) -> Container:
+        """Return the container of a name, an ID, or the beginning of one; as in docker, names come first.
+
+        Raises `NotFound`, and `Conflict` for the beginning of several IDs.
+        """
+        self.refresh()
+        connection = self.store.index.connection
+        name = text.removeprefix("/")
+        rows = connection.execute("SELECT id FROM container WHERE name = ? OR id = ?", (name, text)).fetchall()
+        if not rows and text and all(character in "0123456789abcdef" for character in text):
+            rows = connection.execute(
+                "SELECT id FROM container WHERE id >= ? AND id < ?", (text, f"{text}g")
+            ).fetchall()
+        if not rows:
+            raise no_such_container(text)
+        if len(rows) > 1:
+            raise Conflict(f"{text} is the beginning of several IDs of containers", code="ambiguous-id")
+        return self.read(rows[0][0])
+
+    def refresh(self) -> None:
+        """Bring the index up to date with the folders."""
+        synchronize(self.store.index, self.store.layout)
+
+    def read(self, id_: str) -> Container:
+        """Return the container of an ID. Raises `NotFound` when it was removed meanwhile."""
+        with self._open(id_) as folder:
+            document = read_json(folder, DOCUMENT)
+        if not isinstance(document, dict):
+            raise StoreError(f"the container {id_} has no readable {DOCUMENT}", code="container")
+        return Container(id_, document["Name"], document)
+
+    def read_state(self, id_: str) -> State:
+        """Return the state of a container. Raises `NotFound` when it was removed meanwhile."""
+        with self._open(id_) as folder:
+            return read_state(folder)
+
+    @contextmanager
+    def _open(self, id_: str) -> Iterator[int]:
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            folder = os.open(self.path_of(id_), flags)
+        except FileNotFoundError:
+            raise no_such_container(id_[:12]) from None
+        except PermissionError:
+            raise _needs_root() from None
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    # Creating
+
+    def read_image(self, name: str, manifest: str) -> ImageFacts:
+        """Return what a container is made from: the image of this manifest. Raises `NotFound` when it is gone."""
+        from imq.engine.oci.config import Config
+        from imq.engine.oci.digest import Digest
+
+        connection = self.store.index.connection
+        row = connection.execute(
+            "SELECT image.id, (SELECT digest FROM entry WHERE entry.image = image.key AND name IS ?), platform"
+            " FROM image WHERE manifest = ?",
+            (name, manifest),
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"No such image: {name}", code="no-such-image")
+        config = Config.parse(self.store.read_document(Digest(row[0])))
+        layers = tuple(str(diff_id) for diff_id in config.diff_ids)
+        return ImageFacts(name, row[0], manifest, row[1], layers, config.runtime, row[2] or "")
+
+    def create(
+        self, options: CreateOptions, image: ImageFacts, now: int, on_read: Callable[[int], None] = lambda _: None
+    ) -> Container:
+        """Create a container. Its layers are unpacked if they are not yet. After an error nothing is left of it."""
+        from imq.engine.store.atomic_files import store_errors
+
+        _require_root()
+        _check_platform(image)
+        store = self.store
+        store.check_exists()
+        id_ = os.urandom(32).hex()
+        name = options.name or self._choose_name(id_)
+        document = make_document(id_, options.replace(name=name), image, now, self.path_of(id_))
+        for mount in options.mounts:
+            _check_source(mount)
+        folder = unpacked.open_folder(store)
+        with unpacked.hold_layers(folder):
+            layers = unpacked.list_image_layers(store, image.manifest)
+            unpacked.unpack_missing(store, folder, layers, on_read)
+            _find_user_in([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
+            with store_errors("create the container", store.root):
+                self._make_folder(id_, document)
+                try:
+                    self._publish(id_, name, image)
+                except BaseException:
+                    remove_folder(self.path_of(id_) + CREATING, State())
+                    raise
+        return Container(id_, name, document)
+
+    def _choose_name(self, id_: str) -> str:
+        """Return a name for a container without one."""
+        from .names import choose_name
+
+        self.refresh()
+        used = {name for (name,) in self.store.index.connection.execute("SELECT name FROM container")}
+        return choose_name(id_, used)
+
+    def _make_folder(self, id_: str, document: Mapping[str, Any]) -> None:
+        containers = self.store.layout.make_directory(FOLDER)
+        os.chmod(containers.descriptor, 0o700)
+        path = self.path_of(id_) + CREATING
+        os.mkdir(path, 0o700)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.close(lock_container(folder))
+            for name in ("upper", "work", "rootfs", "volumes"):
+                os.mkdir(name, 0o755, dir_fd=folder)
+                os.chmod(name, 0o755, dir_fd=folder)  # noqa: S103 - whatever the umask is; the root of a container
+            for mount in document["Mounts"]:
+                if mount["Type"] == "volume":
+                    os.mkdir(os.path.join("volumes", os.path.basename(mount["Source"])), 0o755, dir_fd=folder)
+            write_json(folder, DOCUMENT, document, 0o600)
+        finally:
+            os.close(folder)
+
+    def _publish(self, id_: str, name: str, image: ImageFacts) -> None:
+        """Give the folder its name, unless another container has the same name, or the image was removed."""
+        with self.store.layout.lock():
+            self.store.index.sync_with_layout()
+            self.refresh()
+            connection = self.store.index.connection
+            row = connection.execute("SELECT id FROM container WHERE name = ?", (name,)).fetchone()
+            if row is not None:
+                raise name_taken(name, row[0])
+            if connection.execute("SELECT 1 FROM image WHERE manifest = ?", (image.manifest,)).fetchone() is None:
+                raise NotFound(f"the image {image.name} was removed meanwhile", code="changed")
+            os.rename(self.path_of(id_) + CREATING, self.path_of(id_))
+            self._containers_directory().sync()
+
+    def _containers_directory(self) -> Directory:
+        return self.store.layout.make_directory(FOLDER)
+
+    # Starting
+
+    def find_runtime(self) -> str:
+        """Return the path of the OCI runtime. Raises `RuntimeFailed` when there is none."""
+        return find_runtime(self._setting, self._environment)
+
+    def start(self, container: Container, *, attach: bool = False, stdin: int = -1) -> Attachment | None:
+        """Start a container, and return its streams with `attach`. `stdin` is its standard input, -1 without one.
+
+        Raises `Conflict` when it runs already, and `RuntimeFailed` when the runtime refuses it.
+        """
+        _require_root()
+        runtime = self.find_runtime()
+        with self._open(container.id) as folder:
+            lock = self._lock_stopped(folder, container)
+            try:
+                self._prepare(folder, container)
+                return self._start_monitor(container, runtime, lock, attach=attach, stdin=stdin)
+            finally:
+                os.close(lock)
+
+    def _lock_stopped(self, folder: int, container: Container) -> int:
+        """Lock a container that has no process. Raises `Conflict` when it runs."""
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                lock = lock_container(folder)
+            except BlockingIOError:
+                if read_state(folder).is_running:
+                    raise _is_running(container) from None
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        f"the container {container.name} is being started or removed by another process", code="busy"
+                    ) from None
+                time.sleep(_POLL)
+                continue
+            try:
+                if not os.path.exists(self.path_of(container.id)):  # removed while this process waited
+                    raise no_such_container(container.name)
+                if self._find_unwatched(folder) is not None:
+                    raise _is_running(container)
+            except BaseException:
+                os.close(lock)
+                raise
+            return lock
+
+    @staticmethod
+    def _find_unwatched(folder: int) -> State | None:
+        """Return the state of a container that runs although its monitor was killed. The caller holds the lock."""
+        document = read_json(folder, STATE)
+        if not isinstance(document, dict) or document.get("status") != "running":
+            return None
+        state = State(**{name: document[name] for name in State._fields if name in document})
+        is_alive = state.boot == read_boot_id() and state.pid and read_ticks(state.pid) == state.ticks
+        return state if is_alive else None
+
+    def _prepare(self, folder: int, container: Container) -> None:
+        """Write the bundle of a container. Raises `StatementError` for a user that its files do not have."""
+        document = container.document
+        config, host = document["Config"], document["HostConfig"]
+        user = _find_user_in(self._list_layers(container), config["User"])
+        for mount in document["Mounts"]:
+            _check_source(Mount(mount["Source"], mount["Destination"]))
+        is_host = host["NetworkMode"] == "host"
+        hostname = os.uname().nodename if is_host else config["Hostname"]
+        hosts = _read_host_file("/etc/hosts") if is_host else f"{_HOSTS}127.0.0.1\t{hostname}\n".encode()
+        write_file(folder, "hosts", hosts, durable=False)
+        write_file(folder, "hostname", f"{hostname}\n".encode(), durable=False)
+        write_file(folder, "resolv.conf", _read_host_file("/etc/resolv.conf"), durable=False)
+        path = self.path_of(container.id)
+        files = [Mount(f"{path}/{name}", f"/etc/{name}") for name in ("hosts", "hostname", "resolv.conf")]
+        binds = [Mount(one["Source"], one["Destination"], not one["RW"]) for one in document["Mounts"]]
+        targets = {mount.target for mount in binds}
+        bundle = make_bundle(
+            BundleOptions(
+                id=container.id,
+                folder=path,
+                arguments=make_arguments(config),
+                environment=tuple(config["Env"]),
+                workdir=config["WorkingDir"],
+                user=user,
+                hostname=hostname,
+                mounts=(*(one for one in files if one.target not in targets), *binds),
+                network=host["NetworkMode"],
+                architecture=host_platform().architecture,
+                kernel=read_kernel_version(),
+                cgroup=_cgroup_of(container.id),
+                read_only=host["ReadonlyRootfs"],
+                memory=host["Memory"],
+                cpus=host["NanoCpus"] / 1_000_000_000,
+                pids=host["PidsLimit"] or 0,
+                limits_swap=os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
+            )
+        )
+        write_json(folder, BUNDLE, bundle, 0o600, durable=False)
+        with suppress(FileNotFoundError):
+            os.unlink(PAUSED, dir_fd=folder)
+
+    def _list_layers(self, container: Container) -> list[str]:
+        """Return the folders of the layers of a container, the highest first."""
+        layers = os.path.join(self.store.root, unpacked.FOLDER)
+        own = os.path.join(self.path_of(container.id), "upper")
+        return [own, *(os.path.join(layers, name) for name in _stack(container.document))]
+
+    def _start_monitor(
+        self, container: Container, runtime: str, lock: int, *, attach: bool, stdin: int
+    ) -> Attachment | None:
+        path, document = self.path_of(container.id), container.document
+        has_run = os.path.exists(os.path.join(path, STATE))
+        volumes = [
+            {"target": mount["Destination"], "source": mount["Source"]}
+            for mount in document["Mounts"]
+            if mount["Type"] == "volume" and not has_run
+        ]
+        job = {
+            "id": container.id,
+            "folder": path,
+            "unpacked": os.path.join(self.store.root, unpacked.FOLDER),
+            "layers": _stack(document),
+            "runtime": runtime,
+            "runtime_root": os.path.join(self.path, _RUNTIME_STATE),
+            "timeout": TIMEOUT,
+            "new_volumes": volumes,
+            "cgroup": _cgroup_of(container.id),
+            "auto_remove": document["HostConfig"]["AutoRemove"],
+        }
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        reports = os.pipe()
+        streams = [os.pipe(), os.pipe()] if attach else []
+        job_file = os.memfd_create("imq-job", os.MFD_CLOEXEC)
+        try:
+            os.write(job_file, json.dumps(job).encode())
+            os.lseek(job_file, 0, os.SEEK_SET)
+            outputs = [pair[1] for pair in streams] or [null, null]
+            descriptors = (null, null, null, job_file, reports[1], lock, stdin if stdin >= 0 else null, *outputs)
+            _spawn_monitor(descriptors)
+        except BaseException:
+            for descriptor in (reports[0], *(pair[0] for pair in streams)):
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in (null, job_file, reports[1], *(pair[1] for pair in streams)):
+                os.close(descriptor)
+        try:
+            report = read_report(reports[0], TIMEOUT * 2)
+            if report is None:
+                raise RuntimeFailed("the monitor of the container ended before it was started")
+            if "error" in report:
+                raise _start_error(container, report)
+        except BaseException:
+            for descriptor in (reports[0], *(pair[0] for pair in streams)):
+                os.close(descriptor)
+            raise
+        if not attach:
+            os.close(reports[0])
+            return None
+        return Attachment(streams[0][0], streams[1][0], reports[0])
+
+    # Signals and stopping
+
+    def send_signal(self, container: Container, name: str) -> None:
+        """Send a signal to the first process of a container. Raises `Conflict` when it does not run."""
+        number = parse_signal(name)
+        state = self.read_state(container.id)
+        if not state.is_running:
+            raise Conflict(f"the container {container.name} is not running", code="not-running")
+        if state.status == "paused" and number == signal.SIGKILL:
+            self.unpause(container)
+        try:
+            process = os.pidfd_open(state.pid)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            raise _needs_root() from None
+        try:
+            if read_ticks(state.pid) == state.ticks:
+                signal.pidfd_send_signal(process, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            raise _needs_root() from None
+        finally:
+            os.close(process)
+
+    def wait_until_stopped(self, container: Container, timeout: float | None = None) -> State | None:
+        """Wait until a container has ended and return its state; None when it still runs after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                state = self.read_state(container.id)
+            except NotFound:
+                return State("exited")  # it was removed when it ended
+            if not state.is_running:
+                return state
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                return None
+            if not _wait_for_end(state, remaining):
+                time.sleep(_POLL)
+
+    def stop(self, container: Container, timeout: int | None = None, signal_name: str = "") -> State:
+        """Stop a container: its stop signal, and SIGKILL after `timeout` seconds; a negative timeout waits for ever."""
+        state = self.read_state(container.id)
+        if not state.is_running:
+            return state
+        if state.status == "paused":
+            self.unpause(container)
+        seconds = container.stop_timeout if timeout is None else timeout
+        with suppress(Conflict):  # it ended by itself
+            self.send_signal(container, signal_name or container.stop_signal)
+        ended = self.wait_until_stopped(container, None if seconds < 0 else seconds)
+        return ended if ended is not None else self.kill(container)
+
+    def kill(self, container: Container) -> State:
+        """Kill a container and wait for its end. Raises `RuntimeFailed` when it does not end."""
+        with suppress(Conflict):
+            self.send_signal(container, "SIGKILL")
+        ended = self.wait_until_stopped(container, _KILL_TIMEOUT)
+        if ended is None:
+            raise RuntimeFailed(f"the container {container.name} still runs after SIGKILL", code="runtime-timeout")
+        self._clean_up(container)
+        return ended
+
+    def pause(self, container: Container) -> None:
+        """Freeze the processes of a container. Raises `Conflict` when it does not run, or is paused."""
+        state = self.read_state(container.id)
+        if state.status != "running":
+            raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
+        self._call_runtime("pause", container.id)
+        with self._open(container.id) as folder:
+            write_file(folder, PAUSED, b"", durable=False)
+
+    def unpause(self, container: Container) -> None:
+        """Let the processes of a paused container go on. Raises `Conflict` when it is not paused."""
+        state = self.read_state(container.id)
+        if state.status != "paused":
+            raise Conflict(f"the container {container.name} is not paused", code="not-paused")
+        self._call_runtime("resume", container.id)
+        with suppress(FileNotFoundError), self._open(container.id) as folder:
+            os.unlink(PAUSED, dir_fd=folder)
+
+    @property
+    def _runtime(self) -> Runtime:
+        return Runtime(self.find_runtime(), os.path.join(self.path, _RUNTIME_STATE))
+
+    def _call_runtime(self, *words: str) -> None:
+        _require_root()
+        log = os.path.join(self.path, f".{os.getpid()}.log")
+        try:
+            self._runtime.call(*words, log=log)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(log)
+
+    # Programs in a container
+
+    def execute(
+        self,
+        container: Container,
+        arguments: Sequence[str],
+        *,
+        environment: Sequence[str] = (),
+        user: str = "",
+        workdir: str = "",
+        terminal: bool = False,
+        detach: bool = False,
+        stdio: Sequence[int] = (),
+    ) -> int:
+        """Run a program in a running container and return its exit code. `stdio`: its standard streams.
+
+        Raises `Conflict` when the container does not run.
+        """
+        _require_root()
+        state = self.read_state(container.id)
+        if state.status != "running":
+            raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
+        config = container.document["Config"]
+        found = _find_user_in(self._list_layers(container), user or config["User"])
+        pairs = {pair.partition("=")[0]: pair for pair in (*config["Env"], *environment)}
+        options = BundleOptions(
+            container.id, "", tuple(arguments), tuple(pairs.values()), workdir or config["WorkingDir"], found, "", (),
+            "", "", (0, 0), terminal=terminal,
+        )  # fmt: skip
+        runtime = self._runtime
+        process = os.memfd_create("imq-process", 0)
+        try:
+            os.write(process, json.dumps(make_process(options)).encode())
+            words = ["exec", "--process", f"/proc/{os.getpid()}/fd/{process}", *(["--detach"] if detach else [])]
+            pid = spawn([runtime.path, "--root", runtime.root, *words, container.id], stdio)
+            _, status = os.waitpid(pid, 0)
+        finally:
+            os.close(process)
+        return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    # Removing
+
+    def remove(self, container: Container, *, force: bool = False) -> int:
+        """Remove a container and return the bytes freed; a running one only with `force`, which kills it."""
+        from .index_rows import measure_tree
+
+        _require_root()
+        state = self.read_state(container.id)
+        if state.is_running:
+            if not force:
+                raise Conflict(
+                    f"cannot remove container {container.name}: it is {state.status}",
+                    code="container-running",
+                    hints=(f"stop it first: stop {container.name}", "or add force, which kills it"),
+                )
+            with suppress(NotFound):
+                self.kill(container)
+        try:
+            with self._open(container.id) as folder:
+                lock = self._lock_stopped(folder, container)
+                try:
+                    freed = measure_tree(os.path.join(self.path_of(container.id), "upper")) or 0
+                    self._delete_runtime_state(container.id, read_state(folder))
+                    self._remove_folder(container.id, read_state(folder))
+                finally:
+                    os.close(lock)
+        except NotFound:
+            if not container.document["HostConfig"]["AutoRemove"]:
+                raise
+            return 0  # it removed itself when it ended
+        return freed
+
+    def _remove_folder(self, id_: str, state: State) -> None:
+        from imq.engine.store.atomic_files import store_errors
+
+        with store_errors("remove the container", self.store.root):
+            remove_folder(self.path_of(id_), state)
+
+    def _delete_runtime_state(self, id_: str, state: State) -> None:
+        """Remove what the runtime still has of a run that no monitor saw the end of."""
+        if state.exit_code is None and state.started is not None:
+            with suppress(ImqError):
+                self._runtime.delete(id_)
+
+    def _clean_up(self, container: Container) -> None:
+        """Write the end of a run without a monitor, and remove what the runtime has of it."""
+        try:
+            with self._open(container.id) as folder:
+                self._settle(folder, container.id)
+        except NotFound:
+            return
+
+    def _settle(self, folder: int, id_: str) -> bool:
+        """Make the state of a container without a monitor final; return whether there was anything to do."""
+        try:
+            lock = lock_container(folder)
+        except BlockingIOError:
+            return False
+        try:
+            document = read_json(folder, STATE)
+            if not isinstance(document, dict) or document.get("status") != "running":
+                return False
+            if self._find_unwatched(folder) is not None:
+                return False
+            self._delete_runtime_state(id_, State(started=document.get("started")))
+            ended = {
+                **document,
+                "status": "exited",
+                "pid": 0,
+                "error": "its monitor was killed, or the machine stopped",
+            }
+            write_json(folder, STATE, ended)
+            with suppress(FileNotFoundError):
+                os.unlink(PAUSED, dir_fd=folder)
+            return True
+        finally:
+            os.close(lock)
+
+    def recover(self) -> None:
+        """Clean up after processes that were killed: containers half created or removed, runs without a monitor.
+
+        What other processes work on is left alone.
+        """
+        if os.geteuid() != 0:
+            return
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        for name in names:
+            path = os.path.join(self.path, name)
+            with suppress(OSError, ImqError):
+                if name.endswith((CREATING, REMOVING)):
+                    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    try:
+                        lock = lock_container(folder)
+                    finally:
+                        os.close(folder)
+                    try:
+                        if name.endswith(REMOVING) or time.time() - os.stat(path).st_mtime > _LOCK_TIMEOUT:
+                            remove_folder(path, State())
+                    finally:
+                        os.close(lock)
+                elif is_container_id(name):
+                    with self._open(name) as folder:
+                        if read_json(folder, STATE) is not None and self._settle(folder, name):
+                            self._remove_if_automatic(name)
+
+    def _remove_if_automatic(self, id_: str) -> None:
+        container = self.read(id_)
+        if container.document["HostConfig"]["AutoRemove"]:
+            self.remove(container)
+
+    def remove_unneeded_layers(self) -> int:
+        """Remove the unpacked layers that no container or image needs; return the bytes freed."""
+        if os.geteuid() != 0:
+            return 0
+
+        def list_needed() -> set[str]:
+            of_containers: set[str] = set()
+            with suppress(FileNotFoundError):
+                for name in os.listdir(self.path):
+                    if is_container_id(name.partition(".")[0]):
+                        folder = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                        try:
+                            document = read_json(folder, DOCUMENT)
+                        finally:
+                            os.close(folder)
+                        of_containers.update(document["Layers"] if isinstance(document, dict) else ())
+            return unpacked.list_needed_diff_ids(self.store, of_containers)
+
+        return unpacked.remove_unneeded(self.store, list_needed)
+
+    def log_path(self, container: Container) -> str:
+        """Return the path of the log of a container."""
+        return os.path.join(self.path_of(container.id), LOG)
+
+
+# Helpers
+
+
+def parse_signal(text: str) -> int:
+    """Return the number of a signal, given as a number or a name with or without SIG."""
+    if text.isdecimal() and 0 < int(text[:4]) <= signal.NSIG:
+        return int(text)
+    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    base, _, offset = name.partition("+")
+    try:
+        return int(getattr(signal.Signals, base)) + int(offset or 0)
+    except (AttributeError, ValueError):
+        raise StatementError(f"Invalid signal: {text}", code="signal") from None
+
+
+def read_report(descriptor: int, timeout: float | None) -> dict[str, Any] | None:
+    """Return the next report of a monitor; None when it has ended. Raises `RuntimeFailed` after `timeout` seconds."""
+    content = b""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    while not content.endswith(b"\n"):
+        remaining = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        if not poller.poll(remaining):
+            raise RuntimeFailed("the monitor of the container does not respond", code="runtime-timeout")
+        piece = os.read(descriptor, 1)  # further reports stay in the pipe
+        if not piece:
+            return None
+        content += piece
+    document = json.loads(content)
+    return document if isinstance(document, dict) else None
+
+
+def _spawn_monitor(descriptors: Sequence[int]) -> None:
+    """Start a monitor with these descriptors as its 0, 1, 2 and so on."""
+    import fcntl
+    import sys
+
+    from .monitor import COMMAND
+
+    if getattr(sys, "frozen", False):
+        archive = next(path for path in reversed(sys.path) if path.startswith("/proc/self/fd/"))
+        program, arguments = archive, ["imq", COMMAND]
+    else:
+        program = sys.executable
+        arguments = [program, "-P", "-c", "from imq.engine.containers.monitor import main; main()"]
+    copies = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 64) for one in descriptors]  # above all of the new numbers
+    try:
+        actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, copy, at) for at, copy in enumerate(copies)]
+        pid = os.posix_spawn(program, arguments, dict(os.environ), file_actions=actions, setsigmask=())
+    finally:
+        for copy in copies:
+            os.close(copy)
+    if wait_for(pid, TIMEOUT) is None:
+        raise RuntimeFailed("the monitor of the container does not start", code="runtime-timeout")
+
+
+def _wait_for_end(state: State, timeout: float | None) -> bool:
+    """Wait until the first process of a container ends; return False when that cannot be waited for."""
+    try:
+        process = os.pidfd_open(state.pid)
+    except OSError:
+        return False
+    try:
+        poller = select.poll()
+        poller.register(process, select.POLLIN)
+        if read_ticks(state.pid) != state.ticks:
+            return False
+        is_over = bool(poller.poll(None if timeout is None else timeout * 1000))
+    finally:
+        os.close(process)
+    if is_over:
+        time.sleep(_POLL / 10)  # the monitor writes the exit code now
+    return is_over
+
+
+def _start_error(container: Container, report: Mapping[str, Any]) -> RuntimeFailed:
+    error = RuntimeFailed(f"the container {container.name} cannot be started: {report['error']}", code=report["code"])
+    error.exit_status = int(report.get("exit_code") or error.exit_status)
+    return error
+
+
+def _is_running(container: Container) -> Conflict:
+    return Conflict(f"the container {container.name} is running already", code="container-running")
+
+
+def _stack(document: Mapping[str, Any]) -> list[str]:
+    """Return the names of the unpacked layers of a container, the highest first. A layer is mounted once."""
+    names = [unpacked.name_of(diff_id) for diff_id in document["Layers"]]
+    highest = list(dict.fromkeys(reversed(names)))
+    return [*highest, unpacked.BASE]
+
+
+def _find_user_in(layers: Sequence[str], text: str) -> User:
+    with OverlayView(layers) as view:
+        return find_user(text, view.read_file)
+
+
+def _cgroup_of(id_: str) -> str:
+    return f"/imq/{id_}"
+
+
+def _check_source(mount: Mount) -> None:
+    if not os.path.exists(mount.source):
+        raise NotFound(
+            f"the folder {mount.source} of the mount at {mount.target} does not exist",
+            code="no-such-folder",
+            hints=(f"create it first: mkdir -p {mount.source}",),
+        )
+
+
+def _check_platform(image: ImageFacts) -> None:
+    """Raise `Conflict` for an image of another platform, unless this machine emulates it."""
+    from imq.engine.oci.platform import Platform
+
+    if not image.platform:
+        return
+    own, other = host_platform(), Platform.parse(image.platform)
+    if own.rank(other) is not None:
+        return
+    emulated = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}.get(other.architecture, other.architecture)
+    if other.os == own.os and os.path.exists(f"/proc/sys/fs/binfmt_misc/qemu-{emulated}"):
+        return
+    raise Conflict(
+        f"the image {image.name} is for {image.platform}, and this machine is {own}",
+        code="platform",
+        hints=(f"pull it for this machine: pull {image.name} platform {own}",),
+    )
+
+
+def _read_host_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return b""
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise _needs_root()
+
+
+def _needs_root() -> StoreError:
+    return StoreError(
+        "containers of the store need root: they mount file systems and create cgroups",
+        code="permission",
+        hints=("run imq as root, or use an engine: run … in docker",),
+    )

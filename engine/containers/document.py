@@ -1,0 +1,172 @@
+"""What a container is made with, and the document that says so, in the form of `docker inspect`."""
+
+from __future__ import annotations
+
+import re
+
+from imq.engine.oci.timestamp import format_time
+from imq.grammar.errors import Conflict, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .bundle import Mount, make_arguments, merge_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z"
+_SHORT = 12
+NETWORKS = ("none", "host")
+_CPU = 1_000_000_000
+_SMALLEST_MEMORY = 6 << 20
+
+
+class CreateOptions(Record):
+    """The options of a new container. None and "" mean what the image says.
+
+    `memory` is in bytes and `cpus` in CPUs, each 0 without a limit. `stop_timeout` is in seconds.
+    """
+
+    name: str = ""
+    arguments: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    environment: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    workdir: str = ""
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    network: str = NETWORKS[0]
+    read_only: bool = False
+    memory: int = 0
+    cpus: float = 0
+    pids: int = 0
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    auto_remove: bool = False
+    keeps_stdin: bool = False
+    timeout: int = 0
+
+    def check(self) -> None:
+        """Raise `StatementError` for options that no container can have."""
+        if self.name and not re.match(_NAME, self.name):
+            raise StatementError(
+                f'invalid container name "{self.name}": only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed', code="name"
+            )
+        if self.network not in NETWORKS:
+            raise StatementError(
+                f'the network "{self.network}" is not supported: containers of the store have none, or that of the'
+                " host",
+                code="network",
+                hints=("network_mode = host: ports of the container are ports of this machine",),
+            )
+        if self.memory and self.memory < _SMALLEST_MEMORY:
+            raise StatementError("minimum memory limit allowed is 6MB", code="option")
+
+
+class ImageFacts(Record):
+    """The image of a new container: its name as given, its ID, its manifest, its digest in its registry, its layers.
+
+    `runtime` is the object `config` of its config.
+    """
+
+    name: str
+    id: str
+    manifest: str
+    digest: str | None
+    diff_ids: tuple[str, ...]
+    runtime: Mapping[str, Any]
+    platform: str
+
+
+def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int, folder: str) -> dict[str, Any]:
+    """Return the document of a new container. Raises `StatementError` when it would have no command."""
+    runtime = image.runtime
+    entrypoint = list(runtime.get("Entrypoint") or ()) if options.entrypoint is None else list(options.entrypoint)
+    command = list(options.arguments)
+    if not command and options.entrypoint is None:
+        command = list(runtime.get("Cmd") or ())
+    if not entrypoint and not command:
+        raise StatementError(
+            f"no command specified: {image.name} has neither an entry point nor a command",
+            code="no-command",
+            hints=(f"give one: run {image.name} PROGRAM",),
+        )
+    hostname = options.hostname or id_[:_SHORT]
+    config: dict[str, Any] = {
+        "Hostname": hostname,
+        "User": options.user or runtime.get("User") or "",
+        "Env": list(merge_environment(runtime.get("Env") or (), options.environment, hostname)),
+        "Cmd": command or None,
+        "Entrypoint": entrypoint or None,
+        "Image": image.name,
+        "WorkingDir": options.workdir or runtime.get("WorkingDir") or "",
+        "Labels": {**(runtime.get("Labels") or {}), **dict(options.labels)},
+        "Volumes": runtime.get("Volumes") or None,
+        "ExposedPorts": runtime.get("ExposedPorts") or None,
+        "OpenStdin": options.keeps_stdin,
+        "StopSignal": options.stop_signal or runtime.get("StopSignal") or "SIGTERM",
+    }
+    for key in ("Healthcheck", "OnBuild", "Shell"):
+        if runtime.get(key):
+            config[key] = runtime[key]
+    if options.stop_timeout is not None:
+        config["StopTimeout"] = options.stop_timeout
+    arguments = make_arguments(config)
+    return {
+        "Id": id_,
+        "Created": format_time(now),
+        "Name": options.name,
+        "Path": arguments[0],
+        "Args": list(arguments[1:]),
+        "Image": image.id,
+        "ImageManifest": image.manifest,
+        "ImageDigest": image.digest,
+        "Platform": image.platform,
+        "Layers": list(image.diff_ids),
+        "Config": config,
+        "HostConfig": {
+            "AutoRemove": options.auto_remove,
+            "Binds": [f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in options.mounts],
+            "Memory": options.memory,
+            "NanoCpus": round(options.cpus * _CPU),
+            "NetworkMode": options.network,
+            "PidsLimit": options.pids or None,
+            "Privileged": False,
+            "ReadonlyRootfs": options.read_only,
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        },
+        "Timeout": options.timeout,
+        "Mounts": _list_mounts(options.mounts, runtime, folder),
+    }
+
+
+def _list_mounts(mounts: Sequence[Mount], runtime: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
+    """Return the mounts: those of the options, and a volume for each one of the image that they do not cover."""
+    binds = [
+        {"Type": "bind", "Source": mount.source, "Destination": mount.target, "RW": not mount.read_only}
+        for mount in mounts
+    ]
+    covered = {mount.target.rstrip("/") for mount in mounts}
+    volumes = [
+        target for target in sorted(runtime.get("Volumes") or ()) if target.rstrip("/") not in covered and target
+    ]
+    return binds + [
+        {"Type": "volume", "Source": f"{folder}/volumes/{number}", "Destination": f"/{target.strip('/')}", "RW": True}
+        for number, target in enumerate(volumes)
+    ]
+
+
+def name_taken(name: str, id_: str) -> Conflict:
+    """Return the error for a name that another container has."""
+    return Conflict(
+        f'The container name "/{name}" is already in use by container "{id_}". You have to remove (or rename) that'
+        " container to be able to reuse that name.",
+        code="name-taken",
+        hints=(f"to remove it: rm container {name}",),
+    )
+
+
+def no_such_container(text: str) -> NotFound:
+    """Return the error for a container that does not exist."""
+    return NotFound(f"No such container: {text}", code="no-such-container", hints=("containers lists them",))

@@ -1,0 +1,174 @@
+"""The folder of a container, `containers/ID` in the store: the source of truth about it. The index is derived from it.
+
+    container.json      what the container is, in the form of `docker inspect`; written once
+    state.json          how its last run began or ended; replaced by the monitor, missing before the first run
+    lock                locked by the monitor from before the start until `state.json` says how the run ended
+    config.json         the bundle of the OCI runtime; written at each start
+    upper, work         the writable layer of the overlay file system
+    rootfs              where the monitor mounts the overlay, in a mount namespace of its own
+    volumes/N           the volumes that the image declares
+    hosts, hostname, resolv.conf
+    log                 standard output and error, in docker's format `json-file`
+
+A folder whose name has a suffix is being created or removed; without its lock it is a leftover.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import suppress
+
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+FOLDER = "containers"
+CREATING, REMOVING = ".creating", ".removing"
+DOCUMENT, STATE, LOCK, BUNDLE, LOG, PAUSED = "container.json", "state.json", "lock", "config.json", "log", "paused"
+ID_LENGTH = 64
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_MAX_DOCUMENT = 8 << 20
+"""The maximum size in bytes of a document in the folder."""
+
+
+class State(Record):
+    """How the last run of a container began or ended. Times are nanoseconds since the epoch.
+
+    - `status`: created (never started), running, paused or exited.
+    - `pid` and `ticks` identify its first process: the process ID and its start time in clock ticks since the boot.
+    - `exit_code` is None while it runs, and when no monitor saw the end.
+    - `is_watched`: a monitor watches the run.
+    """
+
+    status: str = "created"
+    pid: int = 0
+    ticks: int = 0
+    boot: str = ""
+    started: int | None = None
+    finished: int | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    is_watched: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the container has processes, paused or not."""
+        return self.status in ("running", "paused")
+
+
+def read_json(directory: int, name: str) -> Any:
+    """Read a JSON file of an open folder; None when it is missing or not JSON."""
+    try:
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FLAGS, dir_fd=directory), "rb") as file:
+            return json.loads(file.read(_MAX_DOCUMENT))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def write_file(directory: int, name: str, content: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
+    """Replace a file of an open folder atomically and, unless it can be made again, durably."""
+    temporary = f".{name}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, mode, dir_fd=directory)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if durable:
+            os.fsync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    if durable:
+        os.fsync(directory)
+
+
+def write_json(
+    directory: int, name: str, document: Mapping[str, Any], mode: int = 0o644, *, durable: bool = True
+) -> None:
+    """Replace a JSON file of an open folder atomically and, unless it can be made again, durably."""
+    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    write_file(directory, name, content, mode, durable=durable)
+
+
+def lock_container(directory: int, *, wait: bool = False) -> int:
+    """Lock a container and return the descriptor that holds the lock. Raises `BlockingIOError` when it is held."""
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_locked(directory: int) -> bool:
+    """Whether a monitor, or a process that starts or removes the container, holds its lock."""
+    try:
+        descriptor = os.open(LOCK, os.O_RDONLY | _FLAGS, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as problem:
+        if problem.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def read_boot_id() -> str:
+    """Return the identifier of this boot of the machine."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def read_ticks(pid: int) -> int:
+    """Return the start time of a process in clock ticks since the boot; 0 when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def read_state(directory: int) -> State:
+    """Return the state of a container. A run that no monitor saw the end of has ended with an unknown exit code."""
+    document = read_json(directory, STATE)
+    if not isinstance(document, dict):
+        return State()
+    known = {name: document[name] for name in State._fields if name in document}
+    state = State(**known)
+    if not state.is_running:
+        return state
+    is_watched = is_locked(directory)
+    if not is_watched:
+        ended = read_json(directory, STATE)  # it may have ended between the two steps
+        if isinstance(ended, dict) and ended.get("status") == "exited":
+            return State(**{name: ended[name] for name in State._fields if name in ended})
+        if state.boot != read_boot_id() or not state.pid or read_ticks(state.pid) != state.ticks:
+            return state.replace(status="exited", pid=0, error=state.error or "its monitor was killed")
+    status = "paused" if _exists(directory, PAUSED) else "running"
+    return state.replace(status=status, is_watched=is_watched)
+
+
+def _exists(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""The OCI runtime: runc or crun, found on the path or configured."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+AUTO = "auto"
+"""The setting by which the first of `_NAMES` on the path is used."""
+_NAMES = ("runc", "crun")
+_FURTHER_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin")
+"""Where runtimes are installed: the path of a user seldom has the folders for administrators."""
+TIMEOUT = 60.0
+"""The maximum seconds that a runtime may take for one step."""
+_LONGEST_MESSAGE = 2000
+
+
+class RuntimeFailed(ImqError):
+    """The OCI runtime is missing, failed, or did not respond.
+
+    `exit_status` is the exit code that docker has for it: 127 for a missing program, 126 for one that is no program.
+    """
+
+    code = "runtime"
+    exit_status = 125
+
+
+def find_runtime(setting: str, environment: Mapping[str, str]) -> str:
+    """Return the path of the runtime. Raises `RuntimeFailed` (`no-runtime`) when it is not found."""
+    folders = [*environment.get("PATH", "").split(":"), *_FURTHER_FOLDERS]
+    for name in _NAMES if setting == AUTO else (setting,):
+        for path in [name] if "/" in name else [os.path.join(folder, name) for folder in folders if folder]:
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return os.path.abspath(path)
+    wanted = "neither runc nor crun is installed" if setting == AUTO else f"the runtime {setting} was not found"
+    raise RuntimeFailed(
+        f"{wanted}, so no container can be started",
+        code="no-runtime",
+        hints=(
+            "install one: apt-get install runc, or dnf install runc",
+            "or name its path: set runtime = /usr/local/bin/crun",
+        ),
+    )
+
+
+class Runtime:
+    """Calls of one runtime. `root` is the folder where it keeps the state of running containers."""
+
+    def __init__(self, path: str, root: str, timeout: float = TIMEOUT) -> None:
+        self.path = path
+        self.root = root
+        self.timeout = timeout
+
+    def call(self, *words: str, log: str = "", stdio: Sequence[int] = (), check: bool = True) -> int:
+        """Run a command of the runtime and return its exit code.
+
+        `log` is the path of the file for its messages. `stdio` are the descriptors of its standard streams, /dev/null
+        without them. Raises `RuntimeFailed` when it fails, with its message, or does not exit in time.
+        """
+        argv = [self.path, "--root", self.root]
+        if log:
+            argv += ["--log", log, "--log-format", "json"]
+        pid = spawn([*argv, *words], stdio)
+        code = wait_for(pid, self.timeout)
+        if code is None:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise RuntimeFailed(
+                f"{self.path} {words[0]} did not end in {self.timeout:g} seconds and was killed", code="runtime-timeout"
+            )
+        if code and check:
+            message = read_message(log) if log else ""
+            raise RuntimeFailed(message or f"{self.path} {words[0]} exited with code {code}")
+        return code
+
+    def delete(self, id_: str) -> None:
+        """Remove what the runtime keeps of a container, and its cgroups; processes of it are killed."""
+        self.call("delete", "--force", id_, check=False)
+
+
+def spawn(argv: Sequence[str], stdio: Sequence[int] = (), environment: Mapping[str, str] | None = None) -> int:
+    """Start a program and return its process ID. `stdio`: its standard streams, /dev/null without them."""
+    actions: list[tuple[object, ...]] = []
+    for number in range(3):
+        if number < len(stdio):
+            actions.append((os.POSIX_SPAWN_DUP2, stdio[number], number))
+        else:
+            actions.append((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0))
+    signals = (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
+    env = dict(os.environ if environment is None else environment)
+    return os.posix_spawn(argv[0], list(argv), env, file_actions=actions, setsigdef=signals, setsigmask=())
+
+
+def wait_for(pid: int, timeout: float) -> int | None:
+    """Wait for a child process and return its exit code, 128 and the signal when one killed it; None after `timeout`.
+
+    The process is reaped unless the time is over.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        descriptor = -1
+    try:
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return exit_code_of(status)
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            if descriptor >= 0:
+                poller = select.poll()
+                poller.register(descriptor, select.POLLIN)
+                poller.poll(remaining * 1000)
+            else:
+                time.sleep(0.01)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def exit_code_of(status: int) -> int:
+    """Return the exit code of a process that was waited for, 128 and the signal when one killed it."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def read_message(path: str) -> str:
+    """Return the last error in a log of the runtime; "" when there is none."""
+    message = ""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
+                    message = str(entry.get("msg", ""))
+    except OSError:
+        return ""
+    return message[-_LONGEST_MESSAGE:]

@@ -1,0 +1,48 @@
+"""The system calls of a monitor that Python does not have: mount namespaces, mounts, and adopting processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_CLONE_NEWNS = 0x00020000
+_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+_MNT_DETACH = 2
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NAME = 15
+
+
+def _call(name: str, *arguments: object) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def enter_mount_namespace() -> None:
+    """Enter a new mount namespace: mounts made in it are not seen outside, and end with its last process.
+
+    Raises `PermissionError` without the privileges for it.
+    """
+    _call("unshare", _CLONE_NEWNS)
+    _call("mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
+
+
+def mount_overlay(target: str, options: str) -> None:
+    """Mount an overlay file system. Relative paths in the options start at the working directory."""
+    _call("mount", b"overlay", os.fsencode(target), b"overlay", ctypes.c_ulong(0), os.fsencode(options))
+
+
+def unmount(target: str) -> None:
+    """Unmount a file system as soon as nothing uses it."""
+    _call("umount2", os.fsencode(target), _MNT_DETACH)
+
+
+def adopt_descendants() -> None:
+    """Become the parent of processes of this one whose own parent exits: then their exit codes arrive here."""
+    _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def set_process_name(name: str) -> None:
+    """Set the name of this process in lists of processes; at most 15 bytes."""
+    _call("prctl", _PR_SET_NAME, name.encode(), 0, 0, 0)

@@ -1,0 +1,235 @@
+"""The unpacked layers of the store, `unpacked/`: each is unpacked once, verified, and shared by all containers.
+
+    unpacked/NAME        a layer of the overlay file system; NAME is the beginning of its diff ID
+    unpacked/NAME.json   its whole diff ID and its size
+    unpacked/base        the lowest layer of every container: mount points, and files that containers expect
+    unpacked/lock        shared while layers are added to a new container, exclusive while unneeded ones are removed
+
+The mount options of a file system have at most 4095 bytes, and an image up to 127 layers: so the names are short.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+
+from imq.grammar.errors import DigestMismatch, Malformed, NotFound
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .folder import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from imq.engine.oci.digest import Digest
+    from imq.engine.store.directory import Directory
+    from imq.engine.store.store import Store
+
+FOLDER = "unpacked"
+BASE = "base"
+_LOCK = "lock"
+_NAME_LENGTH = 24
+"""Hex digits of a name: nobody can find another layer with the same 96 bits."""
+_PARTIAL = ".partial"
+_REMOVED = ".removed"
+_BASE_FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
+_BASE_FILES = ("dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf")
+_BASE_LINKS = {"etc/mtab": "/proc/mounts"}
+
+
+class LayerRow(Record):
+    """A layer of an image in the store."""
+
+    digest: Digest
+    diff_id: Digest
+    media_type: str
+
+
+def name_of(diff_id: str) -> str:
+    """Return the name of an unpacked layer in its folder."""
+    return diff_id.partition(":")[2][:_NAME_LENGTH]
+
+
+def open_folder(store: Store) -> Directory:
+    """Open the folder of unpacked layers, created if it is missing. Only its owner can read it."""
+    folder = store.layout.make_directory(FOLDER)
+    os.chmod(folder.descriptor, 0o700)
+    return folder
+
+
+@contextmanager
+def hold_layers(folder: Directory) -> Iterator[None]:
+    """Keep unneeded layers from being removed during the block."""
+    folder.ensure_file(_LOCK)
+    descriptor = folder.open_file(_LOCK, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def unpack_missing(
+    store: Store, folder: Directory, layers: Sequence[LayerRow], on_read: Callable[[int], None] = lambda _: None
+) -> None:
+    """Unpack the layers that are not there yet. The caller holds the layers.
+
+    Raises `DigestMismatch` and `Malformed` for a corrupt layer, and `StoreError`, for example for a full disk.
+    """
+    from imq.engine.store.atomic_files import store_errors
+
+    with store_errors("unpack a layer", store.root):
+        _make_base(folder)
+        for layer in layers:
+            status = folder.status(name_of(layer.diff_id))
+            if status is None:
+                _unpack(store, folder, layer, on_read)
+            elif (facts := read_json(folder.descriptor, f"{name_of(layer.diff_id)}.json")) is None or facts.get(
+                "diff_id"
+            ) != layer.diff_id:
+                raise Malformed(f"{folder.path_of(name_of(layer.diff_id))} is not the layer {layer.diff_id}")
+
+
+def _unpack(store: Store, folder: Directory, layer: LayerRow, on_read: Callable[[int], None]) -> None:
+    from imq.engine.layers.layer_stack import StackedLayer
+    from imq.engine.layers.unpack import remove_tree
+    from imq.engine.layers.unpack_overlay import unpack_overlay_layer
+    from imq.engine.oci import media_types
+    from imq.engine.progress import CountingReader
+    from imq.engine.store.atomic_files import sync_file_system
+    from imq.engine.store.layout import unknown_layer_type
+    from imq.engine.store.measure import find_corruption
+
+    if not media_types.is_layer(layer.media_type):
+        from imq.engine.oci.manifest import Descriptor
+
+        raise unknown_layer_type(Descriptor(layer.media_type, layer.digest, 0))
+    name = name_of(layer.diff_id)
+    partial = f"{name}.{os.getpid()}{_PARTIAL}"
+    path = folder.path_of(partial)
+    stacked = StackedLayer(
+        layer.digest, layer.diff_id, None, lambda: CountingReader(store.open_blob(layer.digest), on_read)
+    )
+    try:
+        result = unpack_overlay_layer(stacked, path)
+    except (DigestMismatch, Malformed) as problem:
+        raise find_corruption(store, [layer.digest], problem) from None
+    try:
+        write_json(folder.descriptor, f"{name}.json", {"diff_id": layer.diff_id, "size": result.size})
+        sync_file_system(folder)
+        os.rename(partial, name, src_dir_fd=folder.descriptor, dst_dir_fd=folder.descriptor)
+    except BaseException as problem:
+        remove_tree(path)
+        if isinstance(problem, OSError) and folder.status(name) is not None:  # another process was faster
+            return
+        raise
+    folder.sync()
+
+
+def _make_base(folder: Directory) -> None:
+    """Create the lowest layer of every container. Files of an image replace its files."""
+    if folder.status(BASE) is not None:
+        return
+    from imq.engine.layers.unpack import remove_tree
+
+    partial = f"{BASE}.{os.getpid()}{_PARTIAL}"
+    path = folder.path_of(partial)
+    os.mkdir(path)
+    try:
+        os.chmod(path, 0o755)  # noqa: S103 - containers see it; its parent is private
+        for name in _BASE_FOLDERS:
+            os.mkdir(f"{path}/{name}")
+            os.chmod(f"{path}/{name}", 0o755)  # noqa: S103
+        for name in _BASE_FILES:
+            with open(f"{path}/{name}", "xb") as file:
+                os.fchmod(file.fileno(), 0o755)
+        for name, target in _BASE_LINKS.items():
+            os.symlink(target, f"{path}/{name}")
+        for name in (*_BASE_FOLDERS, *_BASE_FILES, "."):
+            os.utime(f"{path}/{name}", (0, 0))
+        os.rename(path, folder.path_of(BASE))
+    except OSError:
+        remove_tree(path)
+        if folder.status(BASE) is None:
+            raise
+
+
+def measure(store: Store, names: Iterable[str] | None = None) -> int:
+    """Return the bytes of the files of the unpacked layers, or of those with these names."""
+    try:
+        folder = store.layout.root_directory.open_directory(FOLDER)
+    except FileNotFoundError:
+        return 0
+    chosen = None if names is None else set(names)
+    total = 0
+    for name in folder.list_names():
+        if name.endswith(".json") and (chosen is None or name.removesuffix(".json") in chosen):
+            facts = read_json(folder.descriptor, name)
+            total += facts.get("size", 0) if isinstance(facts, dict) else 0
+    return total
+
+
+def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
+    """Remove the layers that no container or image needs, and leftovers; return the number of bytes freed.
+
+    `list_needed` returns the diff IDs that are needed. Nothing is removed while a container is being created.
+    """
+    from imq.engine.layers.unpack import remove_tree
+
+    try:
+        folder = store.layout.root_directory.open_directory(FOLDER)
+        descriptor = folder.open_file(_LOCK, os.O_RDWR)
+    except (FileNotFoundError, PermissionError):
+        return 0
+    freed = 0
+    removed: list[str] = []
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        needed = {name_of(diff_id) for diff_id in list_needed()}
+        for name in folder.list_names():
+            base, _, ending = name.partition(".")
+            if name in (BASE, _LOCK) or (base in needed and not ending) or (base in needed and ending == "json"):
+                continue
+            if ending == "json":
+                facts = read_json(folder.descriptor, name)
+                if isinstance(facts, dict):
+                    freed += facts.get("size", 0)
+                folder.remove_file(name)
+            elif name.endswith(_REMOVED):
+                removed.append(name)
+            else:
+                trash = f"{name}.{os.getpid()}{_REMOVED}"
+                with suppress(OSError):
+                    folder.rename(name, trash)
+                    removed.append(trash)
+    finally:
+        os.close(descriptor)
+    for name in removed:
+        with suppress(OSError):
+            remove_tree(folder.path_of(name))
+    return freed
+
+
+def list_image_layers(store: Store, manifest: str) -> list[LayerRow]:
+    """Return the layers of an image of the store, bottom first. Raises `NotFound` when the image is gone."""
+    from imq.engine.oci.digest import Digest
+
+    connection = store.index.connection
+    rows = connection.execute(
+        "SELECT digest, diff_id, media_type FROM layer WHERE image = (SELECT key FROM image WHERE manifest = ?)"
+        " ORDER BY position",
+        (manifest,),
+    ).fetchall()
+    if not rows and connection.execute("SELECT 1 FROM image WHERE manifest = ?", (manifest,)).fetchone() is None:
+        raise NotFound(f"the image {manifest} was removed", code="changed")
+    return [LayerRow(Digest(digest), Digest(diff_id), media_type) for digest, diff_id, media_type in rows]
+
+
+def list_needed_diff_ids(store: Store, of_containers: Iterable[str]) -> set[str]:
+    """Return the diff IDs of the layers that images of the store have, and those of containers."""
+    rows = store.index.connection.execute("SELECT DISTINCT diff_id FROM layer")
+    return {row[0] for row in rows} | set(of_containers)
