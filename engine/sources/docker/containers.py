@@ -97,12 +97,18 @@ class Containers(EngineScan):
         self.update(("problem",), failed)
 
     def _fetch_digests(self) -> None:
-        for source, images in self.fetch_from_engines(self.reader.list_images):
-            digests = {image["Id"]: read_digests(image) for image in images}
+        for source, digests in self.fetch_from_engines(self._list_digests):
             rows = []
             for id_, name, image in self.chosen_by_source("id, image, image_id")[source]:
-                rows.append((_digest_of(name, digests.get(str(image), [])), source, id_))
+                digest = image if digests is None else _digest_of(name, digests.get(str(image), []))
+                rows.append((digest, source, id_))
             self.update(("image_digest",), rows)
+
+    def _list_digests(self, source: str) -> dict[str, list[str]] | None:
+        """Return the names with a digest of each image of an engine by its ID; None where the ID is the digest."""
+        if self.reader.has_containerd_images(source):
+            return None
+        return {image["Id"]: read_digests(image) for image in self.reader.list_images(source)}
 
     def _fetch_sizes(self) -> None:
         def list_with_sizes(source: str) -> list[dict[str, Any]]:

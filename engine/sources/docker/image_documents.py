@@ -62,7 +62,18 @@ def is_stored_by_containerd(item: Mapping[str, Any]) -> bool:
 
     In the older store it is the digest of the config. An image without a name does not tell: False.
     """
-    return any(name.partition("@")[2] == item.get("Id") for name in read_digests(item))
+    id_ = item.get("Id")
+    return any(name.partition("@")[2] == id_ for name in read_texts(item.get("RepoDigests")))
+
+
+def complete_digests(item: Mapping[str, Any]) -> list[str]:
+    """Return the names with a digest of an image in docker's image store of containerd, one for each repository.
+
+    Docker before 28 lists only one of them, and names with a digest among those with a tag.
+    """
+    names = read_texts(item.get("RepoTags"))
+    repositories = (name.partition("@")[0] if "@" in name else name.rpartition(":")[0] for name in names)
+    return list(dict.fromkeys((*read_digests(item), *(f"{name}@{item['Id']}" for name in repositories if name))))
 
 
 def to_full_name(name: str) -> str:

@@ -13,7 +13,7 @@ from imq.grammar.errors import EngineError, ImqError, Interrupted, NotFound, Unk
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_listing import list_containers, require_image_id
-from .image_documents import read_details, to_full_name
+from .image_documents import complete_digests, is_stored_by_containerd, read_details, read_digests, to_full_name
 from .podman_documents import convert_history
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ class EngineReader:
         client, images = self.client(source), []
         for image in listed:
             id_ = require_image_id(client, image.get("Id"), "a listed image")
-            images.append(image | {"Id": id_})
+            listed_image = image | {"Id": id_}
+            if is_stored_by_containerd(listed_image):
+                listed_image["RepoDigests"] = complete_digests(listed_image)
+            images.append(listed_image)
             if self._names.setdefault((source, id_), image.get("RepoTags")) != image.get("RepoTags"):
                 self._forget_image(source, id_)
                 self._names[source, id_] = image.get("RepoTags")
@@ -186,6 +189,13 @@ class EngineReader:
         if not isinstance(document, dict):
             raise protocol_error(self.client(source).endpoint, f"its response for {id_} is not a JSON object")
         return document
+
+    def has_containerd_images(self, source: str) -> bool:
+        """Whether an engine is docker with its image store of containerd, where the ID of an image is its digest."""
+        named = next((image for image in self.list_images(source) if read_digests(image)), None)
+        if named is not None:
+            return is_stored_by_containerd(named)
+        return not self.is_podman(source) and self.client(source).ping(details=True).has_containerd_images
 
     def is_podman(self, source: str) -> bool:
         """Whether an engine is podman, whose own API has more fields. Raises `EngineError` when it does not respond."""
