@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from imq.engine.result import Column, RowSet, get_exit_code
 from imq.engine.sources.action import OUTCOMES
+from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from imq.engine.sources.action import Outcome
     from imq.grammar import ast
+    from imq.grammar.errors import ImqError
 
 
-def build_outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str) -> RowSet:
-    """Return outcomes as rows. A format for programs gets all columns, other formats the columns with values."""
+def build_outcome_rows(
+    results: Sequence[Outcome], output: ast.Output, form: str, problems: Collection[ImqError] = ()
+) -> RowSet:
+    """Return outcomes as rows. A format for programs gets all columns, other formats the columns with values.
+
+    `problems` are the errors of engines that kept rows from being planned.
+    """
     from imq.engine.render.formats import get_format
 
     rows = [result.to_row() for result in results]
@@ -28,8 +35,9 @@ def build_outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str
     ]
     errors = tuple(result.error for result in results if result.error is not None)
     code = 0
-    if errors:  # 1 when some actions failed; the code of the errors when all did
-        code = 1 if len(errors) < len(results) else get_exit_code(errors)
+    if errors:  # 1 when some actions failed; the code of the errors when all did, or when a source did not respond
+        unmet = [error for error in errors if _is_unavailable(error) or any(error is one for one in problems)]
+        code = 1 if len(errors) < len(results) and not unmet else get_exit_code(unmet or errors)
     return RowSet(
         tuple(Column(field.name, field.column_title, field.type, field) for _, field in columns),
         [tuple(row[position] for position, _ in columns) for row in rows],
@@ -38,3 +46,8 @@ def build_outcome_rows(results: Sequence[Outcome], output: ast.Output, form: str
         errors=errors,
         exit_code=code,
     )
+
+
+def _is_unavailable(error: ImqError) -> bool:
+    """Whether an engine cannot be used at all: it is unreachable, hangs, or its answers are no answers."""
+    return isinstance(error, EngineError) and error.code != EngineError.code

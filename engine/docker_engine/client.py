@@ -68,9 +68,10 @@ class EngineVersion(Record):
 class EngineClient:
     """A client of one engine. Methods may be called from several threads; each request has a connection of its own.
 
-    `timeout` is the maximum silence of the engine in seconds. `jobs` is the maximum number of connections of concurrent
-    JSON requests; streams are not counted. `max_document` is the maximum size of a JSON document in bytes.
-    `environment` is that of ssh processes; the default is the one of this process.
+    `timeout` is the maximum silence of the engine in seconds; after such a silence all requests fail at once. `jobs` is
+    the maximum number of connections of concurrent JSON requests; streams are not counted. `max_document` is the
+    maximum size of a JSON document in bytes. `environment` is that of ssh processes; the default is the one of this
+    process.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class EngineClient:
         self._idle: list[Channel] = []
         self._busy: set[Channel] = set()
         self._version: EngineVersion | None = None
+        self._silence: EngineError | None = None
         self._is_closed = False
 
     def ping(self, *, details: bool = False) -> EngineVersion:
@@ -174,6 +176,10 @@ class EngineClient:
         An exception that `body` raises while it is read ends the request, and is raised again.
         """
         return self._send_request(method, self._make_target(path, query), body, headers, timeout)
+
+    def forget_silence(self) -> None:
+        """Send requests again to an engine that did not respond in time. Until then all requests fail at once."""
+        self._silence = None
 
     def close(self) -> None:
         """Close all connections; requests in other threads fail."""
@@ -253,6 +259,8 @@ class EngineClient:
         if isinstance(body, bytes):
             fields["Content-Length"] = str(len(body))
         timeout = timeout or self._timeout
+        if (silence := self._silence) is not None:
+            raise EngineError(silence.message, code=silence.code, hints=silence.hints, endpoint=self.endpoint.name)
         channel = self._take_channel(timeout)
         try:
             status = _exchange_heads(channel, method, target, fields, body)
@@ -286,7 +294,12 @@ class EngineClient:
                     channel.socket.settimeout(timeout)
                     return channel
                 channel.close()
-        channel = open_channel(self.endpoint, timeout, self._environment)
+        try:
+            channel = open_channel(self.endpoint, timeout, self._environment)
+        except EngineError as error:
+            if error.code == "engine-timeout":
+                self._silence = error
+            raise
         with self._lock:
             self._busy.add(channel)
         return channel
@@ -315,7 +328,8 @@ class EngineClient:
         if explained is not None:
             return explained
         if isinstance(error, TimeoutError):
-            return timeout_error(self.endpoint, timeout, "did not respond")
+            self._silence = timeout_error(self.endpoint, timeout, "did not respond")
+            return self._silence
         if isinstance(error, ProtocolError):
             return protocol_error(self.endpoint, str(error))
         if type(error).__name__ in _TLS_REJECTIONS and isinstance(error, OSError):

@@ -107,7 +107,8 @@ class ActionRunner:
         if verb.runs_programs or (verb.removes and any(isinstance(action, StoreAction) for action in actions)):
             self._warn_of_containers(statement, context)
         output_format = self._resources.context.output_format
-        listed = build_outcome_rows([action.describe() for action in actions], statement.output, output_format)
+        unmet = [error for _, error in problems if isinstance(error, EngineError)]
+        listed = build_outcome_rows([action.describe() for action in actions], statement.output, output_format, unmet)
         if dry_run or any(option.name == "dry run" for option in statement.options):
             return listed
         needs_confirmation = verb.needs_confirmation and any(
@@ -116,7 +117,7 @@ class ActionRunner:
         existing = list_unconfirmed_overwrites(actions)
         if (needs_confirmation or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
-        return build_outcome_rows(list(self._execute(actions)), statement.output, output_format)
+        return build_outcome_rows(list(self._execute(actions)), statement.output, output_format, unmet)
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when the rows of a removal or a program depend on containers: the store has none."""

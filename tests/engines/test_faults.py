@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from imq.engine.docker_engine.client import EngineClient
 from imq.engine.sources.docker.image_documents import list_names, list_steps, read_details
 from imq.engine.sources.docker.podman_documents import convert_history, merge_containers, read_command
 from imq.grammar.errors import EngineError, ImqError
 from support.engines import http_answer
 from support.scripted_session import A, B, C, Script, answer, container, image, inspected
+from support.waiting import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -104,6 +106,72 @@ class TestSeveralEngines:
         result = good.ask(f'images in docker, "{bad.address}" group by source select source, count as n')
         assert result.rows == [{"source": "docker", "n": 2}]
         assert result.exit_code == 3
+
+
+class TestHanging:
+    """An engine that did not respond once is not waited for again in the same statement."""
+
+    @pytest.fixture(autouse=True)
+    def short_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(EngineClient.__init__.__kwdefaults__, "timeout", 0.3)
+
+    def test_each_removal_fails_but_only_the_first_one_waits(self, start: Start) -> None:
+        ids = [f"sha256:{number:064x}" for number in range(50)]
+        script = start(
+            {
+                "images/json": [image(id_, f"a:{number}") for number, id_ in enumerate(ids)],
+                "containers/json": [],
+            }
+        )
+        script.engine.answer("images/sha")  # nothing comes
+        with deadline(8):
+            result = script.ask("rm images in docker where name like a* as json")
+        assert {row["error"] for row in result.rows} == {"engine-timeout"}
+        assert (len(result.rows), result.exit_code) == (50, 3)
+        assert len(script.requests("images/sha")) == 1
+        assert script.removals == []
+
+    def test_the_next_statement_asks_it_again(self, start: Start) -> None:
+        script = start({"images/json": [image(A, "a:1")], "containers/json": []})
+        script.engine.answer("images/sha")
+        for number in (1, 2):
+            rows = script.ask("images in docker select name, user, problem").rows
+            assert "did not respond within 0.3 seconds" in rows[0]["problem"]
+            assert len(script.requests("images/sha")) == number
+
+    def test_the_engine_beside_it_is_not_affected(self, start: Start) -> None:
+        good = start(
+            {
+                "DELETE": [{"Deleted": A}],
+                "images/json": [image(A, "a:1")],
+                "images/sha": inspected(A, "a:1"),
+                "containers/json": [],
+            }
+        )
+        bad = start({"images/json": [image(B, "b:1"), image(C, "c:1")], "containers/json": []})
+        bad.engine.answer("images/sha")
+        result = good.ask(f'rm images in docker, "{bad.address}" where not in use as json')
+        assert [row["target"] for row in result.rows if not row["error"]] == ["a:1"]
+        assert [row["error"] for row in result.rows if row["error"]] == ["engine-timeout"] * 2
+        assert len(bad.requests("images/sha")) == 1
+        assert result.exit_code == 3, "1 is for items that failed in an engine that responds"
+
+    def test_an_item_that_fails_in_an_engine_that_responds(self, start: Start) -> None:
+        script = start(
+            {
+                "DELETE": FAILURE,
+                "images/json": [image(A, "a:1"), image(B, "b:1", "b:2")],
+                f"images/{A}": inspected(A, "a:1"),
+                f"images/{B}": inspected(B, "b:1"),
+                "containers/json": [],
+            }
+        )
+        result = script.ask("untag b:1 from docker as json")
+        assert (result.exit_code, {row["error"] for row in result.rows}) == (3, {"changed"})
+        script.engine.answer("DELETE", answer([{"Deleted": A}]))
+        result = script.ask("rm a:1, b:1 from docker as json")
+        assert sorted(str(row["error"]) for row in result.rows) == ["None", "changed"]
+        assert result.exit_code == 1
 
 
 class TestVanishing:

@@ -94,14 +94,18 @@ def test_a_renamed_image_keeps_nothing_of_the_old_name(place: Place) -> None:
     assert place.names() == before
     done = place.connection("rename localhost/team/b:2 as localhost/other/c:3")
     assert [(row.action, row.target, row.error) for row in done] == [(*one, None) for one in expected]
-    assert place.names() == {**{name: before[name] for name in before if "team" not in name}, expected[0][1]: TWO.id}
+    assert place.names() == {**{name: before[name] for name in before if "team" not in name}, expected[0][1]: place.two}
     assert place.connection("images in store count").scalar() == 0
 
 
 def test_rows_are_renamed_by_a_template(place: Place) -> None:
     statement = f'rename images in {place.name} where repository = localhost/app as "localhost/new:{{{{.Tag}}}}"'
     assert {row.error for row in place.connection(statement)} == {None}
-    assert place.names() == {"localhost/new:1": ONE.id, "localhost/new:latest": ONE.id, "localhost/team/b:2": TWO.id}
+    assert place.names() == {
+        "localhost/new:1": place.one,
+        "localhost/new:latest": place.one,
+        "localhost/team/b:2": place.two,
+    }
     assert not list(place.connection(f"rename localhost/new:1 as localhost/new:1 from {place.name}"))
 
 
@@ -116,6 +120,6 @@ def test_two_names_cannot_become_one(place: Place) -> None:
 
 def test_a_renamed_image_may_take_the_name_of_another(place: Place) -> None:
     rows = place.connection(f"rename localhost/app:latest as localhost/team/b:2 from {place.name}")
-    assert rows[0].note == f"in {place.name}, moves from {TWO.id[7:19]}"
+    assert rows[0].note == f"in {place.name}, moves from {place.two[7:19]}"
     named = {name: id_ for name, id_ in place.names().items() if "<none>" not in name}
-    assert named == {"localhost/app:1": ONE.id, "localhost/team/b:2": ONE.id}
+    assert named == {"localhost/app:1": place.one, "localhost/team/b:2": place.one}

@@ -344,7 +344,7 @@ class ScriptedEngine:
             connection.close()
 
     def answer(self, part: str, *answers: bytes) -> None:
-        """Set the answers to requests with a part: each once, and the last one from then on."""
+        """Set the answers to requests with a part: each once, and the last one from then on. Without any it hangs."""
         self._answers = {part: None, **self._answers}
         self._series[part] = list(answers)
 

@@ -10,7 +10,9 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imq.engine.sources.action import ExecutionContext
+    from imq.engine.sources.action import ExecutionContext, PlanContext
+
+    from .reader import EngineReader
 
 
 class EngineClients:
@@ -41,7 +43,7 @@ def open_client(source: str, environment: Mapping[str, str]) -> EngineClient:
     return EngineClient(endpoint, environment=environment)
 
 
-def is_podman(source: str, environment: Mapping[str, str]) -> bool:
+def is_podman(source: str, context: PlanContext) -> bool:
     """Whether an engine is podman. Raises `EngineError` when it does not answer."""
-    with open_client(source, environment) as client:
-        return client.ping().kind == "podman"
+    reader: EngineReader = getattr(context.sources["docker"], "reader")()  # noqa: B009
+    return reader.is_podman(source)

@@ -59,8 +59,10 @@ class EngineReader:
         return self._context.store.index.connection
 
     def begin(self) -> None:
-        """Forget the listings of the last statement."""
+        """Forget the listings of the last statement, and which engines did not respond."""
         self._listings = {}
+        for client in self._clients.values():
+            client.forget_silence()
 
     def close(self) -> None:
         """Close the connections."""

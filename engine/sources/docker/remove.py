@@ -268,7 +268,7 @@ def _plan(
         ordered = tuple(name for name in image.names if name in going)
         if set(ordered) < set(image.names):
             actions += [UntagEngineImage(source, (name,), id_, image.names, image.containers) for name in ordered]
-        elif image.active or (image.containers and (not force or is_podman(source, context.environment))):
+        elif image.active or (image.containers and (not force or is_podman(source, context))):
             failed.append(Failed(verb, ", ".join(ordered) or id_.short, _in_use(image, id_, source, force=force)))
         else:
             tags_first = tuple(sorted(ordered, key=lambda name: (parse_name(name).tag is None, name)))

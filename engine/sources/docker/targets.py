@@ -145,7 +145,7 @@ def _find_named(text: str, sources: Sequence[str], context: PlanContext) -> list
         locals_ = [(id_, name) for id_, name in own if local is not None and name and is_name_of(local, str(name))]
         own = [row for row in own if row not in locals_]
         named = [(id_, name) for id_, name in own if name is not None and is_name_of(text, str(name))]
-        if locals_ and not named and is_podman(source, context.environment):
+        if locals_ and not named and is_podman(source, context):
             named = locals_
         ids = list(dict.fromkeys(id_ for id_, _ in own))
         if named:
