@@ -665,7 +665,7 @@ class _Fields:
     diff_id: Path
     """layers: the digest of the uncompressed layer"""
     digest: Path
-    """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
+    """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; blobs: the digest; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
     download_size: Path
     """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
     empty: Path
@@ -729,7 +729,7 @@ class _Fields:
     manifests: _Manifests
     """platforms: its manifest, if the registry has it"""
     media_type: Path
-    """images: the media type of the manifest; layers: the media type of the layer; tags: the media type of the manifest or index of the tag; platforms: the media type of the manifest; manifests: the media type; referrers: the media type of the manifest"""
+    """images: the media type of the manifest; layers: the media type of the layer; blobs: the media type that manifests give it; unknown when none refers to it; tags: the media type of the manifest or index of the tag; platforms: the media type of the manifest; manifests: the media type; referrers: the media type of the manifest"""
     memory_limit: Path
     """containers: the most bytes of memory; unknown without a limit"""
     minor: Path
@@ -794,6 +794,8 @@ class _Fields:
     """usage: the bytes that no active item needs"""
     reference: Path
     """images: the repository and tag or digest, in docker's short form; tags: the repository and tag or digest, in docker's short form"""
+    referenced_by: Path
+    """blobs: the images that need it: their names, and the digests of those without a name"""
     referrers: _Referrers
     """tags: its referrers"""
     registry: Path
@@ -815,11 +817,11 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; containers: the source that holds it; logs: the source that holds the container; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
     stars: Path
     """search: the number of stars"""
     started: Path
@@ -890,6 +892,8 @@ layers: Table
 """One row for each layer of each image, lowest layer first. Images in registries have layers too: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …). These rows also have name, registry, repository, manifest_digest, platform and problem, and their size is download_size."""
 history: Table
 """One row for each step of the build of each image, first step first; also for images in registries, like layers."""
+blobs: Table
+"""One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be read, its blobs are not known; any blob that no other image needs then counts as one of them."""
 containers: Table
 """One row for each container, running or stopped. The embedded store has none."""
 logs: Table

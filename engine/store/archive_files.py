@@ -12,6 +12,7 @@ import os
 from imq.engine.layers.compression import decompress, detect_compression
 from imq.engine.layers.rewinding_file import RewindingFile
 from imq.engine.layers.tar_walker import TarLimits, TarWalker
+from imq.engine.oci.digest import Digest, is_digest
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
         def list_folders(self) -> list[str]:
             """Return the names of the top-level folders, sorted."""
+
+        def iter_blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+            """Yield the digest and the size of each file of a layout's `blobs` that is named by a digest."""
 
 
 _READ_SIZE = 64 << 10
@@ -85,6 +89,18 @@ class Folder:
     def list_folders(self) -> list[str]:
         """Return the names of the top-level folders, sorted."""
         return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
+
+    def iter_blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+        """Yield the digest and the size of each blob."""
+        blobs = os.path.join(self.root, "blobs")
+        algorithms = sorted(os.listdir(blobs)) if os.path.isdir(blobs) else []
+        for algorithm in algorithms:
+            if not os.path.isdir(os.path.join(blobs, algorithm)):
+                continue
+            with os.scandir(os.path.join(blobs, algorithm)) as entries:
+                for entry in entries:
+                    if is_digest(digest := f"{algorithm}:{entry.name}") and entry.is_file():
+                        yield Digest(digest), entry.stat().st_size
 
     def _path(self, name: str) -> str | None:
         if "\0" in name:
@@ -148,6 +164,14 @@ class Archive:
         """Return the names of the top-level folders, sorted."""
         names = (*self._files, *self._links)
         return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+    def iter_blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+        """Yield the digest and the size of each blob."""
+        for name in (*self._files, *self._links):
+            folder, _, rest = name.partition("/")
+            algorithm, _, digits = rest.partition("/")
+            if folder == "blobs" and is_digest(digest := f"{algorithm}:{digits}") and self._find(name) is not None:
+                yield Digest(digest), self.size(name)
 
     def cache_documents(self, max_size: int) -> None:
         """Read files of at most `max_size` bytes, and the beginnings of the others, in one pass.

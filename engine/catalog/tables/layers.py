@@ -67,3 +67,24 @@ HISTORY = Table(
     relations=(_IMAGE,),
     target=TargetKind.IMAGES,
 )
+
+BLOBS = Table(
+    "blobs",
+    "One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in"
+    " containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be"
+    " read, its blobs are not known; any blob that no other image needs then counts as one of them.",
+    (
+        Field("digest", DataType.DIGEST, "the digest"),
+        Field("size", DataType.SIZE, "bytes of the blob as it is stored"),
+        Field("media_type", DataType.TEXT, "the media type that manifests give it; unknown when none refers to it"),
+        Field(
+            "referenced_by",
+            DataType.LIST,
+            "the images that need it: their names, and the digests of those without a name",
+        ),
+        Field("source", DataType.TEXT, "the source that holds it"),
+    ),
+    default_columns=("digest", "size", "media_type", "referenced_by"),
+    order=("-size", "digest"),
+    key=("digest", "source"),
+)

@@ -21,7 +21,7 @@ from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.containerd_client.client import BlobRecord, ImageRecord
     from imq.engine.oci.digest import Digest
@@ -142,6 +142,26 @@ class NamespaceReader:
         for record in records:
             by_target.setdefault(record.target.digest, []).append(record)
         return PlaceContent(tuple(self._read_target(found) for found in by_target.values()))
+
+    @property
+    def blobs(self) -> Mapping[Digest, BlobRecord]:
+        """The blobs of the namespace."""
+        return self._blobs
+
+    def walk(self, target: Descriptor) -> Iterator[tuple[Descriptor, Manifest | Index]]:
+        """Yield the manifests and indexes of a target that are here, parents first. Raises `ImqError`."""
+        pending = [(target, 0)]
+        seen = set()
+        while pending:
+            descriptor, depth = pending.pop()
+            is_here = descriptor.digest in self._blobs or not depth
+            if descriptor.digest in seen or not is_here or depth > _MAX_INDEX_DEPTH:
+                continue
+            seen.add(descriptor.digest)
+            document = self._parse(descriptor)
+            yield descriptor, document
+            if isinstance(document, Index):
+                pending += [(entry, depth + 1) for entry in document.manifests]
 
     def _read_target(self, records: Sequence[ImageRecord]) -> ContainerdRecords:
         target = records[0].target

@@ -107,17 +107,20 @@ class ContainerdReader:
             except NotFound as error:
                 rows = self._rows[text] = NamespaceRows(PlaceContent((), (error,)), text, lambda _: {})
                 return rows
-            blobs = self.client.list_content(namespace)
-            reader = NamespaceReader(
-                blobs,
-                lambda digest, name: self._read_document(namespace, digest, name),
-                self._platform,
-                self._documents,
-            )
+            reader = self.make_namespace_reader(namespace)
             content = reader.read_targets(self.client.list_images(namespace))
             rows = NamespaceRows(content, text, lambda layers: self._measure(namespace, layers))
             self._rows[text] = rows
         return rows
+
+    def make_namespace_reader(self, namespace: str) -> NamespaceReader:
+        """Return the reader of the documents of a namespace."""
+        return NamespaceReader(
+            self.client.list_content(namespace),
+            lambda digest, name: self._read_document(namespace, digest, name),
+            self._platform,
+            self._documents,
+        )
 
     def read_containers(self, text: str) -> list[ContainerUse]:
         """Return the containers of a namespace, each with the image that it uses."""

@@ -132,6 +132,10 @@ class ContainerdSource(Source):
             from .containers import Containers
 
             return Containers(self.reader, request)
+        if table == "blobs":
+            from .blobs import open_blobs
+
+            return open_blobs(self.reader, request)
         from .scan import NamespaceScan
 
         return NamespaceScan(self.reader, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table
-from imq.engine.catalog.tables import CONTAINERS
+from imq.engine.catalog.tables import BLOBS, CONTAINERS
 from imq.engine.sources.layouts.tables import SIZE_FIELDS, make_tables
 
 KIND = "containerd"
@@ -64,6 +64,7 @@ def _make_tables() -> dict[str, Table]:
     tables["containers"] = CONTAINERS.replace(
         fields=tuple(fields), key=("id", "source"), relations=(_NAMES,), source_kind=KIND
     ).with_levels({WRITTEN: "size_rw"})
+    tables["blobs"] = BLOBS
     return tables
 
 
@@ -73,6 +74,7 @@ LEVELS = {
     "layers": (SIZES,),
     "history": (SIZES,),
     "containers": (WRITTEN,),
+    "blobs": (),
 }
 LISTING = "3 requests for each namespace, 2 for each image that is new to this session"
 LISTING_REQUESTS = {"containers": f"{LISTING}, 1 for each container"}

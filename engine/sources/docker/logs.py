@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.docker_engine.errors import protocol_error
+from imq.engine.sources.scan_rows import ScanRows
 from imq.grammar.errors import Conflict, ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ class Logs(EngineScan):
                     raise batch
                 self.reader.add_problem(batch, str(container[3]), self.scan.view)
             elif batch is not None:
-                self.insert((*own, 0, *line, None) for line in batch)
+                ScanRows.insert(self, ((*own, 0, *line, None) for line in batch))  # decoded: it has no lone surrogates
                 continue
             self.connection.execute(f"DELETE FROM temp.{self.rows} WHERE _row = ?", (row,))
 

@@ -9,10 +9,11 @@ HEX                   configs and layers, each named by the hex digits of its di
 from __future__ import annotations
 
 import io
+import os
 import re
 
 from imq.engine.oci import media_types
-from imq.engine.oci.digest import Digest
+from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import Descriptor, encode_json, parse_manifest
 from imq.engine.store.archive_files import Folder
 from imq.engine.store.archive_listing import get_blob_path
@@ -21,7 +22,7 @@ from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
 MANIFEST = "manifest.json"
@@ -58,9 +59,16 @@ class DirFiles(Folder):
 
     def total_size(self) -> int:
         """Return the bytes of all files."""
-        import os
-
         return sum(entry.stat().st_size for entry in os.scandir(self.root) if entry.is_file(follow_symlinks=False))
+
+    def iter_blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+        """Yield the digest and the size of each blob: the folder has those of SHA-256 alone."""
+        with os.scandir(self.root) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(".manifest.json")
+                if is_digest(digest := f"sha256:{name}") and entry.is_file(follow_symlinks=False):
+                    yield Digest(digest), entry.stat().st_size
+        yield self.descriptor.digest, self.descriptor.size
 
     def _own_name(self, name: str) -> str:
         """Return the name that the folder has for a file of a layout; "" for one that it does not have."""

@@ -10,7 +10,9 @@ from .places import parse_place
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
 
+    from imq.engine.sources.blob_rows import Blob
     from imq.engine.sources.context import SourceContext
     from imq.grammar.errors import ImqError
 
@@ -59,6 +61,14 @@ class PlaceReader:
             content = read_place(place, max_size)
             rows = self._rows[text] = PlaceRows(content, text, lambda layers: measure_place(place, max_size, layers))
         return rows
+
+    def read_blobs(self, text: str) -> tuple[list[Blob], Mapping[str, ImqError]]:
+        """Return the blobs of a place, and its problems by the image that they concern."""
+        from .blobs import read_blobs
+
+        place = self.parse(text)
+        assert place is not None
+        return read_blobs(place, self.max_document)
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record a problem of a scan with `subject`, which its message names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from imq.engine.catalog.tables import BLOBS
 from imq.engine.query import source as query_source
 from imq.engine.query.source import Source, SourceRef, StagedTable
 from imq.engine.query.unavailable_fields import check_known
@@ -47,10 +48,12 @@ class LayoutsSource(Source):
 
     def __init__(self, context: SourceContext) -> None:
         self.reader = PlaceReader(context)
-        self.tables: Mapping[str, TableProvider] = {
+        self.tables: dict[str, TableProvider] = {
             name: StagedTable(table, (SIZES,), _LISTING, _LISTING, self._scan, lists_all=True)
             for name, table in make_tables(self.kind, self.unseen).items()
         }
+        if self.kind == LAYOUT_KIND:
+            self.tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         self.planners: Mapping[str, Planner] = {
             verb: partial(_refuse_change, self.kind) for verb in ("rm", "untag", "prune", "tag")
         }
@@ -93,6 +96,12 @@ class LayoutsSource(Source):
         from .scan import PlaceScan
 
         return PlaceScan(self.reader, request)
+
+    def _scan_blobs(self, request: ScanRequest) -> TableScan:
+        from imq.engine.sources.blob_rows import BlobScan
+
+        reader = self.reader
+        return BlobScan(reader.connection, request, reader.read_blobs, reader.add_problem)
 
 
 def _refuse_change(kind: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:

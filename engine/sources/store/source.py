@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
-from imq.engine.catalog.tables import CONTAINERS, HISTORY, IMAGES, LAYERS
-from imq.engine.query.source import NativeTable, Place, Source, SourceRef
+from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS
+from imq.engine.query.source import NativeTable, Place, Source, SourceRef, StagedTable
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Table
     from imq.engine.query.disk_space import DiskSpace
-    from imq.engine.query.source import TableProvider
+    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Planner
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NAME = "store"
 UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 """A pull unpacks layers. After a lazy pull, the first query that reads a size unpacks them."""
+_LISTING = "none: the files of the blobs are listed"
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
 
@@ -35,8 +36,14 @@ class StoreSource(Source):
         self._store = context.store
         self._context = context
         tables = (IMAGES, LAYERS, HISTORY, CONTAINERS)
-        self.tables: Mapping[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
+        self.tables: dict[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
+        self.tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
+
+    def _scan_blobs(self, request: ScanRequest) -> TableScan:
+        from .blobs import StoreBlobs
+
+        return StoreBlobs(self._store, request)
 
     def _make_provider(self, table: Table) -> NativeTable:
         served = table.with_levels({UNPACKED: _SIZES.get(table.name, "")}).replace(source=NAME)
