@@ -41,7 +41,7 @@ HOME_URL="https://www.debian.org/"
         (b"# A=y\nA=x", "x"),
         (b"A=y\nA=x", "x"),
         (b"A=x\r\n", "x"),
-        (b"A=\xff", "\udcff"),
+        (b"A=\xff", "\ufffd"),
     ],
 )
 def test_values_are_unquoted_as_by_a_shell(line: bytes, value: str) -> None:

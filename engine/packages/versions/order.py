@@ -1,0 +1,58 @@
+"""The keys of versions by the type of their package, and what a version means as the bound of a condition."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from imq.grammar.record import TYPE_CHECKING
+
+from . import alpine, debian, python, rpm, ruby, semantic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAKE_KEY: dict[str, Callable[[str], bytes | None]] = {
+    "deb": debian.make_key,
+    "apk": alpine.make_key,
+    "rpm": rpm.make_key,
+    "python": python.make_key,
+    "npm": semantic.make_npm_key,
+    "go": semantic.make_go_key,
+    "gem": ruby.make_key,
+}
+_MAX_LENGTH = 4096
+"""The most characters of a version. Longer ones are no versions, and their keys would only fill the index."""
+
+
+@lru_cache(maxsize=4096)
+def version_key(package_type: str, version: str) -> bytes | None:
+    """Return bytes whose order is that of versions by the rules of a package system (`PACKAGE_TYPES`).
+
+    Versions that are equal by these rules (`1.0` and `1.0-0` of Debian) have the same key. None: not a version in this
+    system, so that its order is unknown. Raises `KeyError` for another type.
+    """
+    make_key = _MAKE_KEY[package_type]
+    return make_key(version) if len(version) <= _MAX_LENGTH else None
+
+
+def version_range(package_type: str, version: str) -> tuple[bytes, bytes] | None:
+    """Return the lowest and the highest key that equal a bound; None if the bound is not a version in this system.
+
+    `version < B` is `key < lowest`, `<=` is `key <= highest`, `=` is `key BETWEEN lowest AND highest`, `>=` is
+    `key >= lowest`, `>` is `key > highest`. The two differ only for a bound of RPM without release, which equals every
+    release of its version, as in the dependencies of packages.
+    """
+    key = version_key(package_type, version)
+    if key is None:
+        return None
+    if package_type == "rpm" and "-" not in version:
+        return key, key + rpm.AFTER_ALL_RELEASES
+    return key, key
+
+
+def compare_versions(package_type: str, left: str, right: str) -> int | None:
+    """Return -1, 0 or 1 as `left` is older than, equal to or newer than `right`; None if either is not a version."""
+    first, second = version_key(package_type, left), version_key(package_type, right)
+    if first is None or second is None:
+        return None
+    return (first > second) - (first < second)

@@ -1,0 +1,46 @@
+"""RPM: `[epoch:]version[-release]`, rpm-version(7).
+
+Words and numbers are compared one by one; what separates them does not count. `~` sorts before the end, `^` after the
+end but before everything else, words before numbers. A missing epoch is 0.
+
+A version without release compares with any release of it as equal, as in the dependencies of packages: `< 1.2` does not
+hold for `1.2-1`, and `<= 1.2` does.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .sort_key import encode_number, encode_word
+
+_PIECE = re.compile(r"[~^]|[0-9]+|[A-Za-z]+")
+_TILDE, _END, _CARET, _WORD, _NUMBER = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
+AFTER_ALL_RELEASES = b"\xff"
+"""Makes the key of a version without release sort after every release of it."""
+
+
+def make_key(text: str) -> bytes | None:
+    """Return the key of a version with release; any text has one but "". Without a release it has the lowest key."""
+    text = text.strip()
+    if not text:
+        return None
+    epoch, colon, rest = text.partition(":")
+    if not colon or not (epoch.isdecimal() and epoch.isascii()):
+        epoch, rest = "", text
+    version, _, release = rest.rpartition("-") if "-" in rest else (rest, "", "")
+    key = encode_number(epoch) + _encode_part(version)
+    return key + _encode_part(release) if release else key
+
+
+def _encode_part(part: str) -> bytes:
+    pieces = []
+    for word in _PIECE.findall(part):
+        if word == "~":
+            pieces.append(_TILDE)
+        elif word == "^":
+            pieces.append(_CARET)
+        elif word.isdecimal():
+            pieces.append(_NUMBER + encode_number(word))
+        else:
+            pieces.append(_WORD + encode_word(word))
+    return b"".join(pieces) + _END
