@@ -14,11 +14,10 @@ from imq.engine.atomic_writer import (
 )
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor
 from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.sources.action import Outcome, Skip
 from imq.engine.sources.action_options import get_option, get_option_values
-from imq.grammar.errors import Conflict, DigestMismatch, Malformed, StatementError
+from imq.grammar.errors import Conflict, DigestMismatch, Malformed, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .output_file import FileAction, created_meanwhile_error, open_output_file
@@ -120,20 +119,20 @@ def _get_content_size(store: Store, action: Export) -> int | None:
 
 def _list_layers(store: Store, action: Export, watch: Callable[[int], Callable[[int], None]]) -> list[StackedLayer]:
     from imq.engine.layers.layer_stack import StackedLayer
+    from imq.engine.store.index_check import find_image
     from imq.engine.store.layout import unknown_layer_type
 
-    rows = store.index.connection.execute(
-        "SELECT digest, diff_id, download_size, media_type FROM layer"
-        " WHERE image = (SELECT image FROM entry WHERE root = ? AND id = ? LIMIT 1) ORDER BY position",
-        (action.root, action.id),
-    ).fetchall()
+    found = find_image(store.index, action.root, action.id)
+    if found is None:
+        raise NotFound(f"{action.name} was changed meanwhile", code="changed", hints=("run the statement again",))
+    _, manifest = found
+    config = store.index.documents.read_image_config(manifest)
     layers = []
-    moved = watch(sum(size for _, _, size, _ in rows))
-    for digest, diff_id, size, media_type in rows:
-        if not media_types.is_layer(media_type):
-            raise unknown_layer_type(Descriptor(media_type, Digest(digest), size))
-        blob = Digest(digest)
-        layers.append(StackedLayer(blob, Digest(diff_id), None, partial(_open_layer, store, blob, moved)))
+    moved = watch(sum(layer.size for layer in manifest.layers))
+    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        if not media_types.is_layer(layer.media_type):
+            raise unknown_layer_type(layer)
+        layers.append(StackedLayer(layer.digest, diff_id, None, partial(_open_layer, store, layer.digest, moved)))
     return layers
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, parse_manifest
@@ -11,6 +9,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
 from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, get_exit_code
+from imq.engine.store.index_check import find_image, make_holds
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar.record import TYPE_CHECKING
 
@@ -75,8 +74,8 @@ def _build_index_document(root: Digest, context: PlanContext) -> dict[str, Any] 
     index = parse_manifest(content)
     if not isinstance(index, Index):
         return None
-    connection = context.store.index.connection
-    stored = {digest for (digest,) in connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))}
+    holds = make_holds(context.store.index, root)
+    stored = {entry.digest for entry in index.manifests if holds(entry)}
     platforms = [(entry.digest, entry.platform) for entry in index.manifests]
     known_platforms = [
         (digest, platform.canonical) for digest, platform in platforms if platform is not None and platform.is_known
@@ -88,36 +87,32 @@ def _build_index_document(root: Digest, context: PlanContext) -> dict[str, Any] 
     }
 
 
-def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, Any]:
-    """Return the document of `docker image inspect`, from the image's config and the index."""
+def _inspect_image(root: Digest, id_: Digest, context: PlanContext) -> dict[str, Any]:
+    """Return the document of `docker image inspect`, from the image's documents; the index has the measured size."""
     store = context.store
-    connection = store.index.connection
-    row = connection.execute(
-        "SELECT _image, manifest_digest, size, download_size, media_type, annotations"
-        " FROM images WHERE _root = ? AND id = ? LIMIT 1",
-        (root, id_),
-    ).fetchone()
-    if row is None:
+    found = find_image(store.index, root, id_)
+    if found is None:
         return _build_artifact_document(root, context)
-    key, manifest, size, download_size, media_type, annotations = row
-    config = Config.parse(store.read_document(Digest(id_)), f"the config {id_}").document
-    names = connection.execute(
-        "SELECT DISTINCT name, repository, tag, coalesce(digest || ' ', '') || coalesce(other_digests, ''), set_at"
-        " FROM entry WHERE image = ? ORDER BY name",
-        (key,),
-    ).fetchall()
-    moments = [moment for *_, moment in names if moment is not None]
+    descriptor, manifest = found
+    connection = store.index.connection
+    row = connection.execute("SELECT size FROM image WHERE manifest = ?", (descriptor.digest,)).fetchone()
+    size = row[0] if row is not None else None
+    config = Config.parse(store.read_document(id_), f"the config {id_}").document
+    roots = connection.execute("SELECT DISTINCT root FROM entry WHERE manifest = ?", (descriptor.digest,)).fetchall()
+    entries = [entry for (digest,) in roots for entry in store.layout.find_entries(Digest(digest))]
+    moments = [entry.set_at for entry in entries if entry.set_at is not None]
     document = build_image_document(
         config,
         {
             "Id": id_,
-            "RepoTags": [name for name, _, tag, *_ in names if tag is not None],
+            "RepoTags": sorted({str(entry.name) for entry in entries if entry.name is not None and entry.name.tag}),
             "RepoDigests": sorted(
                 {
-                    f"{repository}@{one}"
-                    for _, repository, _, digests, _ in names
-                    if repository
-                    for one in digests.split()
+                    f"{entry.name.familiar_name}@{digest}"
+                    for entry in entries
+                    if entry.name is not None and entry.name.familiar_name
+                    for digest in (entry.digest, *entry.other_digests)
+                    if digest is not None
                 }
             ),
             "Size": size,
@@ -126,9 +121,9 @@ def _inspect_image(root: Digest, id_: str, context: PlanContext) -> dict[str, An
         },
     )
     document |= {
-        "Descriptor": Descriptor(media_type, Digest(manifest), len(store.read_document(Digest(manifest)))).to_json(),
-        "DownloadSize": download_size,
-        "Annotations": json.loads(annotations),
+        "Descriptor": Descriptor(manifest.media_type, descriptor.digest, descriptor.size).to_json(),
+        "DownloadSize": manifest.download_size,
+        "Annotations": dict(manifest.annotations),
     }
     index = _build_index_document(root, context)
     return document if index is None else document | {"Index": index}

@@ -91,7 +91,7 @@ def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Targ
     """Return the targets of an action on images, without duplicates: its references, or the rows of its query."""
     if act.query is not None:
         return resolve_query(act, context)
-    targets = []
+    targets: list[Target] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         try:
             targets.append(_find_target(text, context))
@@ -100,6 +100,20 @@ def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Targ
             if "*" in text:
                 error.hints = (f"{act.verb} takes names; to match a pattern: {act.verb} images where name like …",)
             raise
+    return check_targets(targets, act, context)
+
+
+def check_targets(targets: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> list[Target]:
+    """Return targets in the store without duplicates. Raises `StoreError` unless index.json has all of them.
+
+    A verb that reads their documents requires the IDs, too. See `store.index_check`.
+    """
+    from imq.engine.store.index_check import check_images
+
+    from . import get_verb
+
+    images = [(target.name, target.root, target.id) for target in targets]
+    check_images(context.store.index, images, reads_documents=not get_verb(act).removes)
     return list(dict.fromkeys(targets))
 
 
@@ -170,7 +184,7 @@ def resolve_query(
             if failures is None:
                 raise
             failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
-    return list(dict.fromkeys(targets))
+    return check_targets(targets, act, context)
 
 
 def _list_excluded_unreadable(

@@ -12,7 +12,14 @@ from imq.engine.units.paths import expand_path, home_directory
 from imq.grammar.errors import Conflict, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import TARGET_COLUMNS, build_names_query, get_target_query, parse_target_row, resolve_targets
+from .operands import (
+    TARGET_COLUMNS,
+    build_names_query,
+    check_targets,
+    get_target_query,
+    parse_target_row,
+    resolve_targets,
+)
 from .origins import (
     ENGINE_COLUMNS,
     PLACE_COLUMNS,
@@ -73,6 +80,7 @@ def resolve_outputs(
         query = get_target_query(act, context) if act.query is not None else build_names_query(act, context)
         for (pieces,), row in render_row_pieces(query, (text,), context, TARGET_COLUMNS):
             by_path.setdefault(_join_path(pieces, act), []).append(parse_target_row(row))
+        by_path = {path: check_targets(targets, act, context) for path, targets in by_path.items()}
     else:
         by_path[text] = resolve_targets(act, context)
     return _check_outputs(act, text, by_path, context)

@@ -19,6 +19,7 @@ from .operands import (
     TARGET_COLUMNS,
     Target,
     build_names_query,
+    check_targets,
     find_planner,
     get_platforms,
     get_target_query,
@@ -169,6 +170,7 @@ def _name_targets(
         rendered_names = [
             (name, parse_target_row(row)) for (name,), row in render_rows(query, (text,), context, TARGET_COLUMNS)
         ]
+        check_targets([target for _, target in rendered_names], act, context)
         return [(_parse_rendered_name(target, name), target) for name, target in rendered_names], []
     targets, failures = resolve_each_target(act, context)
     if (namespace := parse_namespace(text)) is not None:

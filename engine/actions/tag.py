@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .operands import (
     TARGET_COLUMNS,
     Target,
+    check_targets,
     find_planner,
     get_target_query,
     parse_target_row,
@@ -137,6 +138,7 @@ def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext
         if (name, target.name) not in seen:  # each platform of an index is a row
             seen.add((name, target.name))
             named_targets.append((name, target))
+    check_targets([target for _, target in named_targets], act, context)
     return named_targets
 
 

@@ -18,6 +18,7 @@ from imq.engine.query.plan import (
     reads_documents,
 )
 from imq.engine.result import Column, Message, RowSet, get_exit_code
+from imq.engine.store.index import INDEX_MISMATCH
 from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, NotFound, Refused, StoreError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -245,7 +246,7 @@ class QueryRunner:
 
     def repair_index(self, problem: Exception) -> bool:
         """Rebuild the index if it is corrupt and caused this error; return whether it was rebuilt."""
-        if isinstance(problem, ImqError) and problem.code != "index":
+        if isinstance(problem, ImqError) and problem.code not in ("index", INDEX_MISMATCH):
             return False
         try:
             return self._resources.store.index.recover(problem.__cause__ or problem)

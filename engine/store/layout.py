@@ -67,6 +67,9 @@ class Layout:
         self._directories: dict[tuple[str, ...], Directory] = {}
         self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """The members of index.json other than its entries, when it was last read."""
+        self._entries_by_root: dict[Digest, list[IndexEntry]] = {}
+        self._entries_signature = ""
+        """The signature of the index.json with these entries."""
         self.largest_document = media_types.DEFAULT_MAX_DOCUMENT
         """The maximum size in bytes of a manifest or config."""
 
@@ -252,6 +255,16 @@ class Layout:
             raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
         self._index_document = document
         return [IndexEntry.read(entry, position) for position, entry in enumerate(document["manifests"])]
+
+    def find_entries(self, root: Digest) -> list[IndexEntry]:
+        """Return the entries of the current index.json with the digest `root`; it is read again when it changes."""
+        signature = self.read_signature()
+        if not signature or signature != self._entries_signature:
+            self._entries_by_root = {}
+            for entry in self.read_entries():
+                self._entries_by_root.setdefault(entry.descriptor.digest, []).append(entry)
+            self._entries_signature = signature
+        return self._entries_by_root.get(root, [])
 
     def write_entries(self, entries: list[IndexEntry], *, may_take_reserve: bool = False) -> None:
         """Replace index.json atomically: this commits a transaction.

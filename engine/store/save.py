@@ -16,6 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .archive_listing import get_blob_path
 from .corruption import mark_corrupt
+from .index_check import make_holds
 from .index_json import CONTAINERD_NAME, REF_NAME, get_foreign_annotations
 from .layout import LAYOUT_DOCUMENT
 
@@ -60,9 +61,7 @@ def save(
         add("oci-layout", LAYOUT_DOCUMENT)
         foreign_of = _read_foreign_annotations(store)
         for root, names in images:
-            rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
-            held = {digest for (digest,) in rows}
-            descriptor, manifests = _save_tree(store, root, held, archive, written, add, on_progress)
+            descriptor, manifests = _save_tree(store, root, archive, written, add, on_progress)
             entries += _build_index_entries(descriptor, names, foreign_of)
             listing += [_build_docker_entry(manifest, names) for manifest in manifests if manifest.is_image]
         add("index.json", encode_json({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}))
@@ -104,20 +103,19 @@ def _build_docker_entry(manifest: Manifest, names: Sequence[str]) -> dict[str, A
 def _save_tree(
     store: Store,
     root: Digest,
-    held: set[str],
     archive: tarfile.TarFile,
     written: set[str],
     add: Callable[[str, bytes], None],
     on_progress: Callable[[int], None],
 ) -> tuple[Descriptor, list[Manifest]]:
-    """Write a manifest or index, the `held` documents below it, and their blobs; each index after its manifests."""
+    """Write a manifest or index, the documents below it, and their blobs; each index after its manifests."""
     contents: dict[Digest, bytes] = {}
 
     def read(descriptor: Descriptor) -> Manifest | Index:
         contents[descriptor.digest] = store.read_document(descriptor.digest)
         return parse_manifest(contents[descriptor.digest])
 
-    tree = read_manifest_tree(Descriptor("", root, 0), read, descends=lambda child: child.digest in held)
+    tree = read_manifest_tree(Descriptor("", root, 0), read, descends=make_holds(store.index, root))
     manifests: list[Manifest] = []
     for node in tree.bottom_up():
         if isinstance(node.document, Manifest):

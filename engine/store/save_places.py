@@ -26,6 +26,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .atomic_files import lock_file, replace_file
 from .corruption import mark_corrupt
 from .directory import Directory
+from .index_check import make_holds
 from .index_json import IndexEntry
 from .layout import BLOBS, EMPTY_INDEX_DOCUMENT, INDEX, LAYOUT_DOCUMENT, LAYOUT_FILE, LOCK, Layout, new_temporary_name
 
@@ -51,15 +52,13 @@ _DIR_VERSION = b"Directory Transport Version: 1.1\n"
 
 def _read_tree(store: Store, root: Digest) -> tuple[ManifestTree, dict[Digest, bytes]]:
     """Read the documents below a manifest or index that the store holds; return them parsed, and as bytes."""
-    rows = store.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
-    held = {digest for (digest,) in rows}
     contents: dict[Digest, bytes] = {}
 
     def read(descriptor: Descriptor) -> Manifest | Index:
         contents[descriptor.digest] = store.read_document(descriptor.digest)
         return parse_manifest(contents[descriptor.digest])
 
-    return read_manifest_tree(Descriptor("", root, 0), read, descends=lambda child: child.digest in held), contents
+    return read_manifest_tree(Descriptor("", root, 0), read, descends=make_holds(store.index, root)), contents
 
 
 def _iter_blobs(tree: ManifestTree) -> Iterator[Descriptor]:

@@ -237,17 +237,18 @@ class Store:
         from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
         from imq.engine.oci.manifest_walk import read_manifest_tree
 
-        rows = self.index.connection.execute("SELECT digest FROM reach WHERE root = ?", (root,))
-        held = {digest for (digest,) in rows}
+        from .index_check import make_holds
+
+        holds = make_holds(self.index, root)
         absent: dict[Digest, str] = {}
         tree = read_manifest_tree(
             Descriptor("", root, 0),
             lambda index: parse_manifest(self.read_document(index.digest)),
-            descends=lambda child: child.digest in held and child.media_type in media_types.INDEXES,
+            descends=lambda child: child.media_type in media_types.INDEXES and holds(child),
         )
         for node in tree.top_down():
             for child in node.document.manifests if isinstance(node.document, Index) else ():
-                if child.digest not in held:
+                if not holds(child):
                     is_known = child.platform is not None and child.platform.is_known
                     label = child.platform.canonical if is_known and child.platform else child.digest.short
                     absent[child.digest] = label
@@ -291,6 +292,10 @@ class Store:
         return row and (row[0], Digest(row[1]), Digest(row[2]), Digest(row[3]), row[4])
 
     def _not_found(self, text: str, reference: Reference | None) -> NotFound:
+        if self.layout.exists:
+            from .index_check import check_name
+
+            check_name(self.index, str(reference.with_default_tag()) if reference is not None else text)
         names = [
             row[0]
             for row in self.index.connection.execute(

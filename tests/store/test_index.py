@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
 import shutil
 import sqlite3
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.result import RowSet
 from imq.engine.store.index_schema import VERSION
 from store.support.stores import StoreSession, blobs_in, entries_in, imq, run
-from support.images import Image, Layout, layer, write_library
+from support.images import Image, Layer, Layout, layer, write_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -442,6 +444,64 @@ def test_an_index_from_a_copied_store_is_not_trusted(
         os.chmod(folder, 0o755)
     with StoreSession(copy) as held:
         assert held.rows("images where name = redis:7 select id") == [{"id": made["redis:7"].id}]
+
+
+COLUMNS = "image, id, manifest, root, created, chain"
+PLAIN = "(SELECT image FROM entry WHERE name = 'plain:1')"
+EDITS = {
+    "another image": f"UPDATE entry SET ({COLUMNS}) = (SELECT {COLUMNS} FROM entry WHERE name = 'plain:1')"
+    " WHERE name = 'redis:7'",
+    "another ID": "UPDATE entry SET id = (SELECT id FROM entry WHERE name = 'plain:1') WHERE name = 'redis:7'",
+    "another name": "UPDATE entry SET name = 'other:1' WHERE name = 'redis:7'; "
+    "UPDATE entry SET name = 'redis:7' WHERE name = 'plain:1'",
+    "no name": "DELETE FROM entry WHERE name = 'redis:7'",
+    "other layers": f"DELETE FROM stack WHERE image <> {PLAIN};"
+    " INSERT INTO stack SELECT image.key, position, descriptor, stack.chain, command, step"
+    f" FROM stack JOIN image WHERE stack.image = {PLAIN} AND image.key <> {PLAIN}",
+    "other annotations": 'UPDATE config SET annotations = \'{"a":"b"}\'',
+    "no blobs": "DELETE FROM reaching",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_index_is_not_believed_where_documents_are_shown_or_copied(
+    store: StoreSession, root: Path, made: dict[str, Image], tmp_path: Path, edit: str
+) -> None:
+    layout = Layout.__new__(Layout)
+    layout.folder, layout.entries = os.fspath(root), entries_in(root)
+    layout.add_index([made["edge/agent:1"], made["plain:1"]], "several:1")
+    assert len(store.rows("images where name = several:1")) == 2
+    store.close()
+    with sqlite3.connect(root / "index.db") as other:
+        other.executescript(EDITS[edit])
+    other.close()
+    image = made["redis:7"]
+    with StoreSession(root) as held:
+        held.do(f'export redis:7 to "{tmp_path}/files"')
+        held.do(f'save redis:7 to "{tmp_path}/saved.tar"')
+        held.do(f'save redis:7 to "oci:{tmp_path}/layout"')
+        held.do(f'save several:1 to "{tmp_path}/several.tar"')
+    assert {path.name for path in (tmp_path / "files").iterdir()} == {
+        name.partition("/")[0] for one in image.layers for name in names_in(one)
+    }
+    (shown,) = json.loads(imq(root, "inspect", "redis:7").stdout)
+    assert (shown["Id"], shown["Descriptor"]["digest"]) == (image.id, image.digest)
+    assert shown["Annotations"] == image.annotations
+    assert shown["RootFS"]["Layers"] == [one.diff_id for one in image.layers]
+    with tarfile.open(tmp_path / "saved.tar") as archive:
+        assert {f"blobs/sha256/{digest[7:]}" for digest in image.blobs} <= set(archive.getnames())
+    assert set(image.blobs) <= set(blobs_in(tmp_path / "layout"))
+    with tarfile.open(tmp_path / "several.tar") as archive:
+        content = archive.extractfile("manifest.json")
+        assert content is not None
+        assert len(json.loads(content.read())) == 2
+    imq(root, "reindex")
+
+
+def names_in(one: Layer) -> list[str]:
+    """Return the names in a plain layer."""
+    with tarfile.open(fileobj=io.BytesIO(one.blob)) as archive:
+        return archive.getnames()
 
 
 def test_an_index_outlives_the_process_and_a_move(store: StoreSession, root: Path, made: dict[str, Image]) -> None:
