@@ -144,7 +144,12 @@ def describe_loaded(outcomes: Iterable[Outcome]) -> Iterator[str]:
     for outcome in outcomes:
         if outcome.error:
             continue
-        if outcome.target == "<none>":
+        if outcome.action == "untag":
+            yield (
+                f"The image {outcome.target} already exists, renaming the old one with ID {outcome.image}"
+                " to empty string\n"
+            )
+        elif outcome.target == "<none>":
             yield f"Loaded image ID: {outcome.image}\n"
         else:
             yield from (f"Loaded image: {name}\n" for name in outcome.target.split(", "))

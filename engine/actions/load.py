@@ -47,7 +47,9 @@ class Load(Record):
         selection = {root: frozenset(names) for root, names in self.images} if self.images is not None else None
         label = label_transfer(self.verb, self.place.path)
         report = load_place(context.store, self.place, selection, context, label)
-        for image in report.images:
+        for image, moved_names in zip(report.images, report.moved_names, strict=True):
+            for moved_name, old in moved_names:
+                yield Outcome("untag", str(moved_name), old, note=f"moved to {image.id.short}")
             for warning in list_config_problems(context.store, image.id):
                 context.progress.warn(warning)
             target = ", ".join(map(str, image.names)) or "<none>"

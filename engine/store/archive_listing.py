@@ -24,7 +24,7 @@ from .bounded_read import read_bounded, read_document
 from .index_json import IndexEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from typing import BinaryIO, Protocol, Self, TypeVar
 
@@ -184,8 +184,9 @@ def join_listings(
     """Add the images of manifest.json to those of index.json: names to the same images, and other images.
 
     `configs` has the images of manifest.json, each with the digest of its config; `add` reads one. Raises `Malformed`
-    when two images have the same name.
+    when the two lists have different images of one name. Within one list the last image has the name, as in docker.
     """
+    own_names = _get_last_images(listed)
     positions: dict[Digest | None, list[int]] = {}  # in `listed`, by the digest of a config
     for position, one in enumerate(listed):
         for digest in one.ids:
@@ -201,12 +202,25 @@ def join_listings(
         new_names = tuple(name for name in image.names if name not in existing_names)
         names = tuple(name for name in joined[position].names if not _is_bare_tag(name, image.names))
         joined[position] = joined[position].replace(names=(*names, *new_names))
-    digests_by_name: dict[Name, Digest] = {}
-    for one in joined:
-        for name in one.names:
-            if digests_by_name.setdefault(name, one.descriptor.digest) != one.descriptor.digest:
-                raise Malformed(f"{path} has two images with the name {name}", code="archive")
+    last_images = _get_last_images(joined)
+    for name, digest in own_names.items():
+        if last_images.get(name, digest) != digest:
+            raise Malformed(f"{path} has two images with the name {name}", code="archive")
     return joined
+
+
+def _get_last_images(listed: Iterable[ListedImage]) -> dict[Name, Digest]:
+    """Return the digest of the last image with each name."""
+    return {name: one.descriptor.digest for one in listed for name in one.names}
+
+
+def keep_last_names(listed: Sequence[_Listed]) -> list[_Listed]:
+    """Return the images of an archive with the names that they have once it is loaded: the last image keeps a name."""
+    last_images = _get_last_images(listed)
+    return [
+        one.replace(names=tuple(name for name in one.names if last_images[name] == one.descriptor.digest))
+        for one in listed
+    ]
 
 
 def _is_bare_tag(name: Name, names: Sequence[Reference]) -> bool:

@@ -281,7 +281,7 @@ def _merge_listings(
 ) -> list[LoadedImage]:
     """Add the images of manifest.json to those loaded from index.json: names to the same images, and other images.
 
-    Raises `Malformed` when two images have the same name.
+    Raises `Malformed` when the two lists have different images of one name.
     """
     configs = {image: compute_config_digest(files, image, ingest.largest_document) for image in images}
     present = {digest for image in loaded for digest in image.ids}

@@ -180,6 +180,13 @@ class Transaction:
         rows = self._index.connection.execute("SELECT 1 FROM images WHERE _root = ? AND id = ?", (root, id_))
         return rows.fetchone() is not None
 
+    def find_image_id(self, root: Digest) -> Digest | None:
+        """Return the ID of the first image of a root; None when the index has none."""
+        row = self._index.connection.execute(
+            "SELECT id FROM entry WHERE root = ? AND id IS NOT NULL ORDER BY image LIMIT 1", (root,)
+        ).fetchone()
+        return Digest(row[0]) if row else None
+
     # Editing
 
     def set_name(self, name: Name, descriptor: Descriptor, digest: Digest | None, now: int) -> bool:

@@ -138,6 +138,38 @@ def test_one_name_for_two_images_is_refused(store: StoreSession, tmp_path: pathl
     assert store.names() == []
 
 
+@pytest.mark.parametrize("list_name", ["index.json", "manifest.json"])
+def test_the_last_of_two_images_in_one_list_has_the_name(
+    store: StoreSession, root: pathlib.Path, tmp_path: pathlib.Path, list_name: str
+) -> None:
+    """As `docker load` does it, and says it: dockerd 20.10 writes these lines for the same manifest.json."""
+    path = str(tmp_path / "archive.tar")
+    if list_name == "manifest.json":
+        docker_archive(path, [(ONE, ["a:1"]), (TWO, ["a:1", "b:1"])])
+    else:
+        both(pathlib.Path(path), [entry(ONE, **{REF_NAME: "a:1"}), entry(TWO, **{REF_NAME: "a:1"})], [])
+    kind = "docker-archive" if list_name == "manifest.json" else "oci-archive"
+    listed = store.rows(f'images in "{kind}:{path}" where name = a:1 select id')
+    assert listed == [{"id": TWO.id}]
+    outcomes = store.do(f'load "{path}"')
+    assert [(one["action"], one["target"].split(", ")[0], one["image"], one["note"]) for one in outcomes] == [
+        ("load", "a:1", ONE.id, None),
+        ("untag", "a:1", ONE.id, f"moved to {TWO.id[7:19]}"),
+        ("load", "a:1", TWO.id, None),
+    ]
+    assert {row["id"]: row["name"] for row in store.rows("images where name = a:1 or dangling select id, name")} == {
+        ONE.id: None, TWO.id: "a:1",
+    }  # fmt: skip
+    store.close()
+    loaded = imq(root, "load", "-i", path).stdout.splitlines()
+    assert loaded[:4] == [
+        f"The image a:1 already exists, renaming the old one with ID {TWO.id} to empty string",
+        "Loaded image: a:1",
+        f"The image a:1 already exists, renaming the old one with ID {ONE.id} to empty string",
+        "Loaded image: a:1",
+    ]
+
+
 @pytest.mark.parametrize(("index", "listing"), [(None, []), ([], None)])
 def test_an_archive_that_lists_nothing_is_an_error(
     store: StoreSession, tmp_path: pathlib.Path, index: object, listing: object

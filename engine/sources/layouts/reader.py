@@ -15,6 +15,7 @@ from imq.engine.store.archive_listing import (
     get_blob_path,
     has_blob,
     join_listings,
+    keep_last_names,
     read_blob_document,
     read_docker_images,
     read_layout_entries,
@@ -120,7 +121,7 @@ class ListingReader:
             listed = join_listings(listed, configs, self._read_docker_image, path)
         if index is None and manifest is None:
             raise self._no_listing()
-        return listed
+        return keep_last_names(listed)
 
     def _read_listing(self, name: str) -> bytes | None:
         return read_listing(self._files, name, self._place.path) if name in LISTINGS[self._place.kind] else None

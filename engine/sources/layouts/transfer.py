@@ -14,6 +14,8 @@ from .places import LISTINGS, inspect_kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imq.engine.oci.digest import Digest
+    from imq.engine.oci.reference import Name
     from imq.engine.sources.action import ExecutionContext
     from imq.engine.store.image_builder import LoadedImage
     from imq.engine.store.load import Selection
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
 
 
 class LoadReport(Record):
-    """The images that were stored, and those that were not: the name and the error of each."""
+    """The images that were stored, and those that were not: the name and the error of each.
+
+    `moved_names` has the names that other images had before, each with the ID of that image, by position in `images`.
+    """
 
     images: tuple[LoadedImage, ...]
     skipped: tuple[tuple[str, ImqError], ...]
+    moved_names: tuple[tuple[tuple[Name, Digest], ...], ...] = ()
 
 
 def load_place(
@@ -53,16 +59,25 @@ def load_place(
                 selection=selection,
             )
         ingest.sync()
+        ids = {image.descriptor.digest: image.id for image in images}
+        moved_names: list[tuple[tuple[Name, Digest], ...]] = []
         with store.start_transaction(ingest.measures) as transaction:
             for image in images:
                 descriptor = image.descriptor
                 if image.manifests:
                     descriptor, _ = transaction.hold(descriptor, image.manifests)
+                moved: list[tuple[Name, Digest]] = []
                 for name in image.names:
+                    holder = transaction.find_entry(name)
+                    if holder is not None and (root := holder.descriptor.digest) != descriptor.digest:
+                        old = ids.get(root) or transaction.find_image_id(root)
+                        if old is not None and old != image.id:
+                            moved.append((name, old))
                     transaction.set_name(name, descriptor, None, context.clock())
                 if not image.names:
                     transaction.add_unnamed(descriptor, context.clock())
-    return LoadReport(tuple(images), tuple(skipped))
+                moved_names.append(tuple(moved))
+    return LoadReport(tuple(images), tuple(skipped), tuple(moved_names))
 
 
 @contextmanager
