@@ -47,10 +47,10 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 class StoreIndex:
-    """The SQLite index of one `layout`, with one connection. Not thread-safe."""
+    """The SQLite index of one layout, with one connection. Not thread-safe."""
 
     def __init__(self, layout: Layout, *, create: bool = True) -> None:
-        self.layout = layout
+        self._layout = layout
         self._is_persistent = create
         self._holds_lock = False
         self._documents: DocumentReader | None = None
@@ -62,7 +62,7 @@ class StoreIndex:
     def _open_file(self) -> sqlite3.Connection:
         """Open the file; create it when it is missing or invalid."""
         try:
-            return self._connect_file() if has_database(self.layout, DATABASE) else self._create_file()
+            return self._connect_file() if has_database(self._layout, DATABASE) else self._create_file()
         except _CORRUPTION_ERRORS as problem:
             if _is_unwritable(problem) or _is_busy(problem):
                 raise
@@ -84,33 +84,33 @@ class StoreIndex:
 
         `replace` replaces an existing file that is corrupt, `force` any existing file.
         """
-        with nullcontext() if self.holds_lock else self.layout.lock():
+        with nullcontext() if self.holds_lock else self._layout.lock():
             if force or (replace and not self._is_intact()):
-                remove_database(self.layout, DATABASE)
-            create_database(self.layout, DATABASE)
-            self.layout.ensure_reserve()  # a layout of another tool has none
+                remove_database(self._layout, DATABASE)
+            create_database(self._layout, DATABASE)
+            self._layout.ensure_reserve()  # a layout of another tool has none
             return self._connect_file()
 
     def _is_intact(self) -> bool:
         """Whether the file is an intact index: another process may have replaced it in the meantime."""
         try:
-            if not has_database(self.layout, DATABASE):
+            if not has_database(self._layout, DATABASE):
                 return False
-            with closing(_connect(database_uri(self.layout, DATABASE))) as connection:
-                check_database_path(connection, self.layout, DATABASE)
-                return is_intact(connection) and is_made_in(connection, self.layout.origin())
+            with closing(_connect(database_uri(self._layout, DATABASE))) as connection:
+                check_database_path(connection, self._layout, DATABASE)
+                return is_intact(connection) and is_made_in(connection, self._layout.origin())
         except _CORRUPTION_ERRORS:
             return False
 
     def _open_in_memory(self) -> sqlite3.Connection:
         """Return an index in memory for a read-only store, copied from the file if possible."""
         connection = self._prepare(_connect(":memory:"))
-        if self.layout.exists and has_database(self.layout, DATABASE, writable=False):
+        if self._layout.exists and has_database(self._layout, DATABASE, writable=False):
             for options in ("mode=ro", "immutable=1"):  # the second: a closed database whose log cannot be created
                 try:
-                    with closing(_connect(database_uri(self.layout, DATABASE, options))) as source:
-                        check_database_path(source, self.layout, DATABASE)
-                        if has_current_schema(source) and is_made_in(source, self.layout.origin()):
+                    with closing(_connect(database_uri(self._layout, DATABASE, options))) as source:
+                        check_database_path(source, self._layout, DATABASE)
+                        if has_current_schema(source) and is_made_in(source, self._layout.origin()):
                             source.backup(connection)
                         break
                 except _CORRUPTION_ERRORS:
@@ -119,9 +119,9 @@ class StoreIndex:
 
     def _connect_file(self) -> sqlite3.Connection:
         """Open the existing file."""
-        connection = _connect(database_uri(self.layout, DATABASE))
+        connection = _connect(database_uri(self._layout, DATABASE))
         try:
-            check_database_path(connection, self.layout, DATABASE)
+            check_database_path(connection, self._layout, DATABASE)
         except BaseException:
             connection.close()
             raise
@@ -137,8 +137,8 @@ class StoreIndex:
                 enable_wal(connection)
                 with _SqlTransaction(connection):
                     if not has_schema(connection):  # another process may have been faster
-                        create_tables(connection, self.layout.origin() if self.layout.exists else "")
-            elif not has_current_schema(connection) or not is_made_in(connection, self.layout.origin()):
+                        create_tables(connection, self._layout.origin() if self._layout.exists else "")
+            elif not has_current_schema(connection) or not is_made_in(connection, self._layout.origin()):
                 raise sqlite3.DatabaseError("the index was made in another folder, or by another version")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
@@ -171,9 +171,9 @@ class StoreIndex:
     def is_current(self) -> bool:
         """Whether the index was derived from the current index.json."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
-        signature = self.layout.read_signature()
+        signature = self._layout.read_signature()
         if not signature:
-            self.layout.read_entries()  # without index.json: an empty store, or an error
+            self._layout.read_entries()  # without index.json: an empty store, or an error
         return (row[0] if row else "") == signature
 
     def sync_with_layout(self, *, retry: bool = False) -> None:
@@ -262,7 +262,7 @@ class StoreIndex:
         if self._documents is None:
             from .index_documents import DocumentReader
 
-            self._documents = DocumentReader(self.layout, caches=self._holds_lock)
+            self._documents = DocumentReader(self._layout, caches=self._holds_lock)
         return self._documents
 
     def _apply_layout(
@@ -275,7 +275,7 @@ class StoreIndex:
         """Update the tables to index.json; see `apply_layout`."""
         from .index_update import apply_layout
 
-        apply_layout(connection, self.layout, self.documents, entries, measures, reread)
+        apply_layout(connection, self._layout, self.documents, entries, measures, reread)
 
     def list_problems(self) -> tuple[ImqError, ...]:
         """Return an error for each image with unreadable documents."""
@@ -303,7 +303,7 @@ class StoreIndex:
 
         self.connection.close()
         try:
-            with store_errors("write the index", self.layout.root):
+            with store_errors("write the index", self._layout.root):
                 self.connection = (
                     self._create_file(force=True) if self._is_persistent else self._prepare(_connect(":memory:"))
                 )
@@ -312,7 +312,7 @@ class StoreIndex:
         except sqlite3.DatabaseError as problem:
             if not (_is_unwritable(problem) and self._is_persistent):
                 raise
-            with store_errors("write the index", self.layout.root):
+            with store_errors("write the index", self._layout.root):
                 raise OSError(errno.ENOSPC, str(problem)) from problem
 
     def remove_databases(self) -> bool:
@@ -322,14 +322,14 @@ class StoreIndex:
         """
         from .registry_cache import DATABASE as REGISTRY_CACHE
 
-        directory = self.layout.root_directory
+        directory = self._layout.root_directory
         names = [name for name in (DATABASE, REGISTRY_CACHE) if directory.status(name) is not None]
         if self._is_persistent and DATABASE in names:
             in_memory = self._open_in_memory()
             self.connection.close()
             self.connection = in_memory
         for name in names:
-            remove_database(self.layout, name)
+            remove_database(self._layout, name)
         return bool(names)
 
     def _recreate(self, *, force: bool = False) -> None:

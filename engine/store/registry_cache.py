@@ -1,7 +1,8 @@
 """The cache of registry documents. The content behind a digest never changes, so it is requested only once.
 
 The file `remote.db` is in the folder of the store, beside the index. It is attached to the connection of the index as
-`cache`. It can be deleted at any time. Without write permission the cache is in memory.
+`cache`. It can be deleted at any time. Without write permission the cache is in memory. A file that came with a copied folder
+is replaced: its documents may be forged.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _MIGRATED_TABLES = frozenset({"tag", "tag_count", "repository_manifest"})
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
 _TABLES = f"""
+-- The folder in which the file was created; see `Layout.origin`.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.origin (value TEXT NOT NULL);
 -- A manifest or index. `download_size`: bytes of its config and its distinct layers.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.document (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL,
@@ -89,6 +92,22 @@ _VERSION = crc32(f"{_REVISION}{_TABLES}".encode()) & 0x7FFFFFFF
 """A checksum of the tables. A file with another version is created again."""
 
 
+def _get_columns(definition: str | None) -> str:
+    """Return the statement of a table or index from its columns on, as SQLite stores it, too."""
+    return (definition or "").partition("(")[2]
+
+
+def _list_definitions() -> dict[tuple[str, str], str]:
+    """Return the columns of each table and index, by type and name."""
+    definitions: dict[tuple[str, str], str] = {}
+    for statement in _TABLES.split(";\n"):
+        _, _, rest = statement.partition("CREATE ")
+        if rest:
+            kind, _, _, _, name, *_ = rest.split(maxsplit=5)
+            definitions[kind.lower(), name.partition(".")[2]] = _get_columns(rest)
+    return definitions
+
+
 class TagStats(Record):
     """Counts for the tags of a repository: all tags, and fresh ones, which were requested recently.
 
@@ -130,12 +149,15 @@ class RegistryCache:
             with layout.lock():
                 create_database(layout, DATABASE)
         try:
-            self._prepare(layout)
+            is_usable = self._prepare(layout)
         except sqlite3.Error as problem:
-            self._detach()
             if not problem.sqlite_errorname.startswith(_CORRUPTION_ERRORS):
+                self._detach()
                 raise
-            with layout.lock():  # it is corrupt, and its documents can be requested again
+            is_usable = False
+        if not is_usable:  # its documents can be requested again
+            self._detach()
+            with layout.lock():
                 remove_database(layout, DATABASE)
                 create_database(layout, DATABASE)
             self._prepare(layout)
@@ -145,34 +167,63 @@ class RegistryCache:
         if any(name == SCHEMA for _, name, _ in self._connection.execute("PRAGMA database_list")):
             self._connection.execute(f"DETACH {SCHEMA}")
 
-    def _prepare(self, layout: Layout | None) -> None:
-        """Attach the file, or a database in memory, and create the tables unless they have this version."""
+    def _prepare(self, layout: Layout | None) -> bool:
+        """Attach the file, or a database in memory, and create the tables unless they have this version.
+
+        Returns whether the file can be used: it was created in this folder, and has no foreign tables or views. Their
+        definitions are compared before any is read: a view of the same name may be endless.
+        """
         connection = self._connection
         path = ":memory:" if layout is None else database_uri(layout, DATABASE)
         connection.execute(f"ATTACH ? AS {SCHEMA}", (path,))
         if layout is not None:
             check_database_path(connection, layout, DATABASE, SCHEMA)
             enable_wal(connection, SCHEMA)
+            if not self._is_made_in(layout.origin()):
+                return False
         version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
         if version == _VERSION:
-            connection.execute(f"SELECT 1 FROM {SCHEMA}.document LIMIT 1")
-            return
+            return self._has_own_tables()
         connection.execute("BEGIN IMMEDIATE")
         try:
             current_version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
             if current_version != _VERSION:
-                tables = f"SELECT name, sql FROM {SCHEMA}.sqlite_master WHERE type = 'table'"
-                for name, definition in connection.execute(tables).fetchall():
-                    is_same = str(definition).partition("(")[2] in _TABLES
+                objects = f"SELECT type, name, sql FROM {SCHEMA}.sqlite_master WHERE type IN ('table', 'view')"
+                definitions = _list_definitions()
+                for kind, name, definition in connection.execute(objects).fetchall():
+                    is_same = definitions.get((kind, name)) == _get_columns(definition)
                     if name not in _MIGRATED_TABLES or not is_same:
-                        connection.execute(f'DROP TABLE {SCHEMA}."{name}"')
+                        connection.execute(f'DROP {kind} {SCHEMA}."{name}"')
                 for statement in _TABLES.split(";\n"):
                     connection.execute(statement)
+                origin = layout.origin() if layout is not None else ""
+                connection.execute(f"INSERT INTO {SCHEMA}.origin VALUES (?)", (origin,))
                 connection.execute(f"PRAGMA {SCHEMA}.user_version = {_VERSION}")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        return True
+
+    def _is_made_in(self, origin: str) -> bool:
+        """Whether the attached file was created in the folder with this origin, or is empty."""
+        objects = f"SELECT type, name, sql FROM {SCHEMA}.sqlite_master"
+        definitions = {(kind, name): sql for kind, name, sql in self._connection.execute(objects)}
+        if not definitions:
+            return True
+        key = ("table", "origin")
+        if origin == "" or _get_columns(definitions.get(key)) != _list_definitions()[key]:
+            return False
+        return bool(self._connection.execute(f"SELECT value FROM {SCHEMA}.origin").fetchall() == [(origin,)])
+
+    def _has_own_tables(self) -> bool:
+        """Whether the attached file has exactly the tables and indexes of this version."""
+        expected = _list_definitions()
+        for kind, name, sql in self._connection.execute(f"SELECT type, name, sql FROM {SCHEMA}.sqlite_master"):
+            is_automatic = kind == "index" and sql is None  # SQLite reserves their names
+            if not is_automatic and expected.pop((kind, name), None) != _get_columns(sql):
+                return False
+        return not expected
 
     def count_documents(self) -> tuple[int, int]:
         """Return the number of cached manifests and indexes, and of cached configs."""

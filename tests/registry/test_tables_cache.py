@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,48 @@ class TestEstimates:
         assert estimates == [3, 1]
         arm = text.replace("where", "where platform = linux/arm64 and")
         assert explain_requests(session, arm) == 3, "the manifest and the config of another image"
+
+
+def test_a_cache_that_came_with_a_copied_store_is_not_believed(proxied: FaultProxy, tmp_path: Path) -> None:
+    root, copy = tmp_path / "store", tmp_path / "copy"
+    text = f"tags of {proxied.host}/mixed select tag, created, author"
+    first = execute(root, text).rows
+    shutil.copytree(root, copy)
+    with sqlite3.connect(copy / "remote.db") as other:
+        assert other.execute("UPDATE config SET author = 'forged'").rowcount
+    other.close()
+    assert execute(copy, text).rows == first
+    with sqlite3.connect(copy / "remote.db") as other:
+        assert not other.execute("SELECT 1 FROM config WHERE author = 'forged'").fetchall()
+    other.close()
+
+
+ENDLESS = (
+    "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS digest, 'x' AS value FROM n"
+)
+FOREIGN = {
+    "a view in place of the documents": f"DROP TABLE document; CREATE VIEW document AS {ENDLESS}",
+    "a view in place of the origin": f"DROP TABLE origin; CREATE VIEW origin AS {ENDLESS}",
+    "a trigger": "CREATE TRIGGER more AFTER INSERT ON tag BEGIN DELETE FROM tag; END",
+    "a table more": "CREATE TABLE more (x)",
+    "a missing table": "DROP TABLE step",
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_cache_with_foreign_tables_is_replaced(proxied: FaultProxy, tmp_path: Path, case: str) -> None:
+    root = tmp_path / "store"
+    text = f"tags of {proxied.host}/mixed select tag, created"
+    first = execute(root, text).rows
+    with sqlite3.connect(root / "remote.db") as other:
+        other.executescript(FOREIGN[case])
+    other.close()
+    assert execute(root, text).rows == first
+    with sqlite3.connect(root / "remote.db") as other:
+        objects = dict(other.execute("SELECT name, type FROM sqlite_master").fetchall())
+        assert objects["document"] == objects["origin"] == objects["step"] == "table"
+        assert not {"more"} & objects.keys()
+    other.close()
 
 
 def test_a_cache_of_an_earlier_version_is_migrated(proxied: FaultProxy, tmp_path: Path) -> None:
