@@ -7,7 +7,7 @@ import os
 from imq.grammar.errors import EngineError, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
-from .config_file import read_json_object
+from .config_file import match_object_fields, read_json_object
 from .tls import Tls
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read_current_context(environment: Mapping[str, str], home: str) -> str:
         return environment["DOCKER_CONTEXT"]
     path = os.path.join(config_folder(environment, home), "config.json")
     try:
-        document = read_json_object(path)
+        document = read_json_object(path, ("currentContext",))
     except FileNotFoundError:
         return DEFAULT_CONTEXT
     except (OSError, ValueError):
@@ -51,7 +51,7 @@ def list_contexts(environment: Mapping[str, str], home: str) -> list[str]:
         return []
     for digest in digests:
         try:
-            name = read_json_object(os.path.join(folder, digest, "meta.json")).get("Name")
+            name = read_json_object(os.path.join(folder, digest, "meta.json"), ("Name",)).get("Name")
         except (OSError, ValueError):
             continue
         if isinstance(name, str) and name:
@@ -74,7 +74,8 @@ def read_context(name: str, environment: Mapping[str, str], home: str) -> tuple[
     folder = os.path.join(config_folder(environment, home), "contexts")
     path = os.path.join(folder, "meta", digest, "meta.json")
     try:
-        endpoint = read_json_object(path)["Endpoints"]["docker"]
+        endpoints = read_json_object(path, ("Endpoints",))["Endpoints"]
+        endpoint = match_object_fields(endpoints["docker"], ("Host", "SkipTLSVerify"))
         address, skips_verification = endpoint["Host"], bool(endpoint.get("SkipTLSVerify"))
         if not isinstance(address, str):
             raise TypeError

@@ -11,7 +11,7 @@ import os
 from imq.grammar.errors import EngineError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .config_file import read_json_object
+from .config_file import match_object_fields, read_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,9 @@ def read_connections(environment: Mapping[str, str], home: str) -> Connections:
         configuration, "containers", "podman-connections.json"
     )
     try:
-        section = read_json_object(path).get("Connection")
+        section = read_json_object(path, ("Connection",)).get("Connection")
+        if isinstance(section, dict):
+            section = match_object_fields(section, ("Default", "Connections"))
     except FileNotFoundError:
         section = None
     except (OSError, ValueError):

@@ -17,7 +17,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .timestamp import is_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     Doubts = list["_WrongTypeError"]
@@ -144,6 +144,27 @@ class Struct:
         if not self._folded:
             self._folded = {fold_case(key): key for key in (*self._fields, *self._docker)}
         return self._folded.get(folded)
+
+
+def match_fields(document: Mapping[str, Any], fields: Iterable[str], name: str) -> dict[str, Any]:
+    """Return an object in which the keys of `fields` are written as there: Go's readers ignore their case.
+
+    Raises `Malformed` (`ambiguous-key`) when two keys are the same field; `name` names the object in the error. Other
+    keys are unchanged.
+    """
+    folded = {fold_case(field): field for field in fields}
+    written: dict[str, str] = {}
+    matched: dict[str, Any] = {}
+    for key, value in document.items():
+        field = folded.get(fold_case(key), key)
+        if written.setdefault(field, key) != key:
+            raise Malformed(
+                f"{name} has the keys {written[field]!r} and {key[:60]!r}, which most tools read as one",
+                code=_AmbiguousKeyError.code,
+                hints=(f"leave only {field!r}",),
+            )
+        matched[field] = value
+    return matched
 
 
 def fold_case(key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from imq.engine.oci.json_schema import match_fields
 from imq.engine.registry.auth.authorizer import CATALOG_SCOPE, make_pull_scope
 from imq.engine.registry.http.client import Request
 from imq.engine.registry.http.pagination import (
@@ -133,7 +134,9 @@ def _search_docker_hub(http: RegistryHttp, term: str, limit: int) -> Iterator[Re
 
 
 def _get_strings(document: Any, key: str) -> list[str] | None:
-    return read_string_list(document.get(key)) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return None
+    return read_string_list(match_fields(document, (key,), f"the list of {key}").get(key))
 
 
 def _read_repository(result: Any) -> Repository:

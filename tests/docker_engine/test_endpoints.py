@@ -168,6 +168,20 @@ def test_a_broken_configuration_is_a_problem(content: str, tmp_path: Path) -> No
     assert "current docker context" in problem("docker", "/nonexistent", DOCKER_CONFIG=str(tmp_path)).message
 
 
+def test_the_current_context_is_read_under_a_key_in_any_case(tmp_path: Path) -> None:
+    """As docker reads it: with an exact comparison imq would act on another engine."""
+    run_docker(tmp_path, "context", "create", "one", "--docker", "host=tcp://one:1")
+    path = tmp_path / ".docker" / "config.json"
+    path.write_text('{"CurrentContext": "one"}')
+    assert find("docker", tmp_path).address == "tcp://one:1"
+    path.write_text('{"currentContext": "default", "currentcontext": "one"}')
+    assert "current docker context is unknown" in problem("docker", tmp_path).message
+    (meta,) = (tmp_path / ".docker" / "contexts" / "meta").glob("*/meta.json")
+    meta.write_text('{"name": "one", "endpoints": {"docker": {"host": "tcp://two:1"}}}')
+    path.write_text('{"currentContext": "one"}')
+    assert find("docker", tmp_path).address == "tcp://two:1"
+
+
 def test_podman_is_the_socket_of_the_user_or_of_the_machine(tmp_path: Path) -> None:
     assert find("podman", tmp_path) == Endpoint("podman", "podman", "unix:///run/podman/podman.sock")
     address = listen(tmp_path / "podman" / "podman.sock")

@@ -18,7 +18,7 @@ from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
 from imq.engine.registry.auth.challenge import Challenge, parse_challenges
 from imq.engine.registry.auth.credentials import Credentials, find_credentials
-from imq.engine.registry.auth.login import erase_credentials
+from imq.engine.registry.auth.login import erase_credentials, store_credentials
 from imq.engine.registry.settings import Settings
 from imq.engine.registry.transfer.pull import pull
 from imq.engine.registry.transfer.push import push
@@ -397,6 +397,56 @@ OTHER = make_auth("other", "old")
 )
 def test_an_exact_host_takes_precedence_over_urls(tmp_path: Path, auths: dict[str, Any], user: str | None) -> None:
     assert getattr(find("a.io", **write_config(tmp_path, auths=auths)), "user", None) == user
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"Auths": {"a.io": make_auth()}},
+        {"auths": {"a.io": {"Auth": make_auth()["auth"]}}},
+        {"AUTHS": {"a.io": {"UserName": USER, "PassWord": PASSWORD}}},
+    ],
+)
+def test_keys_of_config_json_are_read_in_any_case(tmp_path: Path, document: dict[str, Any]) -> None:
+    """As docker reads them; the names of hosts are data."""
+    assert find("a.io", **write_config(tmp_path, **document)) == Credentials(USER, PASSWORD)
+    assert find("A.io", **write_config(tmp_path, **document)) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"auths": {"a.io": make_auth()}, "Auths": {"a.io": OTHER}},
+        {"auths": {"a.io": {**make_auth(), "Auth": OTHER["auth"]}}},
+        {"credsStore": "one", "credsstore": "two", "auths": {}},
+    ],
+)
+def test_keys_that_docker_reads_as_one_are_refused(tmp_path: Path, document: dict[str, Any]) -> None:
+    with pytest.raises(RegistryError, match="which most tools read as one") as caught:
+        find("a.io", **write_config(tmp_path, **document))
+    assert caught.value.code == "credentials"
+    assert "old" not in caught.value.message
+
+
+def test_login_and_logout_change_the_entries_under_a_key_in_another_case(tmp_path: Path) -> None:
+    environment = write_config(tmp_path, Auths={"a.io": OTHER, "b.io": OTHER}, HttpHeaders={"a": "b"})
+    store_credentials(Settings(environment=environment), "a.io", Credentials(USER, PASSWORD))
+    expected = {"auths": {"a.io": make_auth(), "b.io": OTHER}, "HttpHeaders": {"a": "b"}}
+    assert json.loads((tmp_path / "config.json").read_text()) == expected
+    assert erase_credentials(Settings(environment=environment), "a.io").changed
+    assert json.loads((tmp_path / "config.json").read_text())["auths"] == {"b.io": OTHER}
+
+
+def test_the_keys_of_a_token_are_read_in_any_case(client: Client) -> None:
+    with ScriptedServer() as server:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{server.url}/t",service="s",scope="repository:a:pull"'}
+        server.add(
+            Step("GET", "/v2/a/tags/list?n=1000", 401, challenge),
+            Step("GET", "/t", body=b'{"Token":"tok"}'),
+            Step("GET", "/v2/a/tags/list?n=1000", body=b'{"tags":["b"]}'),
+        )
+        assert list(client.list_tags(Reference(server.host, "a"))) == ["b"]
+        assert server.requests[2].headers["Authorization"] == "Bearer tok"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

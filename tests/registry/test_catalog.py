@@ -49,6 +49,32 @@ def make_results(pages: int, *result: dict[str, object]) -> bytes:
     return json.dumps({"num_pages": pages, "num_results": 1, "page": 1, "query": "x", "results": result}).encode()
 
 
+@pytest.mark.parametrize("body", [b'{"tags":["a"],"Tags":["b"]}', b'{"TAGS":["b"],"name":"n","tags":["a"]}'])
+def test_tags_under_two_keys_that_other_tools_read_as_one_are_refused(client: Client, body: bytes) -> None:
+    """Go's readers take the last of them: docker and imq would see different tags."""
+    with ScriptedServer() as server:
+        server.add(Step("GET", "/v2/n/tags/list?n=1000", body=body))
+        with pytest.raises(Malformed) as caught:
+            list(client.list_tags(Reference(server.host, "n")))
+    assert caught.value.code == "ambiguous-key"
+    assert "'tags'" in caught.value.message
+
+
+def test_keys_of_lists_are_read_in_any_case(client: Client) -> None:
+    with ScriptedServer() as server:
+        server.add(Step("GET", "/v2/n/tags/list?n=1000", body=b'{"Name":"n","Tags":["b"]}'))
+        server.add(Step("GET", CATALOG, body=b'{"Repositories":["r"]}'))
+        assert list(client.list_tags(Reference(server.host, "n"))) == ["b"]
+        assert list(client.list_repositories(server.host)) == ["r"]
+
+
+def test_a_catalog_under_two_keys_is_refused(client: Client) -> None:
+    with ScriptedServer() as server:
+        server.add(Step("GET", CATALOG, body=b'{"Repositories":["r"],"repositories":["s"]}'))
+        with pytest.raises(Malformed, match="most tools read as one"):
+            list(client.list_repositories(server.host))
+
+
 def test_the_catalog_of_a_real_registry(client: Client, registry: Registry) -> None:
     source_store, part = sample_images.MemoryStore(), uuid.uuid4().hex[:8]
     manifest = sample_images.add_image(source_store, layers=1, size=10)

@@ -396,6 +396,11 @@ BROKEN_V1: dict[str, tuple[object, Mapping[str, tuple[Mapping[str, Any], bytes]]
         {"a" * 64: (APP, APP_LAYER), "b" * 64: ({**BASE, "parent": "a" * 64}, BASE_LAYER)},
         "chain of parents",
     ),
+    "a second parent in another case": (
+        {"old/app": {"1": "a" * 64}},
+        {**V1, "a" * 64: ({**APP, "Parent": "c" * 64}, APP_LAYER)},
+        "most tools read",
+    ),
     "an id outside": ({"old/app": {"1": "../../etc"}}, V1, "is missing from the archive"),
     "a parent that is a number": (
         {"old/app": {"1": "a" * 64}},

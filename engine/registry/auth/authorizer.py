@@ -8,6 +8,7 @@ import time
 from functools import partial
 from http import HTTPStatus
 
+from imq.engine.oci.json_schema import match_fields
 from imq.engine.registry import errors
 from imq.engine.registry.http.urls import get_authority, resolve_url
 from imq.engine.registry.settings import is_loopback
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     """Sends (method, URL, headers, body) to a token server. Redirects to another host drop the credentials."""
 
 _MAX_TOKEN_RESPONSE_BYTES = 1 << 20
+_TOKEN_FIELDS = ("token", "access_token", "refresh_token", "expires_in")
 _MIN_TOKEN_LIFETIME = 60
 """Minimum lifetime of a token in seconds, also if the server specifies none. This is docker's rule."""
 _EXPIRY_MARGIN = 10
@@ -191,7 +193,7 @@ class Authorizer:
             document = json.loads(response.read(_MAX_TOKEN_RESPONSE_BYTES))
         except (ValueError, RecursionError):
             document = None
-        document = document if isinstance(document, dict) else {}
+        document = match_fields(document if isinstance(document, dict) else {}, _TOKEN_FIELDS, "the token response")
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise RegistryError(

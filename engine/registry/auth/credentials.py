@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
+from imq.engine.oci.json_schema import match_fields
 from imq.engine.registry.settings import DOCKER_HUB_NAMES
-from imq.grammar.errors import RegistryError
+from imq.grammar.errors import Malformed, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from imq.engine.registry.settings import HostSettings, Settings
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 TOKEN_USER = "<token>"  # noqa: S105 - the user name by which helpers mark an identity token
 _MAX_FILE_BYTES = 4 << 20
+_FILE_FIELDS = ("auths", "credsStore", "credHelpers")
+_ENTRY_FIELDS = ("auth", "username", "password", "identitytoken", "registrytoken")
+_HELPER_FIELDS = ("Username", "Secret")
 
 
 class Credentials(Record):
@@ -168,7 +172,15 @@ def _parse_file(path: str, parse: Callable[[bytes], Any]) -> dict[str, Any] | No
         raise _file_error(path, "is not JSON") from None  # the parser's message may quote a secret
     if not isinstance(document, dict):
         raise _file_error(path, "is not a JSON object")
-    return document
+    return _match_fields(document, _FILE_FIELDS, path)
+
+
+def _match_fields(document: Mapping[str, Any], fields: Iterable[str], path: str) -> dict[str, Any]:
+    """Return an object of a credentials file with its keys as docker writes them: docker reads them in any case."""
+    try:
+        return match_fields(document, fields, f"the credentials file {path}")
+    except Malformed as problem:
+        raise RegistryError(problem.message, code="credentials", hints=problem.hints) from None
 
 
 def _find_in_file(
@@ -249,6 +261,8 @@ def _list_matching_keys(auths: Mapping[str, Any], registry: str, repository: str
 
 
 def _read_entry(entry: Mapping[str, Any], path: str, registry: str) -> Credentials | None:
+    entry = _match_fields(entry, _ENTRY_FIELDS, path)
+
     def text(key: str) -> str:
         value = entry.get(key)
         return value if isinstance(value, str) else ""
@@ -314,6 +328,10 @@ def get_from_helper(name: str, key: str, settings: Settings) -> Credentials | No
         response = None
     if not isinstance(response, dict):
         raise _helper_error(f"docker-credential-{name}", "did not return a JSON object")
+    try:
+        response = match_fields(response, _HELPER_FIELDS, f"the answer of docker-credential-{name}")
+    except Malformed as problem:
+        raise RegistryError(problem.message, code="credentials", hints=problem.hints) from None
     user, secret = response.get("Username"), response.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not secret:
         return None
