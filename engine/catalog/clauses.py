@@ -76,7 +76,8 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "limit",
             "limit N [per FIELD, …]",
-            "the first N rows, or the first N of each group",
+            "the first N rows, or the first N of each group; the rows whose group is unknown are one group, so that"
+            " an action on them takes N at most",
             "images order by size desc limit 2 per repository",
         ),
         Clause(

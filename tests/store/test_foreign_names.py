@@ -172,6 +172,20 @@ def test_names_without_a_repository_are_not_grouped(store: StoreSession, root: P
     assert len(store.names("except newest 0 per repository")) == 5
 
 
+def test_names_without_a_repository_are_one_group_of_a_limit(store: StoreSession, root: Path) -> None:
+    """An action on them takes as few as of any repository, whichever repositories they belong to."""
+    layout = Layout(root)
+    for number, name in enumerate(("v1", "v2", "Other", "app:1", "app:2")):
+        layout.add(Image([layer({name: b""})], f"2024-01-0{number + 1}T00:00:00Z"), name)
+    rule = "order by created limit 1 per repository"
+    assert store.names(rule) == ["app:1", "v1"]
+    planned = store.rows(f"rm images where layer_count = 1 {rule}", dry_run=True)
+    assert [row["target"] for row in planned] == ["v1", "app:1"]
+    assert store.rows("images group by repository select repository, count order by count desc") == [
+        {"repository": None, "count": 3}, {"repository": "app", "count": 2},
+    ]  # fmt: skip
+
+
 def test_numbers_in_entries_of_other_tools_stay_unchanged(store: StoreSession, root: Path) -> None:
     Layout(root).add(ONE, "one:1")
     path = root / "index.json"

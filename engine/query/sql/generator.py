@@ -439,7 +439,8 @@ class SqlGenerator:
         """Write a query that counts rows, per group or overall: `except newest`, then `skip`, `limit`, `until`.
 
         Each step counts the rows that the previous step left. `except newest` and `skip` are used by retention rules:
-        they leave out a row whose group is unknown.
+        they leave out a row whose group is unknown. `limit` counts these rows as one group, as `group by` does: a removal
+        by it takes no more of them than of any group.
         """
         inner = list(columns)
         inner += [(self.write_value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
