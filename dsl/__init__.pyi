@@ -655,13 +655,15 @@ class _Fields:
     cpu_limit: Path
     """containers: the most CPUs; unknown without a limit"""
     created: Path
-    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; logs: when the engine received the line; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
+    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; logs: when the engine received the line; services: when the service was created; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
     created_by: Path
     """layers: the command of its build step; history: the command of the step"""
     dangling: Path
     """images: the image has no tag"""
     description: Path
     """build_cache: the build step that made it; search: the description of its owner"""
+    desired: Path
+    """services: the number of tasks that should run"""
     diff_id: Path
     """layers: the digest of the uncompressed layer"""
     digest: Path
@@ -689,11 +691,11 @@ class _Fields:
     history: _History
     """images: the steps of the build; tags: the steps of the build; platforms: the steps of the build"""
     id: Path
-    """images: the image ID: the digest of the config; containers: the container ID; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
+    """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks"""
     image_digest: Path
-    """containers: the digest of the image in its registry"""
+    """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set"""
     image_id: Path
     """containers: the ID of the image"""
     images: Path
@@ -705,9 +707,9 @@ class _Fields:
     kind: Path
     """containers: container, the sandbox of a pod, or the working container of a build tool; sources: the kind of source"""
     label: _Map
-    """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
+    """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; services: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
-    """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
+    """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; services: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     last_used: Path
     """images: when a container last used the image; unknown if none was seen; build_cache: when a build last used it"""
     layer: Path
@@ -734,10 +736,12 @@ class _Fields:
     """containers: the most bytes of memory; unknown without a limit"""
     minor: Path
     """images: the second number of the version; tags: the second number of the version"""
+    mode: Path
+    """services: how its number of tasks is set"""
     mounts: Path
     """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; containers: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -773,7 +777,7 @@ class _Fields:
     pod: Path
     """containers: the pod of the container"""
     ports: Path
-    """images: the exposed ports. Example: 80/tcp; containers: the ports: 80/tcp when exposed, 0.0.0.0:8080->80/tcp when published; tags: the exposed ports. Example: 80/tcp"""
+    """images: the exposed ports. Example: 80/tcp; containers: the ports: 80/tcp when exposed, 0.0.0.0:8080->80/tcp when published; services: the published ports. Example: *:8080->80/tcp; tags: the exposed ports. Example: 80/tcp"""
     position: Path
     """platforms: its position in the index, 0 for the first"""
     prerelease: Path
@@ -801,7 +805,9 @@ class _Fields:
     registry: Path
     """images: the host of the registry; docker.io when the name has none; tags: the host of the registry; docker.io when the name has none; repositories: the host of the registry; platforms: the host of the registry; manifests: the host of the registry; referrers: the host of the registry; search: the host of the registry"""
     remote: _Tags
-    """images: the current tag of this name in its registry; containers: the current tag of this name in its registry; lines: the current tag of this name in its registry; rows: the current tag of this name in its registry"""
+    """images: the current tag of this name in its registry; containers: the current tag of this name in its registry; services: the current tag of this name in its registry; lines: the current tag of this name in its registry; rows: the current tag of this name in its registry"""
+    replicas: Path
+    """services: the number of tasks that is set; unknown in the mode global"""
     repo: Path
     """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form"""
     repository: Path
@@ -810,6 +816,8 @@ class _Fields:
     """containers: how often the engine restarted the container"""
     restart_policy: Path
     """containers: the restart policy. Example: always, on-failure"""
+    running: Path
+    """services: the number of tasks that run"""
     shared: Path
     """build_cache: images or other records share it"""
     shared_size: Path
@@ -821,7 +829,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it"""
     stars: Path
     """search: the number of stars"""
     started: Path
@@ -850,6 +858,8 @@ class _Fields:
     """build_cache: the type. Example: regular, source.local; usage: the type"""
     unique_size: Path
     """images: the part of size in layers that no other image of the store has"""
+    updated: Path
+    """services: when the service was last changed"""
     usage_count: Path
     """build_cache: how often builds used it"""
     use: Path
@@ -898,6 +908,8 @@ containers: Table
 """One row for each container, running or stopped. The embedded store has none."""
 logs: Table
 """One row for each line of the logs of containers, as the engine kept them: logs of web, logs of (containers in docker where …), logs in docker. A log is read up to the time of the statement and is never followed. Engines write lines in the order of their times; podman reports whole seconds. A line of more than 1 MiB is several rows."""
+services: Table
+"""One row for each service of a swarm, by an engine that is one of its managers: services in docker."""
 build_cache: Table
 """One row for each record of the build cache of an engine."""
 tags: Table

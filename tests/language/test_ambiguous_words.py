@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import imq
 import pytest
 from imq import field as f
-from imq.engine.catalog.tables import TABLES, DataType, TargetKind, is_field_name
+from imq.engine.catalog.tables import TABLES, DataType, is_field_name
 from imq.engine.result import RowSet
 from imq.grammar.errors import StatementError, format_error
 
@@ -156,7 +156,7 @@ def test_every_enumerated_value_is_a_value(session: Session) -> None:
     assert enumerated
     for table, field in enumerated:
         for value in field.values:
-            if table.target is TargetKind.CONTAINERS:  # the store has no containers
+            if table.name in ("logs", "services"):  # the store has none
                 assert list(session.run(f"explain {table.name} in docker where {field.name} = {value}"))
             else:
                 rows(session, f"{table.name} where {field.name} = {value}")

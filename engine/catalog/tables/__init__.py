@@ -12,7 +12,7 @@ from imq.engine.catalog.schema import DERIVED, DataType, FetchLevel, Field, Rela
 from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
 
-from .containers import BUILD_CACHE, CONTAINERS, LOGS
+from .containers import BUILD_CACHE, CONTAINERS, LOGS, SERVICES
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES, MAP_TABLES
 from .layers import BLOBS, HISTORY, LAYERS
@@ -31,7 +31,7 @@ class _Tables(Mapping[str, Table]):
     """The tables by name, in the order of the documentation."""
 
     def __init__(self) -> None:
-        eager = (IMAGES, LAYERS, HISTORY, BLOBS, CONTAINERS, LOGS, BUILD_CACHE)
+        eager = (IMAGES, LAYERS, HISTORY, BLOBS, CONTAINERS, LOGS, SERVICES, BUILD_CACHE)
         self._loaded: dict[str, Table] = {table.name: table for table in eager}
         self._late = {name: module for module, names in _LATE_MODULES.items() for name in names}
         self._names = (*self._loaded, *self._late)
@@ -92,6 +92,7 @@ __all__ = [
     "LOGS",
     "MAP_TABLES",
     "SEARCH_TABLES",
+    "SERVICES",
     "TABLES",
     "UNAVAILABLE_TABLES",
     "DataType",

@@ -132,3 +132,37 @@ LOGS = Table(
     key=("source", "container_id", "time", "stream", "text"),
     target=TargetKind.CONTAINERS,
 )
+
+SERVICES = Table(
+    "services",
+    "One row for each service of a swarm, by an engine that is one of its managers: services in docker.",
+    (
+        Field("id", DataType.TEXT, "the ID of the service"),
+        Field("name", DataType.TEXT, "the name"),
+        Field("image", DataType.REFERENCE, "the name of the image of its tasks"),
+        Field("image_digest", DataType.DIGEST, "the digest that the tag had in its registry when the service was set"),
+        Field(
+            "mode",
+            DataType.TEXT,
+            "how its number of tasks is set",
+            values=("replicated", "global", "replicated-job", "global-job"),
+        ),
+        Field("replicas", DataType.NUMBER, "the number of tasks that is set; unknown in the mode global"),
+        Field("running", DataType.NUMBER, "the number of tasks that run"),
+        Field("desired", DataType.NUMBER, "the number of tasks that should run"),
+        Field(
+            "ports",
+            DataType.LIST,
+            "the published ports. Example: *:8080->80/tcp",
+            optional_suffix="/tcp",
+        ),
+        Field("label", DataType.MAP, "the labels; label.KEY is one of them", aliases=("labels",)),
+        Field("created", DataType.TIME, "when the service was created"),
+        Field("updated", DataType.TIME, "when the service was last changed"),
+        Field("source", DataType.TEXT, "the source that manages it"),
+    ),
+    default_columns=("name", "mode", "running", "desired", "image", "ports"),
+    order=("name", "id"),
+    key=("id", "source"),
+    relations=(make_registry_relation("image"),),
+)

@@ -30,6 +30,7 @@ _LISTINGS = {
     "history": "images/ID/json, images/ID/history",
     "usage": "system/df",
     "build_cache": "system/df",
+    "services": "services?status=true",
 }
 _LEVELS = {
     ("images", USERS.name): "containers/json?all=1",

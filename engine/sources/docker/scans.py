@@ -5,6 +5,7 @@ from __future__ import annotations
 from .containers import BuildCache, Containers, Usage
 from .images import History, Images, Layers
 from .logs import Logs
+from .services import Services
 
 SCANS = {
     "images": Images,
@@ -14,4 +15,5 @@ SCANS = {
     "logs": Logs,
     "usage": Usage,
     "build_cache": BuildCache,
+    "services": Services,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
-from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS
+from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, SERVICES
 from imq.engine.catalog.tables.local import USAGE
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
@@ -113,6 +113,7 @@ TABLES: dict[str, Table] = {
     "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
+    "services": SERVICES.with_levels({}),
 }
 LEVELS = {"images": IMAGE_LEVELS, "layers": LAYER_LEVELS, "containers": CONTAINER_LEVELS, "logs": LOG_LEVELS}
 TIME_FIELDS = {"logs": "time"}
