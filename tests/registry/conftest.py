@@ -138,13 +138,13 @@ def _serve(written: tuple[Path, thousand_tags.Contents], folder: Path, **options
 
 
 class Authority:
-    """A certificate authority for tests: its `certificate`, and a `pair` of certificate and key for the loopback."""
+    """A certificate authority for tests: its `certificate`, and a `pair` of certificate and key for some names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names_of_pair: str = "IP:127.0.0.1,DNS:localhost") -> None:
         self.certificate = str(folder / "authority.pem")
         self.pair = (str(folder / "server.pem"), str(folder / "server.key"))
         key, request, names = str(folder / "authority.key"), str(folder / "server.csr"), folder / "names"
-        names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+        names.write_text(f"subjectAltName={names_of_pair}")
         new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
         signed = ["-CA", self.certificate, "-CAkey", key, "-CAcreateserial", "-days", "2", "-extfile", str(names)]
         for command in (
