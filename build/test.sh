@@ -3,8 +3,9 @@
 #
 #     bash build/test.sh [ARGUMENT OF PYTEST]...
 #
-# The tests use real servers and other tools. As root on Debian and Ubuntu, missing ones are installed. Otherwise the
-# tests that need them are skipped, with a message. With IMQ_REQUIRE_SERVERS=1, a missing program is a failure.
+# The tests use real servers and other tools. As root on Debian and Ubuntu, missing ones are installed, and a root file
+# system with the engines of Debian 13 is made. Otherwise the tests that need them are skipped, with a message. With
+# IMQ_REQUIRE_SERVERS=1, a missing program is a failure.
 # IMQ_EXECUTABLE is the path of a frozen executable (build/freeze/freeze.sh): then tests/frozen runs too, and the
 # command-line cases and terminal sessions use that executable.
 set -euo pipefail
@@ -20,6 +21,7 @@ skopeo           skopeo           reading the store, and benchmarks
 umoci            umoci            unpacking images of the store
 buildah          buildah          layers of other tools
 bsdtar           libarchive-tools archives of other tools
+debootstrap      debootstrap      engines of Debian 13
 zstd             zstd             streams of other tools
 dockerd          docker.io        command lines compared with docker
 containerd       containerd       namespaces of containerd
@@ -89,6 +91,9 @@ check_types() {
 environment=$(bash build/make_venv.sh test)
 bin=$environment/bin
 install_programs
+if [ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null; then
+    bash build/make_engine_root.sh >/dev/null || say 'imq: skipping tests of the engines of Debian 13'
+fi
 export PATH=$bin:$PATH:/usr/sbin:/sbin
 if [ -z "${IMQ_EXECUTABLE:-}" ]; then
     say 'imq: skipping tests of the frozen executable: build it with build/freeze/freeze.sh, and set IMQ_EXECUTABLE'

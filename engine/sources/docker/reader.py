@@ -101,13 +101,15 @@ class EngineReader:
     def list_images(self, source: str) -> list[dict[str, Any]]:
         """Return the listing of an engine's images; the `Id` of each is a digest.
 
-        Intermediate images of the classic builder are in it, marked as `Intermediate`, when the session shows them.
+        Intermediate images of the classic builder are in it when the session shows them. They are marked as
+        `Intermediate`, but for the image store of containerd, in which they are dangling.
         """
         listed = self.list_documents(source, "images/json")
         if self._context.shows_intermediate_images:
             ids = {image.get("Id") for image in listed}
             every = self.list_documents(source, "images/json", all="1")
-            listed = [*listed, *(image | {"Intermediate": True} for image in every if image.get("Id") not in ids)]
+            mark = {} if any(map(is_stored_by_containerd, listed)) else {"Intermediate": True}
+            listed = [*listed, *(image | mark for image in every if image.get("Id") not in ids)]
         client, images = self.client(source), []
         for image in listed:
             id_ = require_image_id(client, image.get("Id"), "a listed image")

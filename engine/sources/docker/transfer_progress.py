@@ -76,6 +76,9 @@ def _read_status(status: str, report: TransferReport) -> None:
     if status.startswith("Digest: "):
         report.digest = status.removeprefix("Digest: ").strip()
     elif ": digest: " in status:  # `1: digest: sha256:… size: 528`
-        report.digest = status.partition(": digest: ")[2].split()[0]
+        digest, *rest = status.partition(": digest: ")[2].split()
+        report.digest = digest
+        if len(rest) == 2 and rest[0] == "size:" and rest[1].isdecimal():
+            report.manifest_size = int(rest[1])
     if status:
         report.statuses.append(status)
