@@ -156,6 +156,9 @@ class Builder:
     def option_as(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("as", (value,), span)
 
+    def append_as_in(self, options: list[Any], name: ast.Literal, places: list[ast.Literal], span: Span) -> list[Any]:
+        return [*options, ast.Option("as", (name,), name.span), ast.Option("from", tuple(places), span)]
+
     def option_to(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("to", (value,), span)
 

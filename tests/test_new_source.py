@@ -156,9 +156,17 @@ def test_a_verb_that_it_does_not_plan_is_refused(session: Session) -> None:
         answer(session, "untag images in test where size > 150")
 
 
-def test_an_action_works_on_one_source_at_a_time(session: Session) -> None:
+def test_a_removal_from_several_sources_is_one_plan(session: Session) -> None:
+    stored = set(answer(session, "images in store where size > 150 select id"))
+    planned = answer(session, "dry run rm images in test, store where size > 150 as json")
+    assert {row[1] for row in planned} >= {"db:1", "web:2"}
+    assert {row[2] for row in planned} >= stored != set()
+    assert answer(session, "images in test count") == [3]
+
+
+def test_another_action_works_on_one_source_at_a_time(session: Session) -> None:
     with pytest.raises(StatementError, match="takes rows of one source"):
-        answer(session, "rm images in test, store where size > 150")
+        answer(session, 'tag images in test, store where size > 150 as "x:{{.Tag}}"')
 
 
 def test_without_its_line_it_is_unknown(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

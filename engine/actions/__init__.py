@@ -85,4 +85,11 @@ def get_verb(statement: ast.ActionStatement) -> Verb:
                 span=option.span,
                 hints=(f"options: {names}",),
             )
+        if option.name == "from" and statement.query is not None:
+            raise StatementError(
+                "a query names its source itself",
+                code="option",
+                span=option.span,
+                hints=(f"write it after the table: {statement.verb} images in SOURCE where …",),
+            )
     return verb

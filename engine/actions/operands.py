@@ -18,7 +18,15 @@ from imq.engine.sources.action_options import (
 )
 from imq.engine.store.unreadable_images import unreadable_image
 from imq.grammar import ast
-from imq.grammar.errors import InvalidReference, NotFound, StatementError, StoreError
+from imq.grammar.errors import (
+    Conflict,
+    EngineError,
+    ImqError,
+    InvalidReference,
+    NotFound,
+    StatementError,
+    StoreError,
+)
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -301,6 +309,96 @@ def _find_of_references(act: ast.ActionStatement, context: PlanContext, get: Cal
     if found is None:
         raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=act.span)
     return found
+
+
+class SourcePart(Record):
+    """The part of an action that is about one of its sources. `planner` is that of the source; None for the store."""
+
+    act: ast.ActionStatement
+    planner: Planner | None
+
+
+def split_by_source(act: ast.ActionStatement, context: PlanContext) -> list[SourcePart]:
+    """Return the parts of a removal from several sources; none when all of it is about one source.
+
+    Each part has the rows that the whole query selects in one source, so that limits count the rows of all sources.
+    Raises `StatementError` when one of the sources has other rows or no planner of the verb.
+    """
+    table = context.bind(act.query).table if act.query is not None else None
+    if table is not None:
+        names = context.scope.fetch.list_sources(table) if table.is_staged else ()
+        texts_by_source = _group_texts(context.scope.fetch.list_refs(table), context)
+    else:
+        texts_by_source = _group_texts([ref.text for ref in list_source_refs(act, context)], context)
+        names = tuple(texts_by_source)
+    if len(set(names)) < 2:
+        return []
+    parts: list[SourcePart] = []
+    for name in dict.fromkeys(names):
+        source = context.sources[name]
+        native = isinstance(source.tables.get("images"), NativeTable)
+        planner = source.planners.get(act.verb)
+        if source.match_name(_ANY_NAME) is None or (planner is None and not native):
+            raise several_sources_error(act, names)
+        own = tuple(ast.Literal(text, quoted=True) for text in texts_by_source.get(name, (name,)))
+        if act.query is None:
+            others = tuple(option for option in act.options if option.name != "from")
+            part = act.replace(options=(*others, ast.Option("from", own)))
+        else:
+            shown = ast.Or(tuple(_is_of_source(one) for one in own)) if len(own) > 1 else _is_of_source(own[0])
+            part = act.replace(query=ast.Query("", base=act.query, where=shown, span=act.query.span))
+        parts.append(SourcePart(part, planner))
+    return parts
+
+
+def _is_of_source(text: ast.Literal) -> ast.Expr:
+    """Return the condition for rows of a source: its name, or the name with a part of it: `containerd:k8s.io`."""
+    source = ast.Field(("source",))
+    own = ast.Comparison("=", source, text)
+    return ast.Or((own, ast.Comparison("like", source, text.replace(text=f"{text.text}:*"))))
+
+
+def _group_texts(texts: Sequence[str], context: PlanContext) -> dict[str, list[str]]:
+    """Return the texts after `in` or `from` by the source that they name."""
+    grouped: dict[str, list[str]] = {}
+    for text in texts:
+        grouped.setdefault(context.sources.resolve(text).source, []).append(text)
+    return grouped
+
+
+def plan_parts(
+    parts: Sequence[SourcePart], own: Callable[[ast.ActionStatement, PlanContext], list[Action]], context: PlanContext
+) -> list[Action]:
+    """Return the plan of an action for several sources as one list. `own` plans for the store.
+
+    A name or ID that only some of the sources have is planned for these; `NotFound` is raised when none has it.
+    """
+    actions: list[Action] = []
+    missing: dict[ast.Literal | ast.Variable, ImqError] = {}
+    found: set[ast.Literal | ast.Variable] = set()
+    for part in parts:
+        plan, act = part.planner or own, part.act
+        here: list[ast.Literal | ast.Variable] = []
+        for reference in act.references:
+            try:
+                plan(act.replace(references=(reference,)), context)
+            except NotFound as error:
+                missing.setdefault(reference, error)
+            except (Conflict, EngineError) as error:
+                found.add(reference)
+                actions.append(Failed(act.verb, context.literals((reference,))[0], error))
+            else:
+                found.add(reference)
+                here.append(reference)
+        if here or not act.references:
+            actions += plan(act.replace(references=tuple(here)), context)
+    for reference, problem in missing.items():
+        if reference in found:
+            continue
+        if len(parts[0].act.references) == 1:
+            raise problem
+        actions.append(Failed(parts[0].act.verb, context.literals((reference,))[0], problem))
+    return actions
 
 
 def plan_receiving(act: ast.ActionStatement, names: Sequence[str], context: PlanContext) -> list[Action] | None:

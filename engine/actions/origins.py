@@ -121,11 +121,6 @@ def has_place_origin(act: ast.ActionStatement, context: PlanContext) -> bool:
             (text,) = context.literals(option.values)
             raise StatementError(f"from takes the store or a place on disk, not {text}", code="place", span=option.span)
         return False
-    if option is not None:
-        (text,) = context.literals(option.values)
-        raise StatementError(
-            f"a query says its source itself: {act.verb} images in {text} where …", code="option", span=option.span
-        )
     table = context.bind(act.query).table
     names = set(context.scope.fetch.list_sources(table)) if table.is_staged else {table.source}
     if names <= PLACE_SOURCES:

@@ -9,7 +9,7 @@ from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import Target, find_planner, get_image_query, resolve_targets
+from .operands import Target, find_planner, get_image_query, plan_parts, resolve_targets, split_by_source
 from .rm import plan_removals
 from .verb import OperandKind, Verb
 
@@ -66,8 +66,13 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         )
         error.replacement = "images where" if name.lower() == "where" else f"images where {name}"
         raise error
-    if (planner := find_planner(act, context)) is not None:
-        return planner(act, context)
+    if parts := split_by_source(act, context):
+        return plan_parts(parts, _plan_in_store, context)
+    planner = find_planner(act, context) or _plan_in_store
+    return planner(act, context)
+
+
+def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if act.query is not None:
         get_image_query(act, context)
         context.store.check_collectable()

@@ -6,6 +6,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Manifest, parse_manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
+from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
 from imq.engine.sources.action_options import get_option
 from imq.engine.store.non_image_entries import list_non_image_entries
@@ -13,7 +14,7 @@ from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import Target, find_planner, get_platforms, resolve_each_target
+from .operands import Target, find_planner, get_platforms, plan_parts, resolve_each_target, split_by_source
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
@@ -72,8 +73,15 @@ class DropPlatform(StoreAction):
 
 
 def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    if (planner := find_planner(act, context)) is not None:
-        return planner(act, context)
+    if parts := split_by_source(act, context):
+        if act.query is not None:
+            require_where(act.query, act.verb)
+        return plan_parts(parts, _plan_in_store, context)
+    planner = find_planner(act, context) or _plan_in_store
+    return planner(act, context)
+
+
+def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if (option := get_option(act, "with its tags")) is not None:
         raise StatementError(
             "with its tags is for images in registries",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
+from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome, StoreAction, changed_error
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import find_planner, resolve_each_target
+from .operands import find_planner, plan_parts, resolve_each_target, split_by_source
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -42,8 +43,15 @@ class Untag(StoreAction):
 
 
 def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    if (planner := find_planner(act, context)) is not None:
-        return planner(act, context)
+    if parts := split_by_source(act, context):
+        if act.query is not None:
+            require_where(act.query, act.verb)
+        return plan_parts(parts, _plan_in_store, context)
+    planner = find_planner(act, context) or _plan_in_store
+    return planner(act, context)
+
+
+def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     targets, failures = resolve_each_target(act, context)
     for target in targets:
         if target.by_id:

@@ -177,6 +177,11 @@ class EngineClient:
         """
         return self._send_request(method, self._make_target(path, query), body, headers, timeout)
 
+    def supports(self, version: tuple[int, int]) -> bool:
+        """Whether the negotiated version of the API is this one or newer."""
+        major, _, minor = self.ping().api.partition(".")
+        return (int(major), int(minor)) >= version
+
     def forget_silence(self) -> None:
         """Send requests again to an engine that did not respond in time. Until then all requests fail at once."""
         self._silence = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import imq
 import pytest
@@ -122,3 +123,47 @@ def test_an_error_within_the_stream_is_in_the_words_of_the_engine(tmp_path: path
             with pytest.raises(imq.StatementError, match="one platform"):
                 connection("pull app:1 platform linux/amd64, linux/arm64")
     assert (row.error, row.message) == ("engine", "disk is full")
+
+
+def test_one_platform_of_an_image_is_pushed(place: Place, registry: Registry) -> None:
+    """Without an API for it, an engine pushes the image that it has when that is for the platform."""
+    write_login(place.folder, registry.host, "ann", "secret")
+    name = f"{registry.host}/platform/{place.name}:1"
+    statement = f"push localhost/app:1 from {place.name} to {name} platform"
+    (planned,) = place.connection(f"{statement} linux/amd64", dry_run=True)
+    assert planned.note == f"from {place.name} for linux/amd64"
+    (pushed,) = place.connection(f"{statement} linux/s390x")
+    assert pushed.error == "no-such-platform"
+    assert pushed.message == f"{name} in {place.name} is for linux/amd64, not for linux/s390x"
+    (pushed,) = place.connection(f"{statement} linux/amd64")
+    if place.has_containerd_images:  # its API is 1.45
+        assert pushed.error == "platform"
+        assert "copy" in pushed.message or "1.46" in pushed.message
+    else:
+        assert (pushed.error, pushed.message) == (None, None)
+    assert name not in place.names()
+    with pytest.raises(imq.StatementError, match="pushes one platform"):
+        place.connection(f"{statement} linux/amd64, linux/arm64")
+
+
+def test_an_engine_with_the_parameter_chooses_the_platform(tmp_path: pathlib.Path) -> None:
+    """As recorded of the Engine API 1.46: the platform is a JSON object in the query."""
+    id_ = f"sha256:{'a' * 64}"
+    document = {"Id": id_, "RepoTags": ["r.example/app:1"], "RepoDigests": [], "Os": "linux", "Architecture": "amd64"}
+    listed = {**document, "Created": 1, "Size": 1, "Labels": {}}
+    done = http_answer(b'{"aux":{"Tag":"1","Digest":"sha256:' + b"b" * 64 + b'","Size":9}}\n')
+    answers = {
+        "_ping": http_answer(b"OK", "Api-Version: 1.46", "Ostype: linux", "Server: Docker/27.0.0 (linux)"),
+        "images/json": http_answer(json.dumps([listed]).encode()),
+        "/push": done,
+        "images/": http_answer(json.dumps(document).encode()),
+    }
+    with (
+        ScriptedEngine(tmp_path / "engine", answers) as engine,
+        imq.connect(root=tmp_path / "store", environment={"DOCKER_HOST": engine.address}) as connection,
+    ):
+        (row,) = connection("push r.example/app:1 from docker platform linux/arm/v7")
+    assert row.error is None
+    (request,) = [line for line in engine.requests if "/push" in line]
+    parameters = parse_qs(urlsplit(request.split()[1]).query)
+    assert json.loads(parameters["platform"][0]) == {"os": "linux", "architecture": "arm", "variant": "v7"}

@@ -55,8 +55,9 @@ USAGE = Table(
         Field("active", DataType.NUMBER, "the number of items that containers use", about_containers=True),
         Field("size", DataType.SIZE, "bytes on disk; shared bytes count once"),
         Field("reclaimable", DataType.SIZE, "the bytes that no active item needs", about_containers=True),
+        Field("source", DataType.TEXT, "the source that uses the disk"),
     ),
     default_columns=("type", "total", "active", "size", "reclaimable"),
     order=(),
-    key=("type",),
+    key=("type", "source"),
 )

@@ -19,13 +19,15 @@ from .targets import find_targets, render_targets
 from .transfer_progress import follow_transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imq.engine.docker_engine.client import EngineClient
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
 
+_PUSHES_PLATFORMS = (1, 46)
+"""The version of docker's API that has the parameter `platform` of a push."""
 SILENCE = 600.0
 """The maximum seconds without a message of a transfer: an engine is silent while it unpacks a layer."""
 
@@ -66,16 +68,21 @@ class EnginePull(Record):
 
 
 class EnginePush(RegistryWrite):
-    """Make an engine push an image as `reference`. With `lends_name` the image has that name for the push only."""
+    """Make an engine push an image as `reference`. With `lends_name` the image has that name for the push only.
+
+    With `platform` an index is pushed as its image for this platform; another image must be for it.
+    """
 
     source: str
     reference: Reference
     id: Digest
     lends_name: bool = False
+    platform: Platform | None = None
 
     def describe(self) -> Outcome:
-        """Return the name and the image."""
-        return Outcome("push", str(self.reference), self.id, note=f"from {self.source}")
+        """Return the name, the image and the platform."""
+        platform = f" for {self.platform}" if self.platform is not None else ""
+        return Outcome("push", str(self.reference), self.id, note=f"from {self.source}{platform}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Push. Raises `NotFound` (`changed`) when the name belongs to another image by now."""
@@ -83,11 +90,12 @@ class EnginePush(RegistryWrite):
         reference, name = self.reference, str(self.reference)
         if find_id(client, name) != (None if self.lends_name else self.id):
             raise changed_error(name)
+        chosen = self._choose_platform(client)
         if self.lends_name:
             set_name(client, self.id, reference)
         try:
             headers = make_auth_headers(context.registry_settings(), reference.registry, reference.repository)
-            path, query = f"images/{reference.canonical_name}/push", {"tag": reference.tag or ""}
+            path, query = f"images/{reference.canonical_name}/push", {"tag": reference.tag or ""} | chosen
             query |= _allow_insecure(client, context, reference)
             with client.open_stream("POST", path, query, headers=headers, timeout=SILENCE) as stream:
                 report = follow_transfer(name, stream.read_messages(), context.progress)
@@ -97,6 +105,37 @@ class EnginePush(RegistryWrite):
         size = f" size: {report.manifest_size}" if report.manifest_size is not None else ""
         note = f"digest: {report.digest}{size}" if report.digest else f"from {self.source}"
         yield Outcome("push", name, self.id, report.moved_bytes, note=note)
+
+    def _choose_platform(self, client: EngineClient) -> dict[str, str]:
+        """Return the parameter by which the engine pushes one platform.
+
+        An engine without this parameter has images of one platform each, or pushes those of an index together. Raises
+        `Conflict` when the image is for another platform, or when the engine cannot push one of several.
+        """
+        if self.platform is None:
+            return {}
+        version = client.ping()
+        if version.kind == "docker" and client.supports(_PUSHES_PLATFORMS):
+            import json
+
+            wanted = self.platform
+            parts = {"os": wanted.os, "architecture": wanted.architecture, "variant": wanted.variant}
+            return {"platform": json.dumps({key: value for key, value in parts.items() if value})}
+        image = client.get_object(f"images/{self.id}/json")
+        own = Platform(
+            str(image.get("Os") or ""), str(image.get("Architecture") or ""), str(image.get("Variant") or "")
+        )
+        if not self.platform.matches_exactly(own):
+            raise Conflict(
+                f"{self.reference} in {self.source} is for {own}, not for {self.platform}", code="no-such-platform"
+            )
+        if version.kind == "docker" and client.ping(details=True).has_containerd_images:
+            raise Conflict(
+                f"{self.source} pushes all platforms of an image: one platform requires version 1.46 of its API",
+                code="platform",
+                hints=(f"to push it by way of this machine: copy {self.reference} from {self.source} to HOST",),
+            )
+        return {}
 
     def _take_back(self, client: EngineClient) -> bool:
         """Remove the lent name; return False when the image would go with it."""
@@ -130,27 +169,32 @@ def plan_pull(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the pulls of `pull`, by each of the engines. The operands are names of images."""
     texts = get_option_values(act, "platform", context)
     option = get_option(act, "platform")
-    if len(texts) > 1 or [text.lower() for text in texts] == ["all"]:
-        raise StatementError(
-            "an engine pulls one platform of an image", code="option", span=option.span if option else None
-        )
-    platform = Platform.parse(texts[0]) if texts else context.platform
+    platform = _read_platform(texts, "pulls", option) or context.platform
     names = [Reference.parse(text).with_default_tag() for text in context.literals(act.references)]
     refs = list_destination_refs(act, context)
     return [EnginePull(ref.text, name, platform) for ref in refs for name in names]
 
 
+def _read_platform(texts: Sequence[str], event: str, option: ast.Option | None) -> Platform | None:
+    """Return the platform of the option; None without it. Raises `StatementError` for several platforms."""
+    if len(texts) > 1 or [text.lower() for text in texts] == ["all"]:
+        raise StatementError(
+            f"an engine {event} one platform of an image", code="option", span=option.span if option else None
+        )
+    return Platform.parse(texts[0]) if texts else None
+
+
 def plan_push(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the pushes of `push`. Names of `to` that an image does not have are lent to it for the push."""
-    if (option := get_option(act, "platform")) is not None:
-        raise StatementError("push by an engine does not take platform", code="option", span=option.span)
+    texts, option = get_option_values(act, "platform", context), get_option(act, "platform")
+    platform = _read_platform(texts, "pushes", option)
     targets, failures = list_push_names(act, context, find_targets, render_targets)
     holders = find_holders(targets, context)
     actions: list[Action] = []
     for (source, name), target in targets.items():
         holder = holders.get((source, str(name)))
         if holder in (None, target.id):
-            actions.append(EnginePush(source, name, target.id, lends_name=holder is None))
+            actions.append(EnginePush(source, name, target.id, holder is None, platform))
         else:
             error = Conflict(
                 f"{name} is the name of another image in {source}, {holder.short}",

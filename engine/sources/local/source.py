@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imq.engine.sources.context import SourceContext
 
 STDIN = "stdin"
+STORE = "store"
 _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
   (SELECT count(DISTINCT id) FROM images WHERE in_use),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach)),
@@ -106,8 +107,8 @@ class LocalSource(Source):
         return self._create_table(table, [field.name for field in table.fields], list_place_rows(self._context.sources))
 
     def _load_usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
-        rows = self._context.store.index.connection.execute(_USAGE).fetchall()
-        return self._create_table(table, [field.name for field in table.fields], rows)
+        rows = self._context.store.index.connection.execute(_USAGE)
+        return self._create_table(table, [field.name for field in table.fields], ((*row, STORE) for row in rows))
 
 
 open_source = LocalSource
