@@ -30,26 +30,27 @@ STAMP = "2024-01-31T10:00:0{}.5Z "
 FIRST_TIME = 1_706_695_200_500_000_000
 
 
-@pytest.fixture(scope="module", params=["docker", "podman"])
+@pytest.fixture(scope="module", params=["dockerd", "debian_dockerd", "podman_service"])
 def talking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Each engine with containers that wrote lines: `frames`, `terminal`; `unlogged` has no log and `new` never ran."""
-    engine: Engine = request.getfixturevalue("dockerd" if request.param == "docker" else "podman_service")
+    engine: Engine = request.getfixturevalue(request.param)
+    name = "podman" if engine.kind == "podman" else "docker"
     clear(engine)
     folder = tmp_path_factory.mktemp("logs")
     docker_archive(folder / "say.tar", [(Image([program_layer("say", say_program())]), ["localhost/say:1"])])
     engine.run("load", "-i", str(folder / "say.tar"))
     own = wait_arguments(engine)
-    kept = ("--log-driver", "json-file" if request.param == "docker" else "k8s-file")
+    kept = ("--log-driver", "json-file" if name == "docker" else "k8s-file")
     said = ("localhost/say:1", "/say", *WORDS)
     engine.run("create", "--name", "frames", *own, *kept, *said)
     engine.run("create", "--name", "terminal", "-t", *own, *kept, *said)
     engine.run("create", "--name", "unlogged", *own, "--log-driver", "none", *said)
     engine.run("create", "--name", "new", *own, *kept, *said)
-    for name in ("frames", "terminal", "unlogged"):
-        subprocess.run([*engine.client, "start", name], capture_output=True, check=True)
-        wait_until(lambda name=name: engine.run("inspect", "-f", "{{.State.Status}}", name) == "exited")
-    with connect(folder, request.param, engine) as connection:
-        yield Place(request.param, engine, connection, folder)
+    for one in ("frames", "terminal", "unlogged"):
+        subprocess.run([*engine.client, "start", one], capture_output=True, check=True)
+        wait_until(lambda one=one: engine.run("inspect", "-f", "{{.State.Status}}", one) == "exited")
+    with connect(folder, name, engine) as connection:
+        yield Place(name, engine, connection, folder)
     clear(engine)
 
 

@@ -36,11 +36,13 @@ _STAMP = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
 _STAMPED = re.compile(rb"(%b) ?" % _STAMP)
 _INNER_STAMP = re.compile(rb"(%b) " % _STAMP)
 DOCKER_PARTS = range(16_384, 16_385)
-PODMAN_PARTS = range(1024, 4097)
+PODMAN_PARTS = range(1, 16_385)
 """The lengths of the parts into which an engine divides a long line of a terminal: podman by what it receives at once.
 
-Only these lengths tell the time of a part from a time in the text of a terminal.
+Only these lengths, and that the part is not earlier, tell the time of a part from a time in the text.
 """
+_MIN_DIVIDED_BYTES = 1024
+"""The shortest line of a terminal that is divided."""
 _SECOND_DIGITS = len("2024-01-31T10:00:00")
 
 
@@ -133,7 +135,7 @@ class LogReader:
         """Return a line of a terminal, without the times of its further parts."""
         self.messages += 1
         time, text = self._split_stamp(line)
-        if len(text) < self._part_lengths.start:
+        if len(text) < max(self._part_lengths.start, _MIN_DIVIDED_BYTES):
             return time, "stdout", text.decode("utf-8", "replace")
         parts, start = [], 0
         for found in _INNER_STAMP.finditer(text):
