@@ -36,6 +36,8 @@ HEAVY = {
     "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
     "pygments": {"imq.editors.pygments_lexer"},
     "sqlite3": {
+        "imq.engine.layer_index.scan",
+        "imq.engine.store.attached_database",
         "imq.engine.store.database",
         "imq.engine.session.queries",
         "imq.engine.packages.rpm_sqlite",

@@ -149,6 +149,15 @@ def make_registry_relation(field: str) -> Relation:
     return Relation("remote", "tags", doc, f"lookup {field}", is_many=False, lookup_fields=(field,), source="registry")
 
 
+def make_content_relations(field: str) -> tuple[Relation, ...]:
+    """Return the relations from the image in this field and its source to what the image contains."""
+    lookup, fields = f"lookup {field} source", (field, "source")
+    return (
+        Relation("files", "files", "the files of the image", lookup, lookup_fields=fields),
+        Relation("all_files", "all_files", "the files in its layers, hidden ones too", lookup, lookup_fields=fields),
+    )
+
+
 class Table(Record):
     """One table.
 

@@ -26,7 +26,7 @@ _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOE
 MAX_DEPTH = 128
 """The default limit of names in a path when layers are unpacked and packed."""
 _MAX_OPEN = 256
-_MAX_LINKS = 40
+MAX_LINKS = 40
 """The maximum number of links on the way to one folder, as in Linux."""
 
 
@@ -93,7 +93,7 @@ class DirectoryTree:
                 on_created("/".join((*resolved, name)))
             elif stat.S_ISLNK(mode):
                 links += 1
-                if links > _MAX_LINKS:
+                if links > MAX_LINKS:
                     raise Malformed(f"too many links on the way to {path!r}", code="path-parent")
                 target = self.read_link("/".join(resolved), name)
                 if target.startswith("/"):

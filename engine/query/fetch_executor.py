@@ -247,14 +247,17 @@ class FetchExecutor:
         names: list[tuple[Raw, ...]] = []
         if stage.rows is not None:
             names = list(dict.fromkeys(self._read_lookup_values(stage, stage.rows, runner, now)))
-            if stage.rows.table.sql_name == "images":  # names that other tools wrote may not be references
+            if (
+                scan.lookup_fields[:1] == ("name",) and stage.rows.table.sql_name == "images"
+            ):  # names that other tools wrote may not be references
                 from imq.engine.oci.reference import Reference, parse_name
 
                 names = [name for name in names if isinstance(parse_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, ir.Select):
                 names += dict.fromkeys(self._query_names(target))
-        opened = scan.provider.open(scan.make_request(stage.platform).replace(max_age=self._max_age))
+        request = scan.make_request(stage.platform)
+        opened = scan.provider.open(request.replace(max_age=self._max_age, condition=stage.condition, now=now))
         self._open[scan.view] = opened
         try:
             opened.list_rows([name for name in names if name[0] is not None])

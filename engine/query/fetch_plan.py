@@ -128,7 +128,8 @@ class FetchStage(Record):
     A scan with lookup fields lists the rows for the values of these columns in `rows`. `platform` is the platform in
     the condition. `continues`: the next stage fetches another level for the same rows. `union` is the union that the
     scan is a member of, and `outer_union` the union of the outer rows. `bounds` are the constants that the condition
-    compares the time of the rows with; for `first` and `last` see `FetchRequest`.
+    compares the time of the rows with; for `first` and `last` see `FetchRequest`. `condition` is the part of the
+    condition of the query by which the source leaves out rows of a listing.
     """
 
     scan: Scan
@@ -142,6 +143,7 @@ class FetchStage(Record):
     bounds: tuple[Bound, ...] = ()
     first: int = 0
     last: int = 0
+    condition: ir.Expr | None = None
 
     def make_request(self, now: int) -> FetchRequest | None:
         """Return the level and fields to fetch at the time `now`; None for listing the rows."""
@@ -216,6 +218,7 @@ class FetchPlanner:
                 platform=_find_platform(select.where),
                 union=union,
                 outer_union=outer if union is not None and isinstance(outer, UnionScan) else None,
+                condition=_find_filter(select.where, member.provider.filtered_fields),
             )
 
     @staticmethod
@@ -470,6 +473,23 @@ def _list_deciding_expressions(select: ir.Select) -> tuple[ir.Expr, ...]:
 def _keep_left_rows(join: ir.Join) -> ir.Join:
     """Return the join without rows that the left side lacks: nothing is fetched for them."""
     return join.replace(kind="left") if join.kind == "full" else join
+
+
+_ROWLESS = (ir.RowNumber, ir.Previous, ir.AggregateCall, ir.ImageField, ir.ImageRelation)
+"""Values that are not those of one row alone."""
+
+
+def _find_filter(where: ir.Expr | None, names: frozenset[str]) -> ir.Expr | None:
+    """Return the part of a condition that reads these fields of the row alone; None if there is none."""
+
+    def is_covered(condition: ir.Expr) -> bool:
+        values = list(ir.walk((condition,)))
+        if any(isinstance(value, _ROWLESS) or ir.get_subquery(value) is not None for value in values):
+            return False
+        columns = [value for value in values if isinstance(value, ir.Column | ir.MapItem)]
+        return all(not column.join and column.field.name in names for column in columns)
+
+    return weaken_condition(where, is_covered) if where is not None and names else None
 
 
 def _find_platform(where: ir.Expr | None) -> str:

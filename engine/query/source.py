@@ -6,17 +6,20 @@ The packages in `engine/sources/` follow these protocols. No module of `engine/q
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from imq.grammar.errors import ImqError, Interrupted, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Protocol
 
     from imq.engine.catalog.schema import FetchLevel, Field, Raw, Table
     from imq.grammar import ast
     from imq.grammar.errors import Span
 
+    from . import ir
     from .disk_space import DiskSpace
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
@@ -62,6 +65,8 @@ class ScanRequest(Record):
     - `platform` is the platform in the condition, "" if it has none.
     - `has_target_queries`: `of` has queries too; `list_rows` receives their names.
     - `max_age`: cached results for a name are used until they are this many nanoseconds old.
+    - `condition` holds for every row of the result; the scan may leave out other rows. It reads the `filtered_fields`
+      of the provider alone. `now` is the time of the statement.
     """
 
     view: str
@@ -73,6 +78,8 @@ class ScanRequest(Record):
     platform: str = ""
     has_target_queries: bool = False
     max_age: int = 0
+    condition: ir.Expr | None = None
+    now: int = 0
 
 
 class FetchRequest(Record):
@@ -145,6 +152,7 @@ class StagedTable(Record):
     - `time_field`: what is listed are not rows of the table but what contains them: `holders`. Example: containers,
       each of which has a log. The first level fetches all other fields, this one included, and replaces each chosen row by its rows. The bounds
       of this field in the condition are part of the request.
+    - `filtered_fields` are the names of the fields by which the scan can leave out rows while it lists them.
     """
 
     table: Table
@@ -155,6 +163,7 @@ class StagedTable(Record):
     lists_all: bool = False
     time_field: str = ""
     holders: str = ""
+    filtered_fields: frozenset[str] = frozenset()
 
 
 class TableUse(Record):
@@ -167,6 +176,31 @@ class TableUse(Record):
 
 
 TableProvider = NativeTable | LoadedTable | StagedTable
+
+
+class LateTables(Mapping[str, "TableProvider"]):
+    """The providers of a source: `ready` ones, and those of `late`, which are made when one of them is first needed."""
+
+    def __init__(
+        self, ready: Mapping[str, TableProvider], late: Sequence[str], make: Callable[[], Mapping[str, TableProvider]]
+    ) -> None:
+        self._ready = dict(ready)
+        self._names = (*ready, *late)
+        self._make = make
+
+    def __getitem__(self, name: str) -> TableProvider:
+        if name not in self._ready and name in self._names:
+            self._ready.update(self._make())
+        return self._ready[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
 class Estimator(Protocol):

@@ -30,7 +30,7 @@ class SqliteExecutor:
 
     def run(self, sql: Sql) -> Iterator[tuple[Raw, ...]]:
         """Yield the rows of a statement as SQLite returns them. Raises `ImqError` on failure."""
-        self._register_functions(sql)
+        self.register_functions(sql)
         try:
             # `yield from` would close the cursor of a session that may be closed already
             for row in self.connection.execute(sql.text, sql.parameters):  # noqa: UP028
@@ -38,7 +38,8 @@ class SqliteExecutor:
         except (sqlite3.Error, UnicodeDecodeError) as problem:  # the second: a string in a damaged index
             raise convert_error(problem) from problem
 
-    def _register_functions(self, sql: Sql) -> None:
+    def register_functions(self, sql: Sql) -> None:
+        """Register the functions of a statement that another module runs."""
         for name in sql.functions - self._registered:
             if name == "list":
                 for variant, aggregate in _LIST_AGGREGATES.items():
@@ -72,7 +73,7 @@ class SqliteExecutor:
         `within`: take only the rows that are in this other table. `add`: keep the rows and add those of this table.
         """
         if sql is not None:
-            self._register_functions(sql)
+            self.register_functions(sql)
         filter_clause = f" WHERE _row IN (SELECT _row FROM temp.{within})" if within else ""
         query = (
             f"SELECT _row FROM temp.{add}" if add else f"SELECT _row FROM ({sql.text}){filter_clause}" if sql else ""

@@ -7,8 +7,8 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
-    from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import ScanRequest
 
 
@@ -65,9 +65,17 @@ class ScanRows:
         names = ", ".join(f'"{name}"' for name in (*self.columns, "problem"))
         self.connection.execute(f"INSERT INTO temp.{self.rows} ({names}) {select}")
 
-    def read_selected(self, condition: str, columns: str = "registry, _path, tag, digest") -> list[tuple[Raw, ...]]:
-        """Return columns of the selected rows for which an SQL condition holds; `t` is the table in both."""
-        text = f"SELECT {columns} FROM temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row) WHERE {condition}"
+    def read_selected(
+        self, condition: str, columns: str = "registry, _path, tag, digest", joins: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """Return columns of the selected rows for which an SQL condition holds; `t` is the table in both.
+
+        `joins` is SQL that joins more tables.
+        """
+        text = (
+            f"SELECT {columns} FROM temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row) {joins}"
+            f" WHERE {condition}"
+        )
         return self.connection.execute(text).fetchall()
 
     def select_all(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LATE_MODULES = {
     "registry": ("tags", "repositories", "platforms", "manifests", "referrers", "search"),
+    "files": ("files", "all_files"),
     "local": ("lines", "rows", "sources", "usage"),
 }
 """The modules that are imported late, with the names of their tables."""
@@ -60,7 +61,6 @@ SEARCH_TABLES = frozenset({"search"})
 
 _NO_LAYER_CONTENTS = "the contents of layers cannot be queried yet"
 UNAVAILABLE_TABLES: dict[str, str] = {
-    "files": _NO_LAYER_CONTENTS,
     "packages": _NO_LAYER_CONTENTS,
 }
 """Tables and relations that no source serves yet, and why."""

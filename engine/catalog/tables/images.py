@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, Field, Relation, Table, make_registry_relation
+from imq.engine.catalog.schema import DataType, Field, Relation, Table, make_content_relations, make_registry_relation
 from imq.grammar.record import TYPE_CHECKING
 
 from .image_config import CONFIG_FIELDS
@@ -158,6 +158,7 @@ IMAGES = Table(
             is_many=False,
         ),
         Relation("children", "images", "the images with this image as their base", join="children"),
+        *make_content_relations("id"),
         make_registry_relation("name"),
     ),
 )

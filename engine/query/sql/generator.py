@@ -33,12 +33,12 @@ class _JoinedRow(Record):
 
 
 class SqlGenerator:
-    """Writes one statement and collects its parameters."""
+    """Writes one statement and collects its parameters. `row` is the alias of the row of a condition alone."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, row: str = "") -> None:
         self._dialect = Dialect()
         self._now = now
-        self._alias = ""
+        self._alias = row
         self._derived: dict[str, str] | None = None
         self._joins: dict[str, _JoinedRow] = {}
         self._alias_counts: dict[str, int] = {}

@@ -16,6 +16,7 @@ __all__ = [
     "write_check",
     "write_condition",
     "write_non_digest_check",
+    "write_row_condition",
     "write_select",
     "write_union",
     "write_unknown_check",
@@ -54,6 +55,12 @@ def write_condition(condition: ir.Expr, now: int) -> Sql:
     """Return the SQL that returns whether a condition without a row holds, as one row."""
     writer = SqlGenerator(now)
     return _finish(writer, f"SELECT {writer.write_value(condition)} AS holds")
+
+
+def write_row_condition(condition: ir.Expr, row: str, now: int) -> Sql:
+    """Return the SQL of a condition on the columns of `row`, the alias of a table."""
+    writer = SqlGenerator(now, row)
+    return _finish(writer, writer.write_value(condition))
 
 
 def write_values(values: tuple[ir.Expr, ...], now: int) -> Sql:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
 from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS
-from imq.engine.query.source import NativeTable, Place, Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, NativeTable, Place, Source, SourceRef, StagedTable
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from imq.engine.query.disk_space import DiskSpace
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Planner
+    from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
 
@@ -36,8 +38,10 @@ class StoreSource(Source):
         self._store = context.store
         self._context = context
         tables = (IMAGES, LAYERS, HISTORY, CONTAINERS)
-        self.tables: dict[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
-        self.tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
+        ready: dict[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
+        ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
+        self.tables: Mapping[str, TableProvider] = LateTables(ready, CONTENT_TABLES, self._make_content_providers)
+        self._problems: list[tuple[str, str, ImqError]] = []
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
 
     def _scan_blobs(self, request: ScanRequest) -> TableScan:
@@ -48,6 +52,21 @@ class StoreSource(Source):
     def _make_provider(self, table: Table) -> NativeTable:
         served = table.with_levels({UNPACKED: _SIZES.get(table.name, "")}).replace(source=NAME)
         return NativeTable(served, self._unpack, self._describe_pending)
+
+    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.sources.contents.tables import make_content_providers
+
+        return make_content_providers(self._context, self._open_contents)
+
+    def _open_contents(self) -> LayerContents:
+        from .contents import StoreContents
+
+        return StoreContents(self._store, NAME, self._problems)
+
+    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
+        """Return the problems since the last call."""
+        problems, self._problems[:] = tuple(self._problems), []
+        return problems
 
     def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
         """Measure the layers that were never unpacked, and return the errors."""

@@ -1,0 +1,79 @@
+"""The tables `files` and `all_files`: the merged file systems of images, and what each layer contains."""
+
+from __future__ import annotations
+
+from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
+from imq.grammar.errors import StatementError
+
+TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo")
+_MARKERS = ("whiteout", "opaque")
+_STATUSES = ("visible", "overwritten", "deleted", "whiteout")
+_MODE_DIGITS = 4
+
+
+def _normalise_mode(text: str) -> str:
+    """Return an octal mode with four digits: `755` is `0755`."""
+    digits = text.removeprefix("0o")
+    if not digits or len(digits) > _MODE_DIGITS + 1 or any(digit not in "01234567" for digit in digits):
+        raise StatementError(
+            f'"{text}" is not a mode', code="value", hints=("a mode is octal, as in chmod: mode = 4755, mode = 0644",)
+        )
+    return digits.lstrip("0").rjust(_MODE_DIGITS, "0")
+
+
+_FIELDS = (
+    Field("path", DataType.TEXT, "the path, from the root of the image. Example: /etc/passwd"),
+    Field("name", DataType.TEXT, "the last name of the path"),
+    Field("directory", DataType.TEXT, "the path without its last name"),
+    Field("type", DataType.TEXT, "the type; a further name of a file is a hardlink", values=TYPES),
+    Field("size", DataType.SIZE, "bytes of the content"),
+    Field("mode", DataType.TEXT, "the permissions, octal. Example: 0644, 4755", normalise=_normalise_mode),
+    Field("permissions", DataType.TEXT, "the type and the permissions, as ls shows them. Example: -rwsr-xr-x"),
+    Field("uid", DataType.NUMBER, "the number of the owner"),
+    Field("gid", DataType.NUMBER, "the number of the group"),
+    Field("mtime", DataType.TIME, "when the content last changed"),
+    Field("link_target", DataType.TEXT, "where a symlink or hardlink leads"),
+    Field("setuid", DataType.BOOLEAN, "the program runs with the rights of the owner"),
+    Field("setgid", DataType.BOOLEAN, "the program runs with the rights of the group"),
+    Field("sticky", DataType.BOOLEAN, "only owners remove files in the directory"),
+    Field("world_writable", DataType.BOOLEAN, "everyone may write; false for symlinks"),
+    Field("xattrs", DataType.MAP, "the extended attributes, their values in hexadecimal"),
+    Field("layer", DataType.DIGEST, "the diff ID of the layer that has it"),
+    Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
+    Field("sha256", DataType.DIGEST, "the digest of the content of a file"),
+    Field("content", DataType.TEXT, "the text of a file; unknown when it is not UTF-8 or larger than 16 MB"),
+    Field("image", DataType.DIGEST, "the ID of the image"),
+    Field("image_name", DataType.TEXT, "the name of the image, as the statement has it", title="IMAGE NAME"),
+    Field("source", DataType.TEXT, "the source that holds it"),
+)
+_IMAGE = Relation(
+    "names", "images", "its image, one row for each name", "lookup image source", lookup_fields=("image", "source")
+)
+
+FILES = Table(
+    "files",
+    "One row for each path of the merged file system of an image, as a container sees it.",
+    _FIELDS,
+    default_columns=("permissions", "uid", "gid", "size", "mtime", "path"),
+    order=("image", "path"),
+    key=("image", "path", "source"),
+    relations=(),
+    target=TargetKind.IMAGES,
+)
+
+ALL_FILES = FILES.replace(
+    name="all_files",
+    doc="One row for each path in each layer of an image, also those that upper layers hide: all files of app:1.",
+    fields=(
+        *(field.replace(values=(*TYPES, *_MARKERS)) if field.name == "type" else field for field in _FIELDS),
+        Field(
+            "status",
+            DataType.TEXT,
+            "visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers",
+            values=_STATUSES,
+        ),
+    ),
+    default_columns=("layer_index", "status", "permissions", "size", "path"),
+    order=("image", "path", "layer_index"),
+    key=("image", "path", "layer_index", "source"),
+)

@@ -1,0 +1,213 @@
+"""The index of the files of layers and images, in the attached database `files`.
+
+A scanned layer is added once, whatever images and sources have it. A stack of layers is described by what its top layer
+hides of the layers below, so images with common lower layers share these rows too.
+"""
+
+from __future__ import annotations
+
+from imq.engine.oci.chain_id import compute_chain_ids
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .hiding import hide_lower_entries
+from .resolve_links import resolve_links
+from .schema import ENTRY_COLUMNS, SCAN_VERSION, SCHEMA
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from imq.engine.oci.digest import Digest
+
+_COLUMNS = ", ".join(ENTRY_COLUMNS[1:])
+
+
+class StackKeys(Record):
+    """A stack of layers in the index: the keys of its layers and of its chains, bottom first."""
+
+    layers: tuple[int, ...]
+    chains: tuple[int, ...]
+
+
+class FileIndex:
+    """The index, attached to `connection`. Not thread-safe. Its methods raise `sqlite3.Error`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def list_missing(self, diff_ids: Iterable[Digest]) -> list[Digest]:
+        """Return the layers, each once, that are not in the index."""
+        known = f"SELECT 1 FROM {SCHEMA}.layer WHERE diff_id = ? AND stack = 0"
+        return [one for one in dict.fromkeys(diff_ids) if self.connection.execute(known, (one,)).fetchone() is None]
+
+    def add(self, path: str, now: int) -> None:
+        """Add a scanned layer, the database at `path`, unless the index has it. `now` is in nanoseconds.
+
+        Raises `ValueError` for a scan of another version.
+        """
+        connection = self.connection
+        connection.execute("ATTACH ? AS scanned", (f"file:{_quote_path(path)}?mode=ro&immutable=1",))
+        try:
+            (version,) = connection.execute("SELECT version FROM scanned.scan").fetchone()
+            if version != SCAN_VERSION:
+                raise ValueError(f"a scan of version {version}, expected {SCAN_VERSION}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._add_scanned(now)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+        finally:
+            connection.execute("DROP TABLE IF EXISTS temp.scanned_directory")
+            connection.execute("DETACH scanned")
+
+    def _add_scanned(self, now: int) -> None:
+        connection = self.connection
+        key = connection.execute(
+            f"""INSERT OR IGNORE INTO {SCHEMA}.layer
+                (diff_id, stack, paths, tar_size, has_link_parents, has_lower_links, used_at)
+            SELECT diff_id, 0, paths, tar_size, has_link_parents, has_lower_links, ? FROM scanned.scan
+            RETURNING key""",
+            (now,),
+        ).fetchone()
+        if key is None:  # another process was faster
+            return
+        connection.execute(
+            f"INSERT OR IGNORE INTO {SCHEMA}.directory (name, path) SELECT name, path FROM scanned.directory ORDER BY path"
+        )
+        connection.execute(
+            f"""CREATE TEMP TABLE scanned_directory AS SELECT own.key AS own, stored.key AS key
+            FROM scanned.directory AS own JOIN {SCHEMA}.directory AS stored USING (path) ORDER BY own.key"""
+        )
+        connection.execute(
+            f"""UPDATE {SCHEMA}.directory SET parent = up.key
+            FROM scanned.directory AS own, scanned_directory AS down, scanned_directory AS up
+            WHERE directory.key = down.key AND down.own = own.key AND up.own = own.parent
+                AND directory.parent IS NULL"""
+        )
+        connection.execute("CREATE UNIQUE INDEX temp.scanned_directory_own ON scanned_directory (own)")
+        connection.execute(
+            f"""INSERT INTO {SCHEMA}.entry (layer, directory, {_COLUMNS})
+            SELECT ?, scanned_directory.key, {_COLUMNS} FROM scanned.entry
+            JOIN scanned_directory ON scanned_directory.own = entry.directory
+            ORDER BY scanned_directory.key, name""",
+            key,
+        )
+        connection.execute(
+            f"""INSERT INTO {SCHEMA}.note SELECT ?, kind, scanned_directory.key, name, document FROM scanned.note
+            LEFT JOIN scanned_directory ON scanned_directory.own = note.directory""",
+            key,
+        )
+        self._add_words(*key)
+
+    def _add_words(self, layer: int) -> None:
+        from .words import pack_words
+
+        (names,) = self.connection.execute(
+            f"SELECT group_concat(name, char(10)) FROM {SCHEMA}.entry WHERE layer = ?", (layer,)
+        ).fetchone()
+        (paths,) = self.connection.execute(
+            f"""SELECT group_concat(path, char(10)) FROM {SCHEMA}.directory
+            WHERE key IN (SELECT directory FROM {SCHEMA}.entry WHERE layer = ?)""",
+            (layer,),
+        ).fetchone()
+        packed = pack_words(f"{names or ''}\n{paths or ''}")
+        self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
+
+    def stack(self, diff_ids: Sequence[Digest], now: int) -> StackKeys:
+        """Return the keys of a stack whose layers are all in the index. It is described when it is first needed."""
+        layers: list[int] = []
+        chains: list[int] = []
+        chain_ids = compute_chain_ids(diff_ids)
+        for position, chain_id in enumerate(chain_ids):
+            row = self._find_chain(chain_id)
+            if row is None:
+                self._add_chains(chain_ids[position:], diff_ids[position:], layers, chains, now)
+                break
+            chains.append(row[0])
+            layers.append(row[1])
+        return StackKeys(tuple(layers), tuple(chains))
+
+    def _find_chain(self, chain_id: Digest) -> tuple[int, int] | None:
+        row: tuple[int, int] | None = self.connection.execute(
+            f"SELECT key, layer FROM {SCHEMA}.chain WHERE id = ?", (chain_id,)
+        ).fetchone()
+        return row
+
+    def _add_chains(
+        self, chain_ids: Sequence[Digest], diff_ids: Sequence[Digest], layers: list[int], chains: list[int], now: int
+    ) -> None:
+        """Describe the upper part of a stack, on top of `layers` and `chains`, which are extended."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("CREATE TEMP TABLE lower (position INTEGER PRIMARY KEY, layer INTEGER, chain INTEGER)")
+            connection.executemany(
+                "INSERT INTO lower VALUES (?, ?, ?)", zip(range(len(layers)), layers, chains, strict=True)
+            )
+            for chain_id, diff_id in zip(chain_ids, diff_ids, strict=True):
+                chain, layer = self._find_chain(chain_id) or self._add_chain(chain_id, diff_id, chains, now)
+                connection.execute("INSERT INTO lower VALUES (?, ?, ?)", (len(layers), layer, chain))
+                layers.append(layer)
+                chains.append(chain)
+            connection.execute("DROP TABLE lower")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _add_chain(self, chain_id: Digest, diff_id: Digest, chains: Sequence[int], now: int) -> tuple[int, int]:
+        connection = self.connection
+        (layer,) = connection.execute(
+            f"SELECT key FROM {SCHEMA}.layer WHERE diff_id = ? AND stack = 0", (diff_id,)
+        ).fetchone()
+        (chain,) = connection.execute(
+            f"INSERT INTO {SCHEMA}.chain (id, parent, layer) VALUES (?, ?, ?) RETURNING key",
+            (chain_id, chains[-1] if chains else None, layer),
+        ).fetchone()
+        layer = resolve_links(connection, layer, chain, now)
+        connection.execute(f"UPDATE {SCHEMA}.chain SET layer = ? WHERE key = ?", (layer, chain))
+        if chains:
+            hide_lower_entries(connection, layer, chain)
+        return chain, layer
+
+    def drop(self, diff_ids: Iterable[Digest]) -> None:
+        """Drop layers, and the stacks that have them."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("CREATE TEMP TABLE dropped (layer INTEGER PRIMARY KEY)")
+            connection.executemany(
+                f"INSERT OR IGNORE INTO dropped SELECT key FROM {SCHEMA}.layer WHERE diff_id = ?",
+                ((diff_id,) for diff_id in diff_ids),
+            )
+            self._drop_collected()
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _drop_collected(self) -> None:
+        connection = self.connection
+        connection.execute(
+            f"""CREATE TEMP TABLE dropped_chain AS WITH RECURSIVE gone (key) AS (
+                SELECT key FROM {SCHEMA}.chain WHERE layer IN (SELECT layer FROM dropped)
+                UNION SELECT chain.key FROM gone JOIN {SCHEMA}.chain ON chain.parent = gone.key)
+            SELECT key FROM gone"""
+        )
+        chains = "(SELECT key FROM dropped_chain)"
+        connection.execute(f"INSERT OR IGNORE INTO dropped SELECT key FROM {SCHEMA}.layer WHERE stack IN {chains}")
+        connection.execute(f"DELETE FROM {SCHEMA}.hidden WHERE chain IN {chains}")
+        connection.execute(f"DELETE FROM {SCHEMA}.chain WHERE key IN {chains}")
+        for table in ("hidden", "entry", "word", "note"):
+            connection.execute(f"DELETE FROM {SCHEMA}.{table} WHERE layer IN (SELECT layer FROM dropped)")
+        connection.execute(f"DELETE FROM {SCHEMA}.layer WHERE key IN (SELECT layer FROM dropped)")
+        connection.execute("DROP TABLE dropped")
+        connection.execute("DROP TABLE dropped_chain")
+
+
+def _quote_path(path: str) -> str:
+    for character in "%?#":
+        path = path.replace(character, f"%{ord(character):02x}")
+    return path

@@ -1,0 +1,258 @@
+"""Scans a layer: every entry of its archive becomes a row of a small database, a pure function of the layer's bytes.
+
+The database can be made anywhere, by another process too, and handed to the index of a store (`FileIndex.add`). Rows
+are written in batches, so that memory does not grow with the number of entries.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from imq.engine.layers.file_metadata import HOST_XATTRS
+from imq.engine.layers.layer_reader import LayerDecompressor, LayerLimits
+from imq.engine.layers.rooted_fs import MAX_DEPTH, clean_path
+from imq.engine.layers.tar_walker import TarWalker
+from imq.engine.layers.whiteout import OPAQUE as HIDES_ALL
+from imq.engine.layers.whiteout import is_aufs_metadata, whiteout_target
+from imq.grammar.errors import Malformed
+from imq.grammar.record import TYPE_CHECKING
+
+from .content_tap import ContentTap
+from .entry_types import DIRECTORY, FROM_TAR, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
+from .path_text import to_text
+from .schema import ENTRY_COLUMNS, SCAN_TABLES, SCAN_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from imq.engine.layers.tar_entry import TarEntry
+    from imq.engine.oci.digest import Digest
+
+    from .content_tap import ContentReader
+
+_BATCH = 5_000
+_NS_PER_SECOND = 1_000_000_000
+_DEFAULT_DIRECTORY_MODE = 0o755
+_INSERT = f"INSERT OR REPLACE INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({', '.join('?' * len(ENTRY_COLUMNS))})"
+
+
+class LayerScanner:
+    """Writes the rows of one layer to a new database at `path`. Call feed() with its archive, then finish().
+
+    `find_reader` returns the reader of an entry's content, or None; see `ContentTap`. Raises `Malformed` for archives
+    that cannot be unpacked.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        find_reader: Callable[[str, TarEntry], ContentReader | None] = lambda _path, _entry: None,
+        limits: LayerLimits | None = None,
+    ) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.executescript(SCAN_TABLES)
+        self._connection.execute("CREATE TEMP TABLE hard_link (directory, name, target_directory, target_name)")
+        self._connection.execute("BEGIN")
+        self._walker = TarWalker(self._add_entry, (limits or LayerLimits()).archive)
+        self._tap = ContentTap()
+        self._find_reader = find_reader
+        self._rows: list[tuple[Any, ...]] = []
+        self._hard_links: list[tuple[int, str, str, str]] = []
+        self._directories: dict[str, int] = {}
+        self._new_directories: list[tuple[int, int | None, str, str]] = []
+        self._root = self._number_directory("")
+        self._parent_path, self._parent = "", self._root
+        self._size = 0
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """Scan the next piece of the decompressed archive."""
+        self._size += len(piece)
+        self._tap.feed(piece)
+        self._walker.feed(piece)
+        self._tap.end_piece()
+
+    def finish(self, diff_id: Digest) -> None:
+        """Complete the database of the layer. Raises `Malformed` when the archive is truncated."""
+        self._walker.finish()
+        self._write_rows()
+        connection = self._connection
+        connection.executemany(
+            "INSERT INTO note VALUES (?, ?, ?, ?)",
+            ((kind, *self._locate(path), json.dumps(document)) for kind, path, document in self._tap.take_notes()),
+        )
+        has_link_parents = self._resolve_conflicts()
+        connection.execute(
+            # a folder exists when something in it exists, whatever entries it has itself
+            f"""INSERT OR IGNORE INTO entry (directory, name, type, mode, uid, gid, size)
+            WITH RECURSIVE used (key) AS (
+                SELECT directory FROM entry WHERE type NOT IN ({WHITEOUT}, {OPAQUE})
+                UNION SELECT parent FROM used JOIN directory USING (key) WHERE parent IS NOT NULL)
+            SELECT parent, name, {IMPLIED}, {_DEFAULT_DIRECTORY_MODE}, 0, 0, 0 FROM used JOIN directory USING (key)
+            WHERE parent IS NOT NULL"""
+        )
+        self._resolve_hard_links()
+        (lower_links,) = connection.execute(
+            f"SELECT EXISTS (SELECT 1 FROM entry WHERE type = {HARD_LINK} AND size IS NULL)"
+        ).fetchone()
+        (paths,) = connection.execute("SELECT count(*) FROM entry").fetchone()
+        connection.execute(
+            "INSERT INTO scan VALUES (?, ?, ?, ?, ?, ?)",
+            (diff_id, SCAN_VERSION, paths, self._size, has_link_parents, lower_links),
+        )
+        connection.execute("COMMIT")
+        self.close()
+
+    def close(self) -> None:
+        """Close the database. Idempotent."""
+        self._connection.close()
+
+    def _add_entry(self, entry: TarEntry) -> None:
+        path = clean_path(entry.path, MAX_DEPTH)
+        parent_path, _, name = path.rpartition("/")
+        type_ = FROM_TAR.get(entry.type)
+        if ".wh." in path:
+            if is_aufs_metadata(path):
+                return
+            hidden = whiteout_target(name)
+            if hidden is not None:
+                type_ = OPAQUE if hidden == HIDES_ALL else WHITEOUT
+        if not name:
+            return
+        if type_ is None:
+            raise Malformed(f"{entry.path!r} has an unknown entry type", code="entry-type")
+        if parent_path != self._parent_path:
+            self._parent_path, self._parent = parent_path, self._number_directory(parent_path)
+        link: str | None = None
+        if type_ == SYMLINK:
+            link = to_text(entry.link_target)
+        elif type_ == HARD_LINK:
+            target = to_text(clean_path(entry.link_target, MAX_DEPTH, clamp=True))
+            link = f"/{target}"
+            target_directory, _, target_name = link.rpartition("/")
+            self._hard_links.append((self._parent, to_text(name), target_directory, target_name))
+        seconds, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
+        is_link = type_ == HARD_LINK
+        self._rows.append((
+            self._parent, to_text(name), type_, entry.mode, entry.uid, entry.gid, None if is_link else entry.real_size,
+            seconds, nanoseconds or None, link, entry.offset, entry.size if entry.size != entry.real_size else None,
+            _encode_details(entry) if entry.xattrs or entry.segments or entry.device != (0, 0) or entry.map_in_content
+            else None,
+        ))  # fmt: skip
+        if entry.type == "directory":
+            self._number_directory(path)
+        elif entry.type == "file" and (reader := self._find_reader(path, entry)) is not None:
+            self._tap.open(path, entry, reader)
+        if len(self._rows) >= _BATCH:
+            self._write_rows()
+
+    def _number_directory(self, path: str) -> int:
+        key = self._directories.get(path)
+        if key is None:
+            parent: int | None = None
+            parent_path, _, name = path.rpartition("/")
+            if path:
+                parent = self._number_directory(parent_path)
+            key = self._directories[path] = len(self._directories)
+            text = to_text(path)
+            self._new_directories.append((key, parent, to_text(name), f"/{text}" if text else ""))
+        return key
+
+    def _locate(self, path: str) -> tuple[int, str]:
+        parent_path, _, name = path.rpartition("/")
+        return self._directories[parent_path], to_text(name)
+
+    def _write_rows(self) -> None:
+        self._connection.executemany("INSERT INTO directory VALUES (?, ?, ?, ?)", self._new_directories)
+        self._connection.executemany(_INSERT, self._rows)
+        self._connection.executemany("INSERT INTO hard_link VALUES (?, ?, ?, ?)", self._hard_links)
+        self._rows.clear()
+        self._hard_links.clear()
+        self._new_directories.clear()
+
+    def _resolve_conflicts(self) -> bool:
+        """Handle paths below an entry that is no folder; return whether some lead through a symbolic link.
+
+        A file that comes after them replaces the folder. Paths after a file are dropped: extraction refuses them.
+        """
+        conflicts = self._connection.execute(
+            f"""SELECT directory.key, entry.type, entry.offset FROM directory
+            JOIN entry ON entry.directory = directory.parent AND entry.name = directory.name
+            WHERE entry.type <> {DIRECTORY}"""
+        ).fetchall()
+        has_link_parents = False
+        for key, type_, offset in conflicts:
+            below = f"""directory IN (WITH RECURSIVE below (key) AS (
+                SELECT {key} UNION SELECT directory.key FROM below JOIN directory ON directory.parent = below.key)
+                SELECT key FROM below)"""
+            if type_ == SYMLINK:
+                self._connection.execute(f"DELETE FROM entry WHERE {below} AND offset < ?", (offset,))
+                (rest,) = self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM entry WHERE {below})").fetchone()
+                has_link_parents = has_link_parents or bool(rest)
+            else:
+                self._connection.execute(f"DELETE FROM entry WHERE {below}")
+        return has_link_parents
+
+    def _resolve_hard_links(self) -> None:
+        """Give hard links the metadata and content of their target, if this layer has it."""
+        connection = self._connection
+        if connection.execute("SELECT 1 FROM hard_link LIMIT 1").fetchone() is None:
+            return
+        connection.execute("CREATE INDEX directory_path ON directory (path)")
+        copied = "mode, uid, gid, size, mtime, mtime_ns, offset, stored_size, details"
+        while connection.execute(
+            f"""UPDATE entry SET ({copied}) = (target.mode, target.uid, target.gid, target.size, target.mtime,
+                target.mtime_ns, target.offset, target.stored_size, target.details)
+            FROM hard_link CROSS JOIN directory CROSS JOIN entry AS target
+            WHERE entry.directory = hard_link.directory AND entry.name = hard_link.name
+                AND entry.type = {HARD_LINK} AND entry.size IS NULL AND directory.path = hard_link.target_directory
+                AND target.directory = directory.key AND target.name = hard_link.target_name
+                AND target.size IS NOT NULL AND target.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})"""
+        ).rowcount:
+            pass  # a hard link can lead to another one
+        connection.execute("DROP INDEX directory_path")
+
+
+def _encode_details(entry: TarEntry) -> str | None:
+    details: dict[str, object] = {}
+    xattrs = {name: value.hex() for name, value in entry.xattrs if not name.startswith(HOST_XATTRS)}
+    if xattrs:
+        details["xattrs"] = {to_text(name): value for name, value in sorted(xattrs.items())}
+    if entry.device != (0, 0):
+        details["device"] = entry.device
+    if entry.segments is not None:
+        details["segments"] = entry.segments
+    if entry.map_in_content:
+        details["map_in_content"] = True
+    return json.dumps(details, separators=(",", ":")) if details else None
+
+
+def scan_layer(
+    chunks: Iterable[bytes | memoryview],
+    path: str,
+    find_reader: Callable[[str, TarEntry], ContentReader | None] = lambda _path, _entry: None,
+    limits: LayerLimits | None = None,
+    *,
+    algorithm: str = "sha256",
+) -> Digest:
+    """Scan a layer, compressed or not, into a new database at `path`; return its diff ID.
+
+    Raises `Malformed` (codes: compression, truncated, archive, bomb, path-escape, path-depth, whiteout, entry-type).
+    """
+    limits = limits or LayerLimits()
+    scanner = LayerScanner(path, find_reader, limits)
+    try:
+        with LayerDecompressor(None, limits, diff_algorithm=algorithm) as layer:
+            for chunk in chunks:
+                for piece in layer.feed(chunk):
+                    scanner.feed(piece)
+            for piece in layer.flush():
+                scanner.feed(piece)
+            diff_id = layer.finish()
+        scanner.finish(diff_id)
+        return diff_id
+    finally:
+        scanner.close()

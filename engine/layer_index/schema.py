@@ -1,0 +1,79 @@
+"""The tables of the index of files.
+
+A scanned layer is a database with the tables `directory`, `entry` and `note` (see `scan.py`). The index of a store
+holds the same rows for all layers; there a directory path is stored once, whatever layers have it, and `chain` and
+`hidden` say what a stack of layers shows.
+
+Paths begin with a slash; the path of the root folder is empty. Their strings are those of `path_text.py`.
+"""
+
+from __future__ import annotations
+
+SCAN_VERSION = 1
+"""Increased when the rows of a scan change: layers are scanned again."""
+
+_ENTRY_COLUMNS = """
+    directory INTEGER NOT NULL, name TEXT NOT NULL, type INTEGER NOT NULL, mode INTEGER, uid INTEGER, gid INTEGER,
+    size INTEGER,                    -- bytes of the file; NULL for a hard link to a file of a lower layer
+    mtime INTEGER, mtime_ns INTEGER, -- seconds, and the rest in nanoseconds, NULL for 0
+    link TEXT,                       -- the target of a link
+    offset INTEGER,                  -- of the content in the decompressed archive
+    stored_size INTEGER,             -- bytes of the content in the archive, if other than `size`: a sparse file
+    details TEXT                     -- JSON: extended attributes, device numbers, the map of a sparse file
+"""
+ENTRY_COLUMNS = (
+    "directory", "name", "type", "mode", "uid", "gid", "size", "mtime", "mtime_ns", "link", "offset", "stored_size",
+    "details",
+)  # fmt: skip
+
+SCAN_TABLES = f"""
+CREATE TABLE directory (key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL);
+CREATE TABLE entry ({_ENTRY_COLUMNS}, PRIMARY KEY (directory, name)) WITHOUT ROWID;
+-- What the scan found besides entries: JSON documents, by kind.
+CREATE TABLE note (kind TEXT NOT NULL, directory INTEGER, name TEXT, document TEXT NOT NULL);
+CREATE TABLE scan (
+    diff_id TEXT NOT NULL, version INTEGER NOT NULL, paths INTEGER NOT NULL, tar_size INTEGER NOT NULL,
+    has_link_parents INTEGER NOT NULL,  -- whether a path of the layer leads through a symbolic link of the layer
+    has_lower_links INTEGER NOT NULL    -- whether a hard link leads to a file of a lower layer
+);
+"""
+
+SCHEMA = "files"
+"""The name under which the index of a store is attached."""
+
+INDEX_TABLES = f"""
+-- A layer by its diff ID. `stack` is 0, or the key in `chain` for which its paths were resolved: some of them lead
+-- through links of lower layers.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.layer (
+    key INTEGER PRIMARY KEY, diff_id TEXT NOT NULL, stack INTEGER NOT NULL, paths INTEGER NOT NULL,
+    tar_size INTEGER NOT NULL, has_link_parents INTEGER NOT NULL, has_lower_links INTEGER NOT NULL,
+    used_at INTEGER NOT NULL, UNIQUE (diff_id, stack)
+);
+CREATE TABLE IF NOT EXISTS {SCHEMA}.directory (
+    key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL UNIQUE
+);
+CREATE INDEX IF NOT EXISTS {SCHEMA}.directory_parent ON directory (parent);
+CREATE TABLE IF NOT EXISTS {SCHEMA}.entry (
+    layer INTEGER NOT NULL, {_ENTRY_COLUMNS},
+    content_layer INTEGER,           -- the layer with the content of a hard link, if it is another one
+    PRIMARY KEY (layer, directory, name)
+) WITHOUT ROWID;
+-- The file names of a layer and the paths of its folders, one on each line, compressed: a condition that needs a
+-- certain string skips the layers that do not have it.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.word (layer INTEGER PRIMARY KEY, names BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS {SCHEMA}.note (
+    layer INTEGER NOT NULL, kind TEXT NOT NULL, directory INTEGER, name TEXT, document TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS {SCHEMA}.note_layer ON note (layer, kind);
+-- A stack of layers by its chain ID: `layer` on top of the stack `parent`.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.chain (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, parent INTEGER, layer INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS {SCHEMA}.chain_layer ON chain (layer);
+-- The entries of lower layers that the top layer of a stack hides, and why.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.hidden (
+    layer INTEGER NOT NULL, directory INTEGER NOT NULL, name TEXT NOT NULL, chain INTEGER NOT NULL,
+    status INTEGER NOT NULL, PRIMARY KEY (layer, directory, name, chain)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS {SCHEMA}.hidden_chain ON hidden (chain);
+"""

@@ -1,0 +1,62 @@
+"""Reads the contents of files of images for the fields `sha256` and `content`."""
+
+from __future__ import annotations
+
+from imq.engine.layer_index.contents import HashSink, TextSink, read_contents
+from imq.grammar.errors import DigestMismatch
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.layer_index.contents import ContentSink, StoredContent
+    from imq.engine.oci.digest import Digest
+
+    from .protocol import Chunks, ImageLayers, LayerContents
+
+MAX_TEXT = 16 << 20
+"""The largest content in bytes that `content` shows."""
+
+
+class ContentFields:
+    """The values of fields of the contents of rows, for the fields of these `names`."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._sinks: dict[int, tuple[HashSink | None, TextSink | None]] = {}
+
+    def open_sinks(self, row: int) -> Iterator[ContentSink]:
+        """Yield the sinks for the content of a row."""
+        digest = HashSink() if "sha256" in self._names else None
+        text = TextSink(MAX_TEXT) if "content" in self._names else None
+        self._sinks[row] = digest, text
+        yield from (sink for sink in (digest, text) if sink is not None)
+
+    def take_rows(self) -> Iterator[tuple[str | None, str | None, int]]:
+        """Yield the digest and the text of each row, and its key."""
+        for row, (digest, text) in self._sinks.items():
+            yield digest.get_digest() if digest else None, text.get_text() if text else None, row
+
+
+def read_contents_of(
+    source: LayerContents,
+    image: ImageLayers,
+    layer: Digest,
+    contents: Sequence[tuple[int, StoredContent]],
+    values: ContentFields,
+) -> None:
+    """Read contents of one layer of an image, each for a row. Raises `DigestMismatch` for another layer."""
+    sinks = [(content, sink) for row, content in contents for sink in values.open_sinks(row)]
+
+    def read(diff_id: Digest | None, chunks: Chunks) -> None:
+        if diff_id not in (layer, None):
+            return
+        actual = read_contents(chunks, sinks, algorithm=layer.algorithm)
+        if actual != layer:
+            raise DigestMismatch(
+                f"a layer unpacks to {actual}, but the config says {layer}",
+                code="diff-id-mismatch",
+                hints=("the image is damaged or forged; remove it",),
+            )
+
+    source.read_layers(image, [layer], read)

@@ -1,0 +1,231 @@
+"""The scan of the tables `files` and `all_files`.
+
+Conditions on files are evaluated once for each layer, whatever images have it; only then are the rows of the images
+made. A condition that needs a certain string skips the layers whose names do not contain it.
+"""
+
+from __future__ import annotations
+
+from imq.engine.layer_index.contents import StoredContent
+from imq.engine.layer_index.entry_types import (
+    DELETED,
+    FILE,
+    HARD_LINK,
+    IMPLIED,
+    NAMES,
+    OPAQUE,
+    OVERWRITTEN,
+    SYMLINK,
+    WHITEOUT,
+)
+from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.oci.digest import Digest
+from imq.engine.query.sql.statements import Sql, write_row_condition
+from imq.engine.sources.scan_rows import ScanRows
+from imq.grammar.record import TYPE_CHECKING
+
+from .indexer import LayerIndexer
+from .literals import list_required_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.query.source import FetchRequest, ScanRequest
+    from imq.engine.sources.context import SourceContext
+
+    from .protocol import ImageLayers, LayerContents
+
+_MIN_SKIPPED = 4
+"""The least number of layers for which their names are searched first."""
+_NS_PER_SECOND = 1_000_000_000
+_TYPE_LETTERS = "-dl-cbp---"
+
+
+def _write_case(column: str, values: Mapping[int, str] | Sequence[str]) -> str:
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    return f"CASE {column} " + " ".join(f"WHEN {number} THEN '{value}'" for number, value in items) + " END"
+
+
+def _write_permissions() -> str:
+    letters = [f"substr('{_TYPE_LETTERS}', entry.type + 1, 1)"]
+    special = {6: (0o4000, "s", "S"), 3: (0o2000, "s", "S"), 0: (0o1000, "t", "T")}
+    for bit in range(8, -1, -1):
+        plain = "rwx"[(8 - bit) % 3]
+        has_bit = f"entry.mode & {1 << bit}"
+        if bit in special:
+            mask, with_execute, without = special[bit]
+            letters.append(
+                f"iif(entry.mode & {mask}, iif({has_bit}, '{with_execute}', '{without}'), iif({has_bit}, 'x', '-'))"
+            )
+        else:
+            letters.append(f"iif({has_bit}, '{plain}', '-')")
+    return " || ".join(letters)
+
+
+FIELDS = {
+    "path": "directory.path || '/' || entry.name",
+    "name": "entry.name",
+    "directory": "iif(directory.path = '', '/', directory.path)",
+    "type": _write_case("entry.type", NAMES),
+    "size": "entry.size",
+    "mode": "printf('%04o', entry.mode)",
+    "permissions": _write_permissions(),
+    "uid": "entry.uid",
+    "gid": "entry.gid",
+    "mtime": f"entry.mtime * {_NS_PER_SECOND} + coalesce(entry.mtime_ns, 0)",
+    "link_target": "entry.link",
+    "setuid": "entry.mode & 2048 > 0",
+    "setgid": "entry.mode & 1024 > 0",
+    "sticky": "entry.mode & 512 > 0",
+    "world_writable": f"entry.mode & 2 > 0 AND entry.type <> {SYMLINK}",
+    "xattrs": "coalesce(entry.details ->> 'xattrs', '{}')",
+    "layer": "layer.diff_id",
+}
+"""The SQL of the fields that an entry of a layer has, whatever image the layer is in."""
+FILTERED_FIELDS = frozenset(FIELDS)
+_IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index")
+_KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
+
+
+class FileScan(ScanRows):
+    """The rows of `files`: what the images show; of `all_files`: the entries of all of their layers."""
+
+    hidden = ("_lookup",)
+
+    def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
+        super().__init__(context.runner.connection, request)
+        self._context = context
+        self._contents = contents
+        self._shows_all = request.table.name == "all_files"
+        self._images: Sequence[ImageLayers] = ()
+        self._stack = f"{request.view}_stack"
+        self._wanted = f"{request.view}_layers"
+        self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
+        self.fetched_columns = ("sha256", "content")
+
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """List the files of the images, of those layers alone that can have a row of the result."""
+        self.create({})
+        images = list(self._contents.list_images(self.scan, names))
+        indexer = LayerIndexer(self._context)
+        failed = indexer.prepare(self._contents, images)
+        for position, error in failed.items():
+            image = images[position]
+            if len(images) == 1 or self.scan.lookup_fields:
+                raise error
+            self._contents.add_problem(self.scan.view, image.name or image.id, error)
+        self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
+        self._insert_entries()
+
+    def _describe_stacks(self, indexer: LayerIndexer, images: Sequence[ImageLayers]) -> None:
+        """Write the layers of the images to temporary tables."""
+        now = self._context.clock()
+        self._images = images
+        rows = []
+        for number, image in enumerate(images):
+            keys = indexer.index.stack(image.diff_ids, now)
+            common = (number, image.lookup, image.id, image.name, image.source)
+            rows += [
+                (*common, position, layer, chain)
+                for position, (layer, chain) in enumerate(zip(keys.layers, keys.chains, strict=True))
+            ]
+        connection = self.connection
+        connection.execute(
+            f"CREATE TEMP TABLE {self._stack} (number, lookup, image, name, source, position, layer, chain)"
+        )
+        connection.execute("SAVEPOINT listing")
+        connection.executemany(f"INSERT INTO temp.{self._stack} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("RELEASE listing")
+        connection.execute(f"CREATE INDEX temp.{self._stack}_layer ON {self._stack} (layer)")
+        connection.execute(f"CREATE INDEX temp.{self._stack}_chain ON {self._stack} (chain, number)")
+        connection.execute(f"CREATE TEMP TABLE {self._wanted} AS SELECT DISTINCT layer AS key FROM temp.{self._stack}")
+        self._skip_layers()
+
+    def _skip_layers(self) -> None:
+        """Leave out the layers whose names do not have a string that the condition needs."""
+        from imq.engine.layer_index.words import has_word
+
+        connection = self.connection
+        words = list_required_words(self.scan.condition)
+        (count,) = connection.execute(f"SELECT count(*) FROM temp.{self._wanted}").fetchone()
+        if not words or count < _MIN_SKIPPED:
+            return
+        encoded = [word.encode() for word in words]
+        packed = connection.execute(f"SELECT layer, names FROM {SCHEMA}.word JOIN temp.{self._wanted} ON key = layer")
+        skipped = [(layer,) for layer, names in packed if not all(has_word(names, word) for word in encoded)]
+        connection.execute("SAVEPOINT listing")
+        connection.executemany(f"DELETE FROM temp.{self._wanted} WHERE key = ?", skipped)
+        connection.execute("RELEASE listing")
+
+    def _insert_entries(self) -> None:
+        """Insert the entries of the wanted layers for which the condition of the scan holds, for each image."""
+        condition = Sql("1", {})
+        if self.scan.condition is not None:
+            condition = write_row_condition(self.scan.condition, "entry", self.scan.now)
+            self._context.runner.register_functions(condition)
+        fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
+        markers = "" if self._shows_all else f"AND entry.type NOT IN ({WHITEOUT}, {OPAQUE})"
+        entries = f"""SELECT entry.layer AS _layer, entry.directory AS _directory, entry.name AS _entry_name,
+                entry.type AS _type, {fields}
+            FROM temp.{self._wanted} AS wanted CROSS JOIN {SCHEMA}.layer ON layer.key = wanted.key
+            CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key {markers}
+            CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory"""
+        hidden = f"""SELECT {{}} FROM {SCHEMA}.hidden JOIN temp.{self._stack} AS upper
+                ON upper.chain = hidden.chain AND upper.number = stack.number
+            WHERE hidden.layer = entry._layer AND hidden.directory = entry._directory
+                AND hidden.name = entry._entry_name"""
+        columns = ", ".join(("stack.number", *(f'entry."{name}"' for name in (*_KEY_COLUMNS[1:], *FIELDS))))
+        status = ""
+        visible = f"NOT EXISTS ({hidden.format('1')})"
+        if self._shows_all:
+            reasons = {OVERWRITTEN: "overwritten", DELETED: "deleted"}
+            status = f""", iif(entry._type IN ({WHITEOUT}, {OPAQUE}), 'whiteout',
+                coalesce(({hidden.format(_write_case("hidden.status", reasons))} LIMIT 1), 'visible'))"""
+            visible = f"NOT (entry._type = {IMPLIED} AND EXISTS ({hidden.format('1')}))"
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        self.connection.execute(
+            f"""INSERT INTO temp.{self.rows} ({names})
+            SELECT stack.lookup, stack.image, stack.name, stack.source, stack.position, {columns}{status}
+            FROM (SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
+            CROSS JOIN temp.{self._stack} AS stack ON stack.layer = entry._layer
+            WHERE {visible}""",
+            condition.parameters,
+        )
+
+    def fetch(self, request: FetchRequest, /) -> None:
+        """Read the contents of the selected files, in one pass over each layer that has some of them."""
+        from .reading import ContentFields, read_contents_of
+
+        names = frozenset(field.name for field in request.fields)
+        by_layer: dict[tuple[int, int], list[tuple[int, StoredContent]]] = {}
+        rows = self.read_selected(
+            f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL",
+            "t._row, t._number, coalesce(entry.content_layer, entry.layer), entry.offset,"
+            " coalesce(entry.stored_size, entry.size), entry.size, entry.details",
+            f"JOIN {SCHEMA}.entry ON entry.layer = t._layer AND entry.directory = t._directory"
+            " AND entry.name = t._entry_name",
+        )
+        for row, number, layer, *place in rows:
+            by_layer.setdefault((number, layer), []).append((row, StoredContent(*place)))
+        values = ContentFields(names)
+        for (number, layer), contents in by_layer.items():
+            (diff_id,) = self.connection.execute(
+                f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
+            ).fetchone()
+            read_contents_of(self._contents, self._images[number], Digest(diff_id), contents, values)
+        self.connection.execute("SAVEPOINT fetching")
+        try:
+            self.connection.executemany(
+                f"UPDATE temp.{self.rows} SET sha256 = ?, content = ? WHERE _row = ?", values.take_rows()
+            )
+        finally:
+            self.connection.execute("RELEASE fetching")
+
+    def close(self) -> bool:
+        """Drop the view and the tables. Return False if a cursor still reads from them."""
+        if not super().close():
+            return False
+        for table in (self._stack, self._wanted):
+            self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        return True

@@ -1,0 +1,25 @@
+"""The index of the files of layers, in the folder of a store: `files.db`."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from imq.engine.layer_index.index import FileIndex
+from imq.engine.layer_index.schema import INDEX_TABLES, SCAN_VERSION, SCHEMA
+from imq.grammar.record import TYPE_CHECKING
+
+from .attached_database import AttachedDatabase
+
+if TYPE_CHECKING:
+    from .store import Store
+
+_DATABASE = AttachedDatabase(
+    "files.db", SCHEMA, INDEX_TABLES, crc32(f"{SCAN_VERSION}{INDEX_TABLES}".encode()) & 0x7FFFFFFF
+)
+
+
+def open_file_index(store: Store) -> FileIndex:
+    """Return the index of files, attached to the connection of the index of a store."""
+    connection = store.index.connection
+    _DATABASE.attach(connection, store.get_cache_layout())
+    return FileIndex(connection)
