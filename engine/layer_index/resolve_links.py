@@ -1,6 +1,7 @@
 """Resolves the links of a layer that lead to lower layers: folders behind symbolic links, and targets of hard links.
 
-Nearly no layer has such links. One that has them gets rows of its own for each stack.
+Nearly no layer has such links. One that has them gets rows of its own for each stack, as does a layer that a stack has
+twice: each of the two hides other entries.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .hiding import IS_VISIBLE
-from .schema import ENTRY_COLUMNS, SCHEMA
+from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, SCHEMA, write_linked_values
 
 if TYPE_CHECKING:
     import sqlite3
 
 _COLUMNS = ", ".join(ENTRY_COLUMNS)
 _MARKERS = f"({WHITEOUT}, {OPAQUE})"
+_IS_KEPT = f"""NOT EXISTS (SELECT 1 FROM {SCHEMA}.entry AS marker WHERE marker.layer = :layer
+    AND marker.directory = old.directory AND marker.name IN ('.wh.' || old.name, '.wh..wh..opq'))"""
+"""Whether the layer `:layer` does not delete the entry `old` of a lower layer."""
 
 
 def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: int) -> int:
@@ -24,11 +28,13 @@ def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: i
 
     The layers below are in the temporary table `lower`.
     """
-    has_link_parents, has_lower_links = connection.execute(
-        f"SELECT has_link_parents, has_lower_links FROM {SCHEMA}.layer WHERE key = ?", (layer,)
+    has_link_parents, has_lower_links, is_repeated = connection.execute(
+        f"""SELECT has_link_parents, has_lower_links, paths > 0 AND key IN (SELECT layer FROM lower)
+        FROM {SCHEMA}.layer WHERE key = ?""",
+        (layer,),
     ).fetchone()
     linked = _find_linked_directories(connection, layer)
-    if not (linked or has_lower_links or has_link_parents):
+    if not (linked or has_lower_links or has_link_parents or is_repeated):
         return layer
     resolved = _copy_layer(connection, layer, chain, now)
     view = _StackView(connection, resolved)
@@ -53,7 +59,7 @@ def _find_linked_directories(connection: sqlite3.Connection, layer: int) -> list
                     AND own.directory = directory.parent AND own.name = directory.name AND own.type <> {IMPLIED})
                 AND EXISTS (SELECT 1 FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
                     AND old.directory = directory.parent AND old.name = directory.name
-                    WHERE old.type = {SYMLINK} AND {IS_VISIBLE}))""",
+                    WHERE old.type = {SYMLINK} AND {IS_VISIBLE} AND {_IS_KEPT}))""",
         {"layer": layer},
     ).fetchall()
     return [key for key, _ in sorted(rows, key=lambda row: (row[1].count("/"), row[1]))]
@@ -167,8 +173,21 @@ def _move_entries(connection: sqlite3.Connection, layer: int, directory: int, vi
         WHERE key IN (SELECT directory FROM {SCHEMA}.entry WHERE layer = ?)""",
         (directory, layer),
     ).fetchall()
+    has_files = False
     for key, old_path in below:
+        (shows,) = connection.execute(
+            f"""SELECT EXISTS (SELECT 1 FROM {SCHEMA}.entry WHERE layer = ? AND directory = ?
+                AND type NOT IN {_MARKERS})""",
+            (layer, key),
+        ).fetchone()
+        has_files = has_files or bool(shows)
         new = view.make_directory(target + old_path[len(path) :])
+        connection.execute(  # of two entries of one path, the later one counts
+            f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND directory = ?2 AND EXISTS (
+                SELECT 1 FROM {SCHEMA}.entry AS other WHERE other.layer = ?1 AND other.directory = ?3
+                AND other.name = entry.name AND other.offset > coalesce(entry.offset, -1))""",
+            (layer, key, new),
+        )
         connection.execute(
             f"UPDATE OR REPLACE {SCHEMA}.entry SET directory = ? WHERE layer = ? AND directory = ?", (new, layer, key)
         )
@@ -180,7 +199,7 @@ def _move_entries(connection: sqlite3.Connection, layer: int, directory: int, vi
             AND (directory, name) = (SELECT parent, name FROM {SCHEMA}.directory WHERE key = ?2)""",
         (layer, directory),
     )
-    while target:
+    while has_files and target:
         key = view.make_directory(target)
         connection.execute(
             f"""INSERT OR IGNORE INTO {SCHEMA}.entry (layer, directory, name, type, mode, uid, gid, size)
@@ -196,17 +215,17 @@ def _resolve_hard_links(connection: sqlite3.Connection, layer: int, view: _Stack
         f"SELECT directory, name, link FROM {SCHEMA}.entry WHERE layer = ? AND type = {HARD_LINK} AND size IS NULL",
         (layer,),
     ).fetchall()
-    copied = "mode, uid, gid, size, mtime, mtime_ns, offset, stored_size, details"
     for directory, name, link in links:
         parent_path, _, target_name = link.rpartition("/")
         node = view.find(view.make_directory(view.resolve(parent_path)), target_name)
         if node is None or node.type in _NO_TARGETS:
             continue
         connection.execute(
-            f"""UPDATE {SCHEMA}.entry SET ({copied}, content_layer) = (
-                SELECT {copied}, coalesce(content_layer, layer) FROM {SCHEMA}.entry
-                WHERE layer = ? AND directory = ? AND name = ?)
-            WHERE layer = ? AND directory = ? AND name = ?""",
+            f"""UPDATE {SCHEMA}.entry SET ({", ".join(LINKED_COLUMNS)}, content_layer)
+                = ({write_linked_values()}, coalesce(target.content_layer, target.layer))
+            FROM {SCHEMA}.entry AS target
+            WHERE target.layer = ? AND target.directory = ? AND target.name = ?
+                AND entry.layer = ? AND entry.directory = ? AND entry.name = ?""",
             (node.layer, node.directory, node.name, layer, directory, name),
         )
 

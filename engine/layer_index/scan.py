@@ -21,7 +21,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .content_tap import ContentTap
 from .entry_types import DIRECTORY, FROM_TAR, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .path_text import to_text
-from .schema import ENTRY_COLUMNS, SCAN_TABLES, SCAN_VERSION
+from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, SCAN_TABLES, SCAN_VERSION, write_linked_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -132,6 +132,8 @@ class LayerScanner:
         elif type_ == HARD_LINK:
             target = to_text(clean_path(entry.link_target, MAX_DEPTH, clamp=True))
             link = f"/{target}"
+            if target == to_text(path):
+                return  # a link to itself changes nothing
             target_directory, _, target_name = link.rpartition("/")
             self._hard_links.append((self._parent, to_text(name), target_directory, target_name))
         seconds, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
@@ -202,10 +204,8 @@ class LayerScanner:
         if connection.execute("SELECT 1 FROM hard_link LIMIT 1").fetchone() is None:
             return
         connection.execute("CREATE INDEX directory_path ON directory (path)")
-        copied = "mode, uid, gid, size, mtime, mtime_ns, offset, stored_size, details"
         while connection.execute(
-            f"""UPDATE entry SET ({copied}) = (target.mode, target.uid, target.gid, target.size, target.mtime,
-                target.mtime_ns, target.offset, target.stored_size, target.details)
+            f"""UPDATE entry SET ({", ".join(LINKED_COLUMNS)}) = ({write_linked_values()})
             FROM hard_link CROSS JOIN directory CROSS JOIN entry AS target
             WHERE entry.directory = hard_link.directory AND entry.name = hard_link.name
                 AND entry.type = {HARD_LINK} AND entry.size IS NULL AND directory.path = hard_link.target_directory

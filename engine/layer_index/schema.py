@@ -9,6 +9,8 @@ Paths begin with a slash; the path of the root folder is empty. Their strings ar
 
 from __future__ import annotations
 
+from .entry_types import FILE, HARD_LINK
+
 SCAN_VERSION = 1
 """Increased when the rows of a scan change: layers are scanned again."""
 
@@ -25,6 +27,20 @@ ENTRY_COLUMNS = (
     "directory", "name", "type", "mode", "uid", "gid", "size", "mtime", "mtime_ns", "link", "offset", "stored_size",
     "details",
 )  # fmt: skip
+
+LINKED_COLUMNS = ("type", "link", "mode", "uid", "gid", "size", "mtime", "mtime_ns", "offset", "stored_size", "details")
+"""The columns that a hard link has of its target."""
+
+
+def write_linked_values() -> str:
+    """Return the SQL of `LINKED_COLUMNS` for a hard link `entry` and its `target`: one to a file stays a hard link."""
+    is_file = f"target.type IN ({FILE}, {HARD_LINK})"
+    own = {
+        "type": f"iif({is_file}, {HARD_LINK}, target.type)",
+        "link": f"iif({is_file}, entry.link, target.link)",
+    }
+    return ", ".join(own.get(name, f"target.{name}") for name in LINKED_COLUMNS)
+
 
 SCAN_TABLES = f"""
 CREATE TABLE directory (key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL);
