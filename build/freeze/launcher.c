@@ -94,16 +94,43 @@ static bool is_private(const struct stat *found) {
     return S_ISDIR(found->st_mode) && found->st_uid == geteuid() && !(found->st_mode & (S_IWGRP | S_IWOTH));
 }
 
+/* The user that a user namespace shows for all users without a number in it: root outside, and any other. */
+static uid_t overflow_user(void) {
+    unsigned user = 65534;
+    FILE *file = fopen("/proc/sys/kernel/overflowuid", "re");
+    if (file) {
+        if (fscanf(file, "%u", &user) != 1)
+            user = 65534;
+        fclose(file);
+    }
+    return user;
+}
+
+static uid_t root_owner(void) {
+    struct stat root;
+    return stat("/", &root) == 0 ? root.st_uid : 0;
+}
+
 /* Whether a user is this one, root, or the owner of the root folder, who controls the whole system. In a user namespace
  * that owner is not user 0. */
 static bool is_trusted(uid_t user) {
-    struct stat root;
-    return user == geteuid() || user == 0 || (stat("/", &root) == 0 && user == root.st_uid);
+    return user == geteuid() || user == 0 || (user == root_owner() && user != overflow_user());
+}
+
+/* Whether a folder belongs to root on every system. In a user namespace without root its owner cannot be told from
+ * other users. */
+static bool is_system_folder(const char *real, uid_t user) {
+    static const char *const folders[] = {"/", "/home", "/root", "/run", "/run/user", "/tmp", "/var", "/var/tmp"};
+    for (size_t index = 0; index < sizeof folders / sizeof *folders; index++)
+        if (strcmp(real, folders[index]) == 0)
+            return user == root_owner() && user == overflow_user();
+    return false;
 }
 
 /* Whether only trusted users can rename or replace files of trusted users in a folder. */
-static bool is_safe_parent(const struct stat *found) {
-    return is_trusted(found->st_uid) && (!(found->st_mode & (S_IWGRP | S_IWOTH)) || (found->st_mode & S_ISVTX));
+static bool is_safe_parent(const struct stat *found, const char *real) {
+    return (is_trusted(found->st_uid) || is_system_folder(real, found->st_uid)) &&
+           (!(found->st_mode & (S_IWGRP | S_IWOTH)) || (found->st_mode & S_ISVTX));
 }
 
 /* Open a folder for lookups. Check every folder of its path, and resolve every link here. Return -1 if it is not safe.
@@ -117,8 +144,8 @@ static int open_safe(const char *path, char **real) {
     for (;; folder = next) {
         if (folder < 0 || fstat(folder, &found) != 0)
             break;
-        if (!is_safe_parent(&found)) {
-            bool ours = is_trusted(found.st_uid);
+        if (!is_safe_parent(&found, *real)) {
+            bool ours = is_trusted(found.st_uid) || is_system_folder(*real, found.st_uid);
             add_reason(path, text(ours ? "other users can rename files in %s" : "%s belongs to another user", *real));
             close(folder);
             return -1;
@@ -136,7 +163,8 @@ static int open_safe(const char *path, char **real) {
             next = openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
         } else if (fstatat(folder, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(found.st_mode)) {
             ssize_t size = readlinkat(folder, name, target, sizeof target - 1);
-            if (!is_trusted(found.st_uid) || ++links > 40 || size < 0) {
+            bool ours = is_trusted(found.st_uid) || (strcmp(*real, "/") == 0 && is_system_folder("/", found.st_uid));
+            if (!ours || ++links > 40 || size < 0) {
                 add_reason(path, text("%s in %s is a link of another user, or a broken link", name, *real));
                 close(folder);
                 return -1;

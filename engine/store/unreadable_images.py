@@ -27,7 +27,8 @@ _INSERT = f"INSERT INTO unreadable ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUM
 _MANIFEST_TYPES = frozenset(
     media_types.INDEXES | media_types.MANIFESTS | {"", media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED}
 )
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
+"""Bytes before a JSON object: blanks, and byte order marks, also of UTF-16 and UTF-32, where a letter has zeros."""
 _PEEK_SIZE = 64 << 10
 """Bytes that are read to check whether a document begins like a JSON object."""
 _MAX_LISTED = 5
@@ -75,7 +76,7 @@ def is_opaque(descriptor: Descriptor, problem: ImqError, open_blob: Callable[[Di
             beginning = source.read(_PEEK_SIZE)
     except OSError:
         return False
-    text = beginning.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    text = beginning.lstrip(_BLANKS)
     return not text.startswith(b"{") if text else len(beginning) < _PEEK_SIZE
 
 

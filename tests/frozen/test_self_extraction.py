@@ -177,6 +177,38 @@ def test_a_path_that_another_user_can_replace_is_refused(
     assert list(path.iterdir()) == []
 
 
+@needs_root
+def test_a_user_namespace_does_not_make_others_trusted(new: Frozen) -> None:
+    """In it root and all other users have one number, that of the owner of the root folder."""
+    user = 12345
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        executable = folder / "imq"
+        shutil.copy2(new.executable, executable)
+        executable.chmod(0o755)
+        (folder / "others" / "mine").mkdir(parents=True)
+        os.chown(folder / "others" / "mine", user, user)
+        os.chown(folder / "others", OTHER, OTHER)
+        own = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))  # in a system folder
+        os.chown(own, user, user)
+        try:
+            for cache, expected in ((folder / "others" / "mine", 3), (own, 0)):
+                environment = {"PATH": os.environ["PATH"], "IMQ_CACHE": str(cache), "TMPDIR": str(cache)}
+                words = ["unshare", "-Ur", executable, "--version"]
+                run = subprocess.run(
+                    words, env=environment, user=user, group=user, extra_groups=(), capture_output=True, text=True,
+                    check=False, cwd="/",
+                )  # fmt: skip
+                if "unshare failed" in run.stderr:
+                    pytest.skip("needs user namespaces")
+                assert run.returncode == expected, run.stderr
+                assert bool(list_folders(cache)) is not bool(expected)
+            assert list((folder / "others" / "mine").iterdir()) == []
+        finally:
+            shutil.rmtree(own)
+
+
 def test_a_path_may_have_links_of_the_user(new: Frozen, tmp_path: pathlib.Path) -> None:
     (tmp_path / "real" / "cache").mkdir(parents=True)
     (tmp_path / "one").symlink_to("two")

@@ -337,6 +337,9 @@ REFUSED = {
     "another spelling of a key": lambda manifest: manifest.replace(b'"layers"', b'"Layers":[],"layers"'),
     "a negative size": lambda manifest: manifest.replace(b'"size":', b'"size":-', 1),
     "larger than largest_document": lambda manifest: manifest + b" " * (4 << 20),
+    "UTF-16": lambda manifest: manifest.decode().encode("utf-16"),
+    "UTF-32 without a byte order mark": lambda manifest: manifest.decode().encode("utf-32-be"),
+    "a byte order mark": lambda manifest: b"\xef\xbb\xbf" + manifest,
     "an object that is no manifest": lambda manifest: manifest.replace(b'"layers"', b'"strata"').replace(
         b'"config"', b'"settings"'
     ),
