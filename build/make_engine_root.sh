@@ -24,7 +24,7 @@ make_root() {
     say "imq: creating a root file system of Debian $release in $root"
     rm -rf "$root"
     mkdir -p "$root"
-    if ! debootstrap --variant=minbase --include=containerd,docker.io,podman,runc "$release" "$root" \
+    if ! debootstrap --variant=minbase --include=buildah,containerd,docker.io,podman,runc "$release" "$root" \
         >"$root.log" 2>&1 </dev/null; then
         tail -n 3 "$root.log" >&2
         return 1

@@ -12,7 +12,13 @@ from support.engines import (
     dockerd,
     podman_service,
 )
-from support.prepared_engines import prepared, prepared_containerd_docker, prepared_docker, prepared_podman
+from support.prepared_engines import (
+    prepared,
+    prepared_containerd_docker,
+    prepared_debian_podman,
+    prepared_docker,
+    prepared_podman,
+)
 
 __all__ = [
     "containerd",
@@ -23,6 +29,7 @@ __all__ = [
     "podman_service",
     "prepared",
     "prepared_containerd_docker",
+    "prepared_debian_podman",
     "prepared_docker",
     "prepared_podman",
 ]

@@ -83,9 +83,10 @@ def open_session(folder: pathlib.Path, address: str, **environment: str) -> Stor
     return StoreSession(folder / "store", **given)
 
 
-@pytest.fixture
-def node(containerd: Containerd, tmp_path: pathlib.Path) -> Iterator[Node]:
-    """A containerd with `NAMES` in the namespace of Kubernetes, which are all that it has."""
+@pytest.fixture(params=["containerd", "debian_containerd"])
+def node(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Node]:
+    """Each containerd with `NAMES` in the namespace of Kubernetes, which are all that it has."""
+    containerd: Containerd = request.getfixturevalue(request.param)
     containerd.clear()
     with open_session(tmp_path, containerd.socket) as session:
         node = Node(containerd, session, tmp_path)

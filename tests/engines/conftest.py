@@ -23,7 +23,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture(params=["dockerd", "debian_dockerd", "podman_service"])
+@pytest.fixture(params=["dockerd", "debian_dockerd", "podman_service", "debian_podman"])
 def place(request: pytest.FixtureRequest, archive: bytes, tmp_path: pathlib.Path) -> Iterator[Place]:
     """Each engine with the images of `archive`, which are all that it has."""
     yield from fill(request, archive, tmp_path)

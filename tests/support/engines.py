@@ -177,6 +177,8 @@ class PodmanService(Engine):
         super().__init__(folder, root=root)
         own = ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--tmpdir", f"{self.folder}/tmp"]
         self._podman = ["podman", *own, "--cgroup-manager=cgroupfs", "--events-backend=file"]
+        if root is not None:  # crun, its default, runs nothing beside the first version of cgroups
+            self._podman = ["env", "PODMAN_IGNORE_CGROUPSV1_WARNING=1", *self._podman, "--runtime=runc"]
         self.client = self.client_command()
 
     def command(self) -> list[str]:

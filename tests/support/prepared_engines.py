@@ -123,16 +123,29 @@ def prepared_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepar
     """A podman with images, containers, a pod and a working container of buildah."""
     require_programs("podman", "buildah", "docker-registry")
     with PodmanService(tmp_path_factory.mktemp("prepared")) as engine:
-        prepared = PreparedEngine(engine, _prepare(engine, tmp_path_factory.mktemp("registry")))
-        storage = ["--root", f"{engine.folder}/root", "--runroot", f"{engine.folder}/run"]
-        words = ["buildah", *storage, "from", "--pull-never", "--name", "working", "localhost/epoch:1"]
-        subprocess.run(words, capture_output=True, check=True, env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
-        yield prepared
-        prepared.close()
-        _stop_containers(engine)
+        yield from _prepare_podman(engine, tmp_path_factory)
 
 
-@pytest.fixture(scope="session", params=["docker", "containerd_docker", "podman"])
+@pytest.fixture(scope="session")
+def prepared_debian_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedEngine]:
+    """The same of Debian 13's podman."""
+    require_programs("docker-registry")
+    with PodmanService(tmp_path_factory.mktemp("prepared"), root=find_debian_root()) as engine:
+        yield from _prepare_podman(engine, tmp_path_factory)
+
+
+def _prepare_podman(engine: PodmanService, folders: pytest.TempPathFactory) -> Iterator[PreparedEngine]:
+    prepared = PreparedEngine(engine, _prepare(engine, folders.mktemp("registry")))
+    storage = ["--root", f"{engine.folder}/root", "--runroot", f"{engine.folder}/run"]
+    words = ["buildah", *storage, "from", "--pull-never", "--name", "working", "localhost/epoch:1"]
+    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+    subprocess.run(engine.inside(*words), capture_output=True, check=True, env=environment)
+    yield prepared
+    prepared.close()
+    _stop_containers(engine)
+
+
+@pytest.fixture(scope="session", params=["docker", "containerd_docker", "podman", "debian_podman"])
 def prepared(request: pytest.FixtureRequest) -> PreparedEngine:
     """Each prepared engine."""
     engine: PreparedEngine = request.getfixturevalue(f"prepared_{request.param}")
