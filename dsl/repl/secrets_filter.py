@@ -11,6 +11,7 @@ import re
 _SENSITIVE_NAME = (
     r"(?:passw(?:or)?d|passwd|passphrase|passcode|passwort|userpass|(?<![a-z])pass(?![a-z])|(?<![a-z])pwd?(?![a-z])|secret"
     r"|token|credential|(?<![a-z])creds?(?![a-z])|(?<![a-z])auth(?![a-z])|(?<![a-z])jwt(?![a-z])|(?<![a-z])otp(?![a-z])"
+    r"|(?<![a-z])(?:tok|pin|bearer)(?![a-z])|[a-z0-9][_-]key(?![a-z])"
     r"|(?:api|access|account|private|secret|signing|encryption|shared|ssh|gpg|auth|master|license)[_-]?key)"
 )
 """Parts of names whose values are secret."""
@@ -18,6 +19,8 @@ _NAMED_SECRET = re.compile(
     rf"{_SENSITIVE_NAME}[\w.-]{{0,80}}[\"'\\]{{0,3}}\s*(?:=(?!=)|:(?!=)|!=|\blike\b|\bmatches\b)\s*\S"  # PASS=
     rf"|\b(?:env|arg|label)\s+[\w.-]{{0,80}}{_SENSITIVE_NAME}[\w.-]{{0,80}}\s+\S"  # ENV DB_PASSWORD …
     rf"|--?(?:[\w-]{{1,40}}-)?{_SENSITIVE_NAME}(?!-?stdin\b|-?file\b)[\w-]*"  # --password …, --api-key=…
+    r"|\blet\s+(?:\w*_)?(?:tok|pin)(?:_\w*)?\s*="
+    r"|\bsshpass\b|\bmysql\w*\b[^;\n]*\s-p\S"  # programs with a password in -p
     r"|\blet\s+\w*(?:key|pass|pw|secret|token|cred|auth(?!or)|jwt|otp|cookie|bearer|private)\w*\s*=",
     re.IGNORECASE,
 )

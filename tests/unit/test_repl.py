@@ -200,6 +200,13 @@ def test_history_is_saved_and_loaded(tmp_path: pathlib.Path) -> None:
         "images; login ghcr.io me hunter2",
         "images\nlogin ghcr.io me hunter2",
         "pull https://h/a?sig=hunter2",
+        'let tok = "hunter2"',
+        "let db_pin = hunter2",
+        "images where env.PIN = hunter2",
+        'import x change "ENV STRIPE_KEY=hunter2" as y',
+        "exec all images run mysqldump -phunter2",
+        "exec all images run sshpass -p hunter2 ssh h",
+        "exec all images run curl --oauth2-bearer hunter2 h",
     ],
 )
 def test_secrets_are_in_the_session_history_and_not_in_the_file(tmp_path: pathlib.Path, text: str) -> None:
