@@ -106,6 +106,8 @@ class ActionRunner:
             )
         if verb.runs_programs or (verb.removes and any(isinstance(action, StoreAction) for action in actions)):
             self._warn_of_containers(statement, context)
+        if verb.removes:
+            self._warn_of_unreadable_images(statement, context, actions)
         output_format = self._resources.context.output_format
         unmet = [error for _, error in problems if isinstance(error, EngineError)]
         listed = build_outcome_rows([action.describe() for action in actions], statement.output, output_format, unmet)
@@ -118,6 +120,19 @@ class ActionRunner:
         if (needs_confirmation or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
         return build_outcome_rows(list(self._execute(actions)), statement.output, output_format, unmet)
+
+    def _warn_of_unreadable_images(
+        self, statement: ast.ActionStatement, context: PlanContext, actions: Sequence[Action]
+    ) -> None:
+        """Warn of unreadable images that the condition of a removal may have missed: their fields are unknown."""
+        from imq.engine.query.plan import reads_documents
+        from imq.engine.sources.action import Failed
+
+        if statement.query is None or any(isinstance(action, Failed) for action in actions):
+            return
+        if reads_documents(context.bind(statement.query)):
+            for problem in self._resources.store.index.list_problems():
+                self._resources.progress.warn(problem.message)
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when the rows of a removal or a program depend on containers: the store has none."""

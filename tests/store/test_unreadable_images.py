@@ -221,6 +221,14 @@ def test_no_retention_rule_removes_an_unreadable_image(tmp_path: Path) -> None:
         assert held.names() == []
 
 
+def test_a_removal_warns_of_an_unreadable_image_that_its_condition_cannot_select(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    write_store(root, part="root").unlink()
+    for words in (["--yes", "rm images where layer_count > 100"], ["--dry-run", "rm images where layer_count = 1"]):
+        assert "WARNING: broken:1 cannot be read" in imq(root, *words, code=None).stderr
+    assert "WARNING" not in imq(root, "--dry-run", "rm", "whole:1").stderr
+
+
 def test_an_unreadable_image_without_a_name_is_not_dangling(tmp_path: Path) -> None:
     root = tmp_path / "store"
     layout = Layout(root)
