@@ -32,7 +32,7 @@ if TYPE_CHECKING:
             """Return at most `size` bytes; no bytes at the end."""
 
 
-MAX_API = (1, 47)
+MAX_API = (1, 52)
 MIN_API = (1, 24)
 """The range of versions of the Engine API that imq supports."""
 _PING_TIMEOUT = 20.0
@@ -399,8 +399,8 @@ class EngineStream:
                     message = None
                 if not isinstance(message, dict):
                     raise protocol_error(self._client.endpoint, "its progress is not JSON")
-                if message.get("error"):
-                    raise EngineError(clean_text(str(message["error"])), endpoint=self._client.endpoint.name)
+                if error := _read_error(message):
+                    raise EngineError(clean_text(error), endpoint=self._client.endpoint.name)
                 yield message
             if len(buffer) > _MAX_MESSAGE_BYTES:
                 raise protocol_error(self._client.endpoint, "a line of its progress is too long")
@@ -473,6 +473,12 @@ def _read_version(endpoint: Endpoint, headers: Mapping[str, str]) -> EngineVersi
         clean_text(headers.get("ostype", "")) or system.strip("()") or "linux",
         libpod,
     )
+
+
+def _read_error(message: Mapping[str, Any]) -> str:
+    """Return the error that a message of a progress stream reports; API 1.48 deprecates `error`."""
+    detail = message.get("errorDetail")
+    return str(message.get("error") or (detail.get("message") if isinstance(detail, dict) else None) or "")
 
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")

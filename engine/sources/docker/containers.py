@@ -220,7 +220,7 @@ class Usage(EngineScan):
             self.insert((source, *row, None) for row in rows)
 
     def _measure(self, source: str) -> list[tuple[Raw, ...]]:
-        usage = read_object(self.reader.get_document(source, "system/df"))
+        usage = self.reader.get_disk_usage(source)
         images = read_objects(usage.get("Images"))
         if self.reader.is_podman(source):  # it lists an image once for each name, and does not count shared layers
             sizes = LayerSizes(self.reader, source)
@@ -268,9 +268,7 @@ class BuildCache(EngineScan):
     def list_rows(self, _names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the records of each engine."""
         self.create({})
-        usage = self.reader.each_source(
-            self.sources, lambda source: self.reader.get_document(source, "system/df"), self.scan.view
-        )
+        usage = self.reader.each_source(self.sources, self.reader.get_disk_usage, self.scan.view)
         for source, document in usage:
             self.insert(
                 (
@@ -279,5 +277,5 @@ class BuildCache(EngineScan):
                     parse_time(one.get("LastUsedAt")), read_integer(one.get("UsageCount")),
                     read_boolean(one.get("InUse")), read_boolean(one.get("Shared")), None,
                 )
-                for one in read_objects(read_object(document).get("BuildCache"))
+                for one in read_objects(document.get("BuildCache"))
             )  # fmt: skip

@@ -60,10 +60,13 @@ def read_digests(item: Mapping[str, Any]) -> list[str]:
 def is_stored_by_containerd(item: Mapping[str, Any]) -> bool:
     """Whether the ID of an image is the digest in its names, as in docker's image store of containerd.
 
-    In the older store it is the digest of the config. An image without a name does not tell: False.
+    In the older store it is the digest of the config. Since API 1.48 each image has its descriptor there; before, one
+    without a name does not tell: False.
     """
     id_ = item.get("Id")
-    return any(name.partition("@")[2] == id_ for name in read_texts(item.get("RepoDigests")))
+    return isinstance(item.get("Descriptor"), dict) or any(
+        name.partition("@")[2] == id_ for name in read_texts(item.get("RepoDigests"))
+    )
 
 
 def complete_digests(item: Mapping[str, Any]) -> list[str]:

@@ -117,7 +117,7 @@ class Images(EngineScan):
         """Return the shared and the unique size of each image of an engine."""
         if self.reader.is_podman(source):  # its own figures do not count shared layers
             return LayerSizes(self.reader, source).split_sizes()
-        usage = read_object(self.reader.get_document(source, "system/df", type="image"))
+        usage = self.reader.get_disk_usage(source, type="image")
         sizes = {}
         for image in read_objects(usage.get("Images")):
             id_, shared, size = read_image_id(image.get("Id")), image.get("SharedSize"), image.get("Size")

@@ -13,12 +13,20 @@ from imq.grammar.errors import EngineError, ImqError, Interrupted, NotFound, Unk
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_listing import list_containers, require_image_id
-from .image_documents import complete_digests, is_stored_by_containerd, read_details, read_digests, to_full_name
+from .disk_usage import convert_disk_usage
+from .image_documents import (
+    complete_digests,
+    is_stored_by_containerd,
+    read_details,
+    read_digests,
+    read_tags,
+    to_full_name,
+)
 from .podman_documents import convert_history
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeVar
 
     from imq.engine.sources.context import SourceContext
@@ -97,6 +105,10 @@ class EngineReader:
         if key not in self._listings:
             self._listings[key] = self.client(source).get_json(path, query)
         return self._listings[key]
+
+    def get_disk_usage(self, source: str, **query: str) -> Mapping[str, Any]:
+        """Return the disk usage of an engine; it is requested once in a statement."""
+        return convert_disk_usage(self.get_document(source, "system/df", **query))
 
     def list_images(self, source: str) -> list[dict[str, Any]]:
         """Return the listing of an engine's images; the `Id` of each is a digest.
@@ -196,9 +208,11 @@ class EngineReader:
 
     def has_containerd_images(self, source: str) -> bool:
         """Whether an engine is docker with its image store of containerd, where the ID of an image is its digest."""
-        named = next((image for image in self.list_images(source) if read_digests(image)), None)
-        if named is not None:
-            return is_stored_by_containerd(named)
+        images = self.list_images(source)
+        if any(map(is_stored_by_containerd, images)):
+            return True
+        if any(map(read_digests, images)) or any(map(read_tags, images)):  # with that store, such an image has told
+            return False
         return not self.is_podman(source) and self.client(source).ping(details=True).has_containerd_images
 
     def is_podman(self, source: str) -> bool:
