@@ -96,10 +96,10 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "until",
             "until total size <= SIZE | disk use <= PERCENT | free >= SIZE",
-            "the first rows, until the store without them takes at most SIZE on disk, or until at most PERCENT of the"
-            " disk is used, or SIZE is free; the oldest first where the order is not given or leaves it open. Of an"
-            " engine on this machine, images count with the layers that they share, so that rather too few are removed"
-            " than too many",
+            "the first rows, until the images without them take at most SIZE, or until at most PERCENT of the"
+            " disk is used, or SIZE is free; the oldest first where the order is not given or leaves it open. A layer"
+            " goes with the last image that has it. The size of an engine's images is that of their layers, each once;"
+            " what is known of an image alone counts as freed, so that rather too few are removed than too many",
             "rm images where not in use order by created until total size <= 16GB",
         ),
         Clause(

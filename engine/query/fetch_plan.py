@@ -185,7 +185,8 @@ class FetchPlanner:
         """
         if not self._needs_fetch(select):
             return
-        for part in (select.base, *(select.targets or ()), *(join.select for join in select.joins)):
+        layers = (select.until.layers,) if select.until is not None else ()
+        for part in (select.base, *(select.targets or ()), *(join.select for join in select.joins), *layers):
             if isinstance(part, ir.Union):
                 yield from self.plan(part.left)
                 yield from self.plan(part.right)

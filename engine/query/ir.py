@@ -282,11 +282,13 @@ class UntilSize(Record):
     """`until total size <= N`: takes rows until the remaining images occupy at most `size` bytes.
 
     `is_strict`: fewer than `size` bytes (`<`). With `frees`, `size` is the number of bytes that the rows free instead.
+    `layers` returns the layers of all images of the sources: image, source, chain ID and size; None for the store.
     """
 
     size: int
     is_strict: bool
     frees: bool = False
+    layers: Select | None = None
 
 
 class Join(Record):
@@ -424,7 +426,8 @@ def list_expressions(select: Select) -> Iterator[Expr]:
 
 def walk_subqueries(select: Select) -> Iterator[Select]:
     """Yield a query and every query inside it, inner queries first."""
-    for part in (select.base, *(select.targets or ()), *(join.select for join in select.joins)):
+    layers = (select.until.layers,) if select.until is not None else ()
+    for part in (select.base, *(select.targets or ()), *(join.select for join in select.joins), *layers):
         if isinstance(part, Union):
             yield from walk_subqueries(part.left)
             yield from walk_subqueries(part.right)

@@ -183,6 +183,10 @@ class QueryRunner:
             if (chosen := require_certain(select)) is not select:
                 select = remove_limits(select)
         planned = self.plan(select, scope.now, hidden)
+        if chosen is not select:  # the limits that are removed there read layers
+            layers = (one.until.layers for one in walk_subqueries(chosen) if one.until is not None)
+            steps = [step for one in layers if one is not None for step in self._fetch.plan(one)]
+            planned = planned.replace(steps=(*steps, *planned.steps))
         unreadable = self._list_unreadable(select) if depends_on_others(select) else ()
         for problem in (*unreadable, *self._prepare(planned)):
             raise problem

@@ -428,16 +428,35 @@ class _QueryBinder:
                 span=until.span,
                 hints=("example: rm images where not in use order by created until total size <= 16GB",),
             )
-        if self._table.is_staged and until.measure == "total size":
-            raise StatementError(
-                '"until total size" is only for images of the store',
-                code="until",
-                span=until.span,
-                hints=("for an engine on this machine: until disk use <= 80%, until free >= 20GB",),
-            )
         from .disk import bind_until, measure_disk
 
-        return bind_until(until, lambda: measure_disk(self._table, self._scope, until.span), self._scope.zone)
+        limit = bind_until(until, lambda: measure_disk(self._table, self._scope, until.span), self._scope.zone)
+        return limit.replace(layers=self._bind_layers(until.span)) if self._table.is_staged else limit
+
+    def _bind_layers(self, span: Span | None) -> ir.Select:
+        """Return the query of the layers of all images in the sources of the table."""
+        refs = self._scope.fetch.list_refs(self._table)
+        if not refs or any(
+            "layers" not in self._scope.fetch.sources[name].tables or self._table.find_field("size") is None
+            for name in self._scope.fetch.list_sources(self._table)
+        ):
+            raise StatementError(
+                "the layers that images share are unknown here, so their removal cannot be limited by size",
+                code="until",
+                span=span,
+                hints=("limit the number of images: … order by created limit 10",),
+            )
+        sources = tuple(ast.Literal(ref, quoted=True) for ref in refs)
+        names = ("image", "source", "chain_id", "size")
+        return bind(
+            ast.Query(
+                "layers",
+                sources=sources,
+                select=tuple(ast.Column(ast.Field((name,), span), span=span) for name in names),
+                span=span,
+            ),
+            self._scope,
+        )
 
     def _is_ready(self) -> bool:
         """Whether the disk satisfies `when`."""

@@ -141,21 +141,37 @@ class Dialect:
         """Write the text of a version."""
         return f"substr({value}, instr({value}, char(31)) + 1)"
 
-    def write_until_freed(self, rows: str, order: str, limit: str, images: str, *, is_strict: bool) -> str:
-        """Write the query for the first of these rows whose removal frees at least `limit` bytes.
+    def write_until_freed(
+        self, rows: str, order: str, limit: str, images: str, layers: str, *, is_strict: bool, frees: bool
+    ) -> str:
+        """Write the query for the first of these rows whose removal leaves at most `limit` bytes, or `frees` that many.
 
-        The rows have the columns `_until__row`, `_until_id` and `_until_size`, which are those of the view `images`. An
-        image is freed with its last name. Its size includes layers that other images share, so the rows can free less:
-        rather too few rows are taken than too many.
+        The rows have the columns `_until__row`, `_until_id`, `_until_source` and `_until_size`, which are those of the
+        view `images`. `layers` has image, source, chain_id and size of every layer of every image there. An image goes
+        with its last name, and a layer with the last image that has it. What an image takes in addition to its layers,
+        or in layers of unknown size, counts as freed with the image but not as a part of the total: rather too few rows
+        are taken than too many.
         """
         enough = ">=" if is_strict else ">"
+        total = "0" if frees else "(SELECT coalesce(sum(size), 0) FROM blobs)"
+        limit = f"-{limit}" if frees else limit
         return f"""WITH removed AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
- freed AS (SELECT max(_step) AS step, max(_until_size) AS size FROM removed GROUP BY _until_id
-  HAVING count(DISTINCT _until__row) = (SELECT count(*) FROM {images} WHERE id = _until_id)),
- remaining AS (SELECT removed.*, {limit}
+ gone AS (SELECT _until_source AS source, _until_id AS image, max(_step) AS step, max(_until_size) AS size
+  FROM removed GROUP BY _until_source, _until_id
+  HAVING count(DISTINCT _until__row) = (SELECT count(*) FROM {images} AS named
+   WHERE named.id = _until_id AND named.source = _until_source)),
+ stacked AS (SELECT source, image, chain_id, max(size) AS size FROM {layers} GROUP BY source, image, chain_id),
+ blobs AS (SELECT max(stacked.size) AS size, max(gone.step) AS step, count(*) = count(gone.step) AS is_freed
+  FROM stacked LEFT JOIN gone ON gone.source = stacked.source AND gone.image = stacked.image
+  GROUP BY stacked.source, stacked.chain_id),
+ parts AS (SELECT step, size FROM blobs WHERE is_freed
+  UNION ALL SELECT step, max(size - coalesce((SELECT sum(stacked.size) FROM stacked
+   WHERE stacked.source = gone.source AND stacked.image = gone.image), 0), 0) FROM gone),
+ freed AS (SELECT step, sum(size) AS size FROM parts GROUP BY step),
+ remaining AS (SELECT removed.*, {total}
   - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _remaining
   FROM removed LEFT JOIN freed ON freed.step = removed._step)
-SELECT * FROM remaining WHERE _remaining {enough} 0"""
+SELECT * FROM remaining WHERE _remaining {enough} {limit}"""
 
     def write_until_size(self, rows: str, order: str, limit: str, *, is_strict: bool, frees: bool = False) -> str:
         """Write the query for the first of these rows whose removal leaves at most `limit` bytes, or `frees` that many.

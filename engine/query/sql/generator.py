@@ -463,7 +463,7 @@ class SqlGenerator:
         if select.until is not None:
             taken = {name for _, name in columns}
             if select.table.is_staged:
-                inner += [(f"{self._alias}.{name}", f"_until_{name}") for name in ("_row", "id", "size")]
+                inner += [(f"{self._alias}.{name}", f"_until_{name}") for name in ("_row", "id", "source", "size")]
             else:
                 inner += [(f"{self._alias}.{name}", name) for name in ("_root", "_entry") if name not in taken]
         text = f"SELECT {_write_select_list(inner)}{source}"
@@ -473,13 +473,16 @@ class SqlGenerator:
             text = f"SELECT * FROM ({text}) WHERE _n{at} {kept}"
             if at in steps_without_nulls:
                 text += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
-        if select.until is not None and select.table.is_staged:
+        if select.until is not None and select.until.layers is not None:
+            layers = select.until.layers
             text = self._dialect.write_until_freed(
                 text,
                 order,
                 self.add_parameter(select.until.size),
                 select.table.sql_name,
+                self.add_cte(self.write_select(layers, lambda _: _name_columns(self, layers), ordered=False)),
                 is_strict=select.until.is_strict,
+                frees=select.until.frees,
             )
         elif select.until is not None:
             text = self._dialect.write_until_size(
@@ -490,6 +493,11 @@ class SqlGenerator:
                 frees=select.until.frees,
             )
         return f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) ORDER BY {order}"
+
+
+def _name_columns(writer: SqlGenerator, select: ir.Select) -> list[tuple[str, str]]:
+    """Return the columns of a query under their own names."""
+    return [(writer.write_value(column.value), column.name) for column in select.columns]
 
 
 def quote_name(name: str) -> str:
