@@ -5,14 +5,21 @@ Packages are paragraphs. `F:` is a folder, `R:` a file in the last folder, `Z:` 
 
 from __future__ import annotations
 
+import re
+
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import OwnedFiles, Package, Problem
-from .reader import decode, decode_path, drop_partial_line, iter_paragraphs
+from .reader import batch_files, decode, decode_path, drop_partial_line, iter_paragraphs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .package import Rows
 
+_FIELD = re.compile(rb"^([PVAoLImU]):(.*)$", re.MULTILINE)
+_FILE_LINE = re.compile(rb"^([FRZ]):(.*)$", re.MULTILINE)
+_STRAY_LINE = re.compile(rb"^(?!.:|$).", re.MULTILINE)
 _CHECKSUMS = {b"Q1": ("sha1", 20), b"Q2": ("sha256", 32)}
 _MAX_DIGITS = 16
 
@@ -28,42 +35,48 @@ def read_installed(content: bytes, path: str) -> Rows:
 
 def _read_package(text: bytes, offset: int, path: str) -> Rows:
     fields: dict[bytes, bytes] = {}
-    files: list[tuple[str, str]] = []
-    folder, stray = b"", None
-    for line in text.rstrip(b"\n").split(b"\n"):
-        kind, value = line[:2], line[2:]
-        if kind == b"F:":
-            folder = value + b"/" if value else b""
-        elif kind == b"R:":
-            files.append((decode_path(folder + value), ""))
-        elif kind == b"Z:" and files:
-            files[-1] = (files[-1][0], _read_checksum(value))
-        elif line[1:2] == b":":
-            fields.setdefault(kind, value)
-        elif stray is None:
-            stray = line
-    if stray is not None:
-        yield Problem(path, offset + text.find(stray), "a line without a field")
-    name, version = fields.get(b"P:"), fields.get(b"V:")
+    for field in _FIELD.finditer(text):
+        fields.setdefault(field[1], field[2])
+    if stray := _STRAY_LINE.search(text):
+        yield Problem(path, offset + stray.start(), "a line without a field")
+    name, version = fields.get(b"P"), fields.get(b"V")
     if not name or not version:
         yield Problem(path, offset, f"an entry without {'version' if name else 'name'}")
         return
-    size, source = fields.get(b"I:", b""), fields.get(b"o:", b"")
+    size, source = fields.get(b"I", b""), fields.get(b"o", b"")
     package = Package(
         "apk",
         decode(name),
         decode(version),
         path,
-        architecture=decode(fields.get(b"A:", b"")),
+        architecture=decode(fields.get(b"A", b"")),
         source=decode(source) if source != name else "",
-        licence=decode(fields.get(b"L:", b"")),
+        licence=decode(fields.get(b"L", b"")),
         size=int(size) if size.isdigit() and len(size) < _MAX_DIGITS else None,
-        maintainer=decode(fields.get(b"m:", b"")),
-        homepage=decode(fields.get(b"U:", b"")),
+        maintainer=decode(fields.get(b"m", b"")),
+        homepage=decode(fields.get(b"U", b"")),
     )
     yield package
-    if files:
-        yield OwnedFiles("apk", package.key, path, tuple(files))
+    yield from batch_files(OwnedFiles("apk", package.key, path, ()), _iter_files(text))
+
+
+def _iter_files(text: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the files of a package. The checksum of a file follows its name."""
+    folder, file, checksum = b"", None, ""
+    for line in _FILE_LINE.finditer(text):
+        kind, value = line[1], line[2]
+        if kind == b"Z":
+            checksum = _read_checksum(value)
+            continue
+        if file is not None:
+            yield decode_path(file), checksum
+            file = None
+        if kind == b"F":
+            folder = value + b"/" if value else b""
+        else:
+            file, checksum = folder + value, ""
+    if file is not None:
+        yield decode_path(file), checksum
 
 
 def _read_checksum(value: bytes) -> str:

@@ -10,9 +10,11 @@ import re
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import OwnedFiles, Package, Problem
-from .reader import decode, decode_path, drop_partial_line, iter_paragraphs
+from .reader import batch_files, decode, decode_path, drop_partial_line, iter_paragraphs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .package import Rows
 
 _FIELD = re.compile(
@@ -22,6 +24,7 @@ _FIELD = re.compile(
 _CONFFILES = re.compile(rb"^conffiles:[^\n]*((?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
 _STRAY_LINE = re.compile(rb"^(?![ \t#]|[!-9;-~]+:|$).", re.MULTILINE)
 """A line that is neither a field, the continuation of one, a comment nor empty."""
+_LINE = re.compile(rb"[^\n]+")
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 _MD5_LINE = re.compile(rb"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+)$", re.MULTILINE)
 _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
@@ -80,19 +83,15 @@ def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
         )
         yield package
         if conffiles := _CONFFILES.search(text):
-            files = _read_conffiles(conffiles[1])
-            if files:
-                yield OwnedFiles("deb", package.key, path, files)
+            yield from batch_files(OwnedFiles("deb", package.key, path, ()), _iter_conffiles(conffiles[1]))
 
 
-def _read_conffiles(lines: bytes) -> tuple[tuple[str, str], ...]:
-    """Return the configuration files of lines such as ` /etc/profile 0123…`. Those of older versions are omitted."""
-    files = []
-    for line in lines.split(b"\n"):
-        name, _, digest = line.strip().rpartition(b" ")
+def _iter_conffiles(lines: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the configuration files of lines such as ` /etc/profile 0123…`. Those of older versions are omitted."""
+    for line in _LINE.finditer(lines):
+        name, _, digest = line[0].strip().rpartition(b" ")
         if name.startswith(b"/") and _MD5.fullmatch(digest):
-            files.append((decode_path(name.strip(b"/ ")), f"md5:{decode(digest)}"))
-    return tuple(files)
+            yield decode_path(name.strip(b"/ ")), f"md5:{decode(digest)}"
 
 
 def _split_source(source: bytes) -> tuple[str, str]:
@@ -106,10 +105,8 @@ def read_file_list(content: bytes, path: str) -> Rows:
     content, problem = drop_partial_line(content, path)
     if problem is not None:
         yield problem
-    names = [line.lstrip("/") for line in decode_path(content).split("\n")]
-    files = tuple((name, "") for name in names if name and name != ".")
-    if files:
-        yield OwnedFiles("deb", _package_of(path), path, files)
+    names = (decode_path(line[0].lstrip(b"/")) for line in _LINE.finditer(content))
+    yield from batch_files(_owner(path), ((name, "") for name in names if name not in {"", "."}))
 
 
 def read_checksums(content: bytes, path: str) -> Rows:
@@ -117,12 +114,19 @@ def read_checksums(content: bytes, path: str) -> Rows:
     content, problem = drop_partial_line(content, path)
     if problem is not None:
         yield problem
-    files = tuple((decode_path(line[2]), f"md5:{decode(line[1]).lower()}") for line in _MD5_LINE.finditer(content))
-    if wrong := content.count(b"\n") - len(files):
+    sound = 0
+
+    def iter_files() -> Iterator[tuple[str, str]]:
+        nonlocal sound
+        for line in _MD5_LINE.finditer(content):
+            sound += 1
+            yield decode_path(line[2]), f"md5:{decode(line[1]).lower()}"
+
+    yield from batch_files(_owner(path), iter_files())
+    if wrong := content.count(b"\n") - sound:
         yield Problem(path, None, f"{wrong} of its lines are no checksum and name")
-    if files:
-        yield OwnedFiles("deb", _package_of(path), path, files)
 
 
-def _package_of(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
+def _owner(path: str) -> OwnedFiles:
+    """Return the package for which the file is named, without files."""
+    return OwnedFiles("deb", path.rpartition("/")[2].rpartition(".")[0], path, ())

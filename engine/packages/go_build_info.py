@@ -223,8 +223,9 @@ def _read_modules(version: str, modules: bytes, path: str, architecture: str) ->
     for line in lines:
         if line[0] in {"mod", "dep"} and len(line) >= 3:
             found.append((line[1], line[2]))
-        elif line[0] == "=>" and len(line) >= 3 and found and line[2]:  # replaced; a folder has no version
-            found[-1] = (line[1], line[2])
+        elif line[0] == "=>" and len(line) >= 3 and found:
+            is_folder = line[1].startswith((".", "/"))  # its content has the name, but not the version
+            found[-1] = (found[-1][0] if is_folder else line[1], line[2])
     for name, module_version in found:
         yield Package("go", name, module_version, path, architecture=architecture, toolchain=version)
     number = version.removeprefix("go").partition(" ")[0] if version.startswith("go") else ""

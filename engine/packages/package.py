@@ -57,8 +57,8 @@ class Package(Record):
 class OwnedFiles(Record):
     """The files of one package, which can be listed in another file than the package.
 
-    Rows for the same package add up: dpkg lists names and checksums in two files. `.list` files of dpkg omit the
-    architecture unless several can be installed; then `package` is the name alone.
+    Rows for the same package add up: a long list takes several, and dpkg lists names and checksums in two files.
+    dpkg's lists omit the architecture unless several can be installed; then `package` is the name alone.
     """
 
     type: str
@@ -70,7 +70,7 @@ class OwnedFiles(Record):
     """The path of each file relative to the root of the image, and its checksum (`md5:HEX`, `sha1:HEX`, `sha256:HEX`),
     or "" when the list has none. A list can have folders too."""
     size: int | None = None
-    """The sum of the sizes in bytes that the list has; None if it has none."""
+    """The sum of the sizes in bytes of these files, if the list has sizes."""
     listed_by: str = ""
     """The `Package.path` of the package; "" for the database of the package system."""
 

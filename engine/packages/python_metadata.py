@@ -10,9 +10,11 @@ import re
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import OwnedFiles, Package, Problem
-from .reader import decode, decode_path, drop_partial_line
+from .reader import batch_files, decode, decode_path, drop_partial_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .package import Rows
 
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n|\Z")
@@ -21,6 +23,8 @@ _LICENCE_PREFIX = re.compile(r"License :: (?:OSI Approved :: |DFSG approved :: )
 _NO_VALUE = frozenset({"", "unknown", "none", "n/a"})
 _MAX_LICENCE = 200
 """The most characters of a licence's name; longer ones are the text of the licence."""
+_HASH_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
+_LINE = re.compile(rb"[^\n\r]+")
 _MAX_DIGITS = 16
 
 
@@ -80,22 +84,30 @@ def read_record(content: bytes, path: str) -> Rows:
         yield problem
     folder, _, _ = path.rpartition("/")
     site, _, name = folder.rpartition("/")
-    files, total, wrong = [], 0, 0
-    lines = decode_path(content).split("\n")
-    try:
-        for row in csv.reader(line.replace("\0", "\ufffd") for line in lines):
-            if len(row) == 3 and row[0]:
-                files.append((_resolve(site, row[0]), _read_hash(row[1])))
-                total += int(row[2]) if row[2].isdecimal() and row[2].isascii() and len(row[2]) < _MAX_DIGITS else 0
-            elif row:
-                wrong += 1
-    except csv.Error as error:
-        yield Problem(path, None, f"{error}")
+    owner = OwnedFiles("python", name.partition("-")[0], path, (), listed_by=f"{folder}/METADATA")
+    wrong, error = 0, ""
+
+    def iter_files() -> Iterator[tuple[str, str, int]]:
+        nonlocal wrong, error
+        lines = (decode_path(line[0].replace(b"\0", b"?")) for line in _LINE.finditer(content))
+        try:
+            for row in csv.reader(lines):
+                if len(row) == 3 and row[0]:
+                    yield _resolve(site, row[0]), _read_hash(row[1]), _read_size(row[2])
+                elif row:
+                    wrong += 1
+        except csv.Error as problem:
+            error = str(problem)
+
+    yield from batch_files(owner, iter_files())
+    if error:
+        yield Problem(path, None, f"not CSV: {error}")
     if wrong:
         yield Problem(path, None, f"{wrong} of its lines are no path, hash and size")
-    if files:
-        package = name.removesuffix(".dist-info").partition("-")[0]
-        yield OwnedFiles("python", package, path, tuple(files), size=total, listed_by=f"{folder}/METADATA")
+
+
+def _read_size(text: str) -> int:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < _MAX_DIGITS else 0
 
 
 def read_installed_files(content: bytes, path: str) -> Rows:
@@ -105,9 +117,9 @@ def read_installed_files(content: bytes, path: str) -> Rows:
         yield problem
     folder, _, _ = path.rpartition("/")
     package = folder.rpartition("/")[2].removesuffix(".egg-info").partition("-")[0]
-    files = tuple((_resolve(folder, line), "") for line in decode_path(content).split("\n") if line)
-    if files:
-        yield OwnedFiles("python", package, path, files, listed_by=f"{folder}/PKG-INFO")
+    owner = OwnedFiles("python", package, path, (), listed_by=f"{folder}/PKG-INFO")
+    lines = (decode_path(line[0]) for line in _LINE.finditer(content))
+    yield from batch_files(owner, ((_resolve(folder, line), "") for line in lines))
 
 
 def _resolve(folder: str, path: str) -> str:
@@ -122,12 +134,13 @@ def _resolve(folder: str, path: str) -> str:
 def _read_hash(text: str) -> str:
     """Return `sha256:HEX` for `sha256=` and base64; "" for what is none."""
     algorithm, _, encoded = text.partition("=")
-    if not encoded or not encoded.isascii():
+    if algorithm not in _HASH_SIZES or not encoded.isascii():
         return ""
     from base64 import urlsafe_b64decode
     from binascii import Error
 
     try:
-        return f"{algorithm}:{urlsafe_b64decode(encoded + '=' * (-len(encoded) % 4)).hex()}"
-    except (Error, ValueError):
+        digest = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    except Error:
         return ""
+    return f"{algorithm}:{digest.hex()}" if len(digest) == _HASH_SIZES[algorithm] else ""

@@ -6,19 +6,20 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .package import Problem
+from .package import OwnedFiles, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from .package import Rows
 
-MAX_TEXT = 64 << 20
-"""The most bytes of a text database that are read: the status file of a Debian with 60,000 packages has 60 MB."""
+MAX_TEXT = 32 << 20
+"""The most bytes of a text database that are read. The status file of a Debian with 5,000 packages has 6 MB."""
 MAX_MANIFEST = 4 << 20
 """The most bytes of the manifest of one package that are read. The largest in public registries have 1 MB."""
-_EMPTY_LINES = re.compile(rb"\n(?:[ \t\r]*\n)+")
+_MAX_BATCH = 10_000
+_EMPTY_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
 
 
 class Reader(Record):
@@ -72,6 +73,26 @@ def decode(text: bytes) -> str:
 def clean(text: str) -> str:
     """Replace what no database takes in a text that a JSON document can have: halves of surrogate pairs, NUL."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def batch_files(
+    owner: OwnedFiles, files: Iterable[tuple[str, str]] | Iterable[tuple[str, str, int]]
+) -> Iterator[OwnedFiles]:
+    """Yield copies of `owner` with the files, of which no more than 10,000 are held at a time.
+
+    Files are path and checksum, or path, checksum and size in bytes.
+    """
+    batch: list[tuple[str, str]] = []
+    total = None
+    for path, checksum, *sizes in files:
+        batch.append((path, checksum))
+        for size in sizes:
+            total = (total or 0) + size
+        if len(batch) == _MAX_BATCH:
+            yield owner.replace(files=tuple(batch), size=total)
+            batch, total = [], None
+    if batch:
+        yield owner.replace(files=tuple(batch), size=total)
 
 
 def drop_partial_line(content: bytes, path: str) -> tuple[bytes, Problem | None]:

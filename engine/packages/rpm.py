@@ -52,6 +52,9 @@ def _copy(file: BinaryIO, copy: _TemporaryFileWrapper[bytes], path: str) -> tupl
 
 # ---- SQLite
 
+_SQLITE_PAGE_COUNT = 28
+"""The offset of the number of pages in the header of a database."""
+
 
 def scan_sqlite(file: BinaryIO, path: str) -> Rows:
     """Yield the packages of `rpmdb.sqlite`."""
@@ -61,6 +64,11 @@ def scan_sqlite(file: BinaryIO, path: str) -> Rows:
             yield problem
         if not size:
             return  # rpm writes an empty file before it has made the tables
+        page_size, pages = _read_sqlite_size(_read_at(copy.fileno(), 0, 100))
+        if page_size * pages > size:
+            yield Problem(path, size, f"cut short: {size:,} of {page_size * pages:,} bytes")
+            # SQLite refuses such a file as a whole, unless the header of the copy names only the pages that are there
+            os.pwrite(copy.fileno(), (size // page_size).to_bytes(4), _SQLITE_PAGE_COUNT)
         from .rpm_sqlite import iter_headers
 
         for header in iter_headers(copy.name):
@@ -70,9 +78,17 @@ def scan_sqlite(file: BinaryIO, path: str) -> Rows:
                 yield from read_header(header, path, None)
 
 
-def read_write_ahead_log(content: bytes, path: str) -> Rows:
+def _read_sqlite_size(header: bytes) -> tuple[int, int]:
+    """Return the size of a page and the number of pages by the header of a database; zeros if it does not say."""
+    if len(header) < 100 or header[:16] != b"SQLite format 3\0" or header[24:28] != header[92:96]:
+        return 0, 0
+    page_size, pages = Struct(">H10xI").unpack_from(header, 16)
+    return (65536 if page_size == 1 else page_size), pages
+
+
+def scan_write_ahead_log(file: BinaryIO, path: str) -> Rows:
     """Yield a problem unless `rpmdb.sqlite-wal` is empty: then the database does not have the last changes."""
-    if content:
+    if file.read(1):
         database = path.removesuffix("-wal").rpartition("/")[2]
         yield Problem(path, 0, f"changes that {database} does not have yet: its packages can be older")
 

@@ -12,7 +12,7 @@ from struct import Struct, error, unpack_from
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import OwnedFiles, Package, Problem
-from .reader import decode, decode_path
+from .reader import batch_files, decode, decode_path
 
 if TYPE_CHECKING:
     from .package import Rows
@@ -31,7 +31,9 @@ _INTRO, _ENTRY = Struct(">II"), Struct(">IIII")
 _CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BINARY, _STRINGS, _I18N = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _NUMBERS = {_CHAR: ("B", 1), _INT8: ("B", 1), _INT16: ("H", 2), _INT32: ("I", 4), _INT64: ("Q", 8)}
 _MAX_ENTRIES = 0xFFFF
-MAX_HEADER = 64 << 20
+_MAX_VALUES = 500_000
+"""The most values of an entry. Packages of the largest distributions have 100,000 files."""
+MAX_HEADER = 32 << 20
 """The most bytes of a header. RPM accepts 256 MB; headers of packages with 100,000 files have 15 MB."""
 _ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
 """The values of the tag for the algorithm of checksums, which are those of OpenPGP. Without it: MD5."""
@@ -68,12 +70,12 @@ def _read_values(data: bytes, kind: int, at: int, number: int) -> list[bytes] | 
     """Return the values of an entry. Raises `struct.error` if the data does not contain them."""
     if kind in _NUMBERS:
         letter, size = _NUMBERS[kind]
-        if number > len(data) // size:
+        if number > min(len(data) // size, _MAX_VALUES):
             raise error("too few bytes")
         return unpack_from(f">{number}{letter}", data, at)
     if kind not in {_STRING, _STRINGS, _I18N}:
         raise error("not a type of values")
-    if at > len(data) or number > len(data):
+    if at > len(data) or number > min(len(data), _MAX_VALUES):
         raise error("too few bytes")
     if kind == _STRING or number == 1:
         end = data.find(b"\0", at)
@@ -121,8 +123,8 @@ def _read_package(values: dict[int, list[bytes] | tuple[int, ...]], path: str, o
     files = _read_files(values, number(_FILE_DIGEST_ALGORITHM))
     if files is None:
         yield Problem(path, offset, f"the header of {name} has lists of files that do not agree")
-    elif files:
-        yield OwnedFiles("rpm", package.key, path, files)
+    else:
+        yield from batch_files(OwnedFiles("rpm", package.key, path, ()), files)
 
 
 def _split_source(source: str) -> tuple[str, str]:
@@ -133,7 +135,7 @@ def _split_source(source: str) -> tuple[str, str]:
 
 def _read_files(
     values: dict[int, list[bytes] | tuple[int, ...]], algorithm: int | None
-) -> tuple[tuple[str, str], ...] | None:
+) -> list[tuple[str, str]] | None:
     """Return the files that are in place, with their checksums; None if the lists of the header do not agree."""
     names, folders, indexes = (values.get(tag, ()) for tag in (_BASE_NAMES, _DIR_NAMES, _DIR_INDEXES))
     if old := values.get(_OLD_FILE_NAMES):
@@ -156,4 +158,4 @@ def _read_files(
         digest = digests[at] if at < len(digests) else b""
         known = prefix and isinstance(digest, bytes) and digest
         files.append((file.lstrip("/"), f"{prefix}:{decode(digest)}" if known and isinstance(digest, bytes) else ""))
-    return tuple(files)
+    return files

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING
-
 from imq.engine.packages.database_files import find_reader
 from imq.engine.packages.package import OwnedFiles, Package, Problem
-
-if TYPE_CHECKING:
-    from imq.engine.packages.package import Row
+from packages.reading import data, lines, read
 
 STATUS = b"""Package: libc6
 Status: install ok installed
@@ -41,12 +36,6 @@ Source: other (2:3.0-1)
 Version: 3.0-1+b1
 
 """
-
-
-def read(path: str, content: bytes) -> list[Row]:
-    reader = find_reader(path.encode())
-    assert reader is not None
-    return list(reader.rows(io.BytesIO(content), path))
 
 
 def test_packages_whose_files_are_unpacked_are_installed() -> None:
@@ -90,9 +79,30 @@ def test_lists_and_checksums_name_the_package_by_their_file() -> None:
     path = "var/lib/dpkg/info/bash.md5sums"
     line = b"fcc1e4ba27b5b2ae8be3d7dc2b0d7a50  bin/bash\n"
     assert read(path, line + b"nonsense\n") == [
-        Problem(path, None, "1 of its lines are no checksum and name"),
         OwnedFiles("deb", "bash", path, (("bin/bash", "md5:fcc1e4ba27b5b2ae8be3d7dc2b0d7a50"),)),
+        Problem(path, None, "1 of its lines are no checksum and name"),
     ]
+
+
+def test_packages_are_those_that_dpkg_lists() -> None:
+    """A Debian with one package removed but for its configuration, and one unpacked but not configured."""
+    rows = read("var/lib/dpkg/status", data("dpkg_status"))
+    found = [
+        [
+            row.name,
+            row.version,
+            row.architecture,
+            row.source or row.name,
+            row.source_version or row.version,
+            (row.size or 0) // 1024,
+        ]
+        for row in rows
+        if isinstance(row, Package)
+    ]
+    lines_ = lines("dpkg_query.txt")
+    assert {line[6] for line in lines_} == {"installed", "unpacked", "config-files"}
+    assert found == [[*line[:5], int(line[5])] for line in lines_ if line[6] != "config-files"]
+    assert not [row for row in rows if isinstance(row, Problem)]
 
 
 def test_other_files_of_dpkg_have_no_reader() -> None:

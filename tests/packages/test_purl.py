@@ -58,7 +58,7 @@ STATUS = "var/lib/dpkg/status"
         ),
         (Package("go", "stdlib", "1.22.4", "p"), None, "pkg:golang/stdlib@1.22.4"),
         (Package("go", "example.org/x", "(devel)", "p"), None, "pkg:golang/example.org/x"),
-        (Package("gem", "jruby-launcher", "1.1.2", "p", architecture="java"), None, "pkg:gem/jruby-launcher@1.1.2?platform=java"),
+        (Package("gem", "x-y", "1.1.2", "p", architecture="java"), None, "pkg:gem/x-y@1.1.2?platform=java"),
     ],
 )  # fmt: skip
 def test_packages_have_the_urls_of_the_specification(package: Package, system: OsRelease | None, purl: str) -> None:
