@@ -79,6 +79,58 @@ class _Map(Path):
 
     def __getattr__(self, key: str) -> Path: ...
 
+class _All_Files(Path):
+    """A relation to all_files, and its fields."""
+
+    path: Path
+    """the path, from the root of the image. Example: /etc/passwd"""
+    name: Path
+    """the last name of the path"""
+    directory: Path
+    """the path without its last name"""
+    type: Path
+    """the type; a further name of a file is a hardlink"""
+    size: Path
+    """bytes of the content"""
+    mode: Path
+    """the permissions, octal. Example: 0644, 4755"""
+    permissions: Path
+    """the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
+    uid: Path
+    """the number of the owner"""
+    gid: Path
+    """the number of the group"""
+    mtime: Path
+    """when the content last changed"""
+    link_target: Path
+    """where a symlink or hardlink leads"""
+    setuid: Path
+    """the program runs with the rights of the owner"""
+    setgid: Path
+    """the program runs with the rights of the group"""
+    sticky: Path
+    """only owners remove files in the directory"""
+    world_writable: Path
+    """everyone may write; false for symlinks"""
+    xattrs: _Map
+    """the extended attributes, their values in hexadecimal"""
+    layer: Path
+    """the diff ID of the layer that has it"""
+    layer_index: Path
+    """the position of that layer, 0 for the lowest"""
+    sha256: Path
+    """the digest of the content of a file"""
+    content: Path
+    """the text of a file; unknown when it is not UTF-8 or larger than 16 MB"""
+    image: Path
+    """the ID of the image"""
+    image_name: Path
+    """the name of the image, as the statement has it"""
+    source: Path
+    """the source that holds it"""
+    status: Path
+    """visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
+
 class _Containers(Path):
     """A relation to containers, and its fields."""
 
@@ -152,6 +204,56 @@ class _Containers(Path):
     """the pod of the container"""
     namespace: Path
     """the namespace of the engine or cluster"""
+    source: Path
+    """the source that holds it"""
+
+class _Files(Path):
+    """A relation to files, and its fields."""
+
+    path: Path
+    """the path, from the root of the image. Example: /etc/passwd"""
+    name: Path
+    """the last name of the path"""
+    directory: Path
+    """the path without its last name"""
+    type: Path
+    """the type; a further name of a file is a hardlink"""
+    size: Path
+    """bytes of the content"""
+    mode: Path
+    """the permissions, octal. Example: 0644, 4755"""
+    permissions: Path
+    """the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
+    uid: Path
+    """the number of the owner"""
+    gid: Path
+    """the number of the group"""
+    mtime: Path
+    """when the content last changed"""
+    link_target: Path
+    """where a symlink or hardlink leads"""
+    setuid: Path
+    """the program runs with the rights of the owner"""
+    setgid: Path
+    """the program runs with the rights of the group"""
+    sticky: Path
+    """only owners remove files in the directory"""
+    world_writable: Path
+    """everyone may write; false for symlinks"""
+    xattrs: _Map
+    """the extended attributes, their values in hexadecimal"""
+    layer: Path
+    """the diff ID of the layer that has it"""
+    layer_index: Path
+    """the position of that layer, 0 for the lowest"""
+    sha256: Path
+    """the digest of the content of a file"""
+    content: Path
+    """the text of a file; unknown when it is not UTF-8 or larger than 16 MB"""
+    image: Path
+    """the ID of the image"""
+    image_name: Path
+    """the name of the image, as the statement has it"""
     source: Path
     """the source that holds it"""
 
@@ -618,6 +720,8 @@ class _Fields:
     """usage: the number of items that containers use"""
     address: Path
     """sources: its address; for a group, the names of its members"""
+    all_files: _All_Files
+    """images: the files in its layers, hidden ones too"""
     annotation: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     annotations: _Map
@@ -652,6 +756,8 @@ class _Fields:
     """logs: the ID of the container"""
     containers: _Containers
     """images: the containers made from the image; images: the number of containers made from the image"""
+    content: Path
+    """files: the text of a file; unknown when it is not UTF-8 or larger than 16 MB; all_files: the text of a file; unknown when it is not UTF-8 or larger than 16 MB"""
     cpu_limit: Path
     """containers: the most CPUs; unknown without a limit"""
     created: Path
@@ -668,6 +774,8 @@ class _Fields:
     """layers: the digest of the uncompressed layer"""
     digest: Path
     """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; blobs: the digest; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
+    directory: Path
+    """files: the path without its last name; all_files: the path without its last name"""
     download_size: Path
     """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
     empty: Path
@@ -682,8 +790,12 @@ class _Fields:
     """containers: the exit code of the last run; unknown while the container runs"""
     exposed_ports: Path
     """images: the exposed ports. Example: 80/tcp; tags: the exposed ports. Example: 80/tcp"""
+    files: _Files
+    """images: the files of the image"""
     finished: Path
     """containers: when the container last stopped; unknown while it runs"""
+    gid: Path
+    """files: the number of the group; all_files: the number of the group"""
     health: Path
     """containers: the result of the health check; unknown without a health check"""
     healthcheck: Path
@@ -693,11 +805,13 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; files: the ID of the image; all_files: the ID of the image"""
     image_digest: Path
     """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set"""
     image_id: Path
     """containers: the ID of the image"""
+    image_name: Path
+    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it"""
     images: Path
     """layers: the number of images of the store with the layer; sources: the number of images; unknown when it does not respond or count them"""
     in_use: Path
@@ -713,13 +827,17 @@ class _Fields:
     last_used: Path
     """images: when a container last used the image; unknown if none was seen; build_cache: when a build last used it"""
     layer: Path
-    """history: the digest of its layer"""
+    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it"""
     layer_count: Path
     """images: the number of layers; tags: the number of layers; platforms: the number of layers; manifests: the number of layers"""
+    layer_index: Path
+    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest"""
     layers: _Layers
     """images: the layers of the image; images: the number of layers; tags: the layers of the image; tags: the number of layers; platforms: its layers"""
     line: Path
     """lines: the line, without surrounding blanks"""
+    link_target: Path
+    """files: where a symlink or hardlink leads; all_files: where a symlink or hardlink leads"""
     log_path: Path
     """containers: the log file on the host of the engine"""
     log_size: Path
@@ -737,11 +855,13 @@ class _Fields:
     minor: Path
     """images: the second number of the version; tags: the second number of the version"""
     mode: Path
-    """services: how its number of tasks is set"""
+    """services: how its number of tasks is set; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755"""
     mounts: Path
     """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
+    mtime: Path
+    """files: when the content last changed; all_files: when the content last changed"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -768,6 +888,10 @@ class _Fields:
     """manifests: an index with this manifest"""
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
+    path: Path
+    """files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd"""
+    permissions: Path
+    """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
     pid_mode: Path
     """containers: the PID namespace when it is not the container's own. Example: host"""
     platform: Path
@@ -818,6 +942,12 @@ class _Fields:
     """containers: the restart policy. Example: always, on-failure"""
     running: Path
     """services: the number of tasks that run"""
+    setgid: Path
+    """files: the program runs with the rights of the group; all_files: the program runs with the rights of the group"""
+    setuid: Path
+    """files: the program runs with the rights of the owner; all_files: the program runs with the rights of the owner"""
+    sha256: Path
+    """files: the digest of the content of a file; all_files: the digest of the content of a file"""
     shared: Path
     """build_cache: images or other records share it"""
     shared_size: Path
@@ -825,17 +955,19 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; usage: bytes on disk; shared bytes count once"""
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; usage: the source that uses the disk"""
     stars: Path
     """search: the number of stars"""
     started: Path
     """containers: when the container was last started"""
     status: Path
-    """containers: the state. Example: created, running, paused, exited"""
+    """containers: the state. Example: created, running, paused, exited; all_files: visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
+    sticky: Path
+    """files: only owners remove files in the directory; all_files: only owners remove files in the directory"""
     stop_signal: Path
     """images: the signal that stops a container; tags: the signal that stops a container"""
     stream: Path
@@ -855,7 +987,9 @@ class _Fields:
     total: Path
     """usage: the number of items"""
     type: Path
-    """build_cache: the type. Example: regular, source.local; usage: the type"""
+    """build_cache: the type. Example: regular, source.local; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; usage: the type"""
+    uid: Path
+    """files: the number of the owner; all_files: the number of the owner"""
     unique_size: Path
     """images: the part of size in layers that no other image of the store has"""
     updated: Path
@@ -888,6 +1022,10 @@ class _Fields:
     """images: the working directory; tags: the working directory"""
     working_dir: Path
     """images: the working directory; tags: the working directory"""
+    world_writable: Path
+    """files: everyone may write; false for symlinks; all_files: everyone may write; false for symlinks"""
+    xattrs: _Map
+    """files: the extended attributes, their values in hexadecimal; all_files: the extended attributes, their values in hexadecimal"""
 
     def __getitem__(self, path: str | tuple[str, ...], /) -> Path: ...
 
@@ -905,7 +1043,7 @@ history: Table
 blobs: Table
 """One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be read, its blobs are not known; any blob that no other image needs then counts as one of them."""
 containers: Table
-"""One row for each container, running or stopped. The embedded store has none."""
+"""One row for each container, running or stopped."""
 logs: Table
 """One row for each line of the logs of containers, as the engine kept them: logs of web, logs of (containers in docker where …), logs in docker. A log is read up to the time of the statement and is never followed. Engines write lines in the order of their times; podman reports whole seconds. A line of more than 1 MiB is several rows."""
 services: Table
@@ -924,6 +1062,10 @@ referrers: Table
 """One row for each referrer of an image: signatures, attestations, SBOMs."""
 search: Table
 """One row for each repository found by a search: search redis, search redis in registry.local:5000."""
+files: Table
+"""One row for each path of the merged file system of an image, as a container sees it."""
+all_files: Table
+"""One row for each path in each layer of an image, also those that upper layers hide: all files of app:1."""
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table
@@ -946,11 +1088,14 @@ def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | Non
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine has already is not copied again. from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
     ...
-def exec(*operands: _Name | Query, run: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Run a program for each row, without a shell. Each argument is a template. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+def create(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Create a container from an image of the store. After run: the command line that replaces the image's command. After with: its options, by the names of fields of containers or of docker's flags. In text: `create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB`"""
     ...
-def exec_(*operands: _Name | Query, run: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Run a program for each row, without a shell. Each argument is a template. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, user, workdir, detach, stdin or terminal. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+    ...
+def exec_(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, user, workdir, detach, stdin or terminal. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
 def export(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own. In text: `export redis:7 to "rootfs"`"""
@@ -964,6 +1109,9 @@ def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...
 def inspect(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
     """Show all details of images as JSON, with docker's keys. An engine describes its images and containers itself. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...
+def kill(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Send a signal to containers: SIGKILL, or that of with signal = NAME. In text: `kill web with signal = HUP`"""
+    ...
 def load(*operands: _Path, to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Store the images of an archive that docker save, podman save or imq save wrote, or of an OCI layout. After to, the engine that loads them: load "images.tar" to docker. In text: `load "images.tar"`"""
     ...
@@ -972,6 +1120,9 @@ def login(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None
     ...
 def logout(*operands: _Name | Query, dry_run: bool = ...) -> Statement:
     """Remove the credentials for registries (default: Docker Hub) from where docker stores them. In text: `logout registry.local:5000`"""
+    ...
+def pause(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Freeze the processes of containers. In text: `pause web`"""
     ...
 def prune(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. In text: `prune images where older than 7d`"""
@@ -988,20 +1139,38 @@ def reindex(*, dry_run: bool = ...) -> Statement:
 def rename(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new name before it removes the old one. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
+def restart(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Stop containers as stop does, and start them again. In text: `restart web with timeout = 30s`"""
+    ...
 def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
+    ...
+def run(*operands: _Name | Query, as_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Create a container from an image of the store, start it, and wait for its end; its output is passed on. The words after the image replace its command. After as: the name. After with: the options of create, and detach = true, by which it goes on in the background. In text: `run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
+def start(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Start containers. They go on in the background, and their output is in their logs. In text: `start web`"""
+    ...
+def stop(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Stop containers: their stop signal, and after a timeout (10 seconds) SIGKILL. With signal and timeout others. In text: `stop web with timeout = 30s`"""
+    ...
 def tag(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a name; a name of another image moves. With a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""
+    ...
+def unpause(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Let the processes of paused containers go on. In text: `unpause web`"""
     ...
 def untag(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Remove names. The images stay; without a name they are dangling. In text: `untag app:1`"""
     ...
 def verify(*operands: _Name | Query, all: bool = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:
     """Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With repair, corrupt and missing blobs are fetched again from the registries in the names of the images. In text: `verify all repair`"""
+    ...
+def wait(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Wait until containers end; the note is the exit code. In text: `wait web`"""
     ...
 def lower(string: Value, /) -> Expression:
     """the string in lower case."""

@@ -298,7 +298,7 @@ class QueryStatement(Record):
 
 
 class Option(Record):
-    """An option of an action: `to X`, `as T`, `force`."""
+    """An option of an action: `to X`, `as T`, `force`. The values of `with` are names and values in turn."""
 
     name: str
     values: tuple[Literal | Variable, ...] = ()

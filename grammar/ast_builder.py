@@ -183,6 +183,14 @@ class Builder:
     def option_with_words(self, first: Token, second: Token, span: Span) -> ast.Option:
         return ast.Option(f"with {first.value.lower()} {second.value.lower()}", (), span)
 
+    def option_with_values(self, pairs: list[Any], span: Span) -> ast.Option:
+        names = (ast.Literal(name.value, span=name.span) for name in pairs[::2])
+        values = [part for pair in zip(names, pairs[1::2], strict=True) for part in pair]
+        return ast.Option("with", tuple(values), span)
+
+    def append_two(self, items: list[Any], name: Token, value: ast.Literal, _span: Span) -> list[Any]:
+        return [*items, name, value]
+
     def option_repair(self, span: Span) -> ast.Option:
         return ast.Option("repair", (), span)
 

@@ -87,6 +87,7 @@ _SIGN_TERMINALS = {
 }
 _WORD_OPERATORS = frozenset({"like", "matches", "has"})
 _TIME_OPERATORS = frozenset({"before", "after", "since", "within"})
+_ENDS_OF_WORDS = frozenset({"TABLE", "SEARCH_TABLE", "LPAR"})
 _NOT_ONLY_VALUES = frozenset({"NAME", "VERB", "TEMPLATE"})
 _STATEMENT_KEYWORDS = frozenset({"explain", "dry", "set", "help", "let", "view", "use", "include", "on", "assert"})
 _SET_OPERATORS = frozenset({"union", "except", "intersect"})
@@ -139,6 +140,7 @@ class Lexer:
         self._offset = 0
         self._last_end = 0  # the position of errors about a missing end
         self._depth = 0
+        self._lists_words = False  # after run: signs begin words there, as in `run alpine ls -l`
 
     def next(self, accepts: Mapping[str, int]) -> Token:
         """Return the next token, given the terminals that the parser's state accepts; at the end, `$END`."""
@@ -153,14 +155,20 @@ class Lexer:
             start, char = self._offset, text[self._offset]
             if char == ";":
                 self._offset = self._last_end = start + 1
+                self._lists_words = False
                 return Token("SEPARATOR", char, Span(start, self._offset))
             if char != "\n":
                 token = self._read_token(char, accepts)
                 self._last_end = token.span.end
+                if token.kind == "RUN" or (token.kind == "VERB" and token.value == "run"):
+                    self._lists_words = True
+                elif token.kind in _ENDS_OF_WORDS:
+                    self._lists_words = False
                 return token
             if lines := _BLANK_LINES.match(text, start):  # with the blank lines after it
                 self._offset = lines.end()
             if "SEPARATOR" in accepts and not self._depth and not self._continues_statement(accepts):
+                self._lists_words = False
                 return Token("SEPARATOR", char, Span(start, start + 1))
 
     def _continues_statement(self, accepts: Mapping[str, int]) -> bool:
@@ -197,7 +205,8 @@ class Lexer:
         if char == "." and "FIELD" in accepts and (path := _PATH.match(text, start)):
             return self._take_match("FIELD", path)
         sign = _SIGN_TERMINALS.get(char)
-        if sign is not None and (sign in accepts or "WORD" not in accepts or char in "(),"):
+        is_sign = sign in accepts and not (self._lists_words and "WORD" in accepts)
+        if sign is not None and (is_sign or "WORD" not in accepts or char in "(),"):
             self._depth += (char == "(") - (char == ")")
             self._offset += 1
             return Token(sign, char, Span(start, start + 1))

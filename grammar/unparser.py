@@ -63,6 +63,9 @@ def unparse(node: ast.Node) -> str:
             return _parenthesize(", ".join(_unparse_expr(item, _SUM, right=True) for item in items))
         case ast.Output(form, template):
             return f"as {form}" if form else f"format {quote(template)}" if template is not None else ""
+        case ast.Option("with", values):
+            pairs = zip(values[::2], values[1::2], strict=True)
+            return "with " + ", ".join(f"{_name_of(name)} = {_unparse_value(value)}" for name, value in pairs)
         case ast.Option(name, values):
             return _join_parts(name, ", ".join(_unparse_value(value) for value in values))
         case ast.Ordering(key, descending):
@@ -108,6 +111,12 @@ def _unparse_action(node: ast.ActionStatement) -> str:
     elif node.references:
         operand = ", ".join(_unparse_value(reference) for reference in node.references)
     return _join_parts(node.verb, operand, *(unparse(option) for option in node.options), unparse(node.output))
+
+
+def _name_of(node: ast.Literal | ast.Variable) -> str:
+    """Return the name of an option's value, which is written as the user wrote it."""
+    assert isinstance(node, ast.Literal)
+    return node.text
 
 
 def _ends_with_columns(rows: ast.RowSource) -> bool:

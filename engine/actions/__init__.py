@@ -46,11 +46,7 @@ class _Verbs(Mapping[str, "Verb"]):
 VERBS: Mapping[str, Verb] = _Verbs()
 
 _LAYER_CONTENTS = "the contents of layers cannot be read yet"
-_CONTAINERS = "the embedded store makes no containers"
-ABSENT: tuple[tuple[str, str], ...] = (
-    *((name, _LAYER_CONTENTS) for name in ("diff", "cat", "extract", "tree")),
-    *((name, _CONTAINERS) for name in ("create", "start", "stop", "run")),
-)
+ABSENT: tuple[tuple[str, str], ...] = tuple((name, _LAYER_CONTENTS) for name in ("diff", "cat", "extract", "tree"))
 """Verbs that are not available yet, each with the reason."""
 
 __all__ = ["ABSENT", "REMOVING", "VERBS", "get_verb"]

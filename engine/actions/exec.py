@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from imq.engine.query.binder import require_where
@@ -11,7 +12,9 @@ from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .operands import build_names_query
+from .container_operands import choose_containers, names_containers, open_containers
+from .container_options import read_create_options, read_flag, read_values
+from .operands import build_names_query, find_planner
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
+    from .container_operands import Chosen
+
 
 class ProgramFailed(ImqError):
-    """A program could not be started, or its exit code was not 0."""
+    """A program could not be started, or its exit code, `exit_status`, was not 0."""
 
     code = "exec"
+    exit_status = 1
 
 
 class Exec(Record):
@@ -55,6 +61,77 @@ class Exec(Record):
         yield self.describe()
 
 
+class ExecInContainer(Record):
+    """Run a program in a container, with the streams of this process and no input unless `stdin` is set."""
+
+    container: Chosen
+    argv: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    detach: bool = False
+    stdin: bool = False
+    terminal: bool = False
+
+    def describe(self) -> Outcome:
+        """Return the container and the command line."""
+        return Outcome("exec", self.container.label, self.container.image, note=" ".join(self.argv))
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Run the program and wait until it exits, unless `detach` is set; raises `ProgramFailed`."""
+        containers = context.get_shared(open_containers)
+        sys.stdout.flush()
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            code = containers.execute(
+                containers.read(self.container.id),
+                self.argv,
+                environment=self.environment,
+                user=self.user,
+                workdir=self.workdir,
+                terminal=self.terminal,
+                detach=self.detach,
+                stdio=(0 if self.stdin else null, 1, 2),
+            )
+        finally:
+            os.close(null)
+        if code:
+            error = ProgramFailed(f"{self.argv[0]} exited with code {code} in the container {self.container.label}")
+            error.exit_status = code
+            raise error
+        yield self.describe()
+
+
+_IN_CONTAINER = ("env", "user", "workdir", "detach", "stdin", "terminal")
+
+
+def _plan_in_containers(act: ast.ActionStatement, words: list[str], context: PlanContext) -> list[Action]:
+    """Return the runs of a program in the containers that are named."""
+    if (planner := find_planner(act, context)) is not None:
+        return planner(act, context)
+    values = read_values(act, _IN_CONTAINER, context)
+    texts = {value.name: value.text for value in values}
+    flags = {value.name for value in values if value.name in ("detach", "stdin", "terminal") and read_flag(value)}
+    environment = read_create_options([value for value in values if value.name == "env"], (), "").environment
+    chosen, failures = choose_containers(act, context)
+    return [
+        *(
+            ExecInContainer(
+                one,
+                tuple(words),
+                environment,
+                texts.get("user", ""),
+                texts.get("workdir", ""),
+                detach="detach" in flags,
+                stdin="stdin" in flags,
+                terminal="terminal" in flags,
+            )
+            for one in chosen
+        ),
+        *failures,
+    ]
+
+
 def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     words = get_option_values(act, "run", context)
     if not words:
@@ -64,6 +141,8 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             span=act.span,
             hints=('example: exec images where in use run trivy image "{{.Name}}"',),
         )
+    if names_containers(act):
+        return _plan_in_containers(act, words, context)
     query = act.query if act.query is not None else build_names_query(act, context)
     if context.bind(query).is_whole_rows:
         require_where(query, "exec")
@@ -73,10 +152,11 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 VERB = Verb(
     "exec",
-    "Run a program for each row, without a shell. Each argument is a template.",
+    "Run a program for each row, without a shell. Each argument is a template. After the word container, the program"
+    " runs in the containers that are named; with env, user, workdir, detach, stdin or terminal.",
     'exec images where in use run trivy image "{{.Name}}"',
     OperandKind.ROWS,
-    options=("run", "dry run"),
+    options=("from", "run", "with", "dry run"),
     runs_programs=True,
     plan=_plan_exec,
 )

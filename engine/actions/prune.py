@@ -9,6 +9,8 @@ from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .container_operands import is_of_containers
+from .container_removal import plan_container_prune
 from .operands import Target, find_planner, get_image_query, plan_parts, resolve_targets, split_by_source
 from .rm import plan_removals
 from .verb import OperandKind, Verb
@@ -73,6 +75,8 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if act.query is not None and is_of_containers(act, context):
+        return plan_container_prune(act, context)
     if act.query is not None:
         get_image_query(act, context)
         context.store.check_collectable()

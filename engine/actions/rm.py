@@ -14,32 +14,42 @@ from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
+from .container_operands import is_of_containers, names_containers
+from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_container_removal, refuse_id, refuse_name
 from .operands import Target, find_planner, get_platforms, plan_parts, resolve_each_target, split_by_source
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import ClassVar
 
     from imq.engine.sources.action import Action, PlanContext
     from imq.engine.store.transaction import Transaction
 
 
 class Remove(StoreAction):
-    """Remove an image with all its names. `frees` is the size in bytes of the blobs that no other image needs."""
+    """Remove an image with all its names. `frees` is the size in bytes of the blobs that no other image needs.
+
+    `users` are the IDs of the stopped containers that it is removed in spite of.
+    """
 
     names: tuple[str, ...]
     root: Digest
     id: Digest
     frees: int = 0
+    users: frozenset[str] = frozenset()
+    frees_layers: ClassVar[bool] = True
 
     def describe(self) -> Outcome:
         """Return the names, the image and the size."""
         return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees)
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
-        """Remove the entries of the image, unless its names have changed."""
+        """Remove the entries of the image, unless its names, or the containers that use it, have changed."""
         entries = list(transaction.entries_of(self.root))
+        if any(is_running or id_ not in self.users for id_, is_running in transaction.list_users(self.root)):
+            raise changed_error(", ".join(self.names) or self.id.short)
         if {str(entry.name) for entry in entries if entry.name} != set(self.names) or not entries:
             raise changed_error(", ".join(self.names) or self.id.short)
         for entry in entries:
@@ -73,6 +83,9 @@ class DropPlatform(StoreAction):
 
 
 def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if names_containers(act):
+        planner = find_planner(act, context) or plan_container_removal
+        return planner(act, context)
     if parts := split_by_source(act, context):
         if act.query is not None:
             require_where(act.query, act.verb)
@@ -82,6 +95,8 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if is_of_containers(act, context):
+        return plan_container_removal(act, context)
     if (option := get_option(act, "with its tags")) is not None:
         raise StatementError(
             "with its tags is for images in registries",
@@ -89,10 +104,67 @@ def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Actio
             span=option.span,
             hints=("to remove an image of the store with all its names: rm ID force",),
         )
-    targets, failures = resolve_each_target(act, context)
+    try:
+        targets, failures = resolve_each_target(act, context)
+    except NotFound as problem:
+        _hint_at_container(act, context, problem)
+        raise
     if get_option(act, "platform") is not None:
         return plan_platform_removals(act, targets, context) + failures
     return plan_removals(targets, context, force=get_option(act, "force") is not None, failures=failures)
+
+
+def _refuse_id(
+    target: Target, names: list[str], others: Sequence[str], context: PlanContext, *, force: bool
+) -> Conflict | None:
+    """Return why an image cannot be removed by its ID: its index has other platforms, or it has several names."""
+    if not others:
+        if force or _is_one_name(names):
+            return None
+        return Conflict(
+            f"unable to remove {target.id.short}: the image has several names ({', '.join(names)})",
+            hints=("name the one to remove, or add force to remove the image with all its names",),
+        )
+    name = _display_name(names, target.root)
+    return Conflict(
+        f"unable to remove {target.id.short}: {', '.join(names) or target.root.short} has {join_names(others)} too",
+        hints=(
+            f"to remove one platform: rm {name} platform {_platform_of(target, context)}",
+            f"to remove all of them, use the name or the index: rm {target.root.short}",
+        ),
+    )
+
+
+def _list_refusals(
+    removed: Mapping[Digest, set[str]],
+    names: Mapping[Digest, list[str]],
+    ids: Mapping[Digest, Digest],
+    uses: Mapping[str, tuple[ImageUse, ...]],
+    *,
+    force: bool,
+) -> dict[Digest, Conflict]:
+    """Return the error of each image that would lose its last name although containers use it."""
+    lost = [root for root, names_to_remove in removed.items() if root in uses and names_to_remove >= set(names[root])]
+    refusals = {root: _refuse_used(names[root], ids[root], uses[root], force=force) for root in lost}
+    return {root: problem for root, problem in refusals.items() if problem is not None}
+
+
+def _refuse_used(names: Sequence[str], id_: Digest, uses: tuple[ImageUse, ...], *, force: bool) -> Conflict | None:
+    """Return why an image that containers use keeps its last name; None when `force` allows the removal of it.
+
+    As in docker, force removes only the names of an image with running containers.
+    """
+    if not names:
+        return refuse_id(id_, uses, force=force)
+    return None if force else refuse_name(names[0], id_, uses)
+
+
+def _hint_at_container(act: ast.ActionStatement, context: PlanContext, problem: NotFound) -> None:
+    """Add to the error of an image that does not exist that a container has its name."""
+    for text in context.literals(act.references):
+        row = context.store.index.connection.execute("SELECT 1 FROM container WHERE name = ?", (text,)).fetchone()
+        if row is not None:
+            problem.hints = (f"a container has this name; to remove it: rm container {text}", *problem.hints)
 
 
 def plan_platform_removals(act: ast.ActionStatement, targets: list[Target], context: PlanContext) -> list[Action]:
@@ -100,12 +172,15 @@ def plan_platform_removals(act: ast.ActionStatement, targets: list[Target], cont
     platforms, every = get_platforms(act, context)
     names = _fetch_names(context, {target.root for target in targets})
     actions: list[Action] = []
+    uses = find_uses_by_image(context.store)
     for root, id_ in {target.root: target.id for target in targets}.items():
         name = ", ".join(names[root]) or root.short
         try:
             if every:
                 raise _no_image_left_error(name)
-            actions += _drop_platforms(root, name, platforms, context)
+            drops = _drop_platforms(root, name, platforms, context)
+            _check_unused(drops, uses)
+            actions += drops
         except ImqError as problem:
             if len(names) == 1:
                 raise
@@ -113,7 +188,16 @@ def plan_platform_removals(act: ast.ActionStatement, targets: list[Target], cont
     return actions
 
 
-def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], context: PlanContext) -> list[Action]:
+def _check_unused(drops: Sequence[DropPlatform], uses: Mapping[str, tuple[ImageUse, ...]]) -> None:
+    """Raise `Conflict` for an image of an index that a container was made from."""
+    for drop in drops:
+        if drop.id in uses:
+            problem = refuse_id(drop.id, uses[drop.id], force=False)
+            assert problem is not None
+            raise problem
+
+
+def _drop_platforms(root: Digest, name: str, platforms: Sequence[Platform], context: PlanContext) -> list[DropPlatform]:
     """Return the actions that remove these platforms from one index; raises `Conflict` when none would be left."""
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT manifest, id, platform, os, architecture, variant, os_version FROM entry"
@@ -203,6 +287,7 @@ def plan_removals(
     is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
     remaining_indexes: dict[Digest, list[str]] = {}
+    uses = find_uses(context.store, {target.root for target in targets})
     for target in targets:
         image_names = names[target.root]
         others = remaining_platforms.get(target.root)
@@ -213,50 +298,52 @@ def plan_removals(
                 continue
             except NotFound as problem:
                 conflict = problem
-        elif others and target.by_id:
-            name = _display_name(image_names, target.root)
-            conflict = Conflict(
-                f"unable to remove {target.id.short}: {', '.join(image_names) or target.root.short} has"
-                f" {join_names(others)} too",
-                hints=(
-                    f"to remove one platform: rm {name} platform {_platform_of(target, context)}",
-                    f"to remove all of them, use the name or the index: rm {target.root.short}",
-                ),
-            )
+        elif target.by_id:
+            conflict = _refuse_id(target, image_names, others or (), context, force=force)
+            if conflict is None and target.root in uses:
+                conflict = refuse_id(target.id, uses[target.root], force=force)
         elif others:
             remaining_indexes[target.root] = others
             continue
-        elif target.by_id and not force and not _is_one_name(image_names):
-            conflict = Conflict(
-                f"unable to remove {target.id.short}: the image has several names ({', '.join(image_names)})",
-                hints=("name the one to remove, or add force to remove the image with all its names",),
-            )
         if conflict is not None:
             if is_single:
                 raise conflict
             failures.append(Failed("rm", format_reference(target), conflict))
             continue
         names_to_remove = removed_names.setdefault(target.root, set())
-        if target.name is None:
-            names_to_remove.update(image_names)
-        else:
-            names_to_remove.add(target.name)
+        names_to_remove.update((target.name,) if target.name is not None else image_names)
+        if target.name is not None:
             names_to_remove.update(_find_digest_names(target.name, image_names, names_to_remove))
     ids = {target.root: target.id for target in targets}
-    removed_roots = [root for root, names_to_remove in removed_names.items() if names_to_remove >= set(names[root])]
+    refusals = _list_refusals(removed_names, names, ids, uses, force=force)
+    if refusals and is_single:
+        raise next(iter(refusals.values()))
+    failures += [Failed("rm", ", ".join(names[root]) or ids[root].short, one) for root, one in refusals.items()]
+    removed_names = {root: removed for root, removed in removed_names.items() if root not in refusals}
+    removed_roots = [
+        root
+        for root, names_to_remove in removed_names.items()
+        if names_to_remove >= set(names[root]) and not (root in uses and uses[root][0].is_running)
+    ]
     frees = _compute_freed_by_image(context, removed_roots)
     actions: list[Action] = []
     for root, names_to_remove in removed_names.items():
         if root in frees:
-            actions.append(Remove(tuple(names[root]), root, ids[root], frees[root]))
+            users = frozenset(use.id for use in uses.get(root, ()))
+            actions.append(Remove(tuple(names[root]), root, ids[root], frees[root], users))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in names_to_remove]
     actions += [untag for untag in digest_untags if untag.root not in frees]
-    for root, platforms in remaining_indexes.items():
-        name = _display_name(names[root], root)
-        reason = f"it has {join_names(platforms)} too; to remove one platform: rm {name} platform OS/ARCH"
-        actions.append(Skip(", ".join(names[root]) or root.short, ids[root], reason))
+    actions += [_skip_index(names[root], root, ids[root], platforms) for root, platforms in remaining_indexes.items()]
     return actions + failures
+
+
+def _skip_index(names: Sequence[str], root: Digest, id_: Digest, platforms: Sequence[str]) -> Skip:
+    """Return the note that an index stays because only some of its platforms are selected."""
+    reason = (
+        f"it has {join_names(platforms)} too; to remove one platform: rm {_display_name(names, root)} platform OS/ARCH"
+    )
+    return Skip(", ".join(names) or root.short, id_, reason)
 
 
 def _display_name(names: Sequence[str], root: Digest) -> str:
@@ -360,8 +447,9 @@ VERB = Verb(
     removes=True,
     needs_confirmation=True,
     docker_differences=(
-        "There are no parent images: layers that another image has stay. The store has no containers, so no image is in"
-        " use. An index is removed with all its platforms, and it stays when a query selects only some of them; with"
+        "There are no parent images: layers that another image has stay. As in docker, an image that containers were"
+        " made from stays, unless force is given and none of them runs; of a running one force removes the names. After"
+        " the word container, the names are those of containers. An index is removed with all its platforms, and it stays when a query selects only some of them; with"
         " platform only the images of these platforms are removed. As in docker, an image with several names can"
         " be removed by its id only with force; a query removes each name that it selects. All removals of a statement"
         " are one transaction."

@@ -23,6 +23,8 @@ class OperandKind(Enum):
     HOSTS = "hosts of registries, or their names in the configuration"
     IMAGES = "images, or a query of images"
     CONTAINERS = "containers, or a query of containers"
+    CONTAINER_NAME = "a name for a container"
+    IMAGE_AND_COMMAND = "an image, and the words of a command"
     ROWS = "images, or a query of anything"
 
 

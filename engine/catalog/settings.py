@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Setting(Record):
     """One setting: its name, its purpose, its default, and its values.
 
-    Without `choices` the value is a whole number, a number of bytes (`is_size`) or a duration (`is_duration`). A size
-    is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
+    Without `choices` the value is a whole number, a number of bytes (`is_size`), a duration (`is_duration`) or a program
+    (`is_program`). A size is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Setting(Record):
     minimum: int = 0
     maximum: int = 0
     is_duration: bool = False
+    is_program: bool = False
 
     @property
     def value_examples(self) -> str:
@@ -36,12 +37,15 @@ class Setting(Record):
             return "20GB, 512MiB, none"
         if self.is_duration:
             return "10m, 2 hours, 0"
+        if self.is_program:
+            return "auto, the name of a program, or its path"
         return ", ".join(self.choices) or "1 to 64"
 
     @property
     def syntax(self) -> str:
         """The valid values, for help."""
-        return " | ".join(self.choices) or ("SIZE" if self.is_size else "DURATION" if self.is_duration else "N")
+        kind = "SIZE" if self.is_size else "DURATION" if self.is_duration else "PROGRAM" if self.is_program else "N"
+        return " | ".join(self.choices) or kind
 
 
 NO_LIMIT = "none"
@@ -85,6 +89,13 @@ SETTINGS: dict[str, Setting] = {
             "hide",
             ("hide", "show"),
         ),
+        Setting(
+            "runtime",
+            "the OCI runtime that starts containers of the store, by its name or path; auto: runc, else crun. Example:"
+            " /usr/local/bin/crun",
+            "auto",
+            is_program=True,
+        ),
     )
 }
 
@@ -112,6 +123,8 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
         normalized = lower if lower == NO_LIMIT else value
     elif setting.is_duration:
         is_valid, normalized = parse_duration_setting(value) is not None, value
+    elif setting.is_program:
+        is_valid, normalized = bool(value.strip()) and "\0" not in value, value
     else:
         is_valid = lower in (setting.choices or _COUNTS)
         normalized = lower

@@ -71,6 +71,16 @@ def read_json(directory: int, name: str) -> Any:
         return None
 
 
+def read_path(path: str) -> Any:
+    """Read a JSON file at a path as `read_json` does."""
+    folder, name = os.path.split(path)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+    try:
+        return read_json(descriptor, name)
+    finally:
+        os.close(descriptor)
+
+
 def write_file(directory: int, name: str, content: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
     """Replace a file of an open folder atomically and, unless it can be made again, durably."""
     temporary = f".{name}.{os.getpid()}"

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from imq.grammar.errors import DigestMismatch, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .folder import read_json, write_json
+from .folder import DOCUMENT, read_json, read_path, write_json
+from .folder import FOLDER as CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -155,19 +156,25 @@ def _make_base(folder: Directory) -> None:
             raise
 
 
-def measure(store: Store, names: Iterable[str] | None = None) -> int:
-    """Return the bytes of the files of the unpacked layers, or of those with these names."""
+def measure_usage(store: Store) -> tuple[int, int, int, int]:
+    """Return the number of unpacked layers, how many of them containers use, their bytes, and those of the unused."""
     try:
         folder = store.layout.root_directory.open_directory(FOLDER)
-    except FileNotFoundError:
-        return 0
-    chosen = None if names is None else set(names)
-    total = 0
-    for name in folder.list_names():
-        if name.endswith(".json") and (chosen is None or name.removesuffix(".json") in chosen):
-            facts = read_json(folder.descriptor, name)
-            total += facts.get("size", 0) if isinstance(facts, dict) else 0
-    return total
+        names = [name for name in folder.list_names() if name.endswith(".json")]
+    except OSError:
+        return 0, 0, 0, 0
+    used = set()
+    containers = os.path.join(store.root, CONTAINERS)
+    for (id_,) in store.index.connection.execute("SELECT id FROM container"):
+        with suppress(OSError):
+            document = read_path(os.path.join(containers, id_, DOCUMENT))
+            used |= {name_of(diff_id) for diff_id in document["Layers"]} if isinstance(document, dict) else set()
+    sizes = {}
+    for name in names:
+        facts = read_json(folder.descriptor, name)
+        sizes[name.removesuffix(".json")] = facts.get("size", 0) if isinstance(facts, dict) else 0
+    unused = sum(size for name, size in sizes.items() if name not in used)
+    return len(sizes), len(used & sizes.keys()), sum(sizes.values()), unused
 
 
 def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:

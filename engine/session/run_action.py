@@ -135,8 +135,9 @@ class ActionRunner:
                 self._resources.progress.warn(problem.message)
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
-        """Warn when the rows of a removal or a program depend on containers: the store has none."""
-        if not self._resources.warns_about_containers or statement.query is None:
+        """Warn when the rows of a removal or a program depend on containers, and the store has none."""
+        resources = self._resources
+        if not resources.warns_about_containers or statement.query is None or resources.store.has_containers():
             return
         from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, depends_on_containers
 
@@ -175,6 +176,7 @@ class ActionRunner:
             on_network=context.on_network,
             prompt=context.prompt,
             stdin=context.stdin,
+            runtime=resources.state.settings["runtime"],
         )
         try:
             yield from ActionExecutor(execution).execute(actions)

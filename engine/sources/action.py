@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Protocol, TextIO, TypeVar
+    from typing import Any, ClassVar, Protocol, TextIO, TypeVar
 
     from imq.engine.configuration.configuration import Registry
     from imq.engine.oci.digest import Digest
@@ -107,7 +107,12 @@ class BatchedAction(Record):
 
 
 class StoreAction(BatchedAction):
-    """A change to names or images of the store. Consecutive store actions are one transaction: all or nothing."""
+    """A change to names or images of the store. Consecutive store actions are one transaction: all or nothing.
+
+    `frees_layers`: it removes images, so that unpacked layers may not be needed any more.
+    """
+
+    frees_layers: ClassVar[bool] = False
 
     def apply(self, transaction: Transaction, now: int) -> Outcome:
         """Apply the action. Raises `NotFound` (code `changed`) if the store has changed since planning."""
@@ -119,6 +124,7 @@ class StoreAction(BatchedAction):
         outcomes: list[Outcome] = []
         now = context.clock()
         with context.store.start_transaction() as transaction:
+            context.store.refresh_containers()  # no container is created until the transaction ends
             for number, action in enumerate(actions):
                 described = action.describe()
                 if len(actions) > 1:
@@ -129,6 +135,10 @@ class StoreAction(BatchedAction):
                     outcomes.append(described.with_error(error))
         if transaction.collection_error is not None:
             context.progress.warn(transaction.collection_error.message)
+        if any(action.frees_layers for action in actions) and context.store.has_containers():
+            from imq.engine.containers.containers import Containers
+
+            Containers(context.store, context.runtime, context.environment).remove_unneeded_layers()
         yield from outcomes
 
 
@@ -227,6 +237,7 @@ class ExecutionContext:
     - `registry_settings` returns the settings of the registry client.
     - `on_network` is called before the first request.
     - `prompt` reads a string from the user. Its arguments are the prompt, and whether the input is hidden.
+    - `runtime` is the setting for the runtime of containers.
     - `answers` are the lines by which engines said what they did: `Untagged: redis:7`, `Deleted: sha256:…`.
     """
 
@@ -243,8 +254,10 @@ class ExecutionContext:
         on_network: Callable[[], None] | None = None,
         prompt: Callable[[str, bool], str] | None = None,
         stdin: TextIO | None = None,
+        runtime: str = "auto",
     ) -> None:
         self.store = store
+        self.runtime = runtime
         self.environment = environment
         self.progress = progress
         self.clock = clock

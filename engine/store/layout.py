@@ -136,6 +136,10 @@ class Layout:
         self.close_directories()  # it may be created later, in another directory
         return False
 
+    def has_unpacked(self) -> bool:
+        """Whether the store has a folder of unpacked layers."""
+        return self.exists and self.root_directory.status(UNPACKED) is not None
+
     def is_writable(self) -> bool:
         """Whether this user may create files in the root."""
         return os.access(".", os.W_OK, dir_fd=self.root_directory.descriptor)

@@ -85,6 +85,15 @@ class Store:
             self.read_containers(self._index)
         return self._index
 
+    def has_containers(self) -> bool:
+        """Whether the store has any container."""
+        return self.index.connection.execute("SELECT 1 FROM container LIMIT 1").fetchone() is not None
+
+    def refresh_containers(self) -> None:
+        """Bring the rows of containers up to date."""
+        if self.read_containers is not None:
+            self.read_containers(self.index)
+
     def close(self) -> None:
         """Close the index."""
         if self._index is not None:

@@ -172,6 +172,15 @@ class Transaction:
         for key in sorted(self._keys_by_root.get(root, ())):
             yield self._entries[key]
 
+    def list_users(self, root: Digest) -> list[tuple[str, bool]]:
+        """Return the containers made from an image: the ID of each, and whether it has processes."""
+        rows = self._index.connection.execute(
+            "SELECT DISTINCT container.id, status IN ('running', 'paused') FROM entry JOIN container"
+            " ON container.image_id = entry.id OR container.manifest = entry.manifest WHERE entry.root = ?",
+            (root,),
+        )
+        return [(id_, bool(is_running)) for id_, is_running in rows]
+
     def refers_to(self, entry: IndexEntry, id_: Digest | None) -> bool:
         """Whether an entry refers to the image with this ID; for None: whether it refers to no readable image."""
         root = entry.descriptor.digest

@@ -19,7 +19,7 @@ STATUSES = (
 
 CONTAINERS = Table(
     "containers",
-    "One row for each container, running or stopped. The embedded store has none.",
+    "One row for each container, running or stopped.",
     (
         Field("id", DataType.DIGEST, "the container ID", title="CONTAINER ID"),
         Field("name", DataType.TEXT, "the name"),

@@ -25,7 +25,11 @@ _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach)),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach WHERE digest NOT IN (
     SELECT digest FROM reach WHERE root IN (SELECT _root FROM images WHERE in_use))))
-UNION ALL VALUES ('Containers', 0, 0, 0, 0), ('Local Volumes', 0, 0, 0, 0), ('Build Cache', 0, 0, 0, 0)"""
+UNION ALL SELECT 'Containers', count(*), coalesce(sum(status IN ('running', 'paused')), 0), coalesce(sum(size_rw), 0),
+  coalesce(sum(size_rw) FILTER (WHERE status NOT IN ('running', 'paused')), 0) FROM containers
+UNION ALL VALUES ('Local Volumes', 0, 0, 0, 0), ('Build Cache', 0, 0, 0, 0)"""
+_UNPACKED = "UNION ALL VALUES ('Unpacked Layers', ?1, ?2, ?3, ?4)"
+"""The unpacked layers of containers: only a store that had containers has this row, which docker does not."""
 
 
 class LocalSource(Source):
@@ -107,7 +111,15 @@ class LocalSource(Source):
         return self._create_table(table, [field.name for field in table.fields], list_place_rows(self._context.sources))
 
     def _load_usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
-        rows = self._context.store.index.connection.execute(_USAGE)
+        store = self._context.store
+        if not store.layout.has_unpacked():
+            rows = store.index.connection.execute(_USAGE)
+        else:
+            from imq.engine.containers.index_rows import measure_written
+            from imq.engine.containers.unpacked import measure_usage
+
+            measure_written(store.index, store.layout)
+            rows = store.index.connection.execute(f"{_USAGE} {_UNPACKED}", measure_usage(store))
         return self._create_table(table, [field.name for field in table.fields], ((*row, STORE) for row in rows))
 
 

@@ -24,6 +24,8 @@ NAME = "store"
 UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 """A pull unpacks layers. After a lazy pull, the first query that reads a size unpacks them."""
 _LISTING = "none: the files of the blobs are listed"
+WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
+"""Reading the folders of containers takes longer than all other fields of them."""
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
 
@@ -50,8 +52,8 @@ class StoreSource(Source):
         return StoreBlobs(self._store, request)
 
     def _make_provider(self, table: Table) -> NativeTable:
-        served = table.with_levels({UNPACKED: _SIZES.get(table.name, "")}).replace(source=NAME)
-        return NativeTable(served, self._unpack, self._describe_pending)
+        levels = {WRITTEN: "size_rw log_size"} if table is CONTAINERS else {UNPACKED: _SIZES.get(table.name, "")}
+        return NativeTable(table.with_levels(levels).replace(source=NAME), self._prepare, self._describe_pending)
 
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
@@ -68,14 +70,22 @@ class StoreSource(Source):
         problems, self._problems[:] = tuple(self._problems), []
         return problems
 
-    def _unpack(self, _level: FetchLevel) -> tuple[ImqError, ...]:
-        """Measure the layers that were never unpacked, and return the errors."""
+    def _prepare(self, level: FetchLevel) -> tuple[ImqError, ...]:
+        """Measure what containers wrote, or the layers that were never unpacked; return the errors of layers."""
+        if level is WRITTEN:
+            if self._store.has_containers():
+                from imq.engine.containers.index_rows import measure_written
+
+                measure_written(self._store.index, self._store.layout)
+            return ()
         from imq.engine.progress import make_item_counter
 
         report = make_item_counter(self._context.progress, "unpack", len(self._store.list_unmeasured_layers()))
         return self._store.measure_layers(self._context.jobs, on_progress=report)
 
-    def _describe_pending(self, _level: FetchLevel) -> str:
+    def _describe_pending(self, level: FetchLevel) -> str:
+        if level is WRITTEN:
+            return "read the folders of containers, to measure what they wrote" if self._store.has_containers() else ""
         count = len(self._store.list_unmeasured_layers())
         return f"unpack {count} layers of the store that were never unpacked, to measure their sizes" if count else ""
 

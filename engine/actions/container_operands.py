@@ -1,0 +1,151 @@
+"""The containers of the store that an action names or selects, and the context in which actions work on them."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.query.binder import require_where
+from imq.engine.sources.action import Failed, Outcome
+from imq.engine.sources.action_options import bind_whole_rows
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .operands import find_planner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+
+_SHORT = 12
+KEYWORD = "container"
+"""`rm container web`: the word before names of containers, for verbs that work on images too."""
+
+
+class Chosen(Record):
+    """A container as it was planned: its ID, its name, its status and the ID of its image."""
+
+    id: str
+    name: str
+    status: str
+    image: Digest | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, or the beginning of the ID."""
+        return self.name or self.id[:_SHORT]
+
+
+class ContainerAction(Record):
+    """An action on one container of the store."""
+
+    container: Chosen
+
+    def describe(self) -> Outcome:
+        """Return the name and the image."""
+        return Outcome(self.verb, self.container.label, self.container.image, note=self.container.status)
+
+    @property
+    def verb(self) -> str:
+        """The action in outcomes."""
+        raise NotImplementedError
+
+    def apply(self, containers: Containers, container: Container, context: ExecutionContext) -> Outcome:
+        """Do it."""
+        raise NotImplementedError
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Find the container again, and do it. Raises `NotFound` when it was removed meanwhile."""
+        containers = context.get_shared(open_containers)
+        yield self.apply(containers, containers.read(self.container.id), context)
+
+
+def open_containers(context: ExecutionContext) -> Containers:
+    """Return the containers of the store, cleaned up after processes that were killed."""
+    from imq.engine.containers.containers import Containers
+
+    context.store.check_exists()
+    containers = Containers(context.store, context.runtime, context.environment)
+    containers.recover()
+    return containers
+
+
+def plan_for_containers(
+    act: ast.ActionStatement, context: PlanContext, make: Callable[[Chosen], Action], *, needs_where: bool = True
+) -> list[Action]:
+    """Return an action for each container that the statement names or selects, by `make`; or those of an engine."""
+    if (planner := find_planner(act, context)) is not None:
+        return planner(act, context)
+    chosen, failures = choose_containers(act, context, needs_where=needs_where)
+    return [*map(make, chosen), *failures]
+
+
+def choose_containers(
+    act: ast.ActionStatement, context: PlanContext, *, needs_where: bool = True
+) -> tuple[list[Chosen], list[Action]]:
+    """Return the containers of the store that a statement names or selects, and a failure for each unknown name.
+
+    The error of the only name is raised.
+    """
+    if act.query is not None:
+        select = bind_whole_rows(act, context)
+        if select.table.name != "containers":
+            raise StatementError(
+                f"{act.verb} takes containers, not {select.table.name}", code="operand", span=act.query.span
+            )
+        if needs_where:
+            require_where(act.query, act.verb)
+        query = ast.Query("", base=act.query, select=_COLUMNS)
+        rows = context.rows(query.replace(span=act.query.span), ())[1]
+        return [_to_chosen(*row) for row in rows], []
+    chosen: list[Chosen] = []
+    failures: list[Action] = []
+    references = list_container_names(act)
+    for text, node in zip(context.literals(references), references, strict=True):
+        try:
+            chosen.append(find_container(text, context))
+        except (NotFound, StatementError) as problem:
+            problem.span = problem.span or node.span
+            if len(references) == 1:
+                raise
+            failures.append(Failed(act.verb, text, problem))
+    return list(dict.fromkeys(chosen)), failures
+
+
+_COLUMNS = tuple(ast.Column(ast.Field((name,))) for name in ("id", "name", "status", "image_id"))
+
+
+def _to_chosen(id_: object, name: object, status: object, image: object) -> Chosen:
+    return Chosen(str(id_), str(name or ""), str(status), Digest(str(image)) if image else None)
+
+
+def find_container(text: str, context: PlanContext) -> Chosen:
+    """Return the container of the store with a name, an ID or the beginning of one. Raises `NotFound`."""
+    from imq.engine.containers.containers import Containers
+
+    containers = Containers(context.store, "", context.environment)
+    found = containers.find(text)
+    state = containers.read_state(found.id)
+    return Chosen(found.id, found.name, state.status, Digest(str(found.document["Image"])))
+
+
+def list_container_names(act: ast.ActionStatement) -> tuple[ast.Literal | ast.Variable, ...]:
+    """Return the references of a statement without the word `container` before them."""
+    return act.references[1:] if names_containers(act) else act.references
+
+
+def names_containers(act: ast.ActionStatement) -> bool:
+    """Whether the references of a statement begin with the word `container`."""
+    first = act.references[0] if len(act.references) > 1 else None
+    return isinstance(first, ast.Literal) and not first.quoted and first.text.lower() == KEYWORD
+
+
+def is_of_containers(act: ast.ActionStatement, context: PlanContext) -> bool:
+    """Whether the operands of a statement are containers: rows of their table, or names after `container`."""
+    if act.query is None:
+        return names_containers(act)
+    try:
+        return context.bind(act.query).table.name == "containers"
+    except ImqError:
+        return False
