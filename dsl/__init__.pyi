@@ -1082,8 +1082,14 @@ KiB: Bytes
 MiB: Bytes
 GiB: Bytes
 TiB: Bytes
-def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image of a container, which its engine pauses meanwhile; change takes Dockerfile instructions. With a query of containers the name is a template. In text: `commit web as team/web:1 from docker change "CMD [\\"serve\\"]" message "with the fix"`"""
+def append(*operands: _Path, to: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. In text: `append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"`"""
+    ...
+def change(*operands: _Name | Query, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
+    ...
+def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image of a container, which is paused meanwhile; change takes Dockerfile instructions. With a query of containers the name is a template. With author and pause = false as docker has them. In text: `commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"`"""
     ...
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine has already is not copied again. from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
@@ -1099,6 +1105,9 @@ def exec_(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequ
     ...
 def export(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own. In text: `export redis:7 to "rootfs"`"""
+    ...
+def flatten(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image whose only layer has the files of all layers of another: what later layers replaced or deleted is gone. The configuration stays. In text: `flatten app:1 as app:flat`"""
     ...
 def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. After to, the engine that creates it. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""

@@ -1,11 +1,14 @@
 """The verbs by name. Written by build/generate_docs.py from the modules of this package: do not edit."""
 
 MODULES = {
+    "append": "append",
+    "change": "change",
     "commit": "commit",
     "copy": "copy",
     "create": "create",
     "exec": "exec",
     "export": "export",
+    "flatten": "flatten",
     "import": "import_image",
     "index": "index",
     "inspect": "inspect",

@@ -1,39 +1,191 @@
-"""The verb `commit`: makes an image of a container. Engines do it."""
+"""The verb `commit`: makes an image of a container. Engines do it for their own containers."""
 
 from __future__ import annotations
 
-from imq.grammar import ast
-from imq.grammar.errors import StatementError
-from imq.grammar.record import TYPE_CHECKING
+import copy
 
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.dockerfile_changes import apply_instructions
+from imq.engine.sources.action import Failed, Outcome
+from imq.engine.sources.action_options import bind_whole_rows, get_option_values, parse_tag_name
+from imq.engine.sources.row_templates import is_template, render_rows
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .container_operands import Chosen, find_container, list_container_names, open_containers
+from .container_options import read_flag, read_values
+from .derived_images import set_name
 from .operands import find_planner
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from imq.engine.sources.action import Action, PlanContext
+    from collections.abc import Iterator
+    from typing import Any
+
+    from imq.engine.containers.containers import Container
+    from imq.engine.oci.reference import Reference
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.store.ingest import ImportedLayer, Ingest
+
+_CONFIG_KEYS = (
+    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",
+    "OnBuild", "Shell",
+)  # fmt: skip
+"""The keys of the configuration of a container that its image gets."""
+
+
+class CommitContainer(Record):
+    """Make an image of the changes of a container, which is paused meanwhile unless `pause` is False."""
+
+    container: Chosen
+    name: Reference | None
+    changes: tuple[str, ...] = ()
+    message: str = ""
+    author: str = ""
+    pause: bool = True
+
+    def describe(self) -> Outcome:
+        """Return the name and the container."""
+        return Outcome("commit", self._label, note=f"of the container {self.container.label}")
+
+    @property
+    def _label(self) -> str:
+        return str(self.name) if self.name is not None else "<none>"
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Store the changes as a layer, and the image. Only files that the container changed are read."""
+        from imq.engine.store.derived_image import Step, read_base, reserve_layers, store_derived
+
+        containers = context.get_shared(open_containers)
+        container = containers.read(self.container.id)
+        store, now = context.store, context.clock()
+        with store.start_ingest() as ingest:
+            base = read_base(store, _find_manifest(container, context))
+            reserve_layers(ingest, base)
+            runtime = _make_runtime(container)
+            apply_instructions(runtime, self.changes)
+            with containers.open_changes(container, pause=self.pause) as upper:
+                layer = _store_changes(ingest, upper)
+            step = Step(
+                " ".join([container.document["Path"], *container.document["Args"]]),
+                self.message,
+                self.author,
+                now,
+                empty=layer is None,
+            )
+            layers = () if layer is None else (layer,)
+            descriptor, id_ = store_derived(ingest, base, runtime, (step,), layers, created=now, author=self.author)
+            set_name(context, ingest, self.name, descriptor)
+        size = sum(measure.size for measure in ingest.measures)
+        yield Outcome("commit", self._label, id_, size, note=f"of the container {self.container.label}")
+
+
+def _find_manifest(container: Container, context: ExecutionContext) -> Digest:
+    """Return the manifest of the image of a container. Raises `NotFound` when the image was removed."""
+    manifest, id_ = container.document["ImageManifest"], container.document["Image"]
+    row = context.store.index.connection.execute(
+        "SELECT manifest FROM image WHERE manifest = ?1 OR id = ?2 ORDER BY manifest = ?1 DESC LIMIT 1", (manifest, id_)
+    ).fetchone()
+    if row is None:
+        raise NotFound(
+            f"the image {Digest(id_).short} of the container {container.name} was removed, so its changes have no base",
+            code="no-such-image",
+            hints=("pull or load the image again",),
+        )
+    return Digest(row[0])
+
+
+def _make_runtime(container: Container) -> dict[str, Any]:
+    config = container.document["Config"]
+    return {key: copy.deepcopy(config[key]) for key in _CONFIG_KEYS if config.get(key)}
+
+
+def _store_changes(ingest: Ingest, upper: str) -> ImportedLayer | None:
+    """Store the changes of a container as a layer; None when there are none."""
+    from itertools import chain
+
+    from imq.engine.layers.pack import pack_overlay_layer
+
+    pieces = pack_overlay_layer(upper)
+    first = next(pieces, None)
+    return None if first is None else ingest.import_layer(chain((first,), pieces), "", recompress="gzip")
 
 
 def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if len(act.references) == 2 and not any(option.name == "as" for option in act.options):
         name = ast.Option("as", act.references[1:])  # docker's order: commit CONTAINER NAME
         act = act.replace(references=act.references[:1], options=(*act.options, name))
-    planner = find_planner(act, context)
-    if planner is None:
+    if (planner := find_planner(act, context)) is not None:
+        return planner(act, context)
+    changes = tuple(get_option_values(act, "change", context))
+    apply_instructions({}, changes)
+    messages = get_option_values(act, "message", context)
+    author, pause = "", True
+    for value in read_values(act, ("author", "pause"), context):
+        if value.name == "author":
+            author = value.text
+        else:
+            pause = read_flag(value)
+    chosen, failures = _choose(act, get_option_values(act, "as", context), context)
+    names = [name for _, name in chosen if name is not None]
+    if len(set(names)) < len(names):
         raise StatementError(
-            "commit makes an image of a container, and the store has no containers",
+            "several containers would be committed under one name",
             code="operand",
             span=act.span,
-            hints=("name an engine: commit web as team/web:1 from docker",),
+            hints=("add a field to the template, such as {{.Name}}",),
         )
-    return planner(act, context)
+    message = messages[0] if messages else ""
+    commits = (CommitContainer(one, name, changes, message, author, pause) for one, name in chosen)
+    return [*commits, *failures]
+
+
+def _choose(
+    act: ast.ActionStatement, names: list[str], context: PlanContext
+) -> tuple[list[tuple[Chosen, Reference | None]], list[Action]]:
+    """Return the containers with the names of their images, and a failure for each unknown container."""
+    chosen: list[tuple[Chosen, Reference | None]] = []
+    failures: list[Action] = []
+    if act.query is not None:
+        from imq.engine.query.binder import require_where
+
+        select = bind_whole_rows(act, context)
+        if select.table.name != "containers":
+            raise StatementError(
+                f"commit takes containers, not {select.table.name}", code="operand", span=act.query.span
+            )
+        require_where(act.query, act.verb)
+        rows = render_rows(act.query, (names[0] if names else "",), context, ("id", "name", "status", "image_id"))
+        for (text,), (id_, own_name, status, image) in rows:
+            one = Chosen(str(id_), str(own_name or ""), str(status), Digest(str(image)))
+            chosen.append((one, parse_tag_name(text) if text else None))
+        return chosen, failures
+    if names and is_template(names[0]):
+        raise StatementError("a template is for the rows of a query", code="operand", span=act.span)
+    name = parse_tag_name(names[0]) if names else None
+    references = list_container_names(act)
+    for text, node in zip(context.literals(references), references, strict=True):
+        try:
+            chosen.append((find_container(text, context), name))
+        except ImqError as problem:
+            problem.span = problem.span or node.span
+            if len(references) == 1:
+                raise
+            failures.append(Failed(act.verb, text, problem))
+    return chosen, failures
 
 
 VERB = Verb(
     "commit",
-    "Make an image of a container, which its engine pauses meanwhile; change takes Dockerfile instructions. With a"
-    " query of containers the name is a template.",
-    'commit web as team/web:1 from docker change "CMD [\\"serve\\"]" message "with the fix"',
+    "Make an image of a container, which is paused meanwhile; change takes Dockerfile instructions. With a query of"
+    " containers the name is a template. With author and pause = false as docker has them.",
+    'commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"',
     OperandKind.CONTAINERS,
-    options=("as", "from", "change", "message", "dry run"),
+    options=("as", "from", "change", "message", "with", "dry run"),
+    docker_differences=(
+        "For a container of the store, the new layer has only the files that the container changed, and the layers"
+        " below are shared."
+    ),
     plan=_plan_commit,
 )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
-    from imq.engine.store.ingest import Ingest
+    from imq.engine.store.ingest import ImportedLayer, Ingest
 
 _PIECE = 1 << 20
 
@@ -66,29 +66,29 @@ def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int],
 
     `moved` is called with the number of bytes after each chunk that is read.
     """
-    from imq.engine.layers.compression import decompress, detect_compression
-    from imq.engine.layers.pack import pack_tree
-    from imq.engine.layers.rooted_fs import MAX_DEPTH
     from imq.engine.store.image_builder import build_image
 
     runtime: dict[str, Any] = {}
     apply_instructions(runtime, action.changes)
-    if os.path.isdir(action.path):
-        layer = ingest.import_layer(
-            _watch_pieces(pack_tree(action.path, max_depth=MAX_DEPTH), moved), "", recompress="gzip"
-        )
-    else:
-        with CountingReader(_open_input(action.path), moved) as source:
-            head = source.read(_PIECE)
-            compression = detect_compression(head)
-            if compression in media_types.LAYER_TYPES and compression:
-                layer = ingest.import_layer(_read_pieces(head, source), compression, on_entry=_check_limits)
-            else:
-                plain = (
-                    decompress(compression, _read_pieces(head, source)) if compression else _read_pieces(head, source)
-                )
-                layer = ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_limits)
+    layer = store_layer(ingest, action.path, moved)
     return build_image(ingest, layer, runtime, action.platform, now, action.message)
+
+
+def store_layer(ingest: Ingest, path: str, moved: Callable[[int], None]) -> ImportedLayer:
+    """Store the files of a folder or a tar archive as a layer. The path "-" is standard input."""
+    from imq.engine.layers.compression import decompress, detect_compression
+    from imq.engine.layers.pack import pack_tree
+    from imq.engine.layers.rooted_fs import MAX_DEPTH
+
+    if os.path.isdir(path):
+        return ingest.import_layer(_watch_pieces(pack_tree(path, max_depth=MAX_DEPTH), moved), "", recompress="gzip")
+    with CountingReader(_open_input(path), moved) as source:
+        head = source.read(_PIECE)
+        compression = detect_compression(head)
+        if compression in media_types.LAYER_TYPES and compression:
+            return ingest.import_layer(_read_pieces(head, source), compression, on_entry=_check_limits)
+        plain = decompress(compression, _read_pieces(head, source)) if compression else _read_pieces(head, source)
+        return ingest.import_layer(plain, "", recompress="gzip", on_entry=_check_limits)
 
 
 def _check_limits(entry: TarEntry) -> None:

@@ -24,6 +24,7 @@ class OperandKind(Enum):
     IMAGES = "images, or a query of images"
     CONTAINERS = "containers, or a query of containers"
     CONTAINER_NAME = "a name for a container"
+    IMAGE_AND_INSTRUCTIONS = "an image, and Dockerfile instructions"
     IMAGE_AND_COMMAND = "an image, and the words of a command"
     ROWS = "images, or a query of anything"
 

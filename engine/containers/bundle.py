@@ -115,12 +115,14 @@ def make_process(options: BundleOptions) -> dict[str, Any]:
     }
 
 
-def merge_environment(image: Sequence[str], added: Sequence[str], hostname: str) -> tuple[str, ...]:
-    """Return the variables of a container: docker's defaults, those of the image, and the added ones, which win."""
-    merged: dict[str, str] = {}
-    for pair in (PATH, f"HOSTNAME={hostname}", *image, *added):
-        merged[pair.partition("=")[0]] = pair
-    return tuple(merged.values())
+def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
+    """Return variables, each once: the last value wins."""
+    return tuple({pair.partition("=")[0]: pair for part in parts for pair in part}.values())
+
+
+def default_environment(hostname: str) -> tuple[str, ...]:
+    """Return the variables that processes of a container have unless the container says otherwise, as in docker."""
+    return (PATH, f"HOSTNAME={hostname}")
 
 
 def _system_mounts() -> list[dict[str, Any]]:

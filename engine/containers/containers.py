@@ -14,7 +14,16 @@ from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, Sto
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import unpacked
-from .bundle import BundleOptions, Mount, make_arguments, make_bundle, make_process, read_kernel_version
+from .bundle import (
+    BundleOptions,
+    Mount,
+    default_environment,
+    make_arguments,
+    make_bundle,
+    make_process,
+    merge_environment,
+    read_kernel_version,
+)
 from .document import CreateOptions, ImageFacts, make_document, name_taken, no_such_container
 from .folder import (
     BUNDLE,
@@ -326,7 +335,7 @@ class Containers:
                 id=container.id,
                 folder=path,
                 arguments=make_arguments(config),
-                environment=tuple(config["Env"]),
+                environment=merge_environment(default_environment(hostname), config["Env"]),
                 workdir=config["WorkingDir"],
                 user=user,
                 hostname=hostname,
@@ -526,9 +535,9 @@ class Containers:
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
         config = container.document["Config"]
         found = _find_user_in(self._list_layers(container), user or config["User"])
-        pairs = {pair.partition("=")[0]: pair for pair in (*config["Env"], *environment)}
+        variables = merge_environment(default_environment(config["Hostname"]), config["Env"], environment)
         options = BundleOptions(
-            container.id, "", tuple(arguments), tuple(pairs.values()), workdir or config["WorkingDir"], found, "", (),
+            container.id, "", tuple(arguments), variables, workdir or config["WorkingDir"], found, "", (),
             "", "", (0, 0), terminal=terminal,
         )  # fmt: skip
         runtime = self._runtime
@@ -541,6 +550,30 @@ class Containers:
         finally:
             os.close(process)
         return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    # Changes
+
+    @contextmanager
+    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[str]:
+        """Return the folder of the files that a container has changed; with `pause` it is frozen during the block.
+
+        A stopped container is not started meanwhile.
+        """
+        _require_root()
+        with self._open(container.id) as folder:
+            state = read_state(folder)
+            paused = pause and state.status == "running"
+            lock = -1 if state.is_running else self._lock_stopped(folder, container)
+            try:
+                if paused:
+                    self.pause(container)
+                yield os.path.join(self.path_of(container.id), "upper")
+            finally:
+                if paused:
+                    with suppress(Conflict):
+                        self.unpause(container)
+                if lock >= 0:
+                    os.close(lock)
 
     # Removing
 

@@ -96,7 +96,7 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
     config: dict[str, Any] = {
         "Hostname": hostname,
         "User": options.user or runtime.get("User") or "",
-        "Env": list(merge_environment(runtime.get("Env") or (), options.environment, hostname)),
+        "Env": list(merge_environment(runtime.get("Env") or (), options.environment)),
         "Cmd": command or None,
         "Entrypoint": entrypoint or None,
         "Image": image.name,
@@ -105,8 +105,9 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
         "Volumes": runtime.get("Volumes") or None,
         "ExposedPorts": runtime.get("ExposedPorts") or None,
         "OpenStdin": options.keeps_stdin,
-        "StopSignal": options.stop_signal or runtime.get("StopSignal") or "SIGTERM",
     }
+    if stop_signal := options.stop_signal or runtime.get("StopSignal"):
+        config["StopSignal"] = stop_signal
     for key in ("Healthcheck", "OnBuild", "Shell"):
         if runtime.get(key):
             config[key] = runtime[key]

@@ -6,7 +6,7 @@ import os
 import stat
 
 from imq.engine.layers.rooted_fs import MAX_DEPTH, DirectoryTree, RootedDirectory, clean_path
-from imq.engine.layers.unpack_overlay import OPAQUE_ATTRIBUTE
+from imq.engine.layers.whiteout import OPAQUE_ATTRIBUTE, OPAQUE_VALUE, WHITEOUT_DEVICE
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ _MAX_FILE = 16 << 20
 
 def is_whiteout(status: os.stat_result) -> bool:
     """Whether a file of a layer hides a file of lower layers."""
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE
 
 
 def is_opaque(descriptor: int) -> bool:
     """Whether an open folder of a layer hides the files of lower layers in it."""
     try:
-        return os.getxattr(descriptor, OPAQUE_ATTRIBUTE) == b"y"
+        return os.getxattr(descriptor, OPAQUE_ATTRIBUTE) == OPAQUE_VALUE
     except OSError:
         return False
 

@@ -11,17 +11,20 @@ import errno
 import os
 import stat
 import tarfile
+from itertools import chain
 
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .rooted_fs import too_deep_error
+from .whiteout import OPAQUE_ATTRIBUTE, OPAQUE_NAME, OPAQUE_VALUE, WHITEOUT_DEVICE, whiteout_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _PIECE_SIZE = 256 * 1024
 _BLOCK_SIZE = 512
+_WHITEOUT_MODE = 0o600
 _PACKED_XATTRS = ("user.", "security.capability")
 """Attributes of the files; other namespaces belong to this host (labels, overlay marks, integrity keys)."""
 
@@ -37,9 +40,26 @@ def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[bytes]:
     """
     if not os.path.isdir(root):
         raise NotFound(f"no such directory: {root}", hints=("import takes a directory or an archive",))
+    yield from _join_parts(_TreePacker(root, max_depth).iter_parts())
+
+
+def pack_overlay_layer(root: str) -> Iterator[bytes]:
+    """Yield a tar archive of the writable layer of an overlay file system, as a layer of an image.
+
+    Devices that hide files become whiteouts, folders that hide lower ones get an opaque whiteout, as in docker. The
+    archive of a layer without files has no bytes at all. Raises the errors of `pack_tree`.
+    """
+    parts = _OverlayPacker(root, None).iter_parts()
+    first = next(parts, None)
+    if first is not None:
+        yield from _join_parts(chain((first,), parts))
+
+
+def _join_parts(parts_of_tree: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield parts of an archive in pieces of about 256 KiB, and the end of the archive."""
     parts: list[bytes] = []
     buffered = 0
-    for part in _TreePacker(root, max_depth).iter_parts():
+    for part in parts_of_tree:
         parts.append(part)
         buffered += len(part)
         if buffered >= _PIECE_SIZE:
@@ -61,15 +81,18 @@ class _TreePacker:
     def iter_parts(self) -> Iterator[bytes]:
         """Yield headers, contents and padding."""
         for path, name, status in self._iter_entries():
-            first_name = self._find_first_name(status, name)
-            if first_name is not None:
-                info = tarfile.TarInfo(name)
-                info.type, info.linkname = tarfile.LNKTYPE, first_name
-                yield self._encode_header(self._set_common_fields(info, status))
-            elif stat.S_ISREG(status.st_mode):
-                yield from self._pack_file(path, name, status)
-            elif not stat.S_ISSOCK(status.st_mode):  # which no archive can hold
-                yield self._encode_header(self._make_info(path, name, status))
+            yield from self._pack_entry(path, name, status)
+
+    def _pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+        first_name = self._find_first_name(status, name)
+        if first_name is not None:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.LNKTYPE, first_name
+            yield self._encode_header(self._set_common_fields(info, status))
+        elif stat.S_ISREG(status.st_mode):
+            yield from self._pack_file(path, name, status)
+        elif not stat.S_ISSOCK(status.st_mode):  # which no archive can hold
+            yield self._encode_header(self._make_info(path, name, status))
 
     def _iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
         """Yield path, relative name and status of each entry in byte order, a directory before its children."""
@@ -173,6 +196,31 @@ class _TreePacker:
                     continue
                 records["SCHILY.xattr." + name] = value.decode("utf-8", "surrogateescape")
         return records
+
+
+class _OverlayPacker(_TreePacker):
+    """One pass over the writable layer of an overlay file system."""
+
+    def _pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE:
+            yield self._encode_whiteout(whiteout_name(name), status, _WHITEOUT_MODE)
+            return
+        yield from super()._pack_entry(path, name, status)
+        if stat.S_ISDIR(status.st_mode) and _is_opaque(path):
+            yield self._encode_whiteout(f"{name}/{OPAQUE_NAME}", status, stat.S_IMODE(status.st_mode) & 0o777)
+
+    def _encode_whiteout(self, name: str, status: os.stat_result, mode: int) -> bytes:
+        info = tarfile.TarInfo(name)
+        self._set_common_fields(info, status)
+        info.mode = mode
+        return self._encode_header(info)
+
+
+def _is_opaque(path: str) -> bool:
+    try:
+        return os.getxattr(path, OPAQUE_ATTRIBUTE, follow_symlinks=False) == OPAQUE_VALUE
+    except OSError:
+        return False
 
 
 def _changed_error(path: str) -> ImqError:

@@ -15,17 +15,13 @@ from .file_metadata import MetadataWriter
 from .overlay import UnpackLimits, apply_layers
 from .rooted_fs import RootedDirectory
 from .unpack import TreeWriter, UnpackResult, lock, make_private, remove_tree
-from .whiteout import OPAQUE
+from .whiteout import OPAQUE, OPAQUE_ATTRIBUTE, OPAQUE_VALUE, WHITEOUT_DEVICE
 
 if TYPE_CHECKING:
     from .layer_stack import StackedLayer
     from .tar_entry import TarEntry
 
-OPAQUE_ATTRIBUTE = "trusted.overlay.opaque"
-_OPAQUE_VALUE = b"y"
 _WHITEOUT_MODE = stat.S_IFCHR
-WHITEOUT_DEVICE = 0
-"""The device number of a whiteout of overlayfs."""
 
 
 def unpack_overlay_layer(layer: StackedLayer, directory: str, limits: UnpackLimits | None = None) -> UnpackResult:
@@ -65,7 +61,7 @@ class _OverlayLayerWriter(TreeWriter):
     def mark_opaque_directories(self) -> None:
         """Mark the folders that hide those of lower layers."""
         for directory in self._opaque_directories:
-            os.setxattr(self._root.open_directory(directory), OPAQUE_ATTRIBUTE, _OPAQUE_VALUE)
+            os.setxattr(self._root.open_directory(directory), OPAQUE_ATTRIBUTE, OPAQUE_VALUE)
 
     def _apply_whiteout(self, parent_path: str, name: str) -> None:
         parent = self._root.resolve(parent_path, self._on_implied_directory)

@@ -85,7 +85,9 @@ def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
     session = Session(SessionContext(str(tmp_path), {}, lambda: 0))
     list(session.run("view stale as images"))
     statements = [
-        code for code in INLINE_CODE if re.match(r"(images|rm|exec|view|let|set|assert|create|run|stop|kill) ", code) and "…" not in code
+        code
+        for code in INLINE_CODE
+        if re.match(r"(images|rm|exec|view|let|set|assert|create|run|stop|kill) ", code) and "…" not in code
     ]
     conditions = [
         code for code in INLINE_CODE if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", code)

@@ -1,0 +1,93 @@
+"""What the verbs that make images of images share: their operands, and naming the new image."""
+
+from __future__ import annotations
+
+from imq.engine.oci.digest import Digest
+from imq.engine.sources.action import Outcome
+from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imq.engine.oci.manifest import Descriptor
+    from imq.engine.oci.reference import Reference
+    from imq.engine.sources.action import ExecutionContext, PlanContext
+    from imq.engine.store.derived_image import BaseImage
+    from imq.engine.store.ingest import Ingest
+    from imq.grammar import ast
+
+
+class DerivedImage(Record):
+    """An image to be made from the image `base`, given by its name, its ID and its manifest. `name`: of the new one."""
+
+    base: str
+    base_id: Digest
+    manifest: Digest
+    name: Reference | None
+
+    @property
+    def verb(self) -> str:
+        """The action in outcomes."""
+        raise NotImplementedError
+
+    def describe(self) -> Outcome:
+        """Return the new name and the image below."""
+        return Outcome(self.verb, self.label, note=f"from {self.base}")
+
+    @property
+    def label(self) -> str:
+        """The new name."""
+        return str(self.name) if self.name is not None else "<none>"
+
+    def store(self, ingest: Ingest, base: BaseImage, context: ExecutionContext) -> tuple[Descriptor, Digest]:
+        """Store the image; return the descriptor of its manifest and its ID."""
+        raise NotImplementedError
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Store the image and set its name; after an error nothing has changed."""
+        from imq.engine.store.derived_image import read_base, reserve_layers
+
+        store = context.store
+        with store.start_ingest() as ingest:
+            base = read_base(store, self.manifest)
+            reserve_layers(ingest, base)
+            descriptor, id_ = self.store(ingest, base, context)
+            set_name(context, ingest, self.name, descriptor)
+        size = sum(measure.size for measure in ingest.measures)
+        yield Outcome(self.verb, self.label, id_, size, note=f"from {self.base}")
+
+
+def set_name(context: ExecutionContext, ingest: Ingest, name: Reference | None, descriptor: Descriptor) -> None:
+    """Make what an ingest stored durable, and set the name of the image, if it has one."""
+    ingest.sync()
+    with context.store.start_transaction(ingest.measures) as transaction:
+        if name is not None:
+            transaction.set_name(name, descriptor, None, context.clock())
+        else:
+            transaction.add_unnamed(descriptor, context.clock())
+
+
+def find_base(image: ast.Literal | ast.Variable, context: PlanContext) -> tuple[str, Digest, Digest]:
+    """Return the name, the ID and the manifest of an image of the store. Raises `NotFound`."""
+    (text,) = context.literals((image,))
+    try:
+        found = context.store.find(text)
+    except StatementError as problem:
+        problem.span = problem.span or image.span
+        raise
+    return found.name or text, found.id, Digest(str(found.manifest))
+
+
+def get_new_name(act: ast.ActionStatement, context: PlanContext) -> Reference:
+    """Return the name of the option `as`. Raises `StatementError` without one."""
+    names: Sequence[str] = get_option_values(act, "as", context)
+    if not names:
+        raise StatementError(
+            f"{act.verb} needs a name for the new image",
+            code="operand",
+            span=act.span,
+            hints=(f"example: {act.verb} … as team/app:2",),
+        )
+    return parse_tag_name(names[0])
