@@ -11,6 +11,7 @@ from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, get_exit_code
 from imq.engine.store.index_check import find_image, make_holds
 from imq.engine.store.non_image_entries import list_non_image_entries
+from imq.engine.store.unreadable_images import find_problem
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import find_answer, resolve_targets
@@ -33,7 +34,12 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Result:
         for root in dict.fromkeys(root for root, _ in images)
         for problem in context.store.measure_layers(jobs=2, root=root)
     )
-    documents = tuple(_inspect_image(root, id_, context) for root, id_ in images)
+    connection = context.store.index.connection
+    unreadable = {root: problem for root, _ in images if (problem := find_problem(connection, root)) is not None}
+    problems += tuple(unreadable.values())
+    documents = tuple(
+        _inspect_image(root, id_, context) for root, id_ in images if id_ != root or root not in unreadable
+    )
     return Documents(documents, act.output, errors=problems, exit_code=get_exit_code(problems))
 
 

@@ -304,7 +304,13 @@ class Store:
         if self.layout.exists:
             from .index_check import check_name
 
-            check_name(self.index, str(reference.with_default_tag()) if reference is not None else text)
+            name = str(reference.with_default_tag()) if reference is not None and not reference.digest else text
+            check_name(self.index, name)
+            if self.index.find_unreadable_roots():
+                from .unreadable_images import find_named_problem
+
+                if problem := find_named_problem(self.index.connection, name, parse_hex_prefix(text) or ""):
+                    return problem
         names = [
             row[0]
             for row in self.index.connection.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
-from imq.grammar.errors import Malformed, StoreError
+from imq.grammar.errors import Malformed, NotFound, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _INSERT = f"INSERT INTO unreadable ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUM
 _MANIFEST_TYPES = frozenset(
     media_types.INDEXES | media_types.MANIFESTS | {"", media_types.DOCKER_SCHEMA1, media_types.DOCKER_SCHEMA1_SIGNED}
 )
+UNREADABLE = "unreadable"
+"""The code of the error for an image that cannot be read."""
 _BLANKS = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"
 """Bytes before a JSON object: blanks, and byte order marks, also of UTF-16 and UTF-32, where a letter has zeros."""
 _PEEK_SIZE = 64 << 10
@@ -132,6 +134,27 @@ def list_problems(connection: Connection) -> tuple[ImqError, ...]:
         errors.append(StoreError(f"{len(rows) - _MAX_LISTED} more images cannot be read", code="unreadable"))
     errors[-1].hints = _HINTS
     return tuple(errors)
+
+
+def find_problem(connection: Connection, root: str) -> NotFound | None:
+    """Return the error of the unreadable documents of a root; None when all can be read, or were never here."""
+    row = connection.execute(
+        "SELECT (SELECT min(name) FROM entry WHERE entry.root = unreadable.root), message FROM unreadable"
+        " WHERE root = ? AND NOT is_absent ORDER BY is_config, digest LIMIT 1",
+        (root,),
+    ).fetchone()
+    if row is None:
+        return None
+    return NotFound(f"{row[0] or Digest(root).short} cannot be read: {row[1]}", code=UNREADABLE, hints=_HINTS[:1])
+
+
+def find_named_problem(connection: Connection, name: str, digits: str) -> NotFound | None:
+    """Return the error of the unreadable image with this name, or with these first digits of its root."""
+    low, high = f"sha256:{digits}", f"sha256:{digits}g"
+    condition = "name = ?" if not digits else "(name = ? OR root >= ? AND root < ?)"
+    values = (name,) if not digits else (name, low, high)
+    row = connection.execute(f"SELECT root FROM entry WHERE {condition} AND image IS NULL LIMIT 1", values).fetchone()
+    return find_problem(connection, row[0]) if row is not None else None
 
 
 def unreadable_image(name: str) -> StoreError:

@@ -221,6 +221,27 @@ def test_no_retention_rule_removes_an_unreadable_image(tmp_path: Path) -> None:
         assert held.names() == []
 
 
+@pytest.mark.parametrize("part", ["root", "config"])
+def test_an_unreadable_image_is_never_shown_as_something_else(tmp_path: Path, part: str) -> None:
+    root = tmp_path / "store"
+    write_store(root, part=part).unlink()
+    inspected = imq(root, "inspect", "broken:1", code=1)
+    assert (inspected.stdout.strip(), "broken:1 cannot be read: the blob" in inspected.stderr) == ("[]", True)
+    assert imq(root, "inspect", "-f", "{{.Config.User}}", "broken:1", code=1).stdout.strip() == ""
+    assert [one["RepoTags"] for one in json.loads(imq(root, "inspect", "broken:1", "whole:1", code=1).stdout)] == [
+        ["whole:1"]
+    ]
+    for statement in (
+        "inspect broken:1",
+        "history of broken:1",
+        "layers of broken:1",
+        "images where size > size of broken:1",
+    ):
+        done = imq(root, f"{statement} as json", code=3)
+        assert "error[unreadable]: broken:1 cannot be read" in done.stderr
+        assert "No such image" not in done.stderr
+
+
 def test_a_removal_warns_of_an_unreadable_image_that_its_condition_cannot_select(tmp_path: Path) -> None:
     root = tmp_path / "store"
     write_store(root, part="root").unlink()

@@ -101,8 +101,8 @@ class StoreSource(Source):
         """Whether an image of the store has this name or id."""
         try:
             self._store.find(target)
-        except ImqError:
-            return False
+        except ImqError as problem:
+            return problem.code == "unreadable"  # it is here, and an image of another source is another one
         return True
 
     def measure_disk(self, _refs: Sequence[str]) -> DiskSpace | None:
