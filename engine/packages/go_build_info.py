@@ -6,6 +6,7 @@ segment of the ELF file. From Go 1.18 on both texts follow it; before, it has th
 
 from __future__ import annotations
 
+import os
 from struct import Struct
 
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -14,9 +15,14 @@ from .package import Package, Problem
 from .reader import decode, read_up_to
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from tempfile import _TemporaryFileWrapper
+    from typing import BinaryIO, Protocol
 
     from .package import Rows
+
+    class _RangeReader(Protocol):
+        def read_at(self, offset: int, size: int, /) -> bytes | None: ...
+
 
 _MAGIC = b"\xff Go buildinf:"
 _ALIGNMENT = 16
@@ -28,9 +34,13 @@ _MAX_VERSION, _MAX_MODULES = 1 << 10, 4 << 20
 _MARKER = 16
 """The bytes before and after the list of modules: markers, by which it is found in memory."""
 _CHUNK = 1 << 20
+_MAX_IN_MEMORY, _MAX_KEPT = 8 << 20, 512 << 20
+"""The most bytes of an executable that are kept in memory, and on disk. Go's largest have 200 MB."""
 _HEAD = 64 << 10
 """The first bytes, which have the program headers of every executable that a linker writes."""
-_PT_LOAD, _PF_X, _PF_W = 1, 1, 2
+_PT_LOAD, _PT_NOTE, _PF_X, _PF_W = 1, 4, 1, 2
+_GO_NOTE = b"Go\0\0"
+"""The owner of the note with Go's build ID."""
 
 
 _MACHINES = {
@@ -52,6 +62,8 @@ class _Elf(Record):
     """`<` or `>`, for `Struct`."""
     architecture: str
     segments: tuple[_Segment, ...]
+    """The segments that are loaded, by their offsets and without overlaps."""
+    notes: tuple[_Segment, ...]
 
 
 def scan_executable(file: BinaryIO, path: str) -> Rows:
@@ -63,16 +75,123 @@ def scan_executable(file: BinaryIO, path: str) -> Rows:
     if magic != b"\x7fELF":
         return
     head = magic + read_up_to(file, _HEAD - len(magic))
+    yield from _scan(_ForwardReader(file, head), head, path)
+
+
+def _scan(reader: _RangeReader, head: bytes, path: str) -> Rows:
     elf = _parse_elf(head)
-    if elf is None:
-        return
-    reader = _ForwardReader(file, head)
-    for segment in elf.segments:
-        if segment.flags & (_PF_X | _PF_W) == _PF_W:
+    for segment in elf.segments if elf is not None else ():
+        if elf is not None and segment.flags & (_PF_X | _PF_W) == _PF_W:
             offset = _find_block(reader, segment)
             if offset is not None:
                 yield from _read_block(reader, elf, offset, path)
                 return
+
+
+class ExecutableFeed:
+    """Takes an executable in pieces, and keeps the parts of which one can have the build information.
+
+    These are the first bytes and the writable segments; if the program headers have a note of Go, the read-only
+    segments too, where the strings of Go before 1.18 are. Code and symbols are never kept.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._head = bytearray()
+        self._offset = 0
+        self._needed: tuple[tuple[int, int], ...] | None = None  # None until the head is complete
+        self._parts = _Parts()
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """Take the next piece of the content. It may be reused after the call."""
+        start, self._offset = self._offset, self._offset + len(piece)
+        if self._needed is None:
+            self._head += piece[: _HEAD - len(self._head)]
+            if self._head[:4] != b"\x7fELF"[: len(self._head)]:
+                self._needed = ()
+            elif len(self._head) == _HEAD:
+                self._needed = _list_needed(bytes(self._head))
+        for first, end in self._needed or ():
+            if first < self._offset and start < end:
+                self._parts.add(max(first, start), piece[max(first - start, 0) : end - start])
+
+    def finish(self) -> Rows:
+        """Yield the rows of the executable."""
+        try:
+            if self._head[:4] == b"\x7fELF":
+                self._parts.add(0, self._head)
+                yield from _scan(self._parts, bytes(self._head), self._path)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Release the temporary file. Idempotent."""
+        self._parts.close()
+
+
+class _Parts:
+    """Parts of a file: in memory, or in a sparse temporary file when they are large."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, bytearray] = {}  # by offset; adjacent parts are one, but for the first
+        self._end = -1  # where the last part ends
+        self._last = bytearray()
+        self._size = 0
+        self._file: _TemporaryFileWrapper[bytes] | None = None
+
+    def close(self) -> None:
+        """Remove the temporary file. Idempotent."""
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, offset: int, part: bytes | bytearray | memoryview) -> None:
+        """Keep a copy of a part."""
+        self._size += len(part)
+        if self._size > _MAX_KEPT:
+            return
+        if self._file is None and self._size > _MAX_IN_MEMORY:
+            from tempfile import NamedTemporaryFile
+
+            self._file = NamedTemporaryFile(prefix="imq-go-")  # noqa: SIM115 - closed with the parts
+            for start, content in self._parts.items():
+                os.pwrite(self._file.fileno(), content, start)
+            self._parts.clear()
+        if self._file is not None:
+            os.pwrite(self._file.fileno(), part, offset)
+        elif offset == self._end:
+            self._last += part
+        else:
+            self._last = self._parts[offset] = bytearray(part)
+        self._end = offset + len(part)
+
+    def read_at(self, offset: int, size: int) -> bytes | None:
+        """Return the bytes at an offset, as far as they are kept; None if none of them is."""
+        if self._file is not None:
+            return os.pread(self._file.fileno(), size, offset)
+        found = b""
+        while len(found) < size:
+            at = offset + len(found)
+            piece = next(
+                (part[at - start :] for start, part in self._parts.items() if start <= at < start + len(part)), None
+            )
+            if piece is None:
+                break
+            found += piece[: size - len(found)]
+        return found or None
+
+
+def _list_needed(head: bytes) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of a file that can be needed, after the head."""
+    elf = _parse_elf(head)
+    if elf is None:
+        return ()
+    has_note = any(_GO_NOTE in head[segment.offset : segment.offset + segment.size] for segment in elf.notes)
+    ranges = [
+        (max(segment.offset, _HEAD), segment.offset + segment.size)
+        for segment in elf.segments
+        if not segment.flags & _PF_X and (has_note or segment.flags & _PF_W)
+    ]
+    return tuple((first, end) for first, end in ranges if first < end)
 
 
 class _ForwardReader:
@@ -113,7 +232,7 @@ def _parse_elf(head: bytes) -> _Elf | None:
     table = Struct(f"{order}Q" if is_64 else f"{order}I").unpack_from(head, 32 if is_64 else 28)[0]
     entry_size, count = Struct(f"{order}HH").unpack_from(head, 54 if is_64 else 42)
     entry = Struct(f"{order}IIQQQQ" if is_64 else f"{order}IIIIIII")
-    segments = []
+    segments: dict[int, list[_Segment]] = {_PT_LOAD: [], _PT_NOTE: []}
     for at in range(table, table + entry_size * count, max(entry_size, 1)):
         if at + entry.size > len(head):
             break
@@ -121,11 +240,17 @@ def _parse_elf(head: bytes) -> _Elf | None:
             kind, flags, offset, address, _, size = entry.unpack_from(head, at)
         else:
             kind, offset, address, _, size, _, flags = entry.unpack_from(head, at)
-        if kind == _PT_LOAD and size:
-            segments.append(_Segment(offset, address, size, flags))
-    return _Elf(
-        order, _find_architecture(head, order, is_64=is_64), tuple(sorted(segments, key=lambda segment: segment.offset))
-    )
+        if kind in segments and size:
+            segments[kind].append(_Segment(offset, address, size, flags))
+    loaded = []
+    end = 0
+    for segment in sorted(segments[_PT_LOAD], key=lambda segment: segment.offset):
+        overlap = max(end - segment.offset, 0)  # so that no byte is searched twice, whatever the headers say
+        if overlap < segment.size:
+            start, address = segment.offset + overlap, segment.address + overlap
+            loaded.append(_Segment(start, address, segment.size - overlap, segment.flags))
+            end = segment.offset + segment.size
+    return _Elf(order, _find_architecture(head, order, is_64=is_64), tuple(loaded), tuple(segments[_PT_NOTE]))
 
 
 def _find_architecture(head: bytes, order: str, *, is_64: bool) -> str:
@@ -135,7 +260,7 @@ def _find_architecture(head: bytes, order: str, *, is_64: bool) -> str:
     return f"{machine}le" if machine == "ppc64" and order == "<" else machine
 
 
-def _find_block(reader: _ForwardReader, segment: _Segment) -> int | None:
+def _find_block(reader: _RangeReader, segment: _Segment) -> int | None:
     """Return the offset of the block in a segment."""
     offset, end = segment.offset, segment.offset + segment.size
     while offset < end:
@@ -153,7 +278,7 @@ def _find_block(reader: _ForwardReader, segment: _Segment) -> int | None:
     return None
 
 
-def _read_block(reader: _ForwardReader, elf: _Elf, offset: int, path: str) -> Rows:
+def _read_block(reader: _RangeReader, elf: _Elf, offset: int, path: str) -> Rows:
     block = reader.read_at(offset, _BLOCK_SIZE) or b""
     if len(block) < _BLOCK_SIZE:
         yield Problem(path, offset, "build information of Go that is cut short")
@@ -191,7 +316,7 @@ def _read_inline(texts: bytes, at: int, limit: int) -> tuple[bytes | None, int]:
     return None, at
 
 
-def _read_string(reader: _ForwardReader, elf: _Elf, pointers: Struct, address: int, limit: int) -> bytes | None:
+def _read_string(reader: _RangeReader, elf: _Elf, pointers: Struct, address: int, limit: int) -> bytes | None:
     """Return the string whose address and length are at an address."""
     header = _read_address(reader, elf, address, pointers.size)
     if header is None or len(header) < pointers.size:
@@ -203,7 +328,7 @@ def _read_string(reader: _ForwardReader, elf: _Elf, pointers: Struct, address: i
     return text if text is not None and len(text) == length else None
 
 
-def _read_address(reader: _ForwardReader, elf: _Elf, address: int, size: int) -> bytes | None:
+def _read_address(reader: _RangeReader, elf: _Elf, address: int, size: int) -> bytes | None:
     for segment in elf.segments:
         if segment.address <= address < segment.address + segment.size:
             return reader.read_at(segment.offset + address - segment.address, size)

@@ -10,9 +10,22 @@ from .package import OwnedFiles, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
 
     from .package import Rows
+
+    class Feed(Protocol):
+        """Takes the content of one file in pieces."""
+
+        def feed(self, piece: bytes | memoryview, /) -> None:
+            """Take the next piece of the content. It may be reused after the call."""
+
+        def finish(self) -> Rows:
+            """Yield the rows of the file, and release temporary files."""
+
+        def close(self) -> None:
+            """Release temporary files of a content that does not come to its end. Idempotent."""
+
 
 MAX_TEXT = 32 << 20
 """The most bytes of a text database that are read. The status file of a Debian with 5,000 packages has 6 MB."""
@@ -30,9 +43,11 @@ class Reader(Record):
     parse: Callable[[bytes, str], Rows] | None
     """Turns the content of a file and its path into rows; None if the file is not read whole."""
     max_size: int = MAX_MANIFEST
-    """The most bytes that `parse` takes. A larger file is cut there, which becomes a `Problem`."""
+    """The most bytes that are read. A larger file is cut there, which becomes a `Problem`."""
     scan: Callable[[BinaryIO, str], Rows] | None = None
     """Turns an open file into rows, for files that are too large to be read whole."""
+    make_feed: Callable[[str], Feed] | None = None
+    """Makes what takes the content of the file at a path in pieces, for readers that need only parts of a file."""
 
     def rows(self, file: BinaryIO, path: str) -> Rows:
         """Yield the rows of a file, without holding them.
@@ -43,11 +58,15 @@ class Reader(Record):
         """
         if self.scan is not None:
             yield from self.scan(file, path)
-        elif self.parse is not None:
-            content = read_up_to(file, self.max_size + 1)
-            if len(content) > self.max_size:
-                yield Problem(path, self.max_size, f"more than {self.max_size:,} bytes, the rest is not read")
-                content = content[: content.rfind(b"\n", 0, self.max_size) + 1]
+        else:
+            yield from self.parse_content(read_up_to(file, self.max_size + 1), path)
+
+    def parse_content(self, content: bytes, path: str) -> Rows:
+        """Yield the rows of a content, which is one byte longer than `max_size` if the rest of it is not read."""
+        if len(content) > self.max_size:
+            yield Problem(path, self.max_size, f"more than {self.max_size:,} bytes, the rest is not read")
+            content = content[: content.rfind(b"\n", 0, self.max_size) + 1]
+        if self.parse is not None:
             yield from self.parse(content, path)
 
 

@@ -7,6 +7,7 @@ import io
 import pathlib
 from typing import TYPE_CHECKING
 
+from imq.engine.packages.content_feed import open_feed
 from imq.engine.packages.database_files import find_reader
 from imq.engine.packages.package import OwnedFiles, Package, Problem
 
@@ -48,6 +49,20 @@ def read(path: str, content: bytes | BinaryIO, mode: int = 0) -> list[Row]:
     assert reader is not None
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     return list(reader.rows(file, path))
+
+
+def read_pieces(path: str, content: bytes, size: int, mode: int = 0) -> list[Row]:
+    """Read a file whose content comes in pieces."""
+    reader = find_reader(path.encode("utf-8", "surrogateescape"), mode)
+    assert reader is not None
+    feed = open_feed(reader, path)
+    buffer = bytearray(size)
+    for start in range(0, len(content), size):
+        piece = content[start : start + size]
+        buffer[: len(piece)] = piece
+        feed.feed(memoryview(buffer)[: len(piece)])
+        buffer[: len(piece)] = bytes(len(piece))  # it is reused
+    return list(feed.finish())
 
 
 def packages(rows: list[Row]) -> list[Package]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imq.engine.packages.database_files import find_reader
 from imq.engine.packages.package import OwnedFiles, Package, PackageLicence, Problem
 from imq.grammar.errors import Malformed
-from packages.reading import data, read
+from packages.reading import data, read, read_pieces
 from packages.test_manifests import COPYRIGHT, GEMSPEC, INSTALLED
 
 FILES = {
@@ -60,6 +60,15 @@ def test_changed_bytes(path: str) -> None:
         for _ in range(random_.choice((1, 1, 5, 200))):
             content[random_.randrange(len(content))] = random_.choice((0, 0xFF, 0x0A, 0x20, random_.randrange(256)))
         check(path, bytes(content[: random_.choice((len(content), random_.randrange(len(content))))]))
+
+
+@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("size", [7, 4096, 1 << 20])
+def test_pieces_give_the_same_rows_as_a_file(path: str, size: int) -> None:
+    for content in (FILES[path], FILES[path][: len(FILES[path]) // 2], b""):
+        if len(content) > 1000 and size < 100:
+            continue
+        assert read_pieces(path, content, size, 0o755) == read(path, content, 0o755)
 
 
 def test_every_reader_is_tested() -> None:

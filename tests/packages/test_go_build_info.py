@@ -6,7 +6,7 @@ import io
 import struct
 
 import pytest
-from packages.reading import DATA, Stream, data, packages, problems, read
+from packages.reading import DATA, Stream, data, packages, problems, read, read_pieces
 
 PATH = "usr/bin/program"
 NAMES = ["go1.16-amd64", "go1.17-386", "go1.17-mips64le", "go1.19-amd64", "go1.20-arm64"]
@@ -27,6 +27,14 @@ def test_modules_are_those_that_go_lists(name: str) -> None:
     rows = read(PATH, data(name), 0o755)
     assert [(row.name, row.version, row.toolchain) for row in packages(rows)] == expect(name)
     assert {row.architecture for row in packages(rows)} == {name.partition("-")[2]}
+    assert problems(rows) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("piece", [1 << 20, 99_991])
+def test_pieces_of_an_archive_give_the_same_modules(name: str, piece: int) -> None:
+    rows = read_pieces(PATH, data(name), piece, 0o755)
+    assert [(row.name, row.version, row.toolchain) for row in packages(rows)] == expect(name)
     assert problems(rows) == []
 
 
