@@ -437,6 +437,66 @@ class _Manifests(Path):
     source: Path
     """the registry that holds it"""
 
+class _Os_Releases(Path):
+    """A relation to os_releases, and its fields."""
+
+    id: Path
+    """the system. Example: debian, alpine, rhel"""
+    version_id: Path
+    """its version. Example: 12"""
+    pretty_name: Path
+    """its name and version, for people"""
+    codename: Path
+    """the name of the version. Example: bookworm"""
+    image: Path
+    """the ID of the image"""
+    image_name: Path
+    """the name of the image, as the statement has it"""
+    place: Path
+    """the source that holds the image: store, docker, a registry …"""
+
+class _Packages(Path):
+    """A relation to packages, and its fields."""
+
+    name: Path
+    """the name"""
+    version: Path
+    """the version; compared by the rules of the package system. A bound of rpm without release equals all releases of its version"""
+    architecture: Path
+    """the architecture, in the words of the package system"""
+    type: Path
+    """the package system"""
+    source: Path
+    """the source package from which it was built; its own name when they are equal"""
+    source_version: Path
+    """the version of the source package"""
+    purl: Path
+    """the package URL. Example: pkg:deb/debian/bash@5.2.15-2+b7?arch=amd64"""
+    licence: Path
+    """the licence, an SPDX expression where it is one"""
+    size: Path
+    """bytes when installed, where the package system says it"""
+    layer: Path
+    """the diff ID of the layer that brought this version"""
+    layer_index: Path
+    """the position of that layer, 0 for the lowest"""
+    last_layer: Path
+    """the position of the layer whose list of packages counts"""
+    path: Path
+    """the file that lists the package. Example: /var/lib/dpkg/status"""
+    maintainer: Path
+    """who maintains it"""
+    homepage: Path
+    """its address on the web"""
+    toolchain: Path
+    """the version of Go that built the executable"""
+    image: Path
+    """the ID of the image"""
+    image_name: Path
+    """the name of the image, as the statement has it"""
+    place: Path
+    """the source that holds the image: store, docker, a registry …"""
+
 class _Platforms(Path):
     """A relation to platforms, and its fields."""
 
@@ -727,9 +787,9 @@ class _Fields:
     annotations: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     arch: Path
-    """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture"""
+    """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture; packages: the architecture, in the words of the package system"""
     architecture: Path
-    """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture"""
+    """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture; packages: the architecture, in the words of the package system"""
     artifact_type: Path
     """tags: the artifact type; unknown for images; manifests: the artifact type; unknown for images; referrers: the artifact type"""
     attestation: Path
@@ -746,6 +806,8 @@ class _Fields:
     """images: the images with this image as their base"""
     cmd: Path
     """images: the words of the default command; tags: the words of the default command"""
+    codename: Path
+    """os_releases: the name of the version. Example: bookworm"""
     command: Path
     """images: the words of the default command; containers: the words of the command; tags: the words of the default command"""
     comment: Path
@@ -794,6 +856,8 @@ class _Fields:
     """images: the files of the image"""
     finished: Path
     """containers: when the container last stopped; unknown while it runs"""
+    first_layer: Path
+    """packages: the position of that layer, 0 for the lowest"""
     gid: Path
     """files: the number of the group; all_files: the number of the group"""
     health: Path
@@ -802,16 +866,18 @@ class _Fields:
     """images: the health check's command; unknown when there is none; tags: the health check's command; unknown when there is none"""
     history: _History
     """images: the steps of the build; tags: the steps of the build; platforms: the steps of the build"""
+    homepage: Path
+    """packages: its address on the web"""
     id: Path
-    """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config"""
+    """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; files: the ID of the image; all_files: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image"""
     image_digest: Path
     """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set"""
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
-    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it"""
+    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it"""
     images: Path
     """layers: the number of images of the store with the layer; sources: the number of images; unknown when it does not respond or count them"""
     in_use: Path
@@ -824,16 +890,22 @@ class _Fields:
     """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; services: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
     """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; services: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
+    last_layer: Path
+    """packages: the position of the layer whose list of packages counts"""
     last_used: Path
     """images: when a container last used the image; unknown if none was seen; build_cache: when a build last used it"""
     layer: Path
-    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it"""
+    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it; packages: the diff ID of the layer that brought this version"""
     layer_count: Path
     """images: the number of layers; tags: the number of layers; platforms: the number of layers; manifests: the number of layers"""
     layer_index: Path
-    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest"""
+    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest; packages: the position of that layer, 0 for the lowest"""
     layers: _Layers
     """images: the layers of the image; images: the number of layers; tags: the layers of the image; tags: the number of layers; platforms: its layers"""
+    licence: Path
+    """packages: the licence, an SPDX expression where it is one"""
+    license: Path
+    """packages: the licence, an SPDX expression where it is one"""
     line: Path
     """lines: the line, without surrounding blanks"""
     link_target: Path
@@ -842,6 +914,8 @@ class _Fields:
     """containers: the log file on the host of the engine"""
     log_size: Path
     """containers: bytes of the log file, when the engine writes one on this machine"""
+    maintainer: Path
+    """packages: who maintains it"""
     major: Path
     """images: the first number of the version; tags: the first number of the version"""
     manifest_digest: Path
@@ -861,7 +935,7 @@ class _Fields:
     mtime: Path
     """files: when the content last changed; all_files: when the content last changed"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -880,20 +954,26 @@ class _Fields:
     """images: the operating system; tags: the operating system"""
     os: Path
     """images: the operating system; tags: the operating system; platforms: the operating system"""
+    os_release: _Os_Releases
+    """images: its operating system"""
     os_version: Path
     """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
     """the tag has another digest in its registry"""
+    packages: _Packages
+    """images: the packages installed in it"""
     parent_index: Path
     """manifests: an index with this manifest"""
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     path: Path
-    """files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd"""
+    """files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
     permissions: Path
     """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
     pid_mode: Path
     """containers: the PID namespace when it is not the container's own. Example: host"""
+    place: Path
+    """packages: the source that holds the image: store, docker, a registry …; os_releases: the source that holds the image: store, docker, a registry …"""
     platform: Path
     """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
     platforms: _Platforms
@@ -906,6 +986,8 @@ class _Fields:
     """platforms: its position in the index, 0 for the first"""
     prerelease: Path
     """images: the pre-release part of the version. Example: rc1, beta.2; tags: the pre-release part of the version. Example: rc1, beta.2"""
+    pretty_name: Path
+    """os_releases: its name and version, for people"""
     privileged: Path
     """containers: the container runs with all privileges of the host"""
     problem: Path
@@ -914,6 +996,8 @@ class _Fields:
     """containers: the ports of the host that lead to the container. Example: 8080/tcp"""
     pulled_at: Path
     """images: when the name was pulled or last set"""
+    purl: Path
+    """packages: the package URL. Example: pkg:deb/debian/bash@5.2.15-2+b7?arch=amd64"""
     reachable: Path
     """sources: it responds; for a group, all members respond"""
     read_only: Path
@@ -955,11 +1039,13 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; usage: bytes on disk; shared bytes count once"""
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    source_version: Path
+    """packages: the version of the source package"""
     stars: Path
     """search: the number of stars"""
     started: Path
@@ -984,10 +1070,12 @@ class _Fields:
     """logs: the line, without its line ending"""
     time: Path
     """logs: when the engine received the line"""
+    toolchain: Path
+    """packages: the version of Go that built the executable"""
     total: Path
     """usage: the number of items"""
     type: Path
-    """build_cache: the type. Example: regular, source.local; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; usage: the type"""
+    """build_cache: the type. Example: regular, source.local; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
     uid: Path
     """files: the number of the owner; all_files: the number of the owner"""
     unique_size: Path
@@ -1003,7 +1091,9 @@ class _Fields:
     variant: Path
     """images: the variant of the architecture. Example: v7, v8; tags: the variant of the architecture. Example: v7, v8; platforms: the variant of the architecture"""
     version: Path
-    """images: the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts; tags: the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts"""
+    """images: the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts; tags: the version in the tag; unknown when the tag has none. version.major, version.minor, version.patch, version.prerelease and version.variant are its parts; packages: the version; compared by the rules of the package system. A bound of rpm without release equals all releases of its version; os_releases: its version. Example: 12"""
+    version_id: Path
+    """os_releases: its version. Example: 12"""
     version_major: Path
     """images: the first number of the version; tags: the first number of the version"""
     version_minor: Path
@@ -1066,6 +1156,10 @@ files: Table
 """One row for each path of the merged file system of an image, as a container sees it."""
 all_files: Table
 """One row for each path in each layer of an image, also those that upper layers hide: all files of app:1."""
+packages: Table
+"""One row for each package that is installed in an image, by the databases and manifests in its layers: packages of dpkg, apk and rpm, Python distributions, npm packages, gems, and the modules in executables of Go."""
+os_releases: Table
+"""One row for each image: its operating system, by /etc/os-release or an older file. Images without one have a row of unknown values."""
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table

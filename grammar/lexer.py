@@ -57,6 +57,7 @@ _VARIABLE = _LazyPattern(r"\$[^\W\d]\w*(?:\.\w+)*")
 _TEMPLATE = _LazyPattern(rf"(?:{_BRACES}|[^\n;])+")
 _PERCENTAGE = _LazyPattern(r"\d+(?:\.\d+)?%")
 _COMPARISON = _LazyPattern(r"!=|<>|<=|>=|==|[=<>]")
+_ALL_TABLE = _LazyPattern(rf"all[ \t]+({_IDENTIFIER.pattern})(?=\s|[;)]|$)", re.IGNORECASE)
 _AS_FORMAT = _LazyPattern(r"as\s+(\w+)(?![\w.:/@-]|[ \t]+on\b)", re.IGNORECASE)  # `as json on`: the name of a join
 _EXCEPT_NEWEST = _LazyPattern(r"except\s+newest\b", re.IGNORECASE)
 _SKIP_EXISTING = _LazyPattern(r"skip\s+existing\b", re.IGNORECASE)
@@ -255,6 +256,8 @@ class Lexer:
             if output_format and output_format[1].lower() in self.vocabulary.formats:
                 token = self._take_match("OUTPUT_FORMAT", output_format)
                 return token.replace(value=output_format[1].lower())
+        if lowered == "all" and "TABLE" in accepts and "ALL" not in accepts and (both := self._match_all_table(name)):
+            return both
         if lowered in _SET_OPERATORS:
             if "EXCEPT_NEWEST" in accepts and (except_newest := _EXCEPT_NEWEST.match(text, name.start())):
                 return self._take_match("EXCEPT_NEWEST", except_newest).replace(value="except newest")
@@ -281,6 +284,12 @@ class Lexer:
         if "RELATION" in accepts:
             return self._take_match("RELATION", name)
         return None
+
+    def _match_all_table(self, name: re.Match[str]) -> Token | None:
+        """Return the table `all_files` for the words `all files`; None when no table has this name."""
+        both = _ALL_TABLE.match(self._text, name.start())
+        table = f"all_{both[1].lower()}" if both else ""
+        return self._take_match("TABLE", both).replace(value=table) if table in self.vocabulary.tables else None
 
     def _is_table(self, name: re.Match[str], accepts: Mapping[str, int]) -> bool:
         """Whether the name of a table is a table here, where a field or a value is valid too."""

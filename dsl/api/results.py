@@ -43,7 +43,7 @@ def python_value(kind: DataType, raw: Raw) -> Any:
             return bool(raw)
         case DataType.LIST | DataType.MAP:
             return json.loads(str(raw))
-        case DataType.VERSION:
+        case DataType.VERSION | DataType.PACKAGE_VERSION:
             return to_json_value(kind, raw)
         case (
             DataType.TEXT

@@ -50,6 +50,7 @@ _ORDERED = (
     DataType.REPOSITORY,
     DataType.TAG,
     DataType.VERSION,
+    DataType.PACKAGE_VERSION,
     DataType.PLATFORM,
 )
 

@@ -29,7 +29,7 @@ def to_json_value(data_type: DataType, raw: Raw) -> JsonValue:
         return int(raw) / _NANOSECONDS
     if data_type is DataType.BOOLEAN:
         return bool(raw)
-    if data_type is DataType.VERSION:
+    if data_type.is_version:
         return get_version_text(raw)
     if data_type in (DataType.LIST, DataType.MAP):
         value: list[str] | dict[str, str] = parse_json(raw)

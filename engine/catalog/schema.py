@@ -27,9 +27,15 @@ class DataType(Enum):
     BOOLEAN = "true or false"
     DIGEST = "a digest"
     VERSION = "a version"
+    PACKAGE_VERSION = "a package version"
     PLATFORM = "a platform"
     LIST = "a list of strings"
     MAP = "a map of strings"
+
+    @property
+    def is_version(self) -> bool:
+        """Whether SQLite holds values of this type with a sort key before the text."""
+        return self in (DataType.VERSION, DataType.PACKAGE_VERSION)
 
 
 class FetchLevel(Record):
@@ -152,9 +158,12 @@ def make_registry_relation(field: str) -> Relation:
 def make_content_relations(field: str) -> tuple[Relation, ...]:
     """Return the relations from the image in this field and its source to what the image contains."""
     lookup, fields = f"lookup {field} source", (field, "source")
+    in_place = f"lookup {field} place=source"
     return (
         Relation("files", "files", "the files of the image", lookup, lookup_fields=fields),
         Relation("all_files", "all_files", "the files in its layers, hidden ones too", lookup, lookup_fields=fields),
+        Relation("packages", "packages", "the packages installed in it", in_place, lookup_fields=fields),
+        Relation("os_release", "os_releases", "its operating system", in_place, is_many=False, lookup_fields=fields),
     )
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
     from typing import Any, Protocol
 
     from imq.engine.layers.tar_entry import TarEntry
 
     class ContentReader(Protocol):
-        """Reads the content of one entry. Its notes are JSON documents, each with its kind."""
+        """Reads the content of one entry."""
 
-        def feed(self, piece: memoryview, /) -> None:
-            """Read the next piece. It may be reused after the call."""
+        def feed(self, piece: memoryview, /) -> bool:
+            """Read the next piece, which may be reused after the call. Return False to stop: nothing is found."""
 
-        def finish(self) -> Iterable[tuple[str, Any]]:
-            """Return the notes on the complete content."""
+        def finish(self) -> Findings:
+            """Return what the complete content says."""
+
+
+class Findings(Record):
+    """What a file says: rows of `PACKAGE_COLUMNS`, and notes: a kind, and a JSON document, which may be compressed."""
+
+    packages: tuple[tuple[Any, ...], ...] = ()
+    notes: tuple[tuple[str, str | bytes], ...] = ()
 
 
 class ContentTap:
@@ -27,7 +34,7 @@ class ContentTap:
         self._offset = 0  # of the current piece in the archive
         self._piece = memoryview(b"")
         self._open: list[tuple[str, int, int, ContentReader]] = []  # path, next offset, end, reader
-        self._notes: list[tuple[str, str, Any]] = []
+        self._findings: list[tuple[str, Findings]] = []
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Take the next piece of the archive, before its entries are opened."""
@@ -43,17 +50,17 @@ class ContentTap:
         remaining = []
         for path, offset, end, reader in self._open:
             start, stop = offset - self._offset, min(end, end_offset) - self._offset
-            if start < stop:
-                reader.feed(self._piece[start:stop])
+            if start < stop and not reader.feed(self._piece[start:stop]):
+                continue
             if end <= end_offset:
-                self._notes += [(kind, path, document) for kind, document in reader.finish()]
+                self._findings.append((path, reader.finish()))
             else:
                 remaining.append((path, max(offset, end_offset), end, reader))
         self._open = remaining
         self._offset = end_offset
         self._piece = memoryview(b"")
 
-    def take_notes(self) -> list[tuple[str, str, Any]]:
-        """Return the kind, the path and the document of each note, in the order of the archive."""
-        notes, self._notes = self._notes, []
-        return notes
+    def take_findings(self) -> Iterator[tuple[str, Findings]]:
+        """Yield the path and the findings of each file since the last call, in the order of the archive."""
+        findings, self._findings = self._findings, []
+        yield from findings

@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .hiding import hide_lower_entries
 from .resolve_links import resolve_links
-from .schema import ENTRY_COLUMNS, SCAN_VERSION, SCHEMA
+from .schema import ENTRY_COLUMNS, PACKAGE_COLUMNS, SCAN_VERSION, SCHEMA
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
 
 _COLUMNS = ", ".join(ENTRY_COLUMNS[1:])
+_PACKAGE_COLUMNS = ", ".join(f"package.{name}" for name in PACKAGE_COLUMNS)
 
 
 class StackKeys(Record):
@@ -95,8 +96,13 @@ class FileIndex:
             key,
         )
         connection.execute(
-            f"""INSERT INTO {SCHEMA}.note SELECT ?, kind, scanned_directory.key, name, document FROM scanned.note
-            LEFT JOIN scanned_directory ON scanned_directory.own = note.directory""",
+            f"""INSERT INTO {SCHEMA}.note SELECT ?, scanned_directory.key, name, kind, document FROM scanned.note
+            JOIN scanned_directory ON scanned_directory.own = note.directory""",
+            key,
+        )
+        connection.execute(
+            f"""INSERT INTO {SCHEMA}.package SELECT ?, scanned_directory.key, file, {_PACKAGE_COLUMNS}
+            FROM scanned.package JOIN scanned_directory ON scanned_directory.own = package.directory""",
             key,
         )
         self._add_words(*key)
@@ -200,7 +206,7 @@ class FileIndex:
         connection.execute(f"INSERT OR IGNORE INTO dropped SELECT key FROM {SCHEMA}.layer WHERE stack IN {chains}")
         connection.execute(f"DELETE FROM {SCHEMA}.hidden WHERE chain IN {chains}")
         connection.execute(f"DELETE FROM {SCHEMA}.chain WHERE key IN {chains}")
-        for table in ("hidden", "entry", "word", "note"):
+        for table in ("hidden", "entry", "word", "note", "package"):
             connection.execute(f"DELETE FROM {SCHEMA}.{table} WHERE layer IN (SELECT layer FROM dropped)")
         connection.execute(f"DELETE FROM {SCHEMA}.layer WHERE key IN (SELECT layer FROM dropped)")
         connection.execute("DROP TABLE dropped")

@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .hiding import IS_VISIBLE
-from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, SCHEMA, write_linked_values
+from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, PACKAGE_COLUMNS, SCHEMA, write_linked_values
 
 if TYPE_CHECKING:
     import sqlite3
@@ -78,7 +78,8 @@ def _copy_layer(connection: sqlite3.Connection, layer: int, chain: int, now: int
     for table, columns in (
         ("entry", _COLUMNS),
         ("word", "names"),
-        ("note", "kind, directory, name, document"),
+        ("note", "directory, name, kind, document"),
+        ("package", f"directory, file, {', '.join(PACKAGE_COLUMNS)}"),
     ):
         connection.execute(
             f"INSERT INTO {SCHEMA}.{table} (layer, {columns}) SELECT ?, {columns} FROM {SCHEMA}.{table} WHERE layer = ?",
@@ -191,9 +192,10 @@ def _move_entries(connection: sqlite3.Connection, layer: int, directory: int, vi
         connection.execute(
             f"UPDATE OR REPLACE {SCHEMA}.entry SET directory = ? WHERE layer = ? AND directory = ?", (new, layer, key)
         )
-        connection.execute(
-            f"UPDATE {SCHEMA}.note SET directory = ? WHERE layer = ? AND directory = ?", (new, layer, key)
-        )
+        for table in ("note", "package"):
+            connection.execute(
+                f"UPDATE {SCHEMA}.{table} SET directory = ? WHERE layer = ? AND directory = ?", (new, layer, key)
+            )
     connection.execute(  # the path is a link, so no folder is implied by it; its target may be new
         f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND type = {IMPLIED}
             AND (directory, name) = (SELECT parent, name FROM {SCHEMA}.directory WHERE key = ?2)""",

@@ -21,7 +21,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .content_tap import ContentTap
 from .entry_types import DIRECTORY, FROM_TAR, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .path_text import to_text
-from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, SCAN_TABLES, SCAN_VERSION, write_linked_values
+from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, PACKAGE_COLUMNS, SCAN_TABLES, SCAN_VERSION, write_linked_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _BATCH = 5_000
 _NS_PER_SECOND = 1_000_000_000
 _DEFAULT_DIRECTORY_MODE = 0o755
+_INSERT_PACKAGE = f"INSERT INTO package VALUES ({', '.join('?' * (len(PACKAGE_COLUMNS) + 2))})"
 _INSERT = f"INSERT OR REPLACE INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({', '.join('?' * len(ENTRY_COLUMNS))})"
 
 
@@ -80,10 +81,7 @@ class LayerScanner:
         self._walker.finish()
         self._write_rows()
         connection = self._connection
-        connection.executemany(
-            "INSERT INTO note VALUES (?, ?, ?, ?)",
-            ((kind, *self._locate(path), json.dumps(document)) for kind, path, document in self._tap.take_notes()),
-        )
+        self._write_findings()
         has_link_parents = self._resolve_conflicts()
         connection.execute(
             # a folder exists when something in it exists, whatever entries it has itself
@@ -162,6 +160,19 @@ class LayerScanner:
             text = to_text(path)
             self._new_directories.append((key, parent, to_text(name), f"/{text}" if text else ""))
         return key
+
+    def _write_findings(self) -> None:
+        """Write what the readers found. Rows on a file that was replaced later in the archive are dropped."""
+        for path, findings in self._tap.take_findings():
+            place = self._locate(path)
+            for table in ("package", "note"):
+                name = "file" if table == "package" else "name"
+                self._connection.execute(f"DELETE FROM {table} WHERE directory = ? AND {name} = ?", place)
+            packages = [(*place, *row) for row in findings.packages]
+            self._connection.executemany(_INSERT_PACKAGE, packages)
+            self._connection.executemany(
+                "INSERT INTO note VALUES (?, ?, ?, ?)", [(*place, *note) for note in findings.notes]
+            )
 
     def _locate(self, path: str) -> tuple[int, str]:
         parent_path, _, name = path.rpartition("/")

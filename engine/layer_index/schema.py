@@ -42,11 +42,22 @@ def write_linked_values() -> str:
     return ", ".join(own.get(name, f"target.{name}") for name in LINKED_COLUMNS)
 
 
+PACKAGE_COLUMNS = (
+    "type", "name", "version", "architecture", "key", "source", "source_version", "licence", "size", "maintainer",
+    "homepage", "toolchain", "vendor",
+)  # fmt: skip
+_PACKAGE_COLUMNS = ", ".join(PACKAGE_COLUMNS)
+OS_NOTE, LICENCE_NOTE, OWNED_NOTE, PROBLEM_NOTE = "os", "licence", "owned", "problem"
+"""The kinds of notes: the text of a file of the operating system, the licence of a package, the files of a package, and
+what was wrong in the file."""
+
 SCAN_TABLES = f"""
 CREATE TABLE directory (key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL);
 CREATE TABLE entry ({_ENTRY_COLUMNS}, PRIMARY KEY (directory, name)) WITHOUT ROWID;
--- What the scan found besides entries: JSON documents, by kind.
-CREATE TABLE note (kind TEXT NOT NULL, directory INTEGER, name TEXT, document TEXT NOT NULL);
+-- The packages that a file of the layer lists; `key` is that of `Package`, `version` the encoded version.
+CREATE TABLE package (directory INTEGER NOT NULL, file TEXT NOT NULL, {_PACKAGE_COLUMNS});
+-- What else the scan read in a file: JSON documents, by kind; those of the kind `owned` are compressed.
+CREATE TABLE note (directory INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, document NOT NULL);
 CREATE TABLE scan (
     diff_id TEXT NOT NULL, version INTEGER NOT NULL, paths INTEGER NOT NULL, tar_size INTEGER NOT NULL,
     has_link_parents INTEGER NOT NULL,  -- whether a path of the layer leads through a symbolic link of the layer
@@ -78,9 +89,14 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.entry (
 -- certain string skips the layers that do not have it.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.word (layer INTEGER PRIMARY KEY, names BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS {SCHEMA}.note (
-    layer INTEGER NOT NULL, kind TEXT NOT NULL, directory INTEGER, name TEXT, document TEXT NOT NULL
+    layer INTEGER NOT NULL, directory INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, document NOT NULL
 );
 CREATE INDEX IF NOT EXISTS {SCHEMA}.note_layer ON note (layer, kind);
+CREATE TABLE IF NOT EXISTS {SCHEMA}.package (
+    layer INTEGER NOT NULL, directory INTEGER NOT NULL, file TEXT NOT NULL, {_PACKAGE_COLUMNS}
+);
+CREATE INDEX IF NOT EXISTS {SCHEMA}.package_layer ON package (layer);
+CREATE INDEX IF NOT EXISTS {SCHEMA}.package_name ON package (name, version, layer);
 -- A stack of layers by its chain ID: `layer` on top of the stack `parent`.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.chain (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, parent INTEGER, layer INTEGER NOT NULL

@@ -223,6 +223,12 @@ def _make_version() -> Callable[..., Raw]:
     return _null_propagating(version)
 
 
+def _make_compare_package_versions() -> Callable[..., Raw]:
+    from imq.engine.packages.versions.order import compare_with_bound
+
+    return _null_propagating(lambda value, bound: compare_with_bound(str(value), str(bound)))
+
+
 def _make_cast(parse: Callable[[str], Raw]) -> Callable[..., Raw]:
     """Return the function that parses strings; numbers pass through."""
     return _null_propagating(lambda value: parse(value.strip()) if isinstance(value, str) else value)
@@ -343,6 +349,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "path_match": (2, _make_path_match),
     "capture": (-1, _make_capture),
     "version": (-1, _make_version),
+    "compare_package_versions": (2, _make_compare_package_versions),
     "date": (1, lambda: _make_cast(parse_time)),
     "number": (1, lambda: _make_cast(_parse_number)),
     "size": (1, lambda: _make_cast(parse_size)),

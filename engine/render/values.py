@@ -58,7 +58,7 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
         return _truncate(", ".join(map(_format_item, parse_json(raw))), options)
     if data_type is DataType.MAP:
         return _truncate(_format_map(raw), options)
-    if data_type is DataType.VERSION:
+    if data_type.is_version:
         return replace_controls(get_version_text(raw))
     if isinstance(raw, float):
         return f"{raw:.6f}".rstrip("0").rstrip(".")

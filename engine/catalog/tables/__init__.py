@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LATE_MODULES = {
     "registry": ("tags", "repositories", "platforms", "manifests", "referrers", "search"),
     "files": ("files", "all_files"),
+    "packages": ("packages", "os_releases"),
     "local": ("lines", "rows", "sources", "usage"),
 }
 """The modules that are imported late, with the names of their tables."""
@@ -59,10 +60,7 @@ TABLES: Mapping[str, Table] = _Tables()
 SEARCH_TABLES = frozenset({"search"})
 """Tables whose operand is a search term: `search redis`."""
 
-_NO_LAYER_CONTENTS = "the contents of layers cannot be queried yet"
-UNAVAILABLE_TABLES: dict[str, str] = {
-    "packages": _NO_LAYER_CONTENTS,
-}
+UNAVAILABLE_TABLES: dict[str, str] = {}
 """Tables and relations that no source serves yet, and why."""
 
 

@@ -56,3 +56,37 @@ def compare_versions(package_type: str, left: str, right: str) -> int | None:
     if first is None or second is None:
         return None
     return (first > second) - (first < second)
+
+
+def is_version(text: str) -> bool:
+    """Whether a string is a version in any package system."""
+    return any(version_key(package_type, text) is not None for package_type in _MAKE_KEY)
+
+
+SEPARATOR = "\x1f"
+"""Follows the key in `encode_version`, as in `oci/tag_version.py`."""
+
+
+def encode_version(package_type: str, version: str) -> str:
+    """Return a version for a database: its type and key, whose order SQLite knows, then `SEPARATOR` and its text."""
+    key = version_key(package_type, version)
+    return f"{package_type}:{key.hex() if key is not None else ''}{SEPARATOR}{version}"
+
+
+@lru_cache(maxsize=256)
+def _encode_range(package_type: str, bound: str) -> tuple[str, str] | None:
+    keys = version_range(package_type, bound)
+    return None if keys is None else (keys[0].hex(), keys[1].hex())
+
+
+def compare_with_bound(encoded: str, bound: str) -> int | None:
+    """Return -1, 0 or 1 as an encoded version is older than, equal to or newer than a bound, by the rules of its type.
+
+    None: one of them is no version in that system, and they are not the same string.
+    """
+    head, _, text = encoded.partition(SEPARATOR)
+    package_type, _, key = head.partition(":")
+    keys = _encode_range(package_type, bound) if package_type in _MAKE_KEY else None
+    if keys is None or not key:
+        return 0 if text == bound else None
+    return -1 if key < keys[0] else 1 if key > keys[1] else 0

@@ -50,7 +50,7 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
             hints=(advice,),
         )
     if operator in ("like", "matches"):
-        if not is_string(left.kind) and left.kind is not DataType.VERSION:
+        if not is_string(left.kind) and not left.kind.is_version:
             raise TypeMismatch(
                 f'"{operator}" expects a string, but {describe(left)} is {left.kind.value}', span=node.span
             )
@@ -198,6 +198,7 @@ def check_comparable(left: ir.Expr, right: ir.Expr, span: Span | None) -> None:
         left.kind is right.kind
         or (is_string(left.kind) and is_string(right.kind))
         or {left.kind, right.kind} == {DataType.NUMBER, DataType.SIZE}
+        or (left.kind is DataType.PACKAGE_VERSION and is_string(right.kind))
     )
     if not fits:
         raise TypeMismatch(

@@ -35,6 +35,7 @@ _EXAMPLES = {
     DataType.DURATION: "example: 30d, 2 weeks or 12h",
     DataType.BOOLEAN: "true or false",
     DataType.VERSION: "example: 7.2 or v1.14.3",
+    DataType.PACKAGE_VERSION: "example: 3.0.14 or 1:2.36-9+deb12u4",
     DataType.DIGEST: "example: sha256:…, or the first hex digits of a digest",
 }
 
@@ -67,6 +68,10 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
         value = parse_duration(text)
     elif kind is DataType.PLATFORM:
         value = _normalize_platform(literal)
+    elif kind is DataType.PACKAGE_VERSION:
+        from imq.engine.packages.versions.order import is_version
+
+        value = text if is_version(text) else None
     elif kind is DataType.VERSION:
         from imq.engine.oci.tag_version import parse_version
 

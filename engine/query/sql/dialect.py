@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECOND = 1_000_000_000
-_CONVERTED_TYPES = frozenset({DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION})
+_CONVERTED_TYPES = frozenset(
+    {DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION, DataType.PACKAGE_VERSION}
+)
 """The types whose values are not stored as JSON shows them."""
 
 
@@ -18,7 +20,7 @@ class Dialect:
 
     registered = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
-        "list", "version", "date", "number", "size", "duration",
+        "list", "version", "compare_package_versions", "date", "number", "size", "duration",
     })  # fmt: skip
     """Functions of the language that imq registers with SQLite."""
 
@@ -52,7 +54,7 @@ class Dialect:
         json_group_array is not used: its order depends on the query plan. Without rows the aggregate is NULL.
         """
         values = ", ".join([f"DISTINCT {argument}" if distinct else argument, *aligned_with])
-        variant = kind.name.lower() if kind in _CONVERTED_TYPES else "plain"
+        variant = "version" if kind.is_version else kind.name.lower() if kind in _CONVERTED_TYPES else "plain"
         return f"coalesce(imq_list_{variant}({values}), '[]')"
 
     def write_map_item(self, row: str, native: str, column: str, key: str) -> str:

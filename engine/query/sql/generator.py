@@ -146,7 +146,7 @@ class SqlGenerator:
                 low, high = self.add_parameter(prefix), self.add_parameter(prefix + "g")
                 digest = self.write_value(operand)
                 return f"{digest} >= {low} AND {digest} < {high}"
-            case ir.InList(operand, values) if operand.kind is DataType.VERSION:
+            case ir.InList(operand, values) if operand.kind.is_version:
                 return self._write_expression(ir.Or(tuple(ir.Comparison("=", operand, value) for value in values)))
             case ir.InList(operand, values):
                 return f"{self.write_value(operand)} IN ({self._write_literals(values)})"
@@ -243,7 +243,13 @@ class SqlGenerator:
                 return f"max({self.write_value(node.left.argument)} = {self.write_value(node.right)})"
             return self._dialect.write_has_item(self.write_value(node.left), self.write_value(node.right))
         left, right = self.write_value(node.left), self.write_value(node.right)
-        if node.left.kind is DataType.VERSION:
+        if node.left.kind is DataType.PACKAGE_VERSION and (
+            isinstance(node.right, ir.Literal) or node.right.kind is not DataType.PACKAGE_VERSION
+        ):
+            self.functions.add("compare_package_versions")
+            kinds = [DataType.PACKAGE_VERSION, DataType.TEXT]
+            left, right = self._dialect.write_function("compare_package_versions", [left, right], kinds, ""), "0"
+        elif node.left.kind.is_version:
             left, right = self._dialect.write_version_key(left), self._dialect.write_version_key(right)
         return f"{left} {_SQL_OPERATORS[node.operator]} {right}"
 
@@ -262,7 +268,7 @@ class SqlGenerator:
     def _write_displayed(self, node: ir.Expr) -> str:
         """Write a value as it is displayed."""
         text = self.write_value(node)
-        return self._dialect.write_version_text(text) if node.kind is DataType.VERSION else text
+        return self._dialect.write_version_text(text) if node.kind.is_version else text
 
     def _is_native_command(self, column: ir.Column) -> bool:
         """Whether a column is the command of a layer or step of the store."""

@@ -3,48 +3,61 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
+from imq.engine.catalog.tables import TABLES
 from imq.engine.query.source import StagedTable
 from imq.grammar.record import TYPE_CHECKING
 
-from . import CONTENT_TABLES
+from . import CONTENT_TABLES, files, packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imq.engine.catalog.schema import Table
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.sources.context import SourceContext
 
     from .protocol import LayerContents
 
 CONTENT = FetchLevel("content", "the contents of files", "1 pass over each layer that has some of them")
-_LEVELS = {"files": {CONTENT: "sha256 content"}, "all_files": {CONTENT: "sha256 content"}}
+PURL = FetchLevel("package URLs", "the package URLs", "no request")
 _LISTING = "1 pass over each layer that is not in the index of files"
+_LEVELS: dict[str, dict[FetchLevel, str]] = {
+    "files": {CONTENT: "sha256 content"},
+    "all_files": {CONTENT: "sha256 content"},
+    "packages": {PURL: "purl"},
+    "os_releases": {},
+}
+_FILTERED_FIELDS = {
+    "files": files.FILTERED_FIELDS,
+    "all_files": files.FILTERED_FIELDS,
+    "packages": packages.FILTERED_FIELDS,
+    "os_releases": frozenset[str](),
+}
+_SCANS = {
+    "files": files.FileScan,
+    "all_files": files.FileScan,
+    "packages": packages.PackageScan,
+    "os_releases": packages.OsReleaseScan,
+}
 
 
 def make_content_providers(
     context: SourceContext, open_contents: Callable[[], LayerContents]
 ) -> Mapping[str, TableProvider]:
     """Return the providers of the tables of contents for a source, by the name of the table."""
-    from imq.engine.catalog.tables import TABLES
 
     def open_scan(request: ScanRequest) -> TableScan:
-        from .scan import FileScan
+        return _SCANS[request.table.name](context, open_contents(), request)
 
-        return FileScan(context, open_contents(), request)
-
-    def provide(table: Table) -> StagedTable:
-        from .scan import FILTERED_FIELDS
-
-        levels = _LEVELS[table.name]
-        return StagedTable(
-            table.with_levels(levels),
+    providers: dict[str, TableProvider] = {}
+    for name in CONTENT_TABLES:
+        levels = _LEVELS[name]
+        providers[name] = StagedTable(
+            TABLES[name].with_levels(levels),
             tuple(levels),
             _LISTING,
             _LISTING,
             open_scan,
             lists_all=True,
-            filtered_fields=FILTERED_FIELDS,
+            filtered_fields=_FILTERED_FIELDS[name],
         )
-
-    return {name: provide(TABLES[name]) for name in CONTENT_TABLES}
+    return providers

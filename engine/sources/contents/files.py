@@ -20,21 +20,18 @@ from imq.engine.layer_index.entry_types import (
 )
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.oci.digest import Digest
-from imq.engine.query.sql.statements import Sql, write_row_condition
-from imq.engine.sources.scan_rows import ScanRows
 from imq.grammar.record import TYPE_CHECKING
 
-from .indexer import LayerIndexer
+from .content_scan import ContentScan
 from .literals import list_required_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
 
-    from .protocol import ImageLayers, LayerContents
+    from .protocol import LayerContents
 
 _MIN_SKIPPED = 4
 """The least number of layers for which their names are searched first."""
@@ -88,59 +85,46 @@ _IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index")
 _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
 
 
-class FileScan(ScanRows):
+class FileScan(ContentScan):
     """The rows of `files`: what the images show; of `all_files`: the entries of all of their layers."""
 
-    hidden = ("_lookup",)
-
     def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
-        super().__init__(context.runner.connection, request)
-        self._context = context
-        self._contents = contents
+        super().__init__(context, contents, request)
         self._shows_all = request.table.name == "all_files"
-        self._images: Sequence[ImageLayers] = ()
-        self._stack = f"{request.view}_stack"
-        self._wanted = f"{request.view}_layers"
         self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
         self.fetched_columns = ("sha256", "content")
 
-    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """List the files of the images, of those layers alone that can have a row of the result."""
-        self.create({})
-        images = list(self._contents.list_images(self.scan, names))
-        indexer = LayerIndexer(self._context)
-        failed = indexer.prepare(self._contents, images)
-        for position, error in failed.items():
-            image = images[position]
-            if len(images) == 1 or self.scan.lookup_fields:
-                raise error
-            self._contents.add_problem(self.scan.view, image.name or image.id, error)
-        self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
-        self._insert_entries()
-
-    def _describe_stacks(self, indexer: LayerIndexer, images: Sequence[ImageLayers]) -> None:
-        """Write the layers of the images to temporary tables."""
-        now = self._context.clock()
-        self._images = images
-        rows = []
-        for number, image in enumerate(images):
-            keys = indexer.index.stack(image.diff_ids, now)
-            common = (number, image.lookup, image.id, image.name, image.source)
-            rows += [
-                (*common, position, layer, chain)
-                for position, (layer, chain) in enumerate(zip(keys.layers, keys.chains, strict=True))
-            ]
-        connection = self.connection
-        connection.execute(
-            f"CREATE TEMP TABLE {self._stack} (number, lookup, image, name, source, position, layer, chain)"
-        )
-        connection.execute("SAVEPOINT listing")
-        connection.executemany(f"INSERT INTO temp.{self._stack} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        connection.execute("RELEASE listing")
-        connection.execute(f"CREATE INDEX temp.{self._stack}_layer ON {self._stack} (layer)")
-        connection.execute(f"CREATE INDEX temp.{self._stack}_chain ON {self._stack} (chain, number)")
-        connection.execute(f"CREATE TEMP TABLE {self._wanted} AS SELECT DISTINCT layer AS key FROM temp.{self._stack}")
+    def insert_rows(self) -> None:
+        """Insert the entries of the wanted layers for which the condition of the scan holds, for each image."""
         self._skip_layers()
+        condition = self.write_filter("entry")
+        fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
+        markers = "" if self._shows_all else f"AND entry.type NOT IN ({WHITEOUT}, {OPAQUE})"
+        entries = f"""SELECT entry.layer AS _layer, entry.directory AS _directory, entry.name AS _entry_name,
+                entry.type AS _type, {fields}
+            FROM temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.layer ON layer.key = wanted.key
+            CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key {markers}
+            CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory"""
+        place = ("entry._layer", "entry._directory", "entry._entry_name")
+        is_hidden = f"EXISTS ({self.write_hidden('1', *place)})"
+        columns = ", ".join(("stack.number", *(f'entry."{name}"' for name in (*_KEY_COLUMNS[1:], *FIELDS))))
+        status = ""
+        visible = f"NOT {is_hidden}"
+        if self._shows_all:
+            reasons = {OVERWRITTEN: "overwritten", DELETED: "deleted"}
+            reason = self.write_hidden(_write_case("hidden.status", reasons), *place)
+            status = f""", iif(entry._type IN ({WHITEOUT}, {OPAQUE}), 'whiteout',
+                coalesce(({reason} LIMIT 1), 'visible'))"""
+            visible = f"NOT (entry._type = {IMPLIED} AND {is_hidden})"
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        self.connection.execute(
+            f"""INSERT INTO temp.{self.rows} ({names})
+            SELECT stack.lookup, stack.image, stack.name, stack.source, stack.position, {columns}{status}
+            FROM (SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
+            CROSS JOIN temp.{self.stack} AS stack ON stack.layer = entry._layer
+            WHERE {visible}""",
+            condition.parameters,
+        )
 
     def _skip_layers(self) -> None:
         """Leave out the layers whose names do not have a string that the condition needs."""
@@ -148,50 +132,15 @@ class FileScan(ScanRows):
 
         connection = self.connection
         words = list_required_words(self.scan.condition)
-        (count,) = connection.execute(f"SELECT count(*) FROM temp.{self._wanted}").fetchone()
+        (count,) = connection.execute(f"SELECT count(*) FROM temp.{self.wanted}").fetchone()
         if not words or count < _MIN_SKIPPED:
             return
         encoded = [word.encode() for word in words]
-        packed = connection.execute(f"SELECT layer, names FROM {SCHEMA}.word JOIN temp.{self._wanted} ON key = layer")
+        packed = connection.execute(f"SELECT layer, names FROM {SCHEMA}.word JOIN temp.{self.wanted} ON key = layer")
         skipped = [(layer,) for layer, names in packed if not all(has_word(names, word) for word in encoded)]
         connection.execute("SAVEPOINT listing")
-        connection.executemany(f"DELETE FROM temp.{self._wanted} WHERE key = ?", skipped)
+        connection.executemany(f"DELETE FROM temp.{self.wanted} WHERE key = ?", skipped)
         connection.execute("RELEASE listing")
-
-    def _insert_entries(self) -> None:
-        """Insert the entries of the wanted layers for which the condition of the scan holds, for each image."""
-        condition = Sql("1", {})
-        if self.scan.condition is not None:
-            condition = write_row_condition(self.scan.condition, "entry", self.scan.now)
-            self._context.runner.register_functions(condition)
-        fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
-        markers = "" if self._shows_all else f"AND entry.type NOT IN ({WHITEOUT}, {OPAQUE})"
-        entries = f"""SELECT entry.layer AS _layer, entry.directory AS _directory, entry.name AS _entry_name,
-                entry.type AS _type, {fields}
-            FROM temp.{self._wanted} AS wanted CROSS JOIN {SCHEMA}.layer ON layer.key = wanted.key
-            CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key {markers}
-            CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory"""
-        hidden = f"""SELECT {{}} FROM {SCHEMA}.hidden JOIN temp.{self._stack} AS upper
-                ON upper.chain = hidden.chain AND upper.number = stack.number
-            WHERE hidden.layer = entry._layer AND hidden.directory = entry._directory
-                AND hidden.name = entry._entry_name"""
-        columns = ", ".join(("stack.number", *(f'entry."{name}"' for name in (*_KEY_COLUMNS[1:], *FIELDS))))
-        status = ""
-        visible = f"NOT EXISTS ({hidden.format('1')})"
-        if self._shows_all:
-            reasons = {OVERWRITTEN: "overwritten", DELETED: "deleted"}
-            status = f""", iif(entry._type IN ({WHITEOUT}, {OPAQUE}), 'whiteout',
-                coalesce(({hidden.format(_write_case("hidden.status", reasons))} LIMIT 1), 'visible'))"""
-            visible = f"NOT (entry._type = {IMPLIED} AND EXISTS ({hidden.format('1')}))"
-        names = ", ".join(f'"{name}"' for name in self.columns)
-        self.connection.execute(
-            f"""INSERT INTO temp.{self.rows} ({names})
-            SELECT stack.lookup, stack.image, stack.name, stack.source, stack.position, {columns}{status}
-            FROM (SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
-            CROSS JOIN temp.{self._stack} AS stack ON stack.layer = entry._layer
-            WHERE {visible}""",
-            condition.parameters,
-        )
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Read the contents of the selected files, in one pass over each layer that has some of them."""
@@ -213,7 +162,7 @@ class FileScan(ScanRows):
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
-            read_contents_of(self._contents, self._images[number], Digest(diff_id), contents, values)
+            read_contents_of(self.contents, self.images[number], Digest(diff_id), contents, values)
         self.connection.execute("SAVEPOINT fetching")
         try:
             self.connection.executemany(
@@ -221,11 +170,3 @@ class FileScan(ScanRows):
             )
         finally:
             self.connection.execute("RELEASE fetching")
-
-    def close(self) -> bool:
-        """Drop the view and the tables. Return False if a cursor still reads from them."""
-        if not super().close():
-            return False
-        for table in (self._stack, self._wanted):
-            self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
-        return True

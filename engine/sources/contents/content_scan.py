@@ -1,0 +1,103 @@
+"""The common part of the scans of contents: the images of a scan, their layers, and what each image shows of them."""
+
+from __future__ import annotations
+
+from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.query.sql.statements import Sql, write_row_condition
+from imq.engine.sources.scan_rows import ScanRows
+from imq.grammar.record import TYPE_CHECKING
+
+from .indexer import LayerIndexer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.query.source import FetchRequest, ScanRequest
+    from imq.engine.sources.context import SourceContext
+
+    from .protocol import ImageLayers, LayerContents
+
+
+class ContentScan(ScanRows):
+    """Rows of the contents of images.
+
+    The temporary table `stack` has the layers of each image: its `number`, the value of `_lookup`, its ID, name and
+    source, and for each layer the position and the keys in the index of files. `wanted` has the keys of the layers.
+    """
+
+    hidden = ("_lookup",)
+
+    def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
+        super().__init__(context.runner.connection, request)
+        self.context = context
+        self.contents = contents
+        self.images: Sequence[ImageLayers] = ()
+        self.stack = f"{request.view}_stack"
+        self.wanted = f"{request.view}_layers"
+
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """List the rows of the images, of those layers alone that can have a row of the result."""
+        self.create({})
+        images = list(self.contents.list_images(self.scan, names))
+        indexer = LayerIndexer(self.context)
+        failed = indexer.prepare(self.contents, images)
+        for position, error in failed.items():
+            image = images[position]
+            if len(images) == 1 or self.scan.lookup_fields:
+                raise error
+            self.contents.add_problem(self.scan.view, image.name or image.id, error)
+        self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
+        self.insert_rows()
+
+    def insert_rows(self) -> None:
+        """Insert the rows of the layers in `wanted` that the images in `stack` show."""
+        raise NotImplementedError
+
+    def fetch(self, _request: FetchRequest, /) -> None:
+        """Fetch nothing: a table without levels is listed whole."""
+
+    def _describe_stacks(self, indexer: LayerIndexer, images: Sequence[ImageLayers]) -> None:
+        """Write the layers of the images to temporary tables."""
+        now = self.context.clock()
+        self.images = images
+        rows = []
+        for number, image in enumerate(images):
+            keys = indexer.index.stack(image.diff_ids, now)
+            common = (number, image.lookup, image.id, image.name, image.source)
+            rows += [
+                (*common, position, layer, chain)
+                for position, (layer, chain) in enumerate(zip(keys.layers, keys.chains, strict=True))
+            ]
+        connection = self.connection
+        connection.execute(
+            f"CREATE TEMP TABLE {self.stack} (number, lookup, image, name, source, position, layer, chain)"
+        )
+        connection.execute("SAVEPOINT listing")
+        connection.executemany(f"INSERT INTO temp.{self.stack} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("RELEASE listing")
+        connection.execute(f"CREATE INDEX temp.{self.stack}_layer ON {self.stack} (layer)")
+        connection.execute(f"CREATE INDEX temp.{self.stack}_chain ON {self.stack} (chain, number)")
+        connection.execute(f"CREATE TEMP TABLE {self.wanted} AS SELECT DISTINCT layer AS key FROM temp.{self.stack}")
+
+    def write_filter(self, row: str) -> Sql:
+        """Return the SQL of the condition of the scan on the columns of `row`."""
+        if self.scan.condition is None:
+            return Sql("1", {})
+        condition = write_row_condition(self.scan.condition, row, self.scan.now)
+        self.context.runner.register_functions(condition)
+        return condition
+
+    def write_hidden(self, columns: str, layer: str, directory: str, name: str) -> str:
+        """Return the SQL of the reason why an image, a row of `stack`, does not show an entry: no row if it does."""
+        return f"""SELECT {columns} FROM {SCHEMA}.hidden JOIN temp.{self.stack} AS upper
+                ON upper.chain = hidden.chain AND upper.number = stack.number
+            WHERE hidden.layer = {layer} AND hidden.directory = {directory} AND hidden.name = {name}"""
+
+    def close(self) -> bool:
+        """Drop the view and the tables. Return False if a cursor still reads from them."""
+        if not super().close():
+            return False
+        for table in (self.stack, self.wanted):
+            self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        return True

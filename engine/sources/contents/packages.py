@@ -1,0 +1,160 @@
+"""The scans of the tables `packages` and `os_releases`."""
+
+from __future__ import annotations
+
+import json
+
+from imq.engine.layer_index.schema import LICENCE_NOTE, OS_NOTE, PROBLEM_NOTE, SCHEMA
+from imq.engine.packages.os_release import OS_FILES, OsRelease, read_os
+from imq.engine.packages.package import Package
+from imq.engine.packages.purl import make_purl
+from imq.engine.packages.versions.order import SEPARATOR
+from imq.grammar.errors import Malformed
+from imq.grammar.record import TYPE_CHECKING
+
+from .content_scan import ContentScan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from imq.engine.query.source import FetchRequest
+
+FIELDS = {
+    "name": "package.name",
+    "version": "package.version",
+    "architecture": "package.architecture",
+    "type": "package.type",
+    "source": "coalesce(package.source, package.name)",
+    "source_version": "coalesce(package.source_version, substr(package.version, instr(package.version, char(31)) + 1))",
+    "size": "package.size",
+    "path": "directory.path || '/' || package.file",
+    "maintainer": "package.maintainer",
+    "homepage": "package.homepage",
+    "toolchain": "package.toolchain",
+}
+"""The SQL of the fields that a list of packages in a layer has, whatever image the layer is in."""
+FILTERED_FIELDS = frozenset(FIELDS)
+_IMAGE_COLUMNS = ("_lookup", "_number", "image", "image_name", "place", "last_layer")
+_KEY_COLUMNS = ("_layer", "_package")
+
+
+class PackageScan(ContentScan):
+    """The rows of `packages`: those of the lists that the images show."""
+
+    columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "layer_index", "licence", "layer")
+    fetched_columns = ("purl",)
+
+    def insert_rows(self) -> None:
+        """Insert the packages of the wanted layers for which the condition of the scan holds, for each image."""
+        condition = self.write_filter("package")
+        fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
+        packages = f"""SELECT package.layer AS _layer, package.rowid AS _package, package.directory AS _directory,
+                package.file AS _file, package.licence AS _licence, {fields}
+            FROM temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.package ON package.layer = wanted.key
+            CROSS JOIN {SCHEMA}.directory ON directory.key = package.directory"""
+        first = f"""SELECT min(lower.position) FROM {SCHEMA}.package AS same
+            CROSS JOIN temp.{self.stack} AS lower ON lower.layer = same.layer AND lower.number = stack.number
+            WHERE same.name = package.name AND same.version = package.version AND same.type = package.type
+                AND same.architecture IS package.architecture AND same.directory = package._directory"""
+        licence = f"""SELECT note.document ->> 'licence' FROM {SCHEMA}.note
+            CROSS JOIN temp.{self.stack} AS other ON other.layer = note.layer AND other.number = stack.number
+            WHERE note.kind = '{LICENCE_NOTE}' AND note.document ->> 'package' = package.name
+                AND note.document ->> 'type' = package.type ORDER BY other.position DESC LIMIT 1"""
+        columns = ", ".join(f'package."{name}"' for name in (*_KEY_COLUMNS, *FIELDS))
+        hidden = self.write_hidden("1", "package._layer", "package._directory", "package._file")
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        self.connection.execute(
+            f"""INSERT INTO temp.{self.rows} ({names})
+            SELECT shown.*, (SELECT layer.diff_id FROM temp.{self.stack} AS first
+                    JOIN {SCHEMA}.layer ON layer.key = first.layer
+                    WHERE first.number = shown.number AND first.position = shown.first)
+            FROM (SELECT stack.lookup, stack.number AS number, stack.image, stack.name, stack.source, stack.position,
+                    {columns}, ({first}) AS first, coalesce(package._licence, ({licence})) AS licence
+                FROM (SELECT * FROM ({packages}) AS package WHERE {condition.text}) AS package
+                CROSS JOIN temp.{self.stack} AS stack ON stack.layer = package._layer
+                WHERE NOT EXISTS ({hidden})) AS shown""",
+            condition.parameters,
+        )
+        self._report_problems()
+
+    def _report_problems(self) -> None:
+        """Report the lists of packages that could not be read completely: their other rows are sound."""
+        hidden = self.write_hidden("1", "note.layer", "note.directory", "note.name")
+        rows = self.connection.execute(
+            f"""SELECT coalesce(stack.name, stack.image), directory.path || '/' || note.name, note.document
+            FROM temp.{self.stack} AS stack CROSS JOIN {SCHEMA}.note ON note.layer = stack.layer
+                AND note.kind = '{PROBLEM_NOTE}'
+            CROSS JOIN {SCHEMA}.directory ON directory.key = note.directory WHERE NOT EXISTS ({hidden})"""
+        ).fetchall()
+        for image, path, document in rows:
+            offset, message = json.loads(document)
+            place = path if offset is None else f"{path} at byte {offset}"
+            error = Malformed(f"the packages of {image} are incomplete: {place}: {message}", code="package-database")
+            self.contents.add_problem(self.scan.view, image, error)
+
+    def fetch(self, _request: FetchRequest, /) -> None:
+        """Make the package URLs of the selected rows."""
+        systems = dict(read_systems(self))
+        rows = self.read_selected(
+            "1", "t._row, t._number, " + ", ".join(f"package.{name}" for name in _PACKAGE_VALUES),
+            f"JOIN {SCHEMA}.package ON package.rowid = t._package",
+        )  # fmt: skip
+        urls = [(make_purl(make_package(values), systems.get(number)), row) for row, number, *values in rows]
+        self.connection.execute("SAVEPOINT fetching")
+        try:
+            self.connection.executemany(f"UPDATE temp.{self.rows} SET purl = ? WHERE _row = ?", urls)
+        finally:
+            self.connection.execute("RELEASE fetching")
+
+
+_PACKAGE_VALUES = (
+    "type", "name", "version", "file", "architecture", "source", "source_version", "licence", "size", "maintainer",
+    "homepage", "toolchain", "vendor",
+)  # fmt: skip
+
+
+def make_package(values: list[Any]) -> Package:
+    """Return the package with these columns of the index."""
+    type_, name, version, path, *texts = values
+    size = texts.pop(4)
+    architecture, source, source_version, licence, maintainer, homepage, toolchain, vendor = (
+        text or "" for text in texts
+    )
+    return Package(
+        type_, name, version.rpartition(SEPARATOR)[2], path, architecture, source, source_version, licence, size,
+        maintainer, homepage, toolchain, vendor,
+    )  # fmt: skip
+
+
+def read_systems(scan: ContentScan) -> Iterator[tuple[int, OsRelease | None]]:
+    """Yield the number of each image of a scan, and its operating system; None when it names none."""
+    hidden = scan.write_hidden("1", "note.layer", "note.directory", "note.name")
+    rows = scan.connection.execute(
+        f"""SELECT stack.number, directory.path || '/' || note.name, note.document
+        FROM temp.{scan.stack} AS stack CROSS JOIN {SCHEMA}.note ON note.layer = stack.layer AND note.kind = '{OS_NOTE}'
+        CROSS JOIN {SCHEMA}.directory ON directory.key = note.directory
+        WHERE NOT EXISTS ({hidden}) ORDER BY stack.number"""
+    ).fetchall()
+    files: dict[int, dict[bytes, bytes]] = {number: {} for number in range(len(scan.images))}
+    for number, path, document in rows:
+        encoded = path[1:].encode()
+        if encoded in OS_FILES:
+            files[number][encoded] = json.loads(document).encode()
+    for number, found in files.items():
+        yield number, read_os(found)
+
+
+class OsReleaseScan(ContentScan):
+    """The rows of `os_releases`."""
+
+    columns = ("_lookup", "image", "image_name", "place", "id", "version_id", "pretty_name", "codename")
+
+    def insert_rows(self) -> None:
+        """Insert one row for each image."""
+        rows = []
+        for number, system in read_systems(self):
+            image = self.images[number]
+            texts = (system.id, system.version_id, system.pretty_name, system.codename) if system else (None,) * 4
+            rows.append((image.lookup, image.id, image.name, image.source, *(text or None for text in texts), None))
+        self.insert(rows)
