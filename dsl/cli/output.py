@@ -231,7 +231,7 @@ class Console:
             self.stdout.flush()
         else:
             self.stderr.writelines(texts)
-        self.stderr.write(f"{_describe_freed(planned)}Continue? [y/N] ")
+        self.stderr.write(f"{describe_freed(planned)}Continue? [y/N] ")
         self.stderr.flush()
         return self.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -267,6 +267,10 @@ class Console:
         return self.stdin.isatty() and self.stderr.isatty()
 
 
+_WRITES = frozenset({"save", "export", "copy", "stay"})
+"""Actions of plans that are confirmed because they replace files."""
+
+
 def default_format(options: Options) -> str:
     """Return the output format of statements that name none."""
     from imq.engine.render.formats import get_format
@@ -283,12 +287,18 @@ def _shell_command(statement: str) -> str:
     return f"imq {quote(statement)}"
 
 
-def _describe_freed(planned: RowSet) -> str:
-    """Return a sentence with the bytes that planned removals free; empty when their sizes are unknown."""
+def describe_freed(planned: RowSet) -> str:
+    """Return a sentence with the bytes that planned removals free; empty when none is planned, or no size is known.
+
+    The size of an archive that replaces a file is not freed.
+    """
     from imq.engine.units.size import human_size
 
     names = [column.name for column in planned.columns]
     if "size" not in names:
         return ""
-    sizes = [row[names.index("size")] for row in planned.rows]
+    action, size = names.index("action"), names.index("size")
+    sizes = [row[size] for row in planned.rows if row[action] not in _WRITES]
+    if not sizes:
+        return ""
     return f"This frees {human_size(sum(size for size in sizes if isinstance(size, int)))}. "

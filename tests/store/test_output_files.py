@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.cli.output import describe_freed
 from imq.engine.actions.output_paths import is_within
 from imq.grammar.errors import ImqError
 from store.support.stores import StoreSession, imq
@@ -94,6 +95,7 @@ def test_a_user_is_asked(root: pathlib.Path, agrees: bool) -> None:
 
     def confirm(planned: object) -> bool:
         asked.append(list(planned.rows))  # type: ignore[attr-defined]
+        assert describe_freed(planned) == "", "it frees nothing"  # type: ignore[arg-type]
         return agrees
 
     with StoreSession(root, confirm=confirm) as held:
