@@ -145,6 +145,26 @@ class FetchExecutor:
         scan = self._scans.get(table.sql_name)
         return scan.ref_texts if scan is not None else ()
 
+    def list_id_kinds(self, selects: Iterable[ir.Select]) -> dict[bool, str]:
+        """Return whether the image IDs of these queries are digests of manifests, each with a source that has such IDs.
+
+        Queries of which both are true have sources whose IDs never match.
+        """
+        kinds: dict[bool, str] = {}
+        for select in selects:
+            scan = self._scans.get(select.table.sql_name)
+            if scan is None:
+                kinds.setdefault(False, select.table.source)
+                continue
+            for member in scan.native_tables:
+                kinds.setdefault(False, member.source)
+            for one in scan.scans:
+                source = self.sources[one.source]
+                for text in one.ref_texts or self.list_refs(select.table):
+                    if (kind := source.has_manifest_ids(text)) is not None:
+                        kinds.setdefault(kind, text)
+        return kinds
+
     def _make_use(self, source: str, relation: Relation) -> TableUse:
         return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields)
 

@@ -253,6 +253,14 @@ class Source:
         """
         return None
 
+    def has_manifest_ids(self, _text: str, /) -> bool | None:
+        """Whether image IDs of the place with this text are digests of manifests and indexes, not of configs.
+
+        Such an ID never equals that of the same image elsewhere. It is called after rows of the place were listed; None
+        for a place that does not respond.
+        """
+        return False
+
     def list_places(self) -> Sequence[Place]:
         """Return the places of this source that are configured or found on this machine. No request is made."""
         return ()

@@ -8,7 +8,18 @@ from itertools import chain, islice
 from imq.engine.catalog.tables import DataType
 from imq.engine.query.binder import Scope, bind, bind_condition
 from imq.engine.query.fetch_executor import FetchExecutor
-from imq.engine.query.ir import Comparison, Exists, InSubquery, Not, get_subquery, walk, walk_subqueries
+from imq.engine.query.ir import Column as ColumnValue
+from imq.engine.query.ir import (
+    Comparison,
+    Exists,
+    InSubquery,
+    Not,
+    RowInSubquery,
+    Union,
+    get_subquery,
+    walk,
+    walk_subqueries,
+)
 from imq.engine.query.plan import (
     depends_on_others,
     list_columns,
@@ -50,6 +61,8 @@ class UncertainRow(Record):
         return str(self.name if self.name is not None else self.id)
 
 
+_IMAGE_ID_FIELDS = ("id", "image_id", "image")
+"""The digests of these names are image IDs, except for the `id` of containers."""
 _ROWS_READ_FIRST = 1000
 """The number of rows that are read before the first is yielded; see `_read_first`."""
 
@@ -227,9 +240,10 @@ class QueryRunner:
         return list(found.values())
 
     def _check_excluded_lists(self, select: Select, now: int) -> None:
-        """Raise `Refused` when a list after `not in` has unknown values from another source.
+        """Raise `Refused` when a list after `not in` has unknown values from another source, or IDs of another kind.
 
         A container whose image has an unknown digest may use any image: without it, too many rows would be selected.
+        So would be all rows without a list in which no ID of them can be.
         """
         from imq.engine.query.sql.statements import write_unknown_check
 
@@ -238,6 +252,8 @@ class QueryRunner:
                 value for value in walk((one.where,) if one.where is not None else ()) if isinstance(value, Not)
             )
             for test in (value for negation in negations for value in walk((negation.operand,))):
+                if isinstance(test, InSubquery | RowInSubquery):
+                    self._check_id_kinds(one, test)
                 if not isinstance(test, InSubquery) or not test.select.table.is_staged:
                     continue
                 if self._resources.runner.first_row(write_unknown_check(test.select, now)) is not None:
@@ -246,6 +262,34 @@ class QueryRunner:
                         f"{name} is unknown in some {test.select.table.name} after not in, and may be any value",
                         code="unknown-items",
                         hints=(f"to leave these {test.select.table.name} out: … where {name} is known select {name}",),
+                    )
+
+    def _check_id_kinds(self, select: Select, test: InSubquery | RowInSubquery) -> None:
+        """Raise `Refused` when a condition of a removal compares image IDs that never match."""
+        if (kinds := self._find_unlike_ids(select, test)) is not None:
+            raise Refused(
+                f"the IDs of images in {kinds[True]} are digests of manifests, and those in {kinds[False]} of configs:"
+                " they never match, so too many images would be selected",
+                code="different-ids",
+                hints=("compare digests: … where digest not in (… select digest)",),
+            )
+
+    def _find_unlike_ids(self, select: Select, test: InSubquery | RowInSubquery) -> dict[bool, str] | None:
+        """Return a source of either kind of image IDs when a condition compares both kinds; see `has_manifest_ids`."""
+        compared = (test.operand,) if isinstance(test, InSubquery) else test.keys
+        if not any(_is_image_id(value, select.table.name) for value in compared):
+            return None
+        kinds = self._fetch.list_id_kinds(chain(_walk_bases(select), _walk_bases(test.select)))
+        return kinds if len(kinds) > 1 else None
+
+    def _warn_of_unlike_ids(self, select: Select) -> None:
+        """Warn of a condition that compares image IDs which never match."""
+        for one in walk_subqueries(select):
+            for test in walk((one.where,) if one.where is not None else ()):
+                if isinstance(test, InSubquery | RowInSubquery) and (kinds := self._find_unlike_ids(one, test)):
+                    self._resources.progress.warn(
+                        f"the IDs of images in {kinds[True]} are digests of manifests, and those in {kinds[False]} of"
+                        " configs: they never match, so compare digests"
                     )
 
     def repair_index(self, problem: Exception) -> bool:
@@ -266,6 +310,7 @@ class QueryRunner:
 
             for warning in find_warnings(select):
                 self._resources.progress.warn(warning)
+            self._warn_of_unlike_ids(select)
         code = get_exit_code(problems)
         rows = self._read_first(self._resources.runner.run(planned.sql))
         if select.count:
@@ -351,3 +396,19 @@ class QueryRunner:
                 return RowSet(columns, [values], output)
             case _:
                 return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)
+
+
+def _is_image_id(value: Expr, table: str) -> bool:
+    """Whether an expression over rows of a table is a field that has image IDs."""
+    if not isinstance(value, ColumnValue) or value.kind is not DataType.DIGEST:
+        return False
+    return value.field.name in _IMAGE_ID_FIELDS and not (value.field.name == "id" and table == "containers")
+
+
+def _walk_bases(select: Select) -> Iterator[Select]:
+    """Yield a query and those that its rows come from."""
+    yield select
+    bases = (select.base.left, select.base.right) if isinstance(select.base, Union) else (select.base,)
+    for base in bases:
+        if base is not None:
+            yield from _walk_bases(base)

@@ -107,6 +107,15 @@ class DockerSource(Source):
         """Return the condition for the names or the ID of an image."""
         return match_image_name(text)
 
+    def has_manifest_ids(self, text: str) -> bool | None:
+        """Whether an engine is docker with its image store of containerd; None when it does not respond."""
+        from imq.grammar.errors import EngineError
+
+        try:
+            return self.resolve(text) is not None and self.reader().has_containerd_images(text)
+        except EngineError:
+            return None
+
     def list_places(self) -> Sequence[Place]:
         """Return the engines that are configured, or have a socket on this machine."""
         from imq.engine.docker_engine.endpoint import list_endpoints
