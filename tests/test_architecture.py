@@ -32,6 +32,7 @@ HEAVY = {
     "tabulate": {"imq.engine.render.formats_markup"},
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.tar_header", "imq.engine.layers.tar_walker"},
     "backports": {"imq.engine.layers.zstd"},
+    "h2": {"imq.engine.containerd_client.grpc_connection"},
     "re2": {"imq.engine.query.matching"},
     "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
     "pygments": {"imq.editors.pygments_lexer"},

@@ -15,7 +15,6 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .errors import call_error, connect_error, ended_error, protocol_error, timeout_error
 from .grpc_connection import CallError, ConnectionEnded, GrpcConnection, ProtocolError
-from .hpack import HeaderError
 from .protobuf import Message, MessageError, encode
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ class ContainerdClient:
                 raise timeout_error(self.address, seconds) from None
             except OSError as error:
                 raise protocol_error(self.address, (error.strerror or str(error)).lower()) from None
-            except (ProtocolError, HeaderError, MessageError) as error:
+            except (ProtocolError, MessageError) as error:
                 raise protocol_error(self.address, str(error)) from None
             except Malformed as error:
                 raise protocol_error(self.address, error.message) from None

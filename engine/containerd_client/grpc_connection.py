@@ -1,45 +1,50 @@
 """One connection to a gRPC server: calls over HTTP/2, one after the other.
 
-This is the part of RFC 9113 and of the gRPC protocol that calls with one request message need. `grpcio` is a download
-of 7 MB and takes 100 ms to import; a question to containerd takes less time as a whole.
+`h2` has HTTP/2 and the compression of its headers; this module has the part of the gRPC protocol that calls with one
+request message need. `grpcio` is a download of 7 MB and takes 100 ms to import. `h2` adds 29 ms to the 110 ms of CPU
+time of a question to containerd, and 150 kB to the frozen executable; it reads blobs at 0.4 GB/s (CPython 3.11).
 """
 
 from __future__ import annotations
 
 import struct
+from collections import deque
 
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import ProtocolError as Http2Error
+from h2.settings import SettingCodes, Settings
 from imq.grammar.record import TYPE_CHECKING
-
-from .hpack import HeaderDecoder, encode_headers
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
-    0, 1, 3, 4, 5, 6, 7, 8, 9,
-)  # fmt: skip
-_ACK = _END_STREAM = 0x1
-_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
-_ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 2, 4
+    from h2.events import Event
+
 _MAX_WINDOW = (1 << 31) - 1
 _DEFAULT_WINDOW = (1 << 16) - 1
-_MAX_FRAME = 1 << 14
-"""The maximum size of a frame in bytes, which neither side changes."""
 _MAX_HEADERS = 1 << 20
-_REPLENISH = 1 << 30
-"""Received bytes after which a window is opened again."""
 _MAX_MESSAGE = 256 << 20
 """The maximum size of a received message in bytes. containerd's own limit is 16 MB."""
 _READ_SIZE = 256 << 10
+_PREFIX_SIZE = 5
+"""The bytes before a message: whether it is compressed, and its length."""
+
 OK = 0
 
 
 class ConnectionEnded(Exception):
-    """The server closed the connection. `was_idle`: before it sent anything for the call."""
-
-    was_idle = False
+    """The server closed the connection."""
 
 
 class ProtocolError(Exception):
@@ -60,156 +65,126 @@ class GrpcConnection:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._buffer = bytearray()
-        self._decoder = HeaderDecoder()
-        self._stream = -1
-        self._received = 0  # bytes of data since the window of the connection was opened
-        settings = struct.pack(">HIHI", _ENABLE_PUSH, 0, _INITIAL_WINDOW_SIZE, _MAX_WINDOW)
-        self._socket.sendall(
-            _PREFACE
-            + _frame(_SETTINGS, 0, 0, settings)
-            + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _MAX_WINDOW - _DEFAULT_WINDOW))
+        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8", logger=None))
+        self._http.local_settings = Settings(
+            client=True,
+            initial_values={
+                SettingCodes.ENABLE_PUSH: 0,
+                SettingCodes.INITIAL_WINDOW_SIZE: _MAX_WINDOW,
+                SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADERS,
+            },
         )
+        self._events: deque[Event] = deque()
+        self._has_received = False
+        self._http.initiate_connection()
+        self._http.increment_flow_control_window(_MAX_WINDOW - _DEFAULT_WINDOW)
+        self._send()
 
     def call(self, method: str, message: bytes, metadata: Sequence[tuple[str, str]] = ()) -> Iterator[bytes]:
         """Yield the response messages of a call. Read all of them before the next call.
 
-        Raises `CallError`, `ConnectionEnded`, `ProtocolError`, `hpack.HeaderError` and `OSError`.
+        Raises `CallError`, `ConnectionEnded`, `ProtocolError` and `OSError`.
         """
-        self._stream += 2
         headers = [
             *((":method", "POST"), (":scheme", "http"), (":path", method), (":authority", "localhost")),
             *(("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", "imq"), *metadata),
         ]
         body = b"\0" + struct.pack(">I", len(message)) + message
-        if len(body) > _DEFAULT_WINDOW:
-            raise ProtocolError("the request is too large")
-        pieces = [body[at : at + _MAX_FRAME] for at in range(0, len(body), _MAX_FRAME)]
-        frames = [_frame(_HEADERS, _END_HEADERS, self._stream, encode_headers(headers))]
-        frames += [_frame(_DATA, 0, self._stream, piece) for piece in pieces[:-1]]
-        frames.append(_frame(_DATA, _END_STREAM, self._stream, pieces[-1]))
-        self._socket.sendall(b"".join(frames))
-        yield from self._read_messages()
+        try:
+            stream = self._http.get_next_available_stream_id()
+            self._http.send_headers(stream, headers)
+            if len(body) > self._http.local_flow_control_window(stream):
+                raise ProtocolError("the request is too large")
+            size = self._http.max_outbound_frame_size
+            pieces = [body[at : at + size] for at in range(0, len(body), size)]
+            for piece in pieces:
+                self._http.send_data(stream, piece, end_stream=piece is pieces[-1])
+        except Http2Error as error:
+            raise ConnectionEnded from error  # the server said before that it goes away
+        self._send()
+        yield from self._read_messages(stream)
 
-    def _read_messages(self) -> Iterator[bytes]:
+    def _read_messages(self, stream: int) -> Iterator[bytes]:
         pending = bytearray()
-        window = 0
-        while True:
-            kind, flags, payload = self._read_stream_frame()
-            if kind == _HEADERS:
-                self._check_headers(payload, is_last=bool(flags & _END_STREAM))
-                if flags & _END_STREAM:
-                    break
-                continue
-            pending += payload
-            window += len(payload)
-            if window > _REPLENISH:
-                self._open_window(self._stream, window)
-                window = 0
-            while len(pending) >= 5:
-                compressed, size = struct.unpack_from(">BI", pending)
-                if compressed or size > _MAX_MESSAGE:
-                    raise ProtocolError("a message is compressed or too large")
-                if len(pending) < 5 + size:
-                    break
-                yield bytes(pending[5 : 5 + size])
-                del pending[: 5 + size]
-            if flags & _END_STREAM:
-                raise ProtocolError("a response has no status")
+        has_status = False
+        for event in self._read_events(stream):
+            if isinstance(event, ResponseReceived | TrailersReceived):
+                has_status = _check_headers(event.headers or ()) or has_status
+            elif isinstance(event, DataReceived):
+                pending += event.data or b""
+                yield from _split_messages(pending)
+        if not has_status:
+            raise ProtocolError("a response has no status")
         if pending:
             raise ProtocolError("a message is truncated")
 
-    def _check_headers(self, block: bytes, *, is_last: bool) -> None:
-        """Raise the error that headers or trailers report."""
-        headers = dict(self._decoder.decode(block))
-        if headers.get(":status", "200") != "200":
-            raise ProtocolError(f"the server is no gRPC server: HTTP status {headers[':status'][:10]}")
-        status = headers.get("grpc-status")
-        if status is None:
-            if is_last:
-                raise ProtocolError("a response has no status")
-            return
-        if not status.isdecimal():
-            raise ProtocolError(f"the status of a response is {status[:20]!r}")
-        if int(status) != OK:
-            from urllib.parse import unquote
-
-            raise CallError(int(status), unquote(headers.get("grpc-message", "")))
-
-    def _read_stream_frame(self) -> tuple[int, int, bytes]:
-        """Return the next DATA or whole HEADERS of the call: kind, flags and payload. Others are handled here."""
+    def _read_events(self, stream: int) -> Iterator[ResponseReceived | TrailersReceived | DataReceived]:
+        """Yield the events of a stream until it ends."""
         while True:
-            kind, flags, stream, payload = self._read_frame()
-            if kind == _DATA:
-                self._received += len(payload)
-                if self._received > _REPLENISH:
-                    self._open_window(0, self._received)
-                    self._received = 0
-            if kind in (_DATA, _HEADERS):
-                content = _strip_padding(kind, flags, payload)
-                if kind == _HEADERS:
-                    content = self._read_continuations(flags, content)
-                if stream == self._stream:
-                    return kind, flags, content
-                if kind == _HEADERS:
-                    self._decoder.decode(content)  # the table of headers is shared by all streams
-            elif kind == _RST_STREAM and stream == self._stream:
-                raise ProtocolError("the server reset the call")
-            elif kind == _SETTINGS and not flags & _ACK:
-                self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))
-            elif kind == _PING and not flags & _ACK:
-                self._socket.sendall(_frame(_PING, _ACK, 0, payload))
-            elif kind == _GOAWAY:
-                if len(payload) < 8:
-                    raise ProtocolError("a frame is truncated")
-                last, _ = struct.unpack_from(">II", payload)
-                if last < self._stream:
+            while not self._events:
+                self._receive()
+            event = self._events.popleft()
+            if isinstance(event, ConnectionTerminated):
+                if event.error_code or (event.last_stream_id or 0) < stream:
                     raise ConnectionEnded
-            elif kind == _PUSH_PROMISE:
-                raise ProtocolError("the server pushed a response")
+                continue
+            if getattr(event, "stream_id", None) != stream:
+                continue
+            if isinstance(event, StreamEnded):
+                return
+            if isinstance(event, StreamReset):
+                raise ProtocolError("the server reset the call")
+            if isinstance(event, ResponseReceived | TrailersReceived | DataReceived):
+                yield event
+                if isinstance(event, DataReceived) and event.flow_controlled_length:
+                    self._http.acknowledge_received_data(event.flow_controlled_length, stream)
+                    self._send()
 
-    def _read_continuations(self, flags: int, block: bytes) -> bytes:
-        while not flags & _END_HEADERS:
-            kind, flags, _, payload = self._read_frame()
-            block += payload
-            if kind != _CONTINUATION or len(block) > _MAX_HEADERS:
-                raise ProtocolError("the headers of a response do not end")
-        return block
-
-    def _read_frame(self) -> tuple[int, int, int, bytes]:
-        head = self._read(9)
-        size, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
-        if size > _MAX_FRAME:
+    def _receive(self) -> None:
+        """Receive what the server sends next, and send what it must get in return."""
+        received = self._socket.recv(_READ_SIZE)
+        if not received:
+            raise ConnectionEnded
+        if not self._has_received and b"HTTP/1" in received[:9]:
             raise ProtocolError("the server does not speak HTTP/2")
-        return kind, flags, stream & _MAX_WINDOW, self._read(size)
+        self._has_received = True
+        try:
+            self._events += self._http.receive_data(received)
+        except Http2Error as error:
+            code = getattr(error, "error_code", None)
+            name = code.name.lower().replace("_", " ") if isinstance(code, ErrorCodes) else "protocol error"
+            raise ProtocolError(f"the server does not follow HTTP/2 ({name}): {str(error).lower()}"[:300]) from None
+        self._send()
 
-    def _read(self, size: int) -> bytes:
-        buffer = self._buffer
-        while len(buffer) < size:
-            received = self._socket.recv(_READ_SIZE)
-            if not received:
-                raise ConnectionEnded
-            buffer += received
-        content = bytes(buffer[:size])
-        del buffer[:size]
-        return content
-
-    def _open_window(self, stream: int, size: int) -> None:
-        self._socket.sendall(_frame(_WINDOW_UPDATE, 0, stream, struct.pack(">I", size)))
+    def _send(self) -> None:
+        if data := self._http.data_to_send():
+            self._socket.sendall(data)
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+def _check_headers(headers: Iterable[tuple[str | bytes, str | bytes]]) -> bool:
+    """Return whether headers or trailers have the status of the call. Raises the error that they report."""
+    by_name = {str(name): str(value) for name, value in headers}  # decoded: the connection has an encoding
+    if by_name.get(":status", "200") != "200":
+        raise ProtocolError(f"the server is no gRPC server: HTTP status {by_name[':status'][:10]}")
+    status = by_name.get("grpc-status")
+    if status is None:
+        return False
+    if not status.isdecimal():
+        raise ProtocolError(f"the status of a response is {status[:20]!r}")
+    if int(status) != OK:
+        from urllib.parse import unquote
+
+        raise CallError(int(status), unquote(by_name.get("grpc-message", "")))
+    return True
 
 
-def _strip_padding(kind: int, flags: int, payload: bytes) -> bytes:
-    start, end = 0, len(payload)
-    if flags & _PADDED:
-        if not payload:
-            raise ProtocolError("a frame is truncated")
-        start, end = 1, end - payload[0]
-    if kind == _HEADERS and flags & _PRIORITY:
-        start += 5
-    if start > end:
-        raise ProtocolError("a frame is truncated")
-    return payload[start:end]
+def _split_messages(pending: bytearray) -> Iterator[bytes]:
+    """Yield the whole messages at the start of the received bytes, and remove them there."""
+    while len(pending) >= _PREFIX_SIZE:
+        compressed, size = struct.unpack_from(">BI", pending)
+        if compressed or size > _MAX_MESSAGE:
+            raise ProtocolError("a message is compressed or too large")
+        if len(pending) < _PREFIX_SIZE + size:
+            return
+        yield bytes(pending[_PREFIX_SIZE : _PREFIX_SIZE + size])
+        del pending[: _PREFIX_SIZE + size]
