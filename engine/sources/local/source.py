@@ -120,7 +120,7 @@ class LocalSource(Source):
 
             measure_written(store.index, store.layout)
             rows = store.index.connection.execute(f"{_USAGE} {_UNPACKED}", measure_usage(store))
-        return self._create_table(table, [field.name for field in table.fields], ((*row, STORE) for row in rows))
+        return self._create_table(table, [field.name for field in table.fields], [(*row, STORE) for row in rows])
 
 
 open_source = LocalSource
