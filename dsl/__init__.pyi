@@ -490,6 +490,8 @@ class _Packages(Path):
     """its address on the web"""
     toolchain: Path
     """the version of Go that built the executable"""
+    distribution: Path
+    """the operating system of the image. Example: debian 12"""
     image: Path
     """the ID of the image"""
     image_name: Path
@@ -838,6 +840,8 @@ class _Fields:
     """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; blobs: the digest; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
     directory: Path
     """files: the path without its last name; all_files: the path without its last name"""
+    distribution: Path
+    """packages: the operating system of the image. Example: debian 12"""
     download_size: Path
     """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
     empty: Path

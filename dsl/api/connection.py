@@ -229,9 +229,10 @@ def _find_failed_assertion(result: Result) -> AssertionFailed | None:
 
 
 def _display_options() -> DisplayOptions:
+    from imq._version import VERSION
     from imq.engine.render.values import DisplayOptions
 
-    return DisplayOptions(time.time_ns(), None)
+    return DisplayOptions(time.time_ns(), None, version=VERSION)
 
 
 def _create_progress() -> Progress:

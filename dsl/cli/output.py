@@ -149,9 +149,11 @@ class Console:
 
     def display_options(self, options: Options) -> DisplayOptions:
         """Return how values are displayed at this moment."""
+        from imq._version import VERSION
         from imq.engine.render.values import DisplayOptions
 
-        return DisplayOptions(time.time_ns(), None, "no_trunc" in options.flags, "spreadsheet" in options.flags)
+        flags = options.flags
+        return DisplayOptions(time.time_ns(), None, "no_trunc" in flags, "spreadsheet" in flags, VERSION)
 
     def write(self, result: Result, options: Options) -> None:
         """Write one result and the errors in it, and update the exit code."""

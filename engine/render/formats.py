@@ -100,6 +100,18 @@ FORMATS: dict[str, OutputFormat] = {
         ),
         OutputFormat("markdown", "a Markdown table", _from_module("formats_markup", "write_markdown")),
         OutputFormat("html", "an HTML table", _from_module("formats_markup", "write_html")),
+        OutputFormat(
+            "cyclonedx",
+            "a bill of materials in CycloneDX 1.6 (JSON), of packages",
+            _from_module("formats_sbom", "write_cyclonedx"),
+            shows_all_fields=True,
+        ),
+        OutputFormat(
+            "spdx",
+            "a bill of materials in SPDX 2.3 (JSON), of packages",
+            _from_module("formats_sbom", "write_spdx"),
+            shows_all_fields=True,
+        ),
         OutputFormat("tree", "a tree, by the leading columns", _from_module("format_tree", "write_tree")),
         OutputFormat("ids", "only the ids, one a line", write_ids),
     )

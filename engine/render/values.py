@@ -31,13 +31,15 @@ class DisplayOptions(Record):
     """How values are shown.
 
     `now` (nanoseconds) and `zone` are for times. `no_trunc` shows ids and long strings in full. `spreadsheet_safe`
-    quotes the cells of CSV and TSV that a spreadsheet would evaluate as formulas.
+    quotes the cells of CSV and TSV that a spreadsheet would evaluate as formulas. `version` is that of imq, which bills
+    of materials name.
     """
 
     now: int
     zone: tzinfo | None
     no_trunc: bool = False
     spreadsheet_safe: bool = False
+    version: str = ""
 
 
 def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:

@@ -41,6 +41,7 @@ PACKAGES = Table(
         Field("maintainer", DataType.TEXT, "who maintains it"),
         Field("homepage", DataType.TEXT, "its address on the web"),
         Field("toolchain", DataType.TEXT, "the version of Go that built the executable"),
+        Field("distribution", DataType.TEXT, "the operating system of the image. Example: debian 12"),
         *_IMAGE_FIELDS,
         _PLACE,
     ),

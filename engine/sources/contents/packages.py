@@ -43,7 +43,7 @@ class PackageScan(ContentScan):
     """The rows of `packages`: those of the lists that the images show."""
 
     columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "layer_index", "licence", "layer")
-    fetched_columns = ("purl",)
+    fetched_columns = ("purl", "distribution")
 
     def insert_rows(self) -> None:
         """Insert the packages of the wanted layers for which the condition of the scan holds, for each image."""
@@ -100,10 +100,13 @@ class PackageScan(ContentScan):
             "1", "t._row, t._number, " + ", ".join(f"package.{name}" for name in _PACKAGE_VALUES),
             f"JOIN {SCHEMA}.package ON package.rowid = t._package",
         )  # fmt: skip
-        urls = [(make_purl(make_package(values), systems.get(number)), row) for row, number, *values in rows]
+        urls = [
+            (make_purl(make_package(values), systems[number]), _describe(systems[number]), row)
+            for row, number, *values in rows
+        ]
         self.connection.execute("SAVEPOINT fetching")
         try:
-            self.connection.executemany(f"UPDATE temp.{self.rows} SET purl = ? WHERE _row = ?", urls)
+            self.connection.executemany(f"UPDATE temp.{self.rows} SET purl = ?, distribution = ? WHERE _row = ?", urls)
         finally:
             self.connection.execute("RELEASE fetching")
 
@@ -125,6 +128,10 @@ def make_package(values: list[Any]) -> Package:
         type_, name, version.rpartition(SEPARATOR)[2], path, architecture, source, source_version, licence, size,
         maintainer, homepage, toolchain, vendor,
     )  # fmt: skip
+
+
+def _describe(system: OsRelease | None) -> str | None:
+    return f"{system.id} {system.version_id}".strip() if system is not None else None
 
 
 def read_systems(scan: ContentScan) -> Iterator[tuple[int, OsRelease | None]]:

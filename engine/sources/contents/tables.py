@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from .protocol import LayerContents
 
 CONTENT = FetchLevel("content", "the contents of files", "1 pass over each layer that has some of them")
-PURL = FetchLevel("package URLs", "the package URLs", "no request")
+PURL = FetchLevel("package URLs", "the package URLs and distributions", "no request")
 _LISTING = "1 pass over each layer that is not in the index of files"
 _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "files": {CONTENT: "sha256 content"},
     "all_files": {CONTENT: "sha256 content"},
-    "packages": {PURL: "purl"},
+    "packages": {PURL: "purl distribution"},
     "os_releases": {},
 }
 _FILTERED_FIELDS = {
