@@ -19,7 +19,6 @@ from .image_documents import (
     is_stored_by_containerd,
     read_details,
     read_digests,
-    read_tags,
     to_full_name,
 )
 from .podman_documents import convert_history
@@ -117,16 +116,17 @@ class EngineReader:
         `Intermediate`, but for the image store of containerd, in which they are dangling.
         """
         listed = self.list_documents(source, "images/json")
+        is_containerd = any(map(is_stored_by_containerd, listed))
         if self._context.shows_intermediate_images:
             ids = {image.get("Id") for image in listed}
             every = self.list_documents(source, "images/json", all="1")
-            mark = {} if any(map(is_stored_by_containerd, listed)) else {"Intermediate": True}
+            mark = {} if is_containerd else {"Intermediate": True}
             listed = [*listed, *(image | mark for image in every if image.get("Id") not in ids)]
         client, images = self.client(source), []
         for image in listed:
             id_ = require_image_id(client, image.get("Id"), "a listed image")
             listed_image = image | {"Id": id_}
-            if is_stored_by_containerd(listed_image):
+            if is_containerd:
                 listed_image["RepoDigests"] = complete_digests(listed_image)
             images.append(listed_image)
             if self._names.setdefault((source, id_), image.get("RepoTags")) != image.get("RepoTags"):
@@ -211,7 +211,7 @@ class EngineReader:
         images = self.list_images(source)
         if any(map(is_stored_by_containerd, images)):
             return True
-        if any(map(read_digests, images)) or any(map(read_tags, images)):  # with that store, such an image has told
+        if any(map(read_digests, images)):  # with that store, such an image has told
             return False
         return not self.is_podman(source) and self.client(source).ping(details=True).has_containerd_images
 
