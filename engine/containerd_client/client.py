@@ -10,10 +10,10 @@ import threading
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, check_document_size
-from imq.grammar.errors import DigestMismatch, Malformed
+from imq.grammar.errors import DigestMismatch, EngineError, Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .errors import call_error, connect_error, ended_error, protocol_error, timeout_error
+from .errors import INVALID_ARGUMENT, call_error, connect_error, ended_error, protocol_error, timeout_error
 from .grpc_connection import CallError, ConnectionEnded, GrpcConnection, ProtocolError
 from .protobuf import Message, MessageError, encode
 
@@ -28,6 +28,10 @@ _REMOVAL_TIMEOUT = 600.0
 """Seconds in which containerd must collect the content of removed images."""
 _TASK_STATUSES = ("", "created", "running", "exited", "paused", "paused")
 """The words of docker for containerd's states: unknown, created, running, stopped, paused, pausing."""
+
+
+_COMMITTED = 3
+"""The kind of a snapshot that is a layer; others are active ones and views."""
 
 
 class ImageRecord(Record):
@@ -62,6 +66,14 @@ class ContainerRecord(Record):
     runtime: str
     created_at: int | None
     spec: bytes
+
+
+class SnapshotRecord(Record):
+    """A snapshot. `parent` is the key of the one below it, "" without one. `is_committed`: nothing can write to it."""
+
+    parent: str
+    is_committed: bool
+    created_at: int | None
 
 
 class TaskRecord(Record):
@@ -140,10 +152,15 @@ class ContainerdClient:
         response = self._call_one("tasks.v1.Tasks/List", namespace, {})
         return {one.text(2) or one.text(1): _read_task(one) for one in response.messages(1)}
 
-    def get_snapshot_parent(self, namespace: str, snapshotter: str, key: str) -> str:
-        """Return the parent of a snapshot, "" when it has none. Raises `NotFound`."""
-        fields: dict[int, Encodable] = {1: snapshotter, 2: key}
-        return self._call_one("snapshots.v1.Snapshots/Stat", namespace, fields).message(1).text(2)
+    def list_snapshots(self, namespace: str, snapshotter: str) -> dict[str, SnapshotRecord]:
+        """Return the snapshots of a snapshotter by their keys; none when containerd has not loaded it."""
+        try:
+            responses = list(self._call("snapshots.v1.Snapshots/List", namespace, {1: snapshotter}))
+        except EngineError as error:
+            if error.code != INVALID_ARGUMENT:
+                raise
+            return {}
+        return {one.text(1): _read_snapshot(one) for response in responses for one in response.messages(1)}
 
     def get_snapshot_size(self, namespace: str, snapshotter: str, key: str) -> int:
         """Return the bytes of a snapshot on disk, without those of its parents. Raises `NotFound`."""
@@ -289,6 +306,10 @@ def _read_container(message: Message) -> ContainerRecord:
         message.time(8),
         message.message(5).content(2),
     )
+
+
+def _read_snapshot(message: Message) -> SnapshotRecord:
+    return SnapshotRecord(message.text(2), message.number(3) == _COMMITTED, message.time(4))
 
 
 def _read_task(message: Message) -> TaskRecord:

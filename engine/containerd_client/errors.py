@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from .grpc_connection import CallError
 
 _MAX_REASON_LENGTH = 300
-_NOT_FOUND, _ALREADY_EXISTS, _PERMISSION_DENIED, _FAILED_PRECONDITION, _UNIMPLEMENTED = 5, 6, 7, 9, 12
+_INVALID, _NOT_FOUND, _ALREADY_EXISTS, _PERMISSION_DENIED, _FAILED_PRECONDITION, _UNIMPLEMENTED = 3, 5, 6, 7, 9, 12
 """Status codes of gRPC."""
+INVALID_ARGUMENT = "engine-argument"
+"""The code of the error for something that containerd does not have."""
 
 
 def clean_text(text: str) -> str:
@@ -37,7 +39,8 @@ def call_error(address: str, error: CallError) -> ImqError:
             hints=("imq needs containerd 1.4 or later, with its default plugins",),
             endpoint=address,
         )
-    return EngineError(f"containerd at {address} returned an error: {reason}", endpoint=address)
+    code = INVALID_ARGUMENT if error.status == _INVALID else "engine"
+    return EngineError(f"containerd at {address} returned an error: {reason}", code=code, endpoint=address)
 
 
 def protocol_error(address: str, reason: str) -> EngineError:

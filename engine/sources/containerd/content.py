@@ -40,10 +40,18 @@ _MAX_INDEX_DEPTH = 4
 
 
 class ContainerdImage(ImageContent):
-    """One image of a namespace for one platform. `is_complete`: all blobs are there. `is_unpacked`: all snapshots."""
+    """One image of a namespace for one platform. `is_complete`: all blobs are there.
+
+    `snapshotters` are those that have its snapshots.
+    """
 
     is_complete: bool = True
-    is_unpacked: bool = False
+    snapshotters: tuple[str, ...] = ()
+
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether all snapshots are there."""
+        return bool(self.snapshotters)
 
 
 class ContainerdRecords(ListedImage):
@@ -83,6 +91,11 @@ class NamespaceRows(PlaceRows):
                 if str(name_of_record(record.name)) == name:
                     return record.name, listed
         return None
+
+    def list_snapshotters(self) -> frozenset[str]:
+        """Return the snapshotters that have snapshots of the images."""
+        images = (image for listed in self.list_targets() for image in listed.images)
+        return frozenset(name for image in images if isinstance(image, ContainerdImage) for name in image.snapshotters)
 
     def list_targets(self) -> list[ContainerdRecords]:
         """Return the targets of the namespace."""
@@ -263,7 +276,10 @@ class NamespaceReader:
         except ImqError as error:
             return Unreadable(digest, error)
         labels = self._blobs[manifest.config.digest].labels
-        snapshotter = next((key.removeprefix(_SNAPSHOT_LABEL) for key in labels if key.startswith(_SNAPSHOT_LABEL)), "")
+        snapshotters = tuple(
+            key.removeprefix(_SNAPSHOT_LABEL) for key in labels if key.startswith(_SNAPSHOT_LABEL) and labels[key]
+        )
+        snapshotter = snapshotters[0] if snapshotters else ""
         layers = [
             LayerContent(
                 diff_id,
@@ -290,7 +306,7 @@ class NamespaceReader:
             manifest.download_size,
             problem,
             is_complete=not missing,
-            is_unpacked=bool(snapshotter),
+            snapshotters=snapshotters,
         )
 
 

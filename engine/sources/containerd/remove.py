@@ -16,12 +16,12 @@ from imq.grammar.record import TYPE_CHECKING
 from .clients import ContainerdClients
 from .content import name_of_record
 from .targets import NamespaceTarget, find_targets, get_reader
-from .uses import find_parent
+from .uses import list_users
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from imq.engine.containerd_client.client import ContainerdClient, ContainerRecord
+    from imq.engine.containerd_client.client import ContainerdClient
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -35,7 +35,7 @@ class RemoveNames(BatchedAction):
     `shown` are the names that users see, `records` those of all records to remove. `all_records` are the records that
     the target has when the turn of the action comes. With `removes_image` these are all of them; then no container may
     use the image but `users`, the IDs of those that used it when the action was planned. `chains` are the chain IDs of
-    its images.
+    its images, and `snapshotters` those of the namespace.
     """
 
     source: str
@@ -48,6 +48,7 @@ class RemoveNames(BatchedAction):
     removes_image: bool
     users: frozenset[str] = frozenset()
     chains: frozenset[str] = frozenset()
+    snapshotters: frozenset[str] = frozenset()
 
     def describe(self) -> Outcome:
         """Return the names with the image."""
@@ -82,19 +83,15 @@ class RemoveNames(BatchedAction):
             )
         if not self.removes_image:
             return
-        for container in client.list_containers(self.namespace):
-            if container.id not in self.users and self._is_user(container, client):
+        for container, chain in list_users(client, self.namespace, self.snapshotters):
+            uses = container.image in self.all_records or chain in self.chains
+            if uses and container.id not in self.users:
                 raise Conflict(
                     f"the container {container.id} was made from {self.id.short} since this was planned, so it was"
                     " left alone",
                     code="changed",
                     hints=("run the statement again",),
                 )
-
-    def _is_user(self, container: ContainerRecord, client: ContainerdClient) -> bool:
-        if container.image in self.all_records:
-            return True
-        return find_parent(client, self.namespace, container) in self.chains
 
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -201,6 +198,7 @@ def _make_action(
         len(going) == len(records),
         frozenset(use.record.id for use in users),
         frozenset(chains - {"None"}),
+        rows.list_snapshotters(),
     )
 
 

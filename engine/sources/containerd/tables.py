@@ -7,7 +7,7 @@ from imq.engine.catalog.tables import BLOBS, CONTAINERS
 from imq.engine.sources.layouts.tables import SIZE_FIELDS, make_tables
 
 KIND = "containerd"
-USERS = FetchLevel("containers", "which containers use them", "2 requests for each namespace, 1 for each container")
+USERS = FetchLevel("containers", "which containers use them", "3 requests for each namespace")
 SIZES = FetchLevel("sizes", "the sizes of their snapshots", "1 request for each layer")
 WRITTEN = FetchLevel("written", "the bytes that they wrote", "1 request for each container")
 
@@ -77,5 +77,5 @@ LEVELS = {
     "blobs": (),
 }
 LISTING = "3 requests for each namespace, 2 for each image that is new to this session"
-LISTING_REQUESTS = {"containers": f"{LISTING}, 1 for each container"}
+LISTING_REQUESTS = {"containers": LISTING.replace("3 requests", "6 requests")}
 """What listing the rows of a table takes."""

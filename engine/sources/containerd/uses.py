@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from imq.grammar.errors import NotFound
+from imq.engine.containerd_client.client import ContainerRecord
+from imq.engine.oci.digest import is_digest
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .content import ContainerdImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from imq.engine.containerd_client.client import ContainerdClient, ContainerRecord, TaskRecord
+    from imq.engine.containerd_client.client import ContainerdClient, SnapshotRecord, TaskRecord
     from imq.engine.oci.digest import Digest
 
     from .content import ContainerdRecords, NamespaceRows
 
 _CREATED = "created"
 """The status of a container without a process, as nerdctl shows it."""
+_STORAGE = "storage"
+"""The status of a container that is known by its snapshot alone."""
+_UNPACKING = "extract-"
+"""The beginning of the keys of snapshots to which containerd writes a layer."""
 
 
 class ContainerUse(Record):
@@ -38,6 +43,8 @@ class ContainerUse(Record):
     @property
     def status(self) -> str:
         """The status, in docker's words."""
+        if not self.record.runtime:
+            return _STORAGE
         return (self.task.status if self.task is not None else _CREATED) or _CREATED
 
     @property
@@ -66,19 +73,45 @@ def read_containers(client: ContainerdClient, namespace: str, rows: NamespaceRow
             if isinstance(image, ContainerdImage) and (chain := rows.get_chain_id(image)):
                 by_chain.setdefault(chain, []).append((listed, image))
     return [
-        _find_image(record, tasks.get(record.id), rows, by_chain, find_parent(client, namespace, record))
-        for record in client.list_containers(namespace)
+        _find_image(record, tasks.get(record.id), rows, by_chain, parent)
+        for record, parent in list_users(client, namespace, rows.list_snapshotters())
     ]
 
 
-def find_parent(client: ContainerdClient, namespace: str, record: ContainerRecord) -> str:
-    """Return the chain ID below the snapshot of a container; "" when it has none."""
-    if not record.snapshotter or not record.snapshot_key:
-        return ""
-    try:
-        return client.get_snapshot_parent(namespace, record.snapshotter, record.snapshot_key)
-    except NotFound:
-        return ""
+def list_users(
+    client: ContainerdClient, namespace: str, snapshotters: frozenset[str]
+) -> Iterator[tuple[ContainerRecord, str]]:
+    """Yield the containers of a namespace, each with the chain ID below its snapshot, "" when unknown.
+
+    A snapshot of `snapshotters` that can be written to is one too when no container has it: it is a record without a
+    runtime. A docker engine keeps no records of containers that do not run, and no snapshots in those of others.
+    """
+    records = client.list_containers(namespace)
+    names = sorted(snapshotters | {record.snapshotter for record in records if record.snapshotter})
+    snapshots = {name: client.list_snapshots(namespace, name) for name in names}
+    claimed = set()
+    for record in records:
+        name, key = record.snapshotter, record.snapshot_key
+        if not key:
+            key = record.id
+            name = next((one for one, found in snapshots.items() if key in found), "")
+        claimed.add((name, key))
+        yield record, _find_chain_below(snapshots.get(name, {}), key)
+    for name, found in snapshots.items():
+        for key, snapshot in found.items():
+            if not snapshot.is_committed and (name, key) not in claimed and not key.startswith(_UNPACKING):
+                record = ContainerRecord(key, "", {}, name, key, "", snapshot.created_at, b"")
+                yield record, _find_chain_below(found, key)
+
+
+def _find_chain_below(snapshots: Mapping[str, SnapshotRecord], key: str) -> str:
+    """Return the nearest layer below a snapshot. Docker has a snapshot with the files of `/etc` between the two."""
+    for _ in snapshots:
+        snapshot = snapshots.get(key)
+        if snapshot is None or is_digest(snapshot.parent):
+            break
+        key = snapshot.parent
+    return snapshots[key].parent if key in snapshots else ""
 
 
 def _find_image(
