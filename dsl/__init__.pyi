@@ -1201,8 +1201,8 @@ def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Seque
 def exec_(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, user, workdir, detach, stdin or terminal. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
-def export(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own. In text: `export redis:7 to "rootfs"`"""
+def export(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
+    """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own; from SOURCE says where the image is. In text: `export redis:7 to "rootfs"`"""
     ...
 def flatten(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image whose only layer has the files of all layers of another: what later layers replaced or deleted is gone. The configuration stays. In text: `flatten app:1 as app:flat`"""
@@ -1273,8 +1273,8 @@ def unpause(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool =
 def untag(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Remove names. The images stay; without a name they are dangling. In text: `untag app:1`"""
     ...
-def verify(*operands: _Name | Query, all: bool = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:
-    """Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With repair, corrupt and missing blobs are fetched again from the registries in the names of the images. In text: `verify all repair`"""
+def verify(*operands: _Name | Query, all: bool = ..., from_: _Path | None = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:
+    """Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With repair, corrupt and missing blobs are fetched again from the registries in the names of the images. Images in layouts and archives are verified where they are: from PLACE. In text: `verify all repair`"""
     ...
 def wait(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Wait until containers end; the note is the exit code. In text: `wait web`"""

@@ -1,4 +1,7 @@
-"""The verb `export`: unpacks an image of the store to a folder, or to an archive of its files."""
+"""The verb `export`: unpacks an image to a folder, or to an archive of its files.
+
+An image of an engine or of a place on disk is stored in a temporary store first, and verified there.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from imq.engine.sources.action_options import get_option, get_option_values
 from imq.grammar.errors import Conflict, DigestMismatch, Malformed, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .origins import group_origins, open_images
 from .output_file import FileAction, created_meanwhile_error, open_output_file
 from .output_paths import Output, label_transfer, resolve_outputs, skips_existing
 from .verb import OperandKind, Verb
@@ -32,12 +36,16 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
     from imq.grammar import ast
 
+    from .origins import Origin
+
 _ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
 """The compression of an archive, by the suffix of its file name."""
 
 
 class Export(FileAction):
     """Unpack an image to the folder `path`, which is empty or missing unless `force` is set.
+
+    `origin` is where it is; None: the store.
 
     With a `compression` the image is written as an archive instead; "" means uncompressed.
     """
@@ -46,6 +54,7 @@ class Export(FileAction):
     root: Digest
     id: Digest
     compression: str | None = None
+    origin: Origin | None = None
 
     def describe(self) -> Outcome:
         """Return the path with the image."""
@@ -54,23 +63,42 @@ class Export(FileAction):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Unpack the image to a temporary path, then rename it. An error leaves the path unchanged."""
-        from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
-        from imq.engine.store.measure import find_corruption
+        if self.origin is None:
+            yield _export(context.store, self, context)
+            return
+        with open_images((self.origin,), context, label_transfer("export", self.path)) as (store, images):
+            root = images[0][0]
+            yield _export(store, self.replace(root=root, id=_find_id(store, root, self.id)), context)
 
-        store = context.store
-        layers = _list_layers(
-            store, self, partial(make_byte_counter, context.progress, label_transfer("export", self.path))
+
+def _export(store: Store, action: Export, context: ExecutionContext) -> Outcome:
+    from imq.engine.store.atomic_files import FREE_OUTPUT_SPACE, store_errors
+    from imq.engine.store.measure import find_corruption
+
+    watch = partial(make_byte_counter, context.progress, label_transfer("export", action.path))
+    layers = _list_layers(store, action, watch)
+    size = _get_content_size(store, action)
+    try:
+        if action.compression is not None:
+            return _write_archive(layers, action, action.compression, size)
+        with store_errors(f"write {action.path}", os.path.dirname(action.path), size, FREE_OUTPUT_SPACE):
+            return _write_folder(layers, action)
+    except (DigestMismatch, Malformed) as problem:
+        raise find_corruption(store, [layer.digest for layer in layers], problem) from None
+
+
+def _find_id(store: Store, root: Digest, id_: Digest) -> Digest:
+    """Return the ID of the image to export: this one, or the only one of an engine whose IDs are those of indexes."""
+    ids = {one for (one,) in store.index.connection.execute("SELECT id FROM images WHERE _root = ?", (root,))}
+    if id_ in ids or not ids:
+        return id_
+    if len(ids) > 1:
+        raise StatementError(
+            f"{root.short} has images for {len(ids)} platforms, and export takes one",
+            code="operand",
+            hints=("choose one: export images in … where platform = linux/arm64 to …",),
         )
-        size = _get_content_size(store, self)
-        try:
-            if self.compression is not None:
-                yield _write_archive(layers, self, self.compression, size)
-                return
-            with store_errors(f"write {self.path}", os.path.dirname(self.path), size, FREE_OUTPUT_SPACE):
-                outcome = _write_folder(layers, self)
-            yield outcome
-        except (DigestMismatch, Malformed) as problem:
-            raise find_corruption(store, [layer.digest for layer in layers], problem) from None
+    return Digest(ids.pop())
 
 
 def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
@@ -195,7 +223,7 @@ def _plan_export(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             hints=('example: export redis:7 to "rootfs.tar"',),
         )
     skip_existing = skips_existing(act)
-    outputs = resolve_outputs(act, to[0], context)
+    outputs = resolve_outputs(act, to[0], context, takes_places=True)
     if not any(output.targets for output in outputs):
         raise StatementError("no image matches, so nothing is exported", code="nothing", span=act.span)
     return [_plan_one(act, place, context, skip_existing=skip_existing) for place in outputs]
@@ -211,7 +239,8 @@ def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *,
             span=act.span,
             hints=('for a path of their own: export images where … to "{{.Tag}}"',),
         )
-    if not context.store.index.has_image(images[0][0]):
+    origin = group_origins(targets)[0] if targets[0].place is not None else None
+    if origin is None and not context.store.index.has_image(images[0][0]):
         raise StatementError(
             f"{targets[0].name or images[0][0].short} is not a container image, so it cannot be unpacked",
             code="not-an-image",
@@ -226,7 +255,7 @@ def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *,
     if output.kind == "file" and skip_existing:
         return Skip(path, id_, "it exists already")
     if compression is not None:
-        return Export(path, output.kind, force, name, root, id_, compression)
+        return Export(path, output.kind, force, name, root, id_, compression, origin)
     if _contains_path(path, context.store.root):
         description = "the root directory" if path == "/" else f"{path}, which contains the image store,"
         raise StatementError(f"{description} cannot be replaced", code="operand", span=act.span)
@@ -238,7 +267,7 @@ def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *,
             code="exists",
             hints=("choose another folder, or add force to replace it with all its contents",),
         )
-    return Export(path, output.kind, force, name, root, id_, compression)
+    return Export(path, output.kind, force, name, root, id_, compression, origin)
 
 
 def _get_compression(output: Output) -> str | None:
@@ -258,10 +287,10 @@ def _contains_path(folder: str, path: str) -> bool:
 VERB = Verb(
     "export",
     "Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path,"
-    " each row gets a path of its own.",
+    " each row gets a path of its own; from SOURCE says where the image is.",
     'export redis:7 to "rootfs"',
     OperandKind.IMAGES,
-    options=("to", "force", "skip existing", "dry run"),
+    options=("to", "from", "force", "skip existing", "dry run"),
     path_options=("to",),
     docker_differences=(
         "It is docker export for images. A path that ends in .tar, .tar.gz or .tar.zst is written as an archive with "

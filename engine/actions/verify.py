@@ -5,9 +5,10 @@ from __future__ import annotations
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option
+from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.engine.store.index_json import list_repositories
 from imq.grammar import ast
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .config_problems import list_config_problems
@@ -68,9 +69,19 @@ def _make_verifier(context: ExecutionContext) -> StoreVerifier:
 def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if (planner := find_planner(act, context)) is not None:
         return planner(act, context)
+    source = get_option(act, "from")
+    if source is not None and any(ref.source != "store" for ref in list_source_refs(act, context)):
+        (text, *_) = context.literals(source.values)
+        raise StatementError(
+            f"verify does not work in {text} with names of images",
+            code="place",
+            span=source.span,
+            hints=(f"for tags of a registry: verify tags of {text}/app where …",),
+        )
     repair = get_option(act, "repair")
     verifies_all = act.query is None and not act.references
     if verifies_all:
+        act = act.replace(options=tuple(option for option in act.options if option is not source))
         act = act.replace(query=ast.Query("images", explicit_all=True))
     resolved, failures = resolve_each_target(act, context, takes_unreadable=True)
     targets = {target.root: (target.name, target.id) for target in resolved[::-1]}
@@ -93,10 +104,11 @@ def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 VERB = Verb(
     "verify",
     "Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With"
-    " repair, corrupt and missing blobs are fetched again from the registries in the names of the images.",
+    " repair, corrupt and missing blobs are fetched again from the registries in the names of the images. Images in"
+    " layouts and archives are verified where they are: from PLACE.",
     "verify all repair",
     OperandKind.IMAGES,
-    options=("repair", "dry run"),
+    options=("from", "repair", "dry run"),
     all=True,
     plan=_plan_verify,
 )

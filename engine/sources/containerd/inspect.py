@@ -6,12 +6,11 @@ a container has the keys of `ctr containers info`.
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
 from imq.engine.query.binder import require_where
-from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents
 from imq.engine.sources.action_options import bind_whole_rows
+from imq.engine.sources.layouts.inspect import build_document
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING
 
@@ -48,23 +47,8 @@ def _build_image(
     rows = get_reader(context).read(source)
     ((size, _),) = rows.get_image_sizes([(image.id, image.manifest)])
     names = [name for record in listed.records if (name := name_of_record(record.name)) is not None]
-    repositories = {name.familiar_name for name in names if isinstance(name, Reference)}
-    digests = sorted(f"{one}@{listed.digest}" for one in repositories) if listed.digest is not None else []
-    document = build_image_document(
-        image.config.document,
-        {
-            "Id": image.id,
-            "RepoTags": sorted(str(name) for name in names if name.tag is not None),
-            "RepoDigests": digests,
-            "Size": size or 0,
-            "VirtualSize": size or 0,
-            "Metadata": {"LastTagTime": format_time(listed.set_at) if listed.set_at is not None else None},
-        },
-    )
+    document = build_document(listed, image, names, size)
     return document | {
-        "Descriptor": listed.descriptor.to_json(),
-        "DownloadSize": image.download_size,
-        "Annotations": dict(image.annotations),
         "Containerd": {
             "Namespace": get_reader(context).get_namespace(source),
             "Names": {record.name: dict(record.labels) for record in listed.records},

@@ -18,9 +18,8 @@ from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
 from .tables import SIZES, make_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
@@ -54,9 +53,21 @@ class LayoutsSource(Source):
         }
         if self.kind == LAYOUT_KIND:
             self.tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
-        self.planners: Mapping[str, Planner] = {
+        self.planners: dict[str, Planner] = {
             verb: partial(_refuse_change, self.kind) for verb in ("rm", "untag", "prune", "tag")
         }
+        self.planners["verify"] = self._plan_verify
+        self.answers = {"inspect": self._inspect}
+
+    def _inspect(self, act: ast.ActionStatement, context: PlanContext) -> Documents:
+        from .inspect import inspect
+
+        return inspect(self.reader, act, context)
+
+    def _plan_verify(self, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+        from .verify import plan_verify
+
+        return plan_verify(self.reader, act, context)
 
     def begin(self) -> None:
         """Forget what earlier statements read."""
