@@ -9,6 +9,7 @@
 | npm | `node_modules/NAME/package.json`, `node_modules/@SCOPE/NAME/package.json` |
 | gem | `specifications/*.gemspec`, `specifications/default/*.gemspec` |
 | Go | every executable |
+| the system itself | `etc/os-release` and the others of `os_release.OS_FILES` |
 
 The databases of dpkg, apk and rpm are those of the image: at their places under the root, not in a folder that contains
 another root. The manifests of the other systems can be anywhere.
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from . import apk, debian_copyright, dpkg, gem, go_build_info, npm, python_metadata, rpm
+from . import apk, debian_copyright, dpkg, gem, go_build_info, npm, os_release, python_metadata, rpm
 from .reader import MAX_TEXT, Reader
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _DPKG_STATUS = Reader("dpkg status", dpkg.read_status, MAX_TEXT)
 _DPKG_LIST = Reader("dpkg file list", dpkg.read_file_list, MAX_TEXT)
 _DPKG_MD5SUMS = Reader("dpkg checksums", dpkg.read_checksums, MAX_TEXT)
+_DPKG_JOURNAL = Reader("dpkg journal", dpkg.read_journal)
 _DISTROLESS = Reader("dpkg status of distroless", dpkg.read_distroless)
 _COPYRIGHT = Reader("Debian copyright file", debian_copyright.read_copyright)
 _APK = Reader("apk database", apk.read_installed, MAX_TEXT)
@@ -41,10 +43,13 @@ _NPM = Reader("package.json", npm.read_package_json)
 _GEM = Reader("gem specification", gem.read_gemspec)
 _GO = Reader("Go build information", None, scan=go_build_info.scan_executable, make_feed=go_build_info.ExecutableFeed)
 
+_OS_FILE = Reader("name of the system", os_release.read_os_file, os_release.MAX_OS_FILE)
+
 _RPM_FOLDERS = (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/", b"usr/share/rpm/")
 _SYSTEM_DATABASES: dict[bytes, Reader] = {
     b"lib/apk/db/installed": _APK,
     b"usr/lib/apk/db/installed": _APK,
+    **{path.encode(): _OS_FILE for path in os_release.OS_FILES},
     **{folder + b"rpmdb.sqlite": _RPM_SQLITE for folder in _RPM_FOLDERS},
     **{folder + b"rpmdb.sqlite-wal": _RPM_LOG for folder in _RPM_FOLDERS},
     **{folder + b"Packages.db": _RPM_NDB for folder in _RPM_FOLDERS},
@@ -65,6 +70,8 @@ def _find_dpkg(path: bytes) -> Reader | None:
         if extension in {b"list", b"preinst", b"postinst", b"prerm", b"postrm"}:
             return None
         return _DPKG_MD5SUMS if extension == b"md5sums" else _DISTROLESS
+    if folder == b"var/lib/dpkg/updates" and name.isdigit():
+        return _DPKG_JOURNAL
     return _DPKG_STATUS if path == b"var/lib/dpkg/status" else None
 
 
@@ -114,6 +121,8 @@ _ENDINGS: dict[bytes, Callable[[bytes], Reader | None]] = {
         b"rpmdb.sqlite-wal": _find_system_database,
         b"Packages.db": _find_system_database,
         b"Packages": _find_system_database,
+        b"-release": _find_system_database,
+        b"_version": _find_system_database,
     }.items()
 }
 """Functions that decide by the whole path, by the last bytes of the path."""

@@ -45,6 +45,12 @@ def read_distroless(content: bytes, path: str) -> Rows:
     return _read_paragraphs(content, path, needs_status=False)
 
 
+def read_journal(content: bytes, path: str) -> Rows:
+    """Yield a problem: dpkg was interrupted before it has brought a file of `updates/` into the status."""
+    if content.strip(b"#\n"):
+        yield Problem(path, 0, "changes that status does not have yet: its packages can be older")
+
+
 def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
     if needs_status:
         content, problem = drop_partial_line(content, path)

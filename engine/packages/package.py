@@ -87,6 +87,13 @@ class PackageLicence(Record):
     """The licences as an SPDX expression where their names allow it, otherwise separated by commas."""
 
 
+class SystemFile(Record):
+    """A file that names the operating system, one of `os_release.OS_FILES`: `read_os` takes those of an image."""
+
+    path: str
+    text: str
+
+
 class Problem(Record):
     """A part of a file that could not be read. The other rows of the file are sound."""
 
@@ -102,5 +109,5 @@ class Problem(Record):
 
 
 if TYPE_CHECKING:
-    Row = Package | OwnedFiles | PackageLicence | Problem
+    Row = Package | OwnedFiles | PackageLicence | SystemFile | Problem
     Rows = Iterator[Row]

@@ -105,6 +105,14 @@ def test_packages_are_those_that_dpkg_lists() -> None:
     assert not [row for row in rows if isinstance(row, Problem)]
 
 
+def test_an_interrupted_dpkg_has_left_changes() -> None:
+    path = "var/lib/dpkg/updates/0003"
+    assert read(path, b"#padding\n"[:1] + b"\n") == []
+    assert [str(row) for row in read(path, b"Package: x\nVersion: 2\n")] == [
+        f"{path} at byte 0: changes that status does not have yet: its packages can be older"
+    ]
+
+
 def test_other_files_of_dpkg_have_no_reader() -> None:
     for path in (b"var/lib/dpkg/status-old", b"var/lib/dpkg/info/bash.postinst", b"srv/var/lib/dpkg/status"):
         assert find_reader(path) is None
