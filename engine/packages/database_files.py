@@ -9,7 +9,6 @@
 | npm | `node_modules/NAME/package.json`, `node_modules/@SCOPE/NAME/package.json` |
 | gem | `specifications/*.gemspec`, `specifications/default/*.gemspec` |
 | Go | every executable |
-| the system itself | `etc/os-release` and the others of `os_release.OS_FILES` |
 
 The databases of dpkg, apk and rpm are those of the image: at their places under the root, not in a folder that contains
 another root. The manifests of the other systems can be anywhere.
@@ -19,7 +18,7 @@ from __future__ import annotations
 
 from imq.grammar.record import TYPE_CHECKING
 
-from . import apk, debian_copyright, dpkg, gem, go_build_info, npm, os_release, python_metadata, rpm
+from . import apk, debian_copyright, dpkg, gem, go_build_info, npm, python_metadata, rpm
 from .reader import MAX_TEXT, Reader
 
 if TYPE_CHECKING:
@@ -43,13 +42,11 @@ _NPM = Reader("package.json", npm.read_package_json)
 _GEM = Reader("gem specification", gem.read_gemspec)
 _GO = Reader("Go build information", None, scan=go_build_info.scan_executable, make_feed=go_build_info.ExecutableFeed)
 
-_OS_FILE = Reader("name of the system", os_release.read_os_file, os_release.MAX_OS_FILE)
 
 _RPM_FOLDERS = (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/", b"usr/share/rpm/")
 _SYSTEM_DATABASES: dict[bytes, Reader] = {
     b"lib/apk/db/installed": _APK,
     b"usr/lib/apk/db/installed": _APK,
-    **{path.encode(): _OS_FILE for path in os_release.OS_FILES},
     **{folder + b"rpmdb.sqlite": _RPM_SQLITE for folder in _RPM_FOLDERS},
     **{folder + b"rpmdb.sqlite-wal": _RPM_LOG for folder in _RPM_FOLDERS},
     **{folder + b"Packages.db": _RPM_NDB for folder in _RPM_FOLDERS},
@@ -121,8 +118,6 @@ _ENDINGS: dict[bytes, Callable[[bytes], Reader | None]] = {
         b"rpmdb.sqlite-wal": _find_system_database,
         b"Packages.db": _find_system_database,
         b"Packages": _find_system_database,
-        b"-release": _find_system_database,
-        b"_version": _find_system_database,
     }.items()
 }
 """Functions that decide by the whole path, by the last bytes of the path."""

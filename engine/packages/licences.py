@@ -11,11 +11,12 @@ from functools import cache, lru_cache
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-_TOKEN = re.compile(r"\s*(?:([()])|([A-Za-z0-9][A-Za-z0-9.\-]*(?::[A-Za-z0-9.\-]+)?\+?))")
+_OPERATOR = re.compile(r"([()]| (?:and|or)\b(?! later))", re.IGNORECASE)
+_WITH = re.compile(r"( with )", re.IGNORECASE)
 _LICENCE_REF = re.compile(r"(?:DocumentRef-[A-Za-z0-9.\-]+:)?LicenseRef-[A-Za-z0-9.\-]+")
-_MAX_LENGTH = 10_000
+_MAX_LENGTH, _MAX_NAME = 10_000, 60
 _MAX_DEPTH = 50
 _GNU = re.compile(r"(a|l)?gpl[ -]?v?(\d(?:\.\d)?)?(?:\.0)?(\+|-only|-or-later|[ -]or[ -]later)?", re.IGNORECASE)
 _GNU_DEFAULT = {"": "GPL-1.0-or-later", "l": "LGPL-2.0-or-later", "a": "AGPL-3.0-or-later"}
@@ -32,12 +33,14 @@ _NAMES = {
     "apache license version 2.0": "Apache-2.0",
     "apache software license 2.0": "Apache-2.0",
     "apache-2": "Apache-2.0",
+    "asl 1.1": "Apache-1.1",
     "asl 2.0": "Apache-2.0",
     "artistic": "Artistic-1.0-Perl",
     "artistic-1": "Artistic-1.0",
     "artistic-2": "Artistic-2.0",
     "artistic 2.0": "Artistic-2.0",
     "boost": "BSL-1.0",
+    "bsd with advertising": "BSD-4-Clause",
     "boost software license 1.0 (bsl-1.0)": "BSL-1.0",
     "bsd 2-clause": "BSD-2-Clause",
     "bsd 3-clause": "BSD-3-Clause",
@@ -50,6 +53,7 @@ _NAMES = {
     "bsd-4": "BSD-4-Clause",
     "bsl-1": "BSL-1.0",
     "cc0": "CC0-1.0",
+    "cc0 1.0": "CC0-1.0",
     "cc0 1.0 universal (cc0 1.0) public domain dedication": "CC0-1.0",
     "expat": "MIT",
     "gnu affero general public license v3": "AGPL-3.0-only",
@@ -77,8 +81,10 @@ _NAMES = {
     "psf": "PSF-2.0",
     "psf-2": "PSF-2.0",
     "psf license": "PSF-2.0",
+    "python": "Python-2.0",
     "python software foundation license": "PSF-2.0",
     "ruby": "Ruby",
+    "sleepycat": "Sleepycat",
     "the unlicense (unlicense)": "Unlicense",
     "universal permissive license (upl)": "UPL-1.0",
     "zpl 2.1": "ZPL-2.1",
@@ -94,26 +100,25 @@ def to_expression(text: str) -> str | None:
 
     `GPLv2+ and MIT` of older RPMs and `GPL-2+ or Artistic` of Debian become expressions if every name is known.
     """
-    text = " ".join(text.split())
-    if not text or len(text) > _MAX_LENGTH:
-        return None
-    if (name := _find_name(text)) is not None:
-        return name
-    return _parse(text) or _parse_words(text)
+    return _parse(text, lambda _name: None)
 
 
-def _parse_words(text: str) -> str | None:
-    """Return an expression for names of several words that `and` and `or` join."""
-    if "(" in text or ")" in text:
-        return None
-    alternatives = []
-    for alternative in re.split(r"\s+or\s+(?!later)", text, flags=re.IGNORECASE):
-        names = [_find_name(word) for word in re.split(r"\s+and\s+", alternative, flags=re.IGNORECASE)]
-        known = [name for name in names if name is not None]
-        if len(known) != len(names):
-            return None
-        alternatives.append(" AND ".join(known))
-    return " OR ".join(alternatives)
+def to_expression_with_references(text: str, make_reference: Callable[[str], str]) -> str:
+    """Return a licence as an SPDX expression. `make_reference` returns the `LicenseRef-` of a name that is not known.
+
+    It takes the whole text, if that is no expression or no name in it is known.
+    """
+    names = 0
+
+    def refer(name: str) -> str | None:
+        nonlocal names
+        names += 1
+        return f"LicenseRef-{names}" if len(name) <= _MAX_NAME else None
+
+    parsed = _parse(text, refer)
+    if parsed is None or names == len(_OPERATOR.split(text)[::2]):
+        return make_reference(" ".join(text.split()))
+    return _parse(text, make_reference) or make_reference(text)
 
 
 def _find_name(text: str) -> str | None:
@@ -156,42 +161,48 @@ class _NotAnExpressionError(Exception):
     """The text does not follow the grammar, or has an unknown identifier."""
 
 
-def _parse(text: str) -> str | None:
-    tokens, at = [], 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            return None
-        tokens.append(match[1] or match[2])
-        at = match.end()
+def _parse(text: str, resolve_unknown: Callable[[str], str | None]) -> str | None:
+    """Return the expression of a text; None if it is none, or if `resolve_unknown` returns None for a name in it."""
+    text = " ".join(text.split())
+    if not text or len(text) > _MAX_LENGTH:
+        return None
+    if (name := _find_name(text)) is not None:
+        return name
+    tokens = [token.strip() for token in _OPERATOR.split(text)]
+    parser = _Parser([token for token in tokens if token], resolve_unknown)
     try:
-        parser = _Parser(tokens)
         expression = parser.parse_or(0)
     except _NotAnExpressionError:
         return None
-    return expression if parser.at == len(tokens) else None
+    return expression if parser.is_at_end() else None
 
 
 class _Parser:
     """Parses an expression by descent: OR binds weakest, then AND, then WITH."""
 
-    def __init__(self, tokens: list[str]) -> None:
+    def __init__(self, tokens: list[str], resolve_unknown: Callable[[str], str | None]) -> None:
         self._tokens = tokens
-        self.at = 0
+        self._resolve_unknown = resolve_unknown
+        self._at = 0
+
+    def is_at_end(self) -> bool:
+        """Whether all tokens have been parsed."""
+        return self._at == len(self._tokens)
 
     def parse_or(self, depth: int) -> str:
+        """Parse alternatives."""
         parts = [self._parse_and(depth)]
         while self._take("OR"):
             parts.append(self._parse_and(depth))
         return " OR ".join(parts)
 
     def _parse_and(self, depth: int) -> str:
-        parts = [self._parse_simple(depth)]
+        parts = [self._parse_one(depth)]
         while self._take("AND"):
-            parts.append(self._parse_simple(depth))
+            parts.append(self._parse_one(depth))
         return " AND ".join(parts)
 
-    def _parse_simple(self, depth: int) -> str:
+    def _parse_one(self, depth: int) -> str:
         if self._take("("):
             if depth >= _MAX_DEPTH:
                 raise _NotAnExpressionError
@@ -199,34 +210,34 @@ class _Parser:
             if not self._take(")"):
                 raise _NotAnExpressionError
             return f"({inner})"
-        licence = self._next()
-        name = _find_name(licence)
-        if name is None and licence.endswith("+"):
-            name = _identifiers().get(licence[:-1].lower())
-            name = f"{name}+" if name is not None else None
-        if name is None:
-            if not _LICENCE_REF.fullmatch(licence):
-                raise _NotAnExpressionError
-            name = licence
-        if self._take("WITH"):
-            exception = self._next()
-            known = _exceptions().get(exception.lower())
-            if known is None:
-                raise _NotAnExpressionError
-            return f"{name} WITH {known}"
-        return name
-
-    def _next(self) -> str:
-        if self.at >= len(self._tokens):
+        if self.is_at_end() or self._tokens[self._at].upper() in {"AND", "OR", ")"}:
             raise _NotAnExpressionError
-        self.at += 1
-        return self._tokens[self.at - 1]
+        name = self._tokens[self._at]
+        self._at += 1
+        found = _resolve(name) or self._resolve_unknown(name)
+        if found is None:
+            raise _NotAnExpressionError
+        return found
 
     def _take(self, word: str) -> bool:
-        if self.at < len(self._tokens) and self._tokens[self.at].upper() == word:
-            self.at += 1
+        if not self.is_at_end() and self._tokens[self._at].upper() == word:
+            self._at += 1
             return True
         return False
+
+
+def _resolve(name: str) -> str | None:
+    """Return the identifier for a name, or `IDENTIFIER WITH EXCEPTION`."""
+    licence, separator, exception = _WITH.split(name)[:3] if _WITH.search(name) else (name, "", "")
+    found = _find_name(licence)
+    if found is None and licence.endswith("+") and (known := _identifiers().get(licence[:-1].lower())) is not None:
+        found = f"{known}+"
+    if found is None and _LICENCE_REF.fullmatch(licence):
+        found = licence
+    if not separator or found is None:
+        return found
+    known = _exceptions().get(exception.lower())
+    return f"{found} WITH {known}" if known is not None else None
 
 
 def is_identifier(expression: str) -> bool:

@@ -9,21 +9,18 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .package import SystemFile
 from .reader import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .package import Rows
-
 OS_FILES = (
-    "etc/os-release",
-    "usr/lib/os-release",
-    "etc/alpine-release",
-    "etc/debian_version",
-    "etc/redhat-release",
-    "etc/system-release",
+    b"etc/os-release",
+    b"usr/lib/os-release",
+    b"etc/alpine-release",
+    b"etc/debian_version",
+    b"etc/redhat-release",
+    b"etc/system-release",
 )
 """The files that `read_os` reads, relative to the root. `etc/os-release` is usually a link to the second."""
 MAX_OS_FILE = 64 << 10
@@ -59,14 +56,9 @@ class OsRelease(Record):
     variant_id: str = ""
 
 
-def read_os_file(content: bytes, path: str) -> Rows:
-    """Yield the text of one of `OS_FILES`."""
-    yield SystemFile(path, decode(content))
-
-
-def parse_os_release(text: str) -> dict[str, str]:
+def parse_os_release(content: bytes) -> dict[str, str]:
     """Return the assignments of an os-release file. Lines that are none are skipped; the last assignment counts."""
-    text, at, found = text[:MAX_OS_FILE].replace("\r\n", "\n"), 0, {}
+    text, at, found = decode(content[:MAX_OS_FILE]).replace("\r\n", "\n"), 0, {}
     while at < len(text):
         name = _NAME.match(text, at)
         if name is not None:
@@ -100,15 +92,15 @@ def _parse_value(text: str, at: int) -> tuple[str, int]:
     return "".join(pieces), at
 
 
-def read_os(files: Mapping[str, str]) -> OsRelease | None:
-    """Return the operating system by the texts of those of `OS_FILES` that an image has; None if it has none.
+def read_os(files: Mapping[bytes, bytes]) -> OsRelease | None:
+    """Return the operating system by the contents of those of `OS_FILES` that an image has; None if it has none.
 
     os-release of Debian's testing has no version, and CentOS 6 has no os-release: then the older files are read.
     """
-    text = files.get("etc/os-release") or files.get("usr/lib/os-release")
-    if text is None:
+    content = files.get(b"etc/os-release") or files.get(b"usr/lib/os-release")
+    if content is None:
         return _read_older(files)
-    values = parse_os_release(text)
+    values = parse_os_release(content)
     version = values.get("VERSION_ID", "")
     codename = values.get("VERSION_CODENAME") or values.get("UBUNTU_CODENAME", "")
     if not codename and (in_version := re.search(r"\(([^)]+)\)", values.get("VERSION", ""))):
@@ -127,18 +119,18 @@ def read_os(files: Mapping[str, str]) -> OsRelease | None:
     return found
 
 
-def _read_older(files: Mapping[str, str]) -> OsRelease | None:
-    def first_line(path: str) -> str:
-        return files.get(path, "")[:MAX_OS_FILE].strip().partition("\n")[0].strip()
+def _read_older(files: Mapping[bytes, bytes]) -> OsRelease | None:
+    def first_line(path: bytes) -> str:
+        return decode(files.get(path, b"")[:MAX_OS_FILE]).strip().partition("\n")[0].strip()
 
-    if alpine := first_line("etc/alpine-release"):
+    if alpine := first_line(b"etc/alpine-release"):
         return OsRelease("alpine", alpine, f"Alpine Linux v{alpine}", name="Alpine Linux")
-    red_hat = first_line("etc/redhat-release") or first_line("etc/system-release")
+    red_hat = first_line(b"etc/redhat-release") or first_line(b"etc/system-release")
     if match := _RED_HAT.fullmatch(red_hat):
         system = _RED_HAT_IDS.get(match[1].lower().removesuffix(" linux"))
         system = system or match[1].lower().partition(" ")[0]
         return OsRelease(system, match[2], red_hat, codename=(match[3] or "").lower(), name=match[1])
-    if debian := first_line("etc/debian_version"):
+    if debian := first_line(b"etc/debian_version"):
         if debian[0].isdigit():
             return OsRelease("debian", debian, f"Debian GNU/Linux {debian}", name="Debian GNU/Linux")
         codename = debian.partition("/")[0]

