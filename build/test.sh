@@ -26,7 +26,8 @@ zstd             zstd             streams of other tools
 dockerd          docker.io        command lines compared with docker
 containerd       containerd       namespaces of containerd
 ctr              containerd       namespaces of containerd
-runc             runc             containers of containerd
+runc             runc             containers of containerd and of the store
+busybox          busybox-static   programs in containers of the store
 podman           podman           images exchanged with podman
 ssh              openssh-client   engines on other machines, over ssh
 sshd             openssh-server   engines on other machines, over ssh

@@ -382,6 +382,7 @@ class Containers:
             "new_volumes": volumes,
             "cgroup": _cgroup_of(container.id),
             "auto_remove": document["HostConfig"]["AutoRemove"],
+            "run_timeout": document["Timeout"],
         }
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         reports = os.pipe()
@@ -670,11 +671,12 @@ class Containers:
                 if name.endswith((CREATING, REMOVING)):
                     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
                     try:
+                        changed = os.fstat(folder).st_mtime
                         lock = lock_container(folder)
                     finally:
                         os.close(folder)
                     try:
-                        if name.endswith(REMOVING) or time.time() - os.stat(path).st_mtime > _LOCK_TIMEOUT:
+                        if name.endswith(REMOVING) or time.time() - changed > _LOCK_TIMEOUT:
                             remove_folder(path, State())
                     finally:
                         os.close(lock)

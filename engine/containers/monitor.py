@@ -34,6 +34,9 @@ JOB, REPORT, LOCK, STDIN, STDOUT, STDERR = 3, 4, 5, 6, 7, 8
 COMMAND = "__container_monitor"
 """The hidden command by which the frozen executable runs as a monitor."""
 _READ_SIZE = 64 << 10
+_LONGEST_WAIT = 3600.0
+_POLL = 0.05
+"""Seconds between two looks at the process, on kernels that cannot wait for one."""
 _DRAIN = 2.0
 """The maximum seconds to read what is left in the pipes after the container has ended."""
 _NOT_FOUND, _NOT_EXECUTABLE, _NOT_STARTED = 127, 126, 128
@@ -180,11 +183,19 @@ class _Monitor:
             process = -1
         status: int | None = None
         deadline = 0.0
+        limit = time.monotonic() + self._job["run_timeout"] if self._job["run_timeout"] else None
         while streams or status is None:
-            wait = 1000.0 if status is None else max(0.0, deadline - time.monotonic()) * 1000
+            wait = _LONGEST_WAIT if status is None else max(0.0, deadline - time.monotonic())
             if process < 0 and status is None:
-                wait = 50.0
-            events = poller.poll(wait)
+                wait = _POLL
+            if limit is not None and status is None:
+                wait = min(wait, max(0.0, limit - time.monotonic()))
+            events = poller.poll(wait * 1000)
+            if limit is not None and status is None and time.monotonic() >= limit:
+                limit = None
+                self._state = self._state.replace(error="it was killed after its time limit")
+                with suppress(OSError):
+                    os.kill(self._state.pid, signal.SIGKILL)
             for descriptor, _ in events:
                 if descriptor in streams and not self._pass_on(descriptor, streams[descriptor], writer, attached):
                     poller.unregister(descriptor)

@@ -135,7 +135,7 @@ class StoreAction(BatchedAction):
                     outcomes.append(described.with_error(error))
         if transaction.collection_error is not None:
             context.progress.warn(transaction.collection_error.message)
-        if any(action.frees_layers for action in actions) and context.store.has_containers():
+        if any(action.frees_layers for action in actions) and context.store.layout.has_unpacked():
             from imq.engine.containers.containers import Containers
 
             Containers(context.store, context.runtime, context.environment).remove_unneeded_layers()
