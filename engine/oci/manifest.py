@@ -148,8 +148,9 @@ def check_layout_file(content: bytes, name: str) -> None:
     json_schema.LAYOUT.check(document, name)
     version = document.get("imageLayoutVersion")
     if version != LAYOUT_VERSION:
+        found = f"unknown version {version[:40]!r}" if version else "no version"
         raise Malformed(
-            f"{name}: unknown version {str(version)[:40]!r} of the image layout, expected {LAYOUT_VERSION}",
+            f"{name}: {found} of the image layout, expected {LAYOUT_VERSION}",
             code="layout-version",
             hints=("write it again with a current tool: skopeo copy docker://NAME oci:FOLDER",),
         )

@@ -412,6 +412,7 @@ def test_a_layout_of_another_version_is_refused(content: bytes, code: str) -> No
     with pytest.raises(Malformed) as caught:
         check_layout_file(content, "oci-layout")
     assert caught.value.code == code
+    assert "None" not in caught.value.message
     check_layout_file(b'{"imageLayoutVersion": "1.0.0"}', "oci-layout")
 
 
