@@ -39,9 +39,9 @@ def check_images(
 
 def check_name(index: StoreIndex, name: str) -> None:
     """Raise `StoreError` (`INDEX_MISMATCH`) when index.json has an image of this name, which the index has not."""
-    for entry in index.layout.read_entries():
-        if str(entry.name) == name and not _is_no_image(index, entry.descriptor.digest):
-            raise _mismatch(index, name)
+    entry = index.layout.find_named_entry(name)
+    if entry is not None and not _is_no_image(index, entry.descriptor.digest):
+        raise _mismatch(index, name)
 
 
 def _is_no_image(index: StoreIndex, root: Digest) -> bool:

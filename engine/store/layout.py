@@ -68,6 +68,7 @@ class Layout:
         self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
         """The members of index.json other than its entries, when it was last read."""
         self._entries_by_root: dict[Digest, list[IndexEntry]] = {}
+        self._entries_by_name: dict[str, IndexEntry] = {}
         self._entries_signature = ""
         """The signature of the index.json with these entries."""
         self.largest_document = media_types.DEFAULT_MAX_DOCUMENT
@@ -262,13 +263,23 @@ class Layout:
 
     def find_entries(self, root: Digest) -> list[IndexEntry]:
         """Return the entries of the current index.json with the digest `root`; it is read again when it changes."""
+        self._read_changed_entries()
+        return self._entries_by_root.get(root, [])
+
+    def find_named_entry(self, name: str) -> IndexEntry | None:
+        """Return the entry of the current index.json with this name, as `find_entries` does."""
+        self._read_changed_entries()
+        return self._entries_by_name.get(name)
+
+    def _read_changed_entries(self) -> None:
         signature = self.read_signature()
         if not signature or signature != self._entries_signature:
+            entries = self.read_entries()
             self._entries_by_root = {}
-            for entry in self.read_entries():
+            for entry in entries:
                 self._entries_by_root.setdefault(entry.descriptor.digest, []).append(entry)
+            self._entries_by_name = {str(entry.name): entry for entry in entries if entry.name is not None}
             self._entries_signature = signature
-        return self._entries_by_root.get(root, [])
 
     def write_entries(self, entries: list[IndexEntry], *, may_take_reserve: bool = False) -> None:
         """Replace index.json atomically: this commits a transaction.
