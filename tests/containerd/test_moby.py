@@ -91,5 +91,6 @@ def test_a_container_that_containerd_has_no_record_of_holds_its_image(session: S
     for force in ("", " force"):  # one that runs has it, too
         rows = session.rows(f"rm images in containerd:moby where label.team = web{force}", dry_run=True)
         assert [row.get("error") for row in rows] == ["in-use" if not force else None]
-        rows = session.rows(f"rm images in containerd:moby where repository = wait{force}", dry_run=True)
-        assert {row.get("error") for row in rows} == {"in-use"}
+        id_ = make_images()["wait"][0].id
+        rows = session.rows(f"rm images in containerd:moby where id = {id_}{force}", dry_run=True)
+        assert {row.get("error") for row in rows} == {"in-use"}, (force, rows)
