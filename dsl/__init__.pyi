@@ -63,6 +63,7 @@ from imq.grammar.errors import (
     NotFound as NotFound,
     Refused as Refused,
     RegistryError as RegistryError,
+    SeveralNames as SeveralNames,
     StatementError as StatementError,
     StoreError as StoreError,
     TypeMismatch as TypeMismatch,

@@ -129,6 +129,10 @@ class Conflict(StoreError):
     code = "conflict"
 
 
+class SeveralNames(Conflict):
+    """An image has several names, so it is removed by its ID only with force."""
+
+
 class DigestMismatch(StoreError):
     """Content does not match the digest or the size of its descriptor."""
 
@@ -165,7 +169,8 @@ class RegistryError(ImqError):
 class EngineError(ImqError):
     """A container engine is unreachable or returned an error.
 
-    `endpoint` is the name of the engine's endpoint. `status` is the HTTP status of its response, 0 without a response.
+    `endpoint` is the name of the engine's endpoint. `status` is the HTTP status of its response, 0 without a response,
+    and `reason` the message in it.
     """
 
     code = "engine"
@@ -178,10 +183,12 @@ class EngineError(ImqError):
         hints: Iterable[str] = (),
         endpoint: str = "",
         status: int = 0,
+        reason: str = "",
     ) -> None:
         super().__init__(message, code=code, hints=hints)
         self.endpoint = endpoint
         self.status = status
+        self.reason = reason
 
 
 _HINT_WIDTH = 79

@@ -290,10 +290,7 @@ COMMANDS = (
         min_arguments=1,
         max_arguments=2,
         examples=("commit box team/app:4",),
-        differences=(
-            "It needs an engine (`--source docker`): the store has no containers. `--author` and `--pause` are not "
-            "supported."
-        ),
+        differences=("It needs an engine (`--source docker`): the store has no containers."),
     ),
     Command(
         ("container ls", "container list", "container ps", "ps"),
@@ -302,7 +299,13 @@ COMMANDS = (
         "list_containers.CONTAINERS",
         (
             Flag("all", "a", "", "Show all containers (default shows just running)"),
-            Flag("filter", "f", "filter", "Filter output: ancestor, exited, health, id, label, name, network, status"),
+            Flag(
+                "filter",
+                "f",
+                "filter",
+                "Filter output: ancestor, before, exited, expose, health, id, is-task, isolation, label, name, network,"
+                " publish, since, status, volume",
+            ),
             _FORMAT,
             Flag("last", "n", "int", "Show n last created containers (includes all states)"),
             Flag("latest", "l", "", "Show the latest created container (includes all states)"),
@@ -316,9 +319,8 @@ COMMANDS = (
             "ps -a --filter status=exited -q",
         ),
         differences=(
-            "The store has no containers: name an engine with `--source docker`. The size is that of the container's "
-            "own layer, without the virtual size. The filter `ancestor` does not match containers of child images. "
-            "Containers of the same second may be in another order."
+            "The store has no containers: name an engine with `--source docker`. The filter `ancestor` does "
+            "not match containers of child images, and `network` takes names of networks, not their IDs."
         ),
     ),
     Command(

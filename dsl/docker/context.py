@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from imq.engine.result import Documents, RowSet
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, NeedsConfirmation, NotFound, StatementError, format_error
+from imq.grammar.errors import (
+    Conflict,
+    EngineError,
+    ImqError,
+    NeedsConfirmation,
+    NotFound,
+    StatementError,
+    format_error,
+)
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -155,7 +163,8 @@ class CommandContext:
 def report_error(stream: TextIO, error: ImqError) -> int:
     """Write an error and return its exit code. Errors that docker reports too have docker's style, others imq's."""
     code = exit_code(error)
-    message = error.message if error.message.startswith("Error ") else f"Error: {error.message}"
+    words = error.reason if isinstance(error, EngineError) and error.reason else error.message
+    message = words if words.startswith("Error ") else f"Error: {words}"
     lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [format_error(error)]
     try:
         stream.write("\n".join(lines).encode("utf-8", "backslashreplace").decode() + "\n")
@@ -167,6 +176,8 @@ def report_error(stream: TextIO, error: ImqError) -> int:
 
 def exit_code(error: ImqError) -> int:
     """Return 1 for an error that docker's daemon reports too, else imq's exit code: 2 for an invalid line, 3 else."""
+    if isinstance(error, EngineError):
+        return 1 if error.reason else error.exit_code
     refused = isinstance(error, NotFound | Conflict) or (isinstance(error, StatementError) and error.code != "option")
     return 1 if refused else error.exit_code
 

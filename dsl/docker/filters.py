@@ -50,16 +50,16 @@ def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> a
     """
     rules: dict[str, Rule] = {
         "dangling": lambda values: [
-            ast.Field(("dangling",)) if _parse_boolean("dangling", values) else ast.IsKnown(ast.Field(("name",)))
+            ast.Field(("dangling",)) if parse_boolean("dangling", values) else ast.IsKnown(ast.Field(("name",)))
         ],
         "before": lambda values: [_compare_created("<", image) for image in values],
         "since": lambda values: [_compare_created(">", image) for image in values],
-        "reference": lambda values: [_require_any([match_reference(pattern) for pattern in values])],
-        "label": lambda values: [_match_label(text) for text in values],
-        "label!": lambda values: [ast.Not(_match_label(text)) for text in values],
+        "reference": lambda values: [require_any([match_reference(pattern) for pattern in values])],
+        "label": lambda values: [match_label(text) for text in values],
+        "label!": lambda values: [ast.Not(match_label(text)) for text in values],
         "until": lambda values: [_compare_until("<", moment, now, zone) for moment in values],
     }
-    return join_conditions(_apply_rules(filters, rules))
+    return join_conditions(apply_rules(filters, rules))
 
 
 def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> tuple[ast.Expr | None, bool | None]:
@@ -67,53 +67,12 @@ def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> t
     rules: dict[str, Rule] = {
         "dangling": lambda _: [],
         "until": lambda values: [_compare_until("<=", _single_value("until", values), now, zone)],
-        "label": lambda values: [_match_label(text) for text in values],
-        "label!": lambda values: [ast.Not(_require_all([_match_label(text) for text in values]))],
+        "label": lambda values: [match_label(text) for text in values],
+        "label!": lambda values: [ast.Not(_require_all([match_label(text) for text in values]))],
     }
-    condition = join_conditions(_apply_rules(filters, rules))
+    condition = join_conditions(apply_rules(filters, rules))
     dangling = split_filters(filters).get("dangling")
-    return condition, None if dangling is None else _parse_boolean("dangling", dangling)
-
-
-def container_conditions(filters: Sequence[str]) -> tuple[frozenset[str], ast.Expr | None]:
-    """Return the names of the filters of `ps --filter`, and their condition, None without filters."""
-
-    def equals(field: str) -> Rule:
-        return lambda values: [_require_any([_compare(field, value) for value in values])]
-
-    rules: dict[str, Rule] = {
-        "ancestor": lambda values: [
-            _require_any(
-                [
-                    ast.Comparison("=", ast.Field(("image_id",)), ast.ImageField(("id",), ast.Literal(image)))
-                    for image in values
-                ]
-            )
-        ],
-        "exited": lambda values: [
-            _compare("status", "exited"),
-            _require_any([ast.Comparison("=", ast.Field(("exit_code",)), ast.Literal(value)) for value in values]),
-        ],
-        "health": equals("health"),
-        "id": equals("id"),
-        "label": lambda values: [_match_label(text) for text in values],
-        "name": lambda values: [
-            _require_any(
-                [ast.Comparison("matches", ast.Field(("name",)), ast.Literal(value, quoted=True)) for value in values]
-            )
-        ],
-        "network": lambda values: [
-            _require_any(
-                [ast.Comparison("has", ast.Field(("networks",)), ast.Literal(value, quoted=True)) for value in values]
-            )
-        ],
-        "status": equals("status"),
-    }
-    return frozenset(split_filters(filters)), join_conditions(_apply_rules(filters, rules))
-
-
-def _compare(field: str, value: str) -> ast.Expr:
-    return ast.Comparison("=", ast.Field((field,)), ast.Literal(value, quoted=True))
+    return condition, None if dangling is None else parse_boolean("dangling", dangling)
 
 
 def search_conditions(filters: Sequence[str]) -> ast.Expr | None:
@@ -130,14 +89,14 @@ def search_conditions(filters: Sequence[str]) -> ast.Expr | None:
 
     def flag(name: str, field: str) -> Rule:
         condition = ast.Field((field,))
-        return lambda values: [condition if _parse_boolean(name, values) else ast.Not(condition)]
+        return lambda values: [condition if parse_boolean(name, values) else ast.Not(condition)]
 
     rules: dict[str, Rule] = {
         "stars": stars,
         "is-official": flag("is-official", "official"),
         "is-automated": flag("is-automated", "automated"),
     }
-    return join_conditions(_apply_rules(filters, rules))
+    return join_conditions(apply_rules(filters, rules))
 
 
 def join_conditions(conditions: Sequence[ast.Expr | None]) -> ast.Expr | None:
@@ -153,7 +112,8 @@ def match_reference(pattern: str) -> ast.Expr:
     return ast.Or(tuple(ast.Call("path_match", (ast.Field((name,)), literal)) for name in ("name", "repository")))
 
 
-def _apply_rules(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | None]:
+def apply_rules(filters: Sequence[str], rules: dict[str, Rule]) -> list[ast.Expr | None]:
+    """Return the conditions of filters. Raises `StatementError` for a filter without a rule."""
     conditions: list[ast.Expr | None] = []
     for name, values in split_filters(filters).items():
         rule = rules.get(name)
@@ -171,13 +131,14 @@ def _require_all(conditions: Sequence[ast.Expr]) -> ast.Expr:
     return conditions[0] if len(conditions) == 1 else ast.And(tuple(conditions))
 
 
-def _require_any(conditions: Sequence[ast.Expr]) -> ast.Expr:
+def require_any(conditions: Sequence[ast.Expr]) -> ast.Expr:
     """Return the disjunction of the conditions, flattened."""
     parts = [part for each in conditions for part in (each.operands if isinstance(each, ast.Or) else (each,))]
     return ast.Or(tuple(parts))
 
 
-def _parse_boolean(name: str, values: Sequence[str]) -> bool:
+def parse_boolean(name: str, values: Sequence[str]) -> bool:
+    """Return the value of a filter. Raises `StatementError` when it is neither true nor false, or both."""
     true, false = not _TRUE.isdisjoint(values), not _FALSE.isdisjoint(values)
     if true is not false:  # as docker: other values are ignored when one is valid
         return true
@@ -191,7 +152,7 @@ def _compare_created(operator: str, image: str) -> ast.Expr:
     return ast.Comparison(operator, ast.Field(created), ast.ImageField(created, ast.Literal(image)))
 
 
-def _match_label(text: str) -> ast.Expr:
+def match_label(text: str) -> ast.Expr:
     """Return the condition of `label=KEY` or `label=KEY=VALUE`. The first `=` ends the key; a value may have more."""
     key, equals, value = text.partition("=")
     field = ast.Field(("label", key))

@@ -142,13 +142,13 @@ def compile_commit(parsed: ParsedFlags, compile_context: CompileContext) -> Stat
             code="unavailable",
             hints=("name an engine: imq --source docker commit …",),
         )
-    for flag in ("author", "pause"):
-        if parsed.get_all(flag):
-            raise StatementError(f"commit does not support --{flag}", code="option")
     container, *names = parsed.arguments
     for name in names:
         parse_reference(name)
-    values = (("as", names), ("change", parsed.get_all("change")), ("message", parsed.get_all("message")[-1:]))
+    own = [part for author in parsed.get_all("author")[-1:] for part in ("author", author)]
+    own += [] if parsed.is_on("pause", default=True) else ["pause", "false"]
+    last = parsed.get_all("message")[-1:]
+    values = (("as", names), ("change", parsed.get_all("change")), ("message", last), ("with", own))
     options = tuple(
         ast.Option(name, tuple(ast.Literal(text, quoted=True) for text in texts)) for name, texts in values if texts
     )

@@ -12,6 +12,7 @@ from .filters import image_conditions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.render.docker import DockerRow, Placeholder
     from imq.engine.result import RowSet
 
@@ -103,22 +104,28 @@ def _render(
 # history
 
 
-def compile_history(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the query of `docker history`: the steps of one image, the last first."""
+def compile_history(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+    """Return the query of `docker history`: the steps of one image, the last first.
+
+    An engine knows the images of steps that it built itself.
+    """
     quiet = parsed.is_on("quiet") and parsed.get_last("format") in ("", _TABLE)
+    step = ast.Column(ast.Field(("step",)), "image") if compile_context.in_engine else ast.Column(ast.Field(("image",)))
     query = ast.Query(
         "history",
         (ast.Literal(parsed.arguments[0]),),
         order=(ast.Ordering(ast.Field(("index",)), descending=True),),
-        select=_columns("image") if quiet else _columns("image", "created", "created_by", "size", "comment"),
+        select=(step,) if quiet else (step, *_columns("created", "created_by", "size", "comment")),
     )
     return (ast.QueryStatement(query),)
 
 
 def run_history(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write the steps as docker lists them: the last has the image's ID, the others have `<missing>`."""
+    """Write the steps as docker lists them: the last has the image's ID, those without an image have `<missing>`."""
     result = context.run_query(statements[0])
-    rows = (row if not index else (None, *row[1:]) for index, row in enumerate(result.rows))
+    rows: Iterable[tuple[Raw, ...]] = result.rows
+    if not context.session.is_of_engine:
+        rows = (row if not index else (None, *row[1:]) for index, row in enumerate(rows))
     is_exact = not parsed.is_on("human", default=True)
     format_ = parsed.get_last("format")
     if format_ in ("", _TABLE):

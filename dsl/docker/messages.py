@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_NAMESPACE, Reference
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, InvalidReference
+from imq.grammar.errors import Conflict, ImqError, InvalidReference, SeveralNames
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def capitalize(word: str) -> str:
 
 
 def docker_error(error: ImqError, target: str) -> ImqError:
-    """Return an error of a removal in docker's words."""
-    if error.code != Conflict.code:
+    """Return an error of a removal in docker's words. Other conflicts have the words of the source."""
+    if not isinstance(error, SeveralNames):
         return error
     return Conflict(
         f"conflict: unable to delete {target} (must be forced) - image is referenced in multiple repositories",

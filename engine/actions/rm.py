@@ -11,7 +11,7 @@ from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, change
 from imq.engine.sources.action_options import get_option
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, join_names
+from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import is_of_containers, names_containers
@@ -121,7 +121,7 @@ def _refuse_id(
     if not others:
         if force or _is_one_name(names):
             return None
-        return Conflict(
+        return SeveralNames(
             f"unable to remove {target.id.short}: the image has several names ({', '.join(names)})",
             hints=("name the one to remove, or add force to remove the image with all its names",),
         )

@@ -50,7 +50,7 @@ def response_error(endpoint: Endpoint, status: int, body: bytes) -> ImqError:
             status=status,
         )
     text = f"{endpoint.name} returned an error (HTTP {status})"
-    return EngineError(f"{text}: {reason}" if reason else text, endpoint=endpoint.name, status=status)
+    return EngineError(f"{text}: {reason}" if reason else text, endpoint=endpoint.name, status=status, reason=reason)
 
 
 def _read_reason(body: bytes) -> str:

@@ -127,6 +127,7 @@ HISTORY = (
 )
 """The placeholders of `docker history`."""
 
+_LABEL = "label"
 _MAX_COMMAND_CHARACTERS = 20
 _MAX_MOUNT_CHARACTERS = 15
 _NANOSECONDS = 1_000_000_000
@@ -180,12 +181,25 @@ def _format_status(values: Mapping[str, Raw], options: DisplayOptions) -> str:
     return "Removal In Progress" if status == "removing" else str(status or "").capitalize()
 
 
+def _format_container_size(values: Mapping[str, Raw], options: DisplayOptions) -> str:
+    """Return the bytes that a container wrote, and those of all its files where an engine counted them."""
+    own, every = (str(FORMATTERS["size"](values.get(name), options)) for name in ("size_rw", "size_rootfs"))
+    return f"{own} (virtual {every})" if values.get("size_rootfs") else own
+
+
+def _count_volumes(values: Mapping[str, Raw], _options: DisplayOptions) -> str:
+    """Return how many of the mounts are volumes: the origin of the others is a path."""
+    origins = [item.partition(":")[0] for item in _read_list(values.get("mounts"))]
+    return str(sum(bool(origin) and not origin.startswith("/") for origin in origins))
+
+
 CONTAINERS = (
     Placeholder("Command", "COMMAND", _make_formatter("command", _format_words)),
     Placeholder("CreatedAt", "CREATED AT", _make_style_formatter("created", "go-time")),
     Placeholder("ID", "CONTAINER ID", _make_formatter("id", _format_container_id)),
     Placeholder("Image", "IMAGE", _make_formatter("image", _format_container_image)),
     Placeholder("Labels", "LABELS", _make_style_formatter("label", "pairs")),
+    Placeholder("LocalVolumes", "LOCAL VOLUMES", _count_volumes),
     Placeholder(
         "Mounts",
         "MOUNTS",
@@ -200,7 +214,7 @@ CONTAINERS = (
     Placeholder("Networks", "NETWORKS", _make_formatter("networks", lambda raw, _: ",".join(_read_list(raw)))),
     Placeholder("Ports", "PORTS", _make_formatter("ports", lambda raw, _: ", ".join(_read_list(raw)))),
     Placeholder("RunningFor", "CREATED", _make_style_formatter("created", "ago")),
-    Placeholder("Size", "SIZE", _make_style_formatter("size_rw", "size")),
+    Placeholder("Size", "SIZE", _format_container_size),
     Placeholder("State", "STATE", _make_formatter("status", _format_plain)),
     Placeholder("Status", "STATUS", _format_status),
 )
@@ -267,6 +281,14 @@ RAW_TEMPLATE = (
 RAW_DIGEST_TEMPLATE = RAW_TEMPLATE.replace("image_id:", "digest: {{.Digest}}\nimage_id:")
 RAW_QUIET_TEMPLATE = "image_id: {{.ID}}"
 """The templates of `docker images --format raw`."""
+RAW_CONTAINER_TEMPLATE = (
+    "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n"
+    "state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n"
+    "ports: {{- pad .Ports 1 0}}\n"
+)
+RAW_CONTAINER_SIZE_TEMPLATE = RAW_CONTAINER_TEMPLATE + "size: {{.Size}}\n"
+RAW_CONTAINER_QUIET_TEMPLATE = "container_id: {{.ID}}"
+"""The templates of `docker ps --format raw`."""
 
 
 class DockerRow:
@@ -289,10 +311,19 @@ class DockerRow:
     def lookup(self, name: str) -> object:
         """Return the value of `.name` in a template. Raises `KeyError` for an unknown name."""
         key = casefold_name(name)
+        if key == _LABEL and self._placeholders is CONTAINERS:
+            return self._get_label
         for placeholder in self._placeholders:
             if casefold_name(placeholder.key) == key:
                 return self.format(placeholder)
         return self._row.lookup(name)
+
+    def _get_label(self, name: str) -> str:
+        """Return a label of a container, as `{{.Label "NAME"}}`; "" without it."""
+        import json
+
+        labels = self._values.get("label")
+        return str(json.loads(str(labels)).get(name, "")) if labels else ""
 
     def data(self) -> dict[str, object]:
         """Return all of docker's placeholders, for `json .`."""

@@ -9,11 +9,12 @@ from imq.docker.commands import COMMANDS, GROUPS, find_command
 from imq.docker.context import CompileContext
 from imq.docker.detect import parse_docker_line
 from imq.docker.flags import Flag, parse_flags
+from imq.docker.messages import docker_error
 from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar._lalr_tables import WORDS
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import Conflict, ImqError, SeveralNames
 from imq.grammar.unparser import unparse
 
 NOW = 1_719_792_000_000_000_000  # 2024-07-01T00:00:00Z
@@ -292,3 +293,10 @@ def test_flags_may_be_joined_and_follow_the_arguments() -> None:
         False,
         "four",
     )
+
+
+def test_a_conflict_of_a_source_keeps_its_words() -> None:
+    used = Conflict("unable to remove 0123: a container uses the image")
+    assert docker_error(used, "app:1") is used
+    named = docker_error(SeveralNames("unable to remove 0123: the image has several names (a, b)"), "0123")
+    assert "must be forced" in named.message

@@ -112,3 +112,14 @@ def test_an_engine_describes_its_containers(place: Place) -> None:
     place.engine.run("create", "--name", "web", "--network", "none", "localhost/app:1", "/x")
     result = place.connection(f"inspect containers in {place.name} where status != running")
     assert [one["Name"].removeprefix("/") for one in result] == ["web"]
+
+
+def test_a_commit_has_its_author_and_may_leave_the_container_running(place: Place) -> None:
+    place.engine.run("create", "--name", "web", "--network", "none", "localhost/app:1", "/x")
+    statement = f'commit web as localhost/made:1 from {place.name} change "ENV A=b"'
+    with pytest.raises(imq.StatementError, match="pause = perhaps"):
+        place.connection(f"{statement} with pause = perhaps")
+    place.connection(f'{statement} with author = "Ann B", pause = false')
+    (made,) = json.loads(place.engine.run("image", "inspect", "localhost/made:1"))
+    assert made["Author"] == "Ann B"
+    assert "A=b" in made["Config"]["Env"]

@@ -300,6 +300,8 @@ class _Execution:
                 return member(*arguments)
             except TypeError as error:
                 self.fail(node, f"error calling {name}: {error}")
+        if arguments and isinstance(member, Heading):  # as docker titles `{{.Label "com.example.part"}}`
+            return str(arguments[-1]).rpartition(".")[2].replace("-", " ").replace("_", " ")
         if arguments:
             self.fail(node, f"{name} is not a method but has arguments")
         return member

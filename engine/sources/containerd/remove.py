@@ -10,7 +10,7 @@ from __future__ import annotations
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
 from imq.engine.sources.action_options import get_option
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
+from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .clients import ContainerdClients
@@ -216,7 +216,7 @@ def _list_users(target: NamespaceTarget, context: PlanContext) -> list[Container
 
 
 def _several_names(target: NamespaceTarget, shown: Sequence[str]) -> Conflict:
-    return Conflict(
+    return SeveralNames(
         f"unable to remove {target.text}: the image has several names ({', '.join(shown)})",
         hints=("name the one to take away, or add force to remove the image with all its names",),
     )

@@ -44,9 +44,9 @@ class Containers(EngineScan):
 
     columns = (
         "_lookup", "source", "id", "name", "image", "image_id", "label", "status", "created", "ports",
-        "published_ports", "mounts", "networks", "kind", "pod", "namespace",
+        "published_ports", "mounts", "networks", "kind", "pod", "namespace", "position",
     )  # fmt: skip
-    fetched_columns = ("image_digest", *_DETAIL_COLUMNS, "size_rw")
+    fetched_columns = ("image_digest", *_DETAIL_COLUMNS, "size_rw", "size_rootfs")
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List all containers, or those of looked-up images, or those of the images behind `of`."""
@@ -64,8 +64,8 @@ class Containers(EngineScan):
         for source, items in self.list_from_engines(sources, self.reader.list_containers):
             images = requested[source] if requested is not None else None
             self.insert(
-                _container_row(item, source, item["ImageID"] if images is None else images[item["ImageID"]])
-                for item in items
+                _container_row(item, source, item["ImageID"] if images is None else images[item["ImageID"]], position)
+                for position, item in enumerate(items)
                 if images is None or item["ImageID"] in images
             )
 
@@ -116,11 +116,11 @@ class Containers(EngineScan):
 
         for source, items in self.fetch_from_engines(list_with_sizes):
             rows = (
-                (read_integer(item.get("SizeRw", 0)), source, item["Id"])  # a size of 0 is left out
+                (read_integer(item.get("SizeRw", 0)), read_integer(item.get("SizeRootFs")), source, item["Id"])
                 for item in items
                 if item.get("State") != BUILD_STATE
             )
-            self.update(("size_rw",), rows)
+            self.update(("size_rw", "size_rootfs"), rows)  # a size of 0 is left out of the listing
 
 
 def _digest_of(name: Raw, digests: Sequence[str]) -> str | None:
@@ -137,7 +137,7 @@ def _canonical(name: Raw) -> str | None:
         return None
 
 
-def _container_row(item: Mapping[str, Any], source: str, looked_up: str) -> tuple[object, ...]:
+def _container_row(item: Mapping[str, Any], source: str, looked_up: str, position: int) -> tuple[object, ...]:
     labels, all_ports = read_map(item.get("Labels")), read_objects(item.get("Ports"))
     names = read_texts(item.get("Names"))
     name = next((one for one in names if one.count("/") < 2), next(iter(names), ""))  # others are links
@@ -153,7 +153,7 @@ def _container_row(item: Mapping[str, Any], source: str, looked_up: str) -> tupl
         to_json(list(dict.fromkeys(ports))), to_json(list(dict.fromkeys(published))),
         to_json([_format_mount(one) for one in read_objects(item.get("Mounts"))]), to_json(networks),
         _BUILD if state == BUILD_STATE else "container", item.get("PodName") or labels.get(_POD_LABEL),
-        labels.get(_NAMESPACE_LABEL), None,
+        labels.get(_NAMESPACE_LABEL), position, None,
     )  # fmt: skip
 
 

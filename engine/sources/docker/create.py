@@ -13,6 +13,7 @@ from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
 from imq.engine.sources.action_options import (
     bind_whole_rows,
+    get_option,
     get_option_values,
     list_destination_refs,
     list_source_refs,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SILENCE = 3600.0
 """The maximum seconds that an engine needs for an image without a message: it is silent while it reads an archive."""
 _SHORT = 12
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NONE = "<none>"
 
 
@@ -98,7 +100,7 @@ class EngineImport(Record):
 
 
 class CommitContainer(Record):
-    """Make an engine create an image from a container, which is paused meanwhile."""
+    """Make an engine create an image from a container, which is paused meanwhile unless `pauses` is false."""
 
     source: str
     id: str
@@ -106,6 +108,8 @@ class CommitContainer(Record):
     name: Reference | None
     changes: tuple[str, ...] = ()
     message: str = ""
+    author: str = ""
+    pauses: bool = True
 
     def describe(self) -> Outcome:
         """Return the name and the container."""
@@ -115,11 +119,14 @@ class CommitContainer(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Create the image."""
         client = context.get_shared(EngineClients).get(self.source)
-        query: dict[str, str | Sequence[str]] = {"container": self.id, "changes": self.changes, "pause": "1"}
+        query: dict[str, str | Sequence[str]] = {"container": self.id, "changes": self.changes}
+        query["pause"] = "1" if self.pauses else "0"
         if self.name is not None:
             query |= {"repo": self.name.canonical_name, "tag": self.name.tag or ""}
         if self.message:
             query["comment"] = self.message
+        if self.author:
+            query["author"] = self.author
         made = read_image_id(read_object(client.post_json("commit", query, {}, timeout=SILENCE)).get("Id"))
         if made is None:
             raise protocol_error(client.endpoint, "its response for commit has no image ID")
@@ -182,8 +189,9 @@ def _refuse_folder(path: str, act: ast.ActionStatement) -> None:
 def plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the images that `commit` creates, one for each container that is named or that a query selects."""
     names = get_option_values(act, "as", context)
-    changes, messages = tuple(get_option_values(act, "change", context)), get_option_values(act, "message", context)
-    message = messages[0] if messages else ""
+    changes = tuple(get_option_values(act, "change", context))
+    message = "".join(get_option_values(act, "message", context)[:1])
+    author, pauses = _read_settings(act, context)
     if act.query is not None:
         chosen, failures = _query_containers(act, names[0] if names else "", context)
     else:
@@ -198,9 +206,32 @@ def plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
                 hints=("add a field to the template, such as {{.Name}}",),
             )
     commits = (
-        CommitContainer(source, id_, container, name, changes, message) for source, id_, container, name in chosen
+        CommitContainer(source, id_, container, name, changes, message, author, pauses)
+        for source, id_, container, name in chosen
     )
     return [*commits, *failures]
+
+
+def _read_settings(act: ast.ActionStatement, context: PlanContext) -> tuple[str, bool]:
+    """Return the author of a commit, and whether the engine pauses the container, from the option `with`."""
+    author, pauses = "", True
+    option = get_option(act, "with")
+    names = context.literals(option.values[::2]) if option is not None else []
+    texts = context.literals(option.values[1::2]) if option is not None else []
+    for name, text in zip(names, texts, strict=True):
+        if name.lower() == "author":
+            author = text
+        elif name.lower() == "pause" and text.lower() in _FLAGS:
+            pauses = _FLAGS[text.lower()]
+        else:
+            expected = "true or false" if name.lower() == "pause" else "author and pause"
+            raise StatementError(
+                f'commit has no "{name} = {text}"',
+                code="option",
+                span=option.span if option is not None else None,
+                hints=(f"expected {expected}",),
+            )
+    return author, pauses
 
 
 Chosen = tuple[str, str, str, Reference | None]

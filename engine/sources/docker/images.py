@@ -182,7 +182,7 @@ class History(EngineScan):
     """The rows of `history`, the steps of the build."""
 
     columns = (
-        "_lookup", "source", "image", "index", "created", "created_by", "size", "empty", "comment",
+        "_lookup", "source", "image", "index", "created", "created_by", "size", "empty", "comment", "step",
     )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
@@ -198,7 +198,8 @@ class History(EngineScan):
             created, comment = seconds_to_time(step.get("Created")), read_text(step.get("Comment"))
             size, command = read_integer(step.get("Size")), read_text(step.get("CreatedBy"))
             empty = layer is None if knows or not size else None
-            yield name, source, image["Id"], position, created, command, size, empty, comment, None
+            own = read_image_id(step.get("Id"))  # `<missing>` for a step of an image that was pulled or loaded
+            yield name, source, image["Id"], position, created, command, size, empty, comment, own, None
 
 
 def list_inspected(scan: EngineScan, names: Sequence[tuple[Raw, ...]]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
 from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
+from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients, is_podman
@@ -301,7 +301,7 @@ def _digest_names(name: str, names: Sequence[str], going: Sequence[str] = ()) ->
 
 
 def _several_names(target: EngineTarget, image: EngineImage) -> Conflict:
-    return Conflict(
+    return SeveralNames(
         f"unable to remove {target.id.short}: the image has several names ({', '.join(image.names)})",
         hints=("name the one to take away, or add force to remove the image with all its names",),
     )

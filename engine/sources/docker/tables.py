@@ -31,6 +31,11 @@ INSPECTED_FIELDS = tuple(field.name for field in CONFIG_FIELDS if field.name not
 _UNSEEN_IMAGE_FIELDS = ("manifest_digest", "download_size", "annotations", "media_type")
 
 _PROBLEM = Field("problem", DataType.TEXT, "why the engine did not return more")
+_STEP = Field("step", DataType.DIGEST, "the ID of the image that ends with this step, where the engine has it")
+_CONTAINER_FIELDS = (
+    Field("size_rootfs", DataType.SIZE, "bytes of all files of the container: those of its image, and its own"),
+    Field("position", DataType.NUMBER, "the place in the listing of the engine: 0 for the container made last"),
+)
 _OF_IMAGE = Relation(
     "names", "images", "its image, one row for each name", "lookup image source", lookup_fields=("image", "source")
 )
@@ -65,7 +70,7 @@ _IMAGES = IMAGES.replace(
 )
 _CONTAINERS = CONTAINERS.replace(
     has_containers=True,
-    fields=(*CONTAINERS.fields, _PROBLEM),
+    fields=(*CONTAINERS.fields, *_CONTAINER_FIELDS, _PROBLEM),
     key=("id", "source"),
     relations=(
         Relation(
@@ -98,7 +103,7 @@ TABLES: dict[str, Table] = {
         fields=(*LAYERS.fields, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
     ).with_levels({LAYER_USERS: "images"}),
     "history": HISTORY.replace(
-        fields=(*HISTORY.fields, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
+        fields=(*HISTORY.fields, _STEP, _PROBLEM), key=("image", "index", "source"), relations=(_OF_IMAGE,)
     ).with_levels({}),
     "containers": _CONTAINERS.with_levels(
         {
@@ -107,7 +112,7 @@ TABLES: dict[str, Table] = {
                 "command env health exit_code oom_killed restart_count restart_policy started finished log_size"
                 " log_path volumes_from memory_limit cpu_limit privileged network_mode pid_mode user read_only"
             ),
-            CONTAINER_SIZES: "size_rw",
+            CONTAINER_SIZES: "size_rw size_rootfs",
         }
     ),
     "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
