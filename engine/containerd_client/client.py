@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SERVICES = "/containerd.services."
 _REMOVAL_TIMEOUT = 600.0
 """Seconds in which containerd must collect the content of removed images."""
+_SIGKILL = 9
 _TASK_STATUSES = ("", "created", "running", "exited", "paused", "paused")
 """The words of docker for containerd's states: unknown, created, running, stopped, paused, pausing."""
 
@@ -194,6 +195,24 @@ class ContainerdClient:
         """
         fields: dict[int, Encodable] = {1: name, 2: int(collects), 3: _encode_descriptor(target)}
         self._call_one("images.v1.Images/Delete", namespace, fields, is_read=False, timeout=_REMOVAL_TIMEOUT)
+
+    def kill_task(self, namespace: str, id_: str) -> None:
+        """Kill all processes of a container, and return when its process has ended. Raises `NotFound`."""
+        fields: dict[int, Encodable] = {1: id_, 3: _SIGKILL, 4: 1}
+        self._call_one("tasks.v1.Tasks/Kill", namespace, fields, is_read=False)
+        self._call_one("tasks.v1.Tasks/Wait", namespace, {1: id_}, timeout=_REMOVAL_TIMEOUT)
+
+    def delete_task(self, namespace: str, id_: str) -> None:
+        """Forget the ended process of a container. Raises `NotFound`."""
+        self._call_one("tasks.v1.Tasks/Delete", namespace, {1: id_}, is_read=False)
+
+    def delete_container(self, namespace: str, id_: str) -> None:
+        """Remove a container without a process; its snapshot stays. Raises `NotFound`."""
+        self._call_one("containers.v1.Containers/Delete", namespace, {1: id_}, is_read=False)
+
+    def remove_snapshot(self, namespace: str, snapshotter: str, key: str) -> None:
+        """Remove a snapshot without children. Raises `NotFound`."""
+        self._call_one("snapshots.v1.Snapshots/Remove", namespace, {1: snapshotter, 2: key}, is_read=False)
 
     # Calls
 

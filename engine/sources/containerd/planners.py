@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING
+
 from .push import plan_push
 from .remove import plan_prune, plan_removal, plan_untag
 from .tag import plan_tag
 from .transfer import plan_load, plan_pull
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from imq.engine.sources.action import PlanContext
+    from imq.grammar import ast
+
+
+def refuse_commit(act: ast.ActionStatement, _context: PlanContext) -> NoReturn:
+    """Refuse `commit`: a container of containerd has no configuration of an image to begin with."""
+    raise StatementError(
+        "containerd makes no images of containers: it does not keep how a container was configured as an image is",
+        code="operand",
+        span=act.query.span if act.query is not None else act.span,
+        hints=("the client that made the container can: nerdctl commit",),
+    )
+
+
+def refuse_import(act: ast.ActionStatement, _context: PlanContext) -> NoReturn:
+    """Refuse `import` to a namespace, which receives whole images alone."""
+    raise StatementError(
+        "containerd takes whole images, and an archive of files is none",
+        code="operand",
+        span=act.span,
+        hints=("make it one in the store first: import FILE as NAME; copy NAME to containerd:k8s.io",),
+    )
+
 
 PLANNERS = {
     "rm": plan_removal,
@@ -15,4 +45,6 @@ PLANNERS = {
     "pull": plan_pull,
     "push": plan_push,
     "load": plan_load,
+    "commit": refuse_commit,
+    "import": refuse_import,
 }

@@ -15,6 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .clients import ContainerdClients
 from .content import name_of_record
+from .remove_containers import plan_container_removal
 from .targets import NamespaceTarget, find_targets, get_reader
 from .uses import list_users
 
@@ -96,6 +97,8 @@ class RemoveNames(BatchedAction):
 
 def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the removals of `rm`: of each image whose last name goes, and of each name of the others."""
+    if act.query is not None and context.bind(act.query).table.name == "containers":
+        return plan_container_removal(act, context)
     for name in ("platform", "with its tags"):
         if (option := get_option(act, name)) is not None:
             raise StatementError(f"{act.verb} in containerd does not take {name}", code="option", span=option.span)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .reader import ContainerdReader
 
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load", "commit", "import")
 """The verbs that `planners.py` plans."""
 
 

@@ -1,0 +1,121 @@
+"""Removal of containers of containerd, and what containerd cannot make of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from containerd.conftest import K8S, make_program
+from imq.engine.containerd_client.client import ContainerdClient
+from imq.engine.sources.containerd.remove_containers import RemoveContainer
+from imq.grammar.errors import Conflict, NotFound, Refused, StatementError
+from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from containerd.conftest import Node
+
+B = "ghcr.io/team/b:2"
+WAIT = "docker.io/library/wait:1"
+HERE = f"containerd:{K8S}"
+
+
+def containers(node: Node) -> list[str]:
+    return sorted(node.ctr("containers", "ls", "-q").split())
+
+
+def snapshots(node: Node) -> set[str]:
+    """Return the keys of the active snapshots: those of containers."""
+    lines = (line.split() for line in node.ctr("snapshots", "ls").splitlines()[1:])
+    return {words[0] for words in lines if words[-1] == "Active"}
+
+
+def run(node: Node, name: str, *words: str) -> None:
+    node.add({WAIT: make_program()})
+    node.ctr("run", "-d", WAIT, name, "/wait", *words)
+
+
+def test_a_container_without_a_process(node: Node) -> None:
+    node.ctr("containers", "create", B, "web", "serve")
+    node.ctr("containers", "create", B, "other", "serve")
+    (planned,) = node.session.outcomes(f"rm containers in {HERE} where name = web", dry_run=True)
+    assert containers(node) == ["other", "web"]
+    (outcome,) = node.session.outcomes(f"rm containers in {HERE} where name = web")
+    assert outcome["action"] == planned["action"] == "remove"
+    assert outcome["note"] == planned["note"] == f"created container in {HERE}"
+    assert containers(node) == ["other"]
+
+
+def test_an_ended_process_and_the_snapshot_go_too(node: Node) -> None:
+    run(node, "ended", "3")
+    wait_until(lambda: "STOPPED" in node.ctr("tasks", "ls"))
+    assert snapshots(node) == {"ended"}
+    (outcome,) = node.session.outcomes(f"rm containers in {HERE} where status = exited and exit_code = 3")
+    assert (outcome["target"], outcome.get("error")) == ("ended", None)
+    assert containers(node) == []
+    assert snapshots(node) == set()
+    assert node.ctr("tasks", "ls", "-q") == ""
+
+
+def test_a_running_container_needs_force(node: Node) -> None:
+    run(node, "runs")
+    (outcome,) = node.session.outcomes(f"rm containers in {HERE} where name = runs")
+    assert outcome["message"] == "unable to remove the container runs: it is running"
+    assert containers(node) == ["runs"]
+    (outcome,) = node.session.outcomes(f"rm containers in {HERE} where name = runs force")
+    assert outcome["note"] == f"running container in {HERE}, its processes are killed"
+    assert containers(node) == []
+    assert snapshots(node) == set()
+
+
+def test_a_container_of_the_kubelet_needs_force(node: Node) -> None:
+    node.ctr("containers", "create", "--label", "io.cri-containerd.kind=container", B, "member", "serve")
+    (outcome,) = node.session.outcomes(f"rm containers in {HERE} where name = member")
+    assert outcome["message"] == "unable to remove the container member: the kubelet manages it"
+    assert containers(node) == ["member"]
+    node.session.do(f"rm containers in {HERE} where name = member force")
+    assert containers(node) == []
+
+
+def test_a_container_that_was_started_or_replaced_since_the_plan_stays(node: Node) -> None:
+    """The action carries what was planned."""
+    run(node, "runs")
+    client = ContainerdClient(node.engine.socket)
+    (record,) = client.list_containers(K8S)
+    planned = RemoveContainer(HERE, K8S, "runs", "exited", record.created_at, record.snapshotter, record.snapshot_key)
+    context = make_execution_context(client)
+    with pytest.raises(Conflict, match="was started since this was planned"):
+        list(planned.execute(context))
+    with pytest.raises(NotFound, match="was removed since this was planned"):
+        list(planned.replace(created_at=1).execute(context))
+    with pytest.raises(NotFound, match="was removed since this was planned"):
+        list(planned.replace(id="gone").execute(context))
+    assert containers(node) == ["runs"]
+    client.close()
+
+
+def make_execution_context(client: ContainerdClient) -> Any:
+    """Return as much of the context of an action as a removal reads."""
+    return SimpleNamespace(get_shared=lambda _: SimpleNamespace(get=lambda: client))
+
+
+def test_all_containers_need_all(node: Node) -> None:
+    node.ctr("containers", "create", B, "web", "serve")
+    with pytest.raises(Refused, match="rm containers would apply to all containers"):
+        node.session.do(f"rm containers in {HERE}")
+    node.session.do(f"rm all containers in {HERE}")
+    assert containers(node) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f'commit containers in {HERE} where name = web as "a:1"', "makes no images of containers"),
+        (f"commit web from {HERE} as a:1", "makes no images of containers"),
+        (f'import "files.tar" to {HERE} as a:1', "takes whole images"),
+    ],
+)
+def test_what_containerd_cannot_do_is_refused_with_the_reason(node: Node, text: str, reason: str) -> None:
+    with pytest.raises(StatementError, match=reason) as caught:
+        node.session.do(text)
+    assert caught.value.hints
