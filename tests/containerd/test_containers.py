@@ -119,3 +119,33 @@ def test_what_containerd_cannot_do_is_refused_with_the_reason(node: Node, text: 
     with pytest.raises(StatementError, match=reason) as caught:
         node.session.do(text)
     assert caught.value.hints
+
+
+class TestUsage:
+    def rows(self, node: Node) -> dict[str, dict[str, Any]]:
+        return {row["type"]: row for row in node.session.rows(f"usage in {HERE} as json")}
+
+    def test_images_are_not_unpacked(self, node: Node) -> None:
+        usage, blobs = self.rows(node), node.session.rows(f"blobs in {HERE} as json")
+        assert set(usage) == {"Images", "Containers", "Content"}
+        images = usage["Images"]
+        assert (images["total"], images["active"]) == (2, 0)
+        total = sum(blob["size"] for blob in blobs)
+        content = usage["Content"]
+        assert (content["total"], content["active"]) == (len(blobs), 0)
+        assert (content["size"], content["reclaimable"]) == (total, total)
+        assert all(row["source"] == HERE for row in usage.values())
+
+    def test_an_image_of_a_container_is_active(self, node: Node) -> None:
+        run(node, "runs")
+        usage = self.rows(node)
+        assert (usage["Images"]["total"], usage["Images"]["active"]) == (3, 1)
+        assert (usage["Containers"]["total"], usage["Containers"]["active"]) == (1, 1)
+        (container,) = node.session.rows(f"containers in {HERE} select size_rw")
+        assert (usage["Containers"]["size"], usage["Containers"]["reclaimable"]) == (container["size_rw"], 0)
+        needed = node.session.rows(f"blobs in {HERE} where referenced_by has wait:1 as json")
+        content = usage["Content"]
+        assert content["active"] == len(needed)
+        assert content["size"] - content["reclaimable"] == sum(blob["size"] for blob in needed)
+        (image,) = node.session.rows(f"images in {HERE} where name = wait:1 select size")
+        assert usage["Images"]["size"] - usage["Images"]["reclaimable"] == image["size"] > 0

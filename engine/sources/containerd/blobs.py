@@ -11,6 +11,7 @@ from .content import name_of_record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from imq.engine.oci.digest import Digest
     from imq.engine.query.source import ScanRequest
     from imq.engine.sources.blob_rows import Blob
 
@@ -31,13 +32,24 @@ def _read_blobs(reader: ContainerdReader, text: str) -> tuple[list[Blob], Mappin
     A lease can keep a blob that no image needs. containerd deletes the others when it next collects.
     """
     reader.check_namespace(text)
+    references, sizes, problems = read_references(reader, text)
+    return list(references.make_blobs(sizes.items())), problems
+
+
+def read_references(
+    reader: ContainerdReader, text: str, *, by_digest: bool = False
+) -> tuple[References, Mapping[Digest, int], Mapping[str, ImqError]]:
+    """Return which images need the blobs of a namespace, the sizes of all blobs, and the problems by image.
+
+    An image is its name, or with `by_digest` the digest of its target.
+    """
     namespace = reader.get_namespace(text)
     documents = reader.make_namespace_reader(namespace)
     references = References()
     problems: dict[str, ImqError] = {}
     for record in reader.client.list_images(namespace):
-        name = name_of_record(record.name)
-        image = str(name) if name is not None else record.name
+        name = None if by_digest else name_of_record(record.name)
+        image = str(record.target.digest) if by_digest else str(name) if name is not None else record.name
         references.add(image, record.target)
         try:
             for descriptor, document in documents.walk(record.target):
@@ -45,5 +57,4 @@ def _read_blobs(reader: ContainerdReader, text: str) -> tuple[list[Blob], Mappin
         except ImqError as error:
             references.unreadable[image] = None
             problems[image] = error
-    sizes = ((digest, blob.size) for digest, blob in documents.blobs.items())
-    return list(references.make_blobs(sizes)), problems
+    return references, {digest: blob.size for digest, blob in documents.blobs.items()}, problems

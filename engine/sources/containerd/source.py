@@ -132,6 +132,10 @@ class ContainerdSource(Source):
             from .containers import Containers
 
             return Containers(self.reader, request)
+        if table == "usage":
+            from .usage import Usage
+
+            return Usage(self.reader, request)
         if table == "blobs":
             from .blobs import open_blobs
 

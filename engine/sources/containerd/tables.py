@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table
 from imq.engine.catalog.tables import BLOBS, CONTAINERS
+from imq.engine.catalog.tables.local import USAGE
 from imq.engine.sources.layouts.tables import SIZE_FIELDS, make_tables
 
 KIND = "containerd"
@@ -65,6 +66,7 @@ def _make_tables() -> dict[str, Table]:
         fields=tuple(fields), key=("id", "source"), relations=(_NAMES,), source_kind=KIND
     ).with_levels({WRITTEN: "size_rw"})
     tables["blobs"] = BLOBS
+    tables["usage"] = USAGE.replace(source_kind=KIND)
     return tables
 
 
@@ -75,6 +77,7 @@ LEVELS = {
     "history": (SIZES,),
     "containers": (WRITTEN,),
     "blobs": (),
+    "usage": (),
 }
 LISTING = "3 requests for each namespace, 2 for each image that is new to this session"
 LISTING_REQUESTS = {"containers": LISTING.replace("3 requests", "6 requests")}
