@@ -32,11 +32,12 @@ class _ContentFeed:
         self._path = path
         self._content = bytearray()
 
-    def feed(self, piece: bytes | memoryview) -> None:
-        """Take the next piece of the content. It may be reused after the call."""
+    def feed(self, piece: bytes | memoryview) -> bool:
+        """Take the next piece of the content, as far as it is read."""
         room = self._reader.max_size + 1 - len(self._content)
         if room > 0:
             self._content += piece[:room]
+        return True
 
     def finish(self) -> Rows:
         """Yield the rows of the file."""
@@ -58,14 +59,15 @@ class _FileFeed:
         self._file: SpooledTemporaryFile[bytes] | None = None
         self._size = 0
 
-    def feed(self, piece: bytes | memoryview) -> None:
-        """Take the next piece of the content. It may be reused after the call."""
+    def feed(self, piece: bytes | memoryview) -> bool:
+        """Take the next piece of the content, as far as it is read."""
         if self._file is None:
             from tempfile import SpooledTemporaryFile
 
             self._file = SpooledTemporaryFile(MAX_TEXT, prefix="imq-")  # noqa: SIM115 - finish closes it
         if self._size <= self._reader.max_size:
             self._size += self._file.write(piece)
+        return True
 
     def finish(self) -> Rows:
         """Yield the rows of the file."""

@@ -38,6 +38,7 @@ _MAX_IN_MEMORY, _MAX_KEPT = 8 << 20, 512 << 20
 """The most bytes of an executable that are kept in memory, and on disk. Go's largest have 200 MB."""
 _HEAD = 64 << 10
 """The first bytes, which have the program headers of every executable that a linker writes."""
+_ELF = b"\x7fELF"
 _PT_LOAD, _PT_NOTE, _PF_X, _PF_W = 1, 4, 1, 2
 _GO_NOTE = b"Go\0\0"
 """The owner of the note with Go's build ID."""
@@ -72,7 +73,7 @@ def scan_executable(file: BinaryIO, path: str) -> Rows:
     The standard library counts as the module `stdlib` with the version of Go, as in Go's vulnerability database.
     """
     magic = read_up_to(file, 4)
-    if magic != b"\x7fELF":
+    if magic != _ELF:
         return
     head = magic + read_up_to(file, _HEAD - len(magic))
     yield from _scan(_ForwardReader(file, head), head, path)
@@ -102,23 +103,24 @@ class ExecutableFeed:
         self._needed: tuple[tuple[int, int], ...] | None = None  # None until the head is complete
         self._parts = _Parts()
 
-    def feed(self, piece: bytes | memoryview) -> None:
-        """Take the next piece of the content. It may be reused after the call."""
+    def feed(self, piece: bytes | memoryview) -> bool:
+        """Take the next piece of the content, as far as it is needed; return False for what is no executable."""
         start, self._offset = self._offset, self._offset + len(piece)
         if self._needed is None:
             self._head += piece[: _HEAD - len(self._head)]
-            if self._head[:4] != b"\x7fELF"[: len(self._head)]:
+            if self._head[:4] != _ELF[: len(self._head)]:
                 self._needed = ()
             elif len(self._head) == _HEAD:
                 self._needed = _list_needed(bytes(self._head))
         for first, end in self._needed or ():
             if first < self._offset and start < end:
                 self._parts.add(max(first, start), piece[max(first - start, 0) : end - start])
+        return self._needed is None or self._is_elf()
 
     def finish(self) -> Rows:
         """Yield the rows of the executable."""
         try:
-            if self._head[:4] == b"\x7fELF":
+            if self._is_elf():
                 self._parts.add(0, self._head)
                 yield from _scan(self._parts, bytes(self._head), self._path)
         finally:
@@ -127,6 +129,9 @@ class ExecutableFeed:
     def close(self) -> None:
         """Release the temporary file. Idempotent."""
         self._parts.close()
+
+    def _is_elf(self) -> bool:
+        return self._head[:4] == _ELF
 
 
 class _Parts:

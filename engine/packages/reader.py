@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     class Feed(Protocol):
         """Takes the content of one file in pieces."""
 
-        def feed(self, piece: bytes | memoryview, /) -> None:
-            """Take the next piece of the content. It may be reused after the call."""
+        def feed(self, piece: bytes | memoryview, /) -> bool:
+            """Take the next piece of the content, which may be reused after the call; return False if none is needed.
+
+            Then the file has no rows, and finish() need not be called.
+            """
 
         def finish(self) -> Rows:
             """Yield the rows of the file, and release temporary files."""

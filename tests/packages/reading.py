@@ -60,8 +60,11 @@ def read_pieces(path: str, content: bytes, size: int, mode: int = 0) -> list[Row
     for start in range(0, len(content), size):
         piece = content[start : start + size]
         buffer[: len(piece)] = piece
-        feed.feed(memoryview(buffer)[: len(piece)])
+        needed = feed.feed(memoryview(buffer)[: len(piece)])
         buffer[: len(piece)] = bytes(len(piece))  # it is reused
+        if not needed:
+            feed.close()
+            return []
     return list(feed.finish())
 
 
