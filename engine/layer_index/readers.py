@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from tempfile import SpooledTemporaryFile
 
+from imq.engine.packages.content_feed import open_feed
 from imq.engine.packages.database_files import find_reader as find_package_reader
 from imq.engine.packages.os_release import MAX_OS_FILE, OS_FILES
 from imq.engine.packages.package import OwnedFiles, Package, PackageLicence
@@ -16,17 +16,12 @@ from .path_text import to_text
 from .schema import LICENCE_NOTE, OS_NOTE, OWNED_NOTE, PROBLEM_NOTE
 
 if TYPE_CHECKING:
-    from typing import IO, Any
+    from typing import Any
 
     from imq.engine.layers.tar_entry import TarEntry
-    from imq.engine.packages.reader import Reader
+    from imq.engine.packages.reader import Feed
 
     from .content_tap import ContentReader
-
-_MAX_IN_MEMORY = 8 << 20
-"""A larger file that is read whole is held on disk."""
-_ELF = b"\x7fELF"
-_EXECUTABLE = 0o111
 
 
 def find_reader(path: str, entry: TarEntry) -> ContentReader | None:
@@ -37,8 +32,7 @@ def find_reader(path: str, entry: TarEntry) -> ContentReader | None:
     reader = find_package_reader(encoded, entry.mode)
     if reader is None or (reader.scan is None and not entry.size):
         return None
-    is_executable = reader.scan is not None and bool(entry.mode & _EXECUTABLE)
-    return _PackageFile(reader, path, must_be_elf=is_executable and not path.endswith((".sqlite", ".db", "/Packages")))
+    return _PackageFile(open_feed(reader, path))
 
 
 class _OsFile:
@@ -59,44 +53,29 @@ class _OsFile:
 
 
 class _PackageFile:
-    """Keeps the content of a file of a package system until it is complete, and reads it then."""
+    """Feeds a file of a package system to its reader."""
 
-    def __init__(self, reader: Reader, path: str, *, must_be_elf: bool) -> None:
-        self._reader = reader
-        self._path = path
-        self._remaining = reader.max_size + 1 if reader.scan is None else None
-        self._must_be_elf = must_be_elf
-        self._file: IO[bytes] = SpooledTemporaryFile(_MAX_IN_MEMORY)  # noqa: SIM115 - closed in `finish`
+    def __init__(self, rows: Feed) -> None:
+        self._rows = rows
 
     def feed(self, piece: memoryview) -> bool:
-        """Keep the next piece; return False for an executable of another format than ELF."""
-        if self._must_be_elf:
-            if piece[: len(_ELF)] != _ELF[: len(piece)]:
-                self._file.close()
-                return False
-            self._must_be_elf = False
-        if self._remaining is not None:
-            piece = piece[: self._remaining]
-            self._remaining -= len(piece)
-        self._file.write(piece)
-        return True
+        """Pass on the next piece; return False when it is no file of a package system."""
+        return self._rows.feed(piece)
 
     def finish(self) -> Findings:
         """Return the packages and what else the file says of packages."""
         packages: list[tuple[Any, ...]] = []
         notes: list[tuple[str, str | bytes]] = []
-        with self._file as file:
-            file.seek(0)
-            for row in self._reader.rows(file, self._path):  # type: ignore[arg-type] # a spooled file is a binary file
-                if isinstance(row, Package):
-                    packages.append(_encode_package(row))
-                elif isinstance(row, OwnedFiles):
-                    notes.append((OWNED_NOTE, _pack_owned(row)))
-                elif isinstance(row, PackageLicence):
-                    licence = {"type": row.type, "package": row.package, "licence": row.licence}
-                    notes.append((LICENCE_NOTE, json.dumps(licence, ensure_ascii=False)))
-                else:
-                    notes.append((PROBLEM_NOTE, json.dumps([row.offset, row.message])))
+        for row in self._rows.finish():
+            if isinstance(row, Package):
+                packages.append(_encode_package(row))
+            elif isinstance(row, OwnedFiles):
+                notes.append((OWNED_NOTE, _pack_owned(row)))
+            elif isinstance(row, PackageLicence):
+                licence = {"type": row.type, "package": row.package, "licence": row.licence}
+                notes.append((LICENCE_NOTE, json.dumps(licence, ensure_ascii=False)))
+            else:
+                notes.append((PROBLEM_NOTE, json.dumps([row.offset, row.message])))
         return Findings(tuple(packages), tuple(notes))
 
 
