@@ -35,8 +35,9 @@ def make_cyclonedx(images: Sequence[SbomImage], imq_version: str, spec_version: 
             part["bom-ref"] = references.add(part["bom-ref"])
         components += parts
         dependencies.append({"ref": container["bom-ref"], "dependsOn": sorted(part["bom-ref"] for part in parts)})
+    time = find_time(images)
     metadata: dict[str, Any] = {
-        "timestamp": find_time(images),
+        **({"timestamp": time} if time else {}),
         "tools": {"components": [{"type": "application", "name": "imq", "version": imq_version}]},
     }
     if len(containers) == 1:

@@ -103,8 +103,9 @@ def read_os(files: Mapping[bytes, bytes]) -> OsRelease | None:
     values = parse_os_release(content)
     version = values.get("VERSION_ID", "")
     codename = values.get("VERSION_CODENAME") or values.get("UBUNTU_CODENAME", "")
-    if not codename and (in_version := re.search(r"\(([^)]+)\)", values.get("VERSION", ""))):
-        codename = in_version[1].lower()
+    in_version = re.search(r"\(([^)]+)\)", values.get("VERSION", ""))
+    if "VERSION_CODENAME" not in values and in_version is not None and in_version[1] != values.get("VARIANT"):
+        codename = codename or in_version[1].lower()
     found = OsRelease(
         id=values.get("ID", "linux").lower(),
         version_id=version,

@@ -43,9 +43,6 @@ class SbomImage(Record):
     system: OsRelease | None = None
 
 
-_EPOCH = "1970-01-01T00:00:00Z"
-
-
 def sort_packages(packages: Iterable[SbomPackage]) -> list[SbomPackage]:
     """Return packages by type, name, version and path, without repetitions."""
     unique = dict.fromkeys(packages)
@@ -66,7 +63,7 @@ def make_uuid(kind: str, images: Sequence[SbomImage]) -> str:
 
 
 def find_time(images: Sequence[SbomImage]) -> str:
-    """Return the time of the newest image in UTC, without fractions of a second; the epoch if none is known."""
+    """Return the time of the newest image in UTC, without fractions of a second; "" if none is known."""
     from datetime import UTC, datetime
 
     times = []
@@ -77,7 +74,7 @@ def find_time(images: Sequence[SbomImage]) -> str:
             continue
         if created.tzinfo is not None:
             times.append(created.astimezone(UTC))
-    return max(times).strftime("%Y-%m-%dT%H:%M:%SZ") if times else _EPOCH
+    return max(times).strftime("%Y-%m-%dT%H:%M:%SZ") if times else ""
 
 
 def split_licences(package: Package) -> list[tuple[str, bool]]:

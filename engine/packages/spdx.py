@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9.-]+")
 _MAIL = re.compile(r"([^<>]*?)\s*<([^<>\s]+@[^<>\s]+)>.*")
+_UNKNOWN = {
+    "supplier": "NOASSERTION",
+    "downloadLocation": "NOASSERTION",
+    "filesAnalyzed": False,
+    "licenseConcluded": "NOASSERTION",
+    "licenseDeclared": "NOASSERTION",
+    "copyrightText": "NOASSERTION",
+}
+_EPOCH = "1970-01-01T00:00:00Z"
+"""The time of a document whose images have none: the specification requires one, and the current time would differ."""
 _LICENSE_LIST_VERSION = "3.29"
 
 
@@ -34,7 +44,7 @@ def make_spdx(images: Sequence[SbomImage], imq_version: str) -> dict[str, Any]:
         "name": images[0].name if len(images) == 1 else f"{len(images)} images",
         "documentNamespace": f"urn:uuid:{make_uuid('spdx-2.3', images)}",
         "creationInfo": {
-            "created": find_time(images),
+            "created": find_time(images) or _EPOCH,
             "creators": [f"Tool: imq-{imq_version}"],
             "licenseListVersion": _LICENSE_LIST_VERSION,
         },
@@ -148,15 +158,10 @@ def _make_image(image: SbomImage, image_id: str) -> dict[str, Any]:
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that are known, and those that say that the rest is not."""
-    defaults = {
-        "supplier": "NOASSERTION",
-        "downloadLocation": "NOASSERTION",
-        "filesAnalyzed": False,
-        "licenseConcluded": "NOASSERTION",
-        "licenseDeclared": "NOASSERTION",
-        "copyrightText": "NOASSERTION",
-    }
-    return {**defaults, **{key: value for key, value in values.items() if value}}
+    known = {key: value for key, value in values.items() if value}
+    for key, value in _UNKNOWN.items():
+        known.setdefault(key, value)
+    return known
 
 
 def _make_purl_reference(purl: str) -> dict[str, str]:

@@ -88,3 +88,18 @@ def test_the_version_of_testing_comes_from_debian_version() -> None:
 
 def test_an_image_without_these_files_has_no_system() -> None:
     assert read_os({}) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "codename"),
+    [
+        (b'VERSION="8.4 (Green Obsidian)"', "green obsidian"),
+        (b'VERSION="39 (Container Image)"\nVERSION_CODENAME=""', ""),
+        (b'VERSION="36 (Container Image)"\nVARIANT="Container Image"', ""),
+        (b'VERSION="22.04 LTS (Jammy Jellyfish)"\nUBUNTU_CODENAME=jammy', "jammy"),
+    ],
+)
+def test_codenames(lines: bytes, codename: str) -> None:
+    found = read_os({b"etc/os-release": b"ID=x\n" + lines})
+    assert found is not None
+    assert found.codename == codename
