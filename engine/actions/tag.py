@@ -104,9 +104,8 @@ def get_new_names(
 
 def plan_tag(name: Reference, target: Target, context: PlanContext) -> Tag:
     """Return the action that gives an image of the store a name."""
-    try:
-        holder = context.store.find(str(name))
-    except NotFound:
+    holder = context.store.find_named(name)
+    if holder is None:
         return Tag(name, target.root, target.id)
     moves = holder.name is not None and holder.root != target.root
     return Tag(name, target.root, target.id, holder.id if moves else None)

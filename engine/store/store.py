@@ -207,6 +207,10 @@ class Store:
         row = self._select_image("name = ?", (text,))
         return None if row is None else ResolvedImage(*row)
 
+    def find_named(self, reference: Reference) -> ResolvedImage | None:
+        """Return the readable image with this name; None when there is none. It suggests no names, as `find` does."""
+        return self._find_by_name(reference)
+
     def _find_by_name(self, reference: Reference) -> ResolvedImage | None:
         values: tuple[str, ...]
         if reference.digest is not None:
