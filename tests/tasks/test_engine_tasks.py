@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
+import tarfile
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +18,17 @@ from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
 from registry.support.query import open_session
+from support.engine_content import load_waiting, wait_arguments
+from support.engine_images import clear, connect
+from support.engines import Containerd
+from support.images import Image, Layout, docker_archive, layer
+from support.prepared_engines import PreparedEngine
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.prepared_engines import PreparedEngine
+    from support.engines import Dockerd, PodmanService
 
 TASKS: list[dict[str, Any]] = tomllib.loads(
     (pathlib.Path(__file__).parent / "engine_tasks.toml").read_text(encoding="utf-8")
@@ -46,6 +55,9 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     (tmp_path / "keep.txt").write_text("li*\n")
     (tmp_path / "registered.txt").write_text("7f3a\n")
     (tmp_path / "names.txt").write_text("wait:1\ngone:1\n")
+    (tmp_path / "requirements.csv").write_text("name,version\nrequests,2.32\n")
+    (tmp_path / "eol.csv").write_text("release,date\nVERSION_ID=10,2024-06-30\n")
+    docker_archive(tmp_path / "app.tar", [(Image([layer({"app": b"app"})]), ["app:1"])])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -63,10 +75,41 @@ def test_every_task_has_a_statement_and_is_of_one_kind() -> None:
     assert len(RUN) + len(CHECKED) + len(WAITING) == len(TASKS)
 
 
+@pytest.fixture(scope="module")
+def prepared_namespace(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """A containerd with images in the namespace of Kubernetes; one of them lacks a layer."""
+    folder = tmp_path_factory.mktemp("namespace")
+    layout = Layout(folder / "layout")
+    for number, name in enumerate(("team/pw:1", "team/pw:2", "team/pw-app:1", "other/team/pw:1", "library/broken:1")):
+        broken = Image([layer({f"file-{number}": name.encode()})])
+        layout.add(broken, f"docker.io/{name}")
+    layout.close()
+    with tarfile.open(folder / "images.tar", "w") as archive:
+        archive.add(folder / "layout", ".")
+    containerd.clear()
+    containerd.run("-n", "k8s.io", "images", "import", "--all-platforms", str(folder / "images.tar"))
+    containerd.run("-n", "k8s.io", "content", "rm", broken.layers[0].digest)
+    yield containerd
+    containerd.clear()
+
+
+def environment_of(engine: PreparedEngine | Containerd) -> dict[str, str]:
+    """Return the variables by which a statement reaches an engine."""
+    return {"CONTAINERD_ADDRESS": engine.socket} if isinstance(engine, Containerd) else engine.environment
+
+
 @pytest.mark.parametrize("task", RUN, ids=ids(RUN))
-def test_engine_task(task: dict[str, Any], prepared_docker: PreparedEngine, folder: pathlib.Path) -> None:
-    text = task["imq"].replace("registry.local:5000", prepared_docker.host).replace(*task.get("shorter", ("", "")))
-    session = open_session(folder / "store", environment=prepared_docker.environment)
+def test_engine_task(task: dict[str, Any], request: pytest.FixtureRequest, folder: pathlib.Path) -> None:
+    engines = [request.getfixturevalue(name) for name in task.get("engines", ["prepared_docker"])]
+    host = next((engine.host for engine in engines if isinstance(engine, PreparedEngine)), "registry.local:5000")
+    text = task["imq"].replace("registry.local:5000", host).replace(*task.get("shorter", ("", "")))
+    for name, own in task.get("replaced", ()):
+        text = text.replace(name, own)
+    if "ssh://" in text:  # one host that lacks the image, and one that has it
+        other: Dockerd = request.getfixturevalue("dockerd")
+        text = text.replace("ssh://a", f'"{other.address}"').replace("ssh://b", f'"{engines[0].engine.address}"')
+    environment = {name: value for engine in engines for name, value in environment_of(engine).items()}
+    session = open_session(folder / "store", environment=environment)
     statements = session.parse(text)
     assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
     results = [result for result in session.run(text, dry_run=True) if isinstance(result, RowSet)]
@@ -81,9 +124,9 @@ def test_engine_task(task: dict[str, Any], prepared_docker: PreparedEngine, fold
     if "expected" in task:
         assert len(rows) == len(task["expected"])
     for expected in (*task.get("expected", ()), *task.get("includes", ())):
-        assert any(begins(row, expected, prepared_docker.host) for row in rows), rows
+        assert any(begins(row, expected, host) for row in rows), rows
     for excluded in task.get("excludes", ()):
-        assert not any(begins(row, excluded, prepared_docker.host) for row in rows), rows
+        assert not any(begins(row, excluded, host) for row in rows), rows
 
 
 @pytest.mark.parametrize("task", CHECKED, ids=ids(CHECKED))
@@ -100,4 +143,52 @@ def test_a_waiting_task_is_refused(task: dict[str, Any], offline: Session) -> No
     with pytest.raises(ImqError) as caught:  # noqa: PT012 - parsing or binding refuses it
         for statement in offline.parse(task["imq"]):
             offline.check(statement)
-    assert caught.value.code in ("unavailable", "unknown-name", "unknown-field", "unknown-form", "syntax", "operand")
+    assert caught.value.code in (
+        *("unavailable", "unknown-name", "unknown-field", "unknown-form", "syntax", "operand", "target", "type"),
+    )
+
+
+def get_statements(number: int) -> str:
+    """Return the statements of a task."""
+    (text,) = (task["imq"] for task in TASKS if task["id"] == number)
+    return str(text)
+
+
+def test_every_running_container_is_backed_up(dockerd: Dockerd, folder: pathlib.Path) -> None:
+    clear(dockerd)
+    load_waiting(dockerd, folder)
+    for name in ("one", "two"):
+        dockerd.run("run", "-d", "--name", name, *wait_arguments(dockerd), "localhost/wait:1", "/wait")
+    dockerd.run("create", "--name", "made", *wait_arguments(dockerd), "localhost/wait:1", "/wait")
+    try:
+        with connect(folder, "docker", dockerd) as connection:
+            for statement in get_statements(267).split("; "):
+                assert not connection(statement).errors
+        assert dockerd.run("images", "-q", "backup/*") == ""
+        assert {path.name for path in folder.glob("*.tar")} >= {"backup-one.tar", "backup-two.tar"}
+        assert not (folder / "backup-made.tar").exists()
+        with tarfile.open(folder / "backup-one.tar") as archive:
+            listing = archive.extractfile("manifest.json")
+            assert listing is not None
+            assert b"backup/one:2024-08-01" in listing.read()
+    finally:
+        clear(dockerd)
+
+
+def test_working_containers_of_a_build_and_their_image_are_removed(
+    podman_service: PodmanService, folder: pathlib.Path
+) -> None:
+    require_programs("buildah")
+    clear(podman_service)
+    docker_archive(folder / "held.tar", [(Image([layer({"held": b"held"})]), ["localhost/app:1"])])
+    podman_service.run("load", "-i", str(folder / "held.tar"))
+    storage = ["--root", f"{podman_service.folder}/root", "--runroot", f"{podman_service.folder}/run"]
+    words = ["buildah", *storage, "from", "--pull-never", "--name", "holds", "localhost/app:1"]
+    subprocess.run(words, capture_output=True, check=True, env={**os.environ, "BUILDAH_ISOLATION": "chroot"})
+    with connect(folder, "podman", podman_service) as connection:
+        named, removed, image = get_statements(229).replace("app:1", "localhost/app:1").split("; ")
+        assert [row.name for row in connection(named)] == ["holds"]
+        assert [row.action for row in connection(removed)] == ["remove"]
+        assert [row.target for row in connection(image)] == ["localhost/app:1"]
+    assert podman_service.run("images", "-q") == ""
+    clear(podman_service)
