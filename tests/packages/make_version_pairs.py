@@ -1,8 +1,8 @@
 """Writes data/version_pairs.tsv: pairs of drawn versions with the order that the tools of each package system give.
 
-It needs Debian's packages dpkg, python3-rpm, ruby, npm (which contains node-semver) and golang-go (which contains
-golang.org/x/mod), and `packaging`. The file was made with dpkg 1.21.23, rpm 4.18.0, RubyGems 3.3.15, node-semver 7.8.5,
-Go 1.19.8 and packaging 26.4:
+It needs `packaging`, Debian's packages dpkg, python3-rpm, ruby, npm (which contains node-semver) and golang-go (which
+contains golang.org/x/mod), and apk, which Debian does not have. The file was made with dpkg 1.21.23, rpm 4.18.0,
+RubyGems 3.3.15, node-semver 7.8.5, Go 1.19.8, packaging 26.4 and the comparison of apk-tools 3.0.6:
 
     python tests/packages/make_version_pairs.py 250 > tests/packages/data/version_pairs.tsv
 """
@@ -36,6 +36,20 @@ def draw_deb(random_: random.Random) -> str:
     epoch = random_.choice(("", "", "", "0:", "1:"))
     revision = random_.choice(("", "-0", "-1", "-1+b1", "-0ubuntu1.2", "-1~bpo12+1", "-9+deb12u4"))
     return f"{epoch}{draw_number(random_)}{draw_text(random_, pieces, 5)}{revision}"
+
+
+def draw_apk(random_: random.Random) -> str:
+    numbers = [random_.choice(("0", "1", "1", "2", "10", "01", "00", "09")) for _ in range(random_.randrange(1, 4))]
+    letter = random_.choice(("", "", "", "a", "b", "z"))
+    suffixes = ("_alpha", "_beta1", "_pre2", "_rc", "_rc10", "_cvs", "_svn1", "_git20240131", "_hg", "_p", "_p1")
+    drawn = "".join(random_.choice(suffixes) for _ in range(random_.choice((0, 0, 0, 1, 1, 2))))
+    return (
+        ".".join(numbers)
+        + letter
+        + drawn
+        + random_.choice(("", "", "~ab12"))
+        + random_.choice(("", "-r0", "-r2", "-r10"))
+    )
 
 
 def draw_rpm(random_: random.Random) -> str:
@@ -83,6 +97,14 @@ def order_deb(pairs: Pairs) -> list[int]:
         )
 
     return [-1 if holds(left, "lt", right) else 1 if holds(left, "gt", right) else 0 for left, right in pairs]
+
+
+def order_apk(pairs: Pairs) -> list[int]:
+    def compare(left: str, right: str) -> str:
+        command = ["apk", "version", "--test", left, right]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    return ["<=>".index(compare(left, right)) - 1 for left, right in pairs]
 
 
 def order_rpm(pairs: Pairs) -> list[int]:
@@ -166,6 +188,7 @@ class System(NamedTuple):
 
 SYSTEMS = {
     "deb": System(draw_deb, lambda text: text if text[1:2] == ":" else f"0:0{text}", order_deb),
+    "apk": System(draw_apk, lambda text: text, order_apk),
     "rpm": System(draw_rpm, lambda text: text.replace(".", "_").replace("+", ".."), order_rpm),
     "python": System(draw_python, lambda text: text.upper().replace("RC", "-pre_").replace("POST", "R"), order_python),
     "npm": System(draw_semantic, lambda text: text.partition("+")[0] + "+other", order_npm),

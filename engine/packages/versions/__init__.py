@@ -4,5 +4,5 @@ Own code, because libraries compare pairs in Python, and a query needs the order
 Python alone. `univers` 32.0.1 knows those of all systems; of the 606 versions in apk's own tests it rejects 11 valid
 ones, such as `006` and `1.0~1234`, and it takes seven times as long to import.
 
-The tests compare the keys with dpkg, rpm, RubyGems, node-semver, Go and `packaging`.
+The tests compare the keys with apk, dpkg, rpm, RubyGems, node-semver, Go and `packaging`.
 """

@@ -22,7 +22,7 @@ _PRERELEASE, _INVALID, _END, _REVISION, _COMMIT, _SUFFIX_NUMBER, _SUFFIX, _LETTE
 )
 _TEXT, _INTEGER = b"\x01", b"\x02"
 _FIRST = re.compile(r"[0-9]+")
-_PART = re.compile(r"(\.?)([0-9]+)|([a-z])|_([a-z]+)|~([0-9a-fA-F]+)|-r([0-9]+)")
+_PART = re.compile(r"(\.?)([0-9]+)|([a-z])|_([a-z]+)|~([0-9a-f]+)|-r([0-9]+)")
 # What can precede each kind of part, by its place in the pattern:
 _AT_NUMBER, _AT_LETTER, _AT_SUFFIX, _AT_SUFFIX_NUMBER, _AT_COMMIT, _AT_REVISION = range(6)
 

@@ -40,7 +40,8 @@ def version_range(package_type: str, version: str) -> tuple[bytes, bytes] | None
 
     `version < B` is `key < lowest`, `<=` is `key <= highest`, `=` is `key BETWEEN lowest AND highest`, `>=` is
     `key >= lowest`, `>` is `key > highest`. The two differ only for a bound of RPM without release, which equals every
-    release of its version, as in the dependencies of packages.
+    release of its version, as in the dependencies of packages. For dpkg and apk a missing revision is one of its own,
+    older than most: `<= 1.2` does not hold for `1.2-1` and `1.2-r0`.
     """
     key = version_key(package_type, version)
     if key is None:
