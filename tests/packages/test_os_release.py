@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imq.engine.packages.os_release import OsRelease, parse_os_release, read_os
 
@@ -49,6 +49,7 @@ def test_values_are_unquoted_as_by_a_shell(line: bytes, value: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs sh")
+@settings(max_examples=50, deadline=None)  # each example starts a process
 @given(st.text("ab \"'\\$`#=\t", max_size=12))
 def test_quoted_values_are_those_of_a_shell(text: str) -> None:
     quoted = '"' + "".join("\\" + c if c in '"$`\\' else c for c in text) + '"'
