@@ -10,15 +10,19 @@ possible form holds when it holds for some value. A negation turns one into the 
 
 from __future__ import annotations
 
+from imq.engine.catalog.functions import FUNCTIONS
 from imq.engine.catalog.schema import DERIVED, DataType
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import ir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.catalog.schema import Field
+
+    FindTests = Callable[[ir.Expr], dict[str, ir.Expr]]
+    """Returns the conditions under which the value of a leaf is uncertain, by the names of the unknown values."""
 
 _KINDS_THAT_EXIST = (DataType.SIZE, DataType.TIME, DataType.DURATION, DataType.DIGEST)
 """Every object has sizes, times and digests: a missing one was not reported, or cannot be."""
@@ -26,7 +30,21 @@ _KINDS_THAT_EXIST = (DataType.SIZE, DataType.TIME, DataType.DURATION, DataType.D
 
 def require_certain(select: ir.Select) -> ir.Select:
     """Return the query with its condition in the certain form; the query itself when these do not differ."""
-    return _change_select(select, certain=True)
+    return _change_select(select, _list_tests, certain=True)
+
+
+def require_read(select: ir.Select, unread: Mapping[str, str]) -> ir.Select:
+    """Return the query of the rows that belong to it whatever could not be read: rows of these views, by outer row.
+
+    A value of a column that depends on it is unknown.
+    """
+    find_tests = _make_unread_tests(unread)
+    changed = _change_select(select, find_tests, certain=True)
+    columns = tuple(
+        column.replace(value=_hide_unread(column.value, find_tests(column.value).values()))
+        for column in changed.columns
+    )
+    return changed if _are_same(columns, changed.columns) else changed.replace(columns=columns)
 
 
 def remove_limits(select: ir.Select) -> ir.Select:
@@ -53,10 +71,20 @@ class UncertainRows(Record):
     values: tuple[str, ...]
 
 
-def list_uncertain_rows(select: ir.Select) -> Iterator[UncertainRows]:
-    """Yield queries for the rows of a query, without its limits, that its certain form omits."""
-    for one in _list_uncertain(remove_limits(select)):
-        operands = {name: test for where in _list_conditions(one) for name, test in _list_unknown(where).items()}
+def list_uncertain_rows(select: ir.Select, unread: Mapping[str, str]) -> Iterator[UncertainRows]:
+    """Yield queries for the rows of a query, without its limits, that its certain form omits.
+
+    `unread`: see `require_read`.
+    """
+    find_unread = _make_unread_tests(unread)
+
+    def find_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
+        return _list_tests(leaf) | find_unread(leaf)
+
+    for one in _list_uncertain(remove_limits(select), find_tests):
+        operands = {
+            name: test for where in _list_conditions(one) for name, test in _list_unknown(where, find_tests).items()
+        }
         columns = [ir.Projection(field.name, ir.Column(field), "") for field in list_subject_fields(one)]
         columns += [ir.Projection(f"unknown_{at}", test, "") for at, test in enumerate(operands.values())]
         yield UncertainRows(one.replace(columns=tuple(columns), order=(), is_whole_rows=False), tuple(operands))
@@ -72,7 +100,7 @@ def show_unknown(value: ir.Expr) -> ir.Expr:
     """Return a condition whose value is unknown when rows of another source that it reads are; others unchanged."""
     if value.kind is not DataType.BOOLEAN or isinstance(value, ir.Column) or not _reads_remote_value(value):
         return value
-    return ir.ShownCondition(_change(value, certain=True), _change(value, certain=False))
+    return ir.ShownCondition(_change(value, _list_tests, certain=True), _change(value, _list_tests, certain=False))
 
 
 def _reads_remote_value(value: ir.Expr) -> bool:
@@ -85,53 +113,52 @@ def _reads_remote_value(value: ir.Expr) -> bool:
 # The two forms
 
 
-def _change(value: ir.Expr, *, certain: bool) -> ir.Expr:
+def _change(value: ir.Expr, find_tests: FindTests, *, certain: bool) -> ir.Expr:
     """Return a condition in its certain or its possible form."""
     match value:
         case ir.And(operands) | ir.Or(operands):
-            changed = tuple(_change(operand, certain=certain) for operand in operands)
+            changed = tuple(_change(operand, find_tests, certain=certain) for operand in operands)
             return value if _are_same(changed, operands) else value.replace(operands=changed)
         case ir.Not(operand):
-            inner = _change(operand, certain=not certain)
+            inner = _change(operand, find_tests, certain=not certain)
             return value if inner is operand else ir.Not(inner)
-        case ir.Exists(select) | ir.RelatedTo(select=select):
-            inner_select = _change_select(select, certain=certain)
-            return value if inner_select is select else value.replace(select=inner_select)
-        case ir.InSubquery(select=select) | ir.RowInSubquery(select=select):
-            inner_select = _change_select(select, certain=certain)
-            changed_value = value if inner_select is select else value.replace(select=inner_select)
-            return _add_tests(changed_value, value, certain=certain)
+        case ir.Exists() | ir.RelatedTo() | ir.InSubquery() | ir.RowInSubquery():
+            inner_select = _change_select(value.select, find_tests, certain=certain)
+            changed_value = value if inner_select is value.select else value.replace(select=inner_select)
+            return _add_tests(changed_value, find_tests(value), certain=certain)
         case ir.IsKnown():
-            return value
+            return _add_tests(value, find_tests(value), certain=certain)
         case _:
-            return _add_tests(value, value, certain=certain)
+            return _add_tests(value, find_tests(value), certain=certain)
 
 
-def _add_tests(value: ir.Expr, leaf: ir.Expr, *, certain: bool) -> ir.Expr:
+def _add_tests(value: ir.Expr, found: Mapping[str, ir.Expr], *, certain: bool) -> ir.Expr:
     """Return a leaf of a condition together with the tests of its unknown operands."""
-    tests = tuple(_list_tests(leaf).values())
+    tests = tuple(found.values())
     if not tests:
         return value
     if not certain:
         return ir.Or((value, *tests))
-    if not isinstance(leaf, ir.RowInSubquery) and not any(isinstance(test, ir.Exists) for test in tests):
+    if not isinstance(value, ir.RowInSubquery) and not any(isinstance(test, ir.Exists) for test in tests):
         return value  # as in SQL, a comparison with an unknown value does not hold
     return ir.And((value, *(ir.Not(test) for test in tests)))
 
 
-def _change_select(select: ir.Select, *, certain: bool) -> ir.Select:
+def _change_select(select: ir.Select, find_tests: FindTests, *, certain: bool) -> ir.Select:
     """Return a query for the rows that certainly, or possibly, belong to it."""
-    where = _change(select.where, certain=certain) if select.where is not None else None
-    having = _change(select.having, certain=certain) if select.having is not None else None
+    where = _change(select.where, find_tests, certain=certain) if select.where is not None else None
+    having = _change(select.having, find_tests, certain=certain) if select.having is not None else None
     base = select.base
     if isinstance(base, ir.Select):
-        base = _change_select(base, certain=certain)
+        base = _change_select(base, find_tests, certain=certain)
     elif isinstance(base, ir.Union):
-        left, right = (_change_select(side, certain=certain) for side in (base.left, base.right))
+        left, right = (_change_select(side, find_tests, certain=certain) for side in (base.left, base.right))
         base = base if left is base.left and right is base.right else ir.Union(left, right)
     targets = select.targets
     if targets is not None:
-        changed = tuple(_change_select(one, certain=certain) if isinstance(one, ir.Select) else one for one in targets)
+        changed = tuple(
+            _change_select(one, find_tests, certain=certain) if isinstance(one, ir.Select) else one for one in targets
+        )
         targets = targets if _are_same(changed, targets) else changed
     if where is select.where and having is select.having and base is select.base and targets is select.targets:
         return select
@@ -151,6 +178,8 @@ def _are_same(left: Sequence[object], right: Sequence[object]) -> bool:
 def _list_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
     """Return the conditions under which the value of a leaf is uncertain, by the names of the unknown values."""
     match leaf:
+        case ir.Exists() | ir.RelatedTo() | ir.IsKnown():
+            return {}
         case ir.Comparison(_, left, right):
             operands: tuple[ir.Expr, ...] = (left, right)
         case ir.InList(operand) | ir.HasPrefix(operand) | ir.InSubquery(operand):
@@ -180,6 +209,28 @@ def _may_be_unknown(value: ir.Expr) -> bool:
             if any(_may_be_unknown(column.value) for column in select.columns):
                 return True
     return False
+
+
+def _make_unread_tests(unread: Mapping[str, str]) -> FindTests:
+    """Return a function for the tests whether rows that a leaf reads could not be read."""
+
+    def find_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
+        tests: dict[str, ir.Expr] = {}
+        for part in ir.walk((leaf,)):
+            select = ir.get_subquery(part)
+            if select is not None and select.join and (view := unread.get(select.table.sql_name)) is not None:
+                table = select.table.replace(view=view)
+                tests[select.table.name] = ir.Exists(ir.Select(table, (), join=select.join, is_whole_rows=True))
+        return tests
+
+    return find_tests
+
+
+def _hide_unread(value: ir.Expr, tests: Iterable[ir.Expr]) -> ir.Expr:
+    """Return a value that is unknown where one of these tests holds."""
+    for test in tests:
+        value = ir.FunctionCall(FUNCTIONS["if"], (ir.Not(test), value, ir.Literal(None, value.kind)), value.kind)
+    return value
 
 
 def _test_aggregate(value: ir.ScalarSubquery) -> ir.Expr | None:
@@ -218,7 +269,7 @@ def _list_conditions(select: ir.Select | ir.Union | None) -> Iterator[ir.Expr]:
         select = select.base
 
 
-def _list_unknown(where: ir.Expr) -> dict[str, ir.Expr]:
+def _list_unknown(where: ir.Expr, find_tests: FindTests) -> dict[str, ir.Expr]:
     """Return the tests of all leaves of a condition."""
     tests: dict[str, ir.Expr] = {}
     pending = [where]
@@ -228,17 +279,17 @@ def _list_unknown(where: ir.Expr) -> dict[str, ir.Expr]:
             pending += value.operands
         elif isinstance(value, ir.Not):
             pending.append(value.operand)
-        elif not isinstance(value, ir.IsKnown):
-            tests |= _list_tests(value)
+        else:
+            tests |= find_tests(value)
     return tests
 
 
-def _list_uncertain(select: ir.Select) -> Iterator[ir.Select]:
+def _list_uncertain(select: ir.Select, find_tests: FindTests) -> Iterator[ir.Select]:
     where, base = select.where, select.base
-    if where is not None and (certain := _change(where, certain=True)) is not where:
+    if where is not None and (certain := _change(where, find_tests, certain=True)) is not where:
         yield select.replace(where=ir.And((where, ir.Not(certain))))
     if isinstance(base, ir.Select):
-        yield from (select.replace(base=one) for one in _list_uncertain(base))
+        yield from (select.replace(base=one) for one in _list_uncertain(base, find_tests))
     elif isinstance(base, ir.Union):
         for side in (base.left, base.right):
-            yield from (select.replace(base=one) for one in _list_uncertain(side))
+            yield from (select.replace(base=one) for one in _list_uncertain(side, find_tests))

@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 from . import ir
 from .plan import collect_fields
 from .source import LoadedTable, NativeTable, TableUse
-from .sql.statements import write_select, write_union
+from .sql.statements import write_select, write_union, write_unread_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,6 +56,12 @@ class FetchExecutor:
         self._undropped_unions: list[str] = []
         self._unions: set[str] = set()
         self._outer_refs: dict[str, tuple[str, ...]] = {}
+        self._unread: dict[str, str] = {}
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """For each view with rows that could not be read, the view of their outer rows; see `TableScan`."""
+        return self._unread
 
     @property
     def scans(self) -> Mapping[str, AnyScan]:
@@ -71,6 +77,7 @@ class FetchExecutor:
         self._scans = {}
         self._open = {}
         self._unions = set()
+        self._unread = {}
         self._outer_refs = {}
         for source in self.sources.list_opened():
             source.begin()
@@ -253,7 +260,22 @@ class FetchExecutor:
         problems = [(self._find_query_view(view), view, error) for view, error in self._failed]
         for source in self.sources.list_opened():
             problems += [(self._find_query_view(view), about, error) for view, about, error in source.take_problems()]
+        if problems:
+            self._find_unread(runner)
         return tuple(problems)
+
+    def _find_unread(self, runner: SqliteExecutor) -> None:
+        """Make a view of the outer rows whose rows could not be read, for each view of the query that has some."""
+        from .fetch_plan import UnionScan
+
+        for view, scan in self._scans.items():
+            members = scan.members if isinstance(scan, UnionScan) else (scan,)
+            scans = ((at, self._open.get(member.table.sql_name)) for at, member in enumerate(members))
+            tables = [(at, opened.unread) for at, opened in scans if opened is not None and opened.unread]
+            if any(runner.has_rows(table) for _, table in tables):
+                self._unread[view] = f"{view}_unread_rows"
+                runner.make_view(self._unread[view], write_unread_rows(tables))
+                self._unions.add(self._unread[view])
 
     def _find_query_view(self, view: str) -> str:
         """Return the view in the query for the view of a scan: that of its union, or its own."""

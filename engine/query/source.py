@@ -104,7 +104,12 @@ class TableScan(Protocol):
 
     The hidden columns are `_row` (a unique integer), `_lookup`, and `_image`, `_root` and `_entry`, which are NULL
     except for images of the store.
+
+    `unread` is a temporary table of the outer rows of a relation whose rows could not be read, each with a problem: their
+    `_lookup` and `source`. "" when the scan raises the errors instead.
     """
+
+    unread: str
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """Create the view and list its rows: those of the request, and those of these names or lookup values."""

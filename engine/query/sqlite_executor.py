@@ -102,6 +102,11 @@ class SqliteExecutor:
         """Create a temporary view of a query."""
         self.connection.execute(f"CREATE TEMP VIEW {name} AS {text}")
 
+    def has_rows(self, table: str) -> bool:
+        """Whether a temporary table has rows."""
+        (found,) = self.connection.execute(f"SELECT EXISTS (SELECT 1 FROM temp.{table})").fetchone()
+        return bool(found)
+
     def drop_view(self, name: str) -> bool:
         """Drop a temporary view. Return False while a result is being read from it."""
         try:

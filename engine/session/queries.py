@@ -204,14 +204,22 @@ class QueryRunner:
         for problem in (*unreadable, *self._prepare(planned)):
             raise problem
         for view, subject, problem in self._fetch.run(planned.steps, self._resources.runner, planned.now):
-            if view != select.table.sql_name:
+            is_excluded = (
+                view in self._fetch.unread and problems is not None and not _has_changing_limit(chosen, uncertain)
+            )
+            if view != select.table.sql_name and not is_excluded:
                 raise problem
             if problems is not None:
                 problems.append((subject, problem))
+        if self._fetch.unread:
+            from imq.engine.query.certainty import require_read
+
+            chosen = require_read(chosen, self._fetch.unread)
+            planned = plan(chosen, scope.now, tuple(hidden))
         self._check(planned)
         self._check_excluded_lists(select, scope.now)
         if chosen is select or uncertain is None:
-            return select, list(self._resources.runner.run(planned.sql))
+            return chosen, list(self._resources.runner.run(planned.sql))
         uncertain += self._find_uncertain(chosen, select, scope.now)
         return chosen, list(self._resources.runner.run(plan(chosen, scope.now, tuple(hidden)).sql))
 
@@ -223,7 +231,7 @@ class QueryRunner:
         from imq.engine.query.certainty import has_order_limit, list_subject_fields, list_uncertain_rows
 
         found: dict[tuple[Raw, ...], UncertainRow] = {}
-        for rows in list_uncertain_rows(unlimited):
+        for rows in list_uncertain_rows(unlimited, self._fetch.unread):
             names = [field.name for field in list_subject_fields(rows.select)]
             for row in self._resources.runner.run(plan(rows.select, now).sql):
                 subject = dict(zip(names, row, strict=False))
@@ -304,6 +312,11 @@ class QueryRunner:
     def _fetch_answer(self, planned: QueryPlan, output: ast.Output) -> RowSet:
         select = planned.select
         problems = (*self._list_unreadable(select), *self._prepare(planned), *self._run_stages(planned))
+        if self._fetch.unread:
+            from imq.engine.query.certainty import require_read
+
+            select = require_read(select, self._fetch.unread)
+            planned = planned.replace(sql=plan(select, planned.now).sql)
         self._check(planned)
         if planned.steps:
             from imq.engine.query.accuracy_warnings import find_warnings
@@ -412,3 +425,12 @@ def _walk_bases(select: Select) -> Iterator[Select]:
     for base in bases:
         if base is not None:
             yield from _walk_bases(base)
+
+
+def _has_changing_limit(select: Select, uncertain: list[UncertainRow] | None) -> bool:
+    """Whether a removal has a limit, which lets other rows in when some are missing."""
+    if uncertain is None:
+        return False
+    from imq.engine.query.certainty import has_order_limit
+
+    return has_order_limit(select)

@@ -18,6 +18,7 @@ class ScanRows:
     - `columns` are filled when a row is listed, in this order.
     - `fetched_columns` are NULL until they are fetched.
     - `hidden` columns are in the view but are no fields of the table.
+    - `unread`: see `TableScan`.
 
     The column `problem` holds the reason why a row could not be fetched completely.
     """
@@ -25,6 +26,7 @@ class ScanRows:
     columns: tuple[str, ...] = ()
     fetched_columns: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ("_lookup",)
+    unread: str = ""
 
     def __init__(self, connection: sqlite3.Connection, scan: ScanRequest) -> None:
         self.connection = connection

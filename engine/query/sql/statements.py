@@ -20,6 +20,7 @@ __all__ = [
     "write_select",
     "write_union",
     "write_unknown_check",
+    "write_unread_rows",
     "write_values",
 ]
 
@@ -73,6 +74,13 @@ def write_check(select: ir.Select, now: int) -> Sql:
     """Return the SQL that returns a row if a query returns any."""
     writer = SqlGenerator(now)
     return _finish(writer, f"SELECT 1 FROM ({writer.write_select(select, select_one, ordered=False)}) LIMIT 1")
+
+
+def write_unread_rows(tables: Sequence[tuple[int, str]]) -> str:
+    """Return the SQL for the outer rows whose rows in a scan could not be read: a table for each member of a union."""
+    return " UNION ALL ".join(
+        f"SELECT *, {place} AS _member FROM temp.{table}" for place, table in tables
+    )
 
 
 def write_unknown_check(select: ir.Select, now: int) -> Sql:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.query.sql.statements import Sql, write_row_condition
 from imq.engine.sources.scan_rows import ScanRows
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
+    from imq.grammar.errors import ImqError
 
     from .protocol import ImageLayers, LayerContents
 
@@ -39,16 +42,29 @@ class ContentScan(ScanRows):
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the rows of the images, of those layers alone that can have a row of the result."""
         self.create({})
+        self.unread = f"{self.scan.view}_unread"
+        self.connection.execute(f"CREATE TEMP TABLE {self.unread} (_lookup, source, place)")
         images = list(self.contents.list_images(self.scan, names))
         indexer = LayerIndexer(self.context)
         failed = indexer.prepare(self.contents, images)
         for position, error in failed.items():
-            image = images[position]
-            if len(images) == 1 or self.scan.lookup_fields:
-                raise error
-            self.contents.add_problem(self.scan.view, image.name or image.id, error)
+            self.add_unread(images[position], error, is_only=len(images) == 1)
         self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
         self.insert_rows()
+
+    def add_unread(self, image: ImageLayers, error: ImqError, *, is_only: bool = False) -> None:
+        """Record an image that could not be read completely. Raises the error of the only image that a query is of."""
+        if is_only and not self.scan.lookup_fields:
+            raise error
+        subject = image.name or image.lookup or image.id
+        named = copy(error)
+        if subject not in error.message:
+            named.message = f"{subject}: {error.message}"
+        self.contents.add_problem(self.scan.view, subject, named)
+        if self.scan.lookup_fields:
+            self.connection.execute(
+                f"INSERT INTO temp.{self.unread} VALUES (?1, ?2, ?2)", (image.lookup, image.source)
+            )
 
     def insert_rows(self) -> None:
         """Insert the rows of the layers in `wanted` that the images in `stack` show."""
@@ -98,6 +114,6 @@ class ContentScan(ScanRows):
         """Drop the view and the tables. Return False if a cursor still reads from them."""
         if not super().close():
             return False
-        for table in (self.stack, self.wanted):
+        for table in (self.stack, self.wanted, f"{self.scan.view}_unread"):
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         return True

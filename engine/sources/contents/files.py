@@ -20,6 +20,7 @@ from imq.engine.layer_index.entry_types import (
 )
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.oci.digest import Digest
+from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
@@ -162,7 +163,18 @@ class FileScan(ContentScan):
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
-            read_contents_of(self.contents, self.images[number], Digest(diff_id), contents, values)
+            image = self.images[number]
+            try:
+                read_contents_of(self.contents, image, Digest(diff_id), contents, values)
+            except Interrupted:
+                raise
+            except ImqError as error:
+                self.add_unread(image, error, is_only=len(self.images) == 1)
+                values.discard(row for row, _ in contents)
+                # an unknown value must not select more rows
+                self.connection.executemany(
+                    f"DELETE FROM temp.{self.rows} WHERE _row = ?", ((row,) for row, _ in contents)
+                )
         self.connection.execute("SAVEPOINT fetching")
         try:
             self.connection.executemany(

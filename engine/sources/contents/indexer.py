@@ -1,25 +1,34 @@
-"""Brings layers into the index of files: those that a statement needs and the index does not have."""
+"""Brings layers into the index of files: those that a statement needs and the index does not have.
+
+Layers are scanned in threads, into databases of their own, which this thread adds to the index. Decompression and
+hashing release the interpreter lock.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from threading import Event, Lock
 
 from imq.engine.layer_index.scan import scan_layer
-from imq.engine.progress import make_item_counter
+from imq.engine.sources.side_by_side import iterate_side_by_side
 from imq.engine.store.atomic_files import store_errors
 from imq.engine.store.file_index import open_file_index
-from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, NotFound
+from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Self
 
     from imq.engine.layer_index.index import FileIndex
     from imq.engine.oci.digest import Digest
     from imq.engine.sources.context import SourceContext
 
-    from .protocol import Chunks, ImageLayers, LayerContents
+    from .protocol import Chunks, ImageLayers, LayerContents, LayerRead
+
+_REPORT_STEP = 1 << 20
+"""Bytes between two reports of progress."""
 
 
 class LayerIndexer:
@@ -31,69 +40,174 @@ class LayerIndexer:
 
     def prepare(self, contents: LayerContents, images: Sequence[ImageLayers]) -> dict[int, ImqError]:
         """Scan the layers that the index lacks; return the errors of images that cannot be read, by position."""
+        failed = {position: image.problem for position, image in enumerate(images) if image.problem is not None}
         missing = set(self.index.list_missing(diff_id for image in images for diff_id in image.diff_ids))
-        failed: dict[int, ImqError] = {}
         if not missing:
             return failed
-        report = make_item_counter(self._context.progress, "scan", len(missing))
-        with store_errors("make a folder for the index of files"), _open_folder(self._context) as folder:
-            for position, image in enumerate(images):
-                wanted = [diff_id for diff_id in dict.fromkeys(image.diff_ids) if diff_id in missing]
-                if not wanted:
-                    continue
-                reader = _LayerReader(self.index, folder, wanted, self._context)
-                try:
-                    contents.read_layers(image, wanted, reader.read)
-                    reader.check_complete()
-                except Interrupted:
-                    raise
-                except ImqError as error:
-                    failed[position] = error
-                finally:
-                    for diff_id in reader.done:
-                        missing.discard(diff_id)
-                        report(1)
+        errors = self._scan_layers(list(contents.plan_reads(images, missing)), missing)
+        for position, image in enumerate(images):
+            lost = next((diff_id for diff_id in image.diff_ids if diff_id in missing), None)
+            if lost is not None and position not in failed:
+                failed[position] = errors.get(lost) or missing_layer_error(lost)
         return failed
+
+    def _scan_layers(self, reads: Sequence[LayerRead], missing: set[Digest]) -> dict[Digest, ImqError]:
+        """Scan the `missing` layers, which are removed from the set when the index has them; return errors by layer."""
+        errors: dict[Digest, ImqError] = {}
+        tried: set[tuple[int, Digest]] = set()
+        with (
+            store_errors("make a folder for the index of files"),
+            _open_folder(self._context) as folder,
+            _ScanProgress(self._context, reads) as progress,
+        ):
+            while True:
+                scans = _choose_scans(reads, missing, tried, folder, progress)
+                if not scans:
+                    return errors
+                for scan, result in iterate_side_by_side(scans, _LayerScan.run, self._context.jobs):
+                    if isinstance(result, ImqError):
+                        for diff_id in scan.wanted:
+                            errors.setdefault(diff_id, result)
+                    elif result is not None:
+                        diff_id, path = result
+                        self.index.add(path, self._context.clock())
+                        os.unlink(path)
+                        missing.discard(diff_id)
+
+
+def missing_layer_error(diff_id: Digest) -> NotFound:
+    """Return the error for a layer that a source has not delivered."""
+    return NotFound(f"the layer {diff_id} of the image was not found", code="blob-missing")
+
+
+def name_layer(error: Malformed, diff_id: Digest, offset: int | None = None) -> Malformed:
+    """Return the error of a layer with its diff ID. `offset`: how many bytes of it, as they lie, were read."""
+    place = "" if offset is None else f", in its first {offset:,} bytes"
+    return Malformed(f"the layer {diff_id} is damaged: {error.message}{place}", code=error.code, hints=error.hints)
 
 
 def _open_folder(context: SourceContext) -> tempfile.TemporaryDirectory[str]:
     folder = context.environment.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else None)  # noqa: S108
-    return tempfile.TemporaryDirectory(prefix="imq-", dir=folder)
+    return tempfile.TemporaryDirectory(prefix="imq-", dir=folder, ignore_cleanup_errors=True)
 
 
-class _LayerReader:
-    """Scans the layers of one image that are `wanted`."""
+def _choose_scans(
+    reads: Iterable[LayerRead],
+    missing: set[Digest],
+    tried: set[tuple[int, Digest]],
+    folder: str,
+    progress: _ScanProgress,
+) -> list[_LayerScan]:
+    """Return the next reads: each layer that is still missing is wanted of one of them, where it was not tried yet."""
+    claimed: set[Digest] = set()
+    scans = []
+    for number, read in enumerate(reads):
+        wanted = [
+            diff_id
+            for diff_id in read.layers
+            if diff_id in missing and diff_id not in claimed and (number, diff_id) not in tried
+        ]
+        if wanted:
+            claimed.update(wanted)
+            tried.update((number, diff_id) for diff_id in wanted)
+            scans.append(_LayerScan(read, wanted, folder, progress))
+    return scans
 
-    def __init__(self, index: FileIndex, folder: str, wanted: Iterable[Digest], context: SourceContext) -> None:
-        self.done: list[Digest] = []
-        self._index = index
+
+class _ScanProgress:
+    """Counts the bytes of the layers that are scanned, in any thread. Leaving its `with` block stops the scans."""
+
+    def __init__(self, context: SourceContext, reads: Sequence[LayerRead]) -> None:
+        self._progress = context.progress
+        sizes = {diff_id: read.size for read in reads for diff_id in read.layers if len(read.layers) == 1}
+        self._total = sum(sizes.values()) or sum(read.size for read in reads)
+        self._lock = Lock()
+        self._done = self._reported = 0
+        self._stopped = Event()
+
+    def __enter__(self) -> Self:
+        self._progress.report_bytes("scan", 0, self._total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._progress.stop()
+
+    def count(self, chunks: Chunks) -> Iterator[bytes | memoryview]:
+        """Yield the chunks of a layer. Raises `Interrupted` when the scans are stopped."""
+        for chunk in chunks:
+            if self._stopped.is_set():
+                raise Interrupted("the scan was cancelled")
+            with self._lock:
+                self._done += len(chunk)
+                done = self._done
+                is_due = done - self._reported >= _REPORT_STEP
+                if is_due:
+                    self._reported = done
+            if is_due:
+                self._progress.report_bytes("scan", done, max(self._total, done))
+            yield chunk
+
+
+class _LayerScan:
+    """One read of layers, of which some are `wanted`. Each is scanned into a database of its own."""
+
+    def __init__(self, read: LayerRead, wanted: Sequence[Digest], folder: str, progress: _ScanProgress) -> None:
+        self.wanted = tuple(wanted)
+        self._read = read
         self._folder = folder
-        self._wanted = set(wanted)
-        self._context = context
+        self._progress = progress
+        self._scanned: dict[Digest, str] = {}
 
-    def read(self, diff_id: Digest | None, chunks: Chunks) -> None:
-        """Scan one layer. Raises `DigestMismatch` when it is not the layer with this diff ID."""
+    def run(self) -> Iterator[tuple[Digest, str]]:
+        """Read the layers; yield the diff ID and the database of each. Raises `ImqError` after those before it."""
+        problem: ImqError | None = None
+        try:
+            self._read.run(self.wanted, self._scan)
+        except Interrupted:
+            raise
+        except ImqError as error:
+            problem = error
+        yield from self._scanned.items()
+        if problem is not None:
+            raise problem
+
+    def _scan(self, diff_id: Digest | None, chunks: Chunks) -> Digest:
+        """Scan one layer, and return its diff ID. Raises `DigestMismatch` when it is not the layer `diff_id`."""
         from imq.engine.layer_index.readers import find_reader
 
         descriptor, path = tempfile.mkstemp(dir=self._folder)
         os.close(descriptor)
-        try:
-            algorithm = diff_id.algorithm if diff_id is not None else "sha256"
-            actual = scan_layer(chunks, path, find_reader, algorithm=algorithm)
-            if diff_id is not None and actual != diff_id:
-                raise DigestMismatch(
-                    f"a layer unpacks to {actual}, but the config says {diff_id}",
-                    code="diff-id-mismatch",
-                    hints=("the image is damaged or forged; remove it",),
-                )
-            if actual in self._wanted:
-                self._index.add(path, self._context.clock())
-                self._wanted.discard(actual)
-                self.done.append(actual)
-        finally:
-            os.unlink(path)
+        is_kept = False
+        offset = 0
 
-    def check_complete(self) -> None:
-        """Raise `NotFound` when a layer was not read."""
-        if self._wanted:
-            raise NotFound(f"the layer {min(self._wanted)} of the image was not found", code="blob-missing")
+        def count() -> Iterator[bytes | memoryview]:
+            nonlocal offset
+            for chunk in self._progress.count(chunks):
+                offset += len(chunk)
+                yield chunk
+
+        try:
+            algorithm = (diff_id or self.wanted[0]).algorithm
+            try:
+                actual = scan_layer(count(), path, find_reader, algorithm=algorithm)
+            except Malformed as error:
+                raise (name_layer(error, diff_id, offset) if diff_id is not None else error) from None
+            check_diff_id(actual, diff_id)
+            is_kept = actual in self.wanted and actual not in self._scanned
+            if is_kept:
+                self._scanned[actual] = path
+            return actual
+        finally:
+            if not is_kept:
+                os.unlink(path)
+
+
+def check_diff_id(actual: Digest, diff_id: Digest | None) -> None:
+    """Raise `DigestMismatch` when a layer with another diff ID was read."""
+    if diff_id is not None and actual != diff_id:
+        raise DigestMismatch(
+            f"a layer unpacks to {actual}, but the config says {diff_id}",
+            code="diff-id-mismatch",
+            hints=("the image is damaged or forged; remove it",),
+        )

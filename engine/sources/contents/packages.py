@@ -82,16 +82,17 @@ class PackageScan(ContentScan):
         """Report the lists of packages that could not be read completely: their other rows are sound."""
         hidden = self.write_hidden("1", "note.layer", "note.directory", "note.name")
         rows = self.connection.execute(
-            f"""SELECT coalesce(stack.name, stack.image), directory.path || '/' || note.name, note.document
+            f"""SELECT stack.number, directory.path || '/' || note.name, note.document
             FROM temp.{self.stack} AS stack CROSS JOIN {SCHEMA}.note ON note.layer = stack.layer
                 AND note.kind = '{PROBLEM_NOTE}'
             CROSS JOIN {SCHEMA}.directory ON directory.key = note.directory WHERE NOT EXISTS ({hidden})"""
         ).fetchall()
-        for image, path, document in rows:
+        for number, path, document in rows:
+            image = self.images[number]
             offset, message = json.loads(document)
             place = path if offset is None else f"{path} at byte {offset}"
-            error = Malformed(f"the packages of {image} are incomplete: {place}: {message}", code="package-database")
-            self.contents.add_problem(self.scan.view, image, error)
+            error = Malformed(f"the packages of {image.name or image.id} are incomplete: {place}: {message}", code="package-database")
+            self.add_unread(image, error)
 
     def fetch(self, _request: FetchRequest, /) -> None:
         """Make the package URLs of the selected rows."""

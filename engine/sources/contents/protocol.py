@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from typing import Any, Protocol
 
     from imq.engine.catalog.schema import Raw
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
     Chunks = Iterable[bytes | memoryview]
     """The bytes of one layer, compressed or not. Each chunk is valid until the next one."""
+    ReadLayer = Callable[[Digest | None, Chunks], Digest | None]
+    """Reads one layer, with its diff ID, None if only the bytes tell it; returns the diff ID when it is known then."""
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
@@ -23,7 +28,8 @@ class ImageLayers(Record):
     """One image whose contents a scan needs.
 
     `lookup` is the value by which the image was looked up, `id` its ID, `name` the name in the statement, and
-    `diff_ids` its layers, bottom first. `handle` is what the source needs to open them.
+    `diff_ids` its layers, bottom first. `handle` is what the source needs to open them. `problem` is why the layers of
+    the image are not known; it has none then.
     """
 
     lookup: str | None
@@ -32,17 +38,37 @@ class ImageLayers(Record):
     name: str | None
     diff_ids: tuple[Digest, ...]
     handle: Any = None
+    problem: ImqError | None = None
+
+
+class LayerRead(Record):
+    """One pass over some layers of a source: `size` bytes, 0 if unknown.
+
+    `run` passes the bytes of those of the `layers` that are wanted to `read`, as `LayerContents.read_layers` does. It
+    may run in any thread, beside other reads.
+    """
+
+    layers: tuple[Digest, ...]
+    size: int
+    run: Callable[[Sequence[Digest], ReadLayer], None]
 
 
 class LayerContents(Protocol):
     """The layers of the images of a source."""
 
     def list_images(self, request: ScanRequest, names: Sequence[tuple[Raw, ...]], /) -> Iterator[ImageLayers]:
-        """Yield the images of a scan: those of its targets and of `names`. A single image that fails is an error."""
+        """Yield the images of a scan: those of its targets and of `names`. A single image that fails is an error.
 
-    def read_layers(
-        self, image: ImageLayers, wanted: Sequence[Digest], read: Callable[[Digest | None, Chunks], None], /
-    ) -> None:
+        An image that is looked up and cannot be read has a `problem`.
+        """
+
+    def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest], /) -> Iterator[LayerRead]:
+        """Yield the reads by which the `missing` layers of images can be had.
+
+        A layer that lies in several places has a read for each, which is used when those before it fail.
+        """
+
+    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer, /) -> None:
         """Pass the bytes of the `wanted` layers of an image to `read`, in any order, with their diff IDs.
 
         The diff ID is None when only the bytes tell it. `read` verifies them. Raises `ImqError`.
@@ -50,3 +76,21 @@ class LayerContents(Protocol):
 
     def add_problem(self, view: str, subject: str, error: ImqError, /) -> None:
         """Record that the image `subject` of a scan could not be read."""
+
+
+def plan_single_reads(
+    contents: LayerContents,
+    images: Sequence[ImageLayers],
+    missing: AbstractSet[Digest],
+    locate: Callable[[ImageLayers, Digest], tuple[Hashable, int]],
+) -> Iterator[LayerRead]:
+    """Yield a read for each place of each missing layer. `locate` returns the place and its size in bytes."""
+    seen: set[tuple[Digest, Hashable]] = set()
+    for image in images:
+        for diff_id in image.diff_ids:
+            if diff_id not in missing:
+                continue
+            place, size = locate(image, diff_id)
+            if (diff_id, place) not in seen:
+                seen.add((diff_id, place))
+                yield LayerRead((diff_id,), size, partial(contents.read_layers, image))

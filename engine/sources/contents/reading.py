@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from imq.engine.layer_index.contents import HashSink, TextSink, read_contents
-from imq.grammar.errors import DigestMismatch
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
+from .indexer import check_diff_id, missing_layer_error, name_layer
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
     from imq.engine.oci.digest import Digest
@@ -32,6 +34,11 @@ class ContentFields:
         self._sinks[row] = digest, text
         yield from (sink for sink in (digest, text) if sink is not None)
 
+    def discard(self, rows: Iterable[int]) -> None:
+        """Forget the contents of rows: their layer is not what it should be."""
+        for row in rows:
+            self._sinks.pop(row, None)
+
     def take_rows(self) -> Iterator[tuple[str | None, str | None, int]]:
         """Yield the digest and the text of each row, and its key."""
         for row, (digest, text) in self._sinks.items():
@@ -45,18 +52,23 @@ def read_contents_of(
     contents: Sequence[tuple[int, StoredContent]],
     values: ContentFields,
 ) -> None:
-    """Read contents of one layer of an image, each for a row. Raises `DigestMismatch` for another layer."""
-    sinks = [(content, sink) for row, content in contents for sink in values.open_sinks(row)]
+    """Read contents of one layer of an image, each for a row. Raises `ImqError`; the values are not used then."""
 
-    def read(diff_id: Digest | None, chunks: Chunks) -> None:
-        if diff_id not in (layer, None):
-            return
-        actual = read_contents(chunks, sinks, algorithm=layer.algorithm)
-        if actual != layer:
-            raise DigestMismatch(
-                f"a layer unpacks to {actual}, but the config says {layer}",
-                code="diff-id-mismatch",
-                hints=("the image is damaged or forged; remove it",),
-            )
+    def read(diff_id: Digest | None, chunks: Chunks) -> Digest | None:
+        if diff_id not in (layer, None) or layer in found:
+            return None
+        sinks = [(content, sink) for row, content in contents for sink in values.open_sinks(row)]
+        try:
+            actual = read_contents(chunks, sinks, algorithm=layer.algorithm)
+        except Malformed as error:
+            if diff_id is None:
+                return None  # no layer, or another one
+            raise name_layer(error, layer) from None
+        check_diff_id(actual, diff_id)
+        found.add(actual)
+        return actual
 
+    found: set[Digest] = set()
     source.read_layers(image, [layer], read)
+    if layer not in found:
+        raise missing_layer_error(layer)

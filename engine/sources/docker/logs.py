@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.sources.scan_rows import ScanRows
+from imq.engine.sources.side_by_side import iterate_side_by_side
 from imq.grammar.errors import Conflict, ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from .json_documents import read_boolean, read_object, read_text
 from .log_range import make_range_query
 from .log_stream import DOCKER_PARTS, PODMAN_PARTS, LogError, LogReader
 from .podman_documents import BUILD_STATE
-from .side_by_side import iterate_side_by_side
 from .table_scan import EngineScan
 
 if TYPE_CHECKING:

@@ -6,15 +6,16 @@ from contextlib import closing
 from functools import partial
 
 from imq.engine.oci.digest import Digest
-from imq.engine.sources.contents.protocol import ImageLayers
+from imq.engine.sources.contents.protocol import ImageLayers, plan_single_reads
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import ScanRequest
-    from imq.engine.sources.contents.protocol import Chunks
+    from imq.engine.sources.contents.protocol import LayerRead, ReadLayer
     from imq.engine.store.store import Store
     from imq.grammar.errors import ImqError
 
@@ -67,9 +68,16 @@ class StoreContents:
         blobs = {Digest(diff_id): Digest(digest) for digest, diff_id in rows}
         return ImageLayers(lookup, self._source, id_, name, tuple(Digest(diff_id) for _, diff_id in rows), blobs)
 
-    def read_layers(
-        self, image: ImageLayers, wanted: Sequence[Digest], read: Callable[[Digest | None, Chunks], None]
-    ) -> None:
+    def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
+        """Yield a read of each blob of a missing layer."""
+
+        def locate(image: ImageLayers, diff_id: Digest) -> tuple[Digest, int]:
+            blob = image.handle[diff_id]
+            return blob, self._store.layout.blob_size(blob) or 0
+
+        return plan_single_reads(self, images, missing, locate)
+
+    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
         """Pass the blobs of the wanted layers to `read`."""
         for diff_id in wanted:
             with closing(self._store.open_verified(image.handle[diff_id])) as blob:
