@@ -9,7 +9,11 @@ from . import ir
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_COUNTED_TWICE = "sum(size) of repositories counts a blob once for each repository that has it"
+_COUNTED_TWICE = {
+    "repositories": "sum(size) of repositories counts a blob once for each repository that has it",
+    "tags": "sum(size) of tags counts a layer once for each tag whose image has it",
+}
+"""The warnings about a sum of sizes, by table."""
 _UNTAGGED_MISSING = "registries list no manifests without a tag: the answer counts only those that imq has seen before"
 
 
@@ -19,8 +23,8 @@ def find_warnings(select: ir.Select) -> tuple[str, ...]:
 
 
 def _list_warnings(select: ir.Select) -> Iterator[str]:
-    if select.table.name == "repositories" and any(map(_sums_sizes, ir.walk(ir.list_expressions(select)))):
-        yield _COUNTED_TWICE
+    if select.table.name in _COUNTED_TWICE and any(map(_sums_sizes, ir.walk(ir.list_expressions(select)))):
+        yield _COUNTED_TWICE[select.table.name]
     if select.table.name == "manifests" and not select.join and (select.group is not None or select.count):
         yield _UNTAGGED_MISSING
 

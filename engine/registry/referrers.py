@@ -128,8 +128,17 @@ def is_subject(fetched: FetchedManifest, subject: Digest) -> bool:
 
 
 def read_referrers_index(fetched: FetchedManifest, name: Reference, subject: Digest) -> tuple[Descriptor, ...]:
-    """Return the descriptors in the index under the referrers tag."""
+    """Return the descriptors in the index under the referrers tag.
+
+    An image for a platform is no referrer: then the tag names an ordinary index.
+    """
     if is_subject(fetched, subject):
         return ()
     index = parse_manifest(fetched.content, fetched.media_type, f"the manifest of {name}")
-    return index.manifests if isinstance(index, Index) else ()
+    if not isinstance(index, Index):
+        return ()
+    return tuple(
+        entry
+        for entry in index.manifests
+        if entry.artifact_type or entry.platform is None or not entry.platform.is_known
+    )

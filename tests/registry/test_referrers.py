@@ -11,6 +11,7 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, encode_json
+from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import NullProgress
 from imq.engine.registry.batch.client import BatchClient
@@ -98,6 +99,21 @@ def test_a_registry_that_interprets_the_referrers_tag_as_a_digest(
         ),
     ) as server:
         assert list_referrers_with(client, server, subject) == []
+
+
+@pytest.mark.parametrize("list_referrers_with", [list_with_client, list_with_batch])
+def test_an_index_of_platforms_under_the_referrers_tag_has_no_referrers(
+    client: Client, list_referrers_with: Callable[[Client, ScriptedServer, Digest], list[Descriptor]]
+) -> None:
+    image = SIGNATURE.replace(artifact_type="", platform=Platform("linux", "amd64"))
+    index = make_page(image, BILL)
+    with ScriptedServer(
+        Step("GET", f"/v2/a/referrers/{SUBJECT}", 404),
+        Step(
+            "GET", f"/v2/a/manifests/{make_referrers_tag(SUBJECT)}", 200, {"Content-Type": media_types.OCI_INDEX}, index
+        ),
+    ) as server:
+        assert list_referrers_with(client, server, SUBJECT) == [BILL]
 
 
 def test_the_referrers_tag_has_a_maximum_length() -> None:

@@ -53,6 +53,15 @@ def test_a_sum_over_repositories_warns_about_shared_blobs(
     assert warnings.said == []
 
 
+def test_a_sum_over_tags_warns_about_shared_layers(
+    thousand: RunningRegistry, session: Session, warnings: WarningRecorder
+) -> None:
+    execute(session, f"tags of {thousand.host}/mixed select count, max(size)")
+    assert warnings.said == []
+    execute(session, f"tags of {thousand.host}/mixed select sum(size)")
+    assert warnings.said == ["sum(size) of tags counts a layer once for each tag whose image has it"]
+
+
 @pytest.mark.parametrize(
     "summed", ["group by year(created) select year(created), count", "select count, sum(size)", "count"]
 )
