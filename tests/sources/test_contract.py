@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.grammar.errors import ImqError
 from store.support.stores import StoreSession
 from support.engines import mounts_under
 from support.images import Image, Layout, docker_archive, layer, write_library
@@ -338,6 +341,84 @@ def _translate_ids(
         assert row[field] != ids[row[field]]
         row[field] = ids[row[field]]
     return {field}
+
+
+@pytest.fixture(scope="session")
+def same_images(
+    filled: tuple[Contract, str, StoreSession], images: Images, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StoreSession]:
+    """A store with the images of a source, and no others."""
+    contract, _, _ = filled
+    root = tmp_path_factory.mktemp("same") / "store"
+    shutil.copytree(images.folder, root)
+    kept = ", ".join(images.by_name[name].id for name in contract.takes or tuple(images.by_name))
+    with StoreSession(root) as store:
+        store.do(f"rm images where id not in ({kept}) force")
+        yield store
+
+
+CORPUS = sorted((pathlib.Path(__file__).resolve().parents[1] / "language" / "corpus").glob("*.imq"))
+_ELSEWHERE = re.compile(
+    r"\b(in|from|to) (store|docker|podman|oci|containerd)\b|\b(sources|usage|containers|files|packages|tags|blobs|commands)"
+    r"\b|[$\"]|\b(outdated|local only|remote|newest|free|total|base|children|format)\b|\bas (csv|tsv|raw|yaml|xml|markdown|html|table|tree|json|jsonl)\b"
+)
+"""Statements about other places and tables, the disk, files and variables, relations that only the store has, and those
+with an output format."""
+_MEANINGS = {"created": ("age", "ago", "before", "after", "since"), "in_use": ("in use",), "id": ("sha256:",)}
+"""Words of the language that read a field without its name."""
+_FEWEST = 70
+"""The statements that are compared for the source with the most differences, at least."""
+
+
+def read_statements() -> list[str]:
+    """Return the queries of the corpus about images, layers and history, one for each line."""
+    lines = [line for path in CORPUS for line in path.read_text().splitlines()]
+    return [
+        line for line in lines
+        if re.match(r"\(*(images|layers|history)\b", line) and not _ELSEWHERE.search(line)
+    ]  # fmt: skip
+
+
+def reads(statement: str, fields: frozenset[str]) -> bool:
+    """Whether a statement names one of these fields, or shows all of them."""
+    if "layers" not in statement:
+        fields -= {"images"}  # the field of layers
+    words = {word for name in fields for word in (name, *_MEANINGS.get(name, ()))}
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", statement) for word in words)
+
+
+def answer(session: StoreSession, statement: str) -> list[dict[str, Any]] | str:
+    """Return the rows of a statement, or the code of its error."""
+    try:
+        return session.rows(statement)
+    except ImqError as error:
+        return error.code
+
+
+def compare(statement: str, rows: Any, expected: Any, hidden: frozenset[str]) -> bool:
+    """Whether rows are equal in the columns that both have, but for the hidden ones; in order when there is one."""
+    if not rows or not expected or isinstance(rows, str):
+        return bool(rows == expected)
+    names = [name for name in expected[0] if name in rows[0] and name not in hidden]
+    mine, theirs = ([[str(row[name]) for name in names] for row in each] for each in (rows, expected))
+    return mine == theirs if " order by " in statement else sorted(mine) == sorted(theirs)
+
+
+def test_the_corpus_has_the_same_answers(filled: tuple[Contract, str, StoreSession], same_images: StoreSession) -> None:
+    """The queries of the corpus that read no field with a declared difference have the rows of the store."""
+    contract, place, session = filled
+    fields = {name.partition(".")[2] for name in contract.differences}
+    unlike = frozenset(fields | {"source", "last_used", "pulled_at", "version"})
+    list(session.session.run(f'use "{place}"'))
+    compared, other = 0, []
+    for statement in read_statements():
+        expected = "reads" if reads(statement, unlike) else answer(same_images, statement)
+        if isinstance(expected, list):
+            compared += 1
+            if not compare(statement, answer(session, statement), expected, unlike):
+                other.append(statement)
+    assert not other, "\n".join(other)
+    assert compared >= _FEWEST
 
 
 def test_reading_changes_nothing(filled: tuple[Contract, str, StoreSession]) -> None:
