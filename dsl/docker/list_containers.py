@@ -37,6 +37,13 @@ def _format_of(parsed: ParsedFlags) -> str:
     return "json" if source in WHOLE_ROW_TEMPLATES else source
 
 
+def _select(name: str, *, in_engine: bool) -> ast.Column:
+    """Return the column of a field. Docker shows an image by its ID when its name has another image by now."""
+    if name == "image" and in_engine:
+        return ast.Column(ast.Field(("listed_image",)), "image")
+    return ast.Column(ast.Field((name,)))
+
+
 def compile_ps(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the query of `docker ps`: the containers that run, the last created first."""
     in_engine = compile_context.in_engine
@@ -60,7 +67,7 @@ def compile_ps(parsed: ParsedFlags, compile_context: CompileContext) -> Statemen
         where=join_conditions([active, condition]),
         order=(order,),
         limit=limit,
-        select=tuple(ast.Column(ast.Field((name,))) for name in fields),
+        select=tuple(_select(name, in_engine=in_engine) for name in fields),
     )
     return (ast.QueryStatement(query),)
 

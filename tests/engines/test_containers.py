@@ -146,3 +146,22 @@ class TestIdentity:
     def test_a_digest_is_of_its_repository(self, docker_place: Place) -> None:
         with pytest.raises(imq.NotFound, match="No such image"):
             docker_place.connection(f"rm localhost/other@{ONE.digest} from docker")
+
+
+def test_a_container_keeps_the_name_of_its_image_when_that_moves(place: Place) -> None:
+    """The engine lists the ID then: the name has another image."""
+    for name, made_from in (("old", "localhost/app:1"), ("other", "localhost/team/b:2")):
+        place.engine.run("create", "--name", name, "--network", "none", made_from, "/x")
+    place.engine.run("tag", "localhost/team/b:2", "localhost/app:1")
+    rows = place.connection(f"containers in {place.name} select name, image, image_id order by name")
+    assert [(row.name, row.image, row.image_id) for row in rows] == [
+        ("old", "localhost/app:1", place.one),
+        ("other", "localhost/team/b:2", place.two),
+    ]
+    statement = f"containers in {place.name} where image = localhost/app:1 select name"
+    assert place.connection(statement).column("name") == ["old"]
+    counted = f"containers in {place.name} group by image select image, count as n order by image"
+    assert [(row.image, row.n) for row in place.connection(counted)] == [
+        ("localhost/app:1", 1),
+        ("localhost/team/b:2", 1),
+    ]

@@ -398,11 +398,13 @@ def test_rows_of_several_sources_show_their_source(fleet: Fleet) -> None:
 def test_explain_says_which_request_goes_to_which_engine(fleet: Fleet) -> None:
     ran = fleet.run("explain images in prod where in use and env.A = x")
     requests = [line.partition(":")[2].strip() for line in ran.stdout.splitlines() if line.startswith("requests:")]
-    places = f"docker ({fleet.docker.address}), podman ({fleet.podman.address})"
+    docker, podman = f"docker ({fleet.docker.address})", f"podman ({fleet.podman.address})"
+    inspections = f"GET images/ID/json of {docker}; GET libpod/images/ID/json of {podman}"
+    listing, own = "containers/json?all=1", "libpod/containers/json?all=true&external=true"
     assert requests == [
-        f"1 request for each engine: GET images/json of {places}",
-        f"1 request for each engine: GET containers/json?all=1 of {places}",
-        f"1 request for each image that is new to this session: GET images/ID/json of {places}",
+        f"1 request for each engine: GET images/json of {docker}, {podman}",
+        f"1 request for each engine: GET {listing} of {docker}; GET {listing}, {own} of {podman}",
+        f"1 request for each image that is new to this session: {inspections}",
     ]
 
 

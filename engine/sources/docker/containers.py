@@ -15,7 +15,7 @@ from .json_documents import read_boolean, read_integer, read_map, read_object, r
 from .layer_sizes import LayerSizes
 from .podman_documents import BUILD_STATE, read_command
 from .table_scan import EngineScan
-from .tables import CONTAINER_DETAILS, CONTAINER_DIGESTS
+from .tables import CONTAINER_DETAILS, CONTAINER_DIGESTS, CONTAINER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ _NANO_CPUS = 1_000_000_000
 _DEFAULT_PERIOD = 100_000
 """The period of a CPU quota in microseconds, when it is not set."""
 _BUILD = "build"
+_SHORT_ID = 12
 _STATES = {"configured": "created", "stopped": "exited"}
 """States of podman by docker's names."""
 _DETAIL_COLUMNS = (
@@ -44,7 +45,7 @@ class Containers(EngineScan):
 
     columns = (
         "_lookup", "source", "id", "name", "image", "image_id", "label", "status", "created", "ports",
-        "published_ports", "mounts", "networks", "kind", "pod", "namespace", "position",
+        "published_ports", "mounts", "networks", "kind", "pod", "namespace", "listed_image", "position",
     )  # fmt: skip
     fetched_columns = ("image_digest", *_DETAIL_COLUMNS, "size_rw", "size_rootfs")
 
@@ -73,10 +74,30 @@ class Containers(EngineScan):
         """Fetch the fields of a level for the chosen rows."""
         if request.level is CONTAINER_DETAILS:
             self._fetch_details()
+        elif request.level is CONTAINER_NAMES:
+            self._fetch_names()
         elif request.level is CONTAINER_DIGESTS:
             self._fetch_digests()
         else:
             self._fetch_sizes()
+
+    def _fetch_names(self) -> None:
+        """Fetch the names that containers were made with; an engine lists the ID once the name has another image."""
+        unnamed = self.read_selected("t.image IS NULL AND t.listed_image IS NOT NULL", "source, id, listed_image")
+        listed = {(str(source), str(id_)): text for source, id_, text in unnamed}
+        rows = []
+        for (source, id_), document in self.reader.each_item(
+            list(listed), lambda one: self.reader.inspect_container(*one)
+        ):
+            name: Raw = None
+            if isinstance(document, ImqError):
+                self.add_row_problem(document, source, id_)
+            else:
+                name = read_text(document.get("ImageName")) or read_text(
+                    read_object(document.get("Config")).get("Image")
+                )
+            rows.append((name or listed[source, id_], source, id_))
+        self.update(("image",), rows)
 
     def _fetch_details(self) -> None:
         containers = [
@@ -99,7 +120,7 @@ class Containers(EngineScan):
     def _fetch_digests(self) -> None:
         for source, digests in self.fetch_from_engines(self._list_digests):
             rows = []
-            for id_, name, image in self.chosen_by_source("id, image, image_id")[source]:
+            for id_, name, image in self.chosen_by_source("id, coalesce(image, listed_image), image_id")[source]:
                 digest = image if digests is None else _digest_of(name, digests.get(str(image), []))
                 rows.append((digest, source, id_))
             self.update(("image_digest",), rows)
@@ -146,15 +167,21 @@ def _container_row(item: Mapping[str, Any], source: str, looked_up: str, positio
         f"{port['PublicPort']}/{port.get('Type', 'tcp')}" for port in all_ports if read_integer(port.get("PublicPort"))
     ]
     networks = sorted(read_object(read_object(item.get("NetworkSettings")).get("Networks")))
-    state = read_text(item.get("State"))
+    state, listed = read_text(item.get("State")), read_text(item.get("Image"))
+    image = None if listed is not None and _is_id(listed, item["ImageID"]) else listed
     return (
-        looked_up, source, item["Id"], name.removeprefix("/") or None, read_text(item.get("Image")),
+        looked_up, source, item["Id"], name.removeprefix("/") or None, image,
         item["ImageID"] or None, to_json(labels), _STATES.get(state or "", state), seconds_to_time(item.get("Created")),
         to_json(list(dict.fromkeys(ports))), to_json(list(dict.fromkeys(published))),
         to_json([_format_mount(one) for one in read_objects(item.get("Mounts"))]), to_json(networks),
         _BUILD if state == BUILD_STATE else "container", item.get("PodName") or labels.get(_POD_LABEL),
-        labels.get(_NAMESPACE_LABEL), position, None,
+        labels.get(_NAMESPACE_LABEL), listed, position, None,
     )  # fmt: skip
+
+
+def _is_id(text: str, image_id: str) -> bool:
+    """Whether the image of a listed container is its ID, whole or shortened, and not a name."""
+    return text == image_id or (len(text) >= _SHORT_ID and image_id.partition(":")[2].startswith(text))
 
 
 def _format_port(port: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .tables import (
     CONTAINER_DETAILS,
     CONTAINER_DIGESTS,
+    CONTAINER_NAMES,
     CONTAINER_SIZES,
     IMAGE_DETAILS,
     IMAGE_SIZES,
@@ -20,6 +21,7 @@ from .tables import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from imq.engine.docker_engine.endpoint import Endpoint
     from imq.engine.query.source import FetchRequest, ScanRequest
 
 _LISTINGS = {
@@ -38,11 +40,27 @@ _LEVELS = {
     ("images", LAST_USE.name): "containers/ID/json",
     ("images", IMAGE_SIZES.name): "system/df?type=image",
     ("layers", LAYER_USERS.name): "images/json, images/ID/json",
+    ("containers", CONTAINER_NAMES.name): "containers/ID/json",
     ("containers", CONTAINER_DIGESTS.name): "images/json",
     ("containers", CONTAINER_DETAILS.name): "containers/ID/json",
     ("containers", CONTAINER_SIZES.name): "containers/json?all=1&size=1",
     ("logs", LOG_LINES.name): "containers/ID/logs, containers/ID/json",
 }
+
+_EXTERNAL = "libpod/containers/json?all=true&external=true"
+_LAYER_SIZES = "images/json, libpod/images/ID/json, images/ID/history"
+_PODMAN_PATHS = {
+    "containers/json?all=1": f"containers/json?all=1, {_EXTERNAL}",
+    "containers/json?all=1&size=1": f"containers/json?all=1&size=1, {_EXTERNAL}",
+    "containers/ID/json": "libpod/containers/ID/json",
+    "containers/ID/logs, containers/ID/json": "containers/ID/logs, libpod/containers/ID/json",
+    "images/ID/json": "libpod/images/ID/json",
+    "images/ID/json, images/ID/history": "libpod/images/ID/json, images/ID/history",
+    "images/json, images/ID/json": "images/json, libpod/images/ID/json",
+    "system/df": f"system/df, containers/json?all=1, {_EXTERNAL}, {_LAYER_SIZES}",
+    "system/df?type=image": _LAYER_SIZES,
+}
+"""The paths of podman where it is asked by its own API. One that is not here is that of docker's."""
 
 
 class EngineRequests:
@@ -62,10 +80,16 @@ class EngineRequests:
         path = _LISTINGS.get(table) if fetch is None else _LEVELS.get((table, fetch.level.name))
         if path is None:
             return ""
-        if fetch is not None and fetch.level is LOG_LINES:
-            path += self._describe_range(request, fetch)
-        engines = ", ".join(dict.fromkeys(self._locate(ref.text) for ref in request.refs))
-        return f": GET {path}" + (f" of {engines}" if engines else "")
+        parameters = self._describe_range(request, fetch) if fetch is not None and fetch.level is LOG_LINES else ""
+        engines: dict[str, dict[str, None]] = {}
+        for ref in request.refs:
+            endpoint = find_endpoint(ref.text, self._environment, self._home)
+            is_podman = endpoint is not None and endpoint.kind == "podman"
+            own = _PODMAN_PATHS.get(path, path) if is_podman else path
+            engines.setdefault(own + parameters, {})[_locate(ref.text, endpoint)] = None
+        if not engines:
+            return f": GET {path}{parameters}"
+        return ": " + "; ".join(f"GET {own} of {', '.join(places)}" for own, places in engines.items())
 
     def _describe_range(self, request: ScanRequest, fetch: FetchRequest) -> str:
         """Return the part of a log that is requested, as the parameters of the request."""
@@ -76,9 +100,9 @@ class EngineRequests:
         query = make_range_query(fetch, counts_lines=not has_podman)
         return "".join(f", {name}={value}" for name, value in query.items())
 
-    def _locate(self, name: str) -> str:
-        """Return the name of an engine with its address."""
-        endpoint = find_endpoint(name, self._environment, self._home)
-        if endpoint is None or endpoint.address in ("", name):
-            return name
-        return f"{name} ({endpoint.address})"
+
+def _locate(name: str, endpoint: Endpoint | None) -> str:
+    """Return the name of an engine with its address."""
+    if endpoint is None or endpoint.address in ("", name):
+        return name
+    return f"{name} ({endpoint.address})"

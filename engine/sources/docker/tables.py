@@ -17,10 +17,13 @@ IMAGE_LEVELS = (USERS, IMAGE_DETAILS, LAST_USE, IMAGE_SIZES)
 LAYER_USERS = FetchLevel("users", "how many images have them", "1 request for each image that is new to this session")
 LAYER_LEVELS = (LAYER_USERS,)
 
+CONTAINER_NAMES = FetchLevel(
+    "image names", "the names of their images", "1 request for each container that is listed with an ID instead"
+)
 CONTAINER_DETAILS = FetchLevel("inspected", "their details", "1 request for each container")
 CONTAINER_DIGESTS = FetchLevel("digests", "the digests of their images", "1 request for each engine")
 CONTAINER_SIZES = FetchLevel("sizes", "the bytes that they wrote", "1 request for each engine")
-CONTAINER_LEVELS = (CONTAINER_DIGESTS, CONTAINER_DETAILS, CONTAINER_SIZES)
+CONTAINER_LEVELS = (CONTAINER_NAMES, CONTAINER_DIGESTS, CONTAINER_DETAILS, CONTAINER_SIZES)
 
 LOG_LINES = FetchLevel("lines", "the lines of the logs", "1 request for each container, and 1 for its settings")
 LOG_LEVELS = (LOG_LINES,)
@@ -33,6 +36,7 @@ _UNSEEN_IMAGE_FIELDS = ("manifest_digest", "download_size", "annotations", "medi
 _PROBLEM = Field("problem", DataType.TEXT, "why the engine did not return more")
 _STEP = Field("step", DataType.DIGEST, "the ID of the image that ends with this step, where the engine has it")
 _CONTAINER_FIELDS = (
+    Field("listed_image", DataType.TEXT, "the image as the engine lists it: by its ID when the name has another image"),
     Field("size_rootfs", DataType.SIZE, "bytes of all files of the container: those of its image, and its own"),
     Field("position", DataType.NUMBER, "the place in the listing of the engine: 0 for the container made last"),
 )
@@ -107,6 +111,7 @@ TABLES: dict[str, Table] = {
     ).with_levels({}),
     "containers": _CONTAINERS.with_levels(
         {
+            CONTAINER_NAMES: "image",
             CONTAINER_DIGESTS: "image_digest",
             CONTAINER_DETAILS: (
                 "command env health exit_code oom_killed restart_count restart_policy started finished log_size"
