@@ -151,6 +151,11 @@ class Archive:
         extent = self._find(name)
         return extent[1] if extent is not None else 0
 
+    def get_offset(self, name: str) -> int:
+        """Return the offset of a file in the archive; 0 when it does not exist."""
+        extent = self._find(name)
+        return extent[0] if extent is not None else 0
+
     @property
     def is_compressed(self) -> bool:
         """Whether seeking backwards decompresses the archive again."""

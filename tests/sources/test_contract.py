@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-TABLES = ("images", "layers", "history")
-KEYS = {"images": ("id", "name"), "layers": ("image", "index"), "history": ("image", "index")}
+TABLES = ("images", "layers", "history", "files", "all_files")
+KEYS = {
+    "images": ("id", "name"),
+    "layers": ("image", "index"),
+    "history": ("image", "index"),
+    "files": ("image", "path"),
+    "all_files": ("image", "path", "layer_index"),
+}
 UNKNOWN = "unknown"
 """The source does not know the field of any row."""
 OTHER = "other"
@@ -46,6 +52,8 @@ NO_NAMES = {
     "images.repository": UNKNOWN,
     "images.tag": UNKNOWN,
     "images.dangling": OTHER,  # without names all images are
+    "files.image_name": UNKNOWN,
+    "all_files.image_name": UNKNOWN,
 }
 COMPRESSED = {  # known where a layer lies uncompressed
     "images.size": OTHER,
@@ -89,6 +97,8 @@ DOCKER_CONTAINERD = {
     "history.size": OTHER,
     "layers.image": OTHER,
     "history.image": OTHER,
+    "files.image": OTHER,
+    "all_files.image": OTHER,
 }
 PODMAN = ENGINE | {
     "images.digest": OTHER,  # as in its storage

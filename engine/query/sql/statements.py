@@ -78,9 +78,7 @@ def write_check(select: ir.Select, now: int) -> Sql:
 
 def write_unread_rows(tables: Sequence[tuple[int, str]]) -> str:
     """Return the SQL for the outer rows whose rows in a scan could not be read: a table for each member of a union."""
-    return " UNION ALL ".join(
-        f"SELECT *, {place} AS _member FROM temp.{table}" for place, table in tables
-    )
+    return " UNION ALL ".join(f"SELECT *, {place} AS _member FROM temp.{table}" for place, table in tables)
 
 
 def write_unknown_check(select: ir.Select, now: int) -> Sql:

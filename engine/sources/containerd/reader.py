@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from imq.engine.containerd_client.client import ContainerdClient
 from imq.engine.oci.digest import Digest
@@ -16,13 +17,16 @@ from .names import ALL_NAMESPACES, NAME, find_address, parse_name
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
     from imq.engine.oci.platform import Platform
     from imq.engine.sources.context import SourceContext
     from imq.engine.sources.layouts.content import LayerContent
 
     from .uses import ContainerUse
+
+_CHUNK_SIZE = 256 * 1024
 
 
 class ContainerdReader:
@@ -118,7 +122,7 @@ class ContainerdReader:
         return NamespaceReader(
             self.client.list_content(namespace),
             lambda digest, name: self._read_document(namespace, digest, name),
-            self._platform,
+            self.platform,
             self._documents,
         )
 
@@ -133,7 +137,8 @@ class ContainerdReader:
         return found
 
     @property
-    def _platform(self) -> Platform:
+    def platform(self) -> Platform:
+        """The platform of which the image of an index counts."""
         return self._context.platform or host_platform()
 
     def _read_document(self, namespace: str, digest: Digest, name: str) -> bytes:
@@ -142,11 +147,32 @@ class ContainerdReader:
         content = self._read_file(digest, max_size)
         return content if content is not None else self.client.read_document(namespace, digest, max_size, name)
 
+    def read_blob(self, text: str, digest: Digest) -> Iterator[bytes]:
+        """Yield a blob of a namespace, which is not verified: from its file when this process may read it.
+
+        Raises `NotFound`.
+        """
+        file = self._open_file(digest)
+        if file is None:
+            yield from self.client.read_blob(self.get_namespace(text), digest)
+            return
+        with file:
+            yield from iter(partial(file.read, _CHUNK_SIZE), b"")
+
     def _read_file(self, digest: Digest, max_size: int) -> bytes | None:
         """Return a blob from its file, verified; None when that is not possible.
 
         A blob is written once under its digest and never changed, so a file with this digest is the blob.
         """
+        file = self._open_file(digest)
+        if file is None:
+            return None
+        with file:
+            content = file.read(max_size + 1)
+        return content if len(content) <= max_size and digest.matches(content) else None
+
+    def _open_file(self, digest: Digest) -> BinaryIO | None:
+        """Open the file of a blob; None when it is of another user or another mount namespace: containerd reads it."""
         if self._folder is None:
             try:
                 self._folder = self.client.find_content_folder() or ""
@@ -155,11 +181,9 @@ class ContainerdReader:
         if not self._folder:
             return None
         try:
-            with open(os.path.join(self._folder, "blobs", digest.algorithm, digest.encoded), "rb") as file:
-                content = file.read(max_size + 1)
+            return open(os.path.join(self._folder, "blobs", digest.algorithm, digest.encoded), "rb")
         except OSError:
-            return None  # of another user or another mount namespace: containerd reads it
-        return content if len(content) <= max_size and digest.matches(content) else None
+            return None
 
     def _measure(self, namespace: str, layers: Iterable[LayerContent]) -> dict[Digest, int | None]:
         """Return the bytes of the snapshots of layers, by diff ID; None for a layer that is not unpacked."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from imq.engine.query.source import Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, Source, SourceRef, StagedTable
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.record import TYPE_CHECKING
 
 from .names import KUBERNETES, NAME, find_address, parse_name
-from .tables import LEVELS, LISTING, LISTING_REQUESTS, TABLES
+from .tables import KIND, LEVELS, LISTING, LISTING_REQUESTS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.archives import ImageArchives
+    from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
@@ -39,7 +41,7 @@ class ContainerdSource(Source):
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self._reader: ContainerdReader | None = None
-        self.tables: Mapping[str, TableProvider] = {
+        tables: dict[str, TableProvider] = {
             name: StagedTable(
                 table,
                 LEVELS[name],
@@ -50,8 +52,19 @@ class ContainerdSource(Source):
             )
             for name, table in TABLES.items()
         }
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": _inspect}
+
+    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.sources.contents.tables import make_content_providers
+
+        return make_content_providers(self._context, self._open_contents, KIND)
+
+    def _open_contents(self) -> LayerContents:
+        from .contents import NamespaceContents
+
+        return NamespaceContents(self.reader, self.reader.platform)
 
     def begin(self) -> None:
         """Forget the listings of the last statement."""

@@ -62,9 +62,7 @@ class ContentScan(ScanRows):
             named.message = f"{subject}: {error.message}"
         self.contents.add_problem(self.scan.view, subject, named)
         if self.scan.lookup_fields:
-            self.connection.execute(
-                f"INSERT INTO temp.{self.unread} VALUES (?1, ?2, ?2)", (image.lookup, image.source)
-            )
+            self.connection.execute(f"INSERT INTO temp.{self.unread} VALUES (?1, ?2, ?2)", (image.lookup, image.source))
 
     def insert_rows(self) -> None:
         """Insert the rows of the layers in `wanted` that the images in `stack` show."""

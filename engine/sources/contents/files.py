@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _MIN_SKIPPED = 4
 """The least number of layers for which their names are searched first."""
 _NS_PER_SECOND = 1_000_000_000
-_TYPE_LETTERS = "-dl-cbp---"
+_TYPE_LETTERS = "-dl-cbp--d"
 
 
 def _write_case(column: str, values: Mapping[int, str] | Sequence[str]) -> str:

@@ -91,7 +91,9 @@ class PackageScan(ContentScan):
             image = self.images[number]
             offset, message = json.loads(document)
             place = path if offset is None else f"{path} at byte {offset}"
-            error = Malformed(f"the packages of {image.name or image.id} are incomplete: {place}: {message}", code="package-database")
+            error = Malformed(
+                f"the packages of {image.name or image.id} are incomplete: {place}: {message}", code="package-database"
+            )
             self.add_unread(image, error)
 
     def fetch(self, _request: FetchRequest, /) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.oci.digest import Digest
     from imq.engine.query.source import ScanRequest
-    from imq.grammar.errors import ImqError
 
     Chunks = Iterable[bytes | memoryview]
     """The bytes of one layer, compressed or not. Each chunk is valid until the next one."""
@@ -94,3 +94,17 @@ def plan_single_reads(
             if (diff_id, place) not in seen:
                 seen.add((diff_id, place))
                 yield LayerRead((diff_id,), size, partial(contents.read_layers, image))
+
+
+def read_each(layers: Iterable[Digest], read: Callable[[Digest], None]) -> None:
+    """Read layers of one pass. One that fails does not keep the others from being read; the first error is raised."""
+    problem: ImqError | None = None
+    for diff_id in layers:
+        try:
+            read(diff_id)
+        except Interrupted:
+            raise
+        except ImqError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem

@@ -41,9 +41,12 @@ _SCANS = {
 
 
 def make_content_providers(
-    context: SourceContext, open_contents: Callable[[], LayerContents]
+    context: SourceContext, open_contents: Callable[[], LayerContents], kind: str = ""
 ) -> Mapping[str, TableProvider]:
-    """Return the providers of the tables of contents for a source, by the name of the table."""
+    """Return the providers of the tables of contents for a source, by the name of the table.
+
+    `kind` is what the source is, in messages (see `Table.source_kind`).
+    """
 
     def open_scan(request: ScanRequest) -> TableScan:
         return _SCANS[request.table.name](context, open_contents(), request)
@@ -52,7 +55,7 @@ def make_content_providers(
     for name in CONTENT_TABLES:
         levels = _LEVELS[name]
         providers[name] = StagedTable(
-            TABLES[name].with_levels(levels),
+            TABLES[name].with_levels(levels).replace(source_kind=kind),
             tuple(levels),
             _LISTING,
             _LISTING,

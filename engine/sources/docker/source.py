@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from imq.engine.query.source import Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, Source, SourceRef, StagedTable
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.record import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.archives import ImageArchives
+    from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "docker"
 _NAMES = ("docker", "podman")
+_KIND = "a container engine"
 _SCHEMES = ("unix://", "tcp://", "ssh://", "docker:", "podman:")
 PLANNED_VERBS = ("rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "import", "commit")
 """The verbs that `planners.py` plans."""
@@ -44,9 +47,9 @@ class DockerSource(Source):
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self._reader: EngineReader | None = None
-        self.tables: Mapping[str, TableProvider] = {
+        tables: dict[str, TableProvider] = {
             name: StagedTable(
-                table.replace(source_kind="a container engine"),
+                table.replace(source_kind=_KIND),
                 LEVELS.get(name, ()),
                 LISTING_COST.get(name, _COST),
                 LISTING_COST.get(name, _COST),
@@ -57,8 +60,19 @@ class DockerSource(Source):
             )
             for name, table in TABLES.items()
         }
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": self._inspect}
+
+    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.sources.contents.tables import make_content_providers
+
+        return make_content_providers(self._context, self._open_contents, _KIND)
+
+    def _open_contents(self) -> LayerContents:
+        from .contents import EngineContents
+
+        return EngineContents(self.reader())
 
     @property
     def archives(self) -> ImageArchives:

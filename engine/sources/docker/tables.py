@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
+from imq.engine.catalog.schema import (
+    DataType,
+    FetchLevel,
+    Field,
+    Relation,
+    Table,
+    make_content_relations,
+    make_registry_relation,
+)
 from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, SERVICES
 from imq.engine.catalog.tables.local import USAGE
 
@@ -69,6 +77,7 @@ _IMAGES = IMAGES.replace(
             "lookup id source",
             lookup_fields=("id", "source"),
         ),
+        *make_content_relations("id"),
         make_registry_relation("name"),
     ),
 )

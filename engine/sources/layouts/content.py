@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 
 class LayerContent(Record):
-    """One layer of an image. `path` is its file in the place if that is an uncompressed archive, else ""."""
+    """One layer of an image.
+
+    `file` is its file in the place, compressed or not; `path` is the same if that is an uncompressed archive, else "".
+    """
 
     diff_id: Digest
     digest: Digest | None
     download_size: int | None
     media_type: str | None = None
     path: str = ""
+    file: str = ""
 
 
 class ImageContent(Record):

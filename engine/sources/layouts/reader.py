@@ -175,7 +175,9 @@ class ListingReader:
         for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
             path = get_blob_path(layer.digest)
             is_plain = layer.digest == diff_id
-            layers.append(LayerContent(diff_id, layer.digest, layer.size, layer.media_type, path if is_plain else ""))
+            layers.append(
+                LayerContent(diff_id, layer.digest, layer.size, layer.media_type, path if is_plain else "", path)
+            )
             if self._files.size(path) != layer.size:
                 missing.append(layer)
         return ImageContent(
@@ -236,7 +238,7 @@ class ListingReader:
             with source:
                 is_plain = not detect_compression(source.read(_MAGIC_SIZE))
             digest, path = (diff_id, name) if is_plain else (None, "")
-            layers.append(LayerContent(diff_id, digest, self._files.size(name), path=path))
+            layers.append(LayerContent(diff_id, digest, self._files.size(name), path=path, file=name))
         sizes = {layer.diff_id: layer.download_size for layer in layers}
         known = [size for size in sizes.values() if size is not None]
         download_size = len(document) + sum(known) if len(known) == len(sizes) else None

@@ -7,8 +7,9 @@ from functools import partial
 
 from imq.engine.catalog.tables import BLOBS
 from imq.engine.query import source as query_source
-from imq.engine.query.source import Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, Source, SourceRef, StagedTable
 from imq.engine.query.unavailable_fields import check_known
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
@@ -46,13 +48,15 @@ class LayoutsSource(Source):
     unseen: tuple[str, ...] = _UNSEEN
 
     def __init__(self, context: SourceContext) -> None:
+        self._context = context
         self.reader = PlaceReader(context)
-        self.tables: dict[str, TableProvider] = {
+        tables: dict[str, TableProvider] = {
             name: StagedTable(table, (SIZES,), _LISTING, _LISTING, self._scan, lists_all=True)
             for name, table in make_tables(self.kind, self.unseen).items()
         }
         if self.kind == LAYOUT_KIND:
-            self.tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
+            tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
         self.planners: dict[str, Planner] = {
             verb: partial(_refuse_change, self.kind) for verb in ("rm", "untag", "prune", "tag")
         }
@@ -68,6 +72,18 @@ class LayoutsSource(Source):
         from .verify import plan_verify
 
         return plan_verify(self.reader, act, context)
+
+    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.sources.contents.tables import make_content_providers
+
+        return make_content_providers(self._context, self._open_contents, self.kind)
+
+    def _open_contents(self) -> LayerContents:
+        from imq.engine.oci.platform import host_platform
+
+        from .contents import PlaceContents
+
+        return PlaceContents(self.reader, self._context.platform or host_platform())
 
     def begin(self) -> None:
         """Forget what earlier statements read."""

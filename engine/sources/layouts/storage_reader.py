@@ -99,9 +99,10 @@ def _read_content(files: StorageFiles, image: StoredImage, digest: Digest, manif
         problem = error
     if len(stored) != len(manifest.layers):
         stored = [None] * len(manifest.layers)
+    paths = [get_layer_path(own) if own else "" for own in stored]
     layers = [
-        LayerContent(diff_id, layer.digest, layer.size, layer.media_type, get_layer_path(own) if own else "")
-        for layer, diff_id, own in zip(manifest.layers, config.diff_ids, stored, strict=True)
+        LayerContent(diff_id, layer.digest, layer.size, layer.media_type, path, path)
+        for layer, diff_id, path in zip(manifest.layers, config.diff_ids, paths, strict=True)
     ]
     return ImageContent(
         manifest.config.digest,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_registry_relation
+from imq.engine.catalog.schema import (
+    DataType,
+    FetchLevel,
+    Field,
+    Relation,
+    Table,
+    make_content_relations,
+    make_registry_relation,
+)
 from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS
 
 SIZES = FetchLevel("sizes", "the sizes of uncompressed layers", "none: the headers of their archives are read")
@@ -27,6 +35,7 @@ _IMAGE_RELATIONS = (
         lookup_fields=_LOOKUP,
     ),
     Relation("history", "history", "the steps of the build", "lookup id source", lookup_fields=_LOOKUP),
+    *make_content_relations("id"),
     make_registry_relation("name"),
 )
 _NAMES = Relation(
