@@ -784,7 +784,7 @@ class _Fields:
     address: Path
     """sources: its address; for a group, the names of its members"""
     all_files: _All_Files
-    """images: the files in its layers, hidden ones too"""
+    """images: the files in its layers, hidden ones too; tags: the files in its layers, hidden ones too"""
     annotation: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     annotations: _Map
@@ -858,7 +858,7 @@ class _Fields:
     exposed_ports: Path
     """images: the exposed ports. Example: 80/tcp; tags: the exposed ports. Example: 80/tcp"""
     files: _Files
-    """images: the files of the image"""
+    """images: the files of the image; tags: the files of the image"""
     finished: Path
     """containers: when the container last stopped; unknown while it runs"""
     first_layer: Path

@@ -155,9 +155,12 @@ def make_registry_relation(field: str) -> Relation:
     return Relation("remote", "tags", doc, f"lookup {field}", is_many=False, lookup_fields=(field,), source="registry")
 
 
-def make_content_relations(field: str) -> tuple[Relation, ...]:
-    """Return the relations from the image in this field and its source to what the image contains."""
-    lookup, fields = f"lookup {field} source", (field, "source")
+def make_content_relations(field: str, second: str = "source") -> tuple[Relation, ...]:
+    """Return the relations from the image in this field to what the image contains.
+
+    It is looked up by this field and a `second` one: its source, or the digest of its manifest.
+    """
+    lookup, fields = f"lookup {field} source", (field, second)
     in_place = f"lookup {field} place=source"
     return (
         Relation("files", "files", "the files of the image", lookup, lookup_fields=fields),

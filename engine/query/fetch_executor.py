@@ -37,13 +37,14 @@ _FIRST_BATCH = 32
 class FetchExecutor:
     """The scans of one statement and their fetched rows.
 
-    `sources` are the sources of the session. `query_names` runs a query after `of` and returns its names.
+    `sources` are the sources of the session. `query_names` runs a query after `of` and returns its names, each with
+    hidden columns.
     """
 
     def __init__(
         self,
         sources: Sources,
-        query_names: Callable[[ir.Select], Iterator[tuple[Raw, ...]]],
+        query_names: Callable[[ir.Select, tuple[str, ...]], Iterator[tuple[Raw, ...]]],
     ) -> None:
         self.sources = sources
         self._query_names = query_names
@@ -260,8 +261,7 @@ class FetchExecutor:
         problems = [(self._find_query_view(view), view, error) for view, error in self._failed]
         for source in self.sources.list_opened():
             problems += [(self._find_query_view(view), about, error) for view, about, error in source.take_problems()]
-        if problems:
-            self._find_unread(runner)
+        self._find_unread(runner)
         return tuple(problems)
 
     def _find_unread(self, runner: SqliteExecutor) -> None:
@@ -297,7 +297,7 @@ class FetchExecutor:
                 names = [name for name in names if isinstance(parse_name(str(name[0])), Reference)]
         for target in scan.targets:
             if isinstance(target, ir.Select):
-                names += dict.fromkeys(self._query_names(target))
+                names += dict.fromkeys(self._read_target_names(stage, target))
         request = scan.make_request(stage.platform)
         opened = scan.provider.open(request.replace(max_age=self._max_age, condition=stage.condition, now=now))
         self._open[scan.view] = opened
@@ -313,6 +313,19 @@ class FetchExecutor:
             del self._open[scan.view]
         if stage.union is not None:
             self._make_union(stage, stage.union, runner)
+
+    def _read_target_names(self, stage: FetchStage, target: ir.Select) -> Iterator[tuple[Raw, ...]]:
+        """Yield the names of a query after `of`. Of the rows of a union, those of the same source count."""
+        from .fetch_plan import UnionScan
+
+        union = self._scans.get(target.table.sql_name)
+        if stage.union is None or not isinstance(union, UnionScan):
+            yield from self._query_names(target, ())
+            return
+        own = next(at for at, one in enumerate(union.members) if one.source == stage.scan.source)
+        for *values, member in self._query_names(target, ("_member",)):
+            if member == own:
+                yield tuple(values)
 
     def _read_lookup_values(
         self, stage: FetchStage, rows: ir.Select, runner: SqliteExecutor, now: int

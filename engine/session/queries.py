@@ -364,10 +364,10 @@ class QueryRunner:
         problems = self._fetch.run(planned.steps, resources.runner, planned.now, resources.fresh)
         return tuple(error for *_, error in problems)
 
-    def _fetch_names(self, select: Select) -> Iterator[tuple[Raw, ...]]:
+    def _fetch_names(self, select: Select, hidden: tuple[str, ...]) -> Iterator[tuple[Raw, ...]]:
         """Run a query whose rows are the names of a scan's targets."""
         levels = self._fetch.find_required_levels(walk_subqueries(select))
-        planned = plan(select, self._resources.clock(), native_levels=levels)
+        planned = plan(select, self._resources.clock(), hidden, native_levels=levels)
         for problem in self._prepare(planned):
             raise problem
         self._check(planned)

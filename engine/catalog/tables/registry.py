@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
+from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind, make_content_relations
 
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES, normalize_architecture, normalize_os, normalize_variant
@@ -109,6 +109,7 @@ TAGS = Table(
         ),
         Relation("referrers", "referrers", "its referrers", *_LOOKUP_BY_DIGEST),
         *_make_layer_relations("manifest_digest", "the layers of the image"),
+        *make_content_relations("name", "manifest_digest"),
     ),
     target=TargetKind.REPOSITORIES,
 )

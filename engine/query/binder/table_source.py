@@ -84,7 +84,7 @@ class TableResolver:
         if refs:
             return self._group_uses(table, tuple(refs))
         if self._targets and table.target is not TargetKind.FILE:
-            return self._find_default_uses(table) or [self._find_use_of_targets(table)]
+            return self._find_default_uses(table) or self._find_uses_of_targets(table)
         return self._group_uses(table, self._scope.default_refs(table.name)) or [self._find_only_use(table)]
 
     def _group_uses(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
@@ -107,7 +107,9 @@ class TableResolver:
         names = [target.text for target in self._targets if isinstance(target, ast.Literal)]
         for use in uses:
             source = self._fetch.sources[use.source]
-            if isinstance(use.provider, NativeTable) or any(source.match_name(name) is None for name in names):
+            if isinstance(source.tables.get("images"), NativeTable) or any(
+                source.match_name(name) is None for name in names
+            ):
                 return ()
         return uses
 
@@ -140,8 +142,17 @@ class TableResolver:
             hints=(f"example: {table.name} in {holders[0].example}",),
         )
 
-    def _find_use_of_targets(self, table: Table) -> TableUse:
+    def _find_uses_of_targets(self, table: Table) -> Sequence[TableUse]:
+        """Return the use in the source of the targets; those in several sources when one query is all there is."""
         uses = self._fetch.sources.find_uses(table.name)
+        if len(self._targets) == 1 and not isinstance(self._targets[0], ast.Literal):
+            names = self._fetch.list_sources(self._bind_rows(self._targets[0]).table)
+            own = [use for use in uses if use.source in names and isinstance(use.provider, StagedTable)]
+            if len(own) == len(names) > 1:
+                return own
+        return [self._find_use_of_targets(table, uses)]
+
+    def _find_use_of_targets(self, table: Table, uses: Sequence[TableUse]) -> TableUse:
         if table.target is TargetKind.CONTAINERS and any(isinstance(target, ast.Literal) for target in self._targets):
             refs = self._scope.default_refs(table.name)
             raise self._missing_table_error(table, ", ".join(ref.text for ref in refs), uses, self._query.span)

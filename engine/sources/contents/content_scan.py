@@ -10,6 +10,7 @@ from imq.engine.sources.scan_rows import ScanRows
 from imq.grammar.record import TYPE_CHECKING
 
 from .indexer import LayerIndexer
+from .protocol import ARTIFACT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,8 @@ class ContentScan(ScanRows):
         named = copy(error)
         if subject not in error.message:
             named.message = f"{subject}: {error.message}"
-        self.contents.add_problem(self.scan.view, subject, named)
+        if error.code != ARTIFACT or not (self.scan.lookup_fields or self.scan.has_target_queries):
+            self.contents.add_problem(self.scan.view, subject, named)
         if self.scan.lookup_fields:
             self.connection.execute(f"INSERT INTO temp.{self.unread} VALUES (?1, ?2, ?2)", (image.lookup, image.source))
 

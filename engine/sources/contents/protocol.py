@@ -24,6 +24,10 @@ else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
 
+ARTIFACT = "artifact"
+"""The code of the `problem` of a manifest that is no image: no condition on files holds for it, in either way."""
+
+
 class ImageLayers(Record):
     """One image whose contents a scan needs.
 

@@ -41,11 +41,11 @@ _SCANS = {
 
 
 def make_content_providers(
-    context: SourceContext, open_contents: Callable[[], LayerContents], kind: str = ""
+    context: SourceContext, open_contents: Callable[[], LayerContents], kind: str = "", *, lists_all: bool = True
 ) -> Mapping[str, TableProvider]:
     """Return the providers of the tables of contents for a source, by the name of the table.
 
-    `kind` is what the source is, in messages (see `Table.source_kind`).
+    `kind` is what the source is, in messages (see `Table.source_kind`); for `lists_all` see `StagedTable`.
     """
 
     def open_scan(request: ScanRequest) -> TableScan:
@@ -60,7 +60,7 @@ def make_content_providers(
             _LISTING,
             _LISTING,
             open_scan,
-            lists_all=True,
+            lists_all=lists_all,
             filtered_fields=_FILTERED_FIELDS[name],
         )
     return providers

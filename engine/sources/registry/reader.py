@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from imq.engine.oci.manifest import parse_manifest
 from imq.engine.oci.platform import Platform, host_platform
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.query.source import ScanRequest, SourceRef
     from imq.engine.registry.manifests import FetchedManifest
+    from imq.engine.registry.mirrors import ImageReader
     from imq.engine.sources.context import SourceContext
 
 
@@ -64,8 +66,19 @@ class RegistryReader:
         self.clock = clock
         self._problems: dict[tuple[str, str, str], list[ImqError]] = {}
 
+    @cached_property
+    def images(self) -> ImageReader:
+        """What reads blobs: the client, or one that tries mirrors first."""
+        if not self.client.settings.mirrors:
+            return self.client
+        from imq.engine.registry.mirrors import MirroredClient
+
+        return MirroredClient(self.client)
+
     def close(self) -> None:
         """Close the connections."""
+        if (images := self.__dict__.pop("images", None)) is not None:
+            images.close()
         self.batch.close()
         self.client.close()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY
-from imq.engine.query.source import Place, Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, Place, Source, SourceRef, StagedTable
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from imq.engine.query.source import Estimator, ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Action, PlanContext, Planner
+    from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .reader import RegistryReader
 
 NAME = "registry"
+_KIND = "a registry"
 
 
 class RegistrySource(Source):
@@ -35,9 +38,9 @@ class RegistrySource(Source):
         self._context = context
         self._reader: RegistryReader | None = None
         self._hosts = {one.name: one.prefix for one in context.configuration.registries.values()}
-        self.tables: Mapping[str, TableProvider] = {
+        tables: dict[str, TableProvider] = {
             name: StagedTable(
-                table.replace(source_kind="a registry"),
+                table.replace(source_kind=_KIND),
                 list_levels(table),
                 LISTING_COST.get(name, TAGS_LISTING_COST),
                 LISTING_COST.get(name, "1 request for each"),
@@ -46,6 +49,7 @@ class RegistrySource(Source):
             )
             for name, table in TABLES.items()
         }
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
         self.planners: Mapping[str, Planner] = {
             "rm": _plan_removal,
             "prune": _refuse_prune,
@@ -124,9 +128,24 @@ class RegistrySource(Source):
             self._reader.close()
             self._reader = None
 
+    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.sources.contents.tables import make_content_providers
+
+        return make_content_providers(self._context, self._open_contents, _KIND, lists_all=False)
+
+    def _open_contents(self) -> LayerContents:
+        from .contents import RegistryContents
+
+        return RegistryContents(self._open_reader())
+
     def _scan(self, request: ScanRequest) -> TableScan:
         from .scans import open_scan  # requests is heavy
 
+        reader = self._open_reader()
+        reader.fresh_nanoseconds = request.max_age
+        return open_scan(reader, request)
+
+    def _open_reader(self) -> RegistryReader:
         connection = self._context.store.index.connection
         if self._reader is not None and self._reader.connection is not connection:
             self.close()
@@ -134,8 +153,7 @@ class RegistrySource(Source):
             from .reader import open_reader
 
             self._reader = open_reader(self._context)
-        self._reader.fresh_nanoseconds = request.max_age
-        return open_scan(self._reader, request)
+        return self._reader
 
 
 # These functions import the actions, and so the registry client, only when a statement needs them.

@@ -1,0 +1,140 @@
+"""The layers of the images of registries, for the index of files. They are streamed, and nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from imq.engine.oci.digest import Digest
+from imq.engine.oci.manifest import Descriptor
+from imq.engine.oci.platform import Platform
+from imq.engine.registry.transfer.blob_relay import BlobRelay
+from imq.engine.sources.contents.protocol import ARTIFACT, ImageLayers, plan_single_reads, read_each
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound, RegistryError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .table_scan import parse_row_reference
+from .tables import CONFIG
+from .tags import ResolvedNames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.oci.reference import Reference
+    from imq.engine.query.source import ScanRequest
+    from imq.engine.sources.contents.protocol import LayerRead, ReadLayer
+
+    from .reader import RegistryReader
+
+
+class RemoteLayers(Record):
+    """Where the layers of an image are: the blobs of a repository, by diff ID."""
+
+    repository: Reference
+    blobs: dict[Digest, Descriptor]
+
+
+class RegistryContents:
+    """The layers of the images of registries."""
+
+    def __init__(self, reader: RegistryReader) -> None:
+        self._reader = reader
+
+    def list_images(self, request: ScanRequest, names: Sequence[tuple[Raw, ...]]) -> Iterator[ImageLayers]:
+        """Yield the images of names, and those that are looked up by names and digests of manifests."""
+        self._reader.fresh_nanoseconds = request.max_age
+        platform = Platform.parse(request.platform) if request.platform else self._reader.platform
+        resolved = _ImageNames(self._reader, request, platform)
+        resolved.resolve(names, CONFIG, "created")
+        images = list(self._read_images(resolved))
+        resolved.close()
+        yield from images
+        found = {image.lookup for image in images}
+        for name, *_ in names:
+            if str(name) not in found:  # an invalid name, or one that is gone
+                absent = NotFound(f"{name} is not in its registry", code="not-found")
+                yield ImageLayers(str(name), "", str(name), None, (), problem=absent)
+
+    def _read_images(self, resolved: _ImageNames) -> Iterator[ImageLayers]:
+        connection = self._reader.connection
+        rows = connection.execute(
+            f"""SELECT t.registry, t._path, NULL, t._row, t._lookup, t.source, t.name, t.manifest, t.problem,
+                manifest.config, manifest.kind, config.diff_ids
+            FROM temp.{resolved.rows} AS t LEFT JOIN cache.document AS manifest ON manifest.digest = t.manifest
+            LEFT JOIN cache.config AS config ON config.digest = manifest.config ORDER BY t._row"""
+        ).fetchall()
+        for row in rows:
+            key, lookup, source, name, manifest, problem, id_, kind, diff_ids = row[3:]
+            make = partial(ImageLayers, lookup, source or "", id_ or lookup, name)
+            if problem is not None:
+                yield make((), problem=resolved.errors.get(key) or RegistryError(problem))
+                continue
+            if kind != "image" or diff_ids is None:
+                yield make((), problem=NotFound(f"{name} is an artifact and no image", code=ARTIFACT))
+                continue
+            layers = [Digest(diff_id) for diff_id in json.loads(diff_ids)]
+            blobs = [
+                Descriptor(media_type, Digest(digest), size)
+                for media_type, digest, size in connection.execute(
+                    "SELECT media_type, digest, size FROM cache.layer WHERE manifest = ? ORDER BY position", (manifest,)
+                )
+            ]
+            if len(layers) != len(blobs):
+                words = f"the config of {name} has {len(layers)} layers, the manifest {len(blobs)}"
+                yield make((), problem=Malformed(words, code="layers"))
+                continue
+            remote = RemoteLayers(parse_row_reference(row), dict(zip(layers, blobs, strict=True)))
+            yield make(tuple(layers), remote)
+
+    def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
+        """Yield a read of each blob, from each repository that has it."""
+
+        def locate(image: ImageLayers, diff_id: Digest) -> tuple[tuple[str, str, Digest], int]:
+            remote: RemoteLayers = image.handle
+            blob = remote.blobs[diff_id]
+            return (remote.repository.registry, remote.repository.repository, blob.digest), blob.size
+
+        return plan_single_reads(self, images, missing, locate)
+
+    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
+        """Pass the blobs of the wanted layers to `read`, verified."""
+        remote: RemoteLayers = image.handle
+        read_each(wanted, lambda diff_id: self._read_blob(remote, diff_id, read))
+
+    def _read_blob(self, remote: RemoteLayers, diff_id: Digest, read: ReadLayer) -> None:
+        blob, repository = remote.blobs[diff_id], remote.repository
+        client = self._reader.images
+        while True:
+            relay = BlobRelay(partial(client.open_blob, repository, blob), repository, blob)
+            try:
+                read(diff_id, iter(relay.read, b""))
+            except (DigestMismatch, Malformed):
+                if not client.reject_source(blob):  # a mirror may have sent other bytes
+                    raise
+            else:
+                return
+            finally:
+                relay.close()
+
+    def add_problem(self, view: str, subject: str, error: ImqError) -> None:
+        """Record that an image could not be read."""
+        self._reader.add_problem(error, subject, view)
+
+
+class _ImageNames(ResolvedNames):
+    """The names of a scan. Their errors are those of their images, by row."""
+
+    def __init__(self, reader: RegistryReader, request: ScanRequest, platform: Platform) -> None:
+        super().__init__(reader, request, platform)
+        self.errors: dict[int, ImqError] = {}
+
+    def set_problems(self, failures: Iterable[tuple[int, ImqError, str]]) -> None:
+        """Set the problems of rows."""
+        found = {row: error for row, error, _ in failures}
+        self.errors |= found
+        self.connection.executemany(
+            f"UPDATE temp.{self.rows} SET problem = ? WHERE _row = ?",
+            [(one.message, row) for row, one in found.items()],
+        )
