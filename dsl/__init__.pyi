@@ -960,13 +960,13 @@ class _Fields:
     os: Path
     """images: the operating system; tags: the operating system; platforms: the operating system"""
     os_release: _Os_Releases
-    """images: its operating system"""
+    """images: its operating system; tags: its operating system"""
     os_version: Path
     """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
     """the tag has another digest in its registry"""
     packages: _Packages
-    """images: the packages installed in it"""
+    """images: the packages installed in it; tags: the packages installed in it"""
     parent_index: Path
     """manifests: an index with this manifest"""
     patch: Path
