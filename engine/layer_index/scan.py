@@ -68,6 +68,7 @@ class LayerScanner:
         self._root = self._number_directory("")
         self._parent_path, self._parent = "", self._root
         self._size = 0
+        self._has_table = False
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Scan the next piece of the decompressed archive."""
@@ -76,9 +77,15 @@ class LayerScanner:
         self._walker.feed(piece)
         self._tap.end_piece()
 
+    def add_entry(self, entry: TarEntry) -> None:
+        """Add an entry of a table of contents, in place of an archive."""
+        self._has_table = True
+        self._add_entry(entry)
+
     def finish(self, diff_id: Digest) -> None:
         """Complete the database of the layer. Raises `Malformed` when the archive is truncated."""
-        self._walker.finish()
+        if not self._has_table:
+            self._walker.finish()
         self._write_rows()
         connection = self._connection
         self._write_findings()
@@ -265,5 +272,19 @@ def scan_layer(
             diff_id = layer.finish()
         scanner.finish(diff_id)
         return diff_id
+    finally:
+        scanner.close()
+
+
+def scan_entries(entries: Iterable[TarEntry], path: str, digest: Digest) -> None:
+    """Write the entries of a table of contents, whose digest this is, into a new database at `path`.
+
+    The contents of files are not read, and their offsets are not known. Raises `Malformed`, as `scan_layer`.
+    """
+    scanner = LayerScanner(path)
+    try:
+        for entry in entries:
+            scanner.add_entry(entry)
+        scanner.finish(digest)
     finally:
         scanner.close()

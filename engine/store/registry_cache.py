@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.child (
 CREATE INDEX IF NOT EXISTS {SCHEMA}.child_digest ON child (digest);
 CREATE TABLE IF NOT EXISTS {SCHEMA}.layer (
     manifest TEXT NOT NULL, position INTEGER NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
-    media_type TEXT NOT NULL, PRIMARY KEY (manifest, position)
+    media_type TEXT NOT NULL, annotations TEXT NOT NULL, PRIMARY KEY (manifest, position)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS {SCHEMA}.config (
     digest TEXT PRIMARY KEY, created INTEGER, platform TEXT, os TEXT, architecture TEXT, variant TEXT, os_version TEXT,
@@ -348,7 +348,7 @@ class RegistryCache:
                 children += [_build_child_row(digest, place, entry) for place, entry in enumerate(document.manifests)]
             else:
                 layers += [
-                    (digest, place, layer.digest, layer.size, layer.media_type)
+                    (digest, place, layer.digest, layer.size, layer.media_type, to_json(dict(layer.annotations)))
                     for place, layer in enumerate(document.layers)
                 ]
         self._insert("child", children)

@@ -46,6 +46,7 @@ class Layer:
     diff_id: str
     media_type: str
     size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -119,7 +120,13 @@ class Image:
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": descriptor(CONFIG_TYPE, self.config),
-            "layers": [descriptor(layer.media_type, layer.blob) for layer in self.layers],
+            "layers": [
+                {
+                    **descriptor(layer.media_type, layer.blob),
+                    **({"annotations": dict(layer.annotations)} if layer.annotations else {}),
+                }
+                for layer in self.layers
+            ],
         }
         if self.annotations:
             document["annotations"] = dict(self.annotations)

@@ -27,10 +27,12 @@ class ContentScan(ScanRows):
     """Rows of the contents of images.
 
     The temporary table `stack` has the layers of each image: its `number`, the value of `_lookup`, its ID, name and
-    source, and for each layer the position and the keys in the index of files. `wanted` has the keys of the layers.
+    source, and for each layer the position, the diff ID and the keys in the index of files. `wanted` has the keys of the layers.
     """
 
     hidden = ("_lookup",)
+    takes_tables = False
+    """Whether tables of contents of layers are enough for the rows, without the contents of files."""
 
     def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
         super().__init__(context.runner.connection, request)
@@ -47,6 +49,8 @@ class ContentScan(ScanRows):
         self.connection.execute(f"CREATE TEMP TABLE {self.unread} (_lookup, source, place)")
         images = list(self.contents.list_images(self.scan, names))
         indexer = LayerIndexer(self.context)
+        if self.takes_tables:
+            images = indexer.list_by_tables(images)
         failed = indexer.prepare(self.contents, images)
         for position, error in failed.items():
             self.add_unread(images[position], error, is_only=len(images) == 1)
@@ -79,18 +83,20 @@ class ContentScan(ScanRows):
         self.images = images
         rows = []
         for number, image in enumerate(images):
-            keys = indexer.index.stack(image.diff_ids, now)
+            keys = indexer.index.stack(image.indexed, now)
             common = (number, image.lookup, image.id, image.name, image.source)
             rows += [
-                (*common, position, layer, chain)
-                for position, (layer, chain) in enumerate(zip(keys.layers, keys.chains, strict=True))
+                (*common, position, layer, chain, diff_id)
+                for position, (layer, chain, diff_id) in enumerate(
+                    zip(keys.layers, keys.chains, image.diff_ids, strict=True)
+                )
             ]
         connection = self.connection
         connection.execute(
-            f"CREATE TEMP TABLE {self.stack} (number, lookup, image, name, source, position, layer, chain)"
+            f"CREATE TEMP TABLE {self.stack} (number, lookup, image, name, source, position, layer, chain, diff_id)"
         )
         connection.execute("SAVEPOINT listing")
-        connection.executemany(f"INSERT INTO temp.{self.stack} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany(f"INSERT INTO temp.{self.stack} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         connection.execute("RELEASE listing")
         connection.execute(f"CREATE INDEX temp.{self.stack}_layer ON {self.stack} (layer)")
         connection.execute(f"CREATE INDEX temp.{self.stack}_chain ON {self.stack} (chain, number)")

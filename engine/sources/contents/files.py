@@ -78,16 +78,17 @@ FIELDS = {
     "sticky": "entry.mode & 512 > 0",
     "world_writable": f"entry.mode & 2 > 0 AND entry.type <> {SYMLINK}",
     "xattrs": "coalesce(entry.details ->> 'xattrs', '{}')",
-    "layer": "layer.diff_id",
 }
 """The SQL of the fields that an entry of a layer has, whatever image the layer is in."""
 FILTERED_FIELDS = frozenset(FIELDS)
-_IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index")
+_IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index", "layer")
 _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
 
 
 class FileScan(ContentScan):
     """The rows of `files`: what the images show; of `all_files`: the entries of all of their layers."""
+
+    takes_tables = True
 
     def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
         super().__init__(context, contents, request)
@@ -103,8 +104,7 @@ class FileScan(ContentScan):
         markers = "" if self._shows_all else f"AND entry.type NOT IN ({WHITEOUT}, {OPAQUE})"
         entries = f"""SELECT entry.layer AS _layer, entry.directory AS _directory, entry.name AS _entry_name,
                 entry.type AS _type, {fields}
-            FROM temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.layer ON layer.key = wanted.key
-            CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key {markers}
+            FROM temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key {markers}
             CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory"""
         place = ("entry._layer", "entry._directory", "entry._entry_name")
         is_hidden = f"EXISTS ({self.write_hidden('1', *place)})"
@@ -120,7 +120,7 @@ class FileScan(ContentScan):
         names = ", ".join(f'"{name}"' for name in self.columns)
         self.connection.execute(
             f"""INSERT INTO temp.{self.rows} ({names})
-            SELECT stack.lookup, stack.image, stack.name, stack.source, stack.position, {columns}{status}
+            SELECT stack.lookup, stack.image, stack.name, stack.source, stack.position, stack.diff_id, {columns}{status}
             FROM (SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
             CROSS JOIN temp.{self.stack} AS stack ON stack.layer = entry._layer
             WHERE {visible}""",
@@ -148,16 +148,17 @@ class FileScan(ContentScan):
         from .reading import ContentFields, read_contents_of
 
         names = frozenset(field.name for field in request.fields)
-        by_layer: dict[tuple[int, int], list[tuple[int, StoredContent]]] = {}
+        by_layer: dict[tuple[int, int], list[tuple[int, str, StoredContent]]] = {}
         rows = self.read_selected(
             f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL",
-            "t._row, t._number, coalesce(entry.content_layer, entry.layer), entry.offset,"
+            "t._row, t._number, coalesce(entry.content_layer, entry.layer),"
+            " iif(entry.content_layer IS NULL, t.path, entry.link), entry.offset,"
             " coalesce(entry.stored_size, entry.size), entry.size, entry.details",
             f"JOIN {SCHEMA}.entry ON entry.layer = t._layer AND entry.directory = t._directory"
             " AND entry.name = t._entry_name",
         )
-        for row, number, layer, *place in rows:
-            by_layer.setdefault((number, layer), []).append((row, StoredContent(*place)))
+        for row, number, layer, path, *place in rows:
+            by_layer.setdefault((number, layer), []).append((row, path, StoredContent(*place)))
         values = ContentFields(names)
         for (number, layer), contents in by_layer.items():
             (diff_id,) = self.connection.execute(
@@ -170,10 +171,10 @@ class FileScan(ContentScan):
                 raise
             except ImqError as error:
                 self.add_unread(image, error, is_only=len(self.images) == 1)
-                values.discard(row for row, _ in contents)
+                values.discard(row for row, _, _ in contents)
                 # an unknown value must not select more rows
                 self.connection.executemany(
-                    f"DELETE FROM temp.{self.rows} WHERE _row = ?", ((row,) for row, _ in contents)
+                    f"DELETE FROM temp.{self.rows} WHERE _row = ?", ((row,) for row, _, _ in contents)
                 )
         self.connection.execute("SAVEPOINT fetching")
         try:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from threading import Event, Lock
 
 from imq.engine.layer_index.scan import scan_layer
+from imq.engine.progress import make_item_counter
 from imq.engine.sources.side_by_side import iterate_side_by_side
 from imq.engine.store.atomic_files import store_errors
 from imq.engine.store.file_index import open_file_index
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
+
+from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.sources.context import SourceContext
 
-    from .protocol import Chunks, ImageLayers, LayerContents, LayerRead
+    from .protocol import Chunks, ImageLayers, LayerContents, LayerRead, LayerTable
 
 _REPORT_STEP = 1 << 20
 """Bytes between two reports of progress."""
@@ -41,15 +45,61 @@ class LayerIndexer:
     def prepare(self, contents: LayerContents, images: Sequence[ImageLayers]) -> dict[int, ImqError]:
         """Scan the layers that the index lacks; return the errors of images that cannot be read, by position."""
         failed = {position: image.problem for position, image in enumerate(images) if image.problem is not None}
-        missing = set(self.index.list_missing(diff_id for image in images for diff_id in image.diff_ids))
+        missing = set(self.index.list_missing(key for image in images for key in image.indexed))
         if not missing:
             return failed
         errors = self._scan_layers(list(contents.plan_reads(images, missing)), missing)
         for position, image in enumerate(images):
-            lost = next((diff_id for diff_id in image.diff_ids if diff_id in missing), None)
+            lost = next((key for key in image.indexed if key in missing), None)
             if lost is not None and position not in failed:
                 failed[position] = errors.get(lost) or missing_layer_error(lost)
         return failed
+
+    def list_by_tables(self, images: Sequence[ImageLayers]) -> list[ImageLayers]:
+        """List layers that the index lacks by their tables of contents, where they have one.
+
+        Returns the images with the keys of their layers. An image with a table that is not right has a problem.
+        """
+        unknown = set(self.index.list_missing(diff_id for image in images for diff_id in image.tables))
+        tables = {
+            table.digest: table for image in images for diff_id, table in image.tables.items() if diff_id in unknown
+        }
+        if not tables:
+            return list(images)
+        missing = set(self.index.list_missing(tables))
+        errors = self._scan_tables([tables[digest] for digest in missing], missing)
+        return [self._choose_keys(image, unknown, missing, errors) for image in images]
+
+    @staticmethod
+    def _choose_keys(
+        image: ImageLayers, unknown: set[Digest], missing: set[Digest], errors: dict[Digest, ImqError]
+    ) -> ImageLayers:
+        keys = []
+        for diff_id in image.diff_ids:
+            table = image.tables.get(diff_id) if diff_id in unknown else None
+            if table is not None and (error := errors.get(table.digest)) is not None:
+                named = f"the layer {diff_id}: {error.message}"
+                return image.replace(problem=type(error)(named, code=error.code, hints=error.hints))
+            keys.append(diff_id if table is None or table.digest in missing else table.digest)
+        return image.replace(keys=tuple(keys))
+
+    def _scan_tables(self, tables: Sequence[LayerTable], missing: set[Digest]) -> dict[Digest, ImqError]:
+        """Scan tables, which are removed from `missing` when the index has them; return errors by their digests."""
+        errors: dict[Digest, ImqError] = {}
+        if not tables:
+            return errors
+        report = make_item_counter(self._context.progress, "list", len(tables))
+        with store_errors("make a folder for the index of files"), _open_folder(self._context) as folder:
+            for table, result in iterate_side_by_side(tables, partial(_scan_table, folder), self._context.jobs):
+                if isinstance(result, ImqError):
+                    errors[table.digest] = result
+                elif result is None:
+                    report(table)
+                else:
+                    self.index.add(result, self._context.clock())
+                    os.unlink(result)
+                    missing.discard(table.digest)
+        return errors
 
     def _scan_layers(self, reads: Sequence[LayerRead], missing: set[Digest]) -> dict[Digest, ImqError]:
         """Scan the `missing` layers, which are removed from the set when the index has them; return errors by layer."""
@@ -73,6 +123,23 @@ class LayerIndexer:
                         self.index.add(path, self._context.clock())
                         os.unlink(path)
                         missing.discard(diff_id)
+
+
+def _scan_table(folder: str, table: LayerTable) -> Iterator[str]:
+    """Yield the database of a table of contents; nothing when its layer has to be read as a whole."""
+    from imq.engine.layer_index.scan import scan_entries
+    from imq.engine.layers.table_of_contents import read_table
+
+    try:
+        contents = read_table(table.location, table.read)
+    except RangesIgnored:
+        return
+    if contents is None:
+        return
+    descriptor, path = tempfile.mkstemp(dir=folder)
+    os.close(descriptor)
+    scan_entries(contents.entries, path, table.digest)
+    yield path
 
 
 def missing_layer_error(diff_id: Digest) -> NotFound:

@@ -8,11 +8,12 @@ from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from typing import Any, Protocol
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.layers.table_of_contents import ReadRange, TableLocation
     from imq.engine.oci.digest import Digest
     from imq.engine.query.source import ScanRequest
 
@@ -28,12 +29,34 @@ ARTIFACT = "artifact"
 """The code of the `problem` of a manifest that is no image: no condition on files holds for it, in either way."""
 
 
+class LayerTable(Record):
+    """The table of contents of a layer. `read` yields a range of the compressed layer.
+
+    `read` raises `RangesIgnored` when the source sends no ranges.
+    """
+
+    location: TableLocation
+    read: ReadRange
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the table: the key by which the index of files has the layer."""
+        return self.location.digest
+
+
+class RangesIgnored(Exception):
+    """A source sends whole layers only."""
+
+
 class ImageLayers(Record):
     """One image whose contents a scan needs.
 
     `lookup` is the value by which the image was looked up, `id` its ID, `name` the name in the statement, and
     `diff_ids` its layers, bottom first. `handle` is what the source needs to open them. `problem` is why the layers of
-    the image are not known; it has none then.
+    the image are not known; it has none then. `tables` are the tables of contents of layers, by diff ID.
+
+    `keys` are the names of the layers in the index of files: diff IDs, and the digests of tables for those that are
+    listed by them. () means `diff_ids`.
     """
 
     lookup: str | None
@@ -43,6 +66,19 @@ class ImageLayers(Record):
     diff_ids: tuple[Digest, ...]
     handle: Any = None
     problem: ImqError | None = None
+    tables: Mapping[Digest, LayerTable] = {}
+    keys: tuple[Digest, ...] = ()
+
+    @property
+    def indexed(self) -> tuple[Digest, ...]:
+        """The names of the layers in the index of files."""
+        return self.keys or self.diff_ids
+
+    def find_table(self, key: Digest) -> LayerTable | None:
+        """Return the table of contents by which the index has a layer; None for a diff ID."""
+        if key in self.diff_ids:
+            return None
+        return next((table for table in self.tables.values() if table.digest == key), None)
 
 
 class LayerRead(Record):

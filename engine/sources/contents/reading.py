@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from imq.engine.layer_index.contents import HashSink, TextSink, read_contents
-from imq.grammar.errors import Malformed
+from imq.grammar.errors import DigestMismatch, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .indexer import check_diff_id, missing_layer_error, name_layer
+from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
+    from imq.engine.layers.table_of_contents import Chunk
     from imq.engine.oci.digest import Digest
 
-    from .protocol import Chunks, ImageLayers, LayerContents
+    from .protocol import Chunks, ImageLayers, LayerContents, LayerTable
 
 MAX_TEXT = 16 << 20
 """The largest content in bytes that `content` shows."""
@@ -49,15 +51,27 @@ def read_contents_of(
     source: LayerContents,
     image: ImageLayers,
     layer: Digest,
-    contents: Sequence[tuple[int, StoredContent]],
+    contents: Sequence[tuple[int, str, StoredContent]],
     values: ContentFields,
 ) -> None:
-    """Read contents of one layer of an image, each for a row. Raises `ImqError`; the values are not used then."""
+    """Read contents of one layer of an image, each for a row, with its path. `layer` is its name in the index.
+
+    Raises `ImqError`; the values are not used then.
+    """
+    table = image.find_table(layer)
+    if table is not None:
+        diff_id = next(diff_id for diff_id, own in image.tables.items() if own.digest == layer)
+        try:
+            if _read_chunks(table, contents, values):
+                return
+        except (Malformed, DigestMismatch) as error:
+            raise type(error)(f"the layer {diff_id}: {error.message}", code=error.code, hints=error.hints) from None
+        raise Malformed(f"the layer {diff_id} cannot be read in parts", code="table-of-contents")
 
     def read(diff_id: Digest | None, chunks: Chunks) -> Digest | None:
         if diff_id not in (layer, None) or layer in found:
             return None
-        sinks = [(content, sink) for row, content in contents for sink in values.open_sinks(row)]
+        sinks = [(content, sink) for row, _, content in contents for sink in values.open_sinks(row)]
         try:
             actual = read_contents(chunks, sinks, algorithm=layer.algorithm)
         except Malformed as error:
@@ -72,3 +86,27 @@ def read_contents_of(
     source.read_layers(image, [layer], read)
     if layer not in found:
         raise missing_layer_error(layer)
+
+
+def _read_chunks(table: LayerTable, contents: Sequence[tuple[int, str, StoredContent]], values: ContentFields) -> bool:
+    """Read contents by the table of contents of their layer; return False when the layer cannot be read in parts."""
+    from imq.engine.layers.table_of_contents import MergedRanges, read_table
+
+    try:
+        listed = read_table(table.location, table.read)
+        if listed is None:
+            return False
+        parts: list[tuple[int, Chunk, str, tuple[ContentSink, ...]]] = []
+        for row, path, _ in contents:
+            sinks, place = tuple(values.open_sinks(row)), 0
+            for chunk in listed.list_chunks(path):
+                place = max(place, chunk.start)  # the parts of a file stay in order
+                parts.append((place, chunk, path, sinks))
+        ranges = MergedRanges(table.read, ((chunk.start, chunk.end) for _, chunk, _, _ in parts if chunk.digest))
+        for _, chunk, path, sinks in sorted(parts, key=lambda part: part[0]):
+            for piece in listed.read_chunk(path, chunk, ranges.read):
+                for sink in sinks:
+                    sink.write(piece)
+    except RangesIgnored:
+        return False
+    return True

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from functools import partial
 
+from imq.engine.layers.table_of_contents import find_table
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.platform import Platform
-from imq.engine.registry.transfer.blob_relay import BlobRelay
-from imq.engine.sources.contents.protocol import ARTIFACT, ImageLayers, plan_single_reads, read_each
+from imq.engine.registry.transfer.blob_reader import RangesIgnoredError, ResumingReader
+from imq.engine.registry.transfer.blob_relay import BUFFER_SIZE, BlobRelay
+from imq.engine.sources.contents.protocol import (
+    ARTIFACT,
+    ImageLayers,
+    LayerTable,
+    RangesIgnored,
+    plan_single_reads,
+    read_each,
+)
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -76,9 +85,10 @@ class RegistryContents:
                 continue
             layers = [Digest(diff_id) for diff_id in json.loads(diff_ids)]
             blobs = [
-                Descriptor(media_type, Digest(digest), size)
-                for media_type, digest, size in connection.execute(
-                    "SELECT media_type, digest, size FROM cache.layer WHERE manifest = ? ORDER BY position", (manifest,)
+                Descriptor(media_type, Digest(digest), size, json.loads(annotations))
+                for media_type, digest, size, annotations in connection.execute(
+                    "SELECT media_type, digest, size, annotations FROM cache.layer WHERE manifest = ? ORDER BY position",
+                    (manifest,),
                 )
             ]
             if len(layers) != len(blobs):
@@ -86,7 +96,23 @@ class RegistryContents:
                 yield make((), problem=Malformed(words, code="layers"))
                 continue
             remote = RemoteLayers(parse_row_reference(row), dict(zip(layers, blobs, strict=True)))
-            yield make(tuple(layers), remote)
+            yield make(tuple(layers), remote, tables=dict(self._find_tables(remote)))
+
+    def _find_tables(self, remote: RemoteLayers) -> Iterator[tuple[Digest, LayerTable]]:
+        """Yield the tables of contents of layers, by diff ID."""
+        for diff_id, blob in remote.blobs.items():
+            if (location := find_table(blob.annotations, blob.size)) is not None:
+                yield diff_id, LayerTable(location, partial(self._read_range, remote.repository, blob))
+
+    def _read_range(self, repository: Reference, blob: Descriptor, start: int, end: int) -> Iterator[memoryview]:
+        """Yield the bytes of a blob from `start` up to `end`. Raises `RangesIgnored`."""
+        buffer = memoryview(bytearray(min(end - start, BUFFER_SIZE)))
+        try:
+            with ResumingReader(self._reader.client.http, repository, blob, start, None, end) as source:
+                while count := source.readinto(buffer):
+                    yield buffer[:count]
+        except RangesIgnoredError:
+            raise RangesIgnored from None
 
     def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
         """Yield a read of each blob, from each repository that has it."""
