@@ -45,10 +45,11 @@ class LayerIndexer:
     def prepare(self, contents: LayerContents, images: Sequence[ImageLayers]) -> dict[int, ImqError]:
         """Scan the layers that the index lacks; return the errors of images that cannot be read, by position."""
         failed = {position: image.problem for position, image in enumerate(images) if image.problem is not None}
-        missing = set(self.index.list_missing(key for image in images for key in image.indexed))
+        known = [image for image in images if image.problem is None]
+        missing = set(self.index.list_missing(key for image in known for key in image.indexed))
         if not missing:
             return failed
-        errors = self._scan_layers(list(contents.plan_reads(images, missing)), missing)
+        errors = self._scan_layers(list(contents.plan_reads(known, missing)), missing)
         for position, image in enumerate(images):
             lost = next((key for key in image.indexed if key in missing), None)
             if lost is not None and position not in failed:

@@ -19,6 +19,8 @@ from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
 from .tables import SIZES, make_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
