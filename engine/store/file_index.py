@@ -23,3 +23,10 @@ def open_file_index(store: Store) -> FileIndex:
     connection = store.index.connection
     _DATABASE.attach(connection, store.get_cache_layout())
     return FileIndex(connection)
+
+
+def find_file_index(store: Store) -> FileIndex | None:
+    """Return the index of files if there is one already, attached to the connection of the index of a store."""
+    layout = store.layout
+    has_file = layout.exists and layout.root_directory.has_file(_DATABASE.file)
+    return open_file_index(store) if has_file else None

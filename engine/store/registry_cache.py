@@ -287,6 +287,31 @@ class RegistryCache:
         ).fetchone()
         return TagStats(tags, *row)
 
+    def list_layers(self, reference: Reference, platform: Platform) -> tuple[dict[Digest, tuple[int, str]], int]:
+        """Return the layers of the images of a tag, or of all tags of a repository, by diff ID: size and annotations.
+
+        Of an index that is the image for the `platform`. The number is that of the manifests that are not known.
+        """
+        where = "registry = ? AND repository = ?" + (" AND tag = ?" if reference.tag is not None else "")
+        key = (reference.registry, reference.repository, *((reference.tag,) if reference.tag is not None else ()))
+        self._connection.create_function("rank_platform", 5, platform.make_ranker(), deterministic=True)
+        position = select_position("last.digest", "rank_platform")
+        rows = self._connection.execute(
+            f"""WITH last AS (SELECT DISTINCT digest FROM {SCHEMA}.tag WHERE {where}),
+            named AS (SELECT last.digest, CASE document.kind WHEN 'index' THEN (SELECT child.digest FROM {SCHEMA}.child
+                WHERE parent = last.digest AND position = ({position})) ELSE last.digest END AS manifest
+                FROM last LEFT JOIN {SCHEMA}.document USING (digest))
+            SELECT named.digest, document.kind, json_extract(config.diff_ids, '$[' || layer.position || ']'),
+                layer.size, layer.annotations
+            FROM named LEFT JOIN {SCHEMA}.document ON document.digest = named.manifest
+            LEFT JOIN {SCHEMA}.config ON config.digest = document.config
+            LEFT JOIN {SCHEMA}.layer ON layer.manifest = named.manifest AND document.kind = 'image'""",
+            key,
+        ).fetchall()
+        layers = {Digest(row[2]): (row[3], row[4]) for row in rows if row[2] is not None}
+        unknown = {row[0] for row in rows if row[1] != "artifact" and row[2] is None}
+        return layers, len(unknown) if rows else 1
+
     # Adding
 
     def add_manifests(self, manifests: Iterable[tuple[Reference, Digest, int, Manifest | Index]]) -> None:

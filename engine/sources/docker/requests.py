@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.docker_engine.endpoint import find_endpoint
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.record import TYPE_CHECKING
 
 from .tables import (
@@ -33,8 +34,10 @@ _LISTINGS = {
     "usage": "system/df",
     "build_cache": "system/df",
     "services": "services?status=true",
+    **dict.fromkeys(CONTENT_TABLES, "images/ID/json, images/get"),
 }
 _LEVELS = {
+    **{(name, "content"): "images/get" for name in CONTENT_TABLES},
     ("images", USERS.name): "containers/json?all=1",
     ("images", IMAGE_DETAILS.name): "images/ID/json",
     ("images", LAST_USE.name): "containers/ID/json",

@@ -5,9 +5,14 @@ The estimate uses cached data: the tag counts of earlier listings, and the cache
 
 from __future__ import annotations
 
+import json
+
+from imq.engine.layers.table_of_contents import find_table
 from imq.engine.oci.platform import Platform, host_platform
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.http.pagination import PAGE_SIZE
+from imq.engine.sources.contents import CONTENT_TABLES
+from imq.engine.sources.contents.estimate import describe_unread_layers
 from imq.engine.store.registry_cache import DATABASE, RegistryCache, TagStats
 from imq.engine.units.time import human_duration
 from imq.grammar.errors import InvalidReference
@@ -16,6 +21,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .tables import CONFIG, MANIFEST, REFERRERS_LEVEL, ROOT_MANIFEST
 
 if TYPE_CHECKING:
+    from imq.engine.oci.digest import Digest
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
 
@@ -35,20 +41,23 @@ _NANOSECONDS = 1_000_000_000
 class RequestEstimator:
     """Estimates the stages of one statement, in order.
 
-    `fresh` is the time in nanoseconds for which a cached tag is valid at `now`; `platform` is the default platform.
-    With `has_mirrors`, manifests are requested from mirrors by digest.
+    `fresh` is the time in nanoseconds for which a cached tag is valid at `now`. With mirrors, manifests are requested
+    from these by digest.
     """
 
-    def __init__(self, cache: RegistryCache, now: int, fresh: int, platform: Platform, *, has_mirrors: bool) -> None:
+    def __init__(self, context: SourceContext, cache: RegistryCache, now: int, fresh: int) -> None:
+        self._context = context
         self._cache = cache
         self._now = now
         self._fresh_since = now - fresh
-        self._platform = platform
-        self._has_mirrors = has_mirrors
+        self._platform = context.platform or host_platform()
+        self._has_mirrors = bool(context.configuration.mirrors)
         self._scan_statistics: dict[str, tuple[list[TagStats], list[TagStats]] | None] = {}
         """The cached statistics of each scan."""
         self._counted: set[tuple[str, str]] = set()
         """The scans and kinds of requests that earlier stages have counted."""
+        self._listed_references: list[Reference] = []
+        """The repositories and tags that earlier stages list."""
 
     @classmethod
     def of(cls, context: SourceContext, now: int, fresh: int) -> RequestEstimator:
@@ -56,8 +65,7 @@ class RequestEstimator:
         layout = context.store.layout
         has_cache = layout.exists and layout.root_directory.has_file(DATABASE)
         cache = RegistryCache(context.runner.connection, context.store.get_cache_layout() if has_cache else None)
-        has_mirrors = bool(context.configuration.mirrors)
-        return cls(cache, now, fresh, context.platform or host_platform(), has_mirrors=has_mirrors)
+        return cls(context, cache, now, fresh)
 
     def describe_cached(self) -> str:
         """Describe the number of cached documents."""
@@ -66,6 +74,8 @@ class RequestEstimator:
 
     def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
         """Return the maximum number of requests of a stage, in words; "" if it is unknown."""
+        if request.table.name in CONTENT_TABLES:
+            return self._estimate_layers(request) if fetch is None else ""
         if fetch is None:
             platform = Platform.parse(request.platform) if request.platform else self._platform
             self._scan_statistics[request.view] = self._read_scan_stats(request, platform)
@@ -73,6 +83,26 @@ class RequestEstimator:
         if seen is None:
             return ""
         return self._estimate_listing(*seen) if fetch is None else self._estimate_fetch(request.view, fetch, *seen)
+
+    def _estimate_layers(self, request: ScanRequest) -> str:
+        """Describe the layers of images: those that a scan names, or those of the tags that the statement lists."""
+        try:
+            references = [Reference.parse(target.strip()).with_default_tag() for target in request.targets]
+        except InvalidReference:
+            return ""
+        if request.lookup_fields or request.has_target_queries:
+            references += self._listed_references
+        sizes: dict[Digest, int] = {}
+        unknown = tables = 0
+        for reference in references:
+            layers, missing = self._cache.list_layers(reference, self._platform)
+            unknown += missing
+            for diff_id, (size, further) in layers.items():
+                table = find_table(json.loads(further), size)
+                tables += diff_id not in sizes and table is not None
+                sizes[diff_id] = size if table is None else table.size
+        more = f", and those of {_format_count(unknown, 'manifest')} not cached yet" if unknown else ""
+        return f"{describe_unread_layers(self._context, sizes, tables)}{more}" if sizes else ""
 
     def _estimate_listing(self, repositories: list[TagStats], names: list[TagStats]) -> str:
         """Describe the requests of a listing: pages of tags, and single names."""
@@ -143,6 +173,7 @@ class RequestEstimator:
             if stats is None:
                 return None
             (repositories if reference.tag is None else names).append(stats)
+            self._listed_references.append(reference)
         return repositories, names
 
 

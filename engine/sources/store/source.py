@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Table
     from imq.engine.query.disk_space import DiskSpace
-    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.query.source import Estimator, ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Planner
     from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
@@ -64,6 +64,12 @@ class StoreSource(Source):
         from .contents import StoreContents
 
         return StoreContents(self._store, NAME, self._problems)
+
+    def create_estimator(self, _now: int, _max_age: int, /) -> Estimator:
+        """Return an estimator of the layers that a statement reads."""
+        from .estimate import LayerEstimator
+
+        return LayerEstimator(self._context, NAME)
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""
