@@ -13,7 +13,7 @@ from .indexer import LayerIndexer
 from .protocol import ARTIFACT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest, ScanRequest
@@ -33,6 +33,8 @@ class ContentScan(ScanRows):
     hidden = ("_lookup",)
     takes_tables = False
     """Whether tables of contents of layers are enough for the rows, without the contents of files."""
+    view_fields: Mapping[str, str] = {}
+    """The SQL of the fields that are not columns."""
 
     def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
         super().__init__(context.runner.connection, request)
@@ -44,7 +46,7 @@ class ContentScan(ScanRows):
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the rows of the images, of those layers alone that can have a row of the result."""
-        self.create({})
+        self.create(self.view_fields)
         self.unread = f"{self.scan.view}_unread"
         self.connection.execute(f"CREATE TEMP TABLE {self.unread} (_lookup, source, place)")
         images = list(self.contents.list_images(self.scan, names))

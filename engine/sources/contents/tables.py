@@ -7,7 +7,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.query.source import StagedTable
 from imq.grammar.record import TYPE_CHECKING
 
-from . import CONTENT_TABLES, files, packages
+from . import CONTENT_TABLES, differences, files, packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,18 +25,21 @@ _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "all_files": {CONTENT: "sha256 content"},
     "packages": {PURL: "purl distribution"},
     "os_releases": {},
+    "differences": {},
 }
 _FILTERED_FIELDS = {
     "files": files.FILTERED_FIELDS,
     "all_files": files.FILTERED_FIELDS,
     "packages": packages.FILTERED_FIELDS,
     "os_releases": frozenset[str](),
+    "differences": frozenset[str](),
 }
 _SCANS = {
     "files": files.FileScan,
     "all_files": files.FileScan,
     "packages": packages.PackageScan,
     "os_releases": packages.OsReleaseScan,
+    "differences": differences.DifferenceScan,
 }
 
 
@@ -49,7 +52,8 @@ def make_content_providers(
     """
 
     def open_scan(request: ScanRequest) -> TableScan:
-        return _SCANS[request.table.name](context, open_contents(), request)
+        scan: TableScan = _SCANS[request.table.name](context, open_contents(), request)
+        return scan
 
     providers: dict[str, TableProvider] = {}
     for name in CONTENT_TABLES:
@@ -60,7 +64,7 @@ def make_content_providers(
             _LISTING,
             _LISTING,
             open_scan,
-            lists_all=lists_all,
+            lists_all=lists_all and name != "differences",
             filtered_fields=_FILTERED_FIELDS[name],
         )
     return providers
