@@ -783,6 +783,8 @@ class _Fields:
     """usage: the number of items that containers use"""
     address: Path
     """sources: its address; for a group, the names of its members"""
+    after: Path
+    """differences: the value in the second image"""
     all_files: _All_Files
     """images: the files in its layers, hidden ones too; tags: the files in its layers, hidden ones too"""
     annotation: _Map
@@ -795,6 +797,8 @@ class _Fields:
     """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture; packages: the architecture, in the words of the package system"""
     artifact_type: Path
     """tags: the artifact type; unknown for images; manifests: the artifact type; unknown for images; referrers: the artifact type"""
+    aspects: Path
+    """differences: what of a file changed: content, type, mode, owner, link, xattrs, time"""
     attestation: Path
     """platforms: it is not an image but an attestation of another entry"""
     author: Path
@@ -803,8 +807,12 @@ class _Fields:
     """search: it is an automated build"""
     base: _Images
     """images: the image of the store with the most layers that are the lowest layers of this one; one of its names"""
+    before: Path
+    """differences: the value in the first image"""
     chain_id: Path
     """images: the chain ID: a digest of all layers in order; images with the same layers have the same; layers: the chain ID: a digest of this layer and all layers below it"""
+    change: Path
+    """differences: how the second image differs from the first"""
     children: _Images
     """images: the images with this image as their base"""
     cmd: Path
@@ -865,6 +873,8 @@ class _Fields:
     """packages: the position of that layer, 0 for the lowest"""
     gid: Path
     """files: the number of the group; all_files: the number of the group"""
+    growth: Path
+    """differences: bytes that the second image has more; negative if it has less"""
     health: Path
     """containers: the result of the health check; unknown without a health check"""
     healthcheck: Path
@@ -889,8 +899,10 @@ class _Fields:
     """images: a container, running or stopped, was made from the image; build_cache: a build uses it now"""
     index: Path
     """layers: the position in the image, 0 for the lowest; history: the position of the step, 0 for the first"""
+    key: Path
+    """differences: the path of a file, the name of a package, variable, label or setting, the position of a layer or step"""
     kind: Path
-    """containers: container, the sandbox of a pod, or the working container of a build tool; sources: the kind of source"""
+    """containers: container, the sandbox of a pod, or the working container of a build tool; differences: what differs; sources: the kind of source"""
     label: _Map
     """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; services: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
@@ -1045,6 +1057,10 @@ class _Fields:
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
     """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; usage: bytes on disk; shared bytes count once"""
+    size_after: Path
+    """differences: bytes of the file or the package in the second image"""
+    size_before: Path
+    """differences: bytes of the file or the package in the first image"""
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
@@ -1165,6 +1181,8 @@ packages: Table
 """One row for each package that is installed in an image, by the databases and manifests in its layers: packages of dpkg, apk and rpm, Python distributions, npm packages, gems, and the modules in executables of Go."""
 os_releases: Table
 """One row for each image: its operating system, by /etc/os-release or an older file. Images without one have a row of unknown values."""
+differences: Table
+"""One row for each difference between two images: differences of app:1, app:2. In before is what the first image has, in after what the second one has."""
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table
@@ -1184,6 +1202,9 @@ TiB: Bytes
 def append(*operands: _Path, to: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. In text: `append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"`"""
     ...
+def cat(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
+    """Write the content of files of an image: cat IMAGE PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""
+    ...
 def change(*operands: _Name | Query, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
     ...
@@ -1196,6 +1217,9 @@ def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..
 def create(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create a container from an image of the store. After run: the command line that replaces the image's command. After with: its options, by the names of fields of containers or of docker's flags. In text: `create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB`"""
     ...
+def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: _Path | None = ...) -> Statement:
+    """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files of which only the time changed. In text: `diff app:1 app:2 ignoring times`"""
+    ...
 def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, user, workdir, detach, stdin or terminal. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
@@ -1204,6 +1228,9 @@ def exec_(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequ
     ...
 def export(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own; from SOURCE says where the image is. In text: `export redis:7 to "rootfs"`"""
+    ...
+def extract(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
+    """Write files of an image to a folder or an archive (.tar, .tar.gz, .tar.zst), with their whole paths. No container is made. all files of IMAGE has the files that upper layers hide too. In text: `extract files of redis:7 where path like "/etc/*" to "out"`"""
     ...
 def flatten(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image whose only layer has the files of all layers of another: what later layers replaced or deleted is gone. The configuration stays. In text: `flatten app:1 as app:flat`"""
@@ -1267,6 +1294,9 @@ def stop(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | Non
     ...
 def tag(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a name; a name of another image moves. With a query the name is a template. In text: `tag redis:7 as team/cache:stable`"""
+    ...
+def tree(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
+    """Show the files of an image, or of a directory in it, as a tree with sizes: tree IMAGE [PATH]. In text: `tree redis:7 /etc`"""
     ...
 def unpause(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Let the processes of paused containers go on. In text: `unpause web`"""

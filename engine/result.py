@@ -7,8 +7,8 @@ from imq.grammar.ast import Output
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, BinaryIO
 
     from imq.engine.catalog.schema import Raw
     from imq.grammar.errors import ImqError
@@ -48,6 +48,14 @@ class Documents(Record):
     exit_code: int = 0
 
 
+class Content(Record):
+    """The bytes of a file. `write` writes them to a binary stream, piece by piece."""
+
+    write: Callable[[BinaryIO], None]
+    exit_code: int = 0
+    errors: tuple[ImqError, ...] = ()
+
+
 class Message(Record):
     """A message. `exit_code` is not 0 for a removal that was not confirmed."""
 
@@ -65,7 +73,7 @@ class Failure(Record):
         return id(self)
 
 
-Result = RowSet | Documents | Message | Failure
+Result = RowSet | Documents | Content | Message | Failure
 
 
 def get_exit_code(errors: Iterable[ImqError]) -> int:

@@ -206,7 +206,7 @@ class Lexer:
         if char == "." and "FIELD" in accepts and (path := _PATH.match(text, start)):
             return self._take_match("FIELD", path)
         sign = _SIGN_TERMINALS.get(char)
-        is_sign = sign in accepts and not (self._lists_words and "WORD" in accepts)
+        is_sign = sign in accepts and not ("WORD" in accepts and (self._lists_words or char == "/"))  # `cat app:1 /etc`
         if sign is not None and (is_sign or "WORD" not in accepts or char in "(),"):
             self._depth += (char == "(") - (char == ")")
             self._offset += 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 
 from imq.engine.catalog.json_values import to_json_value
 from imq.engine.catalog.tables import DataType
-from imq.engine.result import Column, Documents, Failure, Message, RowSet
+from imq.engine.result import Column, Content, Documents, Failure, Message, RowSet
 from imq.engine.units.size import Size
 from imq.grammar.errors import ImqError, closest_hint, format_error, join_names
 from imq.grammar.record import TYPE_CHECKING
@@ -149,6 +150,8 @@ class ActionFailed(ImqError, ExceptionGroup[ImqError]):
 class Result:
     """The result of a statement: a sequence of rows (of documents for `inspect`), which can be iterated repeatedly.
 
+    `cat` has one item: the bytes of the files.
+
     `str(result)` is the table of the rows, or the text of a result without rows, such as help or a plan.
     """
 
@@ -165,6 +168,10 @@ class Result:
                 self._rows = [Row(columns, row) for row in raw]
             case Documents(documents):
                 self._rows = list(documents)
+            case Content(write):
+                buffer = io.BytesIO()
+                write(buffer)
+                self._rows = [buffer.getvalue()]
             case Message() | Failure():
                 pass
 
@@ -177,7 +184,7 @@ class Result:
     def errors(self) -> tuple[ImqError, ...]:
         """The errors of items that failed. The other items were executed."""
         match self._result:
-            case RowSet() | Documents():
+            case RowSet() | Documents() | Content():
                 return self._result.errors
             case Failure(error):
                 return (error,)
@@ -225,6 +232,9 @@ class Result:
         match self._result:
             case Message(text):
                 return text
+            case Content():
+                text = self._rows[0].decode("utf-8", "backslashreplace")
+                return str(text)
             case Failure(error):
                 return format_error(error) + "\n"
             case Documents():

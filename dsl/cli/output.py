@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 
 from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, format_error
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from imq.engine.progress import Progress
     from imq.engine.render.values import DisplayOptions
-    from imq.engine.result import Result, RowSet
+    from imq.engine.result import Content, Result, RowSet
 
 _DUMB_TERMINALS = frozenset({"", "dumb", "unknown"})
 """Values of $TERM of terminals that cannot move their cursor. An unset $TERM is empty."""
@@ -158,7 +159,7 @@ class Console:
     def write(self, result: Result, options: Options) -> None:
         """Write one result and the errors in it, and update the exit code."""
         from imq.engine.render.formats import write_documents, write_rows
-        from imq.engine.result import Failure, Message, RowSet
+        from imq.engine.result import Content, Failure, Message, RowSet
 
         default = default_format(options)
         if isinstance(result, Message):
@@ -168,13 +169,25 @@ class Console:
         if isinstance(result, Failure):
             self.exit_code = max(self.exit_code, self.report(result.error))
             return
-        if isinstance(result, RowSet):
+        if isinstance(result, Content):
+            self._write_content(result)
+        elif isinstance(result, RowSet):
             self.write_texts(write_rows(result, self.display_options(options), default))
         else:
             self.write_texts(write_documents(result, default))
         for error in result.errors:
             self.report(error)
         self.exit_code = max(self.exit_code, result.exit_code)
+
+    def _write_content(self, content: Content) -> None:
+        """Write the bytes of a file as they are; on a terminal as text, so that it is not controlled by them."""
+        if self.stdout.isatty():
+            buffer = io.BytesIO()
+            content.write(buffer)
+            self.write_texts((buffer.getvalue().decode("utf-8", "backslashreplace"),))
+            return
+        self.stdout.flush()
+        content.write(raw_stream(self.stdout).buffer)
 
     def write_texts(self, texts: Iterable[str]) -> None:
         """Write the pieces of a result, through the pager when they are longer than the screen."""

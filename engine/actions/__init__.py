@@ -45,8 +45,7 @@ class _Verbs(Mapping[str, "Verb"]):
 
 VERBS: Mapping[str, Verb] = _Verbs()
 
-_LAYER_CONTENTS = "the contents of layers cannot be read yet"
-ABSENT: tuple[tuple[str, str], ...] = tuple((name, _LAYER_CONTENTS) for name in ("diff", "cat", "extract", "tree"))
+ABSENT: tuple[tuple[str, str], ...] = ()
 """Verbs that are not available yet, each with the reason."""
 
 __all__ = ["ABSENT", "REMOVING", "VERBS", "get_verb"]

@@ -2,12 +2,15 @@
 
 MODULES = {
     "append": "append",
+    "cat": "cat",
     "change": "change",
     "commit": "commit",
     "copy": "copy",
     "create": "create",
+    "diff": "diff",
     "exec": "exec",
     "export": "export",
+    "extract": "extract",
     "flatten": "flatten",
     "import": "import_image",
     "index": "index",
@@ -29,6 +32,7 @@ MODULES = {
     "start": "start",
     "stop": "stop",
     "tag": "tag",
+    "tree": "tree",
     "unpause": "unpause",
     "untag": "untag",
     "verify": "verify",

@@ -82,7 +82,7 @@ def _export(store: Store, action: Export, context: ExecutionContext) -> Outcome:
         if action.compression is not None:
             return _write_archive(layers, action, action.compression, size)
         with store_errors(f"write {action.path}", os.path.dirname(action.path), size, FREE_OUTPUT_SPACE):
-            return _write_folder(layers, action)
+            return write_folder(layers, action, action.id)
     except (DigestMismatch, Malformed) as problem:
         raise find_corruption(store, [layer.digest for layer in layers], problem) from None
 
@@ -101,7 +101,8 @@ def _find_id(store: Store, root: Digest, id_: Digest) -> Digest:
     return Digest(ids.pop())
 
 
-def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
+def write_folder(layers: list[StackedLayer], action: FileAction, image: Digest | None) -> Outcome:
+    """Unpack layers to a temporary folder, and rename it to the path of an action."""
     from imq.engine.layers.unpack import remove_tree, unpack_layers
     from imq.engine.store.atomic_files import sync_file_system
     from imq.engine.store.directory import Directory
@@ -118,7 +119,7 @@ def _write_folder(layers: list[StackedLayer], action: Export) -> Outcome:
             raise
     skipped = [f"{count} {reason}" for reason, count in unpacked.skipped]
     note = "; ".join([_count_entries(unpacked.entries), *skipped])
-    return Outcome("export", action.path, action.id, unpacked.size, note=note)
+    return Outcome("export", action.path, image, unpacked.size, note=note)
 
 
 def _write_archive(layers: list[StackedLayer], action: Export, compression: str, size: int | None) -> Outcome:
@@ -168,7 +169,7 @@ def _open_layer(store: Store, digest: Digest, moved: Callable[[int], None]) -> C
     return CountingReader(store.open_blob(digest), moved)
 
 
-def _put_folder(partial_folder: str, action: Export) -> None:
+def _put_folder(partial_folder: str, action: FileAction) -> None:
     """Move the folder to its path, which is missing or an empty folder; with `force` replace what exists there."""
     from imq.engine.store.atomic_files import sync_directory
 
@@ -251,7 +252,7 @@ def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *,
     root, id_ = images[0]
     name = targets[0].name or id_.short
     path = output.path if output.kind == "stream" else os.path.realpath(output.path)
-    compression = _get_compression(output)
+    compression = find_compression(output)
     if output.kind == "file" and skip_existing:
         return Skip(path, id_, "it exists already")
     if compression is not None:
@@ -270,7 +271,7 @@ def _plan_one(act: ast.ActionStatement, output: Output, context: PlanContext, *,
     return Export(path, output.kind, force, name, root, id_, compression, origin)
 
 
-def _get_compression(output: Output) -> str | None:
+def find_compression(output: Output) -> str | None:
     """Return the compression of the archive, from its file name; None for a folder."""
     if output.kind == "folder":
         return None

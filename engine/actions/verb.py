@@ -25,6 +25,7 @@ class OperandKind(Enum):
     CONTAINERS = "containers, or a query of containers"
     CONTAINER_NAME = "a name for a container"
     IMAGE_AND_INSTRUCTIONS = "an image, and Dockerfile instructions"
+    IMAGE_AND_PATH = "an image, and a path in it"
     IMAGE_AND_COMMAND = "an image, and the words of a command"
     ROWS = "images, or a query of anything"
 

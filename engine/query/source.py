@@ -236,6 +236,10 @@ class Source:
     answers: Mapping[str, Callable[[ast.ActionStatement, Any], Any]] = {}
     archives: Any = None
 
+    def open_contents(self) -> Any:
+        """Return what reads the layers of its images (see `sources/contents/protocol.py`); None when it cannot."""
+        return None
+
     def begin(self) -> None:
         """Prepare for a new statement."""
 

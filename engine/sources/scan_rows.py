@@ -45,7 +45,9 @@ class ScanRows:
         self.connection.execute(f"CREATE TEMP TABLE {self.rows} (_row INTEGER PRIMARY KEY, {columns})")
         own_columns = {*self.columns, *self.fetched_columns, "problem"}
         projection = ["t._row AS _row", "NULL AS _image", "NULL AS _root", "NULL AS _entry"]
-        projection += [f"{f't.{name}' if name in own_columns else 'NULL'} AS {name}" for name in self.hidden]
+        projection += [
+            f"{fields.get(name) or (f't.{name}' if name in own_columns else 'NULL')} AS {name}" for name in self.hidden
+        ]
         for field in self.scan.table.stored_fields:
             value = fields.get(field.name) or (f't."{field.name}"' if field.name in own_columns else "NULL")
             projection.append(f'{value} AS "{field.name}"')

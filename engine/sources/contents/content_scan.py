@@ -30,7 +30,7 @@ class ContentScan(ScanRows):
     source, and for each layer the position, the diff ID and the keys in the index of files. `wanted` has the keys of the layers.
     """
 
-    hidden = ("_lookup",)
+    hidden: tuple[str, ...] = ("_lookup",)
     takes_tables = False
     """Whether tables of contents of layers are enough for the rows, without the contents of files."""
     view_fields: Mapping[str, str] = {}

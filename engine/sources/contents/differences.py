@@ -32,12 +32,16 @@ Row = tuple["str | int | None", ...]
 _SIDE_COLUMNS = ("path", "type", "mode", "uid", "gid", "size", "mtime", "link", "xattrs", "layer", "place")
 
 
+_GROWTH = """iif(coalesce(t.size_after, t.size_before) IS NULL, NULL,
+    coalesce(t.size_after, 0) - coalesce(t.size_before, 0))"""
+
+
 class DifferenceScan(ContentScan):
     """The rows of `differences`."""
 
     columns = ("_lookup", "kind", "change", "key", "before", "after", "aspects", "size_before", "size_after")
 
-    view_fields = {"growth": "coalesce(t.size_after, 0) - coalesce(t.size_before, 0)"}  # noqa: RUF012 - never modified
+    view_fields = {"growth": _GROWTH}  # noqa: RUF012 - never modified
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

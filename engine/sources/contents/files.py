@@ -24,6 +24,7 @@ from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
+from .entry_values import CONTENT_SQL
 from .literals import list_required_words
 
 if TYPE_CHECKING:
@@ -86,7 +87,13 @@ _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
 
 
 class FileScan(ContentScan):
-    """The rows of `files`: what the images show; of `all_files`: the entries of all of their layers."""
+    """The rows of `files`: what the images show; of `all_files`: the entries of all of their layers.
+
+    The hidden column `_content` is the entry as a JSON list: see `entry_values.py`.
+    """
+
+    hidden = ("_lookup", "_content")
+    view_fields = {"_content": CONTENT_SQL}  # noqa: RUF012 - never modified
 
     takes_tables = True
 

@@ -58,9 +58,10 @@ class StoreSource(Source):
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self._open_contents)
+        return make_content_providers(self._context, self.open_contents)
 
-    def _open_contents(self) -> LayerContents:
+    def open_contents(self) -> LayerContents:
+        """Return what reads the layers of the images of the store."""
         from .contents import StoreContents
 
         return StoreContents(self._store, NAME, self._problems)

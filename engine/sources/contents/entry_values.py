@@ -1,0 +1,137 @@
+"""Entries of images as frozen values, with which actions read and write them later."""
+
+from __future__ import annotations
+
+import json
+
+from imq.engine.layer_index.contents import StoredContent, read_contents
+from imq.engine.layer_index.entry_types import FROM_TAR, HARD_LINK, IMPLIED, NAMES, SYMLINK
+from imq.engine.layer_index.path_text import to_path
+from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.layers.tar_entry import TarEntry
+from imq.engine.oci.digest import Digest
+from imq.engine.query.source import ScanRequest
+from imq.grammar.errors import DigestMismatch, NotFound
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imq.engine.layer_index.contents import ContentSink
+
+    from .protocol import Chunks, ImageLayers, LayerContents
+
+_COLUMNS = (
+    "type", "mode", "uid", "gid", "size", "mtime", "coalesce(mtime_ns, 0)", "link", "offset",
+    "coalesce(stored_size, size)", "details",
+)  # fmt: skip
+CONTENT_SQL = f"""(SELECT json_array(layer.diff_id, {
+    ", ".join(
+        f"entry.{name}" if name.isidentifier() else name.replace("(", "(entry.", 1).replace(", size", ", entry.size")
+        for name in _COLUMNS
+    )
+})
+    FROM {SCHEMA}.entry JOIN {SCHEMA}.layer ON layer.key = coalesce(entry.content_layer, entry.layer)
+    WHERE entry.layer = t._layer AND entry.directory = t._directory AND entry.name = t._entry_name)"""
+"""The SQL of the hidden column `_content`."""
+_NS_PER_SECOND = 1_000_000_000
+_TAR_TYPES = {number: name for name, number in FROM_TAR.items()} | {IMPLIED: "directory", HARD_LINK: "file"}
+
+
+class EntryValues(Record):
+    """An entry of an image: its path, the image and the layer with its content, and what its headers say.
+
+    `source` and `image` are the source and the ID of the image.
+    """
+
+    path: str
+    source: str
+    image: str
+    layer: Digest
+    type: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    link: str | None
+    offset: int
+    stored_size: int
+    details: str | None
+
+    @classmethod
+    def parse(cls, path: str, source: str, image: str, content: str) -> EntryValues:
+        """Return the entry of a row, by its column `_content`."""
+        layer, type_, mode, uid, gid, size, seconds, nanoseconds, link, offset, stored_size, details = json.loads(
+            content
+        )
+        mtime = (seconds or 0) * _NS_PER_SECOND + nanoseconds
+        return cls(
+            path, source, image, Digest(layer), type_, mode or 0, uid or 0, gid or 0, size or 0, mtime, link,
+            offset or 0, stored_size or 0, details,
+        )  # fmt: skip
+
+    @property
+    def type_name(self) -> str:
+        """The type, as the field `type` has it."""
+        return NAMES[self.type]
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it is a file, or a further name of one."""
+        return _TAR_TYPES.get(self.type) == "file"
+
+    @property
+    def stored_content(self) -> StoredContent:
+        """Where the archive of the layer has the content."""
+        return StoredContent(self.offset, self.stored_size, self.size, self.details)
+
+    def make_tar_entry(self) -> TarEntry:
+        """Return the entry of an archive that has this file alone. Sparse files become ordinary ones."""
+        details = json.loads(self.details) if self.details else {}
+        size = self.size if self.has_content else 0
+        return TarEntry(
+            path=to_path(self.path).lstrip("/"), type=_TAR_TYPES[self.type], size=size, real_size=size, mode=self.mode,
+            uid=self.uid, gid=self.gid, uname="", gname="", mtime=self.mtime,
+            link_target=to_path(self.link or "") if self.type == SYMLINK else "",
+            xattrs=tuple((to_path(name), bytes.fromhex(value)) for name, value in details.get("xattrs", {}).items()),
+            device=tuple(details.get("device", (0, 0))), offset=0,
+        )  # fmt: skip
+
+
+def read_entries(contents: LayerContents, entries: Sequence[tuple[EntryValues, ContentSink]]) -> None:
+    """Write the content of each entry of one image to its sink, in one pass over each layer.
+
+    Raises `DigestMismatch` for a layer that is not the one of the config, and `NotFound` when the image has gone.
+    """
+    if not entries:
+        return
+    image = find_image(contents, entries[0][0])
+    by_layer: dict[Digest, list[tuple[StoredContent, ContentSink]]] = {}
+    for entry, sink in entries:
+        by_layer.setdefault(entry.layer, []).append((entry.stored_content, sink))
+
+    def read(diff_id: Digest | None, chunks: Chunks) -> None:
+        if diff_id is None or diff_id not in by_layer:
+            return
+        actual = read_contents(chunks, by_layer[diff_id], algorithm=diff_id.algorithm)
+        if actual != diff_id:
+            raise DigestMismatch(
+                f"a layer unpacks to {actual}, but the config says {diff_id}",
+                code="diff-id-mismatch",
+                hints=("the image is damaged or forged; remove it",),
+            )
+
+    contents.read_layers(image, list(by_layer), read)
+
+
+def find_image(contents: LayerContents, entry: EntryValues) -> ImageLayers:
+    """Return the layers of the image of an entry. Raises `NotFound` when it has gone."""
+    from imq.engine.catalog.tables import TABLES
+    from imq.engine.query.source import SourceRef
+
+    refs = (SourceRef(entry.source, entry.source),)
+    request = ScanRequest("", TABLES["files"], (), refs, ("id", "source"))
+    for image in contents.list_images(request, [(entry.image, entry.source)]):
+        return image
+    raise NotFound(f"the image {entry.image[:19]} is no longer in {entry.source}", code="changed")
