@@ -179,7 +179,7 @@ class DifferenceScan(ContentScan):
         self, pairs: Iterable[tuple[dict[str, Any] | None, dict[str, Any] | None]]
     ) -> dict[tuple[int, str], str | None]:
         """Return the digests of files that may differ although their sizes are equal, by side and path."""
-        by_layer: dict[tuple[int, int], list[tuple[int, StoredContent]]] = {}
+        by_layer: dict[tuple[int, int], list[tuple[int, str, StoredContent]]] = {}
         paths: list[tuple[int, str]] = []
         for before, after in pairs:
             if before is None or after is None or not before["place"] or not after["place"]:
@@ -188,7 +188,7 @@ class DifferenceScan(ContentScan):
                 continue
             for number, side in enumerate((before, after)):
                 content = StoredContent(*json.loads(side["place"]))
-                by_layer.setdefault((number, side["layer"]), []).append((len(paths), content))
+                by_layer.setdefault((number, side["layer"]), []).append((len(paths), side["path"], content))
                 paths.append((number, side["path"]))
         values = ContentFields(frozenset({"sha256"}))
         for (number, layer), contents in by_layer.items():

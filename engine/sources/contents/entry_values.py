@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from tempfile import SpooledTemporaryFile
 
-from imq.engine.layer_index.contents import StoredContent, read_contents
+from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import FROM_TAR, HARD_LINK, IMPLIED, NAMES, SYMLINK
 from imq.engine.layer_index.path_text import to_path
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.layers.tar_entry import TarEntry
 from imq.engine.oci.digest import Digest
 from imq.engine.query.source import ScanRequest
-from imq.grammar.errors import DigestMismatch, NotFound
+from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .reading import read_contents_of
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import IO
 
     from imq.engine.layer_index.contents import ContentSink
 
-    from .protocol import Chunks, ImageLayers, LayerContents
+    from .protocol import ImageLayers, LayerContents
 
 _COLUMNS = (
     "type", "mode", "uid", "gid", "size", "mtime", "coalesce(mtime_ns, 0)", "link", "offset",
@@ -35,6 +39,8 @@ CONTENT_SQL = f"""(SELECT json_array(layer.diff_id, {
     WHERE entry.layer = t._layer AND entry.directory = t._directory AND entry.name = t._entry_name)"""
 """The SQL of the hidden column `_content`."""
 _NS_PER_SECOND = 1_000_000_000
+_MAX_IN_MEMORY = 8 << 20
+_PIECE = 1 << 20
 _TAR_TYPES = {number: name for name, number in FROM_TAR.items()} | {IMPLIED: "directory", HARD_LINK: "file"}
 
 
@@ -82,6 +88,11 @@ class EntryValues(Record):
         return _TAR_TYPES.get(self.type) == "file"
 
     @property
+    def content_path(self) -> str:
+        """The path under which its layer has the content."""
+        return self.link if self.type == HARD_LINK and self.link else self.path
+
+    @property
     def stored_content(self) -> StoredContent:
         """Where the archive of the layer has the content."""
         return StoredContent(self.offset, self.stored_size, self.size, self.details)
@@ -99,30 +110,46 @@ class EntryValues(Record):
         )  # fmt: skip
 
 
+class _Spools:
+    """Keeps the contents of rows until their layer is verified, small ones in memory."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, IO[bytes]] = {}
+
+    def open_sinks(self, row: int) -> Iterable[ContentSink]:
+        """Return an empty file for the content of a row."""
+        file = self._files.get(row)
+        if file is None:
+            file = self._files[row] = SpooledTemporaryFile(_MAX_IN_MEMORY)  # noqa: SIM115 - closed in `pass_on`
+        file.seek(0)
+        file.truncate()
+        return (file,)
+
+    def pass_on(self, row: int, sink: ContentSink) -> None:
+        """Write the content of a row to its sink."""
+        with self._files.pop(row) as file:
+            file.seek(0)
+            while piece := file.read(_PIECE):
+                sink.write(piece)
+
+
 def read_entries(contents: LayerContents, entries: Sequence[tuple[EntryValues, ContentSink]]) -> None:
-    """Write the content of each entry of one image to its sink, in one pass over each layer.
+    """Write the content of each entry of one image to its sink, in one pass over each layer, which is verified before.
 
     Raises `DigestMismatch` for a layer that is not the one of the config, and `NotFound` when the image has gone.
     """
     if not entries:
         return
     image = find_image(contents, entries[0][0])
-    by_layer: dict[Digest, list[tuple[StoredContent, ContentSink]]] = {}
-    for entry, sink in entries:
-        by_layer.setdefault(entry.layer, []).append((entry.stored_content, sink))
-
-    def read(diff_id: Digest | None, chunks: Chunks) -> None:
-        if diff_id is None or diff_id not in by_layer:
-            return
-        actual = read_contents(chunks, by_layer[diff_id], algorithm=diff_id.algorithm)
-        if actual != diff_id:
-            raise DigestMismatch(
-                f"a layer unpacks to {actual}, but the config says {diff_id}",
-                code="diff-id-mismatch",
-                hints=("the image is damaged or forged; remove it",),
-            )
-
-    contents.read_layers(image, list(by_layer), read)
+    by_layer: dict[Digest, list[int]] = {}
+    for row, (entry, _) in enumerate(entries):
+        by_layer.setdefault(entry.layer, []).append(row)
+    for layer, rows in by_layer.items():
+        spools = _Spools()
+        parts = [(row, entries[row][0].content_path, entries[row][0].stored_content) for row in rows]
+        read_contents_of(contents, image, layer, parts, spools)
+        for row in rows:
+            spools.pass_on(row, entries[row][1])
 
 
 def find_image(contents: LayerContents, entry: EntryValues) -> ImageLayers:

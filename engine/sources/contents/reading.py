@@ -11,12 +11,20 @@ from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Protocol
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
     from imq.engine.layers.table_of_contents import Chunk
     from imq.engine.oci.digest import Digest
 
     from .protocol import Chunks, ImageLayers, LayerContents, LayerTable
+
+    class RowSinks(Protocol):
+        """Opens the sinks for the contents of rows."""
+
+        def open_sinks(self, row: int, /) -> Iterable[ContentSink]:
+            """Return the sinks for the content of a row, empty ones, however often it is called."""
+
 
 MAX_TEXT = 16 << 20
 """The largest content in bytes that `content` shows."""
@@ -52,7 +60,7 @@ def read_contents_of(
     image: ImageLayers,
     layer: Digest,
     contents: Sequence[tuple[int, str, StoredContent]],
-    values: ContentFields,
+    values: RowSinks,
 ) -> None:
     """Read contents of one layer of an image, each for a row, with its path. `layer` is its name in the index.
 
@@ -88,7 +96,7 @@ def read_contents_of(
         raise missing_layer_error(layer)
 
 
-def _read_chunks(table: LayerTable, contents: Sequence[tuple[int, str, StoredContent]], values: ContentFields) -> bool:
+def _read_chunks(table: LayerTable, contents: Sequence[tuple[int, str, StoredContent]], values: RowSinks) -> bool:
     """Read contents by the table of contents of their layer; return False when the layer cannot be read in parts."""
     from imq.engine.layers.table_of_contents import MergedRanges, read_table
 
