@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     class ContentSink(Protocol):
         """Takes the content of one file, in order."""
 
-        def write(self, piece: memoryview | bytes, /) -> None:
+        def write(self, piece: memoryview | bytes, /) -> object:
             """Take the next piece. It may be reused after the call."""
 
 
