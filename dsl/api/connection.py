@@ -45,7 +45,9 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
 ) -> Connection:
     """Return a connection. Use it in a `with` statement.
 
-    - `source`: the source that queries read by default, else the embedded store.
+    - `source`: the source that statements use by default, else the embedded store, also while it is empty. The command
+      line uses an engine then, and says so; a program names it, so that it does not read and remove images elsewhere on
+      another machine.
     - `root`: the folder of that store, else $IMQ_ROOT, else a folder in the user's data directory.
     - `platform`: the platform of transferred images.
     - `jobs`: the number of layers transferred in parallel.

@@ -7,6 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import imq
 import pytest
 from imq.cli.open_session import open_session
 from imq.cli.options import read_options
@@ -253,3 +254,11 @@ def test_copies_are_of_the_images_of_the_engine(with_docker: Newcomer, tmp_path:
         chosen = with_docker.run("--source", "docker", f"copy {registry.host}/copied:1 to {registry.host}/again:1")
         assert chosen.code != 0
         assert f"No such image: {registry.host}/copied:1" in chosen.stderr
+
+
+def test_a_program_names_its_source(with_docker: Newcomer) -> None:
+    """The command line says which engine it uses; nobody reads that of a program, which may remove images."""
+    with imq.connect(environment=with_docker.environment()) as connection:
+        assert connection("images count").scalar() == 0
+    with imq.connect("docker", environment=with_docker.environment()) as connection:
+        assert connection("images count").scalar() == 3

@@ -205,12 +205,9 @@ class _QueryBinder:
                 span=node.span,
                 hints=(f"example: … as {node.name}_2 on {node.name}_2.…",),
             )
-        if node.kind == "full" and (expressions.joins or self._relation is not None):
+        if node.kind == "full" and self._relation is not None:
             raise StatementError(
-                "a full join must be the first join of a query",
-                code="join",
-                span=node.span,
-                hints=("put it first, or the query before it in parentheses: (… join …) full join …",),
+                "the rows of a relation belong to a row, so they take no full join", code="join", span=node.span
             )
         expressions.joins[joined.name] = joined
         condition = expressions.bind_condition(name_fields(node.condition, expressions.is_field), "on")

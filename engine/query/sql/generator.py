@@ -12,7 +12,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .dialect import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from imq.engine.catalog.tables import Field, Table
 
@@ -385,6 +385,7 @@ class SqlGenerator:
 
     def _write_joins(self, select: ir.Select, row: str, source: str) -> str:
         """Write the rows of a query with those that its joins add."""
+        sides = [(row, source.removeprefix(" FROM"))]
         for join in select.joins:
             rows = self.add_cte(self.write_columns(join.select))
             alias = self._make_unique(_JOINED)
@@ -392,20 +393,38 @@ class SqlGenerator:
                 alias, {column.name: f"c{at}" for at, column in enumerate(join.select.columns)}
             )
             condition = self._write_expression(join.condition)
-            if join.kind != "full":
+            if join.kind == "full":
+                members = [] if "full" in [one.kind for one in select.joins[: len(sides) - 1]] else [select]
+                source = self._write_full_join(members, source, sides, (alias, rows), condition)
+            else:
                 source += f" {join.kind.upper()} JOIN {rows} AS {alias} ON {condition}"
-                continue
-            own = " AND ".join(self._write_membership(select, row)) or "1"
-            pairs = self.add_cte(
-                f"SELECT {row}._row AS own, {alias}._row AS other{source} LEFT JOIN {rows} AS {alias} ON {condition}"
-                f" WHERE {own} UNION ALL SELECT NULL, {alias}._row FROM {rows} AS {alias}"
-                f" WHERE NOT EXISTS (SELECT 1{source} WHERE {own} AND ({condition}))"
-            )  # a FULL JOIN needs SQLite 3.39
-            source = (
-                f" FROM {pairs} LEFT JOIN{source.removeprefix(' FROM')} ON {row}._row = {pairs}.own"
-                f" LEFT JOIN {rows} AS {alias} ON {alias}._row = {pairs}.other"
-            )
+            sides.append((alias, f" {rows} AS {alias}"))
         return source
+
+    def _write_full_join(
+        self,
+        members: Sequence[ir.Select],
+        source: str,
+        sides: Sequence[tuple[str, str]],
+        joined: tuple[str, str],
+        condition: str,
+    ) -> str:
+        """Write a full join as the pairs of its rows, by the `_row` of every side: FULL JOIN needs SQLite 3.39.
+
+        `members` is the query whose rows are limited to its members here; empty when an earlier full join did so.
+        `sides` are the aliases so far, each with its rows; `joined` are the alias and the rows that are added.
+        """
+        alias, rows = joined
+        own = " AND ".join(part for one in members for part in self._write_membership(one, sides[0][0])) or "1"
+        keys = ", ".join(f"{side}._row AS own{at}" for at, (side, _) in enumerate(sides))
+        nothing = ", ".join("NULL" for _ in sides)
+        pairs = self.add_cte(
+            f"SELECT {keys}, {alias}._row AS other{source} LEFT JOIN {rows} AS {alias} ON {condition} WHERE {own}"
+            f" UNION ALL SELECT {nothing}, {alias}._row FROM {rows} AS {alias}"
+            f" WHERE NOT EXISTS (SELECT 1{source} WHERE {own} AND ({condition}))"
+        )
+        left = "".join(f" LEFT JOIN{text} ON {side}._row = {pairs}.own{at}" for at, (side, text) in enumerate(sides))
+        return f" FROM {pairs}{left} LEFT JOIN {rows} AS {alias} ON {alias}._row = {pairs}.other"
 
     def _write_membership(self, select: ir.Select, row: str) -> list[str]:
         """Write the conditions by which rows belong to a query: those of its base and of `of`."""
@@ -445,8 +464,8 @@ class SqlGenerator:
         """Write a query that counts rows, per group or overall: `except newest`, then `skip`, `limit`, `until`.
 
         Each step counts the rows that the previous step left. `except newest` and `skip` are used by retention rules:
-        they leave out a row whose group is unknown. `limit` counts these rows as one group, as `group by` does: a removal
-        by it takes no more of them than of any group.
+        they leave out a row whose group is unknown. `limit` counts these rows as one group, as `group by` does: a
+        removal by it takes no more of them than of any group.
         """
         inner = list(columns)
         inner += [(self.write_value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
