@@ -81,8 +81,10 @@ def scan_executable(file: BinaryIO, path: str) -> Rows:
 
 def _scan(reader: _RangeReader, head: bytes, path: str) -> Rows:
     elf = _parse_elf(head)
-    for segment in elf.segments if elf is not None else ():
-        if elf is not None and segment.flags & (_PF_X | _PF_W) == _PF_W:
+    if elf is None:
+        return
+    for segment in elf.segments:
+        if segment.flags & (_PF_X | _PF_W) == _PF_W:
             offset = _find_block(reader, segment)
             if offset is not None:
                 yield from _read_block(reader, elf, offset, path)
@@ -295,7 +297,7 @@ def _read_block(reader: _RangeReader, elf: _Elf, offset: int, path: str) -> Rows
         modules, _ = _read_inline(texts, at, _MAX_MODULES) if version is not None else (None, 0)
     elif pointer_size in (4, 8):
         order = ">" if flags & _BIG_ENDIAN else "<"
-        pointers = Struct(f"{order}{'Q' if pointer_size == 8 else 'I'}" + ("Q" if pointer_size == 8 else "I"))
+        pointers = Struct(f"{order}QQ" if pointer_size == 8 else f"{order}II")
         first, second = pointers.unpack_from(block, 16)
         version = _read_string(reader, elf, pointers, first, _MAX_VERSION)
         modules = _read_string(reader, elf, pointers, second, _MAX_MODULES)
