@@ -1242,7 +1242,7 @@ def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...
     """Create an index in a registry: one name for images of several platforms that are in the same registry. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""
     ...
 def inspect(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
-    """Show all details of images as JSON, with docker's keys. An engine describes its images and containers itself. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
+    """Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine describes its images and containers itself. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...
 def kill(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Send a signal to containers: SIGKILL, or that of with signal = NAME. In text: `kill web with signal = HUP`"""
@@ -1280,7 +1280,7 @@ def restart(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | 
 def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., platform: _Path | Sequence[_Path] | None = ..., with_its_tags: bool = ..., dry_run: bool = ...) -> Statement:
     """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
-def run(*operands: _Name | Query, as_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+def run(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create a container from an image of the store, start it, and wait for its end; its output is passed on. The words after the image replace its command. After as: the name. After with: the options of create, and detach = true, by which it goes on in the background. In text: `run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:

@@ -44,8 +44,9 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --spreadsheet     escape csv formulas   --version [--json]     -h, --help
 """
 _DOCKER_COMMANDS = frozenset({
-    "commit", "container", "history", "image", "images", "import", "inspect", "load", "login", "logout", "ps", "pull",
-    "push", "rmi", "save", "search", "system", "tag",
+    "commit", "container", "create", "exec", "history", "image", "images", "import", "inspect", "kill", "load", "login",
+    "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search", "start", "stop",
+    "system", "tag", "unpause", "wait",
 })  # fmt: skip
 """First words of docker's command lines."""
 _DOCKER_GROUPS = ("container", "image", "system")

@@ -18,6 +18,8 @@ class Command(Record):
       first `path_arguments` are paths.
     - `handler`: "MODULE.NAME" of its `Handler`, which is imported when the command runs.
     - `confirms`: whether it prompts before it removes anything.
+    - `program_at`: the number of arguments before the words of a program, which are passed on as they are.
+    - `needs_flag`: without a flag of docker the line is a statement of the language.
     - `examples`: command lines, shown with their statements in dsl/docs/FROM-DOCKER.md.
     - `differences`: differences from docker.
     """
@@ -31,6 +33,8 @@ class Command(Record):
     max_arguments: int | None = None
     path_arguments: int = 0
     confirms: bool = False
+    program_at: int | None = None
+    needs_flag: bool = False
     examples: tuple[str, ...] = ()
     differences: str = ""
 
@@ -49,6 +53,74 @@ _PLATFORM = Flag("platform", "", "string", "Set platform: os[/arch[/variant]]")
 _TRUST = Flag("disable-content-trust", "", "", "Skip image verification", default_on=True)
 _CHANGE = Flag("change", "c", "list", "Apply Dockerfile instruction to the created image")
 _IDS_ONLY = Flag("quiet", "q", "", "Only show image IDs")
+
+_ENV = Flag("env", "e", "list", "Set environment variables")
+_NO_PRIVILEGES = "containers of the store have docker's default privileges"
+_NO_PORTS = "containers of the store have no published ports: --network host"
+_NO_ENV_FILE = "give the variables with -e"
+_NO_DETACH_KEYS = "a terminal is never detached"
+_NO_LIMIT = "-m, --cpus and --pids-limit are supported"
+_NO_TERMINAL = "a container of the store has no terminal; run programs on a terminal with exec -it"
+_NO_NETWORKS = "containers of the store have no network, or that of the host: --network host"
+_NO_MOUNT = "mounts are folders of this machine: -v SOURCE:TARGET[:ro]"
+_NO_RESTART = "containers of the store are not restarted automatically"
+_CREATION = (
+    Flag("name", "", "string", "Assign a name to the container"),
+    Flag("rm", "", "", "Automatically remove the container when it exits"),
+    _ENV,
+    Flag("label", "l", "list", "Set meta data on a container"),
+    Flag("volume", "v", "list", "Bind mount a folder of this machine"),
+    Flag("workdir", "w", "string", "Working directory inside the container"),
+    Flag("user", "u", "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
+    Flag("hostname", "h", "string", "Container host name"),
+    Flag("memory", "m", "bytes", "Memory limit"),
+    Flag("cpus", "", "decimal", "Number of CPUs"),
+    Flag("pids-limit", "", "int", "Tune container pids limit"),
+    Flag("read-only", "", "", "Mount the container's root filesystem as read only"),
+    Flag("network", "", "string", "Connect a container to a network: host or none"),
+    Flag("net", "", "string", "Connect a container to a network: host or none"),
+    Flag("entrypoint", "", "string", "Overwrite the default ENTRYPOINT of the image"),
+    Flag("stop-signal", "", "string", "Signal to stop the container"),
+    Flag("stop-timeout", "", "int", "Timeout (in seconds) to stop a container"),
+    Flag("interactive", "i", "", "Keep STDIN open"),
+    Flag("tty", "t", "", "Allocate a pseudo-TTY", refusal=_NO_TERMINAL),
+    Flag("publish", "p", "list", "Publish a container's port(s) to the host", refusal=_NO_PORTS),
+    Flag("publish-all", "P", "", "Publish all exposed ports to random ports", refusal=_NO_PORTS),
+    Flag("expose", "", "list", "Expose a port or a range of ports", refusal=_NO_PORTS),
+    Flag("privileged", "", "", "Give extended privileges to this container", refusal=_NO_PRIVILEGES),
+    Flag("cap-add", "", "list", "Add Linux capabilities", refusal=_NO_PRIVILEGES),
+    Flag("cap-drop", "", "list", "Drop Linux capabilities", refusal=_NO_PRIVILEGES),
+    Flag("security-opt", "", "list", "Security Options", refusal=_NO_PRIVILEGES),
+    Flag("device", "", "list", "Add a host device to the container", refusal=_NO_PRIVILEGES),
+    Flag("gpus", "", "string", "GPU devices to add to the container", refusal=_NO_PRIVILEGES),
+    Flag("pid", "", "string", "PID namespace to use", refusal=_NO_PRIVILEGES),
+    Flag("ipc", "", "string", "IPC mode to use", refusal=_NO_PRIVILEGES),
+    Flag("userns", "", "string", "User namespace to use", refusal=_NO_PRIVILEGES),
+    Flag("restart", "", "string", "Restart policy to apply when a container exits", refusal=_NO_RESTART),
+    Flag("mount", "", "list", "Attach a filesystem mount to the container", refusal=_NO_MOUNT),
+    Flag("tmpfs", "", "list", "Mount a tmpfs directory", refusal=_NO_MOUNT),
+    Flag("volumes-from", "", "list", "Mount volumes from the specified container(s)", refusal=_NO_MOUNT),
+    Flag("env-file", "", "list", "Read in a file of environment variables", refusal=_NO_ENV_FILE),
+    Flag("dns", "", "list", "Set custom DNS servers", refusal=_NO_NETWORKS),
+    Flag("add-host", "", "list", "Add a custom host-to-IP mapping (host:ip)", refusal=_NO_NETWORKS),
+    Flag("ip", "", "string", "IPv4 address", refusal=_NO_NETWORKS),
+    Flag("network-alias", "", "list", "Add network-scoped alias for the container", refusal=_NO_NETWORKS),
+    Flag("link", "", "list", "Add link to another container", refusal=_NO_NETWORKS),
+    Flag("memory-swap", "", "bytes", "Swap limit equal to memory plus swap", refusal=_NO_LIMIT),
+    Flag("cpu-shares", "c", "int", "CPU shares (relative weight)", refusal=_NO_LIMIT),
+    Flag("cpuset-cpus", "", "string", "CPUs in which to allow execution (0-3, 0,1)", refusal=_NO_LIMIT),
+    Flag("ulimit", "", "list", "Ulimit options", refusal=_NO_LIMIT),
+    Flag("shm-size", "", "bytes", "Size of /dev/shm", refusal=_NO_LIMIT),
+    Flag("pull", "", "string", "Pull image before running", refusal="pull it first: imq pull IMAGE"),
+    Flag("init", "", "", "Run an init inside the container", refusal="put an init into the image"),
+    Flag("log-driver", "", "string", "Logging driver for the container", refusal="imq logs shows the output"),
+)
+"""The flags of `run` and `create`."""
+_STOPPING = (
+    Flag("signal", "s", "string", "Signal to send to the container"),
+    Flag("timeout", "t", "int", "Seconds to wait before killing the container"),
+    Flag("time", "", "int", "Seconds to wait before killing the container"),
+)
 
 COMMANDS = (
     Command(
@@ -277,6 +349,169 @@ COMMANDS = (
         ),
     ),
     Command(
+        ("run", "container run"),
+        "IMAGE [COMMAND] [ARG...]",
+        "Create and run a new container from an image",
+        "containers.RUN",
+        (
+            Flag("detach", "d", "", "Run container in background and print container ID"),
+            *_CREATION,
+        ),
+        min_arguments=1,
+        program_at=1,
+        examples=(
+            "run --rm redis:7 redis-server --version",
+            "run -d --name cache --network host -e MODE=fast -v /srv/cache:/data -m 512m redis:7",
+        ),
+        differences=(
+            "The image must be in the store. A container has no network, or that of the host (`--network host`); ports"
+            " are not published. A container that cannot be started is removed again."
+        ),
+    ),
+    Command(
+        ("create", "container create"),
+        "IMAGE [COMMAND] [ARG...]",
+        "Create a new container",
+        "containers.CREATE",
+        _CREATION,
+        min_arguments=1,
+        program_at=1,
+        examples=("create --name web --read-only redis:7",),
+    ),
+    Command(
+        ("exec", "container exec"),
+        "CONTAINER COMMAND [ARG...]",
+        "Execute a command in a running container",
+        "containers.EXEC",
+        (
+            Flag("detach", "d", "", "Detached mode: run command in the background"),
+            _ENV,
+            Flag("interactive", "i", "", "Keep STDIN open"),
+            Flag("tty", "t", "", "Allocate a pseudo-TTY"),
+            Flag("user", "u", "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
+            Flag("workdir", "w", "string", "Working directory inside the container"),
+            Flag("privileged", "", "", "Give extended privileges to the command", refusal=_NO_PRIVILEGES),
+            Flag("env-file", "", "list", "Read in a file of environment variables", refusal=_NO_ENV_FILE),
+            Flag("detach-keys", "", "string", "Override the key sequence for detaching", refusal=_NO_DETACH_KEYS),
+        ),
+        min_arguments=2,
+        program_at=1,
+        examples=("exec web ls -l /data", "exec -it -u root web sh"),
+        differences="After the word container it is a statement of the language: `exec container web run ls`.",
+    ),
+    Command(
+        ("start", "container start"),
+        "CONTAINER [CONTAINER...]",
+        "Start one or more stopped containers",
+        "containers.START",
+        (
+            Flag("attach", "a", "", "Attach STDOUT/STDERR", refusal="run attaches; logs shows the output"),
+            Flag("interactive", "i", "", "Attach container's STDIN", refusal="run -i attaches standard input"),
+        ),
+        min_arguments=1,
+        examples=("start web",),
+    ),
+    Command(
+        ("stop", "container stop"),
+        "CONTAINER [CONTAINER...]",
+        "Stop one or more running containers",
+        "containers.STOP",
+        _STOPPING,
+        min_arguments=1,
+        examples=("stop -t 5 web",),
+    ),
+    Command(
+        ("restart", "container restart"),
+        "CONTAINER [CONTAINER...]",
+        "Restart one or more containers",
+        "containers.RESTART",
+        _STOPPING,
+        min_arguments=1,
+        examples=("restart web",),
+    ),
+    Command(
+        ("kill", "container kill"),
+        "CONTAINER [CONTAINER...]",
+        "Kill one or more running containers",
+        "containers.KILL",
+        (Flag("signal", "s", "string", "Signal to send to the container"),),
+        min_arguments=1,
+        examples=("kill -s HUP web",),
+    ),
+    Command(
+        ("wait", "container wait"),
+        "CONTAINER [CONTAINER...]",
+        "Block until one or more containers stop, then print their exit codes",
+        "containers.WAIT",
+        min_arguments=1,
+        examples=("wait web",),
+    ),
+    Command(
+        ("pause", "container pause"),
+        "CONTAINER [CONTAINER...]",
+        "Pause all processes within one or more containers",
+        "containers.PAUSE",
+        min_arguments=1,
+        examples=("pause web",),
+    ),
+    Command(
+        ("unpause", "container unpause"),
+        "CONTAINER [CONTAINER...]",
+        "Unpause all processes within one or more containers",
+        "containers.UNPAUSE",
+        min_arguments=1,
+        examples=("unpause web",),
+    ),
+    Command(
+        ("rm", "container rm", "container remove"),
+        "CONTAINER [CONTAINER...]",
+        "Remove one or more containers",
+        "containers.REMOVE",
+        (
+            Flag("force", "f", "", "Force the removal of a running container (uses SIGKILL)"),
+            Flag("volumes", "v", "", "Remove anonymous volumes associated with the container (imq always does)"),
+            Flag("link", "l", "", "Remove the specified link", refusal="containers of the store have no links"),
+        ),
+        min_arguments=1,
+        needs_flag=True,
+        examples=("container rm web", "rm -f web"),
+        differences=(
+            "Without a flag `imq rm NAME` is a statement, which removes images; use `imq container rm NAME`, or the"
+            " statement `rm container NAME`."
+        ),
+    ),
+    Command(
+        ("container prune",),
+        "",
+        "Remove all stopped containers",
+        "containers.PRUNE",
+        (
+            Flag("filter", "", "filter", "Filter what to remove: label, label!, until (example: until=24h)"),
+            Flag("force", "f", "", "Do not prompt for confirmation"),
+        ),
+        max_arguments=0,
+        confirms=True,
+        examples=("container prune -f",),
+    ),
+    Command(
+        ("logs", "container logs"),
+        "CONTAINER",
+        "Fetch the logs of a container",
+        "containers.LOGS",
+        (
+            Flag("follow", "f", "", "Follow log output"),
+            Flag("since", "", "string", "Show logs since timestamp or relative (example: 42m for 42 minutes)"),
+            Flag("until", "", "string", "Show logs before a timestamp or relative (example: 42m for 42 minutes)"),
+            Flag("tail", "n", "string", "Number of lines to show from the end of the logs (default all)"),
+            Flag("timestamps", "t", "", "Show timestamps"),
+            Flag("details", "", "", "Show extra details", refusal="logs have no further details"),
+        ),
+        min_arguments=1,
+        max_arguments=1,
+        examples=("logs --tail 10 web", "logs -t --since 10m web"),
+        differences="`logs of web where text matches error` also filters.",
+    ),
+    Command(
         ("commit", "container commit"),
         "CONTAINER [REPOSITORY[:TAG]]",
         "Create a new image from a container's changes",
@@ -290,7 +525,7 @@ COMMANDS = (
         min_arguments=1,
         max_arguments=2,
         examples=("commit box team/app:4",),
-        differences=("It needs an engine (`--source docker`): the store has no containers."),
+        differences=("The new layer has the changed files of the container; the layers below are shared."),
     ),
     Command(
         ("container ls", "container list", "container ps", "ps"),
@@ -319,8 +554,8 @@ COMMANDS = (
             "ps -a --filter status=exited -q",
         ),
         differences=(
-            "The store has no containers: name an engine with `--source docker`. The filter `ancestor` does "
-            "not match containers of child images, and `network` takes names of networks, not their IDs."
+            "The filter `ancestor` does not match containers of child images, and `network` takes names of networks, not"
+            " their IDs."
         ),
     ),
     Command(

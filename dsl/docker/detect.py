@@ -31,7 +31,30 @@ _IMQ_FLAGS = tuple(
 
 
 _LANGUAGE_WORDS = frozenset(
-    {"history", "images", "import", "inspect", "load", "login", "logout", "pull", "push", "save", "tag"}
+    [
+        "create",
+        "exec",
+        "history",
+        "images",
+        "import",
+        "inspect",
+        "kill",
+        "load",
+        "login",
+        "logout",
+        "logs",
+        "pause",
+        "pull",
+        "push",
+        "restart",
+        "run",
+        "save",
+        "start",
+        "stop",
+        "tag",
+        "unpause",
+        "wait",
+    ]
 )
 """Commands with the name of a table or a verb of the language."""
 
@@ -90,10 +113,14 @@ def _parse_command(
 ) -> CommandLine | None:
     docker_names = {flag.name for flag in command.flags}
     imq_flags = [flag for flag in _IMQ_FLAGS if flag.name not in docker_names]
-    parsed = parse_flags((*command.flags, *imq_flags), words)
+    parsed = parse_flags((*command.flags, *imq_flags), words, leading=command.program_at)
     # A flag of docker decides that the line is docker's. Then paths may contain any character.
     has_docker_flag = bool(parsed.values.keys() & docker_names)
-    names = parsed.arguments[command.path_arguments if has_docker_flag else 0 :]
+    names = parsed.arguments[command.path_arguments if has_docker_flag else 0 : command.program_at]
+    if command.needs_flag and " " not in name and not has_docker_flag and not parsed.is_on("help"):
+        return None
+    if command.program_at is not None and parsed.arguments[:1] == ("container",):
+        return None  # `exec container web run ls` is a statement
     if any(_is_of_language(word, vocabulary) for word in names):
         return None
     if parsed.is_on("help"):

@@ -165,6 +165,13 @@ def _single_value(name: str, values: Sequence[str]) -> str:
     return values[0]
 
 
+def compare_moment(field: str, operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
+    """Return the comparison of a time with a moment of docker's flags: a time, or a duration ago."""
+    comparison = _compare_until(operator, value, now, zone)
+    assert isinstance(comparison, ast.Comparison)
+    return comparison.replace(left=ast.Field((field,)))
+
+
 def _compare_until(operator: str, value: str, now: int, zone: tzinfo | None) -> ast.Expr:
     from imq.engine.oci.timestamp import format_time
     from imq.engine.units.time import parse_until

@@ -16,7 +16,8 @@ class Flag(Record):
     """One flag: `--name`, and `-letter` when it has one.
 
     `value_type` is the type of its value in the usage text: string, list, filter, int, or "" for a switch. A switch is
-    off unless it is `default_on`. `imq_only` marks an option of imq that docker does not have.
+    off unless it is `default_on`. `imq_only` marks an option of imq that docker does not have. `refusal` is why a flag
+    of docker is not supported.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Flag(Record):
     doc: str = ""
     default_on: bool = False
     imq_only: bool = False
+    refusal: str = ""
 
     @property
     def display_name(self) -> str:
@@ -69,13 +71,19 @@ class _FlagError(Exception):
         self.error = StatementError(message, code="option", hints=hints)
 
 
-def parse_flags(flags: Sequence[Flag], words: Sequence[str]) -> ParsedFlags:
-    """Parse words with these flags. All words after `--` are arguments. `--help` and `-h` are always known."""
+def parse_flags(flags: Sequence[Flag], words: Sequence[str], *, leading: int | None = None) -> ParsedFlags:
+    """Parse words with these flags. All words after `--` are arguments. `--help` and `-h` are always known.
+
+    After `leading` arguments all further words are arguments too: those of a program in a container.
+    """
     parser = _FlagParser(flags)
     remaining = list(words)
     error: StatementError | None = None
     try:
         while remaining:
+            if leading is not None and len(parser.arguments) >= leading:
+                parser.arguments += remaining
+                break
             word = remaining.pop(0)
             if word == "--":
                 parser.arguments += remaining
@@ -97,8 +105,8 @@ class _FlagParser:
 
     def __init__(self, flags: Sequence[Flag]) -> None:
         help_ = Flag("help", "h")
-        self._names = {flag.name: flag for flag in (*flags, help_)}
-        self._letters = {flag.letter: flag for flag in (*flags, help_) if flag.letter}
+        self._names = {flag.name: flag for flag in (help_, *flags)}
+        self._letters = {flag.letter: flag for flag in (help_, *flags) if flag.letter}
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
 
@@ -141,6 +149,8 @@ class _FlagParser:
         return [f"--{flag.name}" for flag in self._names.values() if not flag.imq_only]
 
     def _add_value(self, flag: Flag, value: str) -> None:
+        if flag.refusal:
+            raise _FlagError(f"imq does not support {flag.display_name}", flag.refusal)
         reason = ""
         if not flag.value_type and value not in (*_TRUE, *_FALSE):
             reason = f'strconv.ParseBool: parsing "{value}": invalid syntax'

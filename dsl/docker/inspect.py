@@ -34,11 +34,14 @@ def compile_inspect(parsed: ParsedFlags, compile_context: CompileContext) -> Sta
         raise StatementError(f'unknown type: "{kind}": must be one of {types}', code="option")
     if compile_context.in_engine and kind in ("", "image", "container"):
         return _compile_inspect_in_engine(parsed, kind)
-    if kind not in ("", "image"):
-        raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects only images",))
+    if kind not in ("", "image", "container"):
+        raise NotFound(f"No such {kind}: {parsed.arguments[0]}", hints=("imq inspects images and containers",))
     template = parsed.get_last("format")
     output = ast.Output(template=template) if template and template != "json" else ast.Output()
-    return tuple(ast.ActionStatement("inspect", (ast.Literal(name),), output=output) for name in parsed.arguments)
+    marks = (ast.Literal("container"),) if kind == "container" else ()
+    return tuple(
+        ast.ActionStatement("inspect", (*marks, ast.Literal(name)), output=output) for name in parsed.arguments
+    )
 
 
 def _compile_inspect_in_engine(parsed: ParsedFlags, kind: str) -> Statements:
@@ -134,14 +137,8 @@ def _document_template(text: str | None) -> DocumentTemplate | None:
     return DocumentTemplate(Template.parse(text))
 
 
-def compile_commit(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
-    """Return the statement that makes an image of a container. Raises `ImqError` for images of the store."""
-    if not compile_context.in_engine:
-        raise ImqError(
-            "imq cannot commit containers: the embedded store has none",
-            code="unavailable",
-            hints=("name an engine: imq --source docker commit …",),
-        )
+def compile_commit(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+    """Return the statement that makes an image of a container."""
     container, *names = parsed.arguments
     for name in names:
         parse_reference(name)

@@ -17,8 +17,13 @@ def command_help(command: Command, name: str) -> str:
     parts = [f"Usage:  {_usage(command, name)}", command.doc]
     if len(command.names) > 1:
         parts.append("Aliases:\n  " + ", ".join(f"imq {each}" for each in command.names))
-    if command.flags:
+    if any(not flag.refusal for flag in command.flags):
         parts.append("Options:\n" + "\n".join(_describe_flags(command.flags)))
+    if refused := sorted(f"--{flag.name}" for flag in command.flags if flag.refusal):
+        import textwrap
+
+        names = textwrap.wrap(", ".join(refused), 100, break_on_hyphens=False)
+        parts.append("Flags of docker that imq does not support:\n" + "\n".join(f"  {line}" for line in names))
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,7 +81,7 @@ def _count_arguments(count: int) -> str:
 
 def _describe_flags(flags: tuple[Flag, ...]) -> list[str]:
     rows = []
-    for flag in sorted(flags, key=lambda flag: flag.name):
+    for flag in sorted((flag for flag in flags if not flag.refusal), key=lambda flag: flag.name):
         letter = f"-{flag.letter}, " if flag.letter else "    "
         rows.append(
             (

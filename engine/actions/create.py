@@ -11,6 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
 from .container_options import CREATION, read_create_options, read_values
+from .operands import find_planner
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def plan_creation(image: ast.Literal | ast.Variable, options: CreateOptions, con
 
 
 def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    others = tuple(option for option in act.options if option.name != "from")
+    if (planner := find_planner(act.replace(references=(), options=others), context)) is not None:
+        return planner(act, context)
     images = get_option_values(act, "from", context)
     names = context.literals(act.references)
     if len(images) != 1 or len(names) > 1:

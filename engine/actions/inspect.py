@@ -12,23 +12,44 @@ from imq.engine.result import Documents, get_exit_code
 from imq.engine.store.index_check import find_image, make_holds
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.engine.store.unreadable_images import find_problem
+from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING
 
+from .container_operands import choose_containers, find_container, is_of_containers
 from .operands import find_answer, resolve_targets
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from imq.engine.result import Result
     from imq.engine.sources.action import PlanContext
     from imq.grammar import ast
 
+    from .container_operands import Chosen
+
 
 def _inspect(act: ast.ActionStatement, context: PlanContext) -> Result:
     if (answer := find_answer(act, context)) is not None:
         return answer(act, context)
-    images = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
+    if is_of_containers(act, context):
+        chosen, failures = choose_containers(act, context)
+        errors = tuple(failure.describe().error for failure in failures)
+        found = tuple(problem for problem in errors if problem is not None)
+        return Documents(_inspect_containers(chosen, context), act.output, errors=found, exit_code=get_exit_code(found))
+    try:
+        images = list(dict.fromkeys((target.root, target.id) for target in resolve_targets(act, context)))
+    except NotFound:
+        if len(act.references) != 1 or not context.store.has_containers():
+            raise
+        try:
+            chosen = [find_container(context.literals(act.references)[0], context)]
+        except NotFound:
+            pass
+        else:
+            return Documents(_inspect_containers(chosen, context), act.output)
+        raise
     problems = tuple(
         problem
         for root in dict.fromkeys(root for root, _ in images)
@@ -41,6 +62,14 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Result:
         _inspect_image(root, id_, context) for root, id_ in images if id_ != root or root not in unreadable
     )
     return Documents(documents, act.output, errors=problems, exit_code=get_exit_code(problems))
+
+
+def _inspect_containers(chosen: Sequence[Chosen], context: PlanContext) -> tuple[dict[str, Any], ...]:
+    """Return the documents of containers as `docker container inspect` has them."""
+    from imq.engine.containers.containers import Containers
+
+    containers = Containers(context.store, "", context.environment)
+    return tuple(containers.inspect(one.id) for one in chosen)
 
 
 def _build_artifact_document(root: Digest, context: PlanContext) -> dict[str, Any]:
@@ -137,7 +166,7 @@ def _inspect_image(root: Digest, id_: Digest, context: PlanContext) -> dict[str,
 
 VERB = Verb(
     "inspect",
-    "Show all details of images as JSON, with docker's keys. An engine describes its images and containers itself.",
+    "Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine describes its images and containers itself.",
     'inspect redis:7 format "{{.Config.Cmd}}"',
     OperandKind.IMAGES,
     options=("from",),

@@ -15,6 +15,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .container_operands import open_containers
 from .container_options import RUNNING, read_create_options, read_flag, read_values
 from .create import Create, plan_creation
+from .operands import find_planner
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def _interruptible(step: Callable[[], None], containers: Containers, container: 
 
 
 def _plan_run(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if (planner := find_planner(act.replace(references=act.references[:1]), context)) is not None:
+        return planner(act, context)
     image, *words = act.references
     arguments = [*context.literals(words), *get_option_values(act, "run", context)]
     values = read_values(act, RUNNING, context)
@@ -142,7 +145,7 @@ VERB = Verb(
     " by which it goes on in the background.",
     "run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host",
     OperandKind.IMAGE_AND_COMMAND,
-    options=("as", "run", "with", "dry run"),
+    options=("from", "as", "run", "with", "dry run"),
     runs_programs=True,
     docker_differences=(
         "The image must be in the store: pull it first. A container that cannot be started is removed again. See create"

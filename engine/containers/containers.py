@@ -152,6 +152,35 @@ class Containers:
         with self._open(id_) as folder:
             return read_state(folder)
 
+    def inspect(self, id_: str) -> dict[str, Any]:
+        """Return the document of a container with its state, as `docker container inspect` has it."""
+        container, state = self.read(id_), self.read_state(id_)
+        path = self.path_of(id_)
+        return {
+            **container.document,
+            "Name": f"/{container.name}",
+            "State": {
+                "Status": state.status,
+                "Running": state.is_running,
+                "Paused": state.status == "paused",
+                "Restarting": False,
+                "OOMKilled": state.oom_killed,
+                "Dead": False,
+                "Pid": state.pid if state.is_running else 0,
+                "ExitCode": state.exit_code or 0,
+                "Error": state.error,
+                "StartedAt": _format_moment(state.started),
+                "FinishedAt": _format_moment(None if state.is_running else state.finished),
+            },
+            "LogPath": os.path.join(path, LOG) if state.started is not None else "",
+            "ResolvConfPath": os.path.join(path, "resolv.conf"),
+            "HostnamePath": os.path.join(path, "hostname"),
+            "HostsPath": os.path.join(path, "hosts"),
+            "RestartCount": 0,
+            "Driver": "overlay2",
+            "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": os.path.join(path, "upper")}},
+        }
+
     @contextmanager
     def _open(self, id_: str) -> Iterator[int]:
         try:
@@ -843,6 +872,12 @@ def _check_platform(image: ImageFacts) -> None:
         code="platform",
         hints=(f"pull it for this machine: pull {image.name} platform {own}",),
     )
+
+
+def _format_moment(moment: int | None) -> str:
+    from imq.engine.oci.timestamp import format_time
+
+    return format_time(moment) if moment is not None else "0001-01-01T00:00:00Z"
 
 
 def _read_host_file(path: str) -> bytes:

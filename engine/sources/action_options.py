@@ -25,6 +25,14 @@ def get_option_values(act: ast.ActionStatement, name: str, context: PlanContext)
     return context.literals(option.values) if option is not None else []
 
 
+def get_named_values(act: ast.ActionStatement, context: PlanContext) -> list[tuple[str, str]]:
+    """Return the names and values of the option `with`."""
+    option = get_option(act, "with")
+    if option is None:
+        return []
+    return list(zip(context.literals(option.values[::2]), context.literals(option.values[1::2]), strict=True))
+
+
 def list_source_refs(act: ast.ActionStatement, context: PlanContext) -> tuple[SourceRef, ...]:
     """Return the sources of an action's references: those of the option `from`, else the default ones."""
     option = get_option(act, "from")

@@ -67,6 +67,34 @@ LINES = [
     ("images -f dangling=true -f dangling=1 -f dangling=x", "images where dangling"),
     ("images --filter=", "images"),
     ("images -- redis", f"images where {REFERENCE('redis')}"),
+    ("commit a b:1", 'commit "a" as "b:1"'),
+    ("commit -p=false -a me a b:1", 'commit "a" as "b:1" with author = "me", pause = "false"'),
+    ("run redis:7", 'run "redis:7"'),
+    (
+        "run -d --rm --name web -e A=1 -v /srv:/data:ro -m 512m --cpus 1.5 --network host redis:7 sh -c exit",
+        (
+            'run "redis:7" run "sh", "-c", "exit" with name = "web", cpu_limit = "1.5", env = "A=1",'
+            ' mount = "/srv:/data:ro", auto_remove = "true", detach = "true", memory_limit = "536870912B",'
+            ' network_mode = "host"'
+        ),
+    ),
+    ("run -h box redis:7 -h x", 'run "redis:7" run "-h", "x" with hostname = "box"'),
+    ("create --name web redis:7 sleep 5", 'create "web" from "redis:7" run "sleep", "5"'),
+    ("inspect --type container a", "inspect container, a"),
+    ("create redis:7", 'create from "redis:7"'),
+    ("exec web ls -l", 'exec container, "web" run "ls", "-l"'),
+    (
+        "exec -it -u 1:2 -e A=1 web sh",
+        'exec container, "web" run "sh" with env = "A=1", user = "1:2", stdin = "true", terminal = "true"',
+    ),
+    ("start a b", 'start "a", "b"'),
+    ("stop -t 5 web", 'stop "web" with timeout = "5"'),
+    ("kill -s HUP web", 'kill "web" with signal = "HUP"'),
+    ("wait web", 'wait "web"'),
+    ("rm -f web", 'rm container, "web" force'),
+    ("container rm web", 'rm container, "web"'),
+    ("container prune -f", "prune containers"),
+    ("logs --tail 3 web", 'logs of "web" select time, stream, text'),
     ("login", "login"),
     ("login -u me --password-stdin a.example:5000", 'login a.example:5000 as "me" from stdin'),
     ("login a.example --username=me -p hidden", 'login a.example as "me"'),
@@ -203,7 +231,7 @@ REFUSED = [
     ),
     ("tag a b@sha256:" + "0" * 64, "reference", "refusing to create a tag with a digest reference"),
     ("import http://x/y", "unavailable", "imq does not fetch archives from the web"),
-    ("inspect --type container a", "not-found", "No such container: a"),
+    ("inspect --type network a", "not-found", "No such network: a"),
     ("inspect --type thing a", "option", 'unknown type: "thing"'),
     ("search --filter stars=many redis", "filter", "Invalid filter 'stars=[many]'"),
     ("search -f is-official=perhaps redis", "filter", "Invalid filter 'is-official=[perhaps]'"),
@@ -211,7 +239,6 @@ REFUSED = [
     ("search --limit 101 redis", "option", "Limit 101 is outside the range of [1, 100]"),
     ("search --limit=-1 redis", "option", "Limit -1 is outside the range of [1, 100]"),
     ("search https://x/redis", "operand", "should not have a scheme"),
-    ("commit a b:1", "unavailable", "imq cannot commit containers"),
 ]
 
 

@@ -86,10 +86,10 @@ def test_containers_of_a_query_become_images(place: Place) -> None:
         place.connection(f"commit nope as localhost/x:1 from {place.name}")
 
 
-def test_commit_needs_an_engine(tmp_path: pathlib.Path) -> None:
+def test_commit_without_an_engine_is_of_the_store(tmp_path: pathlib.Path) -> None:
     with (
         imq.connect(root=tmp_path / "store", environment={}) as connection,
-        pytest.raises(imq.StatementError, match="the store has no containers"),
+        pytest.raises(imq.ImqError, match="No such container: web"),
     ):
         connection("commit web as team/web:1")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
-from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS
+from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS
 from imq.engine.query.source import LateTables, NativeTable, Place, Source, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.errors import ImqError
@@ -26,6 +26,7 @@ UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 _LISTING = "none: the files of the blobs are listed"
 WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
+_LOGS = "none: the logs of the containers are read"
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
 
@@ -42,6 +43,7 @@ class StoreSource(Source):
         tables = (IMAGES, LAYERS, HISTORY, CONTAINERS)
         ready: dict[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
         ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
+        ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
         self.tables: Mapping[str, TableProvider] = LateTables(ready, CONTENT_TABLES, self._make_content_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
@@ -50,6 +52,11 @@ class StoreSource(Source):
         from .blobs import StoreBlobs
 
         return StoreBlobs(self._store, request)
+
+    def _scan_logs(self, request: ScanRequest) -> TableScan:
+        from .logs import StoreLogs
+
+        return StoreLogs(self._store, request)
 
     def _make_provider(self, table: Table) -> NativeTable:
         levels = {WRITTEN: "size_rw log_size"} if table is CONTAINERS else {UNPACKED: _SIZES.get(table.name, "")}

@@ -1,0 +1,274 @@
+"""Docker's commands for containers: `run`, `create`, `exec`, `start`, `stop`, `logs`, `rm` and others."""
+
+from __future__ import annotations
+
+import re
+
+from imq.grammar import ast
+from imq.grammar.errors import ImqError, Interrupted, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .context import Handler
+from .filters import compare_moment, join_conditions, prune_conditions
+from .options import literals, make_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .context import CommandContext, CompileContext, Outcome
+    from .flags import ParsedFlags
+
+    Statements = tuple[ast.Statement, ...]
+
+_WORD = "container"
+_NOT_RUN = 125
+"""Docker's exit code when a container could not be started for a reason other than its program."""
+_TEXT_FLAGS = {
+    "name": "name", "user": "user", "workdir": "workdir", "hostname": "hostname", "stop-signal": "stop_signal",
+    "stop-timeout": "stop_timeout", "cpus": "cpu_limit", "pids-limit": "pids_limit", "entrypoint": "entrypoint",
+}  # fmt: skip
+"""Flags with a text, and the names of their values in `with`."""
+_SWITCHES = {"rm": "auto_remove", "read-only": "read_only", "interactive": "stdin", "detach": "detach"}
+_LISTS = {"env": "env", "label": "label", "volume": "mount"}
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _list_creation_values(parsed: ParsedFlags) -> list[tuple[str, str]]:
+    pairs = [(name, parsed.get_last(flag)) for flag, name in _TEXT_FLAGS.items() if parsed.get_all(flag)]
+    pairs += [(name, text) for flag, name in _LISTS.items() for text in parsed.get_all(flag)]
+    pairs += [(name, "true") for flag, name in _SWITCHES.items() if parsed.is_on(flag)]
+    if memory := parsed.get_last("memory"):
+        pairs.append(("memory_limit", f"{_parse_memory(memory)}B"))
+    if network := parsed.get_last("network") or parsed.get_last("net"):
+        pairs.append(("network_mode", network))
+    return pairs
+
+
+def _parse_memory(text: str) -> int:
+    """Return a size of docker's flags in bytes: its units are binary."""
+    match = re.match(r"(?i)(\d+(?:\.\d+)?) ?([kmgt]?)i?(b?)\Z", text)
+    if match is None:
+        raise StatementError(f'invalid argument "{text}" for "-m, --memory" flag: invalid size', code="option")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def compile_run(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+    """Return the statement of `docker run`."""
+    image, *words = parsed.arguments
+    run = (ast.Option("run", literals(words)),) if words else ()
+    options = (*run, *make_with(_list_creation_values(parsed)))
+    return (ast.ActionStatement("run", literals((image,)), options=options),)
+
+
+def run_run(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Run the container; return its exit code, and with -d write its ID."""
+    (act,) = statements
+    assert isinstance(act, ast.ActionStatement)
+    try:
+        outcomes, errors = context.run_action(act)
+    except Interrupted:
+        raise
+    except ImqError as error:
+        context.report_error(error)
+        return _NOT_RUN
+    for problem in errors:
+        if problem.code != "container-failed":
+            context.report_error(problem)
+        return int(getattr(problem, "exit_status", _NOT_RUN))
+    if parsed.is_on("detach"):
+        context.write(f"{outcome.note}\n" for outcome in outcomes)
+    return 0
+
+
+def compile_create(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+    """Return the statement of `docker create`."""
+    image, *words = parsed.arguments
+    run = (ast.Option("run", literals(words)),) if words else ()
+    pairs = [pair for pair in _list_creation_values(parsed) if pair[0] != "name"]
+    options = (ast.Option("from", literals((image,))), *run, *make_with(pairs))
+    name = parsed.get_last("name")
+    return (ast.ActionStatement("create", literals((name,)) if name else (), options=options),)
+
+
+def run_create(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+    """Create the container and write its ID."""
+    outcomes, code = context.run_and_report(statements[0])
+    context.write(f"{outcome.note}\n" for outcome in outcomes if not outcome.error)
+    return code
+
+
+def compile_exec(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+    """Return the statement of `docker exec`."""
+    container, *words = parsed.arguments
+    pairs = [("env", text) for text in parsed.get_all("env")]
+    pairs += [(name, parsed.get_last(name)) for name in ("user", "workdir") if parsed.get_all(name)]
+    switches = (("detach", "detach"), ("interactive", "stdin"), ("tty", "terminal"))
+    pairs += [(name, "true") for flag, name in switches if parsed.is_on(flag)]
+    options = (ast.Option("run", literals(words)), *make_with(pairs))
+    return (ast.ActionStatement("exec", (ast.Literal(_WORD), *literals((container,))), options=options),)
+
+
+def run_exec(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+    """Run the program and return its exit code."""
+    (act,) = statements
+    assert isinstance(act, ast.ActionStatement)
+    _, errors = context.run_action(act)
+    for error in errors:
+        if error.code != "exec":
+            return context.report_error(error)
+        return int(getattr(error, "exit_status", 1))
+    return 0
+
+
+def _make_compiler(
+    verb: str, read: Callable[[ParsedFlags], Sequence[tuple[str, str]]] = lambda _: (), *, marked: bool = False
+) -> Callable[[ParsedFlags, CompileContext], Statements]:
+    """Return the compiler of a command whose arguments are containers. `marked`: the statement says so."""
+
+    def compile_(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+        references = literals(parsed.arguments)
+        if marked:
+            references = (ast.Literal(_WORD), *references)
+        options = make_with(read(parsed))
+        if marked and parsed.is_on("force"):
+            options = (*options, ast.Option("force"))
+        return (ast.ActionStatement(verb, references, options=options),)
+
+    return compile_
+
+
+def _read_stopping(parsed: ParsedFlags) -> list[tuple[str, str]]:
+    timeout = parsed.get_last("timeout") or parsed.get_last("time")
+    pairs = [("timeout", timeout)] if timeout else []
+    return [*pairs, *(("signal", text) for text in parsed.get_all("signal")[-1:])]
+
+
+def _make_runner(line: Callable[[str, Outcome], str]) -> Callable[[CommandContext, ParsedFlags, Statements], int]:
+    """Return the runner of a command that writes a line for each container, as the user named it."""
+
+    def run(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+        (act,) = statements
+        assert isinstance(act, ast.ActionStatement)
+        context.session.context = context.session.context.replace(confirm=None)  # docker does not prompt
+        outcomes, errors = context.run_action(act)
+        done = [outcome for outcome in outcomes if not outcome.error]
+        failed = {outcome.target for outcome in outcomes if outcome.error}
+        names = [name for name in parsed.arguments if name not in failed]
+        if len(names) != len(done):
+            names = [outcome.target for outcome in done]
+        context.write(f"{line(name, outcome)}\n" for name, outcome in zip(names, done, strict=True))
+        return context.report_errors(errors)
+
+    return run
+
+
+def _write_name(name: str, _outcome: Outcome) -> str:
+    return name
+
+
+def _write_exit_code(_name: str, outcome: Outcome) -> str:
+    return (outcome.note or "").rpartition(" ")[2]
+
+
+def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+    """Return the statement of `docker container prune`."""
+    filters, _ = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
+    return (ast.ActionStatement("prune", query=ast.Query("containers", where=join_conditions([filters]))),)
+
+
+def run_prune(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+    """Prompt unless -f is set, remove the stopped containers, and write their names and the reclaimed space."""
+    from imq.engine.render.docker import format_reclaimed_space
+
+    (act,) = statements
+    assert isinstance(act, ast.ActionStatement)
+    if not context.confirm_removal("This will remove all stopped containers."):
+        return 0
+    outcomes, errors = context.run_action(act)
+    done = [outcome for outcome in outcomes if not outcome.error]
+    if done:
+        context.write(("Deleted Containers:\n", *(f"{outcome.target}\n" for outcome in done), "\n"))
+    context.write((format_reclaimed_space(sum(outcome.size or 0 for outcome in done)),))
+    return context.report_errors(errors)
+
+
+_LOG_FIELDS = ("time", "stream", "text")
+
+
+def compile_logs(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+    """Return the query of `docker logs`."""
+    conditions: list[ast.Expr | None] = []
+    for flag, operator in (("since", ">="), ("until", "<")):
+        if text := parsed.get_last(flag):
+            conditions.append(compare_moment("time", operator, text, compile_context.now, compile_context.zone))
+    if parsed.is_on("follow") and compile_context.in_engine:
+        raise StatementError("logs of an engine are not followed", code="option")
+    query = ast.Query(
+        "logs",
+        literals(parsed.arguments),
+        where=join_conditions(conditions),
+        select=tuple(ast.Column(ast.Field((name,))) for name in _LOG_FIELDS),
+    )
+    return (ast.QueryStatement(query),)
+
+
+def run_logs(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Write the lines of standard output and standard error to these streams; with -f, those to come too."""
+    from imq.engine.containers.log_file import format_log_time
+
+    tail = parsed.get_last("tail")
+    result = context.run_query(statements[0])
+    rows = list(result.rows)
+    if tail.isdecimal():
+        rows = rows[len(rows) - min(int(tail), len(rows)) :]
+    with_times = parsed.is_on("timestamps")
+
+    def write(time: object, stream: object, text: object) -> None:
+        target = context.stderr if stream == "stderr" else context.stdout
+        target.write(f"{format_log_time(int(str(time)))} {text}\n" if with_times else f"{text}\n")
+
+    for row in rows:
+        write(*row)
+    context.stdout.flush()
+    if parsed.is_on("follow"):
+        last = max((int(str(row[0] or 0)) for row in rows), default=0)
+        _follow(context, parsed.arguments[0], last, write)
+    return context.report_errors(result.errors)
+
+
+def _follow(context: CommandContext, name: str, after: int, write: Callable[[object, object, object], None]) -> None:
+    """Write the lines of a log after a time until the container ends."""
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.log_file import read_log
+
+    containers = Containers(context.session.store, "", {})
+    container = containers.find(name)
+
+    def is_running() -> bool:
+        try:
+            return containers.read_state(container.id).is_running
+        except ImqError:
+            return False  # it was removed when it ended
+
+    for line in read_log(containers.log_path(container), is_running):
+        if line.time > after:
+            write(line.time, line.stream, line.text.removesuffix("\n"))
+            context.stdout.flush()
+
+
+RUN = Handler(compile_run, run_run)
+CREATE = Handler(compile_create, run_create)
+EXEC = Handler(compile_exec, run_exec)
+START = Handler(_make_compiler("start"), _make_runner(_write_name))
+STOP = Handler(_make_compiler("stop", _read_stopping), _make_runner(_write_name))
+RESTART = Handler(_make_compiler("restart", _read_stopping), _make_runner(_write_name))
+KILL = Handler(
+    _make_compiler("kill", lambda parsed: [("signal", text) for text in parsed.get_all("signal")[-1:]]),
+    _make_runner(_write_name),
+)
+WAIT = Handler(_make_compiler("wait"), _make_runner(_write_exit_code))
+PAUSE = Handler(_make_compiler("pause"), _make_runner(_write_name))
+UNPAUSE = Handler(_make_compiler("unpause"), _make_runner(_write_name))
+REMOVE = Handler(_make_compiler("rm", marked=True), _make_runner(_write_name))
+PRUNE = Handler(compile_prune, run_prune)
+LOGS = Handler(compile_logs, run_logs)
