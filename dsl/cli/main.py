@@ -51,6 +51,8 @@ _DOCKER_COMMANDS = frozenset({
 """First words of docker's command lines."""
 _DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""
+_MONITOR = "__container_monitor"
+"""The hidden command by which the frozen executable runs itself as the monitor of a container."""
 _SET_OPERATORS = ("union", "except", "intersect")
 """Keywords that the grammar's tables do not list: the lexer reads them as one terminal."""
 
@@ -187,6 +189,10 @@ def _help_text(options: Options) -> str | None:
 
 def run() -> None:
     """Run the command line of this process: the entry point `imq`."""
+    if sys.argv[1:] == [_MONITOR]:
+        from imq.engine.containers.monitor import main
+
+        main()
     gc.set_threshold(50_000)  # most objects made at startup stay: collecting them takes 3 ms of 45
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed: without this, the next file opened would get its number

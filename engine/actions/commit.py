@@ -7,16 +7,15 @@ import copy
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.dockerfile_changes import apply_instructions
 from imq.engine.sources.action import Failed, Outcome
-from imq.engine.sources.action_options import bind_whole_rows, get_option_values, parse_tag_name
+from imq.engine.sources.action_options import bind_whole_rows, get_option_values, list_container_names, parse_tag_name
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .container_operands import Chosen, find_container, list_container_names, open_containers
+from .container_operands import Chosen, find_container, find_container_planner, open_containers
 from .container_options import read_flag, read_values
 from .derived_images import set_name
-from .operands import find_planner
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     if len(act.references) == 2 and not any(option.name == "as" for option in act.options):
         name = ast.Option("as", act.references[1:])  # docker's order: commit CONTAINER NAME
         act = act.replace(references=act.references[:1], options=(*act.options, name))
-    if (planner := find_planner(act, context)) is not None:
+    if (planner := find_container_planner(act, context)) is not None:
         return planner(act, context)
     changes = tuple(get_option_values(act, "change", context))
     apply_instructions({}, changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.oci.digest import Digest
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
-from imq.engine.sources.action_options import bind_whole_rows
+from imq.engine.sources.action_options import bind_whole_rows, list_container_names, names_containers
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imq.engine.containers.containers import Container, Containers
-    from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.sources.action import Action, ExecutionContext, PlanContext, Planner
 
 _SHORT = 12
-KEYWORD = "container"
-"""`rm container web`: the word before names of containers, for verbs that work on images too."""
 
 
 class Chosen(Record):
@@ -71,11 +69,19 @@ def open_containers(context: ExecutionContext) -> Containers:
     return containers
 
 
+def find_container_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
+    """Return the planner of the engine whose containers are the operands; None: the store.
+
+    Names of containers are not names of images, which `find_planner` would check.
+    """
+    return find_planner(act.replace(references=()), context)
+
+
 def plan_for_containers(
     act: ast.ActionStatement, context: PlanContext, make: Callable[[Chosen], Action], *, needs_where: bool = True
 ) -> list[Action]:
     """Return an action for each container that the statement names or selects, by `make`; or those of an engine."""
-    if (planner := find_planner(act, context)) is not None:
+    if (planner := find_container_planner(act, context)) is not None:
         return planner(act, context)
     chosen, failures = choose_containers(act, context, needs_where=needs_where)
     return [*map(make, chosen), *failures]
@@ -128,17 +134,6 @@ def find_container(text: str, context: PlanContext) -> Chosen:
     found = containers.find(text)
     state = containers.read_state(found.id)
     return Chosen(found.id, found.name, state.status, Digest(str(found.document["Image"])))
-
-
-def list_container_names(act: ast.ActionStatement) -> tuple[ast.Literal | ast.Variable, ...]:
-    """Return the references of a statement without the word `container` before them."""
-    return act.references[1:] if names_containers(act) else act.references
-
-
-def names_containers(act: ast.ActionStatement) -> bool:
-    """Whether the references of a statement begin with the word `container`."""
-    first = act.references[0] if len(act.references) > 1 else None
-    return isinstance(first, ast.Literal) and not first.quoted and first.text.lower() == KEYWORD
 
 
 def is_of_containers(act: ast.ActionStatement, context: PlanContext) -> bool:

@@ -7,14 +7,14 @@ import sys
 
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values
+from imq.engine.sources.action_options import get_option_values, names_containers
 from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .container_operands import choose_containers, names_containers, open_containers
+from .container_operands import choose_containers, find_container_planner, open_containers
 from .container_options import read_create_options, read_flag, read_values
-from .operands import build_names_query, find_planner
+from .operands import build_names_query
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ _IN_CONTAINER = ("env", "user", "workdir", "detach", "stdin", "terminal")
 
 def _plan_in_containers(act: ast.ActionStatement, words: list[str], context: PlanContext) -> list[Action]:
     """Return the runs of a program in the containers that are named."""
-    if (planner := find_planner(act, context)) is not None:
+    if (planner := find_container_planner(act, context)) is not None:
         return planner(act, context)
     values = read_values(act, _IN_CONTAINER, context)
     texts = {value.name: value.text for value in values}

@@ -8,13 +8,13 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
-from imq.engine.sources.action_options import get_option
+from imq.engine.sources.action_options import get_option, names_containers
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
-from .container_operands import is_of_containers, names_containers
+from .container_operands import find_container_planner, is_of_containers
 from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_container_removal, refuse_id, refuse_name
 from .operands import Target, find_planner, get_platforms, plan_parts, resolve_each_target, split_by_source
 from .untag import Untag, format_reference, plan_digest_untag
@@ -84,7 +84,7 @@ class DropPlatform(StoreAction):
 
 def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if names_containers(act):
-        planner = find_planner(act, context) or plan_container_removal
+        planner = find_container_planner(act, context) or plan_container_removal
         return planner(act, context)
     if parts := split_by_source(act, context):
         if act.query is not None:
@@ -449,7 +449,8 @@ VERB = Verb(
     docker_differences=(
         "There are no parent images: layers that another image has stay. As in docker, an image that containers were"
         " made from stays, unless force is given and none of them runs; of a running one force removes the names. After"
-        " the word container, the names are those of containers. An index is removed with all its platforms, and it stays when a query selects only some of them; with"
+        " the word container, the names are those of containers. An index is removed with all its platforms, and it"
+        " stays when a query selects only some of them; with"
         " platform only the images of these platforms are removed. As in docker, an image with several names can"
         " be removed by its id only with force; a query removes each name that it selects. All removals of a statement"
         " are one transaction."

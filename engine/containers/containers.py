@@ -786,7 +786,8 @@ def _spawn_monitor(descriptors: Sequence[int]) -> None:
 
     if getattr(sys, "frozen", False):
         archive = next(path for path in reversed(sys.path) if path.startswith("/proc/self/fd/"))
-        program, arguments = archive, ["imq", COMMAND]
+        program = archive.replace("self", str(os.getpid()), 1)  # in the new process the number is another file's
+        arguments = ["imq", COMMAND]
     else:
         program = sys.executable
         arguments = [program, "-P", "-c", "from imq.engine.containers.monitor import main; main()"]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 JOB, REPORT, LOCK, STDIN, STDOUT, STDERR = 3, 4, 5, 6, 7, 8
 COMMAND = "__container_monitor"
-"""The hidden command by which the frozen executable runs as a monitor."""
+"""The hidden command by which the frozen executable runs as a monitor: see cli/main.py."""
 _READ_SIZE = 64 << 10
 _LONGEST_WAIT = 3600.0
 _POLL = 0.05

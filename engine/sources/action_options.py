@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import Reference
+from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imq.engine.query.ir import Select
     from imq.engine.query.source import SourceRef
-    from imq.grammar import ast
 
     from .action import PlanContext
 
@@ -72,3 +72,18 @@ def parse_tag_name(text: str) -> Reference:
     if reference.digest is not None:
         raise StatementError(f'"{text}" has a digest; a destination can only have a tag', code="reference")
     return reference
+
+
+CONTAINER = "container"
+"""`rm container web`: the word before names of containers, for verbs that work on images too."""
+
+
+def list_container_names(act: ast.ActionStatement) -> tuple[ast.Literal | ast.Variable, ...]:
+    """Return the references of a statement without the word `container` before them."""
+    return act.references[1:] if names_containers(act) else act.references
+
+
+def names_containers(act: ast.ActionStatement) -> bool:
+    """Whether the references of a statement begin with the word `container`."""
+    first = act.references[0] if len(act.references) > 1 else None
+    return isinstance(first, ast.Literal) and not first.quoted and first.text.lower() == CONTAINER

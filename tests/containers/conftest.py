@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 BUSYBOX = "/bin/busybox"
 APPLETS = (
-    "cat", "chmod", "chown", "date", "echo", "env", "false", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mv",
-    "printf", "ps", "pwd", "rm", "seq", "sh", "sleep", "stat", "sync", "touch", "true", "wc", "yes",
+    "cat", "chmod", "chown", "date", "echo", "env", "false", "head", "hostname", "id", "kill", "ln", "ls", "mkdir",
+    "mv", "printf", "ps", "pwd", "rm", "seq", "sh", "sleep", "stat", "sync", "touch", "true", "wc", "yes",
 )  # fmt: skip
 PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n"
 GROUP = "root:x:0:\napp:x:1001:\nextra:x:2000:app,other\n"

@@ -21,12 +21,13 @@ from imq.engine.sources.action_options import (
 )
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, EngineError, NotFound, StatementError
+from imq.grammar.errors import EngineError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .archives import import_archive
 from .clients import EngineClients
 from .json_documents import read_image_id, read_object
+from .named_containers import find_container
 from .tag import find_id
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def _named_containers(
     sources = tuple(ref.text for ref in list_source_refs(act, context))
     chosen: list[Chosen] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
-        found = [(source, *row) for source in sources for row in _find_container(source, text, context)]
+        found = [(source, *row) for source in sources for row in find_container(source, text, context)]
         if not found:
             raise NotFound(
                 f"No such container: {text}",
@@ -279,23 +280,3 @@ def _named_containers(
             )
         chosen += [(source, id_, container, name) for source, id_, container in found]
     return chosen, []
-
-
-def _find_container(source: str, text: str, context: PlanContext) -> list[tuple[str, str]]:
-    """Return the ID and the name of the container that a name or the beginning of an ID means; as docker, name first.
-
-    Raises `Conflict` for the beginning of several IDs.
-    """
-    query = ast.Query(
-        "containers",
-        sources=(ast.Literal(source, quoted=True),),
-        select=tuple(ast.Column(ast.Field((field,))) for field in ("id", "name")),
-    )
-    rows = [(str(id_), str(name)) for id_, name in context.lookup(query, ())[1]]
-    named = [row for row in rows if row[1] == text.removeprefix("/") or row[0] == text]
-    if named:
-        return named[:1]
-    found = [row for row in rows if row[0].startswith(text)]
-    if len(found) > 1:
-        raise Conflict(f"{text} is the beginning of several IDs of containers", code="ambiguous-id")
-    return found

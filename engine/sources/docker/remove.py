@@ -11,7 +11,7 @@ from contextlib import suppress
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
-from imq.engine.sources.action_options import get_option, list_source_refs
+from imq.engine.sources.action_options import get_option, list_source_refs, names_containers
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -20,6 +20,7 @@ from .clients import EngineClients, is_podman
 from .container_listing import ACTIVE, find_users, name_container
 from .image_documents import is_stored_by_containerd, list_names, to_full_name
 from .json_documents import read_integer, read_objects
+from .named_containers import select_containers
 from .remove_containers import plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
@@ -182,6 +183,8 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     for name in ("platform", "with its tags"):
         if (option := get_option(act, name)) is not None:
             raise StatementError(f"{act.verb} in an engine does not take {name}", code="option", span=option.span)
+    if names_containers(act):
+        act = act.replace(references=(), query=select_containers(act, context))
     if act.query is not None and context.bind(act.query).table.name == "containers":
         return plan_container_removal(act, context)
     force = get_option(act, "force") is not None

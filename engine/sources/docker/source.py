@@ -32,7 +32,10 @@ NAME = "docker"
 _NAMES = ("docker", "podman")
 _KIND = "a container engine"
 _SCHEMES = ("unix://", "tcp://", "ssh://", "docker:", "podman:")
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "import", "commit")
+PLANNED_VERBS = (
+    "rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "import", "commit", "start", "stop", "restart",
+    "kill", "wait", "pause", "unpause",
+)  # fmt: skip
 """The verbs that `planners.py` plans."""
 _COST = "1 request for each engine"
 
