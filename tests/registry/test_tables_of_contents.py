@@ -159,6 +159,21 @@ class TestListing:
         assert rows == [{"content": "new\n"}]
 
 
+def test_explain_tells_what_is_read(proxy: FaultProxy, tmp_path: Path) -> None:
+    session = open_session(tmp_path / "store")
+    execute(session, f"tags of {proxy.host}/toc/app select created")
+    requests = len(proxy.requests)
+    whole = "".join(session.explain_all(f"files of {proxy.host}/toc/app:chunked-plain"))
+    assert "at most 2 layers with 2.31MB" in whole
+    listed = "".join(session.explain_all(f"files of {proxy.host}/toc/app:chunked"))
+    assert re.search(r"at most 2 layers with \d+(\.\d+)?kB, 1 of them by their tables of contents", listed)
+    assert "at most 3 layers with " in "".join(
+        session.explain_all(f"tags of {proxy.host}/toc/app where contains file x")
+    )
+    assert len(proxy.requests) == requests
+    session.close()
+
+
 def change_table(own: ChunkedLayer, change: Callable[[list[dict[str, Any]]], None]) -> ChunkedLayer:
     """Return an eStargz layer with another table, whose digest is in the manifest: it does not agree with the layer."""
     entries = json.loads(json.dumps(own.entries))

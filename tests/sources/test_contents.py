@@ -188,6 +188,22 @@ def test_an_archive_that_is_cut_short(tmp_path: Path, images: dict[str, Image]) 
         assert [row["name"] for row in session.rows(statement)] == ["app:clean", "app:sibling"]
 
 
+def test_explain_tells_what_is_read(tmp_path: Path, images: dict[str, Image]) -> None:
+    folder = write_layout(tmp_path / "store", images)
+
+    def explain(session: StoreSession, query: str) -> str:
+        return next(line for line in session.read_message(f"explain {query}").splitlines() if "index of files" in line)
+
+    with StoreSession(folder) as session:
+        everything = len({layer.digest: layer for image in images.values() for layer in image.layers})
+        assert f"; at most {everything} layers with " in explain(session, "images where contains file x")
+        assert "; at most 1 layer with " in explain(session, "files of app:sibling")
+        assert not (folder / "files.db").exists(), "explain makes nothing"
+        session.rows("files of app:sibling")
+        assert explain(session, "files of app:sibling").endswith("; none: all are in the index")
+        assert f"; at most {everything - 1} layers with " in explain(session, "images where contains file x")
+
+
 class TestIndex:
     """The index of files, when something happens while it is made."""
 

@@ -100,7 +100,7 @@ class RequestEstimator:
             for diff_id, (size, further) in layers.items():
                 table = find_table(json.loads(further), size)
                 tables += diff_id not in sizes and table is not None
-                sizes[diff_id] = size if table is None else table.size
+                sizes[diff_id] = max(sizes.get(diff_id, 0), size if table is None else table.size)
         more = f", and those of {_format_count(unknown, 'manifest')} not cached yet" if unknown else ""
         return f"{describe_unread_layers(self._context, sizes, tables)}{more}" if sizes else ""
 
