@@ -83,7 +83,18 @@ def open_session(folder: pathlib.Path, address: str, **environment: str) -> Stor
     return StoreSession(folder / "store", **given)
 
 
-@pytest.fixture(params=["containerd", "debian_containerd"])
+TWO_VERSIONS = ("test_tables", "test_actions")
+"""The modules that are tested with two versions of containerd."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a node for each containerd."""
+    if "node" in metafunc.fixturenames:
+        has_two = metafunc.module.__name__.rpartition(".")[2] in TWO_VERSIONS
+        metafunc.parametrize("node", ["containerd", "debian_containerd"] if has_two else ["containerd"], indirect=True)
+
+
+@pytest.fixture
 def node(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Node]:
     """Each containerd with `NAMES` in the namespace of Kubernetes, which are all that it has."""
     containerd: Containerd = request.getfixturevalue(request.param)

@@ -58,7 +58,7 @@ def parse(value: Any) -> Any:
     "query",
     [
         "images in E where name is known order by name select name, registry, repository, tag, dangling",
-        "images in E where name is known order by name select platform, os, architecture, layer_count, chain_id, label, env, cmd, user",
+        "images in E where name is known order by name select platform, layer_count, chain_id, label, env, cmd, user",
         "images in E where in use order by name select name",
         "images in E where not in use order by chain_id select chain_id, dangling",
         "containers in E where status = running select command, id, status",

@@ -23,7 +23,19 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture(params=["dockerd", "debian_dockerd", "podman_service", "debian_podman"])
+NEWER_PODMAN = ("test_removal", "test_create")
+"""The modules that are tested with two versions of podman."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a place for each engine."""
+    if "place" in metafunc.fixturenames:
+        engines = ["dockerd", "debian_dockerd", "podman_service"]
+        is_newer = metafunc.module.__name__.rpartition(".")[2] in NEWER_PODMAN
+        metafunc.parametrize("place", [*engines, "debian_podman"] if is_newer else engines, indirect=True)
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, archive: bytes, tmp_path: pathlib.Path) -> Iterator[Place]:
     """Each engine with the images of `archive`, which are all that it has."""
     yield from fill(request, archive, tmp_path)

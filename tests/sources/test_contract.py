@@ -369,8 +369,11 @@ def same_images(
 
 CORPUS = sorted((pathlib.Path(__file__).resolve().parents[1] / "language" / "corpus").glob("*.imq"))
 _ELSEWHERE = re.compile(
-    r"\b(in|from|to) (store|docker|podman|oci|containerd)\b|\b(sources|usage|containers|files|packages|tags|blobs|commands)"
-    r"\b|[$\"]|\b(outdated|local only|remote|newest|free|total|base|children|format)\b|\bas (csv|tsv|raw|yaml|xml|markdown|html|table|tree|json|jsonl)\b"
+    r"""\b(in|from|to)\ (store|docker|podman|oci|containerd)\b
+    | \b(sources|usage|containers|files|packages|tags|blobs|commands|logs)\b
+    | [$"] | \b(outdated|local\ only|remote|newest|free|total|base|children|format)\b
+    | \bas\ (csv|tsv|raw|yaml|xml|markdown|html|table|tree|json|jsonl)\b""",
+    re.VERBOSE,
 )
 """Statements about other places and tables, the disk, files and variables, relations that only the store has, and those
 with an output format."""
