@@ -86,6 +86,7 @@ class Field(Record):
     - `computed_from` is the SQL function, the other field and the part of its result that give the value; such a field
       is not stored.
     - `normalise` returns the form that a value in a statement has in this field, and raises `StatementError`.
+    - `has_algorithm`: a digest begins with its algorithm; the IDs of containers are hex digits alone.
     `values` are the only values of the field, where these are few.
     - `about_containers`: only container engines know the value.
     - `is_unavailable`: the source of this table knows the value of no row.
@@ -104,6 +105,7 @@ class Field(Record):
     computed_from: tuple[str, str, int] | None = None
     values: tuple[str, ...] = ()
     normalise: Callable[[str], str] | None = None
+    has_algorithm: bool = True
     about_containers: bool = False
     is_unavailable: bool = False
     config: FromConfig | None = None

@@ -177,6 +177,20 @@ def test_prune_removes_containers_without_processes(machine: Machine) -> None:
     assert machine.rows("containers") == []
 
 
+def test_containers_are_found_by_id(machine: Machine) -> None:
+    machine.do_all("create one1 from box:1", "create two2 from box:1")
+    id_ = machine.container("one1")["id"]
+    for condition in (
+        f"id = {id_}",
+        f"id = '{id_[:12]}'",
+        f"id in ({id_})",
+        f"id != {machine.container('two2')['id']}",
+    ):
+        assert machine.rows(f"containers where {condition} select name") == [{"name": "one1"}], condition
+    machine.do(f"start {id_[:12]}")
+    assert machine.command("ps", "-a", "-q", "--filter", f"id={id_[:12]}").stdout == f"{id_[:12]}\n"
+
+
 # Processes that are killed
 
 

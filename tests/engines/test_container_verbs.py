@@ -50,7 +50,11 @@ def test_containers_of_engines_are_controlled(running: Place) -> None:
     assert state(place, "web") == "exited"
     run(f"restart web in {place.name} with timeout = 0")
     assert state(place, "web") == "running"
-    rows = run(f"rm container web, Job_1 in {place.name}")
+    ids = {row.name: row.id for row in run(f"containers in {place.name}")}
+    for text in (ids["web"], ids["web"][:12]):
+        (row,) = run(f'containers in {place.name} where id = "{text}"')
+        assert row.name == "web"
+    rows = list(run(f"rm container web, Job_1 in {place.name}"))
     assert {row.target: bool(row.error) for row in rows} == {"web": True, "Job_1": False}
     run(f"rm container web in {place.name} force")
     assert list(run(f"containers in {place.name}")) == []

@@ -21,7 +21,7 @@ CONTAINERS = Table(
     "containers",
     "One row for each container, running or stopped.",
     (
-        Field("id", DataType.DIGEST, "the container ID", title="CONTAINER ID"),
+        Field("id", DataType.DIGEST, "the container ID", title="CONTAINER ID", has_algorithm=False),
         Field("name", DataType.TEXT, "the name"),
         Field("image", DataType.REFERENCE, "the name of the image that the container was created with"),
         Field("image_id", DataType.DIGEST, "the ID of the image"),
@@ -116,7 +116,7 @@ LOGS = Table(
     (
         Field("time", DataType.TIME, "when the engine received the line", aliases=("created",)),
         Field("container", DataType.TEXT, "the name of the container"),
-        Field("container_id", DataType.DIGEST, "the ID of the container", title="CONTAINER ID"),
+        Field("container_id", DataType.DIGEST, "the ID of the container", title="CONTAINER ID", has_algorithm=False),
         Field("image", DataType.REFERENCE, "the name of the image that the container was created with"),
         Field(
             "stream",

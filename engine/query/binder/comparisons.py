@@ -232,7 +232,8 @@ def _compare_short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr |
     digits = parse_hex_prefix(str(value.value))
     if digits is None:
         return None
-    starts = ir.HasPrefix(operand, f"sha256:{digits}")
+    is_plain = isinstance(operand, ir.Column) and not operand.field.has_algorithm
+    starts = ir.HasPrefix(operand, digits if is_plain else f"sha256:{digits}")
     return starts if operator == "=" else ir.And((ir.IsKnown(operand, known=True), ir.Not(starts)))
 
 

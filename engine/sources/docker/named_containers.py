@@ -39,6 +39,7 @@ def select_containers(act: ast.ActionStatement, context: PlanContext) -> ast.Que
         found = [id_ for source in sources for id_, _ in find_container(source, text, context)]
         if not found:
             raise NotFound(f"No such container: {text}", code="no-such-container", span=act.span)
-        ids += [ast.Literal(id_, quoted=True) for id_ in found]
+        ids += [ast.Comparison("=", ast.Field(("id",)), ast.Literal(id_, quoted=True)) for id_ in found]
     places = tuple(ast.Literal(source, quoted=True) for source in sources)
-    return ast.Query("containers", sources=places, where=ast.In(ast.Field(("id",)), tuple(ids)), span=act.span)
+    where = ids[0] if len(ids) == 1 else ast.Or(tuple(ids))
+    return ast.Query("containers", sources=places, where=where, span=act.span)
