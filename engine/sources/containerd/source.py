@@ -59,9 +59,10 @@ class ContainerdSource(Source):
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self._open_contents, KIND)
+        return make_content_providers(self._context, self.open_contents, KIND)
 
-    def _open_contents(self) -> LayerContents:
+    def open_contents(self) -> LayerContents:
+        """Return what reads the layers of the images of a namespace."""
         from .contents import NamespaceContents
 
         return NamespaceContents(self.reader, self.reader.platform)

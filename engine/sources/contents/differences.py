@@ -12,7 +12,7 @@ from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import FILE, HARD_LINK, NAMES, OPAQUE, SYMLINK, WHITEOUT
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.oci.digest import Digest
-from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from imq.engine.catalog.schema import Raw
+
 _CONFIG_KEYS = ("created", "author", "architecture", "variant", "os", "os.version")
 _RUNTIME_LISTS = ("Entrypoint", "Cmd", "Shell", "OnBuild")
 _RUNTIME_SETS = ("ExposedPorts", "Volumes")
@@ -32,6 +34,7 @@ Row = tuple["str | int | None", ...]
 _SIDE_COLUMNS = ("path", "type", "mode", "uid", "gid", "size", "mtime", "link", "xattrs", "layer", "place")
 
 
+_PAIR = 2
 _GROWTH = """iif(coalesce(t.size_after, t.size_before) IS NULL, NULL,
     coalesce(t.size_after, 0) - coalesce(t.size_before, 0))"""
 
@@ -47,14 +50,21 @@ class DifferenceScan(ContentScan):
         super().__init__(*arguments)
         self._sides = f"{self.scan.view}_sides"
 
-    def insert_rows(self) -> None:
-        """Compare the two images. Raises `StatementError` for another number of images."""
-        if len(self.images) != 2:
+    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
+        """Compare two images. Raises `StatementError` for another number of images, before a layer is read."""
+        count = len(self.scan.targets) + len(names)
+        if count != _PAIR:
             raise StatementError(
-                f"differences compares two images, and these are {len(self.images)}",
+                f"differences compares two images, and these are {count}",
                 code="target",
                 hints=("differences of app:1, app:2",),
             )
+        super().list_rows(names)
+
+    def insert_rows(self) -> None:
+        """Insert the differences: none for one image with two names, or when an image could not be read."""
+        if len(self.images) != _PAIR:
+            return
         self.insert((None, *row, None) for row in self._compare())
 
     def _compare(self) -> Iterator[Row]:
@@ -66,23 +76,11 @@ class DifferenceScan(ContentScan):
     # Configs
 
     def _compare_configs(self) -> Iterator[Row]:
-        first, second = (self._read_config(number) for number in (0, 1))
-        if first is None or second is None:
-            return
+        first, second = (self.contents.read_config(image) for image in self.images)
         for kind, before, after in zip(
             ("config", "env", "label", "history"), _split_config(first), _split_config(second), strict=True
         ):
             yield from _compare_maps(kind, before, after)
-
-    def _read_config(self, number: int) -> dict[str, Any] | None:
-        image = self.images[number]
-        read = getattr(self.contents, "read_config", None)
-        if read is None:
-            error = NotFound(f"{image.source} does not show the config of an image", code="no-config")
-            self.contents.add_problem(self.scan.view, image.name or image.id, error)
-            return None
-        config: dict[str, Any] = read(image)
-        return config
 
     # Layers
 

@@ -114,6 +114,9 @@ class LayerContents(Protocol):
         The diff ID is None when only the bytes tell it. `read` verifies them. Raises `ImqError`.
         """
 
+    def read_config(self, image: ImageLayers, /) -> Mapping[str, Any]:
+        """Return the config of an image, by the keys of the OCI image specification. Raises `ImqError`."""
+
     def add_problem(self, view: str, subject: str, error: ImqError, /) -> None:
         """Record that the image `subject` of a scan could not be read."""
 

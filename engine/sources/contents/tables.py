@@ -64,7 +64,7 @@ def make_content_providers(
             _LISTING,
             _LISTING,
             open_scan,
-            lists_all=lists_all and name != "differences",
+            lists_all=lists_all,
             filtered_fields=_FILTERED_FIELDS[name],
         )
     return providers

@@ -30,7 +30,7 @@ from .json_documents import read_integer
 from .table_scan import EngineScan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from typing import Any
 
@@ -130,6 +130,18 @@ class EngineContents:
                         pending.discard(actual)
         if problem is not None and pending:
             raise problem
+
+    def read_config(self, image: ImageLayers) -> Mapping[str, Any]:
+        """Return the config of an image, put together from what the engine says of it and of its history."""
+        document = self._reader.inspect_image(image.source, image.id)
+        steps = self._reader.list_history(image.source, image.id)
+        keys = {"Created": "created", "Author": "author", "Architecture": "architecture", "Os": "os"}
+        keys |= {"Variant": "variant", "OsVersion": "os.version"}
+        return {
+            **{name: document[key] for key, name in keys.items() if document.get(key)},
+            "config": document.get("Config") or {},
+            "history": [{"created_by": step.get("CreatedBy") or ""} for step in reversed(steps)],
+        }
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record that an image could not be read."""

@@ -70,9 +70,10 @@ class DockerSource(Source):
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self._open_contents, _KIND)
+        return make_content_providers(self._context, self.open_contents, _KIND)
 
-    def _open_contents(self) -> LayerContents:
+    def open_contents(self) -> LayerContents:
+        """Return what reads the layers of the images of an engine."""
         from .contents import EngineContents
 
         return EngineContents(self.reader())

@@ -17,6 +17,7 @@ from .reader import open_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from typing import Any
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.oci.digest import Digest
@@ -106,6 +107,11 @@ class ListedContents:
             for unreadable in one.unreadable:
                 subject = next(map(str, one.names), one.descriptor.digest.short)
                 self.add_problem(view, f"{subject} in {text}", unreadable.problem)
+
+    def read_config(self, image: ImageLayers) -> Mapping[str, Any]:
+        """Return the config of an image."""
+        content: ImageContent = image.handle
+        return content.config.document
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record that an image could not be read."""

@@ -78,9 +78,10 @@ class LayoutsSource(Source):
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self._open_contents, self.kind)
+        return make_content_providers(self._context, self.open_contents, self.kind)
 
-    def _open_contents(self) -> LayerContents:
+    def open_contents(self) -> LayerContents:
+        """Return what reads the layers of the images of a place."""
         from imq.engine.oci.platform import host_platform
 
         from .contents import PlaceContents

@@ -27,8 +27,9 @@ from .tables import CONFIG
 from .tags import ResolvedNames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from typing import Any
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.oci.reference import Reference
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
 
 
 class RemoteLayers(Record):
-    """Where the layers of an image are: the blobs of a repository, by diff ID."""
+    """Where the layers and the config of an image are: blobs of a repository, the layers by diff ID."""
 
     repository: Reference
     blobs: dict[Digest, Descriptor]
+    config: Descriptor
 
 
 class RegistryContents:
@@ -70,12 +72,12 @@ class RegistryContents:
         connection = self._reader.connection
         rows = connection.execute(
             f"""SELECT t.registry, t._path, NULL, t._row, t._lookup, t.source, t.name, t.manifest, t.problem,
-                manifest.config, manifest.kind, config.diff_ids
+                manifest.config, manifest.kind, config.diff_ids, manifest.config_type, manifest.config_size
             FROM temp.{resolved.rows} AS t LEFT JOIN cache.document AS manifest ON manifest.digest = t.manifest
             LEFT JOIN cache.config AS config ON config.digest = manifest.config ORDER BY t._row"""
         ).fetchall()
         for row in rows:
-            key, lookup, source, name, manifest, problem, id_, kind, diff_ids = row[3:]
+            key, lookup, source, name, manifest, problem, id_, kind, diff_ids, *config = row[3:]
             make = partial(ImageLayers, lookup, source or "", id_ or lookup, name)
             if problem is not None:
                 yield make((), problem=resolved.errors.get(key) or RegistryError(problem))
@@ -95,7 +97,8 @@ class RegistryContents:
                 words = f"the config of {name} has {len(layers)} layers, the manifest {len(blobs)}"
                 yield make((), problem=Malformed(words, code="layers"))
                 continue
-            remote = RemoteLayers(parse_row_reference(row), dict(zip(layers, blobs, strict=True)))
+            document = Descriptor(config[0] or "", Digest(id_), config[1])
+            remote = RemoteLayers(parse_row_reference(row), dict(zip(layers, blobs, strict=True)), document)
             yield make(tuple(layers), remote, tables=dict(self._find_tables(remote)))
 
     def _find_tables(self, remote: RemoteLayers) -> Iterator[tuple[Digest, LayerTable]]:
@@ -143,6 +146,14 @@ class RegistryContents:
                 return
             finally:
                 relay.close()
+
+    def read_config(self, image: ImageLayers) -> Mapping[str, Any]:
+        """Fetch the config of an image."""
+        from imq.engine.oci.config import Config
+
+        remote: RemoteLayers = image.handle
+        content = self._reader.images.fetch_blob(remote.repository, remote.config)
+        return Config.parse(content, f"the config {remote.config.digest}").document
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record that an image could not be read."""

@@ -131,9 +131,10 @@ class RegistrySource(Source):
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self._open_contents, _KIND, lists_all=False)
+        return make_content_providers(self._context, self.open_contents, _KIND, lists_all=False)
 
-    def _open_contents(self) -> LayerContents:
+    def open_contents(self) -> LayerContents:
+        """Return what reads the layers of the images of registries."""
         from .contents import RegistryContents
 
         return RegistryContents(self._open_reader())

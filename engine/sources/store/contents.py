@@ -10,7 +10,7 @@ from imq.engine.sources.contents.protocol import ImageLayers, plan_single_reads
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from typing import Any
 
@@ -84,12 +84,12 @@ class StoreContents:
             with closing(self._store.open_verified(image.handle[diff_id])) as blob:
                 read(diff_id, iter(partial(blob.read, _CHUNK_SIZE), b""))
 
-    def read_config(self, image: ImageLayers) -> dict[str, Any]:
+    def read_config(self, image: ImageLayers) -> Mapping[str, Any]:
         """Return the config of an image."""
         from imq.engine.oci.config import Config
 
         config = Config.parse(self._store.read_document(Digest(image.id)), f"the config {image.id}")
-        return dict(config.document)
+        return config.document
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record that an image could not be read."""
