@@ -288,7 +288,7 @@ class FetchPlanner:
             )
             level = need.scan.provider.levels[need.rank - 1]
             stage = FetchStage(need.scan, level, rows, need.fields, continues=continues, union=union)
-            if need.scan.provider.time_field and need.rank == 1:
+            if need.rank == 1 and need.scan.provider.time_field:
                 from .time_pushdown import find_range
 
                 part = find_range(select, need.scan.provider.time_field, need.scan.get_rank)
@@ -345,7 +345,7 @@ class FetchPlanner:
             return max(ranks, default=0)
 
         for at, scan in enumerate(scans):
-            if scan.provider.time_field:  # the rows themselves are fetched, whichever fields are read
+            if scan.provider.holders:  # the rows themselves are fetched, whichever fields are read
                 fields_by_level[1, at] = {field for field in scan.table.stored_fields if scan.get_rank(field) == 1}
         for value in ir.walk(values):
             if isinstance(value, ir.Column | ir.MapItem) and not value.join:

@@ -154,10 +154,9 @@ class StagedTable(Record):
       relation, in the words of `explain`.
     - `open` starts a scan.
     - `lists_all`: the table can be read with `in SOURCE` alone, without a target.
-    - `time_field`: what is listed are not rows of the table but what contains them: `holders`. Example: containers,
-      each of which has a log. The first level fetches all other fields, this one included, and replaces each chosen row by its rows. The bounds
-      of this field in the condition are part of the request.
-    - `filtered_fields` are the names of the fields by which the scan can leave out rows while it lists them.
+    - `holders`: what is listed are not rows of the table but what contains them. Example: containers, each of which
+      has a log. The first level fetches the rows, whichever fields are read, and replaces each chosen holder by its own.
+    - `time_field`: the time of such rows. Its bounds in the condition are part of the request.
     """
 
     table: Table

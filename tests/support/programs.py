@@ -60,6 +60,29 @@ _SAY = bytes.fromhex(
 )
 
 
+_REMOVE = bytes.fromhex(
+    "488d5c2410"  # lea rbx, [rsp + 16]: the first argument
+    "488b3b"  # next: mov rdi, [rbx]
+    "4885ff"  # test rdi, rdi
+    "740d"  # je done
+    "b857000000"  # mov eax, unlink
+    "0f05"  # syscall
+    "4883c308"  # add rbx, 8
+    "ebeb"  # jmp next
+    "31ff"  # done: xor edi, edi
+    "b83c000000"  # mov eax, exit
+    "0f05"  # syscall
+)
+
+
+def remove_program() -> bytes:
+    """Return a program that removes the files that its arguments name.
+
+    The test is skipped on other machines than x86-64.
+    """
+    return _make_program(_REMOVE)
+
+
 def say_program() -> bytes:
     """Return a program that writes each argument as a line to stdout; one that begins with `!` to stderr.
 

@@ -55,6 +55,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     (tmp_path / "keep.txt").write_text("li*\n")
     (tmp_path / "registered.txt").write_text("7f3a\n")
     (tmp_path / "names.txt").write_text("wait:1\ngone:1\n")
+    (tmp_path / "allowed.txt").write_text("/tmp/pid\n")
     (tmp_path / "requirements.csv").write_text("name,version\nrequests,2.32\n")
     (tmp_path / "eol.csv").write_text("release,date\nVERSION_ID=10,2024-06-30\n")
     docker_archive(tmp_path / "app.tar", [(Image([layer({"app": b"app"})]), ["app:1"])])

@@ -5,19 +5,17 @@ from __future__ import annotations
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.sources.scan_rows import ScanRows
 from imq.engine.sources.side_by_side import iterate_side_by_side
-from imq.grammar.errors import Conflict, ImqError, NotFound
+from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .container_listing import name_container
-from .json_documents import read_boolean, read_object, read_text
+from .container_rows import ContainerRowsScan
+from .json_documents import read_boolean, read_object
 from .log_range import make_range_query
 from .log_stream import DOCKER_PARTS, PODMAN_PARTS, LogError, LogReader
-from .podman_documents import BUILD_STATE
-from .table_scan import EngineScan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any, Self
+    from collections.abc import Iterator, Mapping
+    from typing import Self
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
@@ -38,50 +36,14 @@ A program that writes faster than the log is read would keep it from ending.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class Logs(EngineScan):
-    """The rows of `logs`. A listed row is a container, marked by `is_container`, until its lines replace it."""
+class Logs(ContainerRowsScan):
+    """The rows of `logs`."""
 
-    columns = (
-        "_lookup", "source", "container", "container_id", "image", "is_container", "time", "stream", "text",
-    )  # fmt: skip
-
-    def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
-        """List the containers: all, or those of looked-up rows or names."""
-        self.create({})
-        if not self.scan.lookup_fields and not self.scan.targets and not self.scan.has_target_queries:
-            for source, items in self.list_from_engines(self.sources, self.reader.list_containers):
-                self._add_containers(source, ((None, item) for item in items))
-            return
-        requested: dict[str, list[str]] = {}
-        for source, name in dict.fromkeys(self.group_lookups(names)):
-            requested.setdefault(source, []).append(name)
-        missing = dict.fromkeys(name for of_source in requested.values() for name in of_source)
-        for source, items in self.list_from_engines(tuple(requested), self.reader.list_containers):
-            found = {name: item for name in requested[source] if (item := _find(items, name)) is not None}
-            self._add_containers(source, found.items())
-            for name in found:
-                missing.pop(name, None)
-        for name in missing:
-            error = NotFound(f"No such container: {name}", code="no-such-container")
-            if len(missing) == 1 and self.scan.targets == (name,) and not names:
-                raise error
-            self.reader.add_problem(error, name, self.scan.view)
-
-    def _add_containers(self, source: str, items: Any) -> None:
-        self.insert(
-            (name, source, name_container(item), item["Id"], read_text(item.get("Image")), 1, None, None, None, None)
-            for name, item in items
-            if item.get("State") != BUILD_STATE  # a working container of a build has run nothing
-        )
+    row_columns = ("time", "stream", "text")
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Replace the chosen containers by the lines of their logs.
-
-        The log of a container that fails is a problem. The error is raised when it is the only one, and for the rows of
-        a relation: without the lines a condition such as `no logs` would hold.
-        """
-        columns = "_row, _lookup, source, container, container_id, image"
-        containers = [tuple(row) for row in self.read_selected("is_container = 1", columns)]
+        """Replace the chosen containers by the lines of their logs. The log of a container that fails is a problem."""
+        containers = self.choose_containers()
         sources = {str(row[2]) for row in containers}
         workers = min(_WORKERS_OF_ENGINE * len(sources), _MAX_WORKERS)
 
@@ -89,16 +51,13 @@ class Logs(EngineScan):
             return _read_log(self.reader, str(container[2]), str(container[4]), request)
 
         for container, batch in iterate_side_by_side(_interleave(containers), read, workers):
-            row, *own = container
             if isinstance(batch, ImqError):
-                batch.message = f"the log of {container[3]}: {batch.message}"
-                if len(containers) == 1 or self.scan.lookup_fields:
-                    raise batch
-                self.reader.add_problem(batch, str(container[3]), self.scan.view)
+                self.report_failure(container, batch, "the log of", len(containers))
             elif batch is not None:
+                own = container[1:]
                 ScanRows.insert(self, ((*own, 0, *line, None) for line in batch))  # decoded: it has no lone surrogates
                 continue
-            self.connection.execute(f"DELETE FROM temp.{self.rows} WHERE _row = ?", (row,))
+            self.drop_container(container)
 
 
 def _interleave(containers: list[tuple[Raw, ...]]) -> list[tuple[Raw, ...]]:
@@ -109,17 +68,6 @@ def _interleave(containers: list[tuple[Raw, ...]]) -> list[tuple[Raw, ...]]:
         rank = by_source[container[2]] = by_source.get(container[2], 0) + 1
         ranked.append((rank, container))
     return [container for _, container in sorted(ranked, key=lambda one: one[0])]
-
-
-def _find(items: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    """Return the container with a name or an ID, or the only one whose ID begins with it. Raises `Conflict`."""
-    for item in items:
-        if item["Id"] == name or f"/{name}" in (item.get("Names") or ()) or name in (item.get("Names") or ()):
-            return item
-    found = [item for item in items if name and item["Id"].startswith(name)]
-    if len(found) > 1:
-        raise Conflict(f'"{name}" is the beginning of several IDs of containers', code="ambiguous")
-    return found[0] if found else None
 
 
 def _read_log(reader: EngineReader, source: str, id_: str, request: FetchRequest) -> Iterator[list[Line]]:

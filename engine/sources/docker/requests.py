@@ -7,6 +7,8 @@ from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.record import TYPE_CHECKING
 
 from .tables import (
+    CHANGE_DETAILS,
+    CHANGED_PATHS,
     CONTAINER_DETAILS,
     CONTAINER_DIGESTS,
     CONTAINER_NAMES,
@@ -29,6 +31,7 @@ _LISTINGS = {
     "images": "images/json",
     "containers": "containers/json?all=1",
     "logs": "containers/json?all=1",
+    "changes": "containers/json?all=1",
     "layers": "images/ID/json, images/ID/history",
     "history": "images/ID/json, images/ID/history",
     "usage": "system/df",
@@ -47,6 +50,8 @@ _LEVELS = {
     ("containers", CONTAINER_DIGESTS.name): "images/json",
     ("containers", CONTAINER_DETAILS.name): "containers/ID/json",
     ("containers", CONTAINER_SIZES.name): "containers/json?all=1&size=1",
+    ("changes", CHANGED_PATHS.name): "containers/ID/changes",
+    ("changes", CHANGE_DETAILS.name): "containers/ID/archive?path=PATH (HEAD)",
     ("logs", LOG_LINES.name): "containers/ID/logs, containers/ID/json",
 }
 

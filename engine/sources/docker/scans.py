@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .changes import Changes
 from .containers import BuildCache, Containers, Usage
 from .images import History, Images, Layers
 from .logs import Logs
@@ -13,6 +14,7 @@ SCANS = {
     "history": History,
     "containers": Containers,
     "logs": Logs,
+    "changes": Changes,
     "usage": Usage,
     "build_cache": BuildCache,
     "services": Services,

@@ -9,7 +9,7 @@ from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
 from imq.grammar.record import TYPE_CHECKING
 
-from .tables import LEVELS, LISTING_COST, TABLES, TIME_FIELDS
+from .tables import LEVELS, LISTING_COST, ROWS_OF_CONTAINERS, TABLES, TIME_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class DockerSource(Source):
                 partial(self._scan, name),
                 lists_all=True,
                 time_field=TIME_FIELDS.get(name, ""),
-                holders="containers" if name in TIME_FIELDS else "",
+                holders="containers" if name in ROWS_OF_CONTAINERS else "",
             )
             for name, table in TABLES.items()
         }

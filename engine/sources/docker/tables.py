@@ -12,6 +12,7 @@ from imq.engine.catalog.schema import (
     make_registry_relation,
 )
 from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, SERVICES
+from imq.engine.catalog.tables.changes import CHANGES
 from imq.engine.catalog.tables.local import USAGE
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
@@ -35,6 +36,10 @@ CONTAINER_LEVELS = (CONTAINER_NAMES, CONTAINER_DIGESTS, CONTAINER_DETAILS, CONTA
 
 LOG_LINES = FetchLevel("lines", "the lines of the logs", "1 request for each container, and 1 for its settings")
 LOG_LEVELS = (LOG_LINES,)
+
+CHANGED_PATHS = FetchLevel("changes", "the paths that they changed", "1 request for each container")
+CHANGE_DETAILS = FetchLevel("files", "what these paths are", "1 request for each path")
+CHANGE_LEVELS = (CHANGED_PATHS, CHANGE_DETAILS)
 
 _LISTED_CONFIG_FIELDS = ("label",)
 """Fields of the config that a listing of images has as well."""
@@ -94,6 +99,7 @@ _CONTAINERS = CONTAINERS.replace(
             lookup_fields=("image_id", "source"),
         ),
         Relation("logs", "logs", "the lines of its log", "lookup id source", lookup_fields=("id", "source")),
+        Relation("changes", "changes", "the paths that it changed", "lookup id source", lookup_fields=("id", "source")),
         make_registry_relation("image"),
     ),
 )
@@ -129,12 +135,23 @@ TABLES: dict[str, Table] = {
             CONTAINER_SIZES: "size_rw size_rootfs",
         }
     ),
+    "changes": CHANGES.replace(has_containers=True).with_levels(
+        {CHANGED_PATHS: "path name directory status", CHANGE_DETAILS: "type size mode mtime link_target"}
+    ),
     "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
     "services": SERVICES.with_levels({}),
 }
-LEVELS = {"images": IMAGE_LEVELS, "layers": LAYER_LEVELS, "containers": CONTAINER_LEVELS, "logs": LOG_LEVELS}
+LEVELS = {
+    "images": IMAGE_LEVELS,
+    "layers": LAYER_LEVELS,
+    "containers": CONTAINER_LEVELS,
+    "logs": LOG_LEVELS,
+    "changes": CHANGE_LEVELS,
+}
+ROWS_OF_CONTAINERS = ("logs", "changes")
+"""Tables of which containers are listed, and replaced by their rows."""
 TIME_FIELDS = {"logs": "time"}
 """The `time_field` of a table (see query/source.py)."""
 LISTING_COST = {

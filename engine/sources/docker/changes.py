@@ -1,0 +1,102 @@
+"""The table `changes` of engines: containers are listed, and each is replaced by the paths that it changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from imq.engine.docker_engine.errors import protocol_error
+from imq.engine.oci.timestamp import parse_time
+from imq.grammar.errors import ImqError, NotFound
+from imq.grammar.record import TYPE_CHECKING
+
+from .container_rows import ContainerRowsScan
+from .json_documents import read_integer, read_text
+from .tables import CHANGED_PATHS
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from imq.engine.catalog.schema import Raw
+    from imq.engine.query.source import FetchRequest
+
+_KINDS = ("changed", "added", "deleted")
+"""The kind of a change by its number in the API."""
+_STAT_HEADER = "x-docker-container-path-stat"
+_TYPES = {
+    1 << 31: "directory",
+    1 << 27: "symlink",
+    1 << 25: "fifo",
+    1 << 24: "socket",
+    1 << 21: "char",
+    1 << 26: "block",
+}
+"""The type by the bits of Go's `FileMode`, the first that is set; a character device has two of them."""
+_SPECIAL_BITS = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
+"""Setuid, setgid and sticky in Go's `FileMode`, and in the mode of a file."""
+_DETAIL_COLUMNS = ("type", "size", "mode", "mtime", "link_target")
+
+
+class Changes(ContainerRowsScan):
+    """The rows of `changes`."""
+
+    row_columns = ("path", "name", "directory", "status")
+    fetched_columns = _DETAIL_COLUMNS
+
+    def fetch(self, request: FetchRequest, /) -> None:
+        """Replace the chosen containers by the paths that they changed, or fetch what the chosen paths are."""
+        if request.level is CHANGED_PATHS:
+            self._fetch_paths()
+        else:
+            self._fetch_details()
+
+    def _fetch_paths(self) -> None:
+        containers = self.choose_containers()
+        for container, changes in self.reader.each_item(containers, self._list_changes):
+            if isinstance(changes, ImqError):
+                self.report_failure(container, changes, "the changes of", len(containers))
+            else:
+                self.insert((*container[1:], 0, *change, None) for change in changes)
+            self.drop_container(container)
+
+    def _list_changes(self, container: tuple[Raw, ...]) -> list[tuple[str, str, str, str]]:
+        client = self.reader.client(str(container[2]))
+        changes = client.get_objects(f"containers/{container[4]}/changes")
+        rows = []
+        for change in changes:
+            path, kind = read_text(change.get("Path")), read_integer(change.get("Kind"))
+            if path is None or kind is None or kind not in range(len(_KINDS)):
+                raise protocol_error(client.endpoint, f"it reports an unknown change: {str(change)[:80]}")
+            directory, _, name = path.rpartition("/")
+            rows.append((path, name, directory or "/", _KINDS[kind]))
+        return rows
+
+    def _fetch_details(self) -> None:
+        chosen = self.read_selected("is_container = 0 AND status <> 'deleted'", "_row, source, container_id, path")
+        rows = []
+        for (row, _, _, path), stat in self.reader.each_item(chosen, self._read_stat):
+            if isinstance(stat, NotFound):
+                continue  # it is gone by now
+            if isinstance(stat, ImqError):
+                self.reader.add_problem(stat, str(path), self.scan.view)
+            else:
+                rows.append((*stat, row))
+        assignments = ", ".join(f'"{column}" = ?' for column in _DETAIL_COLUMNS)
+        self.connection.executemany(f"UPDATE temp.{self.rows} SET {assignments} WHERE _row = ?", rows)
+
+    def _read_stat(self, row: tuple[Raw, ...]) -> tuple[Raw, ...]:
+        """Return the values of `_DETAIL_COLUMNS` of a path."""
+        _, source, id_, path = row
+        client = self.reader.client(str(source))
+        with client.open_stream("HEAD", f"containers/{id_}/archive", {"path": str(path)}) as response:
+            encoded = response.headers.get(_STAT_HEADER, "")
+        try:
+            stat: dict[str, Any] = json.loads(base64.b64decode(encoded))
+            bits = int(stat["mode"])
+        except (ValueError, TypeError, KeyError):
+            raise protocol_error(client.endpoint, f"it does not describe the path {path}") from None
+        kind = next((name for bit, name in _TYPES.items() if bits & bit), "file")
+        mode = bits & 0o777 | sum(own for bit, own in _SPECIAL_BITS if bits & bit)
+        size = read_integer(stat.get("size")) if kind == "file" else 0
+        target = read_text(stat.get("linkTarget")) if kind == "symlink" else None
+        return kind, size, f"{mode:04o}", parse_time(stat.get("mtime")), target
