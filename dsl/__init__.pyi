@@ -824,9 +824,9 @@ class _Fields:
     comment: Path
     """history: the comment of the builder"""
     container: Path
-    """logs: the name of the container"""
+    """logs: the name of the container; changes: the name of the container"""
     container_id: Path
-    """logs: the ID of the container"""
+    """logs: the ID of the container; changes: the ID of the container"""
     containers: _Containers
     """images: the containers made from the image; images: the number of containers made from the image"""
     content: Path
@@ -848,7 +848,7 @@ class _Fields:
     digest: Path
     """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; blobs: the digest; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
     directory: Path
-    """files: the path without its last name; all_files: the path without its last name"""
+    """changes: the path without its last name; files: the path without its last name; all_files: the path without its last name"""
     distribution: Path
     """packages: the operating system of the image. Example: debian 12"""
     download_size: Path
@@ -886,7 +886,7 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image"""
     image_digest: Path
     """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set"""
     image_id: Path
@@ -926,7 +926,7 @@ class _Fields:
     line: Path
     """lines: the line, without surrounding blanks"""
     link_target: Path
-    """files: where a symlink or hardlink leads; all_files: where a symlink or hardlink leads"""
+    """changes: where a symlink leads, as the engine resolves it; files: where a symlink or hardlink leads; all_files: where a symlink or hardlink leads"""
     log_path: Path
     """containers: the log file on the host of the engine"""
     log_size: Path
@@ -946,13 +946,13 @@ class _Fields:
     minor: Path
     """images: the second number of the version; tags: the second number of the version"""
     mode: Path
-    """services: how its number of tasks is set; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755"""
+    """services: how its number of tasks is set; changes: the permissions, octal. Example: 0644, 4755; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755"""
     mounts: Path
     """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
     mtime: Path
-    """files: when the content last changed; all_files: when the content last changed"""
+    """changes: when the content last changed; files: when the content last changed; all_files: when the content last changed"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -984,7 +984,7 @@ class _Fields:
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     path: Path
-    """files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
+    """changes: the path, from the root of the image. Example: /etc/passwd; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
     permissions: Path
     """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
     pid_mode: Path
@@ -1056,7 +1056,7 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; usage: bytes on disk; shared bytes count once"""
     size_after: Path
     """differences: bytes of the file or the package in the second image"""
     size_before: Path
@@ -1064,7 +1064,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
     source_version: Path
     """packages: the version of the source package"""
     stars: Path
@@ -1072,7 +1072,7 @@ class _Fields:
     started: Path
     """containers: when the container was last started"""
     status: Path
-    """containers: the state. Example: created, running, paused, exited; all_files: visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
+    """containers: the state. Example: created, running, paused, exited; changes: added, changed or deleted; a directory is changed when its entries are; all_files: visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
     sticky: Path
     """files: only owners remove files in the directory; all_files: only owners remove files in the directory"""
     stop_signal: Path
@@ -1096,7 +1096,7 @@ class _Fields:
     total: Path
     """usage: the number of items"""
     type: Path
-    """build_cache: the type. Example: regular, source.local; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
+    """build_cache: the type. Example: regular, source.local; changes: the type; unknown of a deleted path; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
     uid: Path
     """files: the number of the owner; all_files: the number of the owner"""
     unique_size: Path
@@ -1161,6 +1161,8 @@ services: Table
 """One row for each service of a swarm, by an engine that is one of its managers: services in docker."""
 build_cache: Table
 """One row for each record of the build cache of an engine."""
+changes: Table
+"""One row for each path of a container that is not as in its image, as docker diff shows it: changes of web, changes of (containers in docker where …), changes in docker."""
 tags: Table
 """One row for each tag of repositories in registries. For an index the row describes the image for this machine, or for the platform in the condition (platform = linux/arm64)."""
 repositories: Table

@@ -75,6 +75,15 @@ def test_no_changes(place: Place) -> None:
         place.connection(f"changes of gone in {place.name}")
 
 
+@pytest.mark.parametrize("table", ["files", "layers", "history"])
+def test_names_of_containers_are_not_those_of_images(place: Place, table: str) -> None:
+    place.engine.run("create", "--name", "made", *wait_arguments(place.engine), "localhost/app:1", "/x")
+    with pytest.raises(imq.StatementError, match="these rows are containers") as caught:
+        place.connection(f"{table} of (containers in {place.name})")
+    assert any("select image)" in hint for hint in caught.value.hints)
+    assert list(place.connection(f"{table} of (containers in {place.name} select image)"))
+
+
 def stat(mode: int, **values: Any) -> bytes:
     document = {"name": "x", "size": 4, "mode": mode, "mtime": "2024-01-31T10:00:00Z", "linkTarget": "/t", **values}
     encoded = base64.b64encode(json.dumps(document).encode()).decode()

@@ -80,6 +80,12 @@ class TestEngines:
         )
         assert [(row.container, row.text) for row in rows] == [("frames", "!two")]
 
+    def test_a_query_of_names(self, talking: Place) -> None:
+        rows = talking.connection(
+            f"logs of (containers in {talking.name} where name like 'fr*' select name) where text = one"
+        )
+        assert [(row.container, row.source) for row in rows] == [("frames", talking.name)]
+
     def test_a_condition_on_the_log_of_a_container(self, talking: Place) -> None:
         asked = f"containers in {talking.name} where name != unlogged and any logs where text = one order by name"
         assert [row.name for row in talking.connection(asked)] == ["frames", "terminal"]

@@ -158,7 +158,7 @@ class TableResolver:
             raise self._missing_table_error(table, ", ".join(ref.text for ref in refs), uses, self._query.span)
         staged = [use for use in uses if isinstance(use.provider, StagedTable)]
         if len(uses) == 1 or not staged:
-            return uses[0]
+            return self._add_refs(uses[0], self._targets[0])
         for target in self._targets:
             if isinstance(target, ast.Literal):
                 holder = next((use for use in uses if self._fetch.sources[use.source].has_target(target.text)), None)
@@ -168,8 +168,19 @@ class TableResolver:
                     (use for use in uses if use.source == bound.source), staged[0] if bound.is_staged else None
                 )
             if holder is not None and not isinstance(holder.provider, NativeTable):
-                return holder
+                return self._add_refs(holder, target)
         return uses[0]
+
+    def _add_refs(self, use: TableUse, target: ast.Literal | ast.Variable | ast.RowSource) -> TableUse:
+        """Return the use with the sources of the rows after `of`, when these rows are names alone."""
+        if isinstance(target, ast.Literal) or not isinstance(use.provider, StagedTable) or not use.provider.lists_all:
+            return use
+        select = self._bind_rows(target)
+        if select.is_whole_rows:
+            return use
+        sources = self._fetch.sources
+        refs = (sources.resolve(text) for text in self._fetch.list_refs(select.table))
+        return TableUse(use.provider, use.source, tuple(ref for ref in refs if ref.source == use.source))
 
     def _check_lists_all(self, table: Table, ref: SourceRef, node: ast.Literal | ast.Variable) -> None:
         """Refuse a source that cannot list all rows of a table."""
@@ -216,6 +227,16 @@ class TableResolver:
             fields = [select.table.get_field(name) for name in relation.lookup_fields]
             columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
             return select.replace(columns=columns, is_whole_rows=False)
+        if select.is_whole_rows and select.table.name == "containers" and table.target is TargetKind.IMAGES:
+            raise StatementError(
+                f"{table.name} are of images, and these rows are containers, whose names are their own",
+                code="target",
+                span=target.span,
+                hints=(
+                    f"for the images of containers: {table.name} of (containers … select image)",
+                    "for what containers changed: changes of (containers …)" if table.name == "files" else "",
+                ),
+            )
         name = select.table.find_field("name") or (
             select.table.find_field("line") if select.table.name == "lines" else None
         )
