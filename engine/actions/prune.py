@@ -30,17 +30,23 @@ class CollectGarbage(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Remove the blobs. Raises the error of an unreadable image, because any blob may belong to it."""
+        from imq.engine.store.file_index import find_file_index
+
         with context.store.start_transaction() as transaction:
             transaction.collects_all = True
+        index, limit = find_file_index(context.store), context.store.file_index_limit
+        trimmed = index.trim(limit) if index is not None and limit is not None else 0
         if transaction.collection_error is not None:
             raise transaction.collection_error
         freed = transaction.collected
+        parts = ["partial downloads"] if freed.partial_bytes else []
+        parts += ["layers of the index of files"] if trimmed else []
         count = len(freed.blobs)
         yield Outcome(
             "collect",
             f"{count} blob{'' if count == 1 else 's'} that no image reaches",
-            size=freed.size + freed.partial_bytes,
-            note="including partial downloads" if freed.partial_bytes else None,
+            size=freed.size + freed.partial_bytes + trimmed,
+            note=f"including {' and '.join(parts)}" if parts else None,
         )
 
 

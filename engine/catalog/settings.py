@@ -69,6 +69,13 @@ SETTINGS: dict[str, Setting] = {
             is_size=True,
         ),
         Setting(
+            "file_index",
+            "the size to which prune trims the index of files: layers that the store does not have, such as those of"
+            " registries, go first that no query has read for the longest time; or none. Example: 500MB",
+            "1GB",
+            is_size=True,
+        ),
+        Setting(
             "largest_document",
             "the maximum size of a manifest or config; a larger one is refused. Example: 16MiB",
             f"{DEFAULT_MAX_DOCUMENT >> 20}MiB",

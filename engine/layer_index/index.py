@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
 
 _COLUMNS = ", ".join(ENTRY_COLUMNS[1:])
+_DAY = 24 * 3600 * 1_000_000_000
 _PACKAGE_COLUMNS = ", ".join(f"package.{name}" for name in PACKAGE_COLUMNS)
 
 
@@ -178,7 +179,61 @@ class FileIndex:
             hide_lower_entries(connection, layer, chain)
         return chain, layer
 
-    def drop(self, diff_ids: Iterable[Digest]) -> None:
+    def touch(self, keys: Iterable[int], now: int) -> None:
+        """Note that a statement used layers; once a day is enough, since every note is a write."""
+        old = now - _DAY
+        rows = [(now, key, old) for key in dict.fromkeys(keys)]
+        stale = f"SELECT 1 FROM {SCHEMA}.layer WHERE key = ? AND used_at < ?"
+        if any(self.connection.execute(stale, row[1:]).fetchone() for row in rows):
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany(f"UPDATE {SCHEMA}.layer SET used_at = ? WHERE key = ? AND used_at < ?", rows)
+            self.connection.execute("COMMIT")
+
+    def mark_held(self) -> None:
+        """Mark the layers that images of the store have."""
+        self.connection.execute(
+            f"UPDATE {SCHEMA}.layer SET is_held = 1 WHERE NOT is_held AND diff_id IN (SELECT diff_id FROM main.chain)"
+        )
+
+    def drop_released(self) -> None:
+        """Drop the layers that images of the store had, and have no more."""
+        released = self.connection.execute(
+            f"SELECT diff_id FROM {SCHEMA}.layer WHERE is_held AND diff_id NOT IN (SELECT diff_id FROM main.chain)"
+        ).fetchall()
+        if released:
+            self.drop(diff_id for (diff_id,) in released)
+            self.connection.execute(f"PRAGMA {SCHEMA}.incremental_vacuum").fetchall()
+
+    def measure(self) -> tuple[int, int, int, int]:
+        """Return the number of layers, of those that the store has, the bytes of all, and of the others, about."""
+        layers, held, paths, held_paths = self.connection.execute(
+            f"""SELECT count(DISTINCT diff_id), count(DISTINCT diff_id) FILTER (WHERE is_held), coalesce(sum(paths), 0),
+                coalesce(sum(paths) FILTER (WHERE is_held), 0) FROM {SCHEMA}.layer"""
+        ).fetchone()
+        size = self._count_pages("page_count") * self._count_pages("page_size")
+        return layers, held, size, size * (paths - held_paths) // paths if paths else 0
+
+    def _count_pages(self, pragma: str) -> int:
+        count: int = self.connection.execute(f"PRAGMA {SCHEMA}.{pragma}").fetchone()[0]
+        return count
+
+    def trim(self, limit: int) -> int:
+        """Drop layers that the store does not have until the index has at most `limit` bytes; return the bytes freed.
+
+        Those go first that no statement has used for the longest time.
+        """
+        before = self._count_pages("page_count")
+        while self._count_pages("page_count") * self._count_pages("page_size") > limit:
+            oldest = self.connection.execute(
+                f"SELECT diff_id FROM {SCHEMA}.layer WHERE NOT is_held AND stack = 0 ORDER BY used_at LIMIT 16"
+            ).fetchall()
+            if not oldest:
+                break
+            self.drop(diff_id for (diff_id,) in oldest)
+            self.connection.execute(f"PRAGMA {SCHEMA}.incremental_vacuum").fetchall()
+        return (before - self._count_pages("page_count")) * self._count_pages("page_size")
+
+    def drop(self, diff_ids: Iterable[str]) -> None:
         """Drop layers, and the stacks that have them."""
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")

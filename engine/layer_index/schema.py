@@ -74,7 +74,9 @@ INDEX_TABLES = f"""
 CREATE TABLE IF NOT EXISTS {SCHEMA}.layer (
     key INTEGER PRIMARY KEY, diff_id TEXT NOT NULL, stack INTEGER NOT NULL, paths INTEGER NOT NULL,
     tar_size INTEGER NOT NULL, has_link_parents INTEGER NOT NULL, has_lower_links INTEGER NOT NULL,
-    used_at INTEGER NOT NULL, UNIQUE (diff_id, stack)
+    used_at INTEGER NOT NULL,
+    is_held INTEGER NOT NULL DEFAULT 0,  -- whether an image of the store has the layer
+    UNIQUE (diff_id, stack)
 );
 CREATE TABLE IF NOT EXISTS {SCHEMA}.directory (
     key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL UNIQUE

@@ -65,6 +65,7 @@ class Resources:
         """Prepare the store for a statement and apply the current limits."""
         self._reads_default = False
         self.store.quota = parse_size_limit(self.state.settings["quota"])
+        self.store.file_index_limit = parse_size_limit(self.state.settings["file_index"])
         self.store.largest_document = parse_size_setting(self.state.settings["largest_document"])
         self.store.begin_statement()
 

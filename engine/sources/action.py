@@ -12,6 +12,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any, ClassVar, Protocol, TextIO, TypeVar
 
     from imq.engine.configuration.configuration import Registry
@@ -123,7 +124,8 @@ class StoreAction(BatchedAction):
         """Apply the actions in one transaction. An action that fails does not stop the others."""
         outcomes: list[Outcome] = []
         now = context.clock()
-        with context.store.start_transaction() as transaction:
+        frees_layers = any(action.frees_layers for action in actions)
+        with _watch_layers(context.store, frees=frees_layers), context.store.start_transaction() as transaction:
             context.store.refresh_containers()  # no container is created until the transaction ends
             for number, action in enumerate(actions):
                 described = action.describe()
@@ -135,11 +137,22 @@ class StoreAction(BatchedAction):
                     outcomes.append(described.with_error(error))
         if transaction.collection_error is not None:
             context.progress.warn(transaction.collection_error.message)
-        if any(action.frees_layers for action in actions) and context.store.layout.has_unpacked():
+        if frees_layers and context.store.layout.has_unpacked():
             from imq.engine.containers.containers import Containers
 
             Containers(context.store, context.runtime, context.environment).remove_unneeded_layers()
         yield from outcomes
+
+
+def _watch_layers(store: Store, *, frees: bool) -> AbstractContextManager[None]:
+    """Drop the layers that a transaction frees from the index of files, if it frees some."""
+    from contextlib import nullcontext
+
+    if not frees:
+        return nullcontext()
+    from imq.engine.store.file_index import dropping_released_layers
+
+    return dropping_released_layers(store)
 
 
 class RegistryWrite(Record):

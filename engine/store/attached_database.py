@@ -69,6 +69,7 @@ class AttachedDatabase(Record):
         connection.execute(f"ATTACH ? AS {self.schema}", (path,))
         if layout is not None:
             check_database_path(connection, layout, self.file, self.schema)
+            connection.execute(f"PRAGMA {self.schema}.auto_vacuum = INCREMENTAL")  # without effect on an existing file
             enable_wal(connection, self.schema)
         if self._read_version(connection) == self.version:
             connection.execute(f"SELECT 1 FROM {self.schema}.sqlite_schema LIMIT 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from zlib import crc32
 
 from imq.engine.layer_index.index import FileIndex
@@ -11,6 +12,8 @@ from imq.grammar.record import TYPE_CHECKING
 from .attached_database import AttachedDatabase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .store import Store
 
 _DATABASE = AttachedDatabase(
@@ -26,7 +29,17 @@ def open_file_index(store: Store) -> FileIndex:
 
 
 def find_file_index(store: Store) -> FileIndex | None:
-    """Return the index of files if there is one already, attached to the connection of the index of a store."""
+    """Return the index of files of a store that has one."""
     layout = store.layout
-    has_file = layout.exists and layout.root_directory.has_file(_DATABASE.file)
-    return open_file_index(store) if has_file else None
+    return open_file_index(store) if layout.exists and layout.root_directory.has_file(_DATABASE.file) else None
+
+
+@contextmanager
+def dropping_released_layers(store: Store) -> Iterator[None]:
+    """Drop from the index of files the layers that images of the store lose meanwhile."""
+    index = find_file_index(store)
+    if index is not None:
+        index.mark_held()
+    yield
+    if index is not None and (index := find_file_index(store)) is not None:  # its connection may be another one now
+        index.drop_released()

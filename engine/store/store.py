@@ -48,6 +48,8 @@ class Store:
         self._mutex = allocate_lock()
         self.platform: Platform | None = None
         """The platform to resolve names of indexes for; None: the platform of this machine."""
+        self.file_index_limit: int | None = None
+        """The size in bytes to which `prune` trims the index of files; None: it keeps everything."""
         self.quota: int | None = None
         """The maximum size in bytes of all blobs, enforced by new ingests; None: limited by the disk."""
         self.read_containers: Callable[[StoreIndex], None] | None = None

@@ -329,3 +329,41 @@ def test_stdout_takes_an_archive(root: str) -> None:
     content = subprocess.run(arguments, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:", ignore_zeros=True) as opened:
         assert opened.getnames() == ["srv/new"]
+
+
+def test_layers_are_dropped_with_their_images(tmp_path: pathlib.Path) -> None:
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([BASE]), "app:1")
+    layout.add(Image([BASE, TOP]), "app:2")
+    with StoreSession(tmp_path / "store") as session:
+        session.rows("files count")
+        (usage,) = session.rows('usage where type = "Index of Files"')
+        assert (usage["total"], usage["active"], usage["reclaimable"]) == (2, 2, 0)
+        session.do("rm app:2")
+        (usage,) = session.rows('usage where type = "Index of Files"')
+        assert (usage["total"], usage["active"]) == (1, 1)
+        assert session.rows("files of app:1 where name = motd count") == [{"count": 1}]
+
+
+def test_prune_trims_the_index_to_its_limit(tmp_path: pathlib.Path) -> None:
+    from imq.engine.layer_index.scan import scan_layer
+
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([BASE]), "app:1")
+    with StoreSession(tmp_path / "store") as session:
+        session.rows("files count")
+        other = archive([member(f"elsewhere/{number}", b"x") for number in range(3_000)])
+        scan_layer([other], str(tmp_path / "scan"))
+        from imq.engine.store.file_index import open_file_index
+
+        open_file_index(session.session._resources.store).add(str(tmp_path / "scan"), 1)
+        (before,) = session.rows('usage where type = "Index of Files"')
+        assert before["total"] == 2
+        session.do("prune")
+        assert session.rows('usage where type = "Index of Files"') == [before]
+        list(session.session.run("set file_index = 100kB"))
+        outcomes = session.outcomes("prune")
+        assert outcomes[-1]["note"] == "including layers of the index of files"
+        (after,) = session.rows('usage where type = "Index of Files"')
+        assert (after["total"], after["active"]) == (1, 1)
+        assert after["size"] < before["size"]

@@ -94,6 +94,7 @@ class ContentScan(ScanRows):
                 )
             ]
         connection = self.connection
+        indexer.index.touch((row[6] for row in rows), now)
         connection.execute(
             f"CREATE TEMP TABLE {self.stack} (number, lookup, image, name, source, position, layer, chain, diff_id)"
         )

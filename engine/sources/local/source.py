@@ -120,7 +120,14 @@ class LocalSource(Source):
 
             measure_written(store.index, store.layout)
             rows = store.index.connection.execute(f"{_USAGE} {_UNPACKED}", measure_usage(store))
-        return self._create_table(table, [field.name for field in table.fields], [(*row, STORE) for row in rows])
+        counted = rows.fetchall()
+        from imq.engine.store.file_index import find_file_index
+
+        if (files := find_file_index(store)) is not None:
+            files.mark_held()
+            layers, held, size, other = files.measure()
+            counted.append(("Index of Files", layers, held, size, other))
+        return self._create_table(table, [field.name for field in table.fields], [(*row, STORE) for row in counted])
 
 
 open_source = LocalSource
