@@ -86,6 +86,6 @@ def test_the_parser_of_the_purl_project_reads_back_what_was_written(
     assert parsed.name.lower().replace("_", "-") == package.name.lower().replace("_", "-")
     qualifiers = dict(parsed.qualifiers)
     epoch = f"{qualifiers['epoch']}:" if "epoch" in qualifiers else ""
-    assert f"{epoch}{parsed.version}" == package.version
+    assert f"{epoch}{parsed.version or ''}" == package.version
     kept = {"deb": "arch", "apk": "arch", "rpm": "arch", "gem": "platform"}.get(package_type)
     assert kept is None or qualifiers[kept] == architecture
