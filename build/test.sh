@@ -28,6 +28,8 @@ containerd       containerd       namespaces of containerd
 ctr              containerd       namespaces of containerd
 runc             runc             containers of containerd and of the store
 busybox          busybox-static   programs in containers of the store
+redis-server     redis-server     a real server in a container of the store
+nginx            nginx-light      a real server in a container of the store
 podman           podman           images exchanged with podman
 ssh              openssh-client   engines on other machines, over ssh
 sshd             openssh-server   engines on other machines, over ssh

@@ -105,6 +105,8 @@ class TableResolver:
             return ()
         uses = self._group_uses(table, self._scope.default_refs(table.name))
         names = [target.text for target in self._targets if isinstance(target, ast.Literal)]
+        if table.target is TargetKind.CONTAINERS:  # every source with the table has containers by name
+            return uses
         for use in uses:
             source = self._fetch.sources[use.source]
             if isinstance(source.tables.get("images"), NativeTable) or any(
