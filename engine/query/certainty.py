@@ -33,18 +33,20 @@ def require_certain(select: ir.Select) -> ir.Select:
     return _change_select(select, _list_tests, certain=True)
 
 
-def require_read(select: ir.Select, unread: Mapping[str, str]) -> ir.Select:
+def require_read(select: ir.Select, unread: Mapping[str, str]) -> tuple[ir.Select, frozenset[str]]:
     """Return the query of the rows that belong to it whatever could not be read: rows of these views, by outer row.
 
-    A value of a column that depends on it is unknown.
+    A value of a column that depends on it is unknown. The set has the views that the query takes into account so: the
+    rest of them decides otherwise which rows it returns, as the operands of `of` do.
     """
-    find_tests = _make_unread_tests(unread)
+    covered: set[str] = set()
+    find_tests = _make_unread_tests(unread, covered)
     changed = _change_select(select, find_tests, certain=True)
     columns = tuple(
         column.replace(value=_hide_unread(column.value, find_tests(column.value).values()))
         for column in changed.columns
     )
-    return changed if _are_same(columns, changed.columns) else changed.replace(columns=columns)
+    return changed if _are_same(columns, changed.columns) else changed.replace(columns=columns), frozenset(covered)
 
 
 def remove_limits(select: ir.Select) -> ir.Select:
@@ -211,14 +213,16 @@ def _may_be_unknown(value: ir.Expr) -> bool:
     return False
 
 
-def _make_unread_tests(unread: Mapping[str, str]) -> FindTests:
-    """Return a function for the tests whether rows that a leaf reads could not be read."""
+def _make_unread_tests(unread: Mapping[str, str], covered: set[str] | None = None) -> FindTests:
+    """Return a function for the tests whether rows that a leaf reads could not be read; `covered` collects views."""
 
     def find_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
         tests: dict[str, ir.Expr] = {}
         for part in ir.walk((leaf,)):
             select = ir.get_subquery(part)
             if select is not None and select.join and (view := unread.get(select.table.sql_name)) is not None:
+                if covered is not None:
+                    covered.add(select.table.sql_name)
                 table = select.table.replace(view=view)
                 tests[select.table.name] = ir.Exists(ir.Select(table, (), join=select.join, is_whole_rows=True))
         return tests

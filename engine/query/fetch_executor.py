@@ -268,7 +268,10 @@ class FetchExecutor:
         """Make a view of the outer rows whose rows could not be read, for each view of the query that has some."""
         from .fetch_plan import UnionScan
 
+        failed = {view for view, _ in self._failed}
         for view, scan in self._scans.items():
+            if any(one.view in failed for one in scan.scans):
+                continue  # a whole source failed: which of its rows are unread is not known
             members = scan.members if isinstance(scan, UnionScan) else (scan,)
             scans = ((at, self._open.get(member.table.sql_name)) for at, member in enumerate(members))
             tables = [(at, opened.unread) for at, opened in scans if opened is not None and opened.unread]

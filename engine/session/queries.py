@@ -203,19 +203,20 @@ class QueryRunner:
         unreadable = self._list_unreadable(select) if depends_on_others(select) else ()
         for problem in (*unreadable, *self._prepare(planned)):
             raise problem
-        for view, subject, problem in self._fetch.run(planned.steps, self._resources.runner, planned.now):
-            is_excluded = (
-                view in self._fetch.unread and problems is not None and not _has_changing_limit(chosen, uncertain)
-            )
-            if view != select.table.sql_name and not is_excluded:
-                raise problem
-            if problems is not None:
-                problems.append((subject, problem))
+        failed = self._fetch.run(planned.steps, self._resources.runner, planned.now)
+        excluded = frozenset[str]()
         if self._fetch.unread:
             from imq.engine.query.certainty import require_read
 
-            chosen = require_read(chosen, self._fetch.unread)
+            chosen, excluded = require_read(chosen, self._fetch.unread)
             planned = plan(chosen, scope.now, tuple(hidden))
+            if problems is None or _has_changing_limit(chosen, uncertain):
+                excluded = frozenset()
+        for view, subject, problem in failed:
+            if view != select.table.sql_name and view not in excluded:
+                raise problem
+            if problems is not None:
+                problems.append((subject, problem))
         self._check(planned)
         self._check_excluded_lists(select, scope.now)
         if chosen is select or uncertain is None:
@@ -315,7 +316,7 @@ class QueryRunner:
         if self._fetch.unread:
             from imq.engine.query.certainty import require_read
 
-            select = require_read(select, self._fetch.unread)
+            select, _ = require_read(select, self._fetch.unread)
             planned = planned.replace(sql=plan(select, planned.now).sql)
         self._check(planned)
         if planned.steps:

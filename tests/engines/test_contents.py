@@ -1,4 +1,4 @@
-"""Layers from the archives of engines: every form of archive, one request for several images, and archives with damage."""
+"""Layers from the archives of engines: every form, one request for several images, and archives with damage."""
 
 from __future__ import annotations
 

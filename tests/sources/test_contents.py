@@ -143,6 +143,26 @@ class TestUnreadableImages:
         with StoreSession(store) as session:
             assert len(session.names()) == 4
 
+    @pytest.mark.parametrize(
+        "keep",
+        [
+            'files of (images where contains file "*id_rsa") select image',
+            'images where contains file "*id_rsa" select id',
+            'images where any layers where size > 1MB or contains file "*id_rsa" select id',
+        ],
+    )
+    def test_a_list_that_a_condition_on_contents_makes(self, store: Path, keep: str) -> None:
+        done = imq(store, f"rm images where id not in ({keep})", code=None)
+        assert done.returncode
+        with StoreSession(store) as session:
+            assert {"app:secret", "app:damaged"} <= set(session.names())
+
+    def test_a_join_with_what_could_not_be_read(self, store: Path) -> None:
+        joined = 'images join (images where contains file "*id_rsa" select id as other) as o on o.other = id'
+        imq(store, f"rm {joined} where o.other is unknown", code=None)
+        with StoreSession(store) as session:
+            assert {"app:secret", "app:damaged"} <= set(session.names())
+
     def test_contents_that_cannot_be_read(self, store: Path, images: dict[str, Image]) -> None:
         with StoreSession(store) as session:
             session.rows("files of app:secret select path")
