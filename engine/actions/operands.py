@@ -366,7 +366,23 @@ def _group_texts(texts: Sequence[str], context: PlanContext) -> dict[str, list[s
     return grouped
 
 
-def plan_parts(
+def plan_by_source(
+    act: ast.ActionStatement,
+    own: Callable[[ast.ActionStatement, PlanContext], list[Action]],
+    context: PlanContext,
+    *,
+    needs_where: bool = True,
+) -> list[Action]:
+    """Return the plan of the source of an action, or one plan of all its sources. `own` plans for the store."""
+    parts = split_by_source(act, context)
+    if not parts:
+        return (find_planner(act, context) or own)(act, context)
+    if needs_where and act.query is not None:
+        require_where(act.query, act.verb)
+    return _plan_parts(parts, own, context)
+
+
+def _plan_parts(
     parts: Sequence[SourcePart], own: Callable[[ast.ActionStatement, PlanContext], list[Action]], context: PlanContext
 ) -> list[Action]:
     """Return the plan of an action for several sources as one list. `own` plans for the store.

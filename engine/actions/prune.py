@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import is_of_containers
 from .container_removal import plan_container_prune
-from .operands import Target, find_planner, get_image_query, plan_parts, resolve_targets, split_by_source
+from .operands import Target, get_image_query, plan_by_source, resolve_targets
 from .rm import plan_removals
 from .verb import OperandKind, Verb
 
@@ -60,7 +60,8 @@ def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
         query = ast.Query("", base=query, span=query.span)
     unused = (ast.Field(("dangling",)), ast.Not(ast.Predicate("in use")))
     conditions = (query.where,) if query.where is not None else ()
-    return act.replace(query=query.replace(where=ast.And((*unused, *conditions))))
+    options = tuple(option for option in act.options if option.name != "from")  # the query names the source
+    return act.replace(query=query.replace(where=ast.And((*unused, *conditions))), options=options)
 
 
 def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -74,10 +75,7 @@ def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         )
         error.replacement = "images where" if name.lower() == "where" else f"images where {name}"
         raise error
-    if parts := split_by_source(act, context):
-        return plan_parts(parts, _plan_in_store, context)
-    planner = find_planner(act, context) or _plan_in_store
-    return planner(act, context)
+    return plan_by_source(act, _plan_in_store, context, needs_where=False)
 
 
 def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

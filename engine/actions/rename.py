@@ -30,17 +30,14 @@ def _plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         if len(targets) != 1:
             raise StatementError("rename takes one image for one name", code="operand", span=act.span)
         named_targets = [(parse_tag_name(names[0]), targets[0])]
+    from imq.engine.sources.new_names import make_two_names_error
+
     actions: list[Action] = []
     new_names = {str(name) for name, _ in named_targets}
     renamed: dict[Reference, str | None] = {}
     for name, target in named_targets:
         if (other := renamed.setdefault(name, target.name)) != target.name:
-            raise StatementError(
-                f"both {other} and {target.name} would be renamed to {name}",
-                code="ambiguous-name",
-                span=act.span,
-                hints=("add a field to the template, such as {{.Tag}}", "to remove a name: untag NAME"),
-            )
+            raise make_two_names_error(name, other, target.name, act)
         if str(name) == target.name:
             continue
         actions.append(plan_tag(name, target, context))

@@ -6,7 +6,6 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Manifest, parse_manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
-from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
 from imq.engine.sources.action_options import get_option, names_containers
 from imq.engine.store.non_image_entries import list_non_image_entries
@@ -16,7 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import find_container_planner, is_of_containers
 from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_container_removal, refuse_id, refuse_name
-from .operands import Target, find_planner, get_platforms, plan_parts, resolve_each_target, split_by_source
+from .operands import Target, find_planner, get_platforms, plan_by_source, resolve_each_target
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
@@ -86,12 +85,7 @@ def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if names_containers(act):
         planner = find_container_planner(act, context) or plan_container_removal
         return planner(act, context)
-    if parts := split_by_source(act, context):
-        if act.query is not None:
-            require_where(act.query, act.verb)
-        return plan_parts(parts, _plan_in_store, context)
-    planner = find_planner(act, context) or _plan_in_store
-    return planner(act, context)
+    return plan_by_source(act, _plan_in_store, context)
 
 
 def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

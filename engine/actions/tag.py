@@ -118,6 +118,7 @@ def _plan_tags_by_template(act: ast.ActionStatement, source: str, context: PlanC
 
 def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext) -> list[tuple[Reference, Target]]:
     """Return each row of a query with its rendered name. Raises `StatementError` when two images get one name."""
+    from imq.engine.sources.new_names import make_two_images_error
     from imq.engine.sources.row_templates import render_rows
 
     targets_by_name: dict[Reference, Target] = {}
@@ -128,12 +129,7 @@ def render_new_names(act: ast.ActionStatement, source: str, context: PlanContext
         name = parse_tag_name(text)
         earlier = targets_by_name.setdefault(name, target)
         if earlier.root != target.root:
-            raise StatementError(
-                f'the template renders "{name}" for two images: {earlier.id.short} and {target.id.short}',
-                code="ambiguous-name",
-                span=act.span,
-                hints=("add a field to the template, such as {{.Tag}}",),
-            )
+            raise make_two_images_error(name, earlier.id, target.id, act)
         if (name, target.name) not in seen:  # each platform of an index is a row
             seen.add((name, target.name))
             named_targets.append((name, target))

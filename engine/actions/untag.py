@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
-from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome, StoreAction, changed_error
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .operands import find_planner, plan_parts, resolve_each_target, split_by_source
+from .operands import plan_by_source, resolve_each_target
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -43,12 +42,7 @@ class Untag(StoreAction):
 
 
 def _plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    if parts := split_by_source(act, context):
-        if act.query is not None:
-            require_where(act.query, act.verb)
-        return plan_parts(parts, _plan_in_store, context)
-    planner = find_planner(act, context) or _plan_in_store
-    return planner(act, context)
+    return plan_by_source(act, _plan_in_store, context)
 
 
 def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

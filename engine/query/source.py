@@ -224,7 +224,8 @@ class Source:
     users write one of them. `tables` maps the names of tables to providers. `planners` maps verbs
     to functions that plan actions on rows of this source (see `sources/action.py`). `answers` maps verbs that return a
     result instead of actions to functions that return it. `archives` reads and writes images as archives (see
-    `sources/archives.py`); None when the source cannot.
+    `sources/archives.py`); None when the source cannot. `has_docker_rules`: what a removal of a name does is decided by
+    the source itself, by docker's rules.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Source:
     planners: Mapping[str, Callable[[ast.ActionStatement, Any], list[Any]]] = {}
     answers: Mapping[str, Callable[[ast.ActionStatement, Any], Any]] = {}
     archives: Any = None
+    has_docker_rules: bool = False
 
     def open_contents(self) -> Any:
         """Return what reads the layers of its images (see `sources/contents/protocol.py`); None when it cannot."""

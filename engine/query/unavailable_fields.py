@@ -59,8 +59,8 @@ def check_known(select: ir.Select, verb: str, span: Span | None) -> None:
     """
     for table, field in _walk_fields(select, columns=False):
         is_of_containers = field is None or field.about_containers
-        runs_containers = select.table.has_containers or (select.table.is_staged and table != select.table)
-        misses_containers = is_of_containers and runs_containers and not table.has_containers
+        is_of_store = select.table.is_staged and not table.is_staged  # which knows no container of an engine
+        misses_containers = is_of_containers and is_of_store and not table.has_containers
         if misses_containers or (field is not None and field.is_unavailable):
             unavailable = field or CONTAINERS.fields[0].replace(about_containers=True)
             error = make_unavailable_error(unavailable, table.replace(source_kind=table.source_kind or _STORE), span)

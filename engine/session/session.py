@@ -366,7 +366,7 @@ class Session:
     def is_of_engine(self) -> bool:
         """Whether statements that name no source are about engines with an API of docker, which remove by its rules."""
         resources = self._resources
-        return all("commit" in resources.sources[ref.source].planners for ref in resources.default_refs())
+        return all(resources.sources[ref.source].has_docker_rules for ref in resources.default_refs())
 
     @property
     def engine_answers(self) -> tuple[str, ...]:

@@ -65,13 +65,30 @@ def require_one_image(named: Sequence[tuple[Reference, T]], act: ast.ActionState
     for name, target in named:
         other = by_name.setdefault((target.source, name), target)
         if other.digest != target.digest:
-            raise StatementError(
-                f'the template renders "{name}" for two images: {other.id.short} and {target.id.short}',
-                code="ambiguous-name",
-                span=act.span,
-                hints=("add a field to the template, such as {{.Tag}}",),
-            )
+            raise make_two_images_error(name, other.id, target.id, act)
     return by_name
+
+
+def make_two_images_error(name: Reference, one: Digest, other: Digest, act: ast.ActionStatement) -> StatementError:
+    """Return the error for a template that gives two images one name."""
+    return StatementError(
+        f'the template renders "{name}" for two images: {one.short} and {other.short}',
+        code="ambiguous-name",
+        span=act.span,
+        hints=("add a field to the template, such as {{.Tag}}",),
+    )
+
+
+def make_two_names_error(
+    name: Reference, one: str | None, other: str | None, act: ast.ActionStatement
+) -> StatementError:
+    """Return the error for two old names that `rename` would give one new name."""
+    return StatementError(
+        f"both {one} and {other} would be renamed to {name}",
+        code="ambiguous-name",
+        span=act.span,
+        hints=("add a field to the template, such as {{.Tag}}", "to remove a name: untag NAME"),
+    )
 
 
 def list_push_names(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from imq.engine.query.source import LateTables, Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
+from imq.engine.sources.reader_source import ReaderSource
 from imq.grammar.record import TYPE_CHECKING
 
 from .names import KUBERNETES, NAME, find_address, parse_name
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
-    from imq.grammar.errors import ImqError
 
     from .reader import ContainerdReader
 
@@ -31,16 +31,16 @@ PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load", "commit"
 """The verbs that `planners.py` plans."""
 
 
-class ContainerdSource(Source):
+class ContainerdSource(ReaderSource):
     """The namespaces of the containerd on this machine. Requests go through one reader, opened by the first scan."""
 
     name = NAME
     title = "namespaces of containerd"
     example = "containerd"
+    _reader: ContainerdReader | None
 
     def __init__(self, context: SourceContext) -> None:
-        self._context = context
-        self._reader: ContainerdReader | None = None
+        super().__init__(context)
         tables: dict[str, TableProvider] = {
             name: StagedTable(
                 table,
@@ -66,11 +66,6 @@ class ContainerdSource(Source):
         from .contents import NamespaceContents
 
         return NamespaceContents(self.reader, self.reader.platform)
-
-    def begin(self) -> None:
-        """Forget the listings of the last statement."""
-        if self._reader is not None:
-            self._reader.begin()
 
     def resolve(self, text: str, /) -> SourceRef | None:
         """Return the namespace of `containerd`, `containerd:NAMESPACE` or `containerd:*`."""
@@ -114,16 +109,6 @@ class ContainerdSource(Source):
 
         names = [NAME, f"{NAME}:{KUBERNETES}"] if os.access(address, os.W_OK) else [NAME]
         return [make_default(name, parse_name(name, self._context.environment) or "", address) for name in names]
-
-    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return the problems since the last call."""
-        return self._reader.take_problems() if self._reader is not None else ()
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     @property
     def archives(self) -> ImageArchives:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.query.binder import require_where
 from imq.engine.query.unavailable_fields import check_known
 from imq.engine.sources.action import Failed
-from imq.engine.sources.action_options import bind_whole_rows, list_source_refs
+from imq.engine.sources.action_options import list_source_refs
 from imq.engine.sources.row_templates import render_rows
+from imq.engine.sources.target_query import check_target_query, make_target_query
 from imq.grammar import ast
-from imq.grammar.errors import Conflict, EngineError, ImqError, NotFound, StatementError
+from imq.grammar.errors import Conflict, EngineError, ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .names import NAME
@@ -66,14 +66,10 @@ def find_targets(
 
     `condition` holds for all targets. Without an operand these are all such images of the sources.
     """
-    if act.query is None and not act.references:
-        sources = tuple(ast.Literal(ref.text, quoted=True) for ref in list_source_refs(act, context))
-        query: ast.RowSource = ast.Query("images", sources=sources, where=condition, span=act.span)
-    elif act.query is None:
+    query = make_target_query(act, context, condition)
+    if query is None:
         return _named_targets(act, context)
-    else:
-        _check_query(act, context, needs_where=condition is None)
-        query = act.query if condition is None else ast.Query("", base=act.query, where=condition, span=act.query.span)
+    _check_known(act, context)
     narrow = query.replace(select=(ast.Column(ast.Field(("id",))),)) if isinstance(query, ast.Query) else query
     _, rows = context.rows(narrow, _COLUMNS)
     rendered, failures = _read_rows(act, (("", row[-len(_COLUMNS) :]) for row in rows), context)
@@ -84,20 +80,16 @@ def render_targets(
     act: ast.ActionStatement, template: str, context: PlanContext
 ) -> tuple[list[Rendered], list[Action]]:
     """Return the rows of an action's query, each with the rendered template, and a failure for each other row."""
-    _check_query(act, context, needs_where=True)
+    check_target_query(act, context)
+    _check_known(act, context)
     assert act.query is not None
     rows = render_rows(act.query, (template,), context, _COLUMNS)
     return _read_rows(act, ((text, row[-len(_COLUMNS) :]) for (text,), row in rows), context)
 
 
-def _check_query(act: ast.ActionStatement, context: PlanContext, *, needs_where: bool) -> None:
-    select = bind_whole_rows(act, context)
-    assert act.query is not None
-    if select.table.name != "images":
-        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=act.query.span)
-    if needs_where:
-        require_where(act.query, act.verb)
-    check_known(select, act.verb, act.query.span)
+def _check_known(act: ast.ActionStatement, context: PlanContext) -> None:
+    if act.query is not None:
+        check_known(context.bind(act.query), act.verb, act.query.span)
 
 
 def _read_rows(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from imq.engine.query.source import LateTables, Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
+from imq.engine.sources.reader_source import ReaderSource
 from imq.grammar.record import TYPE_CHECKING
 
 from .tables import LEVELS, LISTING_COST, ROWS_OF_CONTAINERS, TABLES, TIME_FIELDS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
-    from imq.grammar.errors import ImqError
 
     from .reader import EngineReader
     from .requests import EngineRequests
@@ -40,16 +40,17 @@ PLANNED_VERBS = (
 _COST = "1 request for each engine"
 
 
-class DockerSource(Source):
+class DockerSource(ReaderSource):
     """All engines that speak the Docker Engine API. Requests go through one reader, opened by the first scan."""
 
     name = NAME
     title = "container engines"
     example = "docker"
+    has_docker_rules = True
+    _reader: EngineReader | None
 
     def __init__(self, context: SourceContext) -> None:
-        self._context = context
-        self._reader: EngineReader | None = None
+        super().__init__(context)
         tables: dict[str, TableProvider] = {
             name: StagedTable(
                 table.replace(source_kind=_KIND),
@@ -84,11 +85,6 @@ class DockerSource(Source):
         from .archives import EngineArchives
 
         return EngineArchives()
-
-    def begin(self) -> None:
-        """Forget the listings of the last statement."""
-        if self._reader is not None:
-            self._reader.begin()
 
     def resolve(self, text: str) -> SourceRef | None:
         """Return the engine of `docker`, `podman`, a docker context, or an address."""
@@ -167,16 +163,6 @@ class DockerSource(Source):
         from .requests import EngineRequests
 
         return EngineRequests(self._context.environment, self._context.home or "")
-
-    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return the problems since the last call."""
-        return self._reader.take_problems() if self._reader is not None else ()
-
-    def close(self) -> None:
-        """Close the connections."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def reader(self) -> EngineReader:
         """Return the reader of engines."""

@@ -6,9 +6,9 @@ from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.new_names import list_new_names, require_one_image
+from imq.engine.sources.new_names import list_new_names, make_two_names_error, require_one_image
 from imq.grammar import ast
-from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
@@ -90,12 +90,7 @@ def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     for name, target in named:
         other = renamed.setdefault((target.source, name), target)
         if other.name != target.name:
-            raise StatementError(
-                f"both {other.text} and {target.text} would be renamed to {name}",
-                code="ambiguous-name",
-                span=act.span,
-                hints=("add a field to the template, such as {{.Tag}}", "to remove a name: untag NAME"),
-            )
+            raise make_two_names_error(name, other.text, target.text, act)
     renamed = {key: target for key, target in renamed.items() if str(key[1]) != target.name}
     tags = _plan_names([(name, target) for (_, name), target in renamed.items()], act, context)
     return [*tags, *plan_old_names(renamed, context), *failures]

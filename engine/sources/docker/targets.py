@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed
-from imq.engine.sources.action_options import bind_whole_rows, list_source_refs
+from imq.engine.sources.action_options import list_source_refs
 from imq.engine.sources.image_names import match_image_name
 from imq.engine.sources.row_templates import render_rows
+from imq.engine.sources.target_query import check_target_query, make_target_query
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, EngineError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -55,17 +55,10 @@ def find_targets(
 
     `condition` holds for all targets. Without an operand these are all such images of the sources.
     """
-    if act.query is None and not act.references:
-        sources = tuple(ast.Literal(ref.text, quoted=True) for ref in list_source_refs(act, context))
-        return _query_targets(ast.Query("images", sources=sources, where=condition, span=act.span), act, context)
-    if act.query is None:
+    query = make_target_query(act, context, condition)
+    if query is None:
         return _named_targets(act, context)
-    select = bind_whole_rows(act, context)
-    if select.table.name != "images":
-        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=act.query.span)
-    if condition is None:
-        require_where(act.query, act.verb)
-    return _query_targets(ast.Query("", base=act.query, where=condition, span=act.query.span), act, context)
+    return _query_targets(ast.Query("", base=query, span=query.span), act, context)
 
 
 def _query_targets(
@@ -87,11 +80,8 @@ def render_targets(
     act: ast.ActionStatement, template: str, context: PlanContext
 ) -> tuple[list[tuple[str, EngineTarget]], list[Action]]:
     """Return the rows of an action's query, each with the rendered template, and a failure for each other row."""
-    select = bind_whole_rows(act, context)
+    check_target_query(act, context)
     assert act.query is not None
-    if select.table.name != "images":
-        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=act.query.span)
-    require_where(act.query, act.verb)
     rendered: list[tuple[str, EngineTarget]] = []
     failures: list[Action] = []
     for (text,), (source, id_, name, problem) in render_rows(

@@ -75,6 +75,9 @@ class RegistryReader:
 
         return MirroredClient(self.client)
 
+    def begin(self) -> None:
+        """Keep what was read: the cache has its own rules of age."""
+
     def close(self) -> None:
         """Close the connections."""
         if (images := self.__dict__.pop("images", None)) is not None:

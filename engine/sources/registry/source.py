@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.oci.reference import DEFAULT_NAMESPACE, DEFAULT_REGISTRY
-from imq.engine.query.source import LateTables, Place, Source, SourceRef, StagedTable
+from imq.engine.query.source import LateTables, Place, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
+from imq.engine.sources.reader_source import ReaderSource
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
-    from imq.grammar.errors import ImqError
 
     from .reader import RegistryReader
 
@@ -27,16 +27,16 @@ NAME = "registry"
 _KIND = "a registry"
 
 
-class RegistrySource(Source):
+class RegistrySource(ReaderSource):
     """All registries. The first scan opens one reader, which sends all requests."""
 
     name = NAME
     title = "registries"
     example = "registry.local:5000"
+    _reader: RegistryReader | None
 
     def __init__(self, context: SourceContext) -> None:
-        self._context = context
-        self._reader: RegistryReader | None = None
+        super().__init__(context)
         self._hosts = {one.name: one.prefix for one in context.configuration.registries.values()}
         tables: dict[str, TableProvider] = {
             name: StagedTable(
@@ -117,16 +117,6 @@ class RegistrySource(Source):
         from .estimate import RequestEstimator
 
         return RequestEstimator.of(self._context, now, max_age)
-
-    def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
-        """Return the problems since the last call."""
-        return self._reader.take_problems() if self._reader is not None else ()
-
-    def close(self) -> None:
-        """Close the connections."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _make_content_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
