@@ -654,6 +654,24 @@ class _Tags(Path):
     source: Path
     """the registry that holds it"""
 
+class _Waste(Path):
+    """A relation to waste, and its fields."""
+
+    efficiency: Path
+    """the smallest copies of all files, divided by all copies; a deletion counts as a copy. 1 is the best; the score of dive"""
+    wasted_size: Path
+    """bytes of files that upper layers hide"""
+    size: Path
+    """bytes of the files in all layers"""
+    paths: Path
+    """the number of paths with wasted bytes"""
+    image: Path
+    """the ID of the image"""
+    image_name: Path
+    """the name of the image, as the statement has it"""
+    place: Path
+    """the source that holds the image: store, docker, a registry …"""
+
 class _Image(Reference):
     """An image by its name, and its fields."""
 
@@ -853,6 +871,8 @@ class _Fields:
     """packages: the operating system of the image. Example: debian 12"""
     download_size: Path
     """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
+    efficiency: Path
+    """waste: the smallest copies of all files, divided by all copies; a deletion counts as a copy. 1 is the best; the score of dive"""
     empty: Path
     """history: the step has no layer"""
     entrypoint: Path
@@ -886,13 +906,13 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
     image_digest: Path
     """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set"""
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
-    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it"""
+    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
     images: Path
     """layers: the number of images of the store with the layer; sources: the number of images; unknown when it does not respond or count them"""
     in_use: Path
@@ -985,12 +1005,14 @@ class _Fields:
     """images: the third number of the version; tags: the third number of the version"""
     path: Path
     """changes: the path, from the root of the image. Example: /etc/passwd; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
+    paths: Path
+    """waste: the number of paths with wasted bytes"""
     permissions: Path
     """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
     pid_mode: Path
     """containers: the PID namespace when it is not the container's own. Example: host"""
     place: Path
-    """packages: the source that holds the image: store, docker, a registry …; os_releases: the source that holds the image: store, docker, a registry …"""
+    """packages: the source that holds the image: store, docker, a registry …; os_releases: the source that holds the image: store, docker, a registry …; waste: the source that holds the image: store, docker, a registry …"""
     platform: Path
     """images: os/architecture[/variant]; tags: os/architecture[/variant]; platforms: os/architecture[/variant]; manifests: os/architecture[/variant]"""
     platforms: _Platforms
@@ -1056,7 +1078,7 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; usage: bytes on disk; shared bytes count once"""
     size_after: Path
     """differences: bytes of the file or the package in the second image"""
     size_before: Path
@@ -1129,6 +1151,10 @@ class _Fields:
     """images: the declared volumes; tags: the declared volumes"""
     volumes_from: Path
     """containers: the containers whose volumes the container uses"""
+    waste: _Waste
+    """images: what its layers waste; tags: what its layers waste"""
+    wasted_size: Path
+    """waste: bytes of files that upper layers hide"""
     workdir: Path
     """images: the working directory; tags: the working directory"""
     working_dir: Path
@@ -1185,6 +1211,8 @@ os_releases: Table
 """One row for each image: its operating system, by /etc/os-release or an older file. Images without one have a row of unknown values."""
 differences: Table
 """One row for each difference between two images: differences of app:1, app:2. In before is what the first image has, in after what the second one has."""
+waste: Table
+"""One row for each image: the bytes in its layers that no container sees, because an upper layer has the path again or deletes it. For the paths: all files of app:1 where status in (overwritten, deleted)."""
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table
@@ -1430,6 +1458,9 @@ def contains_file(glob: Value, /) -> Expression:
     ...
 def contains_package(name: Value, /) -> Expression:
     """Whether the package of that name is installed in the image: `contains package openssl` in text."""
+    ...
+def contains_text(string: Value, /) -> Expression:
+    """Whether a text file of the image, its build steps, variables, labels or command contain the string: `contains text "10.0.0.5"` in text."""
     ...
 local_only: Expression
 """Whether the registry does not have the tag: `local only` in text."""

@@ -439,7 +439,7 @@ class Builder:
         return self._build_predicate("shares", object_word, ("layers",), "with", image, span)
 
     def contains(self, object_word: Token, value: ast.Expr, span: Span) -> ast.Expr:
-        return self._build_predicate("contains", object_word, ("file", "package"), "", value, span)
+        return self._build_predicate("contains", object_word, ("file", "package", "text"), "", value, span)
 
     def local_only(self, span: Span) -> ast.Expr:
         return ast.Predicate("local only", (), span)

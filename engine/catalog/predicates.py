@@ -6,6 +6,7 @@ A predicate with `expand` is short for another expression; the others are bound 
 from __future__ import annotations
 
 from imq.grammar import ast
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -24,6 +25,20 @@ class Predicate(Record):
 
 def _make_field(*path: str) -> ast.Field:
     return ast.Field(path)
+
+
+def _expand_contains_text(text: ast.Expr) -> ast.Expr:
+    """Return the condition that a string is in the files, the steps of the build or the config of an image."""
+    if not isinstance(text, ast.Literal):
+        raise StatementError(
+            "contains text takes a string", code="operand", hints=('example: contains text "10.0.0.5"',)
+        )
+    escaped = "".join(f"\\{character}" if character in "*?[\\" else character for character in text.text)
+    pattern = text.replace(text=f"*{escaped}*", quoted=True)
+    places = [ast.Comparison("like", _make_field(name), pattern) for name in ("env", "label", "cmd", "entrypoint")]
+    steps = ast.Query("history", where=ast.Comparison("like", _make_field("created_by"), pattern))
+    files = ast.Query("files", where=ast.Comparison("like", _make_field("content"), pattern))
+    return ast.Or((*places, ast.Exists(steps), ast.Exists(files)))
 
 
 PREDICATES: dict[str, Predicate] = {
@@ -55,6 +70,13 @@ PREDICATES: dict[str, Predicate] = {
             lambda arguments: ast.Exists(
                 ast.Query("packages", where=ast.Comparison("=", _make_field("name"), arguments[0]))
             ),
+        ),
+        Predicate(
+            "contains text",
+            "a string",
+            "a text file of the image, its build steps, variables, labels or command contain the string",
+            'contains text "10.0.0.5"',
+            lambda arguments: _expand_contains_text(arguments[0]),
         ),
         Predicate(
             "outdated",

@@ -182,6 +182,40 @@ def test_a_bill_of_materials_takes_whole_rows(root: str) -> None:
     assert "leave out select" in imq(root, "packages of app:2 select name as spdx", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("hello", ["app:1"]),
+        ("new", ["app:2"]),
+        ("A=2", ["app:2"]),
+        ("COPY layer 1", ["app:2"]),
+        ("team=b", ["scratch:1"]),
+        ("binary", []),
+        ("h*o", []),
+    ],
+)
+def test_images_that_contain_text(store: StoreSession, text: str, names: list[str]) -> None:
+    assert column(store.rows(f'images where contains text "{text}" select name'), "name") == names
+
+
+def test_waste_is_what_upper_layers_hide(store: StoreSession) -> None:
+    (row,) = store.rows("waste of app:2 select wasted_size, paths, efficiency, size")
+    hidden = {"etc/motd": 6, "etc/passwd": 11, "var/lib/dpkg/status": len(STATUS % b"3.0.13-1~deb12u1")}
+    assert (row["wasted_size"], row["paths"]) == (sum(hidden.values()), 3)
+    with (
+        tarfile.open(fileobj=io.BytesIO(BASE.blob)) as base,
+        tarfile.open(fileobj=io.BytesIO(TOP.blob)) as top,
+    ):
+        copies = [(info.name, info.size) for opened in (base, top) for info in opened if info.isreg()]
+    assert row["size"] == sum(size for _, size in copies)
+    copies = [one for one in copies if ".wh." not in one[0]] + [("etc/motd", 6)]  # a deletion counts as a copy
+    smallest: dict[str, int] = {}
+    for path, size in copies:
+        smallest[path] = min(size, smallest.get(path, size))
+    assert row["efficiency"] == pytest.approx(sum(smallest.values()) / sum(size for _, size in copies))
+    assert column(store.rows("images where waste.efficiency < 1 select name"), "name") == ["app:2"]
+
+
 def test_differences(store: StoreSession) -> None:
     rows = store.rows("differences of app:1, app:2 select kind, change, key, aspects, growth")
     found = {(row["kind"], row["key"]): (row["change"], row["aspects"]) for row in rows}

@@ -25,7 +25,7 @@ _LATE_MODULES = {
     "registry": ("tags", "repositories", "platforms", "manifests", "referrers", "search"),
     "files": ("files", "all_files"),
     "packages": ("packages", "os_releases"),
-    "differences": ("differences",),
+    "differences": ("differences", "waste"),
     "local": ("lines", "rows", "sources", "usage"),
 }
 """The modules that are imported late, with the names of their tables."""

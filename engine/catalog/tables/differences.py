@@ -1,4 +1,4 @@
-"""The table `differences`: what one image has otherwise than another."""
+"""The tables `differences` and `waste`: what one image has otherwise than another, and what its layers waste."""
 
 from __future__ import annotations
 
@@ -34,5 +34,29 @@ DIFFERENCES = Table(
     default_columns=("kind", "change", "key", "before", "after"),
     order=("kind", "key"),
     key=("kind", "key"),
+    target=TargetKind.IMAGES,
+)
+
+WASTE = Table(
+    "waste",
+    "One row for each image: the bytes in its layers that no container sees, because an upper layer has the path again"
+    " or deletes it. For the paths: all files of app:1 where status in (overwritten, deleted).",
+    (
+        Field(
+            "efficiency",
+            DataType.NUMBER,
+            "the smallest copies of all files, divided by all copies; a deletion counts as a copy. 1 is the best; the"
+            " score of dive",
+        ),
+        Field("wasted_size", DataType.SIZE, "bytes of files that upper layers hide"),
+        Field("size", DataType.SIZE, "bytes of the files in all layers"),
+        Field("paths", DataType.NUMBER, "the number of paths with wasted bytes"),
+        Field("image", DataType.DIGEST, "the ID of the image"),
+        Field("image_name", DataType.TEXT, "the name of the image, as the statement has it", title="IMAGE NAME"),
+        Field("place", DataType.TEXT, "the source that holds the image: store, docker, a registry …"),
+    ),
+    default_columns=("image_name", "efficiency", "wasted_size", "size", "paths"),
+    order=("-wasted_size", "image_name"),
+    key=("image", "place"),
     target=TargetKind.IMAGES,
 )

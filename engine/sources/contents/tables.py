@@ -7,7 +7,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.query.source import StagedTable
 from imq.grammar.record import TYPE_CHECKING
 
-from . import CONTENT_TABLES, differences, files, packages
+from . import CONTENT_TABLES, differences, files, packages, waste
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "packages": {PURL: "purl distribution"},
     "os_releases": {},
     "differences": {},
+    "waste": {},
 }
 _FILTERED_FIELDS = {
     "files": files.FILTERED_FIELDS,
@@ -33,6 +34,7 @@ _FILTERED_FIELDS = {
     "packages": packages.FILTERED_FIELDS,
     "os_releases": frozenset[str](),
     "differences": frozenset[str](),
+    "waste": frozenset[str](),
 }
 _SCANS = {
     "files": files.FileScan,
@@ -40,6 +42,7 @@ _SCANS = {
     "packages": packages.PackageScan,
     "os_releases": packages.OsReleaseScan,
     "differences": differences.DifferenceScan,
+    "waste": waste.WasteScan,
 }
 
 
