@@ -7,9 +7,14 @@
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 release=trixie
+packages=buildah,containerd,docker.io,podman,runc
 root=$checkout/.cache/roots/$release-engines
 
 say() { printf '%s\n' "$*" >&2; }
+
+is_complete() {
+    [ "$(cat "$root/complete" 2>/dev/null)" = "$packages" ]
+}
 
 make_root() {
     if [ "$(id -u)" != 0 ]; then
@@ -24,16 +29,17 @@ make_root() {
     say "imq: creating a root file system of Debian $release in $root"
     rm -rf "$root"
     mkdir -p "$root"
-    if ! debootstrap --variant=minbase --include=buildah,containerd,docker.io,podman,runc "$release" "$root" \
+    # in mounts of its own: what debootstrap mounts goes with it, even when it is killed
+    if ! unshare --mount debootstrap --variant=minbase "--include=$packages" "$release" "$root" \
         >"$root.log" 2>&1 </dev/null; then
         tail -n 3 "$root.log" >&2
         return 1
     fi
     rm -rf "$root"/var/cache/apt/archives/*.deb
-    touch "$root/complete"
+    printf '%s\n' "$packages" >"$root/complete"
 }
 
-if [ ! -e "$root/complete" ]; then
+if ! is_complete; then
     if [ "${1:-}" = --existing ]; then
         say 'imq: run bash build/make_engine_root.sh'
         exit 3
@@ -41,6 +47,6 @@ if [ ! -e "$root/complete" ]; then
     mkdir -p "${root%/*}"
     exec 9>"$root.lock"
     flock 9
-    [ -e "$root/complete" ] || make_root
+    is_complete || make_root
 fi
 printf '%s\n' "$root"

@@ -23,16 +23,26 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-NEWER_PODMAN = ("test_removal", "test_create")
+OTHER_STORE = (
+    "test_containers", "test_copy", "test_create", "test_image_ids", "test_names", "test_pull_push", "test_removal",
+)  # fmt: skip
+"""The modules that are tested with both of docker's image stores."""
+OTHER_PODMAN = ("test_create",)
 """The modules that are tested with two versions of podman."""
+ALL_PREPARED = ("test_in_use", "test_tables")
+"""The modules that are tested with all prepared engines."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of a place for each engine."""
-    if "place" in metafunc.fixturenames:
-        engines = ["dockerd", "debian_dockerd", "podman_service"]
-        is_newer = metafunc.module.__name__.rpartition(".")[2] in NEWER_PODMAN
-        metafunc.parametrize("place", [*engines, "debian_podman"] if is_newer else engines, indirect=True)
+    """Run the tests of a place, and those of prepared engines, for each engine that can differ."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    dockers = ["dockerd", "debian_dockerd"] if module in OTHER_STORE else ["dockerd"]
+    podmans = ["podman_service", "debian_podman"] if module in OTHER_PODMAN else ["podman_service"]
+    others = ["containerd_docker", "debian_podman"] if module in ALL_PREPARED else []
+    engines = {"place": [*dockers, *podmans], "docker_place": dockers, "prepared": ["docker", "podman", *others]}
+    for name, values in engines.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, values, indirect=True, scope="session" if name == "prepared" else None)
 
 
 @pytest.fixture
@@ -41,7 +51,7 @@ def place(request: pytest.FixtureRequest, archive: bytes, tmp_path: pathlib.Path
     yield from fill(request, archive, tmp_path)
 
 
-@pytest.fixture(params=["dockerd", "debian_dockerd"])
+@pytest.fixture
 def docker_place(request: pytest.FixtureRequest, archive: bytes, tmp_path: pathlib.Path) -> Iterator[Place]:
     """A dockerd with the images of `archive`, with each of docker's image stores."""
     yield from fill(request, archive, tmp_path)

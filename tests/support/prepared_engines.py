@@ -145,7 +145,7 @@ def _prepare_podman(engine: PodmanService, folders: pytest.TempPathFactory) -> I
     _stop_containers(engine)
 
 
-@pytest.fixture(scope="session", params=["docker", "containerd_docker", "podman", "debian_podman"])
+@pytest.fixture(scope="session")
 def prepared(request: pytest.FixtureRequest) -> PreparedEngine:
     """Each prepared engine."""
     engine: PreparedEngine = request.getfixturevalue(f"prepared_{request.param}")
