@@ -101,8 +101,8 @@ class TableResolver:
 
     def _find_default_uses(self, table: Table) -> Sequence[TableUse]:
         """Return the uses in the default sources, when the targets are names and these sources have images by name."""
-        if any(not isinstance(target, ast.Literal) for target in self._targets):
-            return ()
+        if table.target is TargetKind.NAMES or any(not isinstance(target, ast.Literal) for target in self._targets):
+            return ()  # without a source, names are those of registries
         uses = self._group_uses(table, self._scope.default_refs(table.name))
         names = [target.text for target in self._targets if isinstance(target, ast.Literal)]
         if table.target is TargetKind.CONTAINERS:  # every source with the table has containers by name
@@ -162,7 +162,10 @@ class TableResolver:
         if len(uses) == 1 or not staged:
             return self._add_refs(uses[0], self._targets[0])
         for target in self._targets:
-            if isinstance(target, ast.Literal):
+            if isinstance(target, ast.Literal) and table.target is TargetKind.NAMES:
+                text = target.text
+                holder = next((use for use in uses if self._fetch.sources[use.source].match_name(text) is None), None)
+            elif isinstance(target, ast.Literal):
                 holder = next((use for use in uses if self._fetch.sources[use.source].has_target(target.text)), None)
             else:
                 bound = self._bind_rows(target).table

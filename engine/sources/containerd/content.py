@@ -171,7 +171,7 @@ class NamespaceReader:
             if descriptor.digest in seen or not is_here or depth > _MAX_INDEX_DEPTH:
                 continue
             seen.add(descriptor.digest)
-            document = self._parse(descriptor)
+            document = self.parse(descriptor)
             yield descriptor, document
             if isinstance(document, Index):
                 pending += [(entry, depth + 1) for entry in document.manifests]
@@ -209,7 +209,7 @@ class NamespaceReader:
         if target.digest not in self._blobs or depth > _MAX_INDEX_DEPTH:
             return False
         try:
-            manifest = self._parse(target)
+            manifest = self.parse(target)
         except ImqError:
             return False
         if isinstance(manifest, Index):
@@ -221,7 +221,7 @@ class NamespaceReader:
         known = self._images.get(target.digest)
         if known is not None:
             return [known]
-        manifest = self._parse(target)
+        manifest = self.parse(target)
         if isinstance(manifest, Index):
             return self._choose_images(manifest, depth) if depth < _MAX_INDEX_DEPTH else []
         if not manifest.is_image:
@@ -232,7 +232,7 @@ class NamespaceReader:
         image = self._images[target.digest] = self._read_image(target.digest, manifest)
         return [image]
 
-    def _parse(self, target: Descriptor) -> Manifest | Index:
+    def parse(self, target: Descriptor) -> Manifest | Index:
         """Return a manifest or an index. Raises `ImqError`."""
         name = f"the manifest {target.digest.short}"
         if target.digest not in self._blobs:
@@ -243,7 +243,8 @@ class NamespaceReader:
             self._documents.manifests[target.digest] = manifest
         return manifest
 
-    def _parse_config(self, digest: Digest, name: str) -> Config:
+    def parse_config(self, digest: Digest, name: str) -> Config:
+        """Return a config, which has this name in errors. Raises `ImqError`."""
         config = self._documents.configs.get(digest)
         if config is None:
             config = self._documents.configs[digest] = Config.parse(self._read(digest, name), name)
@@ -271,7 +272,7 @@ class NamespaceReader:
         if manifest.config.digest in missing:
             return Unreadable(digest, NotFound(f"{name} is not in this namespace", code="incomplete"))
         try:
-            config = self._parse_config(manifest.config.digest, name)
+            config = self.parse_config(manifest.config.digest, name)
             check_layer_count(config, len(manifest.layers), "the manifest")
         except ImqError as error:
             return Unreadable(digest, error)

@@ -52,14 +52,19 @@ class ContainerdSource(ReaderSource):
             )
             for name, table in TABLES.items()
         }
-        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
+        self.tables: Mapping[str, TableProvider] = LateTables(
+            tables, (*CONTENT_TABLES, "platforms"), self._make_late_providers
+        )
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": _inspect}
 
-    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+    def _make_late_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
+        from imq.engine.sources.layouts.tables import make_platforms_table
 
-        return make_content_providers(self._context, self.open_contents, KIND)
+        scan = partial(self._scan, "platforms")
+        platforms = StagedTable(make_platforms_table(KIND), (), LISTING, LISTING, scan, lists_all=True)
+        return {**make_content_providers(self._context, self.open_contents, KIND), "platforms": platforms}
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of a namespace."""
@@ -131,6 +136,10 @@ class ContainerdSource(ReaderSource):
             from .containers import Containers
 
             return Containers(self.reader, request)
+        if table == "platforms":
+            from .platforms import open_platforms
+
+            return open_platforms(self.reader, request)
         if table == "usage":
             from .usage import Usage
 

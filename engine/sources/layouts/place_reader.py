@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from imq.engine.sources.blob_rows import Blob
     from imq.engine.sources.context import SourceContext
+    from imq.engine.sources.platform_rows import PlatformRow
     from imq.grammar.errors import ImqError
 
     from .places import Place
@@ -61,6 +62,17 @@ class PlaceReader:
             content = read_place(place, max_size)
             rows = self._rows[text] = PlaceRows(content, text, lambda layers: measure_place(place, max_size, layers))
         return rows
+
+    def read_platforms(self, text: str, target: str | None) -> list[PlatformRow]:
+        """Return the platforms of the images with a name, an ID or a digest in a place; of all images for None."""
+        from .platforms import read_platforms
+
+        place = self.parse(text)
+        assert place is not None
+        chosen = None
+        if target is not None:
+            chosen = frozenset(listed.descriptor.digest for listed in self.read(text).find(target))
+        return read_platforms(place, self.max_document, chosen)
 
     def read_blobs(self, text: str) -> tuple[list[Blob], Mapping[str, ImqError]]:
         """Return the blobs of a place, and its problems by the image that they concern."""

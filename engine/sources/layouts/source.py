@@ -16,7 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .place_reader import PlaceReader
 from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
-from .tables import SIZES, make_tables
+from .tables import SIZES, make_platforms_table, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,8 @@ class LayoutsSource(Source):
         }
         if self.kind == LAYOUT_KIND:
             tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
-        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
+        late = (*CONTENT_TABLES, "platforms") if self.kind == LAYOUT_KIND else CONTENT_TABLES
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, late, self._make_late_providers)
         self.planners: dict[str, Planner] = {
             verb: partial(_refuse_change, self.kind) for verb in ("rm", "untag", "prune", "tag")
         }
@@ -75,10 +76,15 @@ class LayoutsSource(Source):
 
         return plan_verify(self.reader, act, context)
 
-    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+    def _make_late_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self.open_contents, self.kind)
+        providers = make_content_providers(self._context, self.open_contents, self.kind)
+        if self.kind != LAYOUT_KIND:
+            return providers
+        table = make_platforms_table(self.kind)
+        platforms = StagedTable(table, (), _LISTING, _LISTING, self._scan_platforms, lists_all=True)
+        return {**providers, "platforms": platforms}
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of a place."""
@@ -126,6 +132,12 @@ class LayoutsSource(Source):
         from .scan import PlaceScan
 
         return PlaceScan(self.reader, request)
+
+    def _scan_platforms(self, request: ScanRequest) -> TableScan:
+        from imq.engine.sources.platform_rows import PlatformScan
+
+        reader = self.reader
+        return PlatformScan(reader.connection, request, reader.read_platforms, reader.add_problem)
 
     def _scan_blobs(self, request: ScanRequest) -> TableScan:
         from imq.engine.sources.blob_rows import BlobScan

@@ -62,3 +62,10 @@ def make_tables(kind: str, unseen: tuple[str, ...]) -> dict[str, Table]:
         "layers": _adapt(LAYERS, (_NAMES,), (), kind),
         "history": _adapt(HISTORY, (_NAMES,), (), kind),
     }
+
+
+def make_platforms_table(kind: str) -> Table:
+    """Return the table `platforms` of one kind of place."""
+    from imq.engine.catalog.tables.registry import PLATFORMS
+
+    return PLATFORMS.replace(relations=(), source_kind=kind)
