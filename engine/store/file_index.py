@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from zlib import crc32
 
 from imq.engine.layer_index.index import FileIndex
 from imq.engine.layer_index.schema import INDEX_TABLES, SCAN_VERSION, SCHEMA
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 
     from .store import Store
 
-_DATABASE = AttachedDatabase(
-    "files.db", SCHEMA, INDEX_TABLES, crc32(f"{SCAN_VERSION}{INDEX_TABLES}".encode()) & 0x7FFFFFFF
-)
+_DATABASE = AttachedDatabase("files.db", SCHEMA, INDEX_TABLES, SCAN_VERSION)
 
 
 def open_file_index(store: Store) -> FileIndex:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import suppress
-from zlib import crc32
 
 from imq.engine.oci import media_types
 from imq.engine.oci.chain_id import compute_chain_ids
@@ -18,8 +16,8 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Index
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .attached_database import AttachedDatabase
 from .config_columns import JSON_DEFINITIONS, STRING_DEFINITIONS, read_documents, read_strings
-from .database import check_database_path, create_database, database_uri, enable_wal, has_database, remove_database
 from .index_rows import build_step_rows, replace_surrogates, to_json
 
 if TYPE_CHECKING:
@@ -37,15 +35,11 @@ DATABASE = "remote.db"
 _REVISION = 3
 """Increased when the meaning of values changes but the definitions of the tables do not."""
 SCHEMA = "cache"
-_CORRUPTION_ERRORS = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
-"""The prefixes of SQLite's error names for an unusable file. They do not include locks and a full disk."""
 _MIGRATED_TABLES = frozenset({"tag", "tag_count", "repository_manifest"})
 """Tables that are kept from a file of another version if their definition is unchanged. Others are fetched again."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 
 _TABLES = f"""
--- The folder in which the file was created; see `Layout.origin`.
-CREATE TABLE IF NOT EXISTS {SCHEMA}.origin (value TEXT NOT NULL);
 -- A manifest or index. `download_size`: bytes of its config and its distinct layers.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.document (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL,
@@ -88,24 +82,7 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.repository_manifest (
     registry TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (registry, repository, digest)
 ) WITHOUT ROWID;
 """
-_VERSION = crc32(f"{_REVISION}{_TABLES}".encode()) & 0x7FFFFFFF
-"""A checksum of the tables. A file with another version is created again."""
-
-
-def _get_columns(definition: str | None) -> str:
-    """Return the statement of a table or index from its columns on, as SQLite stores it, too."""
-    return (definition or "").partition("(")[2]
-
-
-def _list_definitions() -> dict[tuple[str, str], str]:
-    """Return the columns of each table and index, by type and name."""
-    definitions: dict[tuple[str, str], str] = {}
-    for statement in _TABLES.split(";\n"):
-        _, _, rest = statement.partition("CREATE ")
-        if rest:
-            kind, _, _, _, name, *_ = rest.split(maxsplit=5)
-            definitions[kind.lower(), name.partition(".")[2]] = _get_columns(rest)
-    return definitions
+_DATABASE = AttachedDatabase(DATABASE, SCHEMA, _TABLES, _REVISION, _MIGRATED_TABLES)
 
 
 class TagStats(Record):
@@ -133,97 +110,7 @@ class RegistryCache:
         None: use the cache that is attached already, or one in memory.
         """
         self._connection = connection
-        attached = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
-        if attached.get(SCHEMA) or (SCHEMA in attached and layout is None):
-            return
-        self._detach()
-        if layout is not None:
-            with suppress(sqlite3.Error, OSError):
-                self._attach(layout)
-                return
-            self._detach()
-        self._prepare(None)
-
-    def _attach(self, layout: Layout) -> None:
-        if not has_database(layout, DATABASE):
-            with layout.lock():
-                create_database(layout, DATABASE)
-        try:
-            is_usable = self._prepare(layout)
-        except sqlite3.Error as problem:
-            if not problem.sqlite_errorname.startswith(_CORRUPTION_ERRORS):
-                self._detach()
-                raise
-            is_usable = False
-        if not is_usable:  # its documents can be requested again
-            self._detach()
-            with layout.lock():
-                remove_database(layout, DATABASE)
-                create_database(layout, DATABASE)
-            self._prepare(layout)
-        self._connection.execute(f"PRAGMA {SCHEMA}.synchronous = OFF")  # lost documents are requested again
-
-    def _detach(self) -> None:
-        if any(name == SCHEMA for _, name, _ in self._connection.execute("PRAGMA database_list")):
-            self._connection.execute(f"DETACH {SCHEMA}")
-
-    def _prepare(self, layout: Layout | None) -> bool:
-        """Attach the file, or a database in memory, and create the tables unless they have this version.
-
-        Returns whether the file can be used: it was created in this folder, and has no foreign tables or views. Their
-        definitions are compared before any is read: a view of the same name may be endless.
-        """
-        connection = self._connection
-        path = ":memory:" if layout is None else database_uri(layout, DATABASE)
-        connection.execute(f"ATTACH ? AS {SCHEMA}", (path,))
-        if layout is not None:
-            check_database_path(connection, layout, DATABASE, SCHEMA)
-            enable_wal(connection, SCHEMA)
-            if not self._is_made_in(layout.origin()):
-                return False
-        version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
-        if version == _VERSION:
-            return self._has_own_tables()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            current_version = connection.execute(f"PRAGMA {SCHEMA}.user_version").fetchone()[0]
-            if current_version != _VERSION:
-                objects = f"SELECT type, name, sql FROM {SCHEMA}.sqlite_master WHERE type IN ('table', 'view')"
-                definitions = _list_definitions()
-                for kind, name, definition in connection.execute(objects).fetchall():
-                    is_same = definitions.get((kind, name)) == _get_columns(definition)
-                    if name not in _MIGRATED_TABLES or not is_same:
-                        connection.execute(f'DROP {kind} {SCHEMA}."{name}"')
-                for statement in _TABLES.split(";\n"):
-                    connection.execute(statement)
-                origin = layout.origin() if layout is not None else ""
-                connection.execute(f"INSERT INTO {SCHEMA}.origin VALUES (?)", (origin,))
-                connection.execute(f"PRAGMA {SCHEMA}.user_version = {_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        return True
-
-    def _is_made_in(self, origin: str) -> bool:
-        """Whether the attached file was created in the folder with this origin, or is empty."""
-        objects = f"SELECT type, name, sql FROM {SCHEMA}.sqlite_master"
-        definitions = {(kind, name): sql for kind, name, sql in self._connection.execute(objects)}
-        if not definitions:
-            return True
-        key = ("table", "origin")
-        if origin == "" or _get_columns(definitions.get(key)) != _list_definitions()[key]:
-            return False
-        return bool(self._connection.execute(f"SELECT value FROM {SCHEMA}.origin").fetchall() == [(origin,)])
-
-    def _has_own_tables(self) -> bool:
-        """Whether the attached file has exactly the tables and indexes of this version."""
-        expected = _list_definitions()
-        for kind, name, sql in self._connection.execute(f"SELECT type, name, sql FROM {SCHEMA}.sqlite_master"):
-            is_automatic = kind == "index" and sql is None  # SQLite reserves their names
-            if not is_automatic and expected.pop((kind, name), None) != _get_columns(sql):
-                return False
-        return not expected
+        _DATABASE.attach(connection, layout)
 
     def count_documents(self) -> tuple[int, int]:
         """Return the number of cached manifests and indexes, and of cached configs."""
