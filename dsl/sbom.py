@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
     from typing import Any
 
+LICENCE_NAMES = {"The MIT License (MIT)": "MIT"}
+"""SPDX expressions of the names that some packages give their licence."""
 CLASSIFIER_LICENCES = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
@@ -72,6 +74,7 @@ def library_component(library: Distribution) -> Component:
     name = normalize_name(metadata["Name"])
     classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License" in line]
     licence = metadata["License-Expression"] or (metadata["License"] or "").partition("\n")[0]
+    licence = LICENCE_NAMES.get(licence, licence)
     if not licence:
         licence = " AND ".join(CLASSIFIER_LICENCES.get(line, line) for line in classifiers)
     return Component(name, library.version, licence, f"pkg:pypi/{name}@{library.version}")

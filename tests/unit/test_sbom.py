@@ -76,3 +76,9 @@ def test_json_is_only_valid_with_version(arguments: list[str]) -> None:
     code, stdout, errors = run(*arguments)
     assert (code, stdout) == (2, "")
     assert errors.startswith("error[option]: --json needs --version\n")
+
+
+def test_libraries_of_http2_have_an_spdx_expression() -> None:
+    parts = {part["name"]: part for part in document()["components"]}
+    for name in ("h2", "hpack", "hyperframe"):
+        assert parts[name]["licenses"] == [{"expression": "MIT"}]
