@@ -265,7 +265,7 @@ class Containers:
             for mount in document["Mounts"]:
                 if mount["Type"] == "volume":
                     os.mkdir(os.path.join("volumes", os.path.basename(mount["Source"])), 0o755, dir_fd=folder)
-            write_json(folder, DOCUMENT, document, 0o600)
+            write_json(folder, DOCUMENT, document, 0o600, durable=not document["HostConfig"]["AutoRemove"])
         finally:
             os.close(folder)
 

@@ -136,16 +136,14 @@ class _Monitor:
         os.makedirs(self._runtime.root, mode=0o700, exist_ok=True)
         if os.path.exists(os.path.join(self._runtime.root, self._id)):  # of a run that no monitor saw the end of
             self._runtime.delete(self._id)
-        words = ("create", "--bundle", self._path, "--pid-file", pid_file, self._id)
+        words = ("run", "--detach", "--bundle", self._path, "--pid-file", pid_file, self._id)
+        started = time.time_ns()
         try:
             self._runtime.call(*words, log=log, stdio=(STDIN, streams["stdout"], streams["stderr"]))
             with open(pid_file, encoding="ascii") as file:
                 pid = int(file.read())
-            self._state = State(
-                "running", pid, read_ticks(pid), read_boot_id(), started=time.time_ns(), oom_killed=False
-            )
-            self._write_state()
-            self._runtime.call("start", self._id, log=log)
+            self._state = State("running", pid, read_ticks(pid), read_boot_id(), started=started)
+            self._write_state(durable=False)  # after a reboot it does not run
         except (ImqError, OSError, ValueError):
             with suppress(ImqError, OSError):
                 self._runtime.delete(self._id)
@@ -241,27 +239,33 @@ class _Monitor:
         self._state = self._state.replace(
             status="exited", pid=0, finished=time.time_ns(), exit_code=exit_code, oom_killed=was_killed
         )
-        self._write_state()
+        removes = self._job["auto_remove"]
+        self._write_state(durable=not removes)
+        if removes:
+            from .removal import hide_folder
+
+            with suppress(OSError):
+                self._path = hide_folder(self._path, self._state)
+        report({"exit_code": exit_code})
         with suppress(ImqError, OSError):
             self._runtime.delete(self._id)
         self._unmount()
-        if self._job["auto_remove"]:
-            from .removal import remove_folder
+        if removes:
+            from imq.engine.layers.unpack import remove_tree
 
             with suppress(OSError):
-                remove_folder(self._path, self._state)
-        report({"exit_code": exit_code})
+                remove_tree(self._path)
 
     def _unmount(self) -> None:
         if self._is_mounted:
             with suppress(OSError):
-                system_calls.unmount(self._rootfs)
+                system_calls.unmount(os.path.join(self._path, "rootfs"))
             self._is_mounted = False
 
-    def _write_state(self) -> None:
+    def _write_state(self, *, durable: bool = True) -> None:
         state = self._state
         document = {name: getattr(state, name) for name in State._fields if name != "is_watched"}
-        write_json(self._folder, STATE, document)
+        write_json(self._folder, STATE, document, durable=durable)
 
 
 def _was_oom_killed(cgroup: str) -> bool:

@@ -23,6 +23,11 @@ def remove_folder(path: str, state: State) -> None:
     """
     from imq.engine.layers.unpack import remove_tree
 
+    remove_tree(hide_folder(path, state))
+
+
+def hide_folder(path: str, state: State) -> str:
+    """Make a container unknown, remember when it used its image, and return the new path of its folder."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         document = read_json(descriptor, DOCUMENT)
@@ -35,7 +40,7 @@ def remove_folder(path: str, state: State) -> None:
     trash = path.removesuffix(REMOVING) + REMOVING
     if trash != path:
         os.rename(path, trash)
-    remove_tree(trash)
+    return trash
 
 
 def _note_use(containers: str, image_id: str, used: int) -> None:
