@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-TABLES = ("images", "layers", "history", "files", "all_files")
+TABLES = ("images", "layers", "history", "files", "all_files", "packages", "os_releases")
 KEYS = {
     "images": ("id", "name"),
     "layers": ("image", "index"),
     "history": ("image", "index"),
     "files": ("image", "path"),
     "all_files": ("image", "path", "layer_index"),
+    "packages": ("image", "name"),
+    "os_releases": ("image",),
 }
 UNKNOWN = "unknown"
 """The source does not know the field of any row."""
@@ -54,6 +56,7 @@ NO_NAMES = {
     "images.dangling": OTHER,  # without names all images are
     "files.image_name": UNKNOWN,
     "all_files.image_name": UNKNOWN,
+    "os_releases.image_name": UNKNOWN,
 }
 COMPRESSED = {  # known where a layer lies uncompressed
     "images.size": OTHER,
@@ -99,6 +102,8 @@ DOCKER_CONTAINERD = {
     "history.image": OTHER,
     "files.image": OTHER,
     "all_files.image": OTHER,
+    "packages.image": OTHER,
+    "os_releases.image": OTHER,
 }
 PODMAN = ENGINE | {
     "images.digest": OTHER,  # as in its storage
@@ -153,7 +158,7 @@ class Images:
 
 TAGGED = (
     "redis:7", "redis:latest", "dangling", "team/app:1", "team/app:2", "team/app:3", "edge/agent:1", "reproducible:1",
-    "plain:1",
+    "plain:1", "debian:13",
 )  # fmt: skip
 """Images that an archive of docker can hold under their names: it has no names with digests."""
 
@@ -236,7 +241,25 @@ NAMED = (
     "packed:gzip", "packed:zstd", "tool",
 )  # fmt: skip
 """Images that containerd imports: those with a name."""
-IN_STORAGE = ("redis:7", "team/app:2", "edge/agent:1", "plain:1", "packed:gzip")
+DEBIAN = {
+    "etc/os-release": b"ID=debian\nVERSION_ID=13\nPRETTY_NAME='Debian GNU/Linux 13 (trixie)'\n",
+    "var/lib/dpkg/status": b"""Package: bash
+Status: install ok installed
+Architecture: amd64
+Version: 5.2.37-2+b5
+Installed-Size: 7460
+
+Package: libssl3t64
+Status: install ok installed
+Source: openssl
+Architecture: amd64
+Version: 3.5.1-1
+""",
+}
+WHEEL = {
+    "usr/lib/python3/dist-packages/six-1.17.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: six\nVersion: 1.17.0\n"
+}
+IN_STORAGE = ("debian:13", "redis:7", "team/app:2", "edge/agent:1", "plain:1", "packed:gzip")
 
 SOURCES = [
     Contract("oci", copy_layout, NO_CONTAINERS | COMPRESSED),
@@ -269,6 +292,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     entries = json.loads((folder / "index.json").read_text())["manifests"]
     layout = Layout(folder)
     layout.entries = entries
+    made["debian:13"] = layout.add(Image([layer(DEBIAN), layer(WHEEL)]), "debian:13")
     for packed in ("gzip", "zstd"):
         image = Image([layer({"packed": packed.encode() * 1000}, packed)], labels={"packed": packed})
         made[f"packed:{packed}"] = layout.add(image, f"packed:{packed}")
@@ -325,9 +349,9 @@ def test_rows_have_the_fields_of_the_store(
         return [str(row[name]) for name in key_fields]
 
     for row, wanted in zip(sorted(rows, key=key), sorted(expected, key=key), strict=True):
-        assert row["source"] == place
+        assert row[_get_place_field(table)] == place
         for name, value in wanted.items():
-            if name == "source" or name.startswith("version"):
+            if name == _get_place_field(table) or (name.startswith("version") and table == "images"):
                 continue
             if name in differences:
                 differing |= {name} if row[name] != value else set()
@@ -336,6 +360,11 @@ def test_rows_have_the_fields_of_the_store(
             assert row[name] == value, (name, row["source"])
     declared = {name.partition(".")[2] for name in contract.differences if name.startswith(f"{table}.")}
     assert differing == declared, "a declared difference differs"
+
+
+def _get_place_field(table: str) -> str:
+    """Return the field that names the source: packages have a source of their own."""
+    return "place" if table in ("packages", "os_releases") else "source"
 
 
 def _translate_ids(
