@@ -45,7 +45,7 @@ from .folder import (
 )
 from .index_rows import is_container_id, synchronize
 from .overlay_view import OverlayView
-from .removal import remove_folder
+from .removal import forget_uses, remove_folder
 from .runtime import TIMEOUT, Runtime, RuntimeFailed, find_runtime, spawn, wait_for
 from .users import User, find_user
 
@@ -720,7 +720,10 @@ class Containers:
             self.remove(container)
 
     def remove_unneeded_layers(self) -> int:
-        """Remove the unpacked layers that no container or image needs; return the bytes freed."""
+        """Remove the unpacked layers that no container or image needs; return the bytes freed.
+
+        The uses of images that are gone are forgotten too.
+        """
         if os.geteuid() != 0:
             return 0
 
@@ -737,6 +740,9 @@ class Containers:
                         of_containers.update(document["Layers"] if isinstance(document, dict) else ())
             return unpacked.list_needed_diff_ids(self.store, of_containers)
 
+        images = {id_ for (id_,) in self.store.index.connection.execute("SELECT id FROM image")}
+        if images:
+            forget_uses(self.path, images)
         return unpacked.remove_unneeded(self.store, list_needed)
 
     def log_path(self, container: Container) -> str:
@@ -898,5 +904,5 @@ def _needs_root() -> StoreError:
     return StoreError(
         "containers of the store need root: they mount file systems and create cgroups",
         code="permission",
-        hints=("run imq as root, or use an engine: run … in docker",),
+        hints=("run imq as root, or let an engine run the image: push … to docker",),
     )

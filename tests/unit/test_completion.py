@@ -69,7 +69,7 @@ def words(text: str) -> list[str]:
         ("images in|", ["inner join", "intersect"]),
         ("rm images until |", ["total size <=", "disk use <=", "free >="]),
         ("dry run ver|", ["verify"]),
-        ("view stale as images where dangling; sta|", ["stale"]),
+        ("view stale as images where dangling; sta|", ["stale", "start"]),
         ('images where name = "unfinished |', []),
         ("images ) |", []),
         ("nonsense |", []),
