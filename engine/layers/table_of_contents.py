@@ -51,6 +51,8 @@ _MAX_TABLE = 128 << 20
 """The maximum bytes of a table. A layer with a larger one is read as a whole."""
 _MIN_LAYER = 256 << 10
 """A smaller layer is read as a whole: its table saves little."""
+_MAX_DIGITS = 18
+_MAX_NUMBER = 1 << 62
 _MAX_GAP = 64 << 10
 """Bytes between two ranges that are read with them: cheaper than another request."""
 _TYPES = {
@@ -85,7 +87,8 @@ def find_table(annotations: Mapping[str, str], layer_size: int) -> TableLocation
     digest = next((annotations[name] for name in _CHUNKED_DIGESTS if name in annotations), "")
     place = next((annotations[name] for name in _CHUNKED_PLACES if name in annotations), "")
     parts = place.split(":")
-    if is_digest(digest) and len(parts) == len(("offset", "size", "unpacked", "type")) and "".join(parts).isdigit():
+    are_numbers = all(part.isascii() and part.isdigit() and len(part) <= _MAX_DIGITS for part in parts)
+    if is_digest(digest) and len(parts) == len(("offset", "size", "unpacked", "type")) and are_numbers:
         offset, size, unpacked, kind = map(int, parts)
         if kind == 1 and unpacked <= _MAX_TABLE and 0 < size <= layer_size - offset:
             return TableLocation(Digest(digest), ZSTD_CHUNKED, layer_size, (offset, size))
@@ -301,6 +304,26 @@ def parse_table(
         raise fail(f"the table of contents is not valid: {type(error).__name__}: {error}") from None
 
 
+def _read_number(item: Mapping[str, Any], name: str) -> int:
+    """Return a number of an entry, 0 when it has none. Raises `ValueError` for one that no archive has."""
+    value = item.get(name) or 0
+    if type(value) is not int or not 0 <= value < _MAX_NUMBER:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def _read_name(item: Mapping[str, Any], name: str) -> str:
+    """Return a name of an entry, "" when it has none. Raises `ValueError` for one that no archive has."""
+    return _check_name(item.get(name) or "")
+
+
+def _check_name(value: str) -> str:
+    if "\0" in value:
+        raise ValueError(f"a name has a NUL: {value!r}")
+    value.encode("utf-8", "surrogateescape")  # raises for other surrogates
+    return value
+
+
 class _TableParser:
     def __init__(self, location: TableLocation, table_at: int) -> None:
         self._location = location
@@ -319,12 +342,10 @@ class _TableParser:
         return TableOfContents(self._location, self._entries, self._make_chunks())
 
     def _add_entry(self, item: dict[str, Any]) -> None:
-        name, kind = item["name"], _TYPES.get(item["type"])
+        name, kind = _read_name(item, "name"), _TYPES.get(item["type"])
         if kind is None:
             raise _disagreement(f"{name!r} has the unknown type {item['type']!r}", self._table_at)
-        size = int(item.get("size") or 0) if kind == "file" else 0
-        if size < 0:
-            raise _disagreement(f"{name!r} has a negative size", self._table_at)
+        size = _read_number(item, "size") if kind == "file" else 0
         xattrs = item.get("xattrs") or {}
         self._entries.append(
             TarEntry(
@@ -332,15 +353,15 @@ class _TableParser:
                 type=kind,
                 size=size,
                 real_size=size,
-                mode=int(item.get("mode") or 0) & 0o7777,
-                uid=int(item.get("uid") or 0),
-                gid=int(item.get("gid") or 0),
-                uname=item.get("userName") or "",
-                gname=item.get("groupName") or "",
+                mode=_read_number(item, "mode") & 0o7777,
+                uid=_read_number(item, "uid"),
+                gid=_read_number(item, "gid"),
+                uname=_read_name(item, "userName"),
+                gname=_read_name(item, "groupName"),
                 mtime=parse_time(item.get("modtime")) or 0,
-                link_target=item.get("linkName") or "",
-                xattrs=tuple((key, base64.b64decode(value)) for key, value in xattrs.items()),
-                device=(int(item.get("devMajor") or 0), int(item.get("devMinor") or 0)),
+                link_target=_read_name(item, "linkName"),
+                xattrs=tuple((_check_name(key), base64.b64decode(value)) for key, value in xattrs.items()),
+                device=(_read_number(item, "devMajor"), _read_number(item, "devMinor")),
                 offset=0,
             )
         )
@@ -355,8 +376,8 @@ class _TableParser:
         total = self._sizes.get(path)
         if total is None:
             raise _disagreement(f"a chunk of {path!r} has no file", self._table_at)
-        start, offset = int(item.get("offset") or 0), int(item.get("chunkOffset") or 0)
-        size = int(item.get("chunkSize") or 0) or total - offset
+        start, offset = _read_number(item, "offset"), _read_number(item, "chunkOffset")
+        size = _read_number(item, "chunkSize") or total - offset
         digest = str(item.get("chunkDigest") or (item.get("digest") if size == total else ""))
         is_hole = item.get("chunkType") == _ZEROS
         if not is_hole and not (is_digest(digest) and 0 <= start < self._table_at):
