@@ -342,7 +342,7 @@ class _TableParser:
         return TableOfContents(self._location, self._entries, self._make_chunks())
 
     def _add_entry(self, item: dict[str, Any]) -> None:
-        name, kind = _read_name(item, "name"), _TYPES.get(item["type"])
+        name, kind = _check_name(item["name"]), _TYPES.get(item["type"])
         if kind is None:
             raise _disagreement(f"{name!r} has the unknown type {item['type']!r}", self._table_at)
         size = _read_number(item, "size") if kind == "file" else 0
