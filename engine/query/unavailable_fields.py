@@ -59,13 +59,19 @@ def check_known(select: ir.Select, verb: str, span: Span | None) -> None:
     """
     for table, field in _walk_fields(select, columns=False):
         is_of_containers = field is None or field.about_containers
-        is_of_store = select.table.is_staged and not table.is_staged  # which knows no container of an engine
+        is_of_store = _knows_use(select.table) and not table.is_staged  # which knows no container of an engine
         misses_containers = is_of_containers and is_of_store and not table.has_containers
         if misses_containers or (field is not None and field.is_unavailable):
             unavailable = field or CONTAINERS.fields[0].replace(about_containers=True)
             error = make_unavailable_error(unavailable, table.replace(source_kind=table.source_kind or _STORE), span)
             error.message += f", so {verb} cannot use it"
             raise error
+
+
+def _knows_use(table: Table) -> bool:
+    """Whether a table of fetched rows tells which images containers use, for some of its sources at least."""
+    use = table.find_field("in_use")
+    return table.is_staged and (table.has_containers or (use is not None and not use.is_unavailable))
 
 
 def list_unavailable_fields(select: ir.Select) -> tuple[tuple[str, str], ...]:
