@@ -168,6 +168,14 @@ def _plan_extract(act: ast.ActionStatement, context: PlanContext) -> list[Action
     query = act.query
     if getattr(query, "explicit_all", False) and getattr(query, "where", None) is not None:
         query = query.replace(table="all_files", explicit_all=False)
+    table = context.bind(query).table
+    if table.name not in ("files", "all_files"):
+        raise StatementError(
+            f"extract takes files of images, not {table.name}",
+            code="operand",
+            span=act.query.span,
+            hints=('example: extract files of app:1 where path like "/etc/*" to "out"',),
+        )
     entries = [entry for entry in read_entry_rows(query, context) if entry.type_name not in ("whiteout", "opaque")]
     if not entries:
         raise StatementError("no file matches, so nothing is extracted", code="nothing", span=act.span)

@@ -75,6 +75,12 @@ def test_no_changes(place: Place) -> None:
         place.connection(f"changes of gone in {place.name}")
 
 
+def test_changes_are_not_extracted(docker_place: Place, tmp_path: Path) -> None:
+    with pytest.raises(imq.StatementError, match="extract takes files of images, not changes"):
+        docker_place.connection(f'extract changes in docker where status = added to "{tmp_path / "out"}"')
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("table", ["files", "layers", "history"])
 def test_names_of_containers_are_not_those_of_images(place: Place, table: str) -> None:
     place.engine.run("create", "--name", "made", *wait_arguments(place.engine), "localhost/app:1", "/x")
