@@ -449,9 +449,16 @@ def call(
 
 
 def predicate(words: str, *arguments: Any, names: bool = False) -> Expression:
-    """Return a predicate. With `names`, its arguments are images."""
-    nodes = (to_operand(argument) if names else to_right_operand(argument) for argument in arguments)
+    """Return a predicate. With `names`, its arguments are images: names, or queries of images."""
+    nodes = (to_images(argument) if names else to_right_operand(argument) for argument in arguments)
     return Expression(ast.Predicate(words, tuple(nodes)))
+
+
+def to_images(argument: object) -> ast.Expr:
+    """Return the image or the query of images of a predicate."""
+    if isinstance(argument, Node) and isinstance(argument.node, ast.Query | ast.Combination):
+        return to_subquery(argument.node)
+    return to_operand(argument)
 
 
 __all__ = [

@@ -255,7 +255,7 @@ class Result:
         result = self._result
         assert isinstance(result, RowSet)
         names = [column.name for column in result.columns]
-        if result.table is None or tuple(column.field for column in result.columns) != result.table.fields:
+        if result.table is None or tuple(column.field for column in result.columns) != result.table.output_fields:
             return result
         if (result.output.template is not None and not form) or get_format(
             form or result.output.format or "table"

@@ -25,6 +25,12 @@ _SHELL_SPECIAL = frozenset("<>()[]{}*?&|;$#!~`'\"\\")
 """Characters that a shell interprets."""
 
 
+def _read_locale(environment: Mapping[str, str]) -> str:
+    """Return the locale of characters, by the variables of POSIX; empty when none is set."""
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    return next((value for name in names if (value := environment.get(name, ""))), "")
+
+
 class _LateDisplay:
     """A display of progress that is created for the first report: most queries have nothing to report."""
 
@@ -154,7 +160,10 @@ class Console:
         from imq.engine.render.values import DisplayOptions
 
         flags = options.flags
-        return DisplayOptions(time.time_ns(), None, "no_trunc" in flags, "spreadsheet" in flags, VERSION)
+        is_ascii = _read_locale(self.environment).upper() in ("C", "POSIX")
+        return DisplayOptions(
+            time.time_ns(), None, "no_trunc" in flags, "spreadsheet" in flags, VERSION, ascii=is_ascii
+        )
 
     def write(self, result: Result, options: Options) -> None:
         """Write one result and the errors in it, and update the exit code."""

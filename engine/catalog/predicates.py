@@ -48,10 +48,16 @@ PREDICATES: dict[str, Predicate] = {
         Predicate("older than", "a duration", "the image was created longer ago", "older than 30d"),
         Predicate("newer than", "a duration", "the image was created more recently", "newer than 2 weeks"),
         Predicate(
-            "based on", "an image", "the lowest layers of the image are the layers of that image", "based on debian:12"
+            "based on",
+            "an image",
+            "the lowest layers of the image are all layers of that image, or of one of the query in parentheses",
+            "based on debian:12",
         ),
         Predicate(
-            "shares layers with", "an image", "the two images have a layer in common", "shares layers with redis:7"
+            "shares layers with",
+            "an image",
+            "the image has a layer of that image, or of another image of the query in parentheses",
+            "shares layers with redis:7",
         ),
         Predicate(
             "contains file",

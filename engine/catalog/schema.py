@@ -91,6 +91,7 @@ class Field(Record):
     - `about_containers`: only container engines know the value.
     - `is_unavailable`: the source of this table knows the value of no row.
     - `config` is where an image config holds the value.
+    - `on_request`: `select *` and formats with all fields leave it out, because it is large or slow to read.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Field(Record):
     about_containers: bool = False
     is_unavailable: bool = False
     config: FromConfig | None = None
+    on_request: bool = False
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -137,6 +139,8 @@ class Relation(Record):
     - `lookup_fields` are the fields of the outer row by which rows are looked up in a registry. `join` is then
       `lookup`, the first of them, and the fields that are equal in both rows, as `INNER=OUTER` where their names
       differ.
+    - `is_of_same_source`: the rows are those of the table in the sources of the outer row. `join` is then `fields` and
+      the equal fields, written as for `lookup`.
     """
 
     name: str
@@ -149,6 +153,19 @@ class Relation(Record):
     lookup_fields: tuple[str, ...] = ()
     source: str = ""
     members: tuple[Relation, ...] = ()
+    is_of_same_source: bool = False
+
+    def list_equal_fields(self) -> tuple[tuple[str, str], ...]:
+        """Return the fields by which rows of the same source are joined: of the relation, and of the outer row."""
+        return parse_equal_fields(self.join) if self.is_of_same_source else ()
+
+
+def parse_equal_fields(join: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a join `fields INNER=OUTER SAME …`; of any other join, none."""
+    kind, _, names = join.partition(" ")
+    if kind != "fields":
+        return ()
+    return tuple((name.partition("=")[0], name.rpartition("=")[2]) for name in names.split())
 
 
 def make_registry_relation(field: str) -> Relation:
@@ -184,6 +201,8 @@ class Table(Record):
     - `view` is the name in SQL when it differs from `name`.
     - `source_kind` is what the source is, for messages about fields that it cannot know: "a registry".
     - `has_containers`: the source runs containers, so that what the fields say of them is all that there is.
+    - `target_fields` are the fields of the rows of a query after `of` that the source needs.
+    - `tree_fields` are those of the output format `tree` when its rows are nested by their lineage.
     """
 
     name: str
@@ -199,11 +218,18 @@ class Table(Record):
     view: str = ""
     source_kind: str = ""
     has_containers: bool = False
+    target_fields: tuple[str, ...] = ()
+    tree_fields: tuple[str, ...] = ()
 
     @property
     def sql_name(self) -> str:
         """The name of the table in SQL."""
         return self.view or self.name
+
+    @property
+    def output_fields(self) -> tuple[Field, ...]:
+        """The fields of `select *` and of formats with all fields."""
+        return tuple(field for field in self.fields if not field.on_request)
 
     @property
     def stored_fields(self) -> tuple[Field, ...]:

@@ -124,7 +124,7 @@ def _change(value: ir.Expr, find_tests: FindTests, *, certain: bool) -> ir.Expr:
         case ir.Not(operand):
             inner = _change(operand, find_tests, certain=not certain)
             return value if inner is operand else ir.Not(inner)
-        case ir.Exists() | ir.RelatedTo() | ir.InSubquery() | ir.RowInSubquery():
+        case ir.Exists() | ir.RelatedTo() | ir.InSubquery() | ir.RowInSubquery() | ir.LayerRelation():
             inner_select = _change_select(value.select, find_tests, certain=certain)
             changed_value = value if inner_select is value.select else value.replace(select=inner_select)
             return _add_tests(changed_value, find_tests(value), certain=certain)
@@ -188,6 +188,9 @@ def _list_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
             operands = (operand,)
         case ir.RowInSubquery(keys):
             operands = keys
+        case ir.LayerRelation(_, (layers, _)):  # no layers are known layers
+            count = ir.FunctionCall(FUNCTIONS["length"], (layers,), DataType.NUMBER)
+            return {_name(layers): ir.IsKnown(count, known=False)}
         case _:
             operands = (leaf,)
     tests: dict[str, ir.Expr] = {}

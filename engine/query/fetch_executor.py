@@ -115,7 +115,8 @@ class FetchExecutor:
                 continue
             view = self._make_view_name()
             served = provider.table.replace(view=view, is_staged=True, source=use.source)
-            members.append(Scan(view, served, use.source, provider, targets, use.refs, use.lookup_fields, single_image))
+            scan = Scan(view, served, use.source, provider, targets, use.refs, use.lookup_fields, single_image)
+            members.append(scan.replace(join_fields=use.join_fields))
         if len(members) == 1:
             (member,) = members
             if isinstance(member, Scan):
@@ -133,6 +134,10 @@ class FetchExecutor:
     def bind_relation(self, outer: Table, relation: Relation) -> Table:
         """Return the table of a relation of `outer`: in the source of the relation, if it has one, else of `outer`."""
         scan = self._scans.get(outer.sql_name)
+        if relation.is_of_same_source:
+            table = self._bind_same_source(outer, relation)
+            self._outer_refs[table.sql_name] = self.list_refs(outer)
+            return table
         if relation.members and scan is not None:
             uses = [self._make_use(source, one) for source, one in zip(scan.sources, relation.members, strict=True)]
         else:
@@ -140,6 +145,20 @@ class FetchExecutor:
         table = self.bind_table(uses, single_image=not relation.is_many)
         self._outer_refs[table.sql_name] = self.list_refs(outer)
         return table
+
+    def _bind_same_source(self, outer: Table, relation: Relation) -> Table:
+        """Return the table of a relation whose rows are those of the sources, and of the targets, of `outer`."""
+        scan = self._scans.get(outer.sql_name)
+        if scan is None:
+            return self.bind_table([self._make_use(outer.source or next(iter(self.sources)).name, relation)])
+        refs = [ref for text in self.list_refs(outer) for ref in self.sources.resolve_all(text)]
+        relations = relation.members or (relation,) * len(scan.sources)
+        uses = [
+            self._make_use(source, one).replace(refs=tuple(ref for ref in refs if ref.source == source))
+            for source, one in zip(scan.sources, relations, strict=True)
+        ]
+        targets = tuple(dict.fromkeys(target for member in scan.scans for target in member.targets))
+        return self.bind_table(uses, targets, single_image=any(member.single_image for member in scan.scans))
 
     def list_sources(self, table: Table) -> tuple[str, ...]:
         """Return the names of the sources of a bound table."""
@@ -174,7 +193,8 @@ class FetchExecutor:
         return kinds
 
     def _make_use(self, source: str, relation: Relation) -> TableUse:
-        return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields)
+        joined = tuple(name for name, _ in relation.list_equal_fields())
+        return TableUse(self.sources[source].tables[relation.table], source, (), relation.lookup_fields, joined)
 
     def _make_view_name(self) -> str:
         self._count += 1

@@ -10,6 +10,7 @@ under `not`. So no row is lost. At the end SQLite evaluates the whole query over
 
 from __future__ import annotations
 
+from imq.engine.catalog.schema import parse_equal_fields
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import ir
@@ -39,6 +40,7 @@ class Scan(Record):
     refs: tuple[SourceRef, ...]
     lookup_fields: tuple[str, ...]
     single_image: bool = False
+    join_fields: tuple[str, ...] = ()
 
     @property
     def scans(self) -> tuple[Scan, ...]:
@@ -72,7 +74,15 @@ class Scan(Record):
         targets = tuple(target for target in self.targets if isinstance(target, str))
         of_queries = len(targets) < len(self.targets)
         return ScanRequest(
-            self.view, self.table, targets, self.refs, self.lookup_fields, self.single_image, platform, of_queries
+            self.view,
+            self.table,
+            targets,
+            self.refs,
+            self.lookup_fields,
+            self.single_image,
+            platform,
+            of_queries,
+            join_fields=self.join_fields,
         )
 
 
@@ -316,7 +326,7 @@ class FetchPlanner:
         if select.where is not None:
             joined = {join.name for join in known.list_joins(select, staged, scans)}
             where = weaken_condition(select.where, lambda part: known.covers(part, staged, scans, joined))
-        if outer_rows is not None and select.join and not scans:
+        if outer_rows is not None and select.join and (not scans or _has_join_fields(select, known, scans)):
             is_related = ir.RelatedTo(select.join, outer_rows)
             where = is_related if where is None else ir.And((is_related, where))
         rows = select.replace(
@@ -356,7 +366,8 @@ class FetchPlanner:
             if all(inner is not one for *_, one in ranked):
                 highest = 0
                 for member in self.list_scans(self._scans.get(inner.table.sql_name)):
-                    found = (select.table.find_field(name) for name in member.lookup_fields)
+                    names = (*member.lookup_fields, *(outer for _, outer in parse_equal_fields(inner.join)))
+                    found = (select.table.find_field(name) for name in names)
                     highest = max([highest, *(require(field) for field in found if field is not None)])
                 ranked.append((highest + 0.5, len(ranked), inner))
         ranked += [
@@ -422,6 +433,12 @@ class _Known(Record):
         return True
 
 
+def _has_join_fields(select: ir.Select, known: _Known, scans: tuple[Scan, ...]) -> bool:
+    """Whether the fields that join the rows of a relation with the outer rows are known for these scans."""
+    fields = [select.table.get_field(name) for name, _ in parse_equal_fields(select.join)]
+    return bool(fields) and known.covers(ir.And(tuple(map(ir.Column, fields))), (), scans)
+
+
 def _select_comparable(
     rows: ir.Select, where: ir.Expr | None, need: ir.Select, known: _Known, scans: tuple[Scan, ...]
 ) -> ir.Select:
@@ -468,6 +485,7 @@ def _list_deciding_expressions(select: ir.Select) -> tuple[ir.Expr, ...]:
         if select.keep_newest is not None:
             expressions += [*select.keep_newest.per, select.keep_newest.by]
     expressions += [join.condition for join in select.joins]
+    expressions += [ir.Column(select.table.get_field(name)) for name, _ in parse_equal_fields(select.join)]
     return tuple(expressions)
 
 

@@ -108,6 +108,19 @@ class ImageRelation(Record):
     kind: DataType = DataType.BOOLEAN
 
 
+class LayerRelation(Record):
+    """Whether an image is based on an image of a query, or shares layers with one (`relationship`).
+
+    The operands are `chain_ids` and `chain_id` for `based on`, of the row, and the query returns chain IDs. They are
+    `diff_ids` and `id` for `shares layers with`, of the row and of the query: an image shares no layer with itself.
+    """
+
+    relationship: str
+    operands: tuple[Expr, ...]
+    select: Select
+    kind: DataType = DataType.BOOLEAN
+
+
 class RowNumber(Record):
     """The position of a row in the order of its query; with `join`, of the row that the join of this name adds."""
 
@@ -231,6 +244,7 @@ Expr = (
     | RowInSubquery
     | RelatedTo
     | ImageRelation
+    | LayerRelation
     | RowNumber
     | FunctionCall
     | Previous
@@ -355,6 +369,8 @@ def children(expression: Expr) -> tuple[Expr, ...]:
             return parts
         case Arithmetic(_, left, right) | Comparison(_, left, right) | ShownCondition(left, right):
             return left, right
+        case LayerRelation(_, parts):
+            return parts
         case InList(operand) | HasPrefix(operand) | IsKnown(operand) | Not(operand) | InSubquery(operand):
             return (operand,)
         case (
@@ -407,7 +423,8 @@ def has_previous(value: Expr) -> bool:
 
 def get_subquery(value: Expr) -> Select | None:
     """Return the query of an expression; None if it has none."""
-    return value.select if isinstance(value, ScalarSubquery | Exists | InSubquery | RowInSubquery | RelatedTo) else None
+    has_query = ScalarSubquery | Exists | InSubquery | RowInSubquery | RelatedTo | LayerRelation
+    return value.select if isinstance(value, has_query) else None
 
 
 def list_expressions(select: Select) -> Iterator[Expr]:

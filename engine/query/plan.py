@@ -21,7 +21,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from . import ir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from imq.engine.catalog.schema import FetchLevel, Field
 
@@ -80,11 +80,20 @@ def reads_documents(select: ir.Select) -> bool:
 
 
 def depends_on_others(select: ir.Select) -> bool:
-    """Whether other images of the store decide which rows a query returns."""
+    """Whether other images of the store decide which rows a query returns.
+
+    They do by queries inside it, by its limits, and by the chain ID of the base.
+    """
+    if any(isinstance(value, ir.Column) and value.field.name == "base_chain_id" for value in _walk_conditions(select)):
+        return True
     subqueries = (
         subquery for value in ir.walk(ir.list_expressions(select)) if (subquery := ir.get_subquery(value)) is not None
     )
     return select.until is not None or any(_is_stored(one) for found in subqueries for one in ir.walk_subqueries(found))
+
+
+def _walk_conditions(select: ir.Select) -> Iterator[ir.Expr]:
+    return ir.walk(value for value in (select.where, select.having) if value is not None)
 
 
 def _is_stored(select: ir.Select) -> bool:

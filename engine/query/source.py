@@ -67,6 +67,7 @@ class ScanRequest(Record):
     - `max_age`: cached results for a name are used until they are this many nanoseconds old.
     - `condition` holds for every row of the result; the scan may leave out other rows. It reads the `filtered_fields`
       of the provider alone. `now` is the time of the statement.
+    - `join_fields` are fields of the table by which the rows of a relation are joined with the outer rows.
     """
 
     view: str
@@ -80,6 +81,7 @@ class ScanRequest(Record):
     max_age: int = 0
     condition: ir.Expr | None = None
     now: int = 0
+    join_fields: tuple[str, ...] = ()
 
 
 class FetchRequest(Record):
@@ -171,12 +173,16 @@ class StagedTable(Record):
 
 
 class TableUse(Record):
-    """A table of one source as a statement uses it, with the sources after `in` and the lookup fields."""
+    """A table of one source as a statement uses it, with the sources after `in`.
+
+    `lookup_fields` and `join_fields` are those of a relation (see `ScanRequest`).
+    """
 
     provider: TableProvider
     source: str
     refs: tuple[SourceRef, ...] = ()
     lookup_fields: tuple[str, ...] = ()
+    join_fields: tuple[str, ...] = ()
 
 
 TableProvider = NativeTable | LoadedTable | StagedTable

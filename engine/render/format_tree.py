@@ -1,9 +1,10 @@
-"""The output format `tree`: rows grouped by their leading columns."""
+"""The output format `tree`: images nested by their bases, and other rows grouped by their leading columns."""
 
 from __future__ import annotations
 
+from imq.engine.catalog.json_values import parse_json
 from imq.engine.catalog.schema import DataType
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .text_table import align_columns
 from .values import NONE_TEXT, format_rows
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     Branches = dict[str, "Branches"] | list[str]
     """The children of a value: the values of the next column, or at the last level the lines of rows."""
 
+
+class _Marks(Record):
+    """How the children of a value are drawn: the marks before the last and the other ones, and before what is below."""
+
+    inner: tuple[str, str]
+    last: tuple[str, str]
+
+
+_MARKS = _Marks(("├── ", "│   "), ("└── ", "    "))
+_ASCII_MARKS = _Marks(("|-- ", "|   "), ("`-- ", "    "))
+_SHORT = 12
+"""The digits of a short digest in a name."""
+_SIZES = {"size": "SIZE", "unique_size": "UNIQUE", "shared_size": "SHARED"}
+"""The sizes of images, with the titles of their columns."""
 _LEVEL_TYPES = frozenset(
     {DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST, DataType.BOOLEAN}
 )
@@ -26,12 +41,15 @@ _LEVEL_TYPES = frozenset(
 
 
 def write_tree(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Yield rows as a tree, as the command `tree` draws it.
+    """Yield rows as a tree, as the command `tree` draws it. Images are nested by their bases, see `_nest_images`.
 
     The leading columns in which rows share values are levels. The other columns are aligned on the line of their row.
     Values and rows keep their order. The levels depend on all rows, so all rows are held in memory.
     """
     rows = list(row_set.rows)
+    marks = _ASCII_MARKS if options.ascii else _MARKS
+    if row_set.table is not None and _list_names(row_set.columns) == row_set.table.tree_fields:
+        return _write_images(row_set.replace(rows=rows), options, marks)
     lines = list(format_rows(row_set.replace(rows=rows), options))
     levels = _count_levels(row_set.columns, rows)
     top: Branches = {} if levels else []
@@ -42,7 +60,7 @@ def write_tree(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
             under = under.setdefault(value or NONE_TEXT, {} if depth < levels else [])
         assert isinstance(under, list)
         under.append(leaf)
-    return _draw(top, None)
+    return _draw(top, marks)
 
 
 def _count_levels(columns: Sequence[Column], rows: Sequence[tuple[Raw, ...]]) -> int:
@@ -56,11 +74,86 @@ def _count_levels(columns: Sequence[Column], rows: Sequence[tuple[Raw, ...]]) ->
     return levels
 
 
-def _draw(under: Branches, indent: str | None) -> Iterator[str]:
+def _draw(under: Branches, marks: _Marks, indent: str | None = None) -> Iterator[str]:
     """Yield the lines of the children of a value. `indent` is the start of their lines, None for the roots."""
     last = len(under) - 1
     for number, value in enumerate(under):
-        mark, stem = ("", "") if indent is None else ("└── ", "    ") if number == last else ("├── ", "│   ")
+        mark, stem = ("", "") if indent is None else marks.last if number == last else marks.inner
         yield (indent or "") + mark + value.rstrip("\n") + "\n"
         if isinstance(under, dict):
-            yield from _draw(under[value], (indent or "") + stem)
+            yield from _draw(under[value], marks, (indent or "") + stem)
+
+
+# Images by their bases
+
+
+class _Image:
+    """One image: its names, its values, the chain IDs of its layers, and the images that are based on it."""
+
+    def __init__(self, cells: list[str], chains: Sequence[str]) -> None:
+        self.names: list[str] = []
+        self.cells = cells
+        self.chains = chains
+        self.children: list[_Image] = []
+
+
+def _list_names(columns: Sequence[Column]) -> tuple[str, ...]:
+    return tuple(column.field.name if column.field is not None else "" for column in columns)
+
+
+def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> Iterator[str]:
+    """Yield images under a line of titles. Columns that are unknown or empty in all rows are left out."""
+    rows = list(row_set.rows)
+    known = [at for at, name in enumerate(_list_names(row_set.columns)) if name in _SIZES]
+    known = [at for at in known if any(row[at] is not None for row in rows)]
+    lines = [["IMAGE", "IMAGE ID", *(_SIZES[row_set.columns[at].name] for at in known), "NOTE"]]
+    by_source = _nest_images(row_set.replace(rows=rows), [1, *known], options)
+    for source, images in by_source.items():
+        roots: list[_Image] = images
+        if len(by_source) > 1:
+            place = _Image([""] * (len(known) + 2), ())
+            place.names, place.children, roots = [source], images, [place]
+        for root in roots:
+            lines += _draw_image(root, marks, "", "")
+    if not any(line[-1] for line in lines[1:]):
+        lines = [line[:-1] for line in lines]
+    yield from align_columns(lines) if rows else ()
+
+
+def _nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions) -> dict[str, list[_Image]]:
+    """Return the images of each source that have no base among the rows, with those that are based on them.
+
+    The base of an image is the image with the most layers that are its lowest layers. Of images with the same layers
+    the first one is the base of others, and the next ones say so. Images keep the order of their first rows.
+    """
+    places = {column.name: at for at, column in enumerate(row_set.columns)}
+    images: dict[tuple[str, str], _Image] = {}
+    tops: dict[tuple[str, str], _Image] = {}
+    roots: dict[str, list[_Image]] = {}
+    for number, (row, cells) in enumerate(zip(row_set.rows, format_rows(row_set, options), strict=True)):
+        source, id_ = str(row[places["source"]]), str(row[places["id"]] or number)
+        image = images.get((source, id_))
+        if image is None:
+            chains = parse_json(row[places["chain_ids"]])
+            image = images[source, id_] = _Image([*(cells[at] for at in shown), ""], chains)
+            roots.setdefault(source, [])
+            if chains:
+                first = tops.setdefault((source, chains[-1]), image)
+                if first is not image:
+                    image.cells[-1] = f"the layers of {first.names[0]}"
+        name, at, digest = cells[places["name"]].partition("@sha256:")
+        image.names.append(name + at + (digest if options.no_trunc else digest[:_SHORT]))
+    for (source, _), image in images.items():
+        bases = (base for chain in image.chains[-2::-1] if (base := tops.get((source, chain))) is not None)
+        base = next(bases, None)
+        (roots[source] if base is None else base.children).append(image)
+    return roots
+
+
+def _draw_image(image: _Image, marks: _Marks, mark: str, indent: str) -> Iterator[list[str]]:
+    """Yield the cells of an image and of those that are based on it."""
+    yield [mark + ", ".join(image.names), *image.cells]
+    last = len(image.children) - 1
+    for number, child in enumerate(image.children):
+        branch, stem = marks.last if number == last else marks.inner
+        yield from _draw_image(child, marks, indent + branch, indent + stem)

@@ -112,7 +112,11 @@ FORMATS: dict[str, OutputFormat] = {
             _from_module("formats_sbom", "write_spdx"),
             shows_all_fields=True,
         ),
-        OutputFormat("tree", "a tree, by the leading columns", _from_module("format_tree", "write_tree")),
+        OutputFormat(
+            "tree",
+            "a tree: images by their bases, other rows by the leading columns",
+            _from_module("format_tree", "write_tree"),
+        ),
         OutputFormat("ids", "only the ids, one a line", write_ids),
     )
 }

@@ -37,7 +37,7 @@ def resolve_template_fields(
     `joins` are the case-folded names of joined rows, which are no fields of the table.
     """
     if names is None:
-        return list(table.fields)
+        return list(table.output_fields)
     fields: list[Field] = []
     for name in sorted({path[0] for path in names if casefold_name(path[0]) not in joins}):
         match = find_placeholder(table, name)

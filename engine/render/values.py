@@ -32,7 +32,7 @@ class DisplayOptions(Record):
 
     `now` (nanoseconds) and `zone` are for times. `no_trunc` shows ids and long strings in full. `spreadsheet_safe`
     quotes the cells of CSV and TSV that a spreadsheet would evaluate as formulas. `version` is that of imq, which bills
-    of materials name.
+    of materials name. `ascii` draws trees without the line characters of Unicode.
     """
 
     now: int
@@ -40,6 +40,7 @@ class DisplayOptions(Record):
     no_trunc: bool = False
     spreadsheet_safe: bool = False
     version: str = ""
+    ascii: bool = False
 
 
 def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:

@@ -13,6 +13,7 @@ from imq.engine.query.ir import (
     Comparison,
     Exists,
     InSubquery,
+    LayerRelation,
     Not,
     RowInSubquery,
     Union,
@@ -136,7 +137,9 @@ class QueryRunner:
         if name != "table":
             from imq.engine.render.formats import get_format
 
-            return list(table.fields) if get_format(name).shows_all_fields else None
+            if name == "tree" and table.tree_fields:
+                return [table.get_field(field) for field in table.tree_fields]
+            return list(table.output_fields) if get_format(name).shows_all_fields else None
         return None
 
     # Running
@@ -249,7 +252,9 @@ class QueryRunner:
         return list(found.values())
 
     def _check_excluded_lists(self, select: Select, now: int) -> None:
-        """Raise `Refused` when a list after `not in` has unknown values from another source, or IDs of another kind.
+        """Raise `Refused` when a list after `not in` or `not based on` has unknown values from another source.
+
+        So it does for IDs of another kind.
 
         A container whose image has an unknown digest may use any image: without it, too many rows would be selected.
         So would be all rows without a list in which no ID of them can be.
@@ -263,12 +268,13 @@ class QueryRunner:
             for test in (value for negation in negations for value in walk((negation.operand,))):
                 if isinstance(test, InSubquery | RowInSubquery):
                     self._check_id_kinds(one, test)
-                if not isinstance(test, InSubquery) or not test.select.table.is_staged:
+                if not isinstance(test, InSubquery | LayerRelation) or not test.select.table.is_staged:
                     continue
                 if self._resources.runner.first_row(write_unknown_check(test.select, now)) is not None:
                     name = test.select.columns[0].name
+                    words = test.relationship if isinstance(test, LayerRelation) else "in"
                     raise Refused(
-                        f"{name} is unknown in some {test.select.table.name} after not in, and may be any value",
+                        f"{name} is unknown in some {test.select.table.name} after not {words}, and may be any value",
                         code="unknown-items",
                         hints=(f"to leave these {test.select.table.name} out: … where {name} is known select {name}",),
                     )

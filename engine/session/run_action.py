@@ -93,7 +93,8 @@ class ActionRunner:
             from imq.engine.query.unavailable_fields import check_known
 
             check_known(context.bind(statement.query), verb.name, statement.query.span)
-        actions = verb.plan(statement, context)
+        dry_run = dry_run or any(option.name == "dry run" for option in statement.options)
+        actions = verb.plan(statement, context.replace(is_dry_run=dry_run))
         if verb.removes and statement.query is not None and has_limit(statement.query):
             _require_complete_rows(problems)
         actions = [*actions, *map(_leave, dict.fromkeys(uncertain)), *_list_failures(verb.name, actions, problems)]
@@ -111,7 +112,7 @@ class ActionRunner:
         output_format = self._resources.context.output_format
         unmet = [error for _, error in problems if isinstance(error, EngineError)]
         listed = build_outcome_rows([action.describe() for action in actions], statement.output, output_format, unmet)
-        if dry_run or any(option.name == "dry run" for option in statement.options):
+        if dry_run:
             return listed
         needs_confirmation = verb.needs_confirmation and any(
             not isinstance(action, Failed | Skip) for action in actions

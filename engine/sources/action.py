@@ -222,6 +222,7 @@ class PlanContext(Record):
     - `chosen_refs` returns the sources that the user chose for statements that name none; empty without a choice.
     - `problems` are the errors of rows so far, each with its subject: a name, an ID or a source.
     - `delegation`: engines decide what a removal does; None: the planners do.
+    - `is_dry_run`: the plan is only shown, so that what is not free to measure belongs in it.
     """
 
     store: Store
@@ -238,6 +239,7 @@ class PlanContext(Record):
     chosen_refs: Callable[[], tuple[SourceRef, ...]] = tuple
     problems: Sequence[tuple[str, ImqError]] = ()
     delegation: Delegation | None = None
+    is_dry_run: bool = False
 
 
 class ExecutionContext:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import ScanRequest
 
 
@@ -51,6 +52,9 @@ class ScanRows:
         for field in self.scan.table.stored_fields:
             value = fields.get(field.name) or (f't."{field.name}"' if field.name in own_columns else "NULL")
             projection.append(f'{value} AS "{field.name}"')
+        joined = self.scan.join_fields or (("_lookup",) if self.scan.lookup_fields else ())
+        for name in {*joined} & own_columns - {"source"}:  # without it, a join would read all rows for each outer row
+            self.connection.execute(f'CREATE INDEX temp.{self.rows}_{name} ON {self.rows} ("{name}")')
         text = f"SELECT {', '.join(projection)} FROM temp.{self.rows} AS t {joins}"
         self.connection.execute(f"CREATE TEMP VIEW {self.scan.view} AS {text}")
 
@@ -87,6 +91,35 @@ class ScanRows:
         self.selected = f"{self.rows}_selected"
         self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self.selected} (_row INTEGER PRIMARY KEY)")
         self.connection.execute(f"INSERT OR IGNORE INTO temp.{self.selected} SELECT _row FROM temp.{self.rows}")
+
+    def set_bases(self, images: Iterable[tuple[Raw, ...]]) -> None:
+        """Set `base_chain_id` of the selected rows. `images` are all images of the sources of these rows.
+
+        Each is its source, its ID, its chain ID and the chain IDs of all its layers as JSON.
+        """
+        chains = f"{self.rows}_chains"
+        self.connection.execute(f"DROP TABLE IF EXISTS temp.{chains}")
+        self.connection.execute(f"CREATE TEMP TABLE {chains} (source, id, chain, chains, base)")
+        self.connection.execute("SAVEPOINT bases")
+        try:
+            self.connection.executemany(f"INSERT INTO temp.{chains} VALUES (?, ?, ?, ?, NULL)", images)
+        finally:
+            self.connection.execute("RELEASE bases")
+        self.connection.execute(f"CREATE INDEX temp.{chains}_id ON {chains} (source, id)")
+        self.connection.execute(f"CREATE INDEX temp.{chains}_chain ON {chains} (source, chain)")
+        self.connection.execute(
+            f"""UPDATE temp.{chains} SET base = (SELECT one.value FROM json_each({chains}.chains) AS one
+            WHERE one.value <> {chains}.chain AND EXISTS (SELECT 1 FROM temp.{chains} AS other
+                WHERE other.source = {chains}.source AND other.chain = one.value)
+            ORDER BY one.key DESC LIMIT 1)"""
+        )
+        self.connection.execute(
+            f"""UPDATE temp.{self.rows} SET base_chain_id = (SELECT own.base
+            FROM temp.{self.scan.view} AS row JOIN temp.{chains} AS own ON own.source = row.source AND own.id = row.id
+            WHERE row._row = {self.rows}._row)
+            WHERE _row IN (SELECT _row FROM temp.{self.selected})"""
+        )
+        self.connection.execute(f"DROP TABLE temp.{chains}")
 
     def retain(self, rows: str) -> None:
         """Drop the rows whose `_row` is not in this temporary table."""

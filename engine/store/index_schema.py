@@ -3,7 +3,7 @@
 Times are nanoseconds since the epoch, sizes are bytes, digests are strings; unknown values are NULL.
 The views `images`, `layers`, `history` and `containers` have one column for each field of the language's tables.
 They also have internal columns: `_row` is the key of a row, `_image` the key of its image, `_entry` and `_root`
-identify its entry in index.json, `_base` is the key of the image that an image was built on, and `_other_digests` has
+identify its entry in index.json, `_top` and `_base_chain` are the keys of the chain IDs of an image and of its base, and `_other_digests` has
 the digests that the registry has for the name, besides `digest`.
 """
 
@@ -186,18 +186,29 @@ CREATE VIEW layer AS SELECT
 FROM stack JOIN descriptor ON descriptor.key = stack.descriptor JOIN chain ON chain.key = stack.chain;
 
 -- The views use subqueries for values of other tables: SQLite skips those that a query does not read, which it does not
--- do for every join. The base of an image is the image with the most of its lower layers; of several with the same
--- layers, the one that was stored first.
+-- do for every join. The base of an image is another image with the most of its lower layers.
 CREATE VIEW images AS SELECT
     entry.key AS _row, entry.image AS _image, entry.key AS _entry, entry.root AS _root,
     entry.other_digests AS _other_digests,
-    (SELECT base.key FROM stack JOIN image AS base ON base.top = stack.chain
+    (SELECT top FROM image WHERE image.key = entry.image) AS _top,
+    (SELECT stack.chain FROM stack
         WHERE stack.image = entry.image AND stack.position < entry.layer_count - 1
-        ORDER BY stack.position DESC, base.key LIMIT 1) AS _base,
+        AND EXISTS (SELECT 1 FROM image AS base WHERE base.top = stack.chain)
+        ORDER BY stack.position DESC LIMIT 1) AS _base_chain,
     entry.id AS id, entry.name AS name, entry.registry AS registry, entry.repository AS repository, entry.tag AS tag,
     entry.digest AS digest, entry.manifest AS manifest_digest, entry.created AS created, entry.size AS size,
     entry.download_size AS download_size, entry.shared_size AS shared_size,
     entry.size - entry.shared_size AS unique_size, entry.chain AS chain_id, entry.layer_count AS layer_count,
+    iif(entry.image IS NULL, NULL, (SELECT json_group_array(diff_id) FROM (
+        SELECT chain.diff_id FROM stack JOIN chain ON chain.key = stack.chain
+        WHERE stack.image = entry.image ORDER BY stack.position))) AS diff_ids,
+    iif(entry.image IS NULL, NULL, (SELECT json_group_array(id) FROM (
+        SELECT chain.id FROM stack JOIN chain ON chain.key = stack.chain
+        WHERE stack.image = entry.image ORDER BY stack.position))) AS chain_ids,
+    (SELECT chain.id FROM stack JOIN chain ON chain.key = stack.chain
+        WHERE stack.image = entry.image AND stack.position < entry.layer_count - 1
+        AND EXISTS (SELECT 1 FROM image AS base WHERE base.top = stack.chain)
+        ORDER BY stack.position DESC LIMIT 1) AS base_chain_id,
     entry.platform AS platform, entry.os AS os, entry.architecture AS architecture, entry.variant AS variant,
     entry.os_version AS os_version,
     {_CONFIG_VIEW},

@@ -22,6 +22,8 @@ ONE_TABLE = 50
 """Milliseconds for a query of one table that selects a small part of it."""
 AGGREGATION = 300
 """Milliseconds for a query that must read the whole table: groups, and the newest in each repository."""
+LINEAGE = 500
+"""Milliseconds for a query that compares the layers of all images."""
 PLANNING = 2
 """Milliseconds for parsing and binding."""
 TYPICAL = 'images where repository like "*/team-0*" and older than 30d limit 20'
@@ -71,6 +73,13 @@ QUERIES = {
     "images except newest 3 per repository count": AGGREGATION,
     "images except newest 3 per repository": AGGREGATION,
     "images where label.env = test except newest 3 per repository": AGGREGATION,
+    "images where based on python:3.1": ONE_TABLE,
+    "images where shares layers with python:3.1": ONE_TABLE,
+    "images where base is known count": LINEAGE,
+    "images where no children count": LINEAGE,
+    "images where any base where any children where dangling count": LINEAGE,
+    "images group by base.name order by count desc limit 3": LINEAGE,
+    "reclaim of (images limit 1)": ONE_TABLE,
     "images": None,
     "images where size > 1MB": None,
     "images where not dangling": None,

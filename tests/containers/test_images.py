@@ -49,6 +49,16 @@ def test_the_last_name_of_a_used_image_stays(machine: Machine) -> None:
     assert image(machine)["in_use"] == 1
 
 
+def test_a_used_image_frees_nothing(machine: Machine) -> None:
+    machine.do("create one1 from box:1")
+    (row,) = machine.rows("reclaim of box:1 select removes, size, alone, note")
+    assert row == {"removes": 0, "size": 0, "alone": 0, "note": "a container uses the image"}
+    machine.do("rm container one1")
+    (row,) = machine.rows("reclaim of box:1 select removes, size, alone, note")
+    assert (row["removes"], row["note"]) == (1, None)
+    assert row["size"] == row["alone"] > 0
+
+
 def test_force_removes_the_image_of_stopped_containers(machine: Machine) -> None:
     machine.do("create one1 from box:1")
     machine.do("rm box:1 force")

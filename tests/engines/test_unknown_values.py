@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.grammar.errors import Refused, RegistryError, StatementError
+from imq.grammar.errors import EngineError, Refused, RegistryError, StatementError
 from registry.support.scripted_server import ScriptedServer, Step
+from support.engines import http_answer
 from support.scripted_session import A, B, C, Script, answer, container, image, inspected
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from registry.support.query import QueryResult
 
+UNREADABLE = http_answer(b'{"message": "cannot read the layers"}', status="500 Internal Server Error")
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")
 
 
@@ -90,6 +92,39 @@ def test_a_limit_needs_to_know_each_row(script: Script) -> None:
     assert planned == {"app:1": ("remove", "in docker")}
     planned = plan(script, "rm images in docker where not outdated except newest 1")
     assert {action for action, _ in planned.values()} == {"stay"}, "the newest of the certain ones is kept"
+
+
+def test_a_base_that_cannot_be_read_may_be_that_of_any_image(tmp_path: Path) -> None:
+    started = Script(
+        tmp_path / "engine",
+        {
+            "images/json": answer([image(A, "a:1"), image(B, "b:1")]),
+            "containers/json": answer([]),
+            f"images/{A}/json": answer(inspected(A, "a:1")),
+            f"images/{B}/json": UNREADABLE,
+        },
+    )
+    outcomes = started.ask("rm images in docker where base_chain_id is unknown").rows
+    assert {row["action"] for row in outcomes} == {"rm"}, "each of them failed"
+    for condition in ("base is unknown", "no children"):
+        with pytest.raises(EngineError, match="cannot read the layers"):
+            started.ask(f"rm images in docker where {condition}")
+    assert started.removals == []
+    started.close()
+
+
+def test_a_dry_run_does_without_sizes_that_the_engine_does_not_report(tmp_path: Path) -> None:
+    started = Script(
+        tmp_path / "engine",
+        {
+            "images/json": answer([image(A, "a:1")]),
+            "containers/json": answer([]),
+            f"images/{A}/json": UNREADABLE,
+        },
+    )
+    (row,) = started.ask("dry run rm images in docker where name = a:1 as json").rows
+    assert (row["action"], row["size"]) == ("remove", None)
+    started.close()
 
 
 def test_the_shown_value_is_unknown(script: Script) -> None:

@@ -126,6 +126,8 @@ CONTAINERD = {
 STORAGE = {
     "images.digest": OTHER,  # that of the manifest: every image is taken to be from the registry that its name says
     "layers.images": OTHER,  # only some of the images are copied there
+    "images.shared_size": OTHER,  # a layer is shared only on the same lower layers
+    "images.unique_size": OTHER,
 }
 ALONE = {"images.shared_size": OTHER, "images.unique_size": OTHER, "layers.images": OTHER}
 """The source holds one image: it shares nothing."""
@@ -158,7 +160,7 @@ class Images:
 
 TAGGED = (
     "redis:7", "redis:latest", "dangling", "team/app:1", "team/app:2", "team/app:3", "edge/agent:1", "reproducible:1",
-    "plain:1", "debian:13",
+    "plain:1", "debian:13", "team/runtime:1", "team/runtime:2",
 )  # fmt: skip
 """Images that an archive of docker can hold under their names: it has no names with digests."""
 
@@ -296,6 +298,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     for packed in ("gzip", "zstd"):
         image = Image([layer({"packed": packed.encode() * 1000}, packed)], labels={"packed": packed})
         made[f"packed:{packed}"] = layout.add(image, f"packed:{packed}")
+    for tag in ("1", "2"):  # a base on a base, twice with the same layers
+        below = made["team/app:1"].layers[:2]
+        made[f"team/runtime:{tag}"] = layout.add(Image(below, labels={"tag": tag}), f"team/runtime:{tag}")
     return Images(folder, made)
 
 
@@ -461,6 +466,53 @@ def test_the_corpus_has_the_same_answers(filled: tuple[Contract, str, StoreSessi
                 other.append(statement)
     assert not other, "\n".join(other)
     assert compared >= _FEWEST
+
+
+def test_lineage_is_that_of_the_layers(
+    filled: tuple[Contract, str, StoreSession], images: Images, reference: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    contract, place, session = filled
+    stored = {row["image"]: [] for row in reference["layers"]}
+    for row in sorted(reference["layers"], key=lambda row: row["index"]):
+        stored[row["image"]].append(row["diff_id"])
+    here = {images.by_name[name].id for name in contract.takes or images.by_name}
+    listed = session.rows(f'images in "{place}" select id, diff_ids')
+    stacks = {row["id"]: json.loads(row["diff_ids"]) for row in listed}  # IDs can be digests of manifests
+    assert sorted(stacks.values()) == sorted(stored[id_] for id_ in here)
+
+    def find_base(id_: str) -> list[str] | None:
+        below = [one for one in stacks.values() if len(one) < len(stacks[id_]) and stacks[id_][: len(one)] == one]
+        return max(below, key=len, default=None)
+
+    rows = session.rows(
+        f'images in "{place}" select id, name, chain_ids, chain_id, base_chain_id, base.id as base,'
+        " list(children.id) as children"
+    )
+    chains = {row["id"]: row["chain_id"] for row in rows}
+    for row in rows:
+        base = find_base(row["id"])
+        assert json.loads(row["chain_ids"])[-1] == row["chain_id"]
+        assert row["base_chain_id"] == next((chains[id_] for id_, one in stacks.items() if one == base), None)
+        assert (stacks[row["base"]] if row["base"] else None) == base
+        assert set(json.loads(row["children"])) == {id_ for id_ in stacks if find_base(id_) == stacks[row["id"]]}
+
+    for one, layers in stacks.items():
+        based = {id_ for id_, theirs in stacks.items() if len(theirs) > len(layers) and theirs[: len(layers)] == layers}
+        sharing = {id_ for id_, theirs in stacks.items() if id_ != one and not set(theirs).isdisjoint(layers)}
+        holders = {id_ for id_, theirs in stacks.items() if layers[-1] in theirs}
+        for condition, expected in {
+            f"based on {one}": based,
+            f'based on (images in "{place}" where id = {one})': based,
+            f"shares layers with {one}": sharing,
+            f'shares layers with (images in "{place}" where id = {one})': sharing,
+            f"has layer {layers[-1]}": holders,
+            f"diff_ids has {layers[-1]}": holders,
+        }.items():
+            found = session.rows(f'images in "{place}" where {condition} select id')
+            assert {row["id"] for row in found} == expected, condition
+    nested = session.rows(f'images in "{place}" where any base where any children where layer_count = 3 select id')
+    bases_of_three = [find_base(id_) for id_, layers in stacks.items() if len(layers) == 3 and find_base(id_)]
+    assert {row["id"] for row in nested} == {id_ for id_ in stacks if find_base(id_) in bases_of_three}
 
 
 def test_reading_changes_nothing(filled: tuple[Contract, str, StoreSession]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,13 @@ def shares(store: StoreSession) -> dict[str, tuple[int, int]]:
 
 def bases(store: StoreSession) -> dict[str, str | None]:
     """Return the name of the image that each named image is based on."""
-    rows = store.session.store.index.connection.execute(
-        "SELECT name, (SELECT min(name) FROM entry WHERE image = _base) FROM images WHERE name IS NOT NULL"
-    )
-    return dict(rows.fetchall())
+    return {row["name"]: row["base"] for row in store.rows("images where name is known select name, base.name as base")}
+
+
+def children(store: StoreSession) -> dict[str, set[str]]:
+    """Return the names of the images that are based on each named image."""
+    rows = store.rows("images where name is known select name, (list(children.name)) as children")
+    return {row["name"]: set(json.loads(row["children"])) for row in rows}
 
 
 def test_chain_ids_are_those_of_the_specification(store: StoreSession, root: Path) -> None:
@@ -63,12 +67,16 @@ def test_the_base_is_the_image_with_the_most_of_the_lower_layers(store: StoreSes
         layout.add(image(*layers, name=name), name)
     assert bases(store) == {
         "none:1": None, "os:1": None, "runtime:1": "os:1", "app:1": "runtime:1", "again:1": "runtime:1",
-        "other:1": None, "more:1": "app:1",
+        "other:1": None, "more:1": "again:1",
+    }  # fmt: skip
+    assert children(store) == {
+        "none:1": set(), "os:1": {"runtime:1"}, "runtime:1": {"app:1", "again:1"}, "app:1": {"more:1"},
+        "again:1": {"more:1"}, "other:1": set(), "more:1": set(),
     }  # fmt: skip
     store.do("rm runtime:1")
     assert bases(store)["app:1"] == "os:1"
-    store.do("rm app:1")
-    assert bases(store)["more:1"] == "again:1"
+    store.do("rm again:1")
+    assert bases(store)["more:1"] == "app:1"
 
 
 def test_a_layer_is_shared_while_two_images_have_it(store: StoreSession, root: Path) -> None:

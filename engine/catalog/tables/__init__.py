@@ -15,7 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .containers import BUILD_CACHE, CONTAINERS, LOGS, SERVICES
 from .image_config import CONFIG_FIELDS
 from .images import IMAGES, MAP_TABLES
-from .layers import BLOBS, HISTORY, LAYERS
+from .layers import BLOBS, HISTORY, LAYERS, RECLAIM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class _Tables(Mapping[str, Table]):
     """The tables by name, in the order of the documentation."""
 
     def __init__(self) -> None:
-        eager = (IMAGES, LAYERS, HISTORY, BLOBS, CONTAINERS, LOGS, SERVICES, BUILD_CACHE)
+        eager = (IMAGES, LAYERS, HISTORY, BLOBS, RECLAIM, CONTAINERS, LOGS, SERVICES, BUILD_CACHE)
         self._loaded: dict[str, Table] = {table.name: table for table in eager}
         self._late = {name: module for module, names in _LATE_MODULES.items() for name in names}
         self._names = (*self._loaded, *self._late)
@@ -91,6 +91,7 @@ __all__ = [
     "LAYERS",
     "LOGS",
     "MAP_TABLES",
+    "RECLAIM",
     "SEARCH_TABLES",
     "SERVICES",
     "TABLES",

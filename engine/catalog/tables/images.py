@@ -28,6 +28,25 @@ normalize_os = _import_late("normalize_os")
 normalize_architecture = _import_late("normalize_architecture")
 normalize_variant = _import_late("normalize_variant")
 
+LINEAGE_RELATIONS = (
+    Relation(
+        "base",
+        "images",
+        "the image of the same source with the most layers that are the lowest layers of this one; one of its names",
+        join="fields chain_id=base_chain_id source",
+        is_many=False,
+        is_of_same_source=True,
+    ),
+    Relation(
+        "children",
+        "images",
+        "the images with this image as their base",
+        join="fields base_chain_id=chain_id source",
+        is_of_same_source=True,
+    ),
+)
+"""The relations between images by their layers. Images with the same layers are the same base."""
+
 IMAGES = Table(
     "images",
     "One row for each name of each image, as in `docker image ls`; an image without a name is one row.",
@@ -94,6 +113,19 @@ IMAGES = Table(
             "the chain ID: a digest of all layers in order; images with the same layers have the same",
         ),
         Field("layer_count", DataType.NUMBER, "the number of layers", aliases=("layers",)),
+        Field("diff_ids", DataType.LIST, "the digests of the uncompressed layers, lowest layer first", on_request=True),
+        Field(
+            "chain_ids",
+            DataType.LIST,
+            "the chain ID of each layer, lowest layer first; the last one is chain_id",
+            on_request=True,
+        ),
+        Field(
+            "base_chain_id",
+            DataType.DIGEST,
+            "the chain ID of the base: of the most lower layers that are all layers of another image of the source",
+            on_request=True,
+        ),
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),
         Field("os", DataType.TEXT, "the operating system", aliases=("operating_system",), normalise=normalize_os),
         Field(
@@ -140,6 +172,7 @@ IMAGES = Table(
     default_columns=("repository", "tag", "id", "created", "size"),
     order=("-created", "repository", "tag", "id"),
     key=("name", "id"),
+    tree_fields=("name", "id", "size", "unique_size", "shared_size", "chain_ids", "source"),
     relations=(
         Relation(
             "layers",
@@ -150,14 +183,7 @@ IMAGES = Table(
         ),
         Relation("history", "history", "the steps of the build"),
         Relation("containers", "containers", "the containers made from the image", join="container"),
-        Relation(
-            "base",
-            "images",
-            "the image of the store with the most layers that are the lowest layers of this one; one of its names",
-            join="base",
-            is_many=False,
-        ),
-        Relation("children", "images", "the images with this image as their base", join="children"),
+        *LINEAGE_RELATIONS,
         *make_content_relations("id"),
         make_registry_relation("name"),
     ),

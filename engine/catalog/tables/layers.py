@@ -88,3 +88,33 @@ BLOBS = Table(
     order=("-size", "digest"),
     key=("digest", "source"),
 )
+
+RECLAIM = Table(
+    "reclaim",
+    "One row for each image name of a query: what its source frees when exactly these names are removed, in this order,"
+    " as rm does it. The sum of size is what all of them free. Without of: all images of the source.",
+    (
+        Field("id", DataType.DIGEST, "the image ID", title="IMAGE ID"),
+        Field("name", DataType.REFERENCE, "the name"),
+        Field(
+            "removes",
+            DataType.BOOLEAN,
+            "the image goes with this name; false when another name or a container keeps it, or a later row removes it",
+        ),
+        Field(
+            "size",
+            DataType.SIZE,
+            "bytes that are freed when this row is removed after the rows before it: those of blobs or layers that no"
+            " other image has. Unknown where the source does not report sizes",
+        ),
+        Field("alone", DataType.SIZE, "bytes that removing only this row frees"),
+        Field("blobs", DataType.NUMBER, "the blobs or layers that are freed with this row"),
+        Field("note", DataType.TEXT, "why the image stays"),
+        Field("source", DataType.TEXT, "the source that holds it"),
+    ),
+    default_columns=("name", "id", "size", "alone", "blobs", "note"),
+    order=(),
+    key=("name", "id", "source"),
+    target=TargetKind.IMAGES,
+    target_fields=("id", "name", "source"),
+)

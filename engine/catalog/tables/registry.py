@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind, make_content_relations
 
 from .image_config import CONFIG_FIELDS
-from .images import IMAGES, normalize_architecture, normalize_os, normalize_variant
+from .images import IMAGES, LINEAGE_RELATIONS, normalize_architecture, normalize_os, normalize_variant
 from .version_fields import VERSION_FIELDS
 
 _IMAGE_FIELDS = {field.name: field for field in IMAGES.fields}
@@ -44,6 +44,11 @@ def _make_layer_relations(digest: str, layers: str) -> tuple[Relation, Relation]
     )
 
 
+_LINEAGE_DOCS = {
+    "base": "the tag of the same query, in the same registry, with the most layers that are the lowest layers of this"
+    " image; one of them",
+    "children": "the tags of the same query with this image as their base",
+}
 _PROBLEM = Field("problem", DataType.TEXT, "why its registry did not return more")
 _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
 _REGISTRY = Field("registry", DataType.TEXT, "the host of the registry")
@@ -81,7 +86,7 @@ TAGS = Table(
             items=DataType.PLATFORM,
         ),
         _IMAGE_FIELDS["manifest_digest"],
-        *_get_image_fields("id layer_count annotations"),
+        *_get_image_fields("id layer_count diff_ids chain_ids chain_id base_chain_id annotations"),
         _IMAGE_FIELDS["size"].replace(
             doc="bytes of the config and the compressed layers; registries do not report uncompressed sizes",
         ),
@@ -110,6 +115,7 @@ TAGS = Table(
         Relation("referrers", "referrers", "its referrers", *_LOOKUP_BY_DIGEST),
         *_make_layer_relations("manifest_digest", "the layers of the image"),
         *make_content_relations("name", "manifest_digest"),
+        *(relation.replace(table="tags", doc=_LINEAGE_DOCS[relation.name]) for relation in LINEAGE_RELATIONS),
     ),
     target=TargetKind.REPOSITORIES,
 )

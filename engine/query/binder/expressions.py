@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
     BindRelated = Callable[[ast.RowSource, Table, Scope], ir.Select]
 
+_LAYER_FIELDS = {
+    "based on": (("chain_ids", "chain_id"), ("chain_id",)),
+    "shares layers with": (("diff_ids", "id"), ("diff_ids", "id")),
+}
+"""The fields that a relation of layers reads: those of the row, and those of the other images."""
 _TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 
 
@@ -301,13 +306,7 @@ class Expressions:
                 error.span = error.span or node.span
                 raise
         if node.name in ("based on", "shares layers with"):
-            if self.table.name != "images":
-                raise StatementError(f'"{node.name}" is a condition on images', code="phrase", span=node.span)
-            (image,) = node.arguments
-            literal = self.require_literal(image)
-            if self.table.is_staged:
-                return self.bind_value(_set_span(_expand_layer_relation(node.name, literal, self._list_refs()), node))
-            return ir.ImageRelation(node.name, self.find_image_key(literal), literal.text)
+            return self._bind_layer_relation(node)
         created = ir.Column(self.table.get_field("created", node.span))
         (age,) = node.arguments
         if isinstance(age, ast.Literal):
@@ -321,6 +320,31 @@ class Expressions:
                 raise TypeMismatch(f"{describe(duration)} is {duration.kind.value}, not a duration", span=age.span)
             moment = self._subtract_from_now(duration)
         return ir.Comparison("<" if node.name == "older than" else ">", created, moment)
+
+    def _bind_layer_relation(self, node: ast.Predicate) -> ir.Expr:
+        """Bind `based on X` and `shares layers with X`, where X is an image of the same source or a query of images."""
+        if self.table.find_field("chain_ids") is None:
+            raise StatementError(f'"{node.name}" is a condition on images', code="phrase", span=node.span)
+        (images,) = node.arguments
+        own, theirs = _LAYER_FIELDS[node.name]
+        if isinstance(images, ast.Subquery):
+            select = self._bind_related(images.rows, NOTHING, self._make_inner_scope())
+            if not select.is_whole_rows or select.table.find_field("chain_ids") is None:
+                raise StatementError(
+                    f'"{node.name}" expects an image, or a query of images without select',
+                    code="phrase",
+                    span=images.span,
+                    hints=(f"example: {node.name} (images in docker where name = debian:12)",),
+                )
+            fields = [select.table.get_field(name) for name in theirs]
+            columns = tuple(ir.Projection(field.name, ir.Column(field), "", field) for field in fields)
+            select = select.replace(columns=columns, is_whole_rows=False)
+        elif self.table.is_staged:
+            select = self._select_image(theirs, self.require_literal(images))
+        else:
+            literal = self.require_literal(images)
+            return ir.ImageRelation(node.name, self.find_image_key(literal), literal.text)
+        return ir.LayerRelation(node.name, tuple(ir.Column(self.table.get_field(name)) for name in own), select)
 
     # Values
 
@@ -439,22 +463,26 @@ class Expressions:
                     query = f"(tags of {literal.text} select {field.name} limit 1)"
                     error.hints = (*error.hints, f"this refers to the store; for an image of a registry: {query}")
                 raise
-        if (found := self._bind_field_in_source(field, literal)) is not None:
+        select = self._select_image((field.name,), literal)
+        return ir.ScalarSubquery(select, select.columns[0].value.kind)
+
+    def _select_image(self, names: tuple[str, ...], literal: ast.Literal) -> ir.Select:
+        """Bind the query of fields of an image: in the sources of this table, or of a tag if one of them has tags."""
+        if (found := self._select_image_in_source(names, literal)) is not None:
             return found
-        tag_field = TABLES["tags"].get_field(field.name, literal.span)
-        column = ast.Column(ast.Field((tag_field.name,), literal.span), span=literal.span)
-        limit = ast.Limit(ast.Literal("1"))
+        for name in names:
+            TABLES["tags"].get_field(name, literal.span)
         tag_query = ast.Query(
             TABLES["tags"].name,
             (ast.Literal(_add_default_tag(literal)),),
-            select=(column,),
-            limit=limit,
+            select=_make_columns(names, literal),
+            limit=ast.Limit(ast.Literal("1")),
             span=literal.span,
         )
-        return ir.ScalarSubquery(self._bind_related(tag_query, NOTHING, self.scope), tag_field.type)
+        return self._bind_related(tag_query, NOTHING, self.scope)
 
-    def _bind_field_in_source(self, field: Field, literal: ast.Literal) -> ir.Expr | None:
-        """Bind a field of an image in the sources of this table; None when one of them looks names up as tags."""
+    def _select_image_in_source(self, names: tuple[str, ...], literal: ast.Literal) -> ir.Select | None:
+        """Bind the query of fields of an image in the sources of this table; None when one of them has tags."""
         sources = [self.scope.fetch.sources[name] for name in self.scope.fetch.list_sources(self.table)]
         refs = self._list_refs()
         conditions = {source.match_name(literal.text) for source in sources}
@@ -465,13 +493,12 @@ class Expressions:
             "images",
             sources=refs,
             where=parts[0] if len(parts) == 1 else ast.Or(parts),
-            select=(ast.Column(ast.Field((field.name,), literal.span), span=literal.span),),
+            select=_make_columns(names, literal),
             order=(ast.Ordering(ast.IsKnown(ast.Field(("name",))), descending=True),),
             limit=ast.Limit(ast.Literal("1")),
             span=literal.span,
         )
-        select = self._bind_related(query, NOTHING, self.scope)
-        return ir.ScalarSubquery(select.replace(image=literal.text), field.type)
+        return self._bind_related(query, NOTHING, self.scope).replace(image=literal.text)
 
     def _list_refs(self) -> tuple[ast.Literal, ...]:
         """Return the sources of this table as a statement names them."""
@@ -582,17 +609,9 @@ def _explain_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
     return f"older: {name} < {age} ago", f"newer: {name} > {age} ago"
 
 
-def _expand_layer_relation(words: str, image: ast.Literal, sources: tuple[ast.Literal, ...]) -> ast.Expr:
-    """Return `based on X` and `shares layers with X` as conditions on the layers of images of other sources."""
-    chain = ast.ImageField(("chain_id",), image, image.span)
-    if words == "based on":
-        test: ast.Expr = ast.Comparison("=", ast.Field(("chain_id",)), chain)
-    else:
-        column = ast.Column(ast.Field(("diff_id",)))
-        layers = ast.Query("layers", (image,), sources, select=(column,), span=image.span)
-        test = ast.In(ast.Field(("diff_id",)), rows=layers)
-    other = ast.Comparison("!=", ast.Field(("chain_id",)), chain)
-    return ast.And((other, ast.Exists(ast.Query("layers", where=test))))
+def _make_columns(names: tuple[str, ...], literal: ast.Literal) -> tuple[ast.Column, ...]:
+    """Return selected fields, with the span of the image that they are of."""
+    return tuple(ast.Column(ast.Field((name,), literal.span), span=literal.span) for name in names)
 
 
 def _is_predicate(name: str) -> bool:

@@ -56,7 +56,7 @@ def _check_grouped(value: ir.Expr, group: tuple[ir.Expr, ...], span: Span | None
             span=span,
             hints=(f"add it to group by, or use an aggregate: max({value.field.name}), list({value.field.name})",),
         )
-    if isinstance(value, ir.ImageRelation | ir.RowInSubquery) or (
+    if isinstance(value, ir.ImageRelation | ir.LayerRelation | ir.RowInSubquery) or (
         (query := ir.get_subquery(value)) is not None and query.join
     ):
         raise StatementError(

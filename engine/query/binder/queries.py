@@ -176,7 +176,8 @@ class _QueryBinder:
         """Return the join of a relation; of a union's relation, the joins of its members."""
         if self._relation is None:
             return ""
-        return "|".join(member.join for member in self._relation.members or (self._relation,))
+        joins = [member.join for member in self._relation.members or (self._relation,)]
+        return joins[0] if self._relation.is_of_same_source else "|".join(joins)
 
     # The source of the rows
 
@@ -331,8 +332,9 @@ class _QueryBinder:
                 hints=("to name a single column: select name as image",),
             )
         span = column.value.span
-        paths = [(field.name,) for field in self._table.fields]
-        joined = [(one.node.name, field.name) for one in self._expressions.joins.values() for field in one.table.fields]
+        paths = [(field.name,) for field in self._table.output_fields]
+        joins = self._expressions.joins.values()
+        joined = [(one.node.name, field.name) for one in joins for field in one.table.output_fields]
         return tuple(ast.Column(ast.Field(path, span), span=span) for path in (*paths, *joined))
 
     def _bind_column(self, column: ast.Column) -> ir.Projection:

@@ -50,6 +50,7 @@ class TableResolver:
     ) -> None:
         self._query = query
         self._targets = list(query.targets)
+        self._named: list[ast.Query] = []
         self._fetch = scope.fetch
         self._scope = scope
         self._expressions = expressions
@@ -64,6 +65,8 @@ class TableResolver:
                 span=self._query.span,
                 hints=('example: rows of "pod.yaml" at spec.containers',),
             )
+        if table.target_fields:
+            return self._bind_rows_of_images(table)
         if table.target is TargetKind.CONTAINERS:
             self._targets = [target for target in self._targets if not _is_every_container(target)]
         uses = self._find_uses(table)
@@ -73,6 +76,51 @@ class TableResolver:
         elif any(isinstance(use.provider, StagedTable) for use in uses):
             targets = tuple(self._bind_target(target, table) for target in self._targets)
         return self._fetch.bind_table(uses, targets, at=self._query.at)
+
+    def _bind_rows_of_images(self, table: Table) -> Table:
+        """Return a table that is about rows of images: those of queries and names after `of`, in their sources."""
+        refs = tuple(
+            ref
+            for node in self._query.sources
+            for ref in self._fetch.sources.resolve_all(self._expressions.require_literal(node).text, node.span)
+        )
+        for ref, node in zip(refs, self._query.sources, strict=False):
+            self._check_lists_all(table, ref, node)
+        named = refs or self._scope.default_refs("images")
+        targets = []
+        for target in self._targets:
+            select = self._bind_images(target, named)
+            if not select.is_whole_rows or select.table.name != "images":
+                raise StatementError(
+                    f"{table.name} of (…) expects a query of images without select", code="target", span=target.span
+                )
+            fields = [select.table.get_field(name) for name in table.target_fields]
+            columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
+            targets.append(select.replace(columns=columns, is_whole_rows=False))
+        found = refs or tuple(dict.fromkeys(ref for select in targets for ref in self._list_refs(select.table)))
+        uses = self._group_uses(table, found or named)
+        if not uses:
+            names = ", ".join(ref.text for ref in found or named)
+            raise self._missing_table_error(table, names, self._fetch.sources.find_uses(table.name), self._query.span)
+        return self._fetch.bind_table(uses, tuple(targets))
+
+    def _bind_images(self, target: ast.Literal | ast.Variable | ast.RowSource, refs: Sequence[SourceRef]) -> ir.Select:
+        """Bind an operand of `of`: a query of images, or the name or ID of an image in these sources."""
+        if not isinstance(target, ast.Literal | ast.Variable):
+            return self._bind_rows(target)
+        literal = self._expressions.require_literal(target)
+        conditions = {self._fetch.sources[ref.source].match_name(literal.text) for ref in refs}
+        parts = tuple(condition for condition in conditions if condition is not None)
+        sources = tuple(ast.Literal(ref.text, quoted=True) for ref in refs)
+        where = parts[0] if len(parts) == 1 else ast.Or(parts) if parts else None
+        query = ast.Query("images", sources=sources, where=where, span=target.span)
+        self._named.append(query)  # what is bound is remembered by its identity
+        return self._bind_rows(query).replace(image=literal.text)
+
+    def _list_refs(self, table: Table) -> Sequence[SourceRef]:
+        """Return the sources that the rows of a bound table are from."""
+        texts = self._fetch.list_refs(table) or self._fetch.list_sources(table)
+        return [ref for text in texts for ref in self._fetch.sources.resolve_all(text)]
 
     def _find_uses(self, table: Table) -> Sequence[TableUse]:
         """Return the uses of the table: in the named sources, those of the targets, or the default sources."""

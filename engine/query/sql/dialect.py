@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.schema import parse_equal_fields
 from imq.engine.catalog.tables import DataType
 from imq.grammar.record import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ _CONVERTED_TYPES = frozenset(
     {DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION, DataType.PACKAGE_VERSION}
 )
 """The types whose values are not stored as JSON shows them."""
+_CHAIN_KEYS = {"chain_id": "_top", "base_chain_id": "_base_chain"}
+"""The hidden columns with the keys of chain IDs in the store, by the field that has the chain ID."""
+_BASE_COLUMNS = [("_top", "_base_chain")]
+_CHILDREN_COLUMNS = [("_base_chain", "_top")]
 
 
 class Dialect:
@@ -89,26 +94,33 @@ class Dialect:
         text = "key || '=' || value" if pairs else "value"
         return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test(f'({text})')})"
 
-    def write_join(self, join: str, inner: str, outer: str) -> str:
+    def write_join(self, join: str, inner: str, outer: str, *, is_native: bool) -> str:
         """Write the condition that joins a row of a relation to the outer row.
 
-        For a union, `join` holds the join of each member, separated by `|`.
+        For a union, `join` holds the join of each member, separated by `|`. For `is_native` see `list_join_columns`.
         """
         if "|" in join:
-            whens = (f"WHEN {at} THEN {self.write_join(one, inner, outer)}" for at, one in enumerate(join.split("|")))
+            whens = (
+                f"WHEN {at} THEN {self.write_join(one, inner, outer, is_native=False)}"
+                for at, one in enumerate(join.split("|"))
+            )
             return f"{inner}._member = {outer}._member AND CASE {outer}._member {' '.join(whens)} END"
-        same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in self.list_join_columns(join))
-        if join == "children":  # narrows the images by an index
-            return f"{inner}._image IN (SELECT image FROM layer WHERE chain = {outer}.chain_id) AND {same}"
+        columns = self.list_join_columns(join, is_native=is_native)
+        if columns == _BASE_COLUMNS:  # narrows the images by an index, as the next one does
+            return f"{inner}._image IN (SELECT key FROM image WHERE top = {outer}._base_chain)"
+        same = " AND ".join(f"{inner}.{own} = {outer}.{its}" for own, its in columns)
+        if columns == _CHILDREN_COLUMNS:
+            return f"{inner}._image IN (SELECT image FROM stack WHERE chain = {outer}._top) AND {same}"
         return same
 
-    def list_join_columns(self, join: str) -> list[tuple[str, str]]:
-        """Return the equal columns of a join: of the row of the relation, and of the outer row."""
+    def list_join_columns(self, join: str, *, is_native: bool) -> list[tuple[str, str]]:
+        """Return the equal columns of a join: of the row of the relation, and of the outer row.
+
+        `is_native`: both are rows of the store, which has the keys of chain IDs in hidden columns.
+        """
+        if pairs := parse_equal_fields(join):
+            return [(_CHAIN_KEYS[own], _CHAIN_KEYS[its]) for own, its in pairs[:1]] if is_native else list(pairs)
         match join:
-            case "base":
-                return [("_image", "_base")]
-            case "children":
-                return [("_base", "_image")]
             case lookup if lookup.startswith("lookup "):
                 _, first, *rest = lookup.split()
                 return [("_lookup", first), *((name.partition("=")[0], name.rpartition("=")[2]) for name in rest)]
@@ -122,6 +134,37 @@ class Dialect:
         else:
             images = f"SELECT image FROM layer WHERE digest IN (SELECT digest FROM layer WHERE image = {image})"
         return f"{row}._image IN ({images}) AND {row}._image <> {image}"
+
+    def write_based_on(self, row: str, chains: str, top: str, bases: str, *, is_native: bool) -> str:
+        """Write whether any image of `bases` is a base of a row: one with fewer layers, all of them the lowest.
+
+        `chains` and `top` are the chain IDs of all layers and of the top layer; `bases` has chain IDs in column `c0`.
+        """
+        if is_native:
+            return f"""{row}._image IN (SELECT stack.image FROM chain JOIN stack ON stack.chain = chain.key
+ JOIN image ON image.key = stack.image WHERE chain.id IN (SELECT c0 FROM {bases}) AND image.top <> stack.chain)"""
+        return f"""EXISTS (SELECT 1 FROM json_each({chains})
+ WHERE value <> {top} AND value IN (SELECT c0 FROM {bases}))"""
+
+    def write_layer_owners(self, images: str) -> str:
+        """Write the query for the layers of `images`, which has diff IDs in column `c0` and image IDs in `c1`.
+
+        `low` and `high` are the lowest and the highest ID of the images with a layer.
+        """
+        return f"""SELECT one.value AS layer, min(coalesce(c1, '')) AS low, max(coalesce(c1, '')) AS high
+ FROM {images}, json_each(c0) AS one GROUP BY one.value"""
+
+    def write_shares_layers(self, row: str, layers: str, id_: str, owners: str, *, is_native: bool) -> str:
+        """Write whether a row has a layer that another image has. `owners`: see `write_layer_owners`.
+
+        `layers` are the diff IDs of the row, and `id_` is its image ID.
+        """
+        if is_native:
+            return f"""{row}._image IN (SELECT stack.image FROM {owners} AS owners
+ JOIN chain ON chain.diff_id = owners.layer JOIN stack ON stack.chain = chain.key
+ JOIN image ON image.key = stack.image WHERE owners.low <> image.id OR owners.high <> image.id)"""
+        return f"""EXISTS (SELECT 1 FROM json_each({layers}) WHERE value IN (SELECT layer FROM {owners})
+ AND value || coalesce({id_}, '') NOT IN (SELECT layer || low FROM {owners} WHERE low = high))"""
 
     def convert_glob(self, pattern: str) -> str:
         """Convert a pattern to the syntax of GLOB: `[!…]` becomes `[^…]`, a backslash escapes the next character."""

@@ -5,6 +5,7 @@ Comparisons follow SQL. Where a condition is negated or selected, unknown become
 
 from __future__ import annotations
 
+from imq.engine.catalog.schema import parse_equal_fields
 from imq.engine.catalog.tables import DERIVED, MAP_TABLES, DataType
 from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -99,6 +100,8 @@ class SqlGenerator:
                 return f"(SELECT {column} FROM images WHERE _image = {self.add_parameter(image)} LIMIT 1)"
             case ir.ScalarSubquery(select):
                 return f"({self.write_scalar(select)})"
+            case ir.Exists(select) if pairs := self._find_uncorrelated_join(select):
+                return self._write_related_to(select.replace(join=""), [(outside, inside) for inside, outside in pairs])
             case ir.Exists(select):
                 return f"EXISTS ({self.write_select(select, select_one, ordered=False)})"
             case ir.InSubquery(operand, select, starts):
@@ -109,14 +112,12 @@ class SqlGenerator:
                 )
                 return f"{self._write_key(keys)} IN (SELECT k FROM {self.add_cte(among)})"
             case ir.RelatedTo(link, select):
-                inside, outside = zip(*self._dialect.list_join_columns(link), strict=True)
-                among = self.write_select(
-                    select, lambda row: [(f"{row}.{name}", name) for name in outside], ordered=False
-                )
-                names = ", ".join(f"{self._alias}.{name}" for name in inside)
-                return f"({names}) IN (SELECT {', '.join(outside)} FROM {self.add_cte(among)})"
+                is_native = not select.table.is_staged
+                return self._write_related_to(select, self._dialect.list_join_columns(link, is_native=is_native))
             case ir.ImageRelation(how, image):
                 return self._dialect.write_image_relation(how, self._alias, self.add_parameter(image))
+            case ir.LayerRelation():
+                return self._write_layer_relation(node)
             case ir.FunctionCall(function, arguments):
                 return self._write_function_call(function.name, arguments)
             case ir.Previous(value, per, keys):
@@ -205,6 +206,47 @@ class SqlGenerator:
             return is_equal
         is_prefix = f"length(v) < {_DIGEST_LENGTH} AND {operand} >= v AND {operand} < v || 'g'"
         return f"({is_equal} OR EXISTS (SELECT 1 FROM {among} WHERE {is_prefix}))"
+
+    def _find_uncorrelated_join(self, select: ir.Select) -> list[tuple[str, str]]:
+        """Return the join columns of a relation whose rows are better read once than for each outer row; else [].
+
+        Rows of other sources have no index. Rows of the store do, but a base has many children, and a relation of these
+        would be read for each of them again.
+        """
+        if not select.join or "|" in select.join or select.is_limited or select.group is not None or select.joins:
+            return []
+        is_native = not select.table.is_staged
+        if is_native and not (parse_equal_fields(select.join) and _has_lineage(select)):
+            return []
+        return self._dialect.list_join_columns(select.join, is_native=is_native)
+
+    def _write_related_to(self, select: ir.Select, columns: list[tuple[str, str]]) -> str:
+        """Write whether the row has the same values as a row of a query; `columns` are those of the row, of the query.
+
+        The query does not depend on the row.
+        """
+        own, theirs = zip(*columns, strict=True)
+        among = self.write_select(
+            select, lambda row: [(f"{row}.{name}", f"k{at}") for at, name in enumerate(theirs)], ordered=False
+        )
+        names = ", ".join(f"{self._alias}.{name}" for name in own)
+        return f"({names}) IN (SELECT {', '.join(f'k{at}' for at in range(len(theirs)))} FROM {self.add_cte(among)})"
+
+    def _write_layer_relation(self, node: ir.LayerRelation) -> str:
+        columns = node.select.columns
+        among = self.add_cte(
+            self.write_select(
+                node.select,
+                lambda _: [(self.write_value(column.value), f"c{at}") for at, column in enumerate(columns)],
+                ordered=False,
+            )
+        )
+        is_native = self._alias.partition("_")[0] == "images" and self._derived is None
+        own = [self.write_value(operand) for operand in node.operands]
+        if node.relationship == "based on":
+            return self._dialect.write_based_on(self._alias, own[0], own[1], among, is_native=is_native)
+        owners = self.add_cte(self._dialect.write_layer_owners(among))
+        return self._dialect.write_shares_layers(self._alias, own[0], own[1], owners, is_native=is_native)
 
     def _write_arithmetic(self, node: ir.Arithmetic) -> str:
         left, right = self.write_value(node.left), self.write_value(node.right)
@@ -437,7 +479,10 @@ class SqlGenerator:
 
     def _write_conditions(self, select: ir.Select, row: str, outer: str) -> str:
         """Write the clauses that select rows: `where`, `group by` and `having`."""
-        conditions = [self._dialect.write_join(select.join, row, outer)] if select.join else []
+        conditions = []
+        if select.join:
+            is_native = not select.table.is_staged
+            conditions.append(self._dialect.write_join(select.join, row, outer, is_native=is_native))
         if all(join.kind != "full" for join in select.joins):
             conditions += self._write_membership(select, row)
         if select.where is not None:
@@ -538,6 +583,11 @@ def _name_derived_columns(table: Table) -> dict[str, str] | None:
 def select_one(_row: str) -> list[tuple[str, str]]:
     """Return the outputs of a query of which only the rows are needed."""
     return [("1", "one")]
+
+
+def _has_lineage(select: ir.Select) -> bool:
+    """Whether a query, or one inside it, has a relation between images by their layers in its expressions."""
+    return any(one is not select and parse_equal_fields(one.join) for one in ir.walk_subqueries(select))
 
 
 def _select_images(row: str) -> list[tuple[str, str]]:

@@ -72,6 +72,8 @@ class ContainerdRecords(ListedImage):
 class NamespaceRows(PlaceRows):
     """The rows of one namespace."""
 
+    is_stacked = True
+
     def further_values(self, listed: ListedImage, image: ImageContent | None, /) -> Row:
         """Return the values of `complete` and `pinned`."""
         is_complete = isinstance(image, ContainerdImage) and image.is_complete

@@ -36,7 +36,8 @@ class RemoveNames(BatchedAction):
     `shown` are the names that users see, `records` those of all records to remove. `all_records` are the records that
     the target has when the turn of the action comes. With `removes_image` these are all of them; then no container may
     use the image but `users`, the IDs of those that used it when the action was planned. `chains` are the chain IDs of
-    its images, and `snapshotters` those of the namespace.
+    its images, and `snapshotters` those of the namespace. `frees` is the size in bytes of the blobs and snapshots that no
+    other image of the namespace needs; it is known in a dry run.
     """
 
     source: str
@@ -50,11 +51,12 @@ class RemoveNames(BatchedAction):
     users: frozenset[str] = frozenset()
     chains: frozenset[str] = frozenset()
     snapshotters: frozenset[str] = frozenset()
+    frees: int | None = None
 
     def describe(self) -> Outcome:
         """Return the names with the image."""
         verb = "remove" if self.removes_image else "untag"
-        return Outcome(verb, ", ".join(self.shown) or "<none>", self.id, note=f"in {self.source}")
+        return Outcome(verb, ", ".join(self.shown) or "<none>", self.id, self.frees, note=f"in {self.source}")
 
     @staticmethod
     def execute_batch(actions: Sequence[RemoveNames], context: ExecutionContext) -> Iterator[Outcome]:
@@ -176,7 +178,24 @@ def _plan(
             failed.append(Failed(verb, ", ".join(shown) or target.text, error))
         else:
             actions.append(_make_action(target, tuple(shown), records, records, context, users))
-    return [*actions, *failed]
+    return [*(_measure(actions, context) if context.is_dry_run else actions), *failed]
+
+
+def _measure(actions: Sequence[Action], context: PlanContext) -> list[Action]:
+    """Return the actions, those that remove images with the bytes that they free."""
+    from imq.engine.sources.reclaim import measure_removals
+
+    removals = [action for action in actions if isinstance(action, RemoveNames) and action.removes_image]
+    sizes: dict[tuple[str, str], int | None] = {}
+    for source in dict.fromkeys(action.source for action in removals):
+        ids = [action.id for action in removals if action.source == source]
+        sizes |= {(source, id_): size for id_, size in measure_removals(source, ids, context).items()}
+    return [
+        action.replace(frees=sizes.get((action.source, action.id)))
+        if isinstance(action, RemoveNames) and action.removes_image
+        else action
+        for action in actions
+    ]
 
 
 def _make_action(

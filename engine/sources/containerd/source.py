@@ -148,6 +148,10 @@ class ContainerdSource(ReaderSource):
             from .blobs import open_blobs
 
             return open_blobs(self.reader, request)
+        if table == "reclaim":
+            from .reclaim import NamespaceReclaim
+
+            return NamespaceReclaim(self.reader, request)
         from .scan import NamespaceScan
 
         return NamespaceScan(self.reader, request)

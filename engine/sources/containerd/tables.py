@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table
-from imq.engine.catalog.tables import BLOBS, CONTAINERS
+from imq.engine.catalog.tables import BLOBS, CONTAINERS, RECLAIM
 from imq.engine.catalog.tables.local import USAGE
-from imq.engine.sources.layouts.tables import SIZE_FIELDS, make_tables
+from imq.engine.sources.layouts.tables import BASE_FIELDS, BASES, SIZE_FIELDS, make_tables
 
 KIND = "containerd"
 USERS = FetchLevel("containers", "which containers use them", "3 requests for each namespace")
@@ -56,7 +56,7 @@ def _make_tables() -> dict[str, Table]:
     images = tables["images"]
     tables["images"] = images.replace(
         fields=(*images.fields, _COMPLETE, _PINNED), relations=(*images.relations, _CONTAINERS_OF_IMAGE)
-    ).with_levels({USERS: _USE_FIELDS, SIZES: SIZE_FIELDS["images"]})
+    ).with_levels({USERS: _USE_FIELDS, BASES: BASE_FIELDS, SIZES: SIZE_FIELDS["images"]})
     for name in ("layers", "history"):
         tables[name] = tables[name].with_levels({SIZES: SIZE_FIELDS[name]})
     fields = (
@@ -67,18 +67,23 @@ def _make_tables() -> dict[str, Table]:
     ).with_levels({WRITTEN: "size_rw"})
     tables["blobs"] = BLOBS
     tables["usage"] = USAGE.replace(source_kind=KIND)
+    tables["reclaim"] = RECLAIM
     return tables
 
 
 TABLES = _make_tables()
 LEVELS = {
-    "images": (USERS, SIZES),
+    "images": (USERS, BASES, SIZES),
     "layers": (SIZES,),
     "history": (SIZES,),
     "containers": (WRITTEN,),
     "blobs": (),
     "usage": (),
+    "reclaim": (),
 }
 LISTING = "3 requests for each namespace, 2 for each image that is new to this session"
-LISTING_REQUESTS = {"containers": LISTING.replace("3 requests", "6 requests")}
+LISTING_REQUESTS = {
+    "containers": LISTING.replace("3 requests", "6 requests"),
+    "reclaim": f"{LISTING.replace('3 requests', '6 requests')}, and 1 for each snapshot of the images that go",
+}
 """What listing the rows of a table takes."""

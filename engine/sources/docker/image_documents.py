@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from imq.engine.catalog.schema import Raw
+
 _NO_TAG = ":<none>"
 _NO_REPOSITORY = "<none>"
 """How engines before API 1.43 write the parts that a name does not have."""
@@ -42,7 +44,7 @@ _NO_OPERATION = "#(nop)"
 """How the classic builder marks the command of an instruction that runs nothing."""
 
 PLATFORM_FIELDS = ("platform", "os", "architecture", "variant", "os_version")
-DETAIL_COLUMNS = (*PLATFORM_FIELDS, "layer_count", "chain_id", "pulled_at", *INSPECTED_FIELDS)
+DETAIL_COLUMNS = (*PLATFORM_FIELDS, "layer_count", "diff_ids", "chain_ids", "chain_id", "pulled_at", *INSPECTED_FIELDS)
 
 
 def read_tags(item: Mapping[str, Any]) -> list[str]:
@@ -173,7 +175,7 @@ def _diff_ids(document: Mapping[str, Any]) -> tuple[Digest, ...]:
     return tuple(map(Digest.parse, read_texts(read_object(document.get("RootFS")).get("Layers"))))
 
 
-def read_details(document: Mapping[str, Any]) -> tuple[object, ...]:
+def read_details(document: Mapping[str, Any]) -> tuple[Raw, ...]:
     """Return the values of `DETAIL_COLUMNS` of an inspected image. Raises `Malformed`."""
     config = read_config(document)
     chain = compute_chain_ids(config.diff_ids)
@@ -182,7 +184,8 @@ def read_details(document: Mapping[str, Any]) -> tuple[object, ...]:
     is_json = {field.name for field in JSON_FIELDS}
     values = [to_json(lists[name]) if name in is_json else strings[name] for name in INSPECTED_FIELDS]
     pulled = parse_time(read_object(document.get("Metadata")).get("LastTagTime"))
-    return (*config.platform.field_values, len(config.diff_ids), chain[-1] if chain else None, pulled, *values)
+    layers = len(chain), to_json(list(config.diff_ids)), to_json(list(chain)), chain[-1] if chain else None
+    return (*config.platform.field_values, *layers, pulled, *values)
 
 
 def list_steps(history: Sequence[Mapping[str, Any]], layer_count: int) -> list[tuple[Mapping[str, Any], int | None]]:

@@ -20,7 +20,7 @@ from .json_documents import read_image_id, read_integer, read_map, read_object, 
 from .layer_sizes import LayerSizes, count_users
 from .podman_documents import BUILD_STATE
 from .table_scan import EngineScan
-from .tables import IMAGE_DETAILS, LAST_USE, USERS
+from .tables import IMAGE_BASES, IMAGE_DETAILS, LAST_USE, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,9 @@ class Images(EngineScan):
         "_lookup", "source", "id", "created", "size", "label", "dangling",
         "name", "registry", "repository", "tag", "digest",
     )  # fmt: skip
-    fetched_columns = ("in_use", "containers", *DETAIL_COLUMNS, "last_used", "shared_size", "unique_size")
+    fetched_columns = (
+        "in_use", "containers", *DETAIL_COLUMNS, "base_chain_id", "last_used", "shared_size", "unique_size",
+    )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the names of all images, or of those whose IDs are looked up."""
@@ -58,6 +60,8 @@ class Images(EngineScan):
             self._fetch_details()
         elif request.level is LAST_USE:
             self._fetch_last_use()
+        elif request.level is IMAGE_BASES:
+            self._fetch_bases()
         else:
             self._fetch_sizes()
 
@@ -70,19 +74,41 @@ class Images(EngineScan):
             self.update(("in_use", "containers"), ((id_ in counts, counts.get(id_, 0), source, id_) for id_ in ids))
 
     def _fetch_details(self) -> None:
-        images = [
-            (source, str(id_)) for source, ids in self.chosen_by_source().items() for id_ in dict.fromkeys(sum(ids, ()))
-        ]
-        details = {one: known for one in images if (known := self.reader.find_details(*one)) is not None}
-        new = [one for one in images if one not in details]
-        failed = []
-        for (source, id_), result in self.reader.each_item(new, lambda one: self.reader.read_details(*one)):
-            if isinstance(result, ImqError):
-                failed.append((self.add_row_problem(result, source, id_), source, id_))
-            else:
-                details[source, id_] = result
+        images = [(source, str(id_)) for source, ids in self.chosen_by_source().items() for (id_,) in ids]
+        details, errors = self._read_details(images)
         self.update(DETAIL_COLUMNS, ((*values, *one) for one, values in details.items()))
+        failed = [(self.add_row_problem(error, *one), *one) for one, error in errors.items()]
         self.update(("problem",), failed)
+
+    def _read_details(
+        self, images: Sequence[tuple[str, str]]
+    ) -> tuple[dict[tuple[str, str], tuple[Raw, ...]], dict[tuple[str, str], ImqError]]:
+        """Return the details of images, given by engine and ID, and the errors of those that cannot be read."""
+        images = list(dict.fromkeys(images))
+        details = {one: known for one in images if (known := self.reader.find_details(*one)) is not None}
+        errors = {}
+        new = [one for one in images if one not in details]
+        for one, result in self.reader.each_item(new, lambda one: self.reader.read_details(*one)):
+            if isinstance(result, ImqError):
+                errors[one] = result
+            else:
+                details[one] = result
+        return details, errors
+
+    def _fetch_bases(self) -> None:
+        """Fetch the layers of all images of the engines of the chosen rows. An image that has gone is no base.
+
+        One that cannot be read may be the base of any row: each row has the problem then.
+        """
+        for source, listed in self.fetch_from_engines(self.reader.list_images):
+            details, errors = self._read_details([(source, image["Id"]) for image in listed])
+            failed = [(one, error) for one, error in errors.items() if not isinstance(error, NotFound)]
+            for (_, id_), error in failed:
+                problem = self.reader.add_problem(error, id_, self.scan.view)
+                rows = self.chosen_by_source()[source]
+                self.update(("problem",), ((problem, source, chosen) for (chosen,) in rows))
+            chain, chains = DETAIL_COLUMNS.index("chain_id"), DETAIL_COLUMNS.index("chain_ids")
+            self.set_bases((*one, values[chain], values[chains]) for one, values in details.items())
 
     def _fetch_last_use(self) -> None:
         """Fetch when the containers of the chosen images last ran: now, for a running one."""

@@ -30,6 +30,12 @@ def count_users(reader: EngineReader, source: str) -> dict[str, int]:
     return counts
 
 
+def list_chains(reader: EngineReader, source: str) -> dict[str, list[str]]:
+    """Return the chain IDs of the layers of each image of an engine. Raises `ImqError`."""
+    layers = _list_layers(reader, source)
+    return {id_: [str(chain) for chain in compute_chain_ids(diff_ids)] for id_, diff_ids in layers.items()}
+
+
 class LayerSizes:
     """The sizes of all layers of an engine, from the history of each image. Raises `ImqError`."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeVar
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.sources.context import SourceContext
 
     T = TypeVar("T")
@@ -55,7 +56,7 @@ class EngineReader:
         self._listings: dict[tuple[str, str], Any] = {}
         self._images: dict[tuple[str, str], Any] = {}
         self._names: dict[tuple[str, str], object] = {}
-        self._details: dict[tuple[str, str], tuple[object, ...]] = {}
+        self._details: dict[tuple[str, str], tuple[Raw, ...]] = {}
         self._histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
         self._silent: dict[str, tuple[float, ImqError | None]] = {}
@@ -168,11 +169,11 @@ class EngineReader:
                 return client.get_json(f"libpod/images/{full}/json")
         return client.get_json(f"libpod/images/{name}/json")
 
-    def find_details(self, source: str, id_: str) -> tuple[object, ...] | None:
+    def find_details(self, source: str, id_: str) -> tuple[Raw, ...] | None:
         """Return the values of `DETAIL_COLUMNS` of an image that was read before in this session."""
         return self._details.get((source, id_))
 
-    def read_details(self, source: str, id_: str) -> tuple[object, ...]:
+    def read_details(self, source: str, id_: str) -> tuple[Raw, ...]:
         """Return the values of `DETAIL_COLUMNS` of an image, by its ID. Raises `NotFound` and `Malformed`."""
         details = self._details[source, id_] = read_details(self.inspect_image(source, id_))
         return details

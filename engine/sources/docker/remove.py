@@ -96,11 +96,16 @@ def _delete(client: EngineClient, name: str, options: Mapping[str, str], answers
 
 
 class RemoveEngineImage(_EngineRemoval):
-    """Remove an image with all its names."""
+    """Remove an image with all its names. `frees` is the size in bytes of the layers that no other image needs.
+
+    It is known in a dry run: measuring the layers takes requests.
+    """
+
+    frees: int | None = None
 
     def describe(self) -> Outcome:
-        """Return the names with the image."""
-        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, note=f"in {self.source}")
+        """Return the names with the image, and the size."""
+        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees, note=f"in {self.source}")
 
     def remove(self, client: EngineClient, image: Mapping[str, Any], answers: list[str]) -> Outcome:
         """Remove each name; the image goes with the last one, unless a running container or a child image needs it.
@@ -276,7 +281,23 @@ def _plan(
         else:
             tags_first = tuple(sorted(ordered, key=lambda name: (parse_name(name).tag is None, name)))
             actions.append(RemoveEngineImage(source, tags_first, id_, image.names, image.containers, force=force))
-    return [*_number_names(actions), *failed]
+    numbered = _number_names(actions)
+    return [*(_measure(numbered, context) if context.is_dry_run else numbered), *failed]
+
+
+def _measure(actions: Sequence[Action], context: PlanContext) -> list[Action]:
+    """Return the actions, those that remove images with the bytes that they free."""
+    from imq.engine.sources.reclaim import measure_removals
+
+    removals = [action for action in actions if isinstance(action, RemoveEngineImage)]
+    sizes: dict[tuple[str, str], int | None] = {}
+    for source in dict.fromkeys(action.source for action in removals):
+        ids = [action.id for action in removals if action.source == source]
+        sizes |= {(source, id_): size for id_, size in measure_removals(source, ids, context).items()}
+    return [
+        action.replace(frees=sizes.get((action.source, action.id))) if isinstance(action, RemoveEngineImage) else action
+        for action in actions
+    ]
 
 
 def _number_names(actions: Sequence[Action]) -> list[Action]:

@@ -13,6 +13,7 @@ from .tables import (
     CONTAINER_DIGESTS,
     CONTAINER_NAMES,
     CONTAINER_SIZES,
+    IMAGE_BASES,
     IMAGE_DETAILS,
     IMAGE_SIZES,
     LAST_USE,
@@ -38,11 +39,13 @@ _LISTINGS = {
     "build_cache": "system/df",
     "services": "services?status=true",
     **dict.fromkeys(CONTENT_TABLES, "images/ID/json, images/get"),
+    "reclaim": "images/json, containers/json?all=1, images/ID/json, images/ID/history",
 }
 _LEVELS = {
     **{(name, "content"): "images/get" for name in CONTENT_TABLES},
     ("images", USERS.name): "containers/json?all=1",
     ("images", IMAGE_DETAILS.name): "images/ID/json",
+    ("images", IMAGE_BASES.name): "images/json, images/ID/json",
     ("images", LAST_USE.name): "containers/ID/json",
     ("images", IMAGE_SIZES.name): "system/df?type=image",
     ("layers", LAYER_USERS.name): "images/json, images/ID/json",

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from imq.grammar.record import TYPE_CHECKING
+
 from .changes import Changes
 from .containers import BuildCache, Containers, Usage
 from .images import History, Images, Layers
 from .logs import Logs
+from .reclaim import EngineReclaim
 from .services import Services
 
-SCANS = {
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from imq.engine.query.source import ScanRequest, TableScan
+
+    from .reader import EngineReader
+
+SCANS: Mapping[str, Callable[[EngineReader, ScanRequest], TableScan]] = {
     "images": Images,
     "layers": Layers,
     "history": History,
@@ -18,4 +28,5 @@ SCANS = {
     "usage": Usage,
     "build_cache": BuildCache,
     "services": Services,
+    "reclaim": EngineReclaim,
 }

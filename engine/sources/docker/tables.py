@@ -13,6 +13,8 @@ from imq.engine.catalog.schema import (
 )
 from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, SERVICES
 from imq.engine.catalog.tables.changes import CHANGES
+from imq.engine.catalog.tables.images import LINEAGE_RELATIONS
+from imq.engine.catalog.tables.layers import RECLAIM
 from imq.engine.catalog.tables.local import USAGE
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
@@ -21,7 +23,10 @@ LAST_USE = FetchLevel("last use", "when their containers ran", "1 request for ea
 IMAGE_SIZES = FetchLevel(
     "disk usage", "the sizes of shared layers", "1 request for each engine, and 2 for each image of podman"
 )
-IMAGE_LEVELS = (USERS, IMAGE_DETAILS, LAST_USE, IMAGE_SIZES)
+IMAGE_BASES = FetchLevel(
+    "bases", "the layers of all images of the engine", "1 request for each image that is new to this session"
+)
+IMAGE_LEVELS = (USERS, IMAGE_DETAILS, IMAGE_BASES, LAST_USE, IMAGE_SIZES)
 
 LAYER_USERS = FetchLevel("users", "how many images have them", "1 request for each image that is new to this session")
 LAYER_LEVELS = (LAYER_USERS,)
@@ -83,6 +88,7 @@ _IMAGES = IMAGES.replace(
             lookup_fields=("id", "source"),
         ),
         *make_content_relations("id"),
+        *LINEAGE_RELATIONS,
         make_registry_relation("name"),
     ),
 )
@@ -110,10 +116,11 @@ TABLES: dict[str, Table] = {
             USERS: "in_use containers",
             IMAGE_DETAILS: " ".join(
                 (
-                    "platform os architecture variant os_version layer_count chain_id pulled_at",
+                    "platform os architecture variant os_version layer_count diff_ids chain_ids chain_id pulled_at",
                     *INSPECTED_FIELDS,
                 )
             ),
+            IMAGE_BASES: "base_chain_id",
             LAST_USE: "last_used",
             IMAGE_SIZES: "shared_size unique_size",
         }
@@ -142,6 +149,7 @@ TABLES: dict[str, Table] = {
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
     "services": SERVICES.with_levels({}),
+    "reclaim": RECLAIM,
 }
 LEVELS = {
     "images": IMAGE_LEVELS,
@@ -157,6 +165,7 @@ TIME_FIELDS = {"logs": "time"}
 LISTING_COST = {
     "layers": "2 requests for each image",
     "history": "2 requests for each image",
+    "reclaim": "2 requests for each engine, 1 for each image that is new to this session, and 1 for each that goes",
     "usage": "1 request for each engine, and 2 for each image of podman",
 }
 """The requests that listing the rows of a table takes; of the others, one for each engine."""

@@ -6,7 +6,7 @@ from copy import copy
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .places import parse_place
+from .places import STORAGE, parse_place
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,6 +61,7 @@ class PlaceReader:
             max_size = self.max_document
             content = read_place(place, max_size)
             rows = self._rows[text] = PlaceRows(content, text, lambda layers: measure_place(place, max_size, layers))
+            rows.is_stacked = place.kind == STORAGE
         return rows
 
     def read_platforms(self, text: str, target: str | None) -> list[PlatformRow]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.reference import Reference
 from imq.engine.store.config_columns import JSON_FIELDS, STRING_FIELDS, read_documents, read_strings
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _NAME_COLUMNS = ("name", "registry", "repository", "tag", "digest", "pulled_at", "source", "_listed", "_lookup")
 _PLATFORM_COLUMNS = ("platform", "os", "architecture", "variant", "os_version")
 _CONTENT_COLUMNS = (
-    "id", "manifest_digest", "created", "download_size", "chain_id", "layer_count",
+    "id", "manifest_digest", "created", "download_size", "chain_id", "chain_ids", "diff_ids", "layer_count",
     "annotations", "media_type", "dangling", "in_use", "containers",
 )  # fmt: skip
 _CONFIG_COLUMNS = tuple(field.name for field in (*STRING_FIELDS, *JSON_FIELDS))
@@ -39,7 +41,12 @@ HISTORY_COLUMNS = (
 
 
 class PlaceRows:
-    """The rows of one place, called `source` in them. `measure` returns the sizes of layers, by diff ID."""
+    """The rows of one place, called `source` in them. `measure` returns the sizes of layers, by diff ID.
+
+    `is_stacked`: the place has a layer unpacked on its lower layers, so that images share it only on the same ones.
+    """
+
+    is_stacked = False
 
     def __init__(
         self,
@@ -61,10 +68,22 @@ class PlaceRows:
             if any(name.tag is not None for name in listed.names)
             for image in listed.images
         }
-        self._counts: dict[Digest, int] = {}
-        for image in self._images.values():
-            for diff_id in {layer.diff_id for layer in image.layers}:
-                self._counts[diff_id] = self._counts.get(diff_id, 0) + 1
+        self._counts = Counter(
+            diff_id for image in self._images.values() for diff_id in {layer.diff_id for layer in image.layers}
+        )
+        """The number of images with each layer."""
+        self._owners: Counter[Digest] | None = None
+
+    def _count_owners(self) -> Counter[Digest]:
+        """Return the number of images that share each stored layer, by `_list_stored`."""
+        if self._owners is None:
+            self._owners = Counter(one for image in self._images.values() for one in {*self._list_stored(image)})
+        return self._owners
+
+    def _list_stored(self, image: ImageContent) -> Sequence[Digest]:
+        """Return the digests by which the layers of an image are stored: the chain IDs of stacked ones."""
+        diff_ids = image.config.diff_ids
+        return compute_chain_ids(diff_ids) if self.is_stacked else diff_ids
 
     def find(self, text: str) -> list[ListedImage]:
         """Return the entries with this name, or with an ID or digest that begins with it."""
@@ -104,6 +123,12 @@ class PlaceRows:
         chain = compute_chain_ids(image.config.diff_ids)
         return chain[-1] if chain else None
 
+    def list_chains(self) -> Iterator[Row]:
+        """Yield source, ID, chain ID and the chain IDs of all layers as JSON of each image of the place."""
+        for id_, image in {image.id: image for image in self._images.values()}.items():
+            chain = compute_chain_ids(image.config.diff_ids)
+            yield self._source, id_, chain[-1] if chain else None, to_json(list(chain))
+
     # Sizes
 
     def get_image_sizes(self, images: Iterable[tuple[Raw, Raw]]) -> list[tuple[int | None, int | None]]:
@@ -125,7 +150,9 @@ class PlaceRows:
             self._sizes.update((str(diff_id), size) for diff_id, size in self._measure(new.values()).items())
 
     def _sum_sizes(self, image: ImageContent) -> tuple[int | None, int | None]:
-        sizes = [(self._sizes[layer.diff_id], self._counts[layer.diff_id]) for layer in image.layers]
+        owners = self._count_owners()
+        stored = zip(image.layers, self._list_stored(image), strict=True)
+        sizes = [(self._sizes[layer.diff_id], owners[one]) for layer, one in stored]
         if any(size is None for size, _ in sizes):
             return None, None
         return sum(size or 0 for size, _ in sizes), sum(size or 0 for size, count in sizes if count > 1)
@@ -156,12 +183,15 @@ class PlaceRows:
     def _content_values(self, one: ListedImage, image: ImageContent) -> Row:
         config = image.config
         documents = read_documents(config)
+        chain = compute_chain_ids(config.diff_ids)
         return (
             image.id,
             image.manifest,
             config.created,
             image.download_size,
-            self.get_chain_id(image),
+            chain[-1] if chain else None,
+            to_json(list(chain)),
+            to_json(list(config.diff_ids)),
             len(image.layers),
             to_json(dict(image.annotations)),
             image.media_type,

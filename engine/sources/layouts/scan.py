@@ -7,6 +7,7 @@ from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .rows import HISTORY_COLUMNS, IMAGE_COLUMNS, LAYER_COLUMNS, PlaceRows
+from .tables import BASES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = {"images": IMAGE_COLUMNS, "layers": LAYER_COLUMNS, "history": HISTORY_COLUMNS}
-_SIZES = {"images": ("size", "shared_size"), "layers": ("size",), "history": ("size",)}
+_FETCHED = {"images": ("size", "shared_size", "base_chain_id"), "layers": ("size",), "history": ("size",)}
 _FIELDS = {
     "images": {"unique_size": "t.size - t.shared_size"},
     "history": {"size": "iif(t.empty, 0, t.size)"},
@@ -49,7 +50,7 @@ class PlaceScan(ScanRows):
     def __init__(self, reader: RowsReader, scan: ScanRequest) -> None:
         super().__init__(reader.connection, scan)
         self.columns = _COLUMNS[scan.table.name]
-        self.fetched_columns = _SIZES[scan.table.name]
+        self.fetched_columns = _FETCHED[scan.table.name]
         self._reader = reader
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
@@ -112,8 +113,12 @@ class PlaceScan(ScanRows):
                 if problem is not None:
                     self._reader.add_problem(self.scan.view, f"{subject} in {text}", problem)
 
-    def fetch(self, _request: FetchRequest, /) -> None:
-        """Fetch the sizes of the selected rows."""
+    def fetch(self, request: FetchRequest, /) -> None:
+        """Fetch the bases or the sizes of the selected rows."""
+        if request.level is BASES:
+            places = dict.fromkeys(str(text) for (text,) in self.read_selected("1", "t.source"))
+            self.set_bases(chain for text in places for chain in self._reader.read(text).list_chains())
+            return
         is_image = self.scan.table.name == "images"
         columns = "t._row, t.source, t.id, t.manifest_digest" if is_image else "t._row, t.source, t._layer"
         by_place: dict[str, list[tuple[Raw, ...]]] = {}

@@ -16,7 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .place_reader import PlaceReader
 from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
-from .tables import SIZES, make_platforms_table, make_tables
+from .tables import LEVELS, SIZES, make_platforms_table, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class LayoutsSource(Source):
         self._context = context
         self.reader = PlaceReader(context)
         tables: dict[str, TableProvider] = {
-            name: StagedTable(table, (SIZES,), _LISTING, _LISTING, self._scan, lists_all=True)
+            name: StagedTable(table, LEVELS[name], _LISTING, _LISTING, self._scan, lists_all=True)
             for name, table in make_tables(self.kind, self.unseen).items()
         }
         if self.kind == LAYOUT_KIND:

@@ -12,8 +12,12 @@ from imq.engine.catalog.schema import (
     make_registry_relation,
 )
 from imq.engine.catalog.tables import HISTORY, IMAGES, LAYERS
+from imq.engine.catalog.tables.images import LINEAGE_RELATIONS
 
 SIZES = FetchLevel("sizes", "the sizes of uncompressed layers", "none: the headers of their archives are read")
+BASES = FetchLevel("bases", "the layers of all images of the place", "none: they have been read")
+BASE_FIELDS = "base_chain_id"
+LEVELS = {"images": (BASES, SIZES), "layers": (SIZES,), "history": (SIZES,)}
 SIZE_FIELDS = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 _PROBLEM = Field("problem", DataType.TEXT, "why not everything of the image could be read")
 _DOCS = {
@@ -36,6 +40,7 @@ _IMAGE_RELATIONS = (
     ),
     Relation("history", "history", "the steps of the build", "lookup id source", lookup_fields=_LOOKUP),
     *make_content_relations("id"),
+    *LINEAGE_RELATIONS,
     make_registry_relation("name"),
 )
 _NAMES = Relation(
@@ -52,6 +57,7 @@ def _adapt(table: Table, relations: tuple[Relation, ...], unseen: tuple[str, ...
     adapted = table.replace(fields=(*fields, _PROBLEM), relations=relations, source_kind=kind)
     if table.name == "images":
         adapted = adapted.replace(key=("name", "id", "source"))
+        return adapted.with_levels({BASES: BASE_FIELDS, SIZES: SIZE_FIELDS["images"]})
     return adapted.with_levels({SIZES: SIZE_FIELDS[table.name]})
 
 

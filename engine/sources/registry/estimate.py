@@ -18,7 +18,7 @@ from imq.engine.units.time import human_duration
 from imq.grammar.errors import InvalidReference
 from imq.grammar.record import TYPE_CHECKING
 
-from .tables import CONFIG, MANIFEST, REFERRERS_LEVEL, ROOT_MANIFEST
+from .tables import BASES, CONFIG, MANIFEST, REFERRERS_LEVEL, ROOT_MANIFEST
 
 if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from imq.engine.sources.context import SourceContext
 
 _TAG_TABLES = ("tags", "images")
-_ROOT_LEVELS = (ROOT_MANIFEST, MANIFEST, CONFIG)
+_ROOT_LEVELS = (ROOT_MANIFEST, MANIFEST, CONFIG, BASES)
 """Levels that need the manifest or index of a name."""
-_IMAGE_LEVELS = (MANIFEST, CONFIG)
+_IMAGE_LEVELS = (MANIFEST, CONFIG, BASES)
 """Levels that need the manifest of an index's image."""
 _REFERRER_REQUESTS = 3
 """The maximum number of requests for the referrers of one image: a cosign tag, the referrers API, the referrers tag.
@@ -130,7 +130,7 @@ class RequestEstimator:
             count += sum(one.documents - one.manifests for one in all_stats)
             if new := sum(one.tags - one.documents for one in all_stats):
                 index_note = f", 1 more for each of {_format_count(new, 'new name')} of an index,"
-        if fetch.level is CONFIG:
+        if fetch.level in (CONFIG, BASES) and self._is_first(view, "configs"):
             count += sum(one.tags - one.configs for one in all_stats)
         if fetch.level is REFERRERS_LEVEL:
             count += _REFERRER_REQUESTS * sum(one.tags for one in all_stats) + len(all_stats)

@@ -12,10 +12,15 @@ ROOT_MANIFEST = FetchLevel(
 )
 MANIFEST = FetchLevel("manifest", "the manifests", "1 request for each digest that is not cached, 2 below an index")
 CONFIG = FetchLevel("config", "the configs", "1 request for each manifest and 1 for each config that is not cached")
+BASES = FetchLevel(
+    "bases",
+    "the configs of all tags of the query",
+    "1 request for each manifest and 1 for each config that is not cached",
+)
 REFERRERS_LEVEL = FetchLevel(
     "referrers", "their referrers", "2 requests for each, 3 for registries without the referrers API"
 )
-LEVELS = (DIGEST, ROOT_MANIFEST, MANIFEST, CONFIG, REFERRERS_LEVEL)
+LEVELS = (DIGEST, ROOT_MANIFEST, MANIFEST, CONFIG, BASES, REFERRERS_LEVEL)
 
 TAG_COUNT = FetchLevel("tags", "their tags", "1 request for each 1,000 tags")
 TAG_SIZES = FetchLevel("sizes", "the manifests of their tags", "1 request for each 1,000 tags, and for each manifest")
@@ -27,7 +32,8 @@ _TAG_LEVELS = {
     DIGEST: "digest media_type",
     ROOT_MANIFEST: "artifact_type platforms manifest_digest",
     MANIFEST: "id layer_count annotations size download_size",
-    CONFIG: _CONFIG_FIELDS,
+    CONFIG: f"{_CONFIG_FIELDS} diff_ids chain_ids chain_id",
+    BASES: "base_chain_id",
     REFERRERS_LEVEL: "signed",
 }
 _IMAGES_FIELDS = {field.name: field for field in IMAGES.fields}
@@ -66,6 +72,7 @@ TABLES: dict[str, Table] = {
             *(field for field in TAGS.fields if field.name not in _IMAGES_FIELDS),
         ),
         relations=TAGS.relations,
+        tree_fields=(),  # the layers of all tags would be requested
     ).with_levels(_TAG_LEVELS),
     "layers": _add_image_fields(LAYERS, ("name", "index", "digest", "size", "media_type")).with_levels(
         {CONFIG: "diff_id chain_id created created_by platform"}

@@ -14,7 +14,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .reader import WRITE_BATCH, RequestedName
 from .table_scan import RegistryScan, get_location_columns, is_not_found, parse_row_reference
-from .tables import CONFIG, DIGEST, REFERRERS_LEVEL, ROOT_MANIFEST, TABLES
+from .tables import BASES, CONFIG, DIGEST, REFERRERS_LEVEL, ROOT_MANIFEST, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ class Tags(RegistryScan):
     """
 
     columns = ("_lookup", "registry", "repository", "_path", "tag", "name", "source", "digest")
-    fetched_columns = ("_position", "_gone", "manifest", "signed", "stated_media_type")
+    fetched_columns = ("_position", "_gone", "manifest", "chain_id", "base_chain_id", "signed", "stated_media_type")
 
     def __init__(self, source: RegistryReader, scan: ScanRequest, platform: Platform, *, images: bool = False) -> None:
         super().__init__(source, scan)
@@ -129,6 +129,8 @@ class Tags(RegistryScan):
             "download_size": "manifest.download_size",
             **{name: f"config.{name}" for name in _CONFIG_COLUMNS},
             **{name: f"coalesce(entry.{name}, config.{name})" for name in _PLATFORM_FIELDS},
+            "diff_ids": "config.diff_ids",
+            "chain_ids": "config.chain_ids",
             "dangling": "0",
         }
         self.create(
@@ -145,6 +147,9 @@ class Tags(RegistryScan):
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch these fields for the rows in `selected_rows`."""
         level, names = request.level, {field.name for field in request.fields}
+        if level is BASES:
+            self._fetch_bases()
+            return
         self._resolve_digests(documents=request.continues or level is not DIGEST)
         if level is DIGEST:
             return
@@ -158,6 +163,32 @@ class Tags(RegistryScan):
         self.fetch_manifests("manifest")
         if level is CONFIG:
             self.fetch_configs("manifest", "t._position IS NULL" if names <= _INDEX_FIELDS else "")
+            self._set_chain_ids()
+
+    def _fetch_bases(self) -> None:
+        """Fetch the configs of all rows, and set the bases of the selected ones."""
+        selected = self.selected
+        self.select_all()
+        try:
+            self._resolve_digests(documents=True)
+            self.fetch_manifests("digest")
+            self._select_manifests()
+            self.fetch_manifests("manifest")
+            self.fetch_configs("manifest")
+            self._set_chain_ids()
+        finally:
+            self.selected = selected
+        text = f"SELECT DISTINCT source, id, chain_id, chain_ids FROM temp.{self.scan.view} WHERE chain_id IS NOT NULL"
+        self.set_bases(self.connection.execute(text).fetchall())
+
+    def _set_chain_ids(self) -> None:
+        """Set the chain IDs of the selected rows, by which images are joined with their bases."""
+        self.connection.execute(
+            f"""UPDATE temp.{self.rows} SET chain_id = (
+                SELECT value FROM temp.{self.scan.view} AS row, json_each(row.chain_ids) AS one
+                WHERE row._row = {self.rows}._row ORDER BY one.key DESC LIMIT 1)
+            WHERE chain_id IS NULL AND _row IN (SELECT _row FROM temp.{self.selected})"""
+        )
 
     def _resolve_digests(self, *, documents: bool) -> None:
         """Resolve the digests of tags. With `documents`, manifests that are not cached are fetched by tag directly."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
-from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS
+from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, RECLAIM
 from imq.engine.query.source import LateTables, NativeTable, Place, Source, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.errors import ImqError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "store"
 UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 """A pull unpacks layers. After a lazy pull, the first query that reads a size unpacks them."""
+_NOTHING = "none: the index knows which images need each blob"
 _LISTING = "none: the files of the blobs are listed"
 WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
@@ -44,6 +45,7 @@ class StoreSource(Source):
         ready: dict[str, TableProvider] = {table.name: self._make_provider(table) for table in tables}
         ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
+        ready["reclaim"] = StagedTable(RECLAIM, (), _NOTHING, _NOTHING, self._scan_reclaim, lists_all=True)
         self.tables: Mapping[str, TableProvider] = LateTables(ready, CONTENT_TABLES, self._make_content_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
@@ -57,6 +59,11 @@ class StoreSource(Source):
         from .logs import StoreLogs
 
         return StoreLogs(self._store, request)
+
+    def _scan_reclaim(self, request: ScanRequest) -> TableScan:
+        from .reclaim import StoreReclaim
+
+        return StoreReclaim(self._store, request)
 
     def _make_provider(self, table: Table) -> NativeTable:
         levels = {WRITTEN: "size_rw log_size"} if table is CONTAINERS else {UNPACKED: _SIZES.get(table.name, "")}
