@@ -138,6 +138,9 @@ PAIRS = {
     "images where in_use": images.where(f.in_use),
     "images where newer than 2 weeks": images.where(imq.newer_than("2 weeks")),
     "images where based on debian:12": images.where(imq.based_on("debian:12")),
+    "images where based on (images in docker where name = debian:12)": images.where(
+        imq.based_on(images.in_("docker").where(f.name == "debian:12"))
+    ),
     "images where shares layers with redis:7": images.where(imq.shares_layers_with(imq.ref("redis:7"))),
     'images where contains file "*log4j core*.jar"': images.where(imq.contains_file("*log4j core*.jar")),
     "images where contains package openssl": images.where(imq.contains_package("openssl")),

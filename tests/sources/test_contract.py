@@ -405,12 +405,11 @@ CORPUS = sorted((pathlib.Path(__file__).resolve().parents[1] / "language" / "cor
 _ELSEWHERE = re.compile(
     r"""\b(in|from|to)\ (store|docker|podman|oci|containerd)\b
     | \b(sources|usage|containers|files|packages|tags|blobs|commands|logs)\b
-    | [$"] | \b(outdated|local\ only|remote|newest|free|total|base|children|format)\b
+    | [$"] | \b(outdated|local\ only|remote|newest|free|total|format)\b
     | \bas\ (csv|tsv|raw|yaml|xml|markdown|html|table|tree|json|jsonl)\b""",
     re.VERBOSE,
 )
-"""Statements about other places and tables, the disk, files and variables, relations that only the store has, and those
-with an output format."""
+"""Statements about other places and tables, the disk, files and variables, and those with an output format."""
 _MEANINGS = {"created": ("age", "ago", "before", "after", "since"), "in_use": ("in use",), "id": ("sha256:",)}
 """Words of the language that read a field without its name."""
 _FEWEST = 70
