@@ -16,7 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .place_reader import PlaceReader
 from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
-from .tables import LEVELS, SIZES, make_platforms_table, make_tables
+from .tables import LEVELS, make_platforms_table, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
