@@ -323,6 +323,12 @@ class _Images(Path):
     """the chain ID: a digest of all layers in order; images with the same layers have the same"""
     layer_count: Path
     """the number of layers"""
+    diff_ids: Path
+    """the digests of the uncompressed layers, lowest layer first"""
+    chain_ids: Path
+    """the chain ID of each layer, lowest layer first; the last one is chain_id"""
+    base_chain_id: Path
+    """the chain ID of the base: of the most lower layers that are all layers of another image of the source"""
     platform: Path
     """os/architecture[/variant]"""
     os: Path
@@ -607,6 +613,14 @@ class _Tags(Path):
     """the image ID: the digest of the config"""
     layer_count: Path
     """the number of layers"""
+    diff_ids: Path
+    """the digests of the uncompressed layers, lowest layer first"""
+    chain_ids: Path
+    """the chain ID of each layer, lowest layer first; the last one is chain_id"""
+    chain_id: Path
+    """the chain ID: a digest of all layers in order; images with the same layers have the same"""
+    base_chain_id: Path
+    """the chain ID of the base: of the most lower layers that are all layers of another image of the source"""
     annotations: _Map
     """the annotations of the manifest; annotations.KEY is one of them"""
     size: Path
@@ -685,8 +699,12 @@ class _Image(Reference):
     """the architecture, by its name in Go. Example: amd64, arm64"""
     author: Path
     """the author in the config"""
+    base_chain_id: Path
+    """the chain ID of the base: of the most lower layers that are all layers of another image of the source"""
     chain_id: Path
     """the chain ID: a digest of all layers in order; images with the same layers have the same"""
+    chain_ids: Path
+    """the chain ID of each layer, lowest layer first; the last one is chain_id"""
     cmd: Path
     """the words of the default command"""
     command: Path
@@ -697,6 +715,8 @@ class _Image(Reference):
     """the time of the build; unknown when the config has none, zero or the epoch"""
     dangling: Path
     """the image has no tag"""
+    diff_ids: Path
+    """the digests of the uncompressed layers, lowest layer first"""
     digest: Path
     """the digest of the name in its registry; unknown when it did not come from a registry"""
     download_size: Path
@@ -805,6 +825,8 @@ class _Fields:
     """differences: the value in the second image"""
     all_files: _All_Files
     """images: the files in its layers, hidden ones too; tags: the files in its layers, hidden ones too"""
+    alone: Path
+    """reclaim: bytes that removing only this row frees"""
     annotation: _Map
     """images: the annotations of the manifest; annotations.KEY is one of them; tags: the annotations of the manifest; annotations.KEY is one of them; platforms: the annotations of the entry; manifests: its annotations; referrers: its annotations"""
     annotations: _Map
@@ -823,16 +845,22 @@ class _Fields:
     """images: the author in the config; tags: the author in the config"""
     automated: Path
     """search: it is an automated build"""
-    base: _Images
-    """images: the image of the store with the most layers that are the lowest layers of this one; one of its names"""
+    base: _Tags
+    """images: the image of the same source with the most layers that are the lowest layers of this one; one of its names; tags: the tag of the same query, in the same registry, with the most layers that are the lowest layers of this image; one of them"""
+    base_chain_id: Path
+    """images: the chain ID of the base: of the most lower layers that are all layers of another image of the source; tags: the chain ID of the base: of the most lower layers that are all layers of another image of the source"""
     before: Path
     """differences: the value in the first image"""
+    blobs: Path
+    """reclaim: the blobs or layers that are freed with this row"""
     chain_id: Path
-    """images: the chain ID: a digest of all layers in order; images with the same layers have the same; layers: the chain ID: a digest of this layer and all layers below it"""
+    """images: the chain ID: a digest of all layers in order; images with the same layers have the same; layers: the chain ID: a digest of this layer and all layers below it; tags: the chain ID: a digest of all layers in order; images with the same layers have the same"""
+    chain_ids: Path
+    """images: the chain ID of each layer, lowest layer first; the last one is chain_id; tags: the chain ID of each layer, lowest layer first; the last one is chain_id"""
     change: Path
     """differences: how the second image differs from the first"""
-    children: _Images
-    """images: the images with this image as their base"""
+    children: _Tags
+    """images: the images with this image as their base; tags: the tags of the same query with this image as their base"""
     cmd: Path
     """images: the words of the default command; tags: the words of the default command"""
     codename: Path
@@ -863,6 +891,8 @@ class _Fields:
     """services: the number of tasks that should run"""
     diff_id: Path
     """layers: the digest of the uncompressed layer"""
+    diff_ids: Path
+    """images: the digests of the uncompressed layers, lowest layer first; tags: the digests of the uncompressed layers, lowest layer first"""
     digest: Path
     """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; blobs: the digest; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
     directory: Path
@@ -904,7 +934,7 @@ class _Fields:
     homepage: Path
     """packages: its address on the web"""
     id: Path
-    """images: the image ID: the digest of the config; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
+    """images: the image ID: the digest of the config; reclaim: the image ID; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
     """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
     image_digest: Path
@@ -972,7 +1002,7 @@ class _Fields:
     mtime: Path
     """changes: when the content last changed; files: when the content last changed; all_files: when the content last changed"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; reclaim: the name; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -981,6 +1011,8 @@ class _Fields:
     """containers: the network mode. Example: bridge, host, none"""
     networks: Path
     """containers: the networks that the container is connected to"""
+    note: Path
+    """reclaim: why the image stays"""
     number: Path
     """lines: its number, 1 for the first that is not empty"""
     official: Path
@@ -1053,6 +1085,8 @@ class _Fields:
     """images: the host of the registry; docker.io when the name has none; tags: the host of the registry; docker.io when the name has none; repositories: the host of the registry; platforms: the host of the registry; manifests: the host of the registry; referrers: the host of the registry; search: the host of the registry"""
     remote: _Tags
     """images: the current tag of this name in its registry; containers: the current tag of this name in its registry; services: the current tag of this name in its registry; lines: the current tag of this name in its registry; rows: the current tag of this name in its registry"""
+    removes: Path
+    """reclaim: the image goes with this name; false when another name or a container keeps it, or a later row removes it"""
     replicas: Path
     """services: the number of tasks that is set; unknown in the mode global"""
     repo: Path
@@ -1078,7 +1112,7 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; reclaim: bytes that are freed when this row is removed after the rows before it: those of blobs or layers that no other image has. Unknown where the source does not report sizes; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; usage: bytes on disk; shared bytes count once"""
     size_after: Path
     """differences: bytes of the file or the package in the second image"""
     size_before: Path
@@ -1086,7 +1120,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
     source_version: Path
     """packages: the version of the source package"""
     stars: Path
@@ -1179,6 +1213,8 @@ history: Table
 """One row for each step of the build of each image, first step first; also for images in registries, like layers."""
 blobs: Table
 """One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be read, its blobs are not known; any blob that no other image needs then counts as one of them."""
+reclaim: Table
+"""One row for each image name of a query: what its source frees when exactly these names are removed, in this order, as rm does it. The sum of size is what all of them free. Without of: all images of the source."""
 containers: Table
 """One row for each container, running or stopped."""
 logs: Table
@@ -1448,10 +1484,10 @@ def newer_than(duration: Value, /) -> Expression:
     """Whether the image was created more recently: `newer than 2 weeks` in text."""
     ...
 def based_on(image: _Name | Reference, /) -> Expression:
-    """Whether the lowest layers of the image are the layers of that image: `based on debian:12` in text."""
+    """Whether the lowest layers of the image are all layers of that image, or of one of the query in parentheses: `based on debian:12` in text."""
     ...
 def shares_layers_with(image: _Name | Reference, /) -> Expression:
-    """Whether the two images have a layer in common: `shares layers with redis:7` in text."""
+    """Whether the image has a layer of that image, or of another image of the query in parentheses: `shares layers with redis:7` in text."""
     ...
 def contains_file(glob: Value, /) -> Expression:
     """Whether the path of a file in the image matches the glob: `contains file "*log4j*.jar"` in text."""
