@@ -15,7 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import find_container_planner, is_of_containers
 from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_container_removal, refuse_id, refuse_name
-from .operands import Target, find_planner, get_platforms, plan_by_source, resolve_each_target
+from .operands import Target, get_platforms, plan_by_source, resolve_each_target
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
