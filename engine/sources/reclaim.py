@@ -101,7 +101,8 @@ WHERE parts.part NOT IN (SELECT part FROM temp.reclaim_kept) GROUP BY parts.part
 INSERT INTO temp.reclaim_steps
 SELECT step, iif(count(*) = count(size), sum(size), NULL), count(*) FROM temp.reclaim_freed GROUP BY step;
 INSERT INTO temp.reclaim_owned
-SELECT owner, iif(count(*) = count(size), sum(size), NULL) FROM temp.reclaim_freed WHERE owner IS NOT NULL GROUP BY owner
+SELECT owner, iif(count(*) = count(size), sum(size), NULL) FROM temp.reclaim_freed
+WHERE owner IS NOT NULL GROUP BY owner
 """
 """A part that several images have is freed with the last of them. One that is in a single image has an owner."""
 _MEASURE = """

@@ -3,8 +3,8 @@
 Times are nanoseconds since the epoch, sizes are bytes, digests are strings; unknown values are NULL.
 The views `images`, `layers`, `history` and `containers` have one column for each field of the language's tables.
 They also have internal columns: `_row` is the key of a row, `_image` the key of its image, `_entry` and `_root`
-identify its entry in index.json, `_top` and `_base_chain` are the keys of the chain IDs of an image and of its base, and `_other_digests` has
-the digests that the registry has for the name, besides `digest`.
+identify its entry in index.json, `_top` and `_base_chain` are the keys of the chain IDs of an image and of its base,
+and `_other_digests` has the digests that the registry has for the name, besides `digest`.
 """
 
 from __future__ import annotations

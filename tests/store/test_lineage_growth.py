@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SIZES = (400, 4000)
 MOST = 13
-"""How many times the steps may grow when the images grow ten times. The larger store has a few more images on each base."""
+"""How many times the steps may grow when the images grow ten times; the larger store has more images on each base."""
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,8 @@ class RemoveNames(BatchedAction):
     `shown` are the names that users see, `records` those of all records to remove. `all_records` are the records that
     the target has when the turn of the action comes. With `removes_image` these are all of them; then no container may
     use the image but `users`, the IDs of those that used it when the action was planned. `chains` are the chain IDs of
-    its images, and `snapshotters` those of the namespace. `frees` is the size in bytes of the blobs and snapshots that no
-    other image of the namespace needs; it is known in a dry run.
+    its images, and `snapshotters` those of the namespace. `frees` is the size in bytes of the blobs and snapshots that
+    no other image of the namespace needs; it is known in a dry run.
     """
 
     source: str
