@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from contents import measure_contents
 from copy_images import copy_images, pull_again
 from engine_tables import measure_tables
 from harness import Bench
@@ -55,8 +56,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scan": scan,
     "engines": engines,
     "tables": measure_tables,
+    "contents": measure_contents,
 }
-NOT_DEFAULT = ("engines", "tables")
+NOT_DEFAULT = ("engines", "tables", "contents")
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],
