@@ -1271,8 +1271,8 @@ def append(*operands: _Path, to: _Path | None = ..., as_: _Path | None = ..., ch
 def cat(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
     """Write the content of files of an image: cat IMAGE PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""
     ...
-def change(*operands: _Name | Query, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
+def change(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. With from HOST the image is changed in its registry, where only the config and the manifest are uploaded. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
     ...
 def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image of a container, which is paused meanwhile; change takes Dockerfile instructions. With a query of containers the name is a template. With author and pause = false as docker has them. In text: `commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"`"""

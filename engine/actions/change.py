@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 
 from imq.engine.oci.dockerfile_changes import apply_instructions
-from imq.engine.sources.action_options import get_option_values
+from imq.engine.query.source import NativeTable
+from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -51,16 +52,26 @@ def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             hints=('example: change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2',),
         )
     apply_instructions({}, changes)  # refuses invalid instructions before anything is stored
+    get_new_name(act, context)
+    if get_option(act, "from") is not None:
+        (ref, *_) = list_source_refs(act, context)
+        source = context.sources[ref.source]
+        planner = source.planners.get("change")
+        if planner is not None:
+            return planner(act, context)
+        if not isinstance(source.tables.get("images"), NativeTable):
+            raise StatementError(f"change does not work in {ref.text}", code="operand", span=act.span)
     name, id_, manifest = find_base(image, context)
     return [Change(name, id_, manifest, get_new_name(act, context), changes)]
 
 
 VERB = Verb(
     "change",
-    "Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read.",
+    "Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read."
+    " With from HOST the image is changed in its registry, where only the config and the manifest are uploaded.",
     'change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2',
     OperandKind.IMAGE_AND_INSTRUCTIONS,
-    options=("as", "change", "dry run"),
+    options=("from", "as", "change", "dry run"),
     docker_differences=(
         "Docker needs a Dockerfile, or a container and docker commit --change. The time of the image stays, so that the"
         " same change gives the same image."

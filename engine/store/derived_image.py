@@ -79,6 +79,27 @@ def store_derived(
     `runtime` is its object `config`. With `replaces_layers` it has the further layers only, and the history of the
     layers below has no layers. The caller reserves the lower layers.
     """
+    content = make_config(
+        base, runtime, steps, [layer.measure.diff_id for layer in layers], created=created,
+        replaces_layers=replaces_layers, author=author,
+    )  # fmt: skip
+    descriptor = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
+    kept = () if replaces_layers else list_oci_layers(base)
+    blobs = (*kept, *(layer.descriptor for layer in layers))
+    return store_manifest(ingest, descriptor, content, blobs), descriptor.digest
+
+
+def make_config(
+    base: BaseImage,
+    runtime: Mapping[str, Any],
+    steps: Sequence[Step],
+    diff_ids: Sequence[Digest] = (),
+    *,
+    created: int | None = None,
+    replaces_layers: bool = False,
+    author: str = "",
+) -> bytes:
+    """Return the config of an image with the layers of `base` and further ones, of these diff IDs: `store_derived`."""
     document = {name: value for name, value in base.config.document.items() if name not in _OF_CONTAINERS}
     time = base.created if created is None else format_time(created)
     history = [dict(entry) for entry in document.get("history") or () if isinstance(entry, dict)]
@@ -99,21 +120,19 @@ def store_derived(
     lower = () if replaces_layers else base.config.diff_ids
     document |= {
         "config": dict(runtime),
-        "rootfs": {
-            "type": "layers",
-            "diff_ids": [str(one) for one in (*lower, *(layer.measure.diff_id for layer in layers))],
-        },
+        "rootfs": {"type": "layers", "diff_ids": [str(one) for one in (*lower, *diff_ids)]},
         "history": history,
     }
     if time is not None:
         document["created"] = time
     if author:
         document["author"] = author
-    content = encode_json(document)
-    descriptor = Descriptor(media_types.OCI_CONFIG, Digest.of(content), len(content))
-    kept = () if replaces_layers else tuple(map(_to_oci_layer, base.manifest.layers))
-    blobs = (*kept, *(layer.descriptor for layer in layers))
-    return store_manifest(ingest, descriptor, content, blobs), descriptor.digest
+    return encode_json(document)
+
+
+def list_oci_layers(base: BaseImage) -> tuple[Descriptor, ...]:
+    """Return the layers of an image as an OCI manifest lists them."""
+    return tuple(map(_to_oci_layer, base.manifest.layers))
 
 
 def _to_oci_layer(layer: Descriptor) -> Descriptor:

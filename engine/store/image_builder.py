@@ -60,9 +60,9 @@ def build_image(
     return store_manifest(ingest, descriptor, content, (layer.descriptor,)), descriptor.digest
 
 
-def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: Sequence[Descriptor]) -> Descriptor:
-    """Store a config and an OCI manifest for it and its layers; return the manifest's descriptor."""
-    manifest = encode_json(
+def make_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
+    """Return the OCI manifest of an image."""
+    return encode_json(
         {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_MANIFEST,
@@ -70,6 +70,11 @@ def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: S
             "layers": [layer.to_json() for layer in layers],
         }
     )
+
+
+def store_manifest(ingest: Ingest, config: Descriptor, content: bytes, layers: Sequence[Descriptor]) -> Descriptor:
+    """Store a config and an OCI manifest for it and its layers; return the manifest's descriptor."""
+    manifest = make_manifest(config, layers)
     descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(manifest), len(manifest))
     ingest.store_document(config, content)
     ingest.store_document(descriptor, manifest)

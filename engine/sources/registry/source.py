@@ -57,6 +57,7 @@ class RegistrySource(ReaderSource):
             "tag": _plan_tag,
             "verify": _plan_verify,
             "index": _plan_index,
+            "change": _plan_change,
         }
 
     def resolve(self, text: str) -> SourceRef | None:
@@ -175,6 +176,12 @@ def _plan_verify(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     from .verify import plan_verify
 
     return plan_verify(act, context)
+
+
+def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    from .change import plan_change
+
+    return plan_change(act, context)
 
 
 def _plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
