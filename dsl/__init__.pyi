@@ -1265,8 +1265,8 @@ KiB: Bytes
 MiB: Bytes
 GiB: Bytes
 TiB: Bytes
-def append(*operands: _Path, to: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. In text: `append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"`"""
+def append(*operands: _Path, to: _Path | None = ..., from_: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
+    """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. With from HOST that is done in the registry, where only what is new is uploaded. In text: `append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"`"""
     ...
 def cat(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
     """Write the content of files of an image: cat IMAGE PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""

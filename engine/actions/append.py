@@ -10,7 +10,7 @@ from imq.engine.sources.action_options import get_option_values
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .derived_images import DerivedImage, find_base, get_new_name
+from .derived_images import DerivedImage, find_base, find_place_planner, get_new_name
 from .import_image import store_layer
 from .output_paths import label_transfer, resolve_path
 from .verb import OperandKind, Verb
@@ -62,19 +62,23 @@ def _plan_append(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         )
     changes = tuple(get_option_values(act, "change", context))
     apply_instructions({}, changes)
-    name, id_, manifest = find_base(targets[0].values[0], context)
+    new_name = get_new_name(act, context)
     path = resolve_path(paths[0], context)
     if not os.path.exists(path):
         raise StatementError(f"no such file or folder: {path}", code="path", span=act.references[0].span)
-    return [Append(name, id_, manifest, get_new_name(act, context), path, changes)]
+    if (planner := find_place_planner(act, context)) is not None:
+        return planner(act, context)
+    name, id_, manifest = find_base(targets[0].values[0], context)
+    return [Append(name, id_, manifest, new_name, path, changes)]
 
 
 VERB = Verb(
     "append",
-    "Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared.",
+    "Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared."
+    " With from HOST that is done in the registry, where only what is new is uploaded.",
     'append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"',
     OperandKind.PATHS,
-    options=("to", "as", "change", "dry run"),
+    options=("to", "from", "as", "change", "dry run"),
     docker_differences="It is COPY of a Dockerfile without a build. The same files give the same image.",
     plan=_plan_append,
 )

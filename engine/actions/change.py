@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 
 from imq.engine.oci.dockerfile_changes import apply_instructions
-from imq.engine.query.source import NativeTable
-from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs
+from imq.engine.sources.action_options import get_option_values
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .derived_images import DerivedImage, find_base, get_new_name
+from .derived_images import DerivedImage, find_base, find_place_planner, get_new_name
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -53,14 +52,8 @@ def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         )
     apply_instructions({}, changes)  # refuses invalid instructions before anything is stored
     get_new_name(act, context)
-    if get_option(act, "from") is not None:
-        (ref, *_) = list_source_refs(act, context)
-        source = context.sources[ref.source]
-        planner = source.planners.get("change")
-        if planner is not None:
-            return planner(act, context)
-        if not isinstance(source.tables.get("images"), NativeTable):
-            raise StatementError(f"change does not work in {ref.text}", code="operand", span=act.span)
+    if (planner := find_place_planner(act, context)) is not None:
+        return planner(act, context)
     name, id_, manifest = find_base(image, context)
     return [Change(name, id_, manifest, get_new_name(act, context), changes)]
 

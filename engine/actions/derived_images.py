@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
+from imq.engine.query.source import NativeTable
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs, parse_tag_name
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
-    from imq.engine.sources.action import ExecutionContext, PlanContext
+    from imq.engine.sources.action import ExecutionContext, PlanContext, Planner
     from imq.engine.store.derived_image import BaseImage
     from imq.engine.store.ingest import Ingest
     from imq.grammar import ast
@@ -78,6 +79,18 @@ def find_base(image: ast.Literal | ast.Variable, context: PlanContext) -> tuple[
         problem.span = problem.span or image.span
         raise
     return found.name or text, found.id, Digest(str(found.manifest))
+
+
+def find_place_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
+    """Return the planner of the registry that `from` names; None: the store. Raises `StatementError` for others."""
+    if get_option(act, "from") is None:
+        return None
+    (ref, *_) = list_source_refs(act, context)
+    source = context.sources[ref.source]
+    planner = source.planners.get(act.verb)
+    if planner is None and not isinstance(source.tables.get("images"), NativeTable):
+        raise StatementError(f"{act.verb} does not work in {ref.text}", code="operand", span=act.span)
+    return planner
 
 
 def get_new_name(act: ast.ActionStatement, context: PlanContext) -> Reference:

@@ -88,6 +88,25 @@ def test_every_platform_of_an_index_is_changed(registry: Registry, store: StoreS
     assert store.rows(f"images where name = {host}/other/app:2 select label.env") == [{"label.env": "prod"}]
 
 
+def test_a_layer_is_appended_in_the_registry(registry: Registry, store: StoreSession, tmp_path: pathlib.Path) -> None:
+    host = f"127.0.0.1:{registry.port}"
+    (tmp_path / "tree" / "srv").mkdir(parents=True)
+    (tmp_path / "tree" / "srv" / "page").write_text("hello\n")
+    statement = f'append "{tmp_path}/tree" to {host}/app:1 as {host}/app:2 change "LABEL x=y"'
+    store.do(f"{statement} from {host}")
+    old, new = fetch(registry, "app/manifests/1"), fetch(registry, "app/manifests/2")
+    assert [one["digest"] for one in new["layers"][:-1]] == [one["digest"] for one in old["layers"]]
+    assert config_of(registry, "app", new)["config"]["Labels"] == {"a": "b", "x": "y"}
+    store.do(f'append "{tmp_path}/tree" to {host}/app:1 as local:1 change "LABEL x=y"')
+    (own,) = store.rows("images where name = local:1 select manifest_digest")
+    (there,) = store.rows(f"tags of {host}/app where tag = 2 select digest")
+    assert own["manifest_digest"] == there["digest"], "the same image as in the store"
+    store.do(f"pull {host}/app:2")
+    assert store.rows("verify all") is not None
+    store.do(f'append "{tmp_path}/tree" to {host}/app:multi as {host}/app:3 from {host}')
+    assert len(fetch(registry, "app/manifests/3")["manifests"]) == 2
+
+
 def test_refused_changes_leave_the_registry_as_it_is(registry: Registry, store: StoreSession) -> None:
     host = f"127.0.0.1:{registry.port}"
     assert store.failure_code(f'change {host}/app:1 "RUN make" as {host}/app:9 from {host}') == "instruction"

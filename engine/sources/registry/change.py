@@ -19,7 +19,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imq.engine.registry.client import Client
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -92,10 +92,21 @@ class ChangeRemote(RegistryWrite):
         base = BaseImage(manifest, Config.parse(client.fetch_blob(self.base, manifest.config)))
         runtime = copying.deepcopy(dict(base.config.runtime))
         apply_instructions(runtime, self.changes)
-        config = make_config(base, runtime, [Step(change, empty=True) for change in self.changes])
+        steps = [*self.list_steps(), *(Step(change, empty=True) for change in self.changes)]
+        layers = self.upload_layers(client)
+        config = make_config(base, runtime, steps, [diff_id for _, diff_id in layers])
         descriptor = Descriptor(media_types.OCI_CONFIG, Digest.of(config), len(config))
         client.upload_blob(self.name, descriptor, lambda: io.BytesIO(config))
-        return make_manifest(descriptor, list_oci_layers(base)), descriptor.digest
+        blobs = (*list_oci_layers(base), *(layer for layer, _ in layers))
+        return make_manifest(descriptor, blobs), descriptor.digest
+
+    def list_steps(self) -> Sequence[Step]:
+        """Return the steps of the history before those of the instructions."""
+        return ()
+
+    def upload_layers(self, _client: Client) -> Sequence[tuple[Descriptor, Digest]]:
+        """Upload further layers; return the descriptor and the diff ID of each."""
+        return ()
 
 
 def plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

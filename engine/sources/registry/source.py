@@ -58,6 +58,7 @@ class RegistrySource(ReaderSource):
             "verify": _plan_verify,
             "index": _plan_index,
             "change": _plan_change,
+            "append": _plan_append,
         }
 
     def resolve(self, text: str) -> SourceRef | None:
@@ -182,6 +183,12 @@ def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     from .change import plan_change
 
     return plan_change(act, context)
+
+
+def _plan_append(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    from .append import plan_append
+
+    return plan_append(act, context)
 
 
 def _plan_index(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
