@@ -7,11 +7,10 @@ import pathlib
 import subprocess
 import tarfile
 import tomllib
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.catalog.json_values import to_json_value
-from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
@@ -22,8 +21,10 @@ from support.engine_content import load_waiting, wait_arguments
 from support.engine_images import clear, connect
 from support.engines import Containerd
 from support.images import Image, Layout, docker_archive, layer
+from support.inside_images import make_inside_images
 from support.prepared_engines import PreparedEngine
 from support.servers import require_programs
+from support.statement_rows import check_rows, read_last_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,16 +34,10 @@ if TYPE_CHECKING:
 TASKS: list[dict[str, Any]] = tomllib.loads(
     (pathlib.Path(__file__).parent / "engine_tasks.toml").read_text(encoding="utf-8")
 )["task"]
-RUN = [task for task in TASKS if task.keys() & {"expected", "includes"}]
+INSIDE = [task for task in TASKS if "inside" in task]
+RUN = [task for task in TASKS if task.keys() & {"expected", "includes"} and "inside" not in task]
 CHECKED = [task for task in TASKS if "checked" in task]
 WAITING = [task for task in TASKS if "waits" in task]
-
-
-def begins(row: list[Any], values: list[Any], host: str) -> bool:
-    """Whether the first values of a row are these; of a name with a digest, the part before it."""
-    named = [value.replace("registry.local:5000", host) if isinstance(value, str) else value for value in values]
-    own = [value.partition("@")[0] if isinstance(value, str) else value for value in row]
-    return own[: len(named)] == named
 
 
 def ids(tasks: list[dict[str, Any]]) -> list[str]:
@@ -56,8 +51,15 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     (tmp_path / "registered.txt").write_text("7f3a\n")
     (tmp_path / "names.txt").write_text("wait:1\ngone:1\n")
     (tmp_path / "allowed.txt").write_text("/tmp/pid\n")
-    (tmp_path / "requirements.csv").write_text("name,version\nrequests,2.32\n")
-    (tmp_path / "eol.csv").write_text("release,date\nVERSION_ID=10,2024-06-30\n")
+    (tmp_path / "allowed.txt").write_text("/tmp\n")
+    (tmp_path / "requirements.csv").write_text("name,version\nrequests,2.32.3\nflask,3.0.3\n")
+    (tmp_path / "eol.csv").write_text(
+        "distribution,release,date\ndebian,10,2022-09-10\ndebian,12,2024-06-10\ndebian,sid,2999-01-01\n"
+    )
+    (tmp_path / "osv.json").write_text(
+        '[{"id": "CVE-2024-1", "package": "openssl", "fixed": "3.0.14"},'
+        ' {"id": "CVE-2024-2", "package": "bash", "fixed": "5.0"}]'
+    )
     docker_archive(tmp_path / "app.tar", [(Image([layer({"app": b"app"})]), ["app:1"])])
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -72,8 +74,8 @@ def offline(folder: pathlib.Path) -> Iterator[Session]:
 
 
 def test_every_task_has_a_statement_and_is_of_one_kind() -> None:
-    assert len({task["id"] for task in TASKS}) == len(TASKS) == 40
-    assert len(RUN) + len(CHECKED) + len(WAITING) == len(TASKS)
+    assert len({task["id"] for task in TASKS}) == len(TASKS) == 41
+    assert len(RUN) + len(INSIDE) + len(CHECKED) + len(WAITING) == len(TASKS)
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +115,37 @@ def test_engine_task(task: dict[str, Any], request: pytest.FixtureRequest, folde
     session = open_session(folder / "store", environment=environment)
     statements = session.parse(text)
     assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
-    results = [result for result in session.run(text, dry_run=True) if isinstance(result, RowSet)]
-    rows = [
-        [to_json_value(column.type, value) for column, value in zip(result.columns, row, strict=True)]
-        for result in results
-        for row in result.rows
-        if result is results[-1]
-    ]
+    rows = read_last_rows(session, text)
     session.close()
-    assert all(not result.errors and result.exit_code == 0 for result in results)
-    if "expected" in task:
-        assert len(rows) == len(task["expected"])
-    for expected in (*task.get("expected", ()), *task.get("includes", ())):
-        assert any(begins(row, expected, host) for row in rows), rows
-    for excluded in task.get("excludes", ()):
-        assert not any(begins(row, excluded, host) for row in rows), rows
+    check_rows(task, rows, host)
+
+
+@pytest.fixture(scope="module")
+def inside_docker(dockerd: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """A dockerd with images that have files and packages of many kinds."""
+    archive = tmp_path_factory.mktemp("inside") / "inside.tar"
+    docker_archive(archive, list(make_inside_images().values()))
+    clear(dockerd)
+    dockerd.run("load", "-i", str(archive))
+    yield dockerd
+    clear(dockerd)
+
+
+@pytest.fixture(scope="module")
+def inside_root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A store that keeps the index of the layers for all statements."""
+    return tmp_path_factory.mktemp("index") / "store"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("task", INSIDE, ids=ids(INSIDE))
+def test_task_about_the_insides_of_images(
+    task: dict[str, Any], inside_docker: Dockerd, inside_root: pathlib.Path
+) -> None:
+    with closing(open_session(inside_root, environment={"DOCKER_HOST": inside_docker.address})) as session:
+        statements = session.parse(task["imq"])
+        assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
+        check_rows(task, read_last_rows(session, task["imq"]))
 
 
 @pytest.mark.parametrize("task", CHECKED, ids=ids(CHECKED))

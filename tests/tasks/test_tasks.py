@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.result import Documents, Message, RowSet
@@ -16,14 +16,20 @@ from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
 from language.conftest import NOW
-from support.images import write_library
+from support.images import docker_archive, write_library
+from support.inside_images import make_inside_images
+from support.statement_rows import check_rows, read_last_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TASKS: list[dict[str, Any]] = tomllib.loads((pathlib.Path(__file__).parent / "tasks.toml").read_text(encoding="utf-8"))[
     "task"
 ]
-HERE = [task for task in TASKS if "waits" not in task and not task.get("registry")]
+HERE = [task for task in TASKS if not task.keys() & {"waits", "registry", "inside"}]
+INSIDE = [task for task in TASKS if "inside" in task]
 LATER = [task for task in TASKS if "waits" in task]
-WAITED_FOR = {"registries", "insides", "containers"}
+WAITED_FOR = {"registries"}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,26 @@ def session(original: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.
     opened = Session(SessionContext(os.fspath(root), {}, clock=lambda: NOW))
     list(opened.run('save redis:7 to "one.tar"'))
     return opened
+
+
+@pytest.fixture(scope="module")
+def inside_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store that has images with files and packages too."""
+    folder = tmp_path_factory.mktemp("inside")
+    write_library(folder / "store")
+    docker_archive(folder / "inside.tar", list(make_inside_images().values()))
+    session = Session(SessionContext(os.fspath(folder / "store"), {}, clock=lambda: NOW))
+    list(session.run(f'load "{folder}/inside.tar"'))
+    session.close()
+    return os.fspath(folder / "store")
+
+
+@pytest.fixture
+def inside_session(inside_store: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    monkeypatch.chdir(tmp_path)
+    session = Session(SessionContext(inside_store, {}, clock=lambda: NOW))
+    yield session
+    session.close()
 
 
 def test_every_task_has_a_statement() -> None:
@@ -68,6 +94,13 @@ def test_store_task(task: dict[str, Any], session: Session) -> None:
             assert result.exit_code == 0, result.errors
         else:
             assert isinstance(result, Documents) or result == Message("")
+
+
+@pytest.mark.parametrize("task", INSIDE, ids=[str(task["id"]) for task in INSIDE])
+def test_task_about_the_insides_of_images(task: dict[str, Any], inside_session: Session) -> None:
+    statements = inside_session.parse(task["imq"])
+    assert parse("; ".join(map(unparse, statements)), inside_session.vocabulary) == statements
+    check_rows(task, read_last_rows(inside_session, task["imq"]))
 
 
 @pytest.mark.parametrize("task", LATER, ids=[str(task["id"]) for task in LATER])

@@ -270,7 +270,9 @@ class TableResolver:
         The contents of images are looked up by the lookup fields of the relation of these rows, if it has one.
         """
         select = self._bind_rows(target)
-        relation = select.table.find_relation(table.name)
+        relation = select.table.find_relation(table.name) or next(
+            (one for one in select.table.relations if one.table == table.name), None
+        )  # the relation `os_release` has the rows of the table `os_releases`
         if (
             select.is_whole_rows
             and relation is not None
