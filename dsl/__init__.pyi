@@ -105,6 +105,10 @@ class _All_Files(Path):
     """when the content last changed"""
     link_target: Path
     """where a symlink or hardlink leads"""
+    resolved: Path
+    """where a symlink leads in the image, all links followed; unknown for a loop. Example: /usr/lib/os-release"""
+    broken: Path
+    """a symlink that leads to nothing in the image, as those into /proc do, or a loop"""
     setuid: Path
     """the program runs with the rights of the owner"""
     setgid: Path
@@ -115,6 +119,14 @@ class _All_Files(Path):
     """everyone may write; false for symlinks"""
     xattrs: _Map
     """the extended attributes, their values in hexadecimal"""
+    capabilities: Path
+    """the capabilities of a program, as getcap shows them. Example: cap_net_bind_service=ep"""
+    machine: Path
+    """the architecture of an executable or a shared library, in the words of the field architecture; unknown when it is no ELF file. Example: amd64, arm64"""
+    package: Path
+    """the package that owns the path, by the lists of the packages in the image; of several, the first by name"""
+    package_checksum: Path
+    """the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
     layer: Path
     """the diff ID of the layer that has it"""
     layer_index: Path
@@ -233,6 +245,10 @@ class _Files(Path):
     """when the content last changed"""
     link_target: Path
     """where a symlink or hardlink leads"""
+    resolved: Path
+    """where a symlink leads in the image, all links followed; unknown for a loop. Example: /usr/lib/os-release"""
+    broken: Path
+    """a symlink that leads to nothing in the image, as those into /proc do, or a loop"""
     setuid: Path
     """the program runs with the rights of the owner"""
     setgid: Path
@@ -243,6 +259,14 @@ class _Files(Path):
     """everyone may write; false for symlinks"""
     xattrs: _Map
     """the extended attributes, their values in hexadecimal"""
+    capabilities: Path
+    """the capabilities of a program, as getcap shows them. Example: cap_net_bind_service=ep"""
+    machine: Path
+    """the architecture of an executable or a shared library, in the words of the field architecture; unknown when it is no ELF file. Example: amd64, arm64"""
+    package: Path
+    """the package that owns the path, by the lists of the packages in the image; of several, the first by name"""
+    package_checksum: Path
+    """the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
     layer: Path
     """the diff ID of the layer that has it"""
     layer_index: Path
@@ -853,6 +877,10 @@ class _Fields:
     """differences: the value in the first image"""
     blobs: Path
     """reclaim: the blobs or layers that are freed with this row"""
+    broken: Path
+    """files: a symlink that leads to nothing in the image, as those into /proc do, or a loop; all_files: a symlink that leads to nothing in the image, as those into /proc do, or a loop"""
+    capabilities: Path
+    """files: the capabilities of a program, as getcap shows them. Example: cap_net_bind_service=ep; all_files: the capabilities of a program, as getcap shows them. Example: cap_net_bind_service=ep"""
     chain_id: Path
     """images: the chain ID: a digest of all layers in order; images with the same layers have the same; layers: the chain ID: a digest of this layer and all layers below it; tags: the chain ID: a digest of all layers in order; images with the same layers have the same"""
     chain_ids: Path
@@ -981,6 +1009,8 @@ class _Fields:
     """containers: the log file on the host of the engine"""
     log_size: Path
     """containers: bytes of the log file, when the engine writes one on this machine"""
+    machine: Path
+    """files: the architecture of an executable or a shared library, in the words of the field architecture; unknown when it is no ELF file. Example: amd64, arm64; all_files: the architecture of an executable or a shared library, in the words of the field architecture; unknown when it is no ELF file. Example: amd64, arm64"""
     maintainer: Path
     """packages: who maintains it"""
     major: Path
@@ -1029,6 +1059,10 @@ class _Fields:
     """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
     """the tag has another digest in its registry"""
+    package: Path
+    """files: the package that owns the path, by the lists of the packages in the image; of several, the first by name; all_files: the package that owns the path, by the lists of the packages in the image; of several, the first by name"""
+    package_checksum: Path
+    """files: the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e; all_files: the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
     packages: _Packages
     """images: the packages installed in it; tags: the packages installed in it"""
     parent_index: Path
@@ -1093,6 +1127,8 @@ class _Fields:
     """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form"""
     repository: Path
     """images: the name without its tag, in docker's short form; tags: the name without its tag, in docker's short form; repositories: the repository, in docker's short form; platforms: the repository, in docker's short form; manifests: the repository, in docker's short form; referrers: the repository, in docker's short form"""
+    resolved: Path
+    """files: where a symlink leads in the image, all links followed; unknown for a loop. Example: /usr/lib/os-release; all_files: where a symlink leads in the image, all links followed; unknown for a loop. Example: /usr/lib/os-release"""
     restart_count: Path
     """containers: how often the engine restarted the container"""
     restart_policy: Path

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 class Findings(Record):
-    """What a file says: rows of `PACKAGE_COLUMNS`, and notes: a kind, and a JSON document, which may be compressed."""
+    """What a file says: rows of `PACKAGE_COLUMNS`, and notes: a kind, and a JSON document, which may be compressed.
+
+    `machine` is that of an ELF file.
+    """
 
     packages: tuple[tuple[Any, ...], ...] = ()
     notes: tuple[tuple[str, str | bytes], ...] = ()
+    machine: str | None = None
 
 
 class ContentTap:
@@ -33,8 +37,8 @@ class ContentTap:
     def __init__(self) -> None:
         self._offset = 0  # of the current piece in the archive
         self._piece = memoryview(b"")
-        self._open: list[tuple[str, int, int, ContentReader]] = []  # path, next offset, end, reader
-        self._findings: list[tuple[str, Findings]] = []
+        self._open: list[tuple[str, int, int, int, ContentReader]] = []  # path, start, next offset, end, reader
+        self._findings: list[tuple[str, int, Findings]] = []
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Take the next piece of the archive, before its entries are opened."""
@@ -42,25 +46,25 @@ class ContentTap:
 
     def open(self, path: str, entry: TarEntry, reader: ContentReader) -> None:
         """Feed the content of an entry, whose header was just read, to a reader."""
-        self._open.append((path, entry.offset, entry.offset + entry.size, reader))
+        self._open.append((path, entry.offset, entry.offset, entry.offset + entry.size, reader))
 
     def end_piece(self) -> None:
         """Feed the parts of the current piece, after its entries are opened."""
         end_offset = self._offset + len(self._piece)
         remaining = []
-        for path, offset, end, reader in self._open:
+        for path, first, offset, end, reader in self._open:
             start, stop = offset - self._offset, min(end, end_offset) - self._offset
             if start < stop and not reader.feed(self._piece[start:stop]):
                 continue
             if end <= end_offset:
-                self._findings.append((path, reader.finish()))
+                self._findings.append((path, first, reader.finish()))
             else:
-                remaining.append((path, max(offset, end_offset), end, reader))
+                remaining.append((path, first, max(offset, end_offset), end, reader))
         self._open = remaining
         self._offset = end_offset
         self._piece = memoryview(b"")
 
-    def take_findings(self) -> Iterator[tuple[str, Findings]]:
-        """Yield the path and the findings of each file since the last call, in the order of the archive."""
+    def take_findings(self) -> Iterator[tuple[str, int, Findings]]:
+        """Yield the path, the offset and the findings of each file since the last call, in the order of the archive."""
         findings, self._findings = self._findings, []
         yield from findings

@@ -6,6 +6,7 @@ import json
 
 from imq.engine.packages.content_feed import open_feed
 from imq.engine.packages.database_files import find_reader as find_package_reader
+from imq.engine.packages.elf_machine import HEADER_SIZE, find_machine
 from imq.engine.packages.os_release import MAX_OS_FILE, OS_FILES
 from imq.engine.packages.package import OwnedFiles, Package, PackageLicence
 from imq.engine.packages.versions.order import encode_version
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from .content_tap import ContentReader
 
+_EXECUTABLE = 0o111
+
 
 def find_reader(path: str, entry: TarEntry) -> ContentReader | None:
     """Return the reader of the content of a file; None when the scan does not need it."""
@@ -30,9 +33,16 @@ def find_reader(path: str, entry: TarEntry) -> ContentReader | None:
     if encoded in OS_FILES:
         return _OsFile()
     reader = find_package_reader(encoded, entry.mode)
-    if reader is None or (reader.scan is None and not entry.size):
-        return None
-    return _PackageFile(open_feed(reader, path))
+    if reader is not None and reader.scan is None and not entry.size:
+        reader = None
+    package_file = _PackageFile(open_feed(reader, path)) if reader is not None else None
+    if entry.segments is None and not entry.map_in_content and (entry.mode & _EXECUTABLE or _is_library(encoded)):
+        return _MachineFile(package_file)
+    return package_file
+
+
+def _is_library(path: bytes) -> bool:
+    return path.endswith(b".so") or b".so." in path[path.rfind(b"/") :]
 
 
 class _OsFile:
@@ -50,6 +60,29 @@ class _OsFile:
         """Return the text as a note."""
         text = self._content.decode("utf-8", "replace").replace("\0", "\ufffd")
         return Findings(notes=((OS_NOTE, json.dumps(text)),))
+
+
+class _MachineFile:
+    """Reads the machine of an executable or a shared library, and passes its content to another reader."""
+
+    def __init__(self, other: ContentReader | None) -> None:
+        self._other = other
+        self._head = b""
+        self._machine: str | None = None
+
+    def feed(self, piece: memoryview) -> bool:
+        """Read the next piece; return False for what is no ELF file and of no interest to the other reader."""
+        if len(self._head) < HEADER_SIZE:
+            self._head += bytes(piece[: HEADER_SIZE - len(self._head)])
+            self._machine = find_machine(self._head)
+        if self._other is not None and not self._other.feed(piece):
+            self._other = None
+        return self._other is not None or self._machine is not None or len(self._head) < HEADER_SIZE
+
+    def finish(self) -> Findings:
+        """Return the machine, and what the other reader found."""
+        findings = self._other.finish() if self._other is not None else Findings()
+        return findings.replace(machine=self._machine)
 
 
 class _PackageFile:

@@ -147,7 +147,7 @@ class LayerScanner:
             self._parent, to_text(name), type_, entry.mode, entry.uid, entry.gid, None if is_link else entry.real_size,
             seconds, nanoseconds or None, link, entry.offset, entry.size if entry.size != entry.real_size else None,
             _encode_details(entry) if entry.xattrs or entry.segments or entry.device != (0, 0) or entry.map_in_content
-            else None,
+            else None, None,
         ))  # fmt: skip
         if entry.type == "directory":
             self._number_directory(path)
@@ -170,8 +170,13 @@ class LayerScanner:
 
     def _write_findings(self) -> None:
         """Write what the readers found. Rows on a file that was replaced later in the archive are dropped."""
-        for path, findings in self._tap.take_findings():
+        for path, offset, findings in self._tap.take_findings():
             place = self._locate(path)
+            if findings.machine is not None:
+                self._connection.execute(
+                    "UPDATE entry SET machine = ? WHERE directory = ? AND name = ? AND offset = ?",
+                    (findings.machine, *place, offset),
+                )
             for table in ("package", "note"):
                 name = "file" if table == "package" else "name"
                 self._connection.execute(f"DELETE FROM {table} WHERE directory = ? AND {name} = ?", place)

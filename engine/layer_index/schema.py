@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .entry_types import FILE, HARD_LINK
 
-SCAN_VERSION = 1
+SCAN_VERSION = 2
 """Increased when the rows of a scan change: layers are scanned again."""
 
 _ENTRY_COLUMNS = """
@@ -21,14 +21,17 @@ _ENTRY_COLUMNS = """
     link TEXT,                       -- the target of a link
     offset INTEGER,                  -- of the content in the decompressed archive
     stored_size INTEGER,             -- bytes of the content in the archive, if other than `size`: a sparse file
-    details TEXT                     -- JSON: extended attributes, device numbers, the map of a sparse file
+    details TEXT,                    -- JSON: extended attributes, device numbers, the map of a sparse file
+    machine TEXT                     -- of an executable or a shared library, an ELF file: see `elf_machine.py`
 """
 ENTRY_COLUMNS = (
     "directory", "name", "type", "mode", "uid", "gid", "size", "mtime", "mtime_ns", "link", "offset", "stored_size",
-    "details",
+    "details", "machine",
 )  # fmt: skip
 
-LINKED_COLUMNS = ("type", "link", "mode", "uid", "gid", "size", "mtime", "mtime_ns", "offset", "stored_size", "details")
+LINKED_COLUMNS = (
+    "type", "link", "mode", "uid", "gid", "size", "mtime", "mtime_ns", "offset", "stored_size", "details", "machine",
+)  # fmt: skip
 """The columns that a hard link has of its target."""
 
 

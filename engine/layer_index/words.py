@@ -13,6 +13,13 @@ def pack_words(text: str) -> bytes:
     return bytes(zstd.compress(text.encode(), _LEVEL))
 
 
+def unpack_words(packed: bytes) -> str:
+    """Return the string of `pack_words`."""
+    from imq.engine.layers.zstd import zstd
+
+    return bytes(zstd.decompress(packed)).decode()
+
+
 def has_word(packed: bytes, word: bytes) -> bool:
     """Whether a packed string contains a word."""
     from imq.engine.layers.zstd import zstd

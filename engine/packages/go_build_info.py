@@ -11,6 +11,7 @@ from struct import Struct
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .elf_machine import find_machine
 from .package import Package, Problem
 from .reader import decode, read_up_to
 
@@ -42,13 +43,6 @@ _ELF = b"\x7fELF"
 _PT_LOAD, _PT_NOTE, _PF_X, _PF_W = 1, 4, 1, 2
 _GO_NOTE = b"Go\0\0"
 """The owner of the note with Go's build ID."""
-
-
-_MACHINES = {
-    3: "386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64",
-    258: "loong64",
-}  # fmt: skip
-"""GOARCH by the machine of an ELF header, for executables from before Go 1.18, which do not record it."""
 
 
 class _Segment(Record):
@@ -257,14 +251,7 @@ def _parse_elf(head: bytes) -> _Elf | None:
             start, address = segment.offset + overlap, segment.address + overlap
             loaded.append(_Segment(start, address, segment.size - overlap, segment.flags))
             end = segment.offset + segment.size
-    return _Elf(order, _find_architecture(head, order, is_64=is_64), tuple(loaded), tuple(segments[_PT_NOTE]))
-
-
-def _find_architecture(head: bytes, order: str, *, is_64: bool) -> str:
-    machine = _MACHINES.get(Struct(f"{order}H").unpack_from(head, 18)[0], "")
-    if machine == "mips":
-        return f"mips{'64' if is_64 else ''}{'le' if order == '<' else ''}"
-    return f"{machine}le" if machine == "ppc64" and order == "<" else machine
+    return _Elf(order, find_machine(head) or "", tuple(loaded), tuple(segments[_PT_NOTE]))
 
 
 def _find_block(reader: _RangeReader, segment: _Segment) -> int | None:

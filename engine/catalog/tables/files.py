@@ -5,6 +5,8 @@ from __future__ import annotations
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind
 from imq.grammar.errors import StatementError
 
+from .images import normalize_architecture
+
 TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo")
 _MARKERS = ("whiteout", "opaque")
 _STATUSES = ("visible", "overwritten", "deleted", "whiteout")
@@ -33,11 +35,41 @@ _FIELDS = (
     Field("gid", DataType.NUMBER, "the number of the group"),
     Field("mtime", DataType.TIME, "when the content last changed"),
     Field("link_target", DataType.TEXT, "where a symlink or hardlink leads"),
+    Field(
+        "resolved",
+        DataType.TEXT,
+        "where a symlink leads in the image, all links followed; unknown for a loop. Example: /usr/lib/os-release",
+    ),
+    Field(
+        "broken", DataType.BOOLEAN, "a symlink that leads to nothing in the image, as those into /proc do, or a loop"
+    ),
     Field("setuid", DataType.BOOLEAN, "the program runs with the rights of the owner"),
     Field("setgid", DataType.BOOLEAN, "the program runs with the rights of the group"),
     Field("sticky", DataType.BOOLEAN, "only owners remove files in the directory"),
     Field("world_writable", DataType.BOOLEAN, "everyone may write; false for symlinks"),
     Field("xattrs", DataType.MAP, "the extended attributes, their values in hexadecimal"),
+    Field(
+        "capabilities",
+        DataType.TEXT,
+        "the capabilities of a program, as getcap shows them. Example: cap_net_bind_service=ep",
+    ),
+    Field(
+        "machine",
+        DataType.TEXT,
+        "the architecture of an executable or a shared library, in the words of the field architecture; unknown when it"
+        " is no ELF file. Example: amd64, arm64",
+        normalise=normalize_architecture,
+    ),
+    Field(
+        "package",
+        DataType.TEXT,
+        "the package that owns the path, by the lists of the packages in the image; of several, the first by name",
+    ),
+    Field(
+        "package_checksum",
+        DataType.TEXT,
+        "the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e",
+    ),
     Field("layer", DataType.DIGEST, "the diff ID of the layer that has it"),
     Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
     Field("sha256", DataType.DIGEST, "the digest of the content of a file"),

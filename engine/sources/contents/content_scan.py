@@ -43,6 +43,7 @@ class ContentScan(ScanRows):
         self.images: Sequence[ImageLayers] = ()
         self.stack = f"{request.view}_stack"
         self.wanted = f"{request.view}_layers"
+        self._has_whole_stack = False
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the rows of the images, of those layers alone that can have a row of the result."""
@@ -81,10 +82,17 @@ class ContentScan(ScanRows):
 
     def _describe_stacks(self, indexer: LayerIndexer, images: Sequence[ImageLayers]) -> None:
         """Write the layers of the images to temporary tables."""
-        now = self.context.clock()
         self.images = images
+        self._write_stack(self.stack, indexer, list(enumerate(images)))
+        self.connection.execute(
+            f"CREATE TEMP TABLE {self.wanted} AS SELECT DISTINCT layer AS key FROM temp.{self.stack}"
+        )
+
+    def _write_stack(self, table: str, indexer: LayerIndexer, images: Sequence[tuple[int, ImageLayers]]) -> None:
+        """Create a table like `stack` of numbered images."""
+        now = self.context.clock()
         rows = []
-        for number, image in enumerate(images):
+        for number, image in images:
             keys = indexer.index.stack(image.indexed, now)
             common = (number, image.lookup, image.id, image.name, image.source)
             rows += [
@@ -96,14 +104,34 @@ class ContentScan(ScanRows):
         connection = self.connection
         indexer.index.touch((row[6] for row in rows), now)
         connection.execute(
-            f"CREATE TEMP TABLE {self.stack} (number, lookup, image, name, source, position, layer, chain, diff_id)"
+            f"CREATE TEMP TABLE {table} (number, lookup, image, name, source, position, layer, chain, diff_id)"
         )
         connection.execute("SAVEPOINT listing")
-        connection.executemany(f"INSERT INTO temp.{self.stack} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany(f"INSERT INTO temp.{table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         connection.execute("RELEASE listing")
-        connection.execute(f"CREATE INDEX temp.{self.stack}_layer ON {self.stack} (layer)")
-        connection.execute(f"CREATE INDEX temp.{self.stack}_chain ON {self.stack} (chain, number)")
-        connection.execute(f"CREATE TEMP TABLE {self.wanted} AS SELECT DISTINCT layer AS key FROM temp.{self.stack}")
+        connection.execute(f"CREATE INDEX temp.{table}_layer ON {table} (layer)")
+        connection.execute(f"CREATE INDEX temp.{table}_chain ON {table} (chain, number)")
+        connection.execute(f"CREATE INDEX temp.{table}_number ON {table} (number, position)")
+
+    def stack_whole_layers(self) -> str:
+        """Return the table like `stack` in which every layer is scanned as a whole, not listed by its table of contents.
+
+        Images that cannot be read are left out: their rows are dropped, since an unknown value must not select more.
+        """
+        if all(image.indexed == image.diff_ids for image in self.images):
+            return self.stack
+        table = f"{self.scan.view}_whole"
+        if self._has_whole_stack:
+            return table
+        whole = [image.replace(keys=()) for image in self.images]
+        indexer = LayerIndexer(self.context)
+        failed = indexer.prepare(self.contents, whole)
+        for number, error in failed.items():
+            self.add_unread(whole[number], error, is_only=len(whole) == 1)
+            self.connection.execute(f"DELETE FROM temp.{self.rows} WHERE _number = ?", (number,))
+        self._write_stack(table, indexer, [one for one in enumerate(whole) if one[0] not in failed])
+        self._has_whole_stack = True
+        return table
 
     def write_filter(self, row: str) -> Sql:
         """Return the SQL of the condition of the scan on the columns of `row`."""
@@ -113,9 +141,12 @@ class ContentScan(ScanRows):
         self.context.runner.register_functions(condition)
         return condition
 
-    def write_hidden(self, columns: str, layer: str, directory: str, name: str) -> str:
-        """Return the SQL of the reason why an image, a row of `stack`, does not show an entry: no row if it does."""
-        return f"""SELECT {columns} FROM {SCHEMA}.hidden JOIN temp.{self.stack} AS upper
+    def write_hidden(self, columns: str, layer: str, directory: str, name: str, table: str = "") -> str:
+        """Return the SQL of the reason why an image, a row of `stack`, does not show an entry: no row if it does.
+
+        `table` is the table of which `stack` is a row, if it is another one.
+        """
+        return f"""SELECT {columns} FROM {SCHEMA}.hidden JOIN temp.{table or self.stack} AS upper
                 ON upper.chain = hidden.chain AND upper.number = stack.number
             WHERE hidden.layer = {layer} AND hidden.directory = {directory} AND hidden.name = {name}"""
 
@@ -123,6 +154,7 @@ class ContentScan(ScanRows):
         """Drop the view and the tables. Return False if a cursor still reads from them."""
         if not super().close():
             return False
-        for table in (self.stack, self.wanted, f"{self.scan.view}_unread"):
+        view = self.scan.view
+        for table in (self.stack, self.wanted, f"{view}_unread", f"{view}_whole", f"{view}_paths"):
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         return True

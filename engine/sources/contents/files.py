@@ -25,10 +25,11 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
 from .entry_values import CONTENT_SQL
+from .image_paths import PathResolver
 from .literals import list_required_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _MIN_SKIPPED = 4
 """The least number of layers for which their names are searched first."""
 _NS_PER_SECOND = 1_000_000_000
+_CAPABILITY = "security.capability"
 _TYPE_LETTERS = "-dl-cbp--d"
 
 
@@ -79,6 +81,7 @@ FIELDS = {
     "sticky": "entry.mode & 512 > 0",
     "world_writable": f"entry.mode & 2 > 0 AND entry.type <> {SYMLINK}",
     "xattrs": "coalesce(entry.details ->> 'xattrs', '{}')",
+    "capabilities": f"imq_capabilities(entry.details ->> '$.xattrs.\"{_CAPABILITY}\"')",
 }
 """The SQL of the fields that an entry of a layer has, whatever image the layer is in."""
 FILTERED_FIELDS = frozenset(FIELDS)
@@ -101,7 +104,11 @@ class FileScan(ContentScan):
         super().__init__(context, contents, request)
         self._shows_all = request.table.name == "all_files"
         self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
-        self.fetched_columns = ("sha256", "content")
+        self.fetched_columns = (
+            "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content",
+        )  # fmt: skip
+        self._paths = PathResolver(self)
+        self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
 
     def insert_rows(self) -> None:
         """Insert the entries of the wanted layers for which the condition of the scan holds, for each image."""
@@ -151,10 +158,67 @@ class FileScan(ContentScan):
         connection.execute("RELEASE listing")
 
     def fetch(self, request: FetchRequest, /) -> None:
+        """Fetch fields of the selected rows that their entries alone do not tell."""
+        names = frozenset(field.name for field in request.fields)
+        if names & {"resolved", "broken"}:
+            self._follow_links()
+        if "machine" in names:
+            self._read_machines()
+        if names & {"package", "package_checksum"}:
+            self._find_owners()
+        if names & {"sha256", "content"}:
+            self._read_contents(names)
+
+    def _follow_links(self) -> None:
+        rows = self.read_selected("t.type = 'symlink'", "t._row, t._number, t.directory, t.link_target")
+        paths = {
+            row: (number, target if target.startswith("/") else f"{directory}/{target}")
+            for row, number, directory, target in rows
+        }
+        resolved = self._paths.resolve(paths.values())
+        others = f"_row IN (SELECT _row FROM temp.{self.selected}) AND type <> 'symlink'"
+        self.connection.execute(f"UPDATE temp.{self.rows} SET broken = 0 WHERE {others}")
+        self._update(
+            "resolved = ?, broken = ?",
+            ((resolved[key].path, not resolved[key].exists, row) for row, key in paths.items()),
+        )
+
+    def _read_machines(self) -> None:
+        """Read the machines of the selected files, which only a scan of their whole layer tells."""
+        table = self.stack_whole_layers()
+        layer = "t._layer"
+        if table != self.stack:
+            layer = f"""(SELECT stack.layer FROM temp.{table} AS stack
+                WHERE stack.number = t._number AND stack.position = t.layer_index)"""
+        self.connection.execute(
+            f"""UPDATE temp.{self.rows} AS t SET machine = (SELECT entry.machine FROM {SCHEMA}.entry
+                WHERE entry.layer = {layer} AND entry.directory = t._directory AND entry.name = t._entry_name)
+            WHERE _row IN (SELECT _row FROM temp.{self.selected})"""
+        )
+
+    def _find_owners(self) -> None:
+        """Find the packages of the selected paths, by the lists of the packages in each image."""
+        from .owners import read_owners
+
+        table = self.stack_whole_layers()
+        rows = {row: (number, path) for row, number, path in self.read_selected("1", "t._row, t._number, t.path")}
+        owners = read_owners(self, table, self._paths, rows.values())
+        self._update(
+            "package = ?, package_checksum = ?", ((*owners[key], row) for row, key in rows.items() if key in owners)
+        )
+
+    def _update(self, assignments: str, values: Iterable[tuple[object, ...]]) -> None:
+        """Set columns of rows. Each value ends with the key of its row."""
+        self.connection.execute("SAVEPOINT fetching")
+        try:
+            self.connection.executemany(f"UPDATE temp.{self.rows} SET {assignments} WHERE _row = ?", values)
+        finally:
+            self.connection.execute("RELEASE fetching")
+
+    def _read_contents(self, names: frozenset[str]) -> None:
         """Read the contents of the selected files, in one pass over each layer that has some of them."""
         from .reading import ContentFields, read_contents_of
 
-        names = frozenset(field.name for field in request.fields)
         by_layer: dict[tuple[int, int], list[tuple[int, str, StoredContent]]] = {}
         rows = self.read_selected(
             f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL",
@@ -183,10 +247,12 @@ class FileScan(ContentScan):
                 self.connection.executemany(
                     f"DELETE FROM temp.{self.rows} WHERE _row = ?", ((row,) for row, _, _ in contents)
                 )
-        self.connection.execute("SAVEPOINT fetching")
-        try:
-            self.connection.executemany(
-                f"UPDATE temp.{self.rows} SET sha256 = ?, content = ? WHERE _row = ?", values.take_rows()
-            )
-        finally:
-            self.connection.execute("RELEASE fetching")
+        self._update("sha256 = ?, content = ?", values.take_rows())
+
+
+def _show_capabilities(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from .capabilities import show_capabilities
+
+    return show_capabilities(value)

@@ -17,12 +17,22 @@ if TYPE_CHECKING:
 
     from .protocol import LayerContents
 
+_WHOLE = "no request, or 1 pass over each layer that is listed by its table of contents"
+LINKS = FetchLevel("links", "where symlinks lead", "no request")
+MACHINES = FetchLevel("machines", "the machines of executables", _WHOLE)
+OWNERS = FetchLevel("owners", "the packages that own the paths", _WHOLE)
 CONTENT = FetchLevel("content", "the contents of files", "1 pass over each layer that has some of them")
 PURL = FetchLevel("package URLs", "the package URLs and distributions", "no request")
 _LISTING = "1 pass over each layer that is not in the index of files"
+_FILE_LEVELS = {
+    LINKS: "resolved broken",
+    MACHINES: "machine",
+    OWNERS: "package package_checksum",
+    CONTENT: "sha256 content",
+}
 _LEVELS: dict[str, dict[FetchLevel, str]] = {
-    "files": {CONTENT: "sha256 content"},
-    "all_files": {CONTENT: "sha256 content"},
+    "files": _FILE_LEVELS,
+    "all_files": _FILE_LEVELS,
     "packages": {PURL: "purl distribution"},
     "os_releases": {},
     "differences": {},
