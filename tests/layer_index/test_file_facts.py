@@ -27,16 +27,15 @@ def elf(machine: int, *, bits: int = 64, order: str = "<") -> bytes:
     return head + pack(f"{order}HH", 2, machine) + bytes(100)
 
 
-def capability(
-    effective: int, permitted: int, inheritable: int = 0, revision: int = 2, root: int | None = None
-) -> bytes:
+def capability(effective: int, permitted: int, inheritable: int = 0, revision: int = 2, root: int = -1) -> bytes:
     words = (permitted & 0xFFFFFFFF, inheritable & 0xFFFFFFFF, permitted >> 32, inheritable >> 32)
-    return pack("<I4I", revision << 24 | effective, *words) + (b"" if root is None else pack("<I", root))
+    return pack("<I4I", revision << 24 | effective, *words) + (pack("<I", root) if root >= 0 else b"")
 
 
 BASE = make_layer(
     folder("usr"), folder("usr/bin"), folder("usr/lib"), symlink("bin", "usr/bin"), symlink("lib", "/usr/lib"),
-    member("usr/bin/bash", elf(62), mode=0o755), member("usr/bin/changed", b"a"), member("usr/bin/own", b"x", mode=0o755),
+    member("usr/bin/bash", elf(62), mode=0o755), member("usr/bin/changed", b"a"),
+    member("usr/bin/own", b"x", mode=0o755),
     member("usr/lib/libarm.so.1", elf(183)), symlink("usr/lib/libarm.so", "libarm.so.1"),
     link("usr/bin/hard", "usr/bin/bash"), member("usr/bin/ping", elf(62), mode=0o755, xattrs={
         "security.capability": capability(1, 1 << 13).decode("latin-1")}),

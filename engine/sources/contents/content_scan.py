@@ -27,7 +27,8 @@ class ContentScan(ScanRows):
     """Rows of the contents of images.
 
     The temporary table `stack` has the layers of each image: its `number`, the value of `_lookup`, its ID, name and
-    source, and for each layer the position, the diff ID and the keys in the index of files. `wanted` has the keys of the layers.
+    source, and for each layer the position, the diff ID and the keys in the index of files. `wanted` has the keys of
+    the layers.
     """
 
     hidden: tuple[str, ...] = ("_lookup",)
@@ -114,7 +115,7 @@ class ContentScan(ScanRows):
         connection.execute(f"CREATE INDEX temp.{table}_number ON {table} (number, position)")
 
     def stack_whole_layers(self) -> str:
-        """Return the table like `stack` in which every layer is scanned as a whole, not listed by its table of contents.
+        """Return the table like `stack` in which every layer is scanned as a whole, none by its table of contents.
 
         Images that cannot be read are left out: their rows are dropped, since an unknown value must not select more.
         """
