@@ -9,10 +9,18 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
+from support.images import Layout
+from support.inside_images import make_inside_images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from support.images import Image
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -24,8 +32,8 @@ def find_blocks(page: str, language: str = "") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
-def find_session(page: str) -> str:
-    return next(block for block in find_blocks(page) if block.startswith("$ imq "))
+def find_sessions(page: str) -> list[str]:
+    return [block for block in find_blocks(page) if block.startswith("$ imq ")]
 
 
 STATEMENTS = [
@@ -42,17 +50,30 @@ def normalize(text: str) -> list[list[str]]:
     return [line.split() for line in text.strip().splitlines()]
 
 
-def find_steps(page: str) -> list[tuple[str, str]]:
-    """Return each command line of a page's session with its output."""
-    parts = re.split(r"^\$ imq ", find_session(page), flags=re.MULTILINE)[1:]
+def find_steps(session: str) -> list[tuple[str, str]]:
+    """Return each command line of a session with its output."""
+    parts = re.split(r"^\$ imq ", session, flags=re.MULTILINE)[1:]
     return [(command, answer) for command, _, answer in (part.partition("\n") for part in parts)]
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 5), (TOUR, 17)], ids=["README", "LANGUAGE-TOUR"])
-def test_the_session_prints_what_the_page_shows(page: str, count: int, tmp_path: pathlib.Path) -> None:
+def test_each_page_has_its_sessions() -> None:
+    assert [len(find_steps(session)) for session in find_sessions(README)] == [5, 5]
+    assert [len(find_steps(session)) for session in find_sessions(TOUR)] == [17]
+
+
+@pytest.mark.parametrize(
+    ("session", "images"),
+    [(find_sessions(README)[0], {}), (find_sessions(README)[1], make_inside_images()), (find_sessions(TOUR)[0], {})],
+    ids=["README", "README, inside images", "LANGUAGE-TOUR"],
+)
+def test_the_session_prints_what_the_page_shows(
+    session: str, images: Mapping[str, tuple[Image, Sequence[str]]], tmp_path: pathlib.Path
+) -> None:
     environment = {**os.environ, "IMQ_ROOT": str(tmp_path / "store")}
-    assert len(find_steps(page)) == count
-    for command, shown in find_steps(page):
+    layout = Layout(tmp_path / "store")
+    for image, names in images.values():
+        layout.add(image, *names)
+    for command, shown in find_steps(session):
         run = subprocess.run(
             [sys.executable, "-m", "imq", *shlex.split(command)],
             cwd=sysconfig.get_path("purelib"),
@@ -87,7 +108,7 @@ def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
     statements = [
         code
         for code in INLINE_CODE
-        if re.match(r"(images|rm|exec|view|let|set|assert|create|run|stop|kill) ", code) and "…" not in code
+        if re.match(r"(images|reclaim|rm|exec|view|let|set|assert|create|run|stop|kill) ", code) and "…" not in code
     ]
     conditions = [
         code for code in INLINE_CODE if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", code)
