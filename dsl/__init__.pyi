@@ -127,6 +127,8 @@ class _All_Files(Path):
     """the package that owns the path, by the lists of the packages in the image; of several, the first by name"""
     package_checksum: Path
     """the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
+    modified: Path
+    """the content is not the one that package_checksum stands for; unknown for files without package_checksum"""
     layer: Path
     """the diff ID of the layer that has it"""
     layer_index: Path
@@ -267,6 +269,8 @@ class _Files(Path):
     """the package that owns the path, by the lists of the packages in the image; of several, the first by name"""
     package_checksum: Path
     """the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
+    modified: Path
+    """the content is not the one that package_checksum stands for; unknown for files without package_checksum"""
     layer: Path
     """the diff ID of the layer that has it"""
     layer_index: Path
@@ -1027,6 +1031,8 @@ class _Fields:
     """images: the second number of the version; tags: the second number of the version"""
     mode: Path
     """services: how its number of tasks is set; changes: the permissions, octal. Example: 0644, 4755; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755"""
+    modified: Path
+    """files: the content is not the one that package_checksum stands for; unknown for files without package_checksum; all_files: the content is not the one that package_checksum stands for; unknown for files without package_checksum"""
     mounts: Path
     """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
     mtime: Path

@@ -125,10 +125,11 @@ def _make_sparse_writer(content: StoredContent, write_at: object) -> SparseWrite
 
 
 class HashSink:
-    """Hashes the content."""
+    """Hashes the content, by an algorithm of hashlib."""
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    def __init__(self, algorithm: str = "sha256") -> None:
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
 
     def write(self, piece: memoryview | bytes) -> None:
         """Hash the next piece."""
@@ -136,7 +137,7 @@ class HashSink:
 
     def get_digest(self) -> str:
         """Return the digest of what was written."""
-        return f"sha256:{self._hash.hexdigest()}"
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
 
 
 class TextSink:

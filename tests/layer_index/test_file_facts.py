@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.engine.packages.elf_machine import find_machine
 from imq.engine.sources.contents.capabilities import show_capabilities
+from imq.engine.sources.contents.reading import ContentFields
 from layer_index.test_image_contents import STATUS, column, make_layer
 from layers.stacks import folder, link, member, symlink
 from store.support.stores import StoreSession
@@ -95,6 +97,26 @@ def test_executables_of_no_package(store: StoreSession) -> None:
     assert column(store.rows(f"files of app:1 where {condition}"), "path") == ["/usr/bin/own", "/usr/bin/ping"]
     query = "images where any files where package is unknown and name = added select name"
     assert column(store.rows(query), "name") == ["app:2"]
+
+
+def test_modified_files_of_packages(store: StoreSession) -> None:
+    rows = by_path(store.rows("files of app:1 where modified is known select path, modified"), "modified")
+    assert rows == {"/usr/bin/bash": True, "/usr/bin/changed": False}  # bash is an ELF header, its checksum that of `a`
+    rows = by_path(store.rows("files of app:1 where modified select path, package, sha256"), "package")
+    assert rows == {"/usr/bin/bash": "bash"}
+    rows = by_path(store.rows("files of app:2 where path = /usr/bin/own select path, modified, content"),
+                   "modified", "content")  # fmt: skip
+    assert rows == {"/usr/bin/own": (None, "x")}
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+def test_checksums_of_packages_compare_by_their_own_algorithm(algorithm: str) -> None:
+    good = f"{algorithm}:{hashlib.new(algorithm, b'a').hexdigest()}"
+    fields = ContentFields(frozenset({"modified"}), {1: good, 2: good})
+    for row, content in ((1, b"a"), (2, b"b"), (3, b"c")):
+        for sink in fields.open_sinks(row):
+            sink.write(content)
+    assert [(row, modified) for _, _, modified, row in fields.take_rows()] == [(1, False), (2, True), (3, None)]
 
 
 def test_links_lead_within_the_image(store: StoreSession) -> None:

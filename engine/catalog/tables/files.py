@@ -70,6 +70,11 @@ _FIELDS = (
         DataType.TEXT,
         "the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e",
     ),
+    Field(
+        "modified",
+        DataType.BOOLEAN,
+        "the content is not the one that package_checksum stands for; unknown for files without package_checksum",
+    ),
     Field("layer", DataType.DIGEST, "the diff ID of the layer that has it"),
     Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
     Field("sha256", DataType.DIGEST, "the digest of the content of a file"),

@@ -105,7 +105,7 @@ class FileScan(ContentScan):
         self._shows_all = request.table.name == "all_files"
         self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
         self.fetched_columns = (
-            "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content",
+            "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content", "modified",
         )  # fmt: skip
         self._paths = PathResolver(self)
         self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
@@ -166,7 +166,7 @@ class FileScan(ContentScan):
             self._read_machines()
         if names & {"package", "package_checksum"}:
             self._find_owners()
-        if names & {"sha256", "content"}:
+        if names & {"sha256", "content", "modified"}:
             self._read_contents(names)
 
     def _follow_links(self) -> None:
@@ -219,9 +219,14 @@ class FileScan(ContentScan):
         """Read the contents of the selected files, in one pass over each layer that has some of them."""
         from .reading import ContentFields, read_contents_of
 
+        needed = "1"
+        if "modified" in names:
+            self._find_owners()
+            if names == {"modified"}:
+                needed = "t.package_checksum IS NOT NULL"
         by_layer: dict[tuple[int, int], list[tuple[int, str, StoredContent]]] = {}
         rows = self.read_selected(
-            f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL",
+            f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL AND {needed}",
             "t._row, t._number, coalesce(entry.content_layer, entry.layer),"
             " iif(entry.content_layer IS NULL, t.path, entry.link), entry.offset,"
             " coalesce(entry.stored_size, entry.size), entry.size, entry.details",
@@ -230,7 +235,10 @@ class FileScan(ContentScan):
         )
         for row, number, layer, path, *place in rows:
             by_layer.setdefault((number, layer), []).append((row, path, StoredContent(*place)))
-        values = ContentFields(names)
+        checksums: dict[int, str] = {}
+        if "modified" in names:
+            checksums.update(self.read_selected("t.package_checksum IS NOT NULL", "t._row, t.package_checksum"))
+        values = ContentFields(names, checksums)
         for (number, layer), contents in by_layer.items():
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
@@ -247,7 +255,7 @@ class FileScan(ContentScan):
                 self.connection.executemany(
                     f"DELETE FROM temp.{self.rows} WHERE _row = ?", ((row,) for row, _, _ in contents)
                 )
-        self._update("sha256 = ?, content = ?", values.take_rows())
+        self._update("sha256 = ?, content = ?, modified = ?", values.take_rows())
 
 
 def _show_capabilities(value: str | None) -> str | None:

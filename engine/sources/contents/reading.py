@@ -10,7 +10,7 @@ from .indexer import check_diff_id, missing_layer_error, name_layer
 from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Protocol
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
@@ -31,28 +31,39 @@ MAX_TEXT = 16 << 20
 
 
 class ContentFields:
-    """The values of fields of the contents of rows, for the fields of these `names`."""
+    """The values of fields of the contents of rows, for the fields of these `names`.
 
-    def __init__(self, names: frozenset[str]) -> None:
+    `checksums` are those that packages have for rows, such as `md5:HEX`: the field `modified` compares them.
+    """
+
+    def __init__(self, names: frozenset[str], checksums: Mapping[int, str] | None = None) -> None:
         self._names = names
-        self._sinks: dict[int, tuple[HashSink | None, TextSink | None]] = {}
+        self._checksums = checksums or {}
+        self._sinks: dict[int, tuple[HashSink | None, TextSink | None, HashSink | None]] = {}
 
     def open_sinks(self, row: int) -> Iterator[ContentSink]:
         """Yield the sinks for the content of a row."""
         digest = HashSink() if "sha256" in self._names else None
         text = TextSink(MAX_TEXT) if "content" in self._names else None
-        self._sinks[row] = digest, text
-        yield from (sink for sink in (digest, text) if sink is not None)
+        checksum = self._checksums.get(row)
+        own = HashSink(checksum.partition(":")[0]) if checksum is not None else None
+        self._sinks[row] = digest, text, own
+        yield from (sink for sink in (digest, text, own) if sink is not None)
 
     def discard(self, rows: Iterable[int]) -> None:
         """Forget the contents of rows: their layer is not what it should be."""
         for row in rows:
             self._sinks.pop(row, None)
 
-    def take_rows(self) -> Iterator[tuple[str | None, str | None, int]]:
-        """Yield the digest and the text of each row, and its key."""
-        for row, (digest, text) in self._sinks.items():
-            yield digest.get_digest() if digest else None, text.get_text() if text else None, row
+    def take_rows(self) -> Iterator[tuple[str | None, str | None, bool | None, int]]:
+        """Yield the digest and the text of each row, whether it differs from its checksum, and its key."""
+        for row, (digest, text, own) in self._sinks.items():
+            yield (
+                digest.get_digest() if digest else None,
+                text.get_text() if text else None,
+                own.get_digest() != self._checksums[row] if own else None,
+                row,
+            )
 
 
 def read_contents_of(

@@ -28,7 +28,7 @@ _FILE_LEVELS = {
     LINKS: "resolved broken",
     MACHINES: "machine",
     OWNERS: "package package_checksum",
-    CONTENT: "sha256 content",
+    CONTENT: "sha256 content modified",
 }
 _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "files": _FILE_LEVELS,
