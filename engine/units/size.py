@@ -10,9 +10,9 @@ _THOUSAND = 1000.0
 
 
 def human_size(n: float, precision: int = 3) -> str:
-    """Return a size in decimal units with `precision` significant digits, as docker does: `142MB`, `1.09kB`."""
+    """Return a size in decimal units with `precision` significant digits, as docker does: `142MB`, `1.09kB`, `-5MB`."""
     size, unit = float(n), 0
-    while size >= _THOUSAND and unit < len(_SIZE_UNITS) - 1:
+    while abs(size) >= _THOUSAND and unit < len(_SIZE_UNITS) - 1:
         size /= _THOUSAND
         unit += 1
     return f"{size:.{precision}g}{_SIZE_UNITS[unit]}"

@@ -108,7 +108,8 @@ def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
     statements = [
         code
         for code in INLINE_CODE
-        if re.match(r"(images|reclaim|rm|exec|view|let|set|assert|create|extract|run|stop|kill) ", code) and "…" not in code
+        if re.match(r"(images|reclaim|rm|exec|view|let|set|assert|create|extract|run|stop|kill) ", code)
+        and "…" not in code
     ]
     conditions = [
         code for code in INLINE_CODE if re.search(r" (=|>|<|like|not in|before|than|on|with|layers where) ", code)

@@ -37,6 +37,7 @@ LARGEST = (1 << 63) - 1
         (LARGEST, "9.22EB", "9.223EB"),
         (10**28, "1e+04YB", "1e+04YB"),
         (-5, "-5B", "-5B"),
+        (-9_760_000, "-9.76MB", "-9.76MB"),
     ],
 )
 def test_human_size(size: int, three: str, four: str) -> None:

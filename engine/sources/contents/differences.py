@@ -35,8 +35,9 @@ _SIDE_COLUMNS = ("path", "type", "mode", "uid", "gid", "size", "mtime", "link", 
 
 
 _PAIR = 2
-_GROWTH = """iif(coalesce(t.size_after, t.size_before) IS NULL, NULL,
-    coalesce(t.size_after, 0) - coalesce(t.size_before, 0))"""
+_GROWTH = """iif(coalesce(t.size_after, t.size_before) IS NULL OR t.kind = 'package' AND t.change = 'changed',
+    t.size_after - t.size_before, coalesce(t.size_after, 0) - coalesce(t.size_before, 0))"""
+"""A side without a size has no such file, or is a directory; but a package on both sides may be of unknown size."""
 
 
 class DifferenceScan(ContentScan):
@@ -114,7 +115,7 @@ class DifferenceScan(ContentScan):
                 f"{name} ({type_})" if architecture in ("", "all", "noarch") else f"{name} ({type_}, {architecture})"
             )
             old, new = (", ".join(version for version, _ in one) or None for one in (before, after))
-            sizes = (sum(size or 0 for _, size in one) if one else None for one in (before, after))
+            sizes = (_sum_sizes([size for _, size in one]) for one in (before, after))
             yield "package", _name_change(old, new), label, old, new, None, *sizes
 
     # Files
@@ -200,6 +201,12 @@ class DifferenceScan(ContentScan):
             return False
         self.connection.execute(f"DROP TABLE IF EXISTS temp.{self._sides}")
         return True
+
+
+def _sum_sizes(sizes: Sequence[int | None]) -> int | None:
+    """Return the sum of sizes; None for none, and when one of them is unknown."""
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
 
 
 def _name_change(before: object, after: object) -> str:
