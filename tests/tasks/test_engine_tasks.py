@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import ImqError
@@ -190,6 +191,24 @@ def test_every_running_container_is_backed_up(dockerd: Dockerd, folder: pathlib.
             listing = archive.extractfile("manifest.json")
             assert listing is not None
             assert b"backup/one:2024-08-01" in listing.read()
+    finally:
+        clear(dockerd)
+
+
+def test_changes_of_running_containers_outside_a_list_fail_the_check(dockerd: Dockerd, folder: pathlib.Path) -> None:
+    clear(dockerd)
+    load_waiting(dockerd, folder)
+    dockerd.run("run", "-d", "--name", "runs", *wait_arguments(dockerd), "localhost/wait:1", "/wait")
+    try:
+        dockerd.run("cp", str(folder / "names.txt"), "runs:/added")
+        with closing(open_session(folder / "store", environment={"DOCKER_HOST": dockerd.address})) as session:
+            (result,) = session.run(get_statements(271))
+            assert isinstance(result, RowSet)
+            found = [dict(zip([column.name for column in result.columns], row, strict=True)) for row in result.rows]
+            assert [(row["container"], row["status"], row["path"]) for row in found] == [("runs", "added", "/added")]
+            assert result.exit_code == 1
+            (folder / "allowed.txt").write_text("/added\n")
+            check_rows({"expected": []}, read_last_rows(session, get_statements(271)))
     finally:
         clear(dockerd)
 
