@@ -1325,7 +1325,7 @@ def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..
 def create(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create a container from an image of the store. After run: the command line that replaces the image's command. After with: its options, by the names of fields of containers or of docker's flags. In text: `create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB`"""
     ...
-def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: _Path | None = ...) -> Statement:
+def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: bool = ...) -> Statement:
     """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files of which only the time changed. In text: `diff app:1 app:2 ignoring times`"""
     ...
 def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:

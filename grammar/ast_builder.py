@@ -194,8 +194,8 @@ class Builder:
     def option_repair(self, span: Span) -> ast.Option:
         return ast.Option("repair", (), span)
 
-    def option_ignoring(self, word: Token, span: Span) -> ast.Option:
-        return ast.Option(f"ignoring {word.value.lower()}", (), span)
+    def option_ignoring_times(self, span: Span) -> ast.Option:
+        return ast.Option("ignoring times", (), span)
 
     def option_skip_existing(self, _words: Token, span: Span) -> ast.Option:
         return ast.Option("skip existing", (), span)

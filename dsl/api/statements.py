@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     Operand = str | os.PathLike[str] | Node
     """An operand of an action: a name, a path, a query, or `imq.var(…)`."""
 
-FLAGS = ("force", "skip existing", "repair", "dry run", "with its tags", "with referrers")
+FLAGS = ("force", "skip existing", "repair", "dry run", "ignoring times", "with its tags", "with referrers")
 """Options without a value."""
 LISTS = ("platform", "change", "run")
 """Options that take several values."""
+MAPS = ("with",)
+"""Options that take values by name; a list gives a name several values: `with_={"env": ["A=1", "B=2"]}`."""
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -108,10 +110,21 @@ def _to_options(options: dict[str, object]) -> Iterable[ast.Option]:
         if name in FLAGS:
             if value:
                 yield ast.Option(name)
+        elif value is not None and name in MAPS:
+            if not isinstance(value, dict):
+                raise StatementError(
+                    f"{name} takes a dict", code="option", hints=(f'{python_name(name)}={{"env": "A=1"}}',)
+                )
+            if pairs := [(key, one) for key, some in value.items() for one in _list_values(some)]:
+                yield ast.Option(name, tuple(to_operand(part) for pair in pairs for part in pair))
         elif value is not None:
             values = tuple(value) if name in LISTS and isinstance(value, list | tuple) else (value,)
             if values:
                 yield ast.Option(name, tuple(to_operand(one) for one in values))
+
+
+def _list_values(value: object) -> tuple[object, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def verb(name: str, options: tuple[str, ...], doc: str) -> Callable[..., Statement]:
@@ -258,6 +271,7 @@ def help_(*topics: str) -> Statement:
 __all__ = [
     "FLAGS",
     "LISTS",
+    "MAPS",
     "Operand",
     "Statement",
     "assert_",

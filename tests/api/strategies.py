@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imq import field as f
 from imq import images
 from imq.api.namespace import predicates
-from imq.api.statements import FLAGS, LISTS, python_name
+from imq.api.statements import FLAGS, LISTS, MAPS, python_name
 from imq.engine.actions import VERBS
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES
@@ -176,6 +176,9 @@ def actions(draw: st.DrawFn) -> imq.Statement:
     for option in verb.options:
         if option in FLAGS:
             options[python_name(option)] = draw(st.booleans())
+        elif option in MAPS:
+            values = st.one_of(names, st.lists(names, max_size=2))
+            options[python_name(option)] = draw(st.dictionaries(st.sampled_from(["env", "user"]), values, max_size=2))
         else:
             several = st.lists(names, max_size=2) if option in LISTS else st.none()
             options[python_name(option)] = draw(st.one_of(names, several))

@@ -18,7 +18,7 @@ import imq.engine.help.completion
 import pytest
 from imq.api import namespace
 from imq.api.expressions import Expression, Path
-from imq.api.statements import FLAGS, LISTS
+from imq.api.statements import FLAGS, LISTS, MAPS
 from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
@@ -119,8 +119,12 @@ def test_importing_the_package_loads_no_other_module() -> None:
 
 
 def test_no_field_has_the_name_of_a_method() -> None:
-    fields = {field.name for table in TABLES.values() for field in table.fields}
-    assert not fields & {name for name in (*dir(Path), *dir(Expression)) if not name.startswith("_")}
+    methods = {name for name in (*dir(Path), *dir(Expression)) if not name.startswith("_")}
+    single = {one.table for table in TABLES.values() for one in table.relations if not one.is_many}
+    nested = {field.name for name in single for field in TABLES[name].fields}  # f.remote.digest
+    assert not nested & methods
+    for name in {field.name for table in TABLES.values() for field in table.fields} & methods:
+        assert str(getattr(imq.field, name)) == name
 
 
 @pytest.mark.parametrize("name", dir(imq))
@@ -135,7 +139,7 @@ def test_options_match_the_grammar() -> None:
     flags = {f"option_{name.replace(' ', '_')}" for name in FLAGS if not name.startswith("with ")}
     assert flags == valueless | {"option_dry_run"}, "options with `with` share one production"
     for verb in VERBS.values():
-        assert set(verb.options) <= {*FLAGS, *LISTS, "as", "to", "from", "message"}
+        assert set(verb.options) <= {*FLAGS, *LISTS, *MAPS, "as", "to", "from", "message"}
 
 
 @pytest.mark.parametrize("module", [imq, *MODULES], ids=lambda module: module.__name__)
