@@ -48,6 +48,8 @@ def make_members() -> list[Member]:
         member("srv/.wh..wh..opq"),
         member("srv/new", b"new\n"),
         member("dev/null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3),
+        member("usr/bin/tool", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\xb7\0" + bytes(80), mode=0o755),
+        member("var/lib/dpkg/info/tools.list", b"/.\n/usr/bin/tool\n"),
         member("empty"),
         member("äöü", b"umlauts"),
     ]
@@ -146,6 +148,41 @@ class TestListing:
         assert rows == [{"layer": LAYERS[kind].diff_id}]
         assert proxy.count_requests("GET .*/blobs/") == before
         session.close()
+
+    def test_machines_and_owners_read_the_whole_layer(self, proxy: FaultProxy, tmp_path: Path, kind: str) -> None:
+        of = f"files of {proxy.host}/toc/app:{kind}"
+        rows = execute(
+            tmp_path / "store", f"{of} where machine is known select path, machine, package, layer_index"
+        ).rows
+        assert rows == [{"path": "/usr/bin/tool", "machine": "arm64", "package": "tools", "layer_index": 1}]
+        rows = execute(tmp_path / "other", f"{of} where package is unknown and name in (tool, big) select path").rows
+        assert rows == [{"path": "/usr/bin/big"}]
+
+    def test_links_lead_through_listed_layers(self, proxy: FaultProxy, tmp_path: Path, kind: str) -> None:
+        query = f"files of {proxy.host}/toc/app:{kind} where type = symlink select path, resolved, broken"
+        rows = execute(tmp_path / "store", query).rows
+        assert [(row["path"], row["resolved"], bool(row["broken"])) for row in rows] == [
+            ("/usr/bin/link", "/usr/bin/big", False)
+        ]
+        assert count_bytes(proxy, LAYERS[kind]) <= len(LAYERS[kind].blob) * 2 // 100
+
+    @pytest.mark.parametrize("field", ["machine", "package"])
+    def test_unread_layers_select_no_files(self, pushed: Registry, tmp_path: Path, kind: str, field: str) -> None:
+        def spoil(reply: Reply) -> None:
+            if reply.status == 200:  # the whole layer: ranges are 206
+                reply.body = bytes(len(reply.body))
+
+        fault = Fault(on=f"GET .*/blobs/{LAYERS[kind].digest}", change=spoil)
+        with FaultProxy(pushed.host, fault) as proxy:
+            of = f"files of {proxy.host}/toc/app:{kind}"
+            assert execute(tmp_path / "store", f"{of} where name = new select path").rows == [{"path": "/srv/new"}]
+            with pytest.raises(ImqError):
+                execute(tmp_path / "store", f"{of} where {field} is unknown")
+            for word in ("any", "no"):
+                condition = f"tag = {kind} and {word} files where {field} is unknown and name = new"
+                result = execute(tmp_path / "store", f"tags of {proxy.host}/toc/app where {condition} select tag")
+                assert result.rows == []
+                assert [f"toc/app:{kind}" in str(error) for error in result.errors] == [True], word
 
     def test_a_registry_without_ranges(self, pushed: Registry, tmp_path: Path, kind: str) -> None:
         def ignore(reply: Reply) -> None:
