@@ -101,6 +101,10 @@ class _All_Files(Path):
     """the number of the owner"""
     gid: Path
     """the number of the group"""
+    owner: Path
+    """the name of the owner in /etc/passwd of the image; unknown when it has none"""
+    group: Path
+    """the name of the group in /etc/group of the image; unknown when it has none"""
     mtime: Path
     """when the content last changed"""
     link_target: Path
@@ -243,6 +247,10 @@ class _Files(Path):
     """the number of the owner"""
     gid: Path
     """the number of the group"""
+    owner: Path
+    """the name of the owner in /etc/passwd of the image; unknown when it has none"""
+    group: Path
+    """the name of the group in /etc/group of the image; unknown when it has none"""
     mtime: Path
     """when the content last changed"""
     link_target: Path
@@ -955,6 +963,8 @@ class _Fields:
     """packages: the position of that layer, 0 for the lowest"""
     gid: Path
     """files: the number of the group; all_files: the number of the group"""
+    group: Path
+    """files: the name of the group in /etc/group of the image; unknown when it has none; all_files: the name of the group in /etc/group of the image; unknown when it has none"""
     growth: Path
     """differences: bytes that the second image has more; negative if it has less"""
     health: Path
@@ -1065,6 +1075,8 @@ class _Fields:
     """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
     """the tag has another digest in its registry"""
+    owner: Path
+    """files: the name of the owner in /etc/passwd of the image; unknown when it has none; all_files: the name of the owner in /etc/passwd of the image; unknown when it has none"""
     package: Path
     """files: the package that owns the path, by the lists of the packages in the image; of several, the first by name; all_files: the package that owns the path, by the lists of the packages in the image; of several, the first by name"""
     package_checksum: Path

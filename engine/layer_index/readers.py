@@ -14,7 +14,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .content_tap import Findings
 from .path_text import to_text
-from .schema import LICENCE_NOTE, OS_NOTE, OWNED_NOTE, PROBLEM_NOTE
+from .schema import ACCOUNT_NOTE, LICENCE_NOTE, OS_NOTE, OWNED_NOTE, PROBLEM_NOTE
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from .content_tap import ContentReader
 
 _EXECUTABLE = 0o111
+_ACCOUNT_FILES = frozenset({b"etc/passwd", b"etc/group"})
+_MAX_ACCOUNTS = 4 << 20
+"""The most bytes of a list of users or groups that are read."""
+_NUMBER_COLUMN = 2
+_MAX_DIGITS = 10
 
 
 def find_reader(path: str, entry: TarEntry) -> ContentReader | None:
@@ -32,6 +37,8 @@ def find_reader(path: str, entry: TarEntry) -> ContentReader | None:
     encoded = path.encode("utf-8", "surrogateescape")
     if encoded in OS_FILES:
         return _OsFile()
+    if encoded in _ACCOUNT_FILES:
+        return _AccountFile()
     reader = find_package_reader(encoded, entry.mode)
     if reader is not None and reader.scan is None and not entry.size:
         reader = None
@@ -60,6 +67,29 @@ class _OsFile:
         """Return the text as a note."""
         text = self._content.decode("utf-8", "replace").replace("\0", "\ufffd")
         return Findings(notes=((OS_NOTE, json.dumps(text)),))
+
+
+class _AccountFile:
+    """Reads the names of users or groups: lines of `name:password:number:…`, as in passwd(5) and group(5)."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def feed(self, piece: memoryview) -> bool:
+        """Keep the next piece."""
+        self._content += piece[: _MAX_ACCOUNTS - len(self._content)]
+        return True
+
+    def finish(self) -> Findings:
+        """Return the first name of each number as a note."""
+        names: dict[str, str] = {}
+        for line in self._content.decode("utf-8", "replace").replace("\0", "\ufffd").split("\n"):
+            parts = line.split(":")
+            if len(parts) > _NUMBER_COLUMN and parts[0] and not line.startswith(("#", "+", "-")):
+                number = parts[_NUMBER_COLUMN]
+                if number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS:
+                    names.setdefault(str(int(number)), parts[0])
+        return Findings(notes=((ACCOUNT_NOTE, json.dumps(names, ensure_ascii=False)),))
 
 
 class _MachineFile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .entry_types import FILE, HARD_LINK
 
-SCAN_VERSION = 2
+SCAN_VERSION = 3
 """Increased when the rows of a scan change: layers are scanned again."""
 
 _ENTRY_COLUMNS = """
@@ -50,9 +50,9 @@ PACKAGE_COLUMNS = (
     "homepage", "toolchain", "vendor",
 )  # fmt: skip
 _PACKAGE_COLUMNS = ", ".join(PACKAGE_COLUMNS)
-OS_NOTE, LICENCE_NOTE, OWNED_NOTE, PROBLEM_NOTE = "os", "licence", "owned", "problem"
-"""The kinds of notes: the text of a file of the operating system, the licence of a package, the files of a package, and
-what was wrong in the file."""
+OS_NOTE, ACCOUNT_NOTE, LICENCE_NOTE, OWNED_NOTE, PROBLEM_NOTE = "os", "accounts", "licence", "owned", "problem"
+"""The kinds of notes: the text of a file of the operating system, the names of users or groups by their numbers, the
+licence of a package, the files of a package, and what was wrong in the file."""
 
 SCAN_TABLES = f"""
 CREATE TABLE directory (key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL);

@@ -99,6 +99,27 @@ def test_executables_of_no_package(store: StoreSession) -> None:
     assert column(store.rows(query), "name") == ["app:2"]
 
 
+def test_owners_have_the_names_of_the_image(tmp_path: pathlib.Path) -> None:
+    lower = make_layer(
+        member("etc/passwd", b"# users\nroot:x:0:0::/:\ntoor:x:0:0::/:\napp:x:1000:1000::/:\n+nis\nbad:x:z\n"),
+        member("etc/group", b"root:x:0:\nstaff:x:1000:app\n"), member("a", uid=1000, gid=1000), member("b", uid=7),
+    )  # fmt: skip
+    upper = make_layer(member("etc/passwd", b"root:x:0:0::/:\nnew:x:1000:1000::/:"), member("c", gid=9))
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([lower]), "app:1")
+    layout.add(Image([lower, upper]), "app:2")
+    with StoreSession(tmp_path / "store") as session:
+        names = 'where directory = "/" and type = file select path, owner, group'
+        assert by_path(session.rows(f"files of app:1 {names}"), "owner", "group") == {
+            "/a": ("app", "staff"), "/b": (None, "root"),
+        }  # fmt: skip
+        assert by_path(session.rows(f"files of app:2 {names}"), "owner", "group") == {
+            "/a": ("new", "staff"), "/b": (None, "root"), "/c": ("root", None),
+        }  # fmt: skip
+        nobody = "files of app:2 where owner is unknown or group is unknown"
+        assert column(session.rows(nobody), "path") == ["/b", "/c"]
+
+
 def test_modified_files_of_packages(store: StoreSession) -> None:
     rows = by_path(store.rows("files of app:1 where modified is known select path, modified"), "modified")
     assert rows == {"/usr/bin/bash": True, "/usr/bin/changed": False}  # bash is an ELF header, its checksum that of `a`

@@ -33,6 +33,8 @@ _FIELDS = (
     Field("permissions", DataType.TEXT, "the type and the permissions, as ls shows them. Example: -rwsr-xr-x"),
     Field("uid", DataType.NUMBER, "the number of the owner"),
     Field("gid", DataType.NUMBER, "the number of the group"),
+    Field("owner", DataType.TEXT, "the name of the owner in /etc/passwd of the image; unknown when it has none"),
+    Field("group", DataType.TEXT, "the name of the group in /etc/group of the image; unknown when it has none"),
     Field("mtime", DataType.TIME, "when the content last changed"),
     Field("link_target", DataType.TEXT, "where a symlink or hardlink leads"),
     Field(

@@ -18,7 +18,7 @@ from imq.engine.layer_index.entry_types import (
     SYMLINK,
     WHITEOUT,
 )
-from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.layer_index.schema import ACCOUNT_NOTE, SCHEMA
 from imq.engine.oci.digest import Digest
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
@@ -105,7 +105,8 @@ class FileScan(ContentScan):
         self._shows_all = request.table.name == "all_files"
         self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
         self.fetched_columns = (
-            "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content", "modified",
+            "owner", "group", "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content",
+            "modified",
         )  # fmt: skip
         self._paths = PathResolver(self)
         self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
@@ -162,6 +163,8 @@ class FileScan(ContentScan):
         names = frozenset(field.name for field in request.fields)
         if names & {"resolved", "broken"}:
             self._follow_links()
+        if names & {"owner", "group"}:
+            self._name_owners()
         if "machine" in names:
             self._read_machines()
         if names & {"package", "package_checksum"}:
@@ -195,6 +198,21 @@ class FileScan(ContentScan):
                 WHERE entry.layer = {layer} AND entry.directory = t._directory AND entry.name = t._entry_name)
             WHERE _row IN (SELECT _row FROM temp.{self.selected})"""
         )
+
+    def _name_owners(self) -> None:
+        """Name the users and groups of the selected files, by the lists that each image shows."""
+        table = self.stack_whole_layers()
+        for column, number, file in (("owner", "uid", "passwd"), ("group", "gid", "group")):
+            hidden = self.write_hidden("1", "note.layer", "note.directory", "note.name", table)
+            self.connection.execute(
+                f"""UPDATE temp.{self.rows} AS t SET "{column}" = (
+                    SELECT account.value FROM temp.{table} AS stack
+                    CROSS JOIN {SCHEMA}.note ON note.layer = stack.layer AND note.kind = '{ACCOUNT_NOTE}'
+                        AND note.name = '{file}'
+                    CROSS JOIN json_each(note.document) AS account ON account.key = CAST(t.{number} AS TEXT)
+                    WHERE stack.number = t._number AND NOT EXISTS ({hidden}))
+                WHERE _row IN (SELECT _row FROM temp.{self.selected})"""
+            )
 
     def _find_owners(self) -> None:
         """Find the packages of the selected paths, by the lists of the packages in each image."""

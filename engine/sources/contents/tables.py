@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .protocol import LayerContents
 
 _WHOLE = "no request, or 1 pass over each layer that is listed by its table of contents"
+ACCOUNTS = FetchLevel("accounts", "the names of owners and groups", _WHOLE)
 LINKS = FetchLevel("links", "where symlinks lead", "no request")
 MACHINES = FetchLevel("machines", "the machines of executables", _WHOLE)
 OWNERS = FetchLevel("owners", "the packages that own the paths", _WHOLE)
@@ -25,6 +26,7 @@ CONTENT = FetchLevel("content", "the contents of files", "1 pass over each layer
 PURL = FetchLevel("package URLs", "the package URLs and distributions", "no request")
 _LISTING = "1 pass over each layer that is not in the index of files"
 _FILE_LEVELS = {
+    ACCOUNTS: "owner group",
     LINKS: "resolved broken",
     MACHINES: "machine",
     OWNERS: "package package_checksum",
