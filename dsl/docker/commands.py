@@ -554,8 +554,8 @@ COMMANDS = (
             "ps -a --filter status=exited -q",
         ),
         differences=(
-            "The filter `ancestor` does not match containers of child images, and `network` takes names of networks, not"
-            " their IDs."
+            "The filter `ancestor` does not match containers of child images, and `network` takes names of networks,"
+            " not their IDs."
         ),
     ),
     Command(

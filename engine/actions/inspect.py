@@ -166,7 +166,8 @@ def _inspect_image(root: Digest, id_: Digest, context: PlanContext) -> dict[str,
 
 VERB = Verb(
     "inspect",
-    "Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine describes its images and containers itself.",
+    "Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine"
+    " describes its images and containers itself.",
     'inspect redis:7 format "{{.Config.Cmd}}"',
     OperandKind.IMAGES,
     options=("from",),

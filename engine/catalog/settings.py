@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Setting(Record):
     """One setting: its name, its purpose, its default, and its values.
 
-    Without `choices` the value is a whole number, a number of bytes (`is_size`), a duration (`is_duration`) or a program
-    (`is_program`). A size is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
+    Without `choices` the value is a whole number, a number of bytes (`is_size`), a duration (`is_duration`) or a
+    program (`is_program`). A size is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
     """
 
     name: str

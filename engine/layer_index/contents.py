@@ -1,4 +1,4 @@
-"""Reads the contents of entries of a layer, in one pass over its archive. The layer is verified before they are used."""
+"""Reads the contents of entries of a layer, in one pass over its archive, and returns the diff ID to verify it by."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ class FileIndex:
         if key is None:  # another process was faster
             return
         connection.execute(
-            f"INSERT OR IGNORE INTO {SCHEMA}.directory (name, path) SELECT name, path FROM scanned.directory ORDER BY path"
+            f"INSERT OR IGNORE INTO {SCHEMA}.directory (name, path)"
+            " SELECT name, path FROM scanned.directory ORDER BY path"
         )
         connection.execute(
             f"""CREATE TEMP TABLE scanned_directory AS SELECT own.key AS own, stored.key AS key

@@ -82,7 +82,8 @@ def _copy_layer(connection: sqlite3.Connection, layer: int, chain: int, now: int
         ("package", f"directory, file, {', '.join(PACKAGE_COLUMNS)}"),
     ):
         connection.execute(
-            f"INSERT INTO {SCHEMA}.{table} (layer, {columns}) SELECT ?, {columns} FROM {SCHEMA}.{table} WHERE layer = ?",
+            f"INSERT INTO {SCHEMA}.{table} (layer, {columns})"
+            f" SELECT ?, {columns} FROM {SCHEMA}.{table} WHERE layer = ?",
             (key, layer),
         )
     connection.execute(f"UPDATE {SCHEMA}.entry SET content_layer = ? WHERE layer = ?", (layer, key))

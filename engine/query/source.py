@@ -107,8 +107,8 @@ class TableScan(Protocol):
     The hidden columns are `_row` (a unique integer), `_lookup`, and `_image`, `_root` and `_entry`, which are NULL
     except for images of the store.
 
-    `unread` is a temporary table of the outer rows of a relation whose rows could not be read, each with a problem: their
-    `_lookup` and `source`. "" when the scan raises the errors instead.
+    `unread` is a temporary table of the outer rows of a relation whose rows could not be read, each with a problem:
+    their `_lookup` and `source`. "" when the scan raises the errors instead.
     """
 
     unread: str
@@ -157,7 +157,8 @@ class StagedTable(Record):
     - `open` starts a scan.
     - `lists_all`: the table can be read with `in SOURCE` alone, without a target.
     - `holders`: what is listed are not rows of the table but what contains them. Example: containers, each of which
-      has a log. The first level fetches the rows, whichever fields are read, and replaces each chosen holder by its own.
+      has a log. The first level fetches the rows, whichever fields are read, and replaces each chosen holder by its
+      own.
     - `time_field`: the time of such rows. Its bounds in the condition are part of the request.
     """
 

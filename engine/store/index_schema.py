@@ -165,7 +165,8 @@ CREATE TABLE step (
 ) WITHOUT ROWID;
 CREATE INDEX step_command ON step (command);
 
--- The containers of the store: see containers/index_rows.py. `signature` has the facts by which a row is known to be old.
+-- The containers of the store: see containers/index_rows.py. `signature` has the facts by which a row is known to be
+-- old.
 CREATE TABLE container (
     key INTEGER PRIMARY KEY, signature TEXT NOT NULL, manifest TEXT, {_CONTAINER_DEFINITIONS}
 );

@@ -164,7 +164,11 @@ class TestRequests:
         [
             ("", "", 6),
             ('where time >= "2024-01-31T10:00:02Z"', "&since=1706695202", 4),
-            ('where time between "2024-01-31T10:00:02Z" and "2024-01-31T10:00:03Z"', "&since=1706695202&until=1706695204", 1),
+            (
+                'where time between "2024-01-31T10:00:02Z" and "2024-01-31T10:00:03Z"',
+                "&since=1706695202&until=1706695204",
+                1,
+            ),
             ("where not newer than 1d", "", 6),  # a negation is no bound
             ("order by time desc limit 3", "&tail=4", 3),
             ('where time > "2024-01-31T10:00:02.7Z" order by time desc limit 1', "&since=1706695202&tail=2", 1),

@@ -1,4 +1,4 @@
-"""What statements say of the insides of images: files, packages, differences, and the verbs that show and write them."""
+"""What statements say of the insides of images: files, packages and differences, and the verbs that show files."""
 
 from __future__ import annotations
 

@@ -87,11 +87,15 @@ def test_a_changed_byte_is_an_error_or_changes_nothing(layer: ChunkedLayer, data
     assert found in (EXPECTED, True)
 
 
+_KEYS = (
+    "name", "size", "mode", "uid", "gid", "modtime", "linkName", "xattrs", "offset", "chunkOffset", "chunkSize",
+    "chunkDigest", "digest", "devMajor", "chunkType",
+)  # fmt: skip
 _VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just({}) | st.just([])
 _ENTRIES = st.lists(
     st.fixed_dictionaries(
         {"type": st.sampled_from(["reg", "dir", "chunk", "hardlink", "symlink", "char", "x"]) | _VALUES},
-        optional=dict.fromkeys(("name", "size", "mode", "uid", "gid", "modtime", "linkName", "xattrs", "offset", "chunkOffset", "chunkSize", "chunkDigest", "digest", "devMajor", "chunkType"), _VALUES),
+        optional=dict.fromkeys(_KEYS, _VALUES),
     )
     | _VALUES
 )  # fmt: skip
@@ -115,7 +119,10 @@ def test_any_json_is_a_table_or_an_error(tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize(
     "place",
-    ["", "1", "1:2:3", "1:2:3:2", "1::3:1", ":::", "²:1:1:1", "-1:2:3:1", "9" * 40 + ":1:1:1", "999999999:5:5:1", "1:0:0:1"],
+    [
+        "", "1", "1:2:3", "1:2:3:2", "1::3:1", ":::", "²:1:1:1", "-1:2:3:1", "9" * 40 + ":1:1:1", "999999999:5:5:1",
+        "1:0:0:1",
+    ],  # fmt: skip
 )  # fmt: skip
 def test_annotations_of_no_use(place: str) -> None:
     annotations = {

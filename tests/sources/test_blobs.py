@@ -1,4 +1,4 @@
-"""The table `blobs`: the same layout in each kind of place, blobs that no image needs, and documents that are damaged."""
+"""The table `blobs`: the same layout in each kind of place, blobs that no image needs, and damaged documents."""
 
 from __future__ import annotations
 

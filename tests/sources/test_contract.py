@@ -259,7 +259,9 @@ Version: 3.5.1-1
 """,
 }
 WHEEL = {
-    "usr/lib/python3/dist-packages/six-1.17.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: six\nVersion: 1.17.0\n"
+    "usr/lib/python3/dist-packages/six-1.17.0.dist-info/METADATA": (
+        b"Metadata-Version: 2.1\nName: six\nVersion: 1.17.0\n"
+    ),
 }
 IN_STORAGE = ("debian:13", "redis:7", "team/app:2", "edge/agent:1", "plain:1", "packed:gzip")
 

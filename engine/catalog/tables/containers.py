@@ -112,7 +112,8 @@ LOGS = Table(
     "logs",
     "One row for each line of the logs of containers, as the engine kept them: logs of web, logs of (containers in"
     " docker where …), logs in docker. A log is read up to the time of the statement and is never followed. Engines"
-    " write lines in the order of their times; podman reports whole seconds. A line of more than 1 MiB is several rows.",
+    " write lines in the order of their times; podman reports whole seconds. A line of more than 1 MiB is several"
+    " rows.",
     (
         Field("time", DataType.TIME, "when the engine received the line", aliases=("created",)),
         Field("container", DataType.TEXT, "the name of the container"),

@@ -23,8 +23,8 @@ class WasteScan(ContentScan):
         """Insert the sums over the files of each image."""
         stack = f"temp.{self.stack}"
         hidden = self.write_hidden("1", "entry.layer", "entry.directory", "entry.name")
-        copies = f"""SELECT stack.number AS number, entry.directory AS directory, entry.name AS name, entry.size AS size,
-                iif(EXISTS ({hidden}), entry.size, 0) AS wasted
+        copies = f"""SELECT stack.number AS number, entry.directory AS directory, entry.name AS name,
+                entry.size AS size, iif(EXISTS ({hidden}), entry.size, 0) AS wasted
             FROM {stack} AS stack CROSS JOIN {SCHEMA}.entry ON entry.layer = stack.layer AND entry.type = {FILE}
             UNION ALL SELECT upper.number, entry.directory, old.name, max(old.size), 0
             FROM {stack} AS upper CROSS JOIN {SCHEMA}.entry ON entry.layer = upper.layer AND entry.type = {WHITEOUT}

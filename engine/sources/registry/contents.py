@@ -89,7 +89,8 @@ class RegistryContents:
             blobs = [
                 Descriptor(media_type, Digest(digest), size, json.loads(annotations))
                 for media_type, digest, size, annotations in connection.execute(
-                    "SELECT media_type, digest, size, annotations FROM cache.layer WHERE manifest = ? ORDER BY position",
+                    "SELECT media_type, digest, size, annotations FROM cache.layer WHERE manifest = ?"
+                    " ORDER BY position",
                     (manifest,),
                 )
             ]
