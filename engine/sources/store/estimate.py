@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LayerEstimator:
-    """Counts the layers of the images of a scan; those of all images when it is known only later which ones are needed."""
+    """Counts the layers of the images of a scan; those of all images when its own are known only later."""
 
     def __init__(self, context: SourceContext, source: str) -> None:
         self._context = context
