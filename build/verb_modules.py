@@ -20,13 +20,13 @@ def render_verb_modules() -> str:
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     verbs = {module.VERB.name: (name, module.VERB) for name, module in modules.items() if hasattr(module, "VERB")}
     lines = [f'    "{verb}": "{module}",\n' for verb, (module, _) in sorted(verbs.items())]
-    removing = [f'"{name}"' for name, (_, verb) in sorted(verbs.items()) if verb.removes]
+    removing = [f'"{name}"' for name, (_, verb) in sorted(verbs.items()) if verb.removes or verb.runs_programs]
     return (
         '"""The verbs by name. Written by build/generate_docs.py from the modules of this package: do not edit."""\n\n'
         f"MODULES = {{\n{''.join(lines)}}}\n"
         '"""The module of each verb."""\n'
         f"REMOVING = frozenset({{{', '.join(removing)}}})\n"
-        '"""The verbs that delete names or images."""\n'
+        '"""The verbs that delete names or images, or run programs, which may delete anything."""\n'
     )
 
 

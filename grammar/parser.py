@@ -59,6 +59,10 @@ _VIEW_PRODUCTIONS = frozenset({"view", "include"})
 """Productions of statements that declare views."""
 
 
+_SHORTEST_TYPO = 3
+"""The least letters of a word that is corrected to a destructive verb."""
+
+
 class _ActionTable(dict[int, dict[str, int]]):
     """The rows of the action table, each converted to a dict on first use."""
 
@@ -191,7 +195,8 @@ class _Parser:
     def _suggest_start(self, name: str, words: Iterable[str]) -> str:
         """Return a hint with the closest words that can begin a statement.
 
-        A destructive verb is suggested only when no other word is as close, so that a typo never suggests `rm`.
+        A destructive verb is suggested only when no other word is as close, so that a typo never suggests `rm`, and
+        never for a word of two letters.
         """
         unsupported = {verb for verb, _ in self._vocabulary.unsupported_verbs}
         close = closest_names(name, {*words, *unsupported})
@@ -199,7 +204,7 @@ class _Parser:
         if only in unsupported or not unsupported.isdisjoint(close):
             return ""
         if not self._vocabulary.destructive_verbs.isdisjoint(close) and (
-            not only or not _is_near_match(name.lower(), only)
+            not only or len(name) < _SHORTEST_TYPO or not _is_near_match(name.lower(), only)
         ):
             return ""
         return closest_hint(name, words)

@@ -39,5 +39,5 @@ MODULES = {
     "wait": "wait",
 }
 """The module of each verb."""
-REMOVING = frozenset({"prune", "rm", "untag"})
-"""The verbs that delete names or images."""
+REMOVING = frozenset({"exec", "prune", "rm", "run", "untag"})
+"""The verbs that delete names or images, or run programs, which may delete anything."""

@@ -153,6 +153,7 @@ def _list_layers(store: Store, action: Export, watch: Callable[[int], Callable[[
 
     found = find_image(store.index, action.root, action.id)
     if found is None:
+        store.read_document(action.root)  # raises when it is missing
         raise NotFound(f"{action.name} was changed meanwhile", code="changed", hints=("run the statement again",))
     _, manifest = found
     config = store.index.documents.read_image_config(manifest)

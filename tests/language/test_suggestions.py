@@ -139,7 +139,7 @@ def test_help_fits_a_terminal() -> None:
         "images where",
         "show images where tag = '\x1b[31m'",  # nothing is shown that a terminal would obey
         "images where tag = latest and",
-        "run redis:7",
+        "run",
         "build .",
         "images as nonsense",
         "images where nonsense(tag) = 1",
@@ -164,7 +164,7 @@ def test_help_fits_a_terminal() -> None:
         "rn images where dangling",
         "mr redis:7",
         "em images where dangling",
-        "stpo redis:7",
+        "zzz redis:7",
         "keep 3 images per repository",
         "rm images where (dangling and tag = latest",  # where it closes, nobody can know
         "rm images where tag latest",

@@ -160,7 +160,7 @@ def test_a_link_planted_after_the_check_is_noticed_before_reading(
     connection.close()
     content = theirs.read_bytes()
     plant(root, name, theirs)
-    for module in ("index", "registry_cache"):
+    for module in ("index", "attached_database"):
         monkeypatch.setattr(f"imq.engine.store.{module}.has_database", lambda *_, **_options: True)
     with StoreSession(root) as held, pytest.raises(StoreError) as raised:
         RegistryCache(held.session.store.index.connection, held.session.store.layout)

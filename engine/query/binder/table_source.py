@@ -86,7 +86,8 @@ class TableResolver:
         )
         for ref, node in zip(refs, self._query.sources, strict=False):
             self._check_lists_all(table, ref, node)
-        named = refs or self._scope.default_refs("images")
+        names_images = any(isinstance(target, ast.Literal | ast.Variable) for target in self._targets)
+        named = refs or (self._scope.default_refs("images") if names_images else ())
         targets = []
         for target in self._targets:
             select = self._bind_images(target, named)
@@ -98,9 +99,10 @@ class TableResolver:
             columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
             targets.append(select.replace(columns=columns, is_whole_rows=False))
         found = refs or tuple(dict.fromkeys(ref for select in targets for ref in self._list_refs(select.table)))
-        uses = self._group_uses(table, found or named)
+        found = found or named or self._scope.default_refs("images")
+        uses = self._group_uses(table, found)
         if not uses:
-            names = ", ".join(ref.text for ref in found or named)
+            names = ", ".join(ref.text for ref in found)
             raise self._missing_table_error(table, names, self._fetch.sources.find_uses(table.name), self._query.span)
         return self._fetch.bind_table(uses, tuple(targets))
 

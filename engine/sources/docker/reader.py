@@ -53,6 +53,7 @@ class EngineReader:
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self._clients: dict[str, EngineClient] = {}
+        self._clients_lock = Lock()
         self._listings: dict[tuple[str, str], Any] = {}
         self._images: dict[tuple[str, str], Any] = {}
         self._names: dict[tuple[str, str], object] = {}
@@ -82,13 +83,14 @@ class EngineReader:
 
     def client(self, source: str) -> EngineClient:
         """Return the client of an engine. Raises `UnknownName` when no engine has this name."""
-        client = self._clients.get(source)
-        if client is None:
-            endpoint = find_endpoint(source, self._context.environment, self._context.home or "")
-            if endpoint is None:
-                raise UnknownName(f'no engine is called "{source}"')
-            client = self._clients[source] = EngineClient(endpoint, environment=self._context.environment)
-        return client
+        with self._clients_lock:  # of two threads, one makes it
+            client = self._clients.get(source)
+            if client is None:
+                endpoint = find_endpoint(source, self._context.environment, self._context.home or "")
+                if endpoint is None:
+                    raise UnknownName(f'no engine is called "{source}"')
+                client = self._clients[source] = EngineClient(endpoint, environment=self._context.environment)
+            return client
 
     def list_documents(self, source: str, path: str, **query: str) -> list[dict[str, Any]]:
         """Return the documents of a listing. It is requested once in a statement."""
