@@ -132,7 +132,7 @@ class _All_Files(Path):
     package_checksum: Path
     """the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
     modified: Path
-    """the content is not the one that package_checksum stands for; unknown for files without package_checksum"""
+    """the content differs from package_checksum; unknown for files without a package_checksum"""
     layer: Path
     """the diff ID of the layer that has it"""
     layer_index: Path
@@ -278,7 +278,7 @@ class _Files(Path):
     package_checksum: Path
     """the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
     modified: Path
-    """the content is not the one that package_checksum stands for; unknown for files without package_checksum"""
+    """the content differs from package_checksum; unknown for files without a package_checksum"""
     layer: Path
     """the diff ID of the layer that has it"""
     layer_index: Path
@@ -1042,7 +1042,7 @@ class _Fields:
     mode: Path
     """services: how its number of tasks is set; changes: the permissions, octal. Example: 0644, 4755; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755"""
     modified: Path
-    """files: the content is not the one that package_checksum stands for; unknown for files without package_checksum; all_files: the content is not the one that package_checksum stands for; unknown for files without package_checksum"""
+    """files: the content differs from package_checksum; unknown for files without a package_checksum; all_files: the content differs from package_checksum; unknown for files without a package_checksum"""
     mounts: Path
     """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
     mtime: Path

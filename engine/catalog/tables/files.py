@@ -75,7 +75,7 @@ _FIELDS = (
     Field(
         "modified",
         DataType.BOOLEAN,
-        "the content is not the one that package_checksum stands for; unknown for files without package_checksum",
+        "the content differs from package_checksum; unknown for files without a package_checksum",
     ),
     Field("layer", DataType.DIGEST, "the diff ID of the layer that has it"),
     Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
