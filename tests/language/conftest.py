@@ -14,6 +14,7 @@ from imq.grammar.errors import ImqError
 from support.images import write_library
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
 NOW = int(datetime(2024, 8, 1, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
@@ -40,6 +41,16 @@ def library_root(tmp_path_factory: pytest.TempPathFactory) -> str:
     root = os.fspath(tmp_path_factory.mktemp("language") / "store")
     write_library(root)
     return root
+
+
+@pytest.fixture
+def unused_session(tmp_path: pathlib.Path) -> Iterator[Session]:
+    """A session on a library of its own, which no other test has queried: it has no index of files."""
+    root = os.fspath(tmp_path / "store")
+    write_library(root)
+    opened = open_session(root)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

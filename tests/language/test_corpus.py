@@ -132,8 +132,9 @@ class TestCorpus:
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=[os.path.basename(path) for path in CORPUS])
-def test_results_equal_the_golden_file(path: str, session: Session) -> None:
+def test_results_equal_the_golden_file(path: str, unused_session: Session) -> None:
     """The results of all statements of a file, as table and JSON, equal the golden file."""
+    session = unused_session
     session.store.measure_layers(jobs=2)  # so that the output of `explain` does not depend on earlier statements
     blocks = []
     for tree in session.parse(read(path)):

@@ -14,6 +14,7 @@ class LoopbackServer:
         """Listen. `attributes` are set on the handler class."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes))
         self._server.daemon_threads = True
+        self._server.socket.settimeout(1)  # `accept` waits for good if a client has gone since the socket was ready
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
