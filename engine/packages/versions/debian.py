@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .sort_key import encode_number
+from .sort_key import encode_number, split_version
 
 _PIECE = re.compile(r"([^0-9]*)([0-9]*)")
 _TILDE, _END, _OTHER = b"\x01", b"\x02", b"\x80"
@@ -19,10 +19,7 @@ def make_key(text: str) -> bytes | None:
     text = text.strip()
     if not text:
         return None
-    epoch, colon, rest = text.partition(":")
-    if not colon or not (epoch.isdecimal() and epoch.isascii()):
-        epoch, rest = "", text
-    upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
+    epoch, upstream, revision = split_version(text)
     return encode_number(epoch) + _encode_part(upstream) + _encode_part(revision)
 
 

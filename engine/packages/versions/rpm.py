@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from .sort_key import encode_number, encode_word
+from .sort_key import encode_number, encode_word, split_version
 
 _PIECE = re.compile(r"[~^]|[0-9]+|[A-Za-z]+")
 _TILDE, _END, _CARET, _WORD, _NUMBER = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
@@ -24,10 +24,7 @@ def make_key(text: str) -> bytes | None:
     text = text.strip()
     if not text:
         return None
-    epoch, colon, rest = text.partition(":")
-    if not colon or not (epoch.isdecimal() and epoch.isascii()):
-        epoch, rest = "", text
-    version, _, release = rest.rpartition("-") if "-" in rest else (rest, "", "")
+    epoch, version, release = split_version(text)
     key = encode_number(epoch) + _encode_part(version)
     return key + _encode_part(release) if release else key
 

@@ -1,4 +1,4 @@
-"""Bytes whose order is that of numbers and words. The keys of all systems are put together from them."""
+"""What all keys are put together from: the parts of a version, and bytes in the order of numbers and words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ if TYPE_CHECKING:
 WORD_END: Final = b"\0"
 """Follows a word, so that `ab` sorts before `abc`. No word contains it."""
 _LONG: Final = 0xFF
+
+
+def split_version(text: str) -> tuple[str, str, str]:
+    """Return the epoch, the version and the revision of `[epoch:]version[-revision]`; "" for a missing one.
+
+    What precedes a colon is an epoch only if it is a number.
+    """
+    epoch, colon, rest = text.partition(":")
+    if not colon or not (epoch.isdecimal() and epoch.isascii()):
+        epoch, rest = "", text
+    version, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
+    return epoch, version, revision
 
 
 def encode_number(digits: str) -> bytes:
