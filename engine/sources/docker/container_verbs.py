@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
 from .json_documents import read_integer, read_object
-from .named_containers import find_container
+from .named_containers import find_containers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,14 +73,7 @@ def plan_each(act: ast.ActionStatement, context: PlanContext, make: Callable[[st
     actions: list[Action] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         try:
-            found = [(source, *row) for source in sources for row in find_container(source, text, context)]
-            if not found:
-                raise NotFound(
-                    f"No such container: {text}",
-                    code="no-such-container",
-                    span=node.span,
-                    hints=(f"searched in {', '.join(sources)}",),
-                )
+            found = find_containers(node, text, sources, context)
         except (NotFound, Conflict) as problem:
             if len(act.references) == 1:
                 raise

@@ -27,7 +27,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .archives import import_archive
 from .clients import EngineClients
 from .json_documents import read_image_id, read_object
-from .named_containers import find_container
+from .named_containers import find_containers
 from .tag import find_id
 
 if TYPE_CHECKING:
@@ -270,13 +270,6 @@ def _named_containers(
     sources = tuple(ref.text for ref in list_source_refs(act, context))
     chosen: list[Chosen] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
-        found = [(source, *row) for source in sources for row in find_container(source, text, context)]
-        if not found:
-            raise NotFound(
-                f"No such container: {text}",
-                code="no-such-container",
-                span=node.span,
-                hints=(f"searched in {', '.join(sources)}",),
-            )
+        found = find_containers(node, text, sources, context)
         chosen += [(source, id_, container, name) for source, id_, container in found]
     return chosen, []

@@ -8,6 +8,8 @@ from imq.grammar.errors import Conflict, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imq.engine.sources.action import PlanContext
 
 
@@ -28,6 +30,24 @@ def find_container(source: str, text: str, context: PlanContext) -> list[tuple[s
     found = [row for row in rows if row[0].startswith(text)]
     if len(found) > 1:
         raise Conflict(f"{text} is the beginning of several IDs of containers", code="ambiguous-id")
+    return found
+
+
+def find_containers(
+    node: ast.Literal | ast.Variable, text: str, sources: Sequence[str], context: PlanContext
+) -> list[tuple[str, str, str]]:
+    """Return the source, the ID and the name of the container that `text` means in each engine that has it.
+
+    Raises `NotFound` at `node` when none has it, and `Conflict` for the beginning of several IDs.
+    """
+    found = [(source, *row) for source in sources for row in find_container(source, text, context)]
+    if not found:
+        raise NotFound(
+            f"No such container: {text}",
+            code="no-such-container",
+            span=node.span,
+            hints=(f"searched in {', '.join(sources)}",),
+        )
     return found
 
 
