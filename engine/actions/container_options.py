@@ -165,6 +165,17 @@ def read_signal(value: Value) -> str:
     return value.text
 
 
+def read_stop_options(act: ast.ActionStatement, context: PlanContext) -> tuple[int | None, str]:
+    """Return the `timeout` of `with` in seconds, None if absent, and the `signal`, "" if absent."""
+    timeout, signal = None, ""
+    for value in read_values(act, ("timeout", "signal"), context):
+        if value.name == "timeout":
+            timeout = read_seconds(value)
+        else:
+            signal = read_signal(value)
+    return timeout, signal
+
+
 def _read_text(value: Value) -> str:
     return value.text
 

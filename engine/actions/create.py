@@ -11,6 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
 from .container_options import CREATION, read_create_options, read_values
+from .derived_images import find_base
 from .operands import find_planner
 from .verb import OperandKind, Verb
 
@@ -50,13 +51,8 @@ class Create(Record):
 
 def plan_creation(image: ast.Literal | ast.Variable, options: CreateOptions, context: PlanContext) -> Create:
     """Return the creation of a container from an image of the store. Raises `NotFound`."""
-    (text,) = context.literals((image,))
-    try:
-        found = context.store.find(text)
-    except StatementError as problem:
-        problem.span = problem.span or image.span
-        raise
-    return Create(options, found.name or text, found.id, str(found.manifest))
+    name, id_, manifest = find_base(image, context)
+    return Create(options, name, id_, str(manifest))
 
 
 def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

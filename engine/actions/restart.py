@@ -6,7 +6,7 @@ from imq.engine.sources.action import Outcome
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import ContainerAction, plan_for_containers
-from .container_options import read_seconds, read_signal, read_values
+from .container_options import read_stop_options
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -35,12 +35,7 @@ class Restart(ContainerAction):
 
 
 def _plan_restart(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    timeout, signal = None, ""
-    for value in read_values(act, ("timeout", "signal"), context):
-        if value.name == "timeout":
-            timeout = read_seconds(value)
-        else:
-            signal = read_signal(value)
+    timeout, signal = read_stop_options(act, context)
     return plan_for_containers(act, context, lambda chosen: Restart(chosen, timeout, signal))
 
 
