@@ -30,9 +30,9 @@ def find_user(text: str, read: Callable[[str], bytes | None]) -> User:
     number = _parse_id(name) if name else 0
     for fields in _read_rows(read("/etc/passwd"), 7):
         matches = fields[0] == name if number is None else _parse_id(fields[2]) == number
-        ids = _parse_id(fields[2]), _parse_id(fields[3])
-        if matches and ids[0] is not None and ids[1] is not None:
-            (uid, gid), home, login = ids, fields[5], fields[0]  # type: ignore[assignment] # both are known
+        user_id, group_id = _parse_id(fields[2]), _parse_id(fields[3])
+        if matches and user_id is not None and group_id is not None:
+            uid, gid, home, login = user_id, group_id, fields[5], fields[0]
             break
     else:
         if number is None:

@@ -11,7 +11,7 @@ from imq.engine.layers.tar_sparse import SparseWriter
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Protocol
 
     from imq.engine.oci.digest import Digest
@@ -110,7 +110,7 @@ class _Writer:
             self._written += len(zeros)
 
 
-def _make_sparse_writer(content: StoredContent, write_at: object) -> SparseWriter | None:
+def _make_sparse_writer(content: StoredContent, write_at: Callable[[memoryview, int], int]) -> SparseWriter | None:
     details = json.loads(content.details) if content.details else {}
     segments = details.get("segments")
     if segments is None and not details.get("map_in_content"):
@@ -121,7 +121,7 @@ def _make_sparse_writer(content: StoredContent, write_at: object) -> SparseWrite
         segments=tuple((start, size) for start, size in segments) if segments is not None else None,
         map_in_content=bool(details.get("map_in_content")),
     )  # fmt: skip
-    return SparseWriter(write_at, entry)  # type: ignore[arg-type]
+    return SparseWriter(write_at, entry)
 
 
 class HashSink:
