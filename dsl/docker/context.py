@@ -33,13 +33,15 @@ class CompileContext(Record):
     """The inputs of compilation: the time in nanoseconds since the epoch, the time zone, and the tags of repositories.
 
     A `zone` of None is the local one. `list_tags` returns the names, with their tags, of the images of a repository.
-    `in_engine`: the images are those of a container engine, which has containers too.
+    `in_engine`: the images are those of a container engine, which has containers too. `spares_any_label`: whether a
+    prune there spares images with any of several labels; it may send a request.
     """
 
     now: int
     zone: tzinfo | None
     list_tags: Callable[[str], Sequence[str]]
     in_engine: bool = False
+    spares_any_label: Callable[[], bool] = bool
 
 
 class Handler(Record):
@@ -85,7 +87,13 @@ class CommandContext:
     def compile_context(self) -> CompileContext:
         """The context that command lines are compiled with."""
         session = self.session
-        return CompileContext(session.context.clock(), session.context.zone, self._list_tags, session.is_of_engine)
+        return CompileContext(
+            session.context.clock(),
+            session.context.zone,
+            self._list_tags,
+            session.is_of_engine,
+            session.spares_any_label,
+        )
 
     def _list_tags(self, repository: str) -> list[str]:
         named = ast.Comparison("=", ast.Field(("repository",)), ast.Literal(repository, quoted=True))

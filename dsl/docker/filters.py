@@ -6,7 +6,7 @@
 | before since | it was created before (after) that image; of several values, all must match                    |
 | reference    | a pattern matches its name, with or without the tag; `*` does not match a slash; any may match  |
 | label        | it has the label, or the label with that value; all must match                                 |
-| label!       | it has none of the labels; a prune spares only images with all of them                         |
+| label!       | it has none of the labels; a prune by docker's older image store spares those with all of them |
 | until        | it was created before that time; all must match; in a prune also at that time, and only one value |
 | stars        | in a search: it has at least this many; the largest value counts                               |
 | is-official is-automated | in a search: true or false; both values: error                                     |
@@ -62,13 +62,25 @@ def image_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> a
     return join_conditions(apply_rules(filters, rules))
 
 
-def prune_conditions(filters: Sequence[str], now: int, zone: tzinfo | None) -> tuple[ast.Expr | None, bool | None]:
-    """Return the condition of `image prune --filter`, None without one, and the value of `dangling`."""
+def prune_conditions(
+    filters: Sequence[str], now: int, zone: tzinfo | None, spares_any_label: Callable[[], bool] = bool
+) -> tuple[ast.Expr | None, bool | None]:
+    """Return the condition of `image prune --filter`, None without one, and the value of `dangling`.
+
+    `spares_any_label`: whether several values of `label!` spare what has any of the labels, not only what has all.
+    """
+
+    def lacks_labels(values: list[str]) -> list[ast.Expr]:
+        labels = [match_label(text) for text in values]
+        if len(labels) > 1 and spares_any_label():
+            return [ast.Not(label) for label in labels]
+        return [ast.Not(_require_all(labels))]
+
     rules: dict[str, Rule] = {
         "dangling": lambda _: [],
         "until": lambda values: [_compare_until("<=", _single_value("until", values), now, zone)],
         "label": lambda values: [match_label(text) for text in values],
-        "label!": lambda values: [ast.Not(_require_all([match_label(text) for text in values]))],
+        "label!": lacks_labels,
     }
     condition = join_conditions(apply_rules(filters, rules))
     dangling = split_filters(filters).get("dangling")

@@ -71,7 +71,9 @@ def _run_rmi_in_engine(context: CommandContext, parsed: ParsedFlags, act: ast.Ac
 
 def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the statement that removes unused images without a tag; with -a all unused images."""
-    filters, dangling = prune_conditions(parsed.get_all("filter"), compile_context.now, compile_context.zone)
+    filters, dangling = prune_conditions(
+        parsed.get_all("filter"), compile_context.now, compile_context.zone, compile_context.spares_any_label
+    )
     unused = ast.Not(ast.Predicate("in use"))
     includes_tagged = parsed.is_on("all") or dangling is False
     where = join_conditions([None if includes_tagged else ast.Field(("dangling",)), unused, filters])

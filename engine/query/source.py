@@ -278,6 +278,13 @@ class Source:
         """
         return False
 
+    def spares_any_label(self, _text: str, /) -> bool:
+        """Whether a prune with several filters `label!` spares images with any of the labels here, as some engines do.
+
+        False: it spares those with all of them.
+        """
+        return False
+
     def list_places(self) -> Sequence[Place]:
         """Return the places of this source that are configured or found on this machine. No request is made."""
         return ()

@@ -368,6 +368,11 @@ class Session:
         resources = self._resources
         return all(resources.sources[ref.source].has_docker_rules for ref in resources.default_refs())
 
+    def spares_any_label(self) -> bool:
+        """Whether a prune with several filters `label!` spares images with any of the labels; see `Source`."""
+        resources = self._resources
+        return any(resources.sources[ref.source].spares_any_label(ref.text) for ref in resources.default_refs())
+
     @property
     def engine_answers(self) -> tuple[str, ...]:
         """The lines by which engines said what the last action did: `Untagged: redis:7`, `Deleted: sha256:…`."""

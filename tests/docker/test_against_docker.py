@@ -334,7 +334,6 @@ OF_CONTAINERD = {
     "images *": "that image store matches `*` with an image without a name too",
     "images -f reference=[": "that image store takes a pattern that is none for one that matches nothing",
     "image prune --filter until=1h --filter until=2h -f": "that image store takes several times",
-    "image prune -f --filter label!=maintainer --filter label!=none": "that image store spares images with one of them",
 }
 """Lines with another output of docker with the image store of containerd."""
 

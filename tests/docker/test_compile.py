@@ -251,6 +251,16 @@ def compile_line(line: str) -> list[object]:
     return list(parsed.command.load_handler().compile(parsed.flags, CONTEXT))
 
 
+def test_a_prune_spares_images_with_any_label_where_the_engine_does() -> None:
+    parsed = parse_docker_line(["image", "prune", "-a", "--filter", "label!=a", "--filter", "label!=b=c"], VOCABULARY)
+    assert parsed is not None
+    assert parsed.command is not None
+    newer = CONTEXT.replace(spares_any_label=lambda: True)
+    (statement,) = parsed.command.load_handler().compile(parsed.flags, newer)
+    expected = 'rm images where not in use and not label.a is known and not label.b = "c" order by created force'
+    assert unparse(statement) == expected
+
+
 @pytest.mark.parametrize(("line", "statement"), LINES)
 def test_a_line_compiles_to_a_statement(line: str, statement: str, tmp_path: object) -> None:
     statements = compile_line(line)

@@ -130,6 +130,15 @@ class DockerSource(ReaderSource):
         except EngineError:
             return None
 
+    def spares_any_label(self, text: str) -> bool:
+        """Whether an engine is not docker with its older image store; true when it does not respond."""
+        from imq.grammar.errors import EngineError
+
+        try:
+            return self.has_manifest_ids(text) is not False or self.reader().is_podman(text)
+        except EngineError:
+            return True
+
     def list_places(self) -> Sequence[Place]:
         """Return the engines that are configured, or have a socket on this machine."""
         from imq.engine.docker_engine.endpoint import list_endpoints
