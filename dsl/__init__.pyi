@@ -1266,7 +1266,7 @@ layers: Table
 history: Table
 """One row for each step of the build of each image, first step first; also for images in registries, like layers."""
 blobs: Table
-"""One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be read, its blobs are not known; any blob that no other image needs then counts as one of them."""
+"""One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be read, its blobs are not known; any blob that no other image needs then counts as one of them. Registries do not list blobs: blobs in registry.local:5000/team/* are those that the tags of these repositories need."""
 reclaim: Table
 """One row for each image name of a query: what its source frees when exactly these names are removed, in this order, as rm does it. The sum of size is what all of them free. Without of: all images of the source."""
 containers: Table

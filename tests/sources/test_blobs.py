@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from imq.grammar.errors import StatementError
 from store.support.stores import StoreSession
 from support.images import Image, Layout, digest_of, docker_archive, layer
-from support.servers import require_programs
+from support.servers import PROGRAM, Registry, require_programs
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -158,6 +159,55 @@ class TestStore:
     def test_no_source_without_blobs(self, session: StoreSession) -> None:
         with pytest.raises(StatementError, match="docker has no table blobs"):
             session.rows("blobs in docker")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    require_programs(PROGRAM)
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+class TestRegistries:
+    """The blobs that the tags of repositories need: registries list no others."""
+
+    def test_the_same_blobs_as_the_layout(self, registry: Registry, folder: Path, session: StoreSession) -> None:
+        (copied,) = session.session.run(f'copy all images in "oci:{folder}" to "{registry.host}/same"')
+        assert copied.exit_code == 0
+        place = f"{registry.host}/same/*"
+        found = session.rows(f'blobs in "{place}" as json')
+        assert all(row["source"] == registry.host for row in found)
+        expected = {
+            digest: (size, kind, [f"{registry.host}/same/{name}" for name in names])
+            for digest, (size, kind, names) in expect(folder, loose=False).items()
+        }
+        assert {row["digest"]: (row["size"], row["media_type"], images(row)) for row in found} == expected
+        assert session.rows(f'blobs in "{place}" where no referenced_by') == []
+        both = session.rows(f'blobs in "{registry.host}/same/app", "{registry.host}/same/team/b" as json')
+        assert {row["digest"] for row in both} == set(expected)
+
+    def test_an_index_needs_its_entries(self, registry: Registry, folder: Path, session: StoreSession) -> None:
+        host = registry.host
+        (copied,) = session.session.run(f'copy app:1 from "oci:{folder}" to {host}/many:one')
+        assert copied.exit_code == 0
+        (made,) = session.session.run(f"index {host}/many:one as {host}/index:one")
+        assert made.exit_code == 0
+        rows = session.rows(f'blobs in "{host}/index" as json')
+        assert {row["digest"] for row in rows} > {ONE.digest, ONE.id, BASE.digest}
+        assert {name for row in rows for name in images(row)} == {f"{host}/index:one"}
+        kinds = [row["media_type"] for row in rows]
+        assert sum("index" in kind for kind in kinds) == 1
+
+    def test_a_tag_that_cannot_be_read_is_a_problem(
+        self, registry: Registry, folder: Path, session: StoreSession
+    ) -> None:
+        (copied,) = session.session.run(f'copy app:1 from "oci:{folder}" to {registry.host}/broken:1')
+        assert copied.exit_code == 0
+        data = next(path for path in pathlib.Path(registry.folder).rglob(f"{ONE.digest.removeprefix('sha256:')}/data"))
+        data.write_bytes(b"damaged")
+        (result,) = session.session.run(f'blobs in "{registry.host}/broken"')
+        assert list(result.rows) == []
+        assert result.exit_code == 3
 
 
 def _ingest(containerd: Containerd) -> bool:

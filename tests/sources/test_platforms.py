@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,28 @@ def test_layouts(folder: Path, session: StoreSession, form: str) -> None:
         subprocess.run(["tar", "-C", folder, "-cf", folder.parent / "images.tar", "."], check=True)
         place = f"oci-archive:{folder.parent / 'images.tar'}"
     check(session, place)
+
+
+def test_the_store(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "own")
+    with StoreSession(tmp_path / "own") as session:
+        check(session, "store")
+        (found,) = session.rows(f"platforms of {SINGLE.id[7:19]} in store as json")
+        assert (found["name"], found["digest"]) == ("single:1", SINGLE.digest)
+        (result,) = session.session.run("platforms of gone:1 in store")
+        assert [error.code for error in result.errors] == ["no-such-image"]
+        assert "2 requests for each name" in session.read_message("explain platforms of single:1")  # of a registry
+
+
+def test_a_damaged_manifest_of_the_store_is_a_problem_of_its_row(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "own")
+    (tmp_path / "own" / "blobs" / "sha256" / ARM.digest.removeprefix("sha256:")).write_bytes(b"damaged")
+    with StoreSession(tmp_path / "own") as session:
+        (result,) = session.session.run("platforms of multi:1 in store select platform, id, problem")
+        rows = list(result.rows)
+        assert [row[:2] for row in rows][:2] == [("linux/amd64", AMD.id), ("linux/arm64", None)]
+        assert [row[2] is not None for row in rows] == [False, True, False, False]
+        assert result.exit_code == 3
 
 
 def test_an_archive_of_docker_has_none(session: StoreSession, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ BLOBS = Table(
     "blobs",
     "One row for each blob of a place, whether or not an image needs it: blobs in store, blobs in oci:DIR, blobs in"
     " containerd:k8s.io. A blob with no referenced_by is needed by no image. When a manifest or an index cannot be"
-    " read, its blobs are not known; any blob that no other image needs then counts as one of them.",
+    " read, its blobs are not known; any blob that no other image needs then counts as one of them. Registries do not"
+    " list blobs: blobs in registry.local:5000/team/* are those that the tags of these repositories need.",
     (
         Field("digest", DataType.DIGEST, "the digest"),
         Field("size", DataType.SIZE, "bytes of the blob as it is stored"),

@@ -18,15 +18,17 @@ from .image_documents import (
 )
 from .json_documents import read_image_id, read_integer, read_map, read_object, read_objects, read_text
 from .layer_sizes import LayerSizes, count_users
+from .manifests import choose_manifest, list_manifests
 from .podman_documents import BUILD_STATE
 from .table_scan import EngineScan
-from .tables import IMAGE_BASES, IMAGE_DETAILS, LAST_USE, USERS
+from .tables import IMAGE_BASES, IMAGE_DETAILS, IMAGE_MANIFESTS, LAST_USE, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.oci.platform import Platform
     from imq.engine.query.source import FetchRequest
 
 
@@ -38,7 +40,8 @@ class Images(EngineScan):
         "name", "registry", "repository", "tag", "digest",
     )  # fmt: skip
     fetched_columns = (
-        "in_use", "containers", *DETAIL_COLUMNS, "base_chain_id", "last_used", "shared_size", "unique_size",
+        "in_use", "containers", *DETAIL_COLUMNS, "manifest_digest", "download_size", "base_chain_id", "last_used",
+        "shared_size", "unique_size",
     )  # fmt: skip
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
@@ -58,6 +61,8 @@ class Images(EngineScan):
             self._fetch_users()
         elif request.level is IMAGE_DETAILS:
             self._fetch_details()
+        elif request.level is IMAGE_MANIFESTS:
+            self._fetch_manifests()
         elif request.level is LAST_USE:
             self._fetch_last_use()
         elif request.level is IMAGE_BASES:
@@ -94,6 +99,25 @@ class Images(EngineScan):
             else:
                 details[one] = result
         return details, errors
+
+    def _fetch_manifests(self) -> None:
+        """Fetch the manifests for the platforms that the engine shows. An engine that lists none leaves them unknown."""
+        for source, manifests in self.fetch_from_engines(lambda source: list_manifests(self.reader, source)):
+            ids = [str(id_) for (id_,) in dict.fromkeys(self.chosen_by_source()[source])]
+            chosen = {id_: choose_manifest((manifests or {}).get(id_, ()), None) for id_ in ids}
+            several = [(source, id_) for id_ in ids if chosen[id_] is None and (manifests or {}).get(id_)]
+            for (_, id_), platform in self.reader.each_item(several, lambda one: self._read_platform(*one)):
+                if isinstance(platform, ImqError):
+                    self.update(("problem",), [(self.add_row_problem(platform, source, id_), source, id_)])
+                else:
+                    chosen[id_] = choose_manifest((manifests or {})[id_], platform)
+            self.update(
+                ("manifest_digest", "download_size"),
+                ((one.digest, one.download_size, source, id_) for id_, one in chosen.items() if one is not None),
+            )
+
+    def _read_platform(self, source: str, id_: str) -> Platform:
+        return read_config(self.reader.inspect_image(source, id_)).platform
 
     def _fetch_bases(self) -> None:
         """Fetch the layers of all images of the engines of the chosen rows. An image that has gone is no base.

@@ -15,6 +15,7 @@ from .tables import (
     CONTAINER_SIZES,
     IMAGE_BASES,
     IMAGE_DETAILS,
+    IMAGE_MANIFESTS,
     IMAGE_SIZES,
     LAST_USE,
     LAYER_USERS,
@@ -39,12 +40,14 @@ _LISTINGS = {
     "build_cache": "system/df",
     "services": "services?status=true",
     **dict.fromkeys(CONTENT_TABLES, "images/ID/json, images/get"),
+    "platforms": "images/ID/json, images/json?manifests=1",
     "reclaim": "images/json, containers/json?all=1, images/ID/json, images/ID/history",
 }
 _LEVELS = {
     **{(name, "content"): "images/get" for name in CONTENT_TABLES},
     ("images", USERS.name): "containers/json?all=1",
     ("images", IMAGE_DETAILS.name): "images/ID/json",
+    ("images", IMAGE_MANIFESTS.name): "images/json?manifests=1, images/ID/json",
     ("images", IMAGE_BASES.name): "images/json, images/ID/json",
     ("images", LAST_USE.name): "containers/ID/json",
     ("images", IMAGE_SIZES.name): "system/df?type=image",
@@ -67,6 +70,8 @@ _PODMAN_PATHS = {
     "containers/ID/logs, containers/ID/json": "containers/ID/logs, libpod/containers/ID/json",
     "images/ID/json": "libpod/images/ID/json",
     "images/ID/json, images/ID/history": "libpod/images/ID/json, images/ID/history",
+    "images/json?manifests=1, images/ID/json": "",
+    "images/ID/json, images/json?manifests=1": "libpod/images/ID/json",
     "images/json, images/ID/json": "images/json, libpod/images/ID/json",
     "system/df": f"system/df, containers/json?all=1, {_EXTERNAL}, {_LAYER_SIZES}",
     "system/df?type=image": _LAYER_SIZES,
@@ -97,9 +102,13 @@ class EngineRequests:
             endpoint = find_endpoint(ref.text, self._environment, self._home)
             is_podman = endpoint is not None and endpoint.kind == "podman"
             own = _PODMAN_PATHS.get(path, path) if is_podman else path
+            if not own:  # podman has nothing of the kind
+                continue
             engines.setdefault(own + parameters, {})[_locate(ref.text, endpoint)] = None
-        if not engines:
+        if not request.refs:
             return f": GET {path}{parameters}"
+        if not engines:
+            return ": no request"
         return ": " + "; ".join(f"GET {own} of {', '.join(places)}" for own, places in engines.items())
 
     def _describe_range(self, request: ScanRequest, fetch: FetchRequest) -> str:

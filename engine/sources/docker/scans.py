@@ -8,6 +8,7 @@ from .changes import Changes
 from .containers import BuildCache, Containers, Usage
 from .images import History, Images, Layers
 from .logs import Logs
+from .platforms import Platforms
 from .reclaim import EngineReclaim
 from .services import Services
 
@@ -28,5 +29,6 @@ SCANS: Mapping[str, Callable[[EngineReader, ScanRequest], TableScan]] = {
     "usage": Usage,
     "build_cache": BuildCache,
     "services": Services,
+    "platforms": Platforms,
     "reclaim": EngineReclaim,
 }

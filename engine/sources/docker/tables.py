@@ -16,6 +16,7 @@ from imq.engine.catalog.tables.changes import CHANGES
 from imq.engine.catalog.tables.images import LINEAGE_RELATIONS
 from imq.engine.catalog.tables.layers import RECLAIM
 from imq.engine.catalog.tables.local import USAGE
+from imq.engine.catalog.tables.registry import PLATFORMS
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
 IMAGE_DETAILS = FetchLevel("inspected", "their configs", "1 request for each image that is new to this session")
@@ -26,7 +27,12 @@ IMAGE_SIZES = FetchLevel(
 IMAGE_BASES = FetchLevel(
     "bases", "the layers of all images of the engine", "1 request for each image that is new to this session"
 )
-IMAGE_LEVELS = (USERS, IMAGE_DETAILS, IMAGE_BASES, LAST_USE, IMAGE_SIZES)
+IMAGE_MANIFESTS = FetchLevel(
+    "manifests",
+    "the manifests that docker lists",
+    "1 request for each engine, and 1 for each image of several platforms that is new to this session",
+)
+IMAGE_LEVELS = (USERS, IMAGE_DETAILS, IMAGE_MANIFESTS, IMAGE_BASES, LAST_USE, IMAGE_SIZES)
 
 LAYER_USERS = FetchLevel("users", "how many images have them", "1 request for each image that is new to this session")
 LAYER_LEVELS = (LAYER_USERS,)
@@ -49,7 +55,7 @@ CHANGE_LEVELS = (CHANGED_PATHS, CHANGE_DETAILS)
 _LISTED_CONFIG_FIELDS = ("label",)
 """Fields of the config that a listing of images has as well."""
 INSPECTED_FIELDS = tuple(field.name for field in CONFIG_FIELDS if field.name not in _LISTED_CONFIG_FIELDS)
-_UNSEEN_IMAGE_FIELDS = ("manifest_digest", "download_size", "annotations", "media_type")
+_UNSEEN_IMAGE_FIELDS = ("annotations", "media_type")
 
 _PROBLEM = Field("problem", DataType.TEXT, "why the engine did not return more")
 _STEP = Field("step", DataType.DIGEST, "the ID of the image that ends with this step, where the engine has it")
@@ -120,6 +126,7 @@ TABLES: dict[str, Table] = {
                     *INSPECTED_FIELDS,
                 )
             ),
+            IMAGE_MANIFESTS: "manifest_digest download_size",
             IMAGE_BASES: "base_chain_id",
             LAST_USE: "last_used",
             IMAGE_SIZES: "shared_size unique_size",
@@ -150,6 +157,7 @@ TABLES: dict[str, Table] = {
     "build_cache": BUILD_CACHE.with_levels({}),
     "services": SERVICES.with_levels({}),
     "reclaim": RECLAIM,
+    "platforms": PLATFORMS.replace(relations=(), has_containers=True).with_levels({}),
 }
 LEVELS = {
     "images": IMAGE_LEVELS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from imq.engine.oci.platform import Platform
 from imq.grammar.record import TYPE_CHECKING
 
+from .blobs import Blobs
 from .layers import History, Layers
 from .manifests import Manifests
 from .platforms import Platforms
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .reader import RegistryReader
 
 _SCANS: dict[str, Callable[[RegistryReader, ScanRequest], TableScan]] = {
+    "blobs": Blobs,
     "manifests": Manifests,
     "platforms": Platforms,
     "referrers": Referrers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Table
-from imq.engine.catalog.tables import CONFIG_FIELDS, HISTORY, IMAGES, LAYERS
+from imq.engine.catalog.tables import BLOBS, CONFIG_FIELDS, HISTORY, IMAGES, LAYERS
 from imq.engine.catalog.tables.registry import MANIFESTS, PLATFORMS, REFERRERS, REPOSITORIES, SEARCH, TAGS
 
 DIGEST = FetchLevel("digest", "the digests", "1 request for each")
@@ -84,6 +84,7 @@ TABLES: dict[str, Table] = {
     "platforms": PLATFORMS.with_levels({MANIFEST: "size layer_count id", CONFIG: "created"}),
     "manifests": MANIFESTS.with_levels({CONFIG: "created platform"}),
     "referrers": REFERRERS.with_levels({}),
+    "blobs": BLOBS,
     "search": SEARCH.with_levels({}),
 }
 LISTING_COST = {
@@ -94,10 +95,11 @@ LISTING_COST = {
     "layers": "1 request for each name, and 1 for its manifest if that is not cached, 2 below an index",
     "history": "1 request for each name, and 2 for its manifest and config if they are not cached, 3 below an index",
     "manifests": "1 request for each 1,000 tags, and for each tag and each manifest of an index",
+    "blobs": "1 request for each 1,000 tags, and for each tag and each manifest that is not cached",
 }
 """The number of requests that listing a table takes, except for the tables of tags."""
 TAGS_LISTING_COST = "1 request for each 1,000 tags of a repository, none for a name with its tag"
-TARGETLESS_TABLES = ("tags", "images", "repositories", "manifests", "search")
+TARGETLESS_TABLES = ("tags", "images", "repositories", "manifests", "blobs", "search")
 """Tables that can be read with `in HOST` alone, without a target."""
 
 

@@ -25,6 +25,7 @@ UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 """A pull unpacks layers. After a lazy pull, the first query that reads a size unpacks them."""
 _NOTHING = "none: the index knows which images need each blob"
 _LISTING = "none: the files of the blobs are listed"
+_DOCUMENTS = "none: the indexes and manifests are read"
 WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
 _LOGS = "none: the logs of the containers are read"
@@ -46,7 +47,8 @@ class StoreSource(Source):
         ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
         ready["reclaim"] = StagedTable(RECLAIM, (), _NOTHING, _NOTHING, self._scan_reclaim, lists_all=True)
-        self.tables: Mapping[str, TableProvider] = LateTables(ready, CONTENT_TABLES, self._make_content_providers)
+        late = (*CONTENT_TABLES, "platforms")
+        self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
 
@@ -69,10 +71,21 @@ class StoreSource(Source):
         levels = {WRITTEN: "size_rw log_size"} if table is CONTAINERS else {UNPACKED: _SIZES.get(table.name, "")}
         return NativeTable(table.with_levels(levels).replace(source=NAME), self._prepare, self._describe_pending)
 
-    def _make_content_providers(self) -> Mapping[str, TableProvider]:
+    def _make_late_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.catalog.tables.registry import PLATFORMS
         from imq.engine.sources.contents.tables import make_content_providers
 
-        return make_content_providers(self._context, self.open_contents)
+        table = PLATFORMS.replace(relations=(), source=NAME)
+        platforms = StagedTable(table, (), _DOCUMENTS, _DOCUMENTS, self._scan_platforms, lists_all=True)
+        return {**make_content_providers(self._context, self.open_contents), "platforms": platforms}
+
+    def _scan_platforms(self, request: ScanRequest) -> TableScan:
+        from .platforms import open_platforms
+
+        return open_platforms(self._store, request, self._add_problem)
+
+    def _add_problem(self, view: str, subject: str, error: ImqError) -> None:
+        self._problems.append((view, subject, error))
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of the store."""
