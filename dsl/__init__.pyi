@@ -539,6 +539,12 @@ class _Packages(Path):
     """the ID of the image"""
     image_name: Path
     """the name of the image, as the statement has it"""
+    image_digest: Path
+    """the digest of the manifest of the image; unknown where the source does not know it"""
+    image_created: Path
+    """when the image was created"""
+    image_platform: Path
+    """the platform of the image"""
     place: Path
     """the source that holds the image: store, docker, a registry …"""
 
@@ -979,12 +985,16 @@ class _Fields:
     """images: the image ID: the digest of the config; reclaim: the image ID; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
     """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
+    image_created: Path
+    """packages: when the image was created"""
     image_digest: Path
-    """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set"""
+    """containers: the digest of the image in its registry; services: the digest that the tag had in its registry when the service was set; packages: the digest of the manifest of the image; unknown where the source does not know it"""
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
     """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
+    image_platform: Path
+    """packages: the platform of the image"""
     images: Path
     """layers: the number of images of the store with the layer; sources: the number of images; unknown when it does not respond or count them"""
     in_use: Path
@@ -1393,6 +1403,9 @@ def reindex(*, dry_run: bool = ...) -> Statement:
     ...
 def rename(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new name before it removes the old one. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
+    ...
+def report(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
+    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; in the formats cyclonedx and spdx each image has its own. Without as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report packages of (images where in use) to "sbom/{{.Image}}.json" as spdx`"""
     ...
 def restart(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Stop containers as stop does, and start them again. In text: `restart web with timeout = 30s`"""

@@ -68,6 +68,14 @@ class Builder:
     def query_statement(self, query: ast.RowSource, output: ast.Output, span: Span) -> ast.QueryStatement:
         return ast.QueryStatement(query, output, span)
 
+    def report_rows(
+        self, query: ast.RowSource, output: ast.Output, path: ast.Literal, options: list[Any], span: Span
+    ) -> ast.ActionStatement:
+        written = [output] if output != ast.Output() else []
+        return self._build_action(
+            "report", [ast.Option("to", (path,), path.span), *written, *options], span, query=query
+        )
+
     def show_variables(self, span: Span) -> ast.Let:
         return ast.Let(span=span)
 
@@ -124,25 +132,25 @@ class Builder:
     def action_without_operand(
         self, verb: Token, place: ast.Option | None, options: list[Any], span: Span
     ) -> ast.ActionStatement:
-        return self._build_action(verb, _join_options(place, options), span)
+        return self._build_action(verb.value, _join_options(place, options), span)
 
     def action_on_all(
         self, verb: Token, place: ast.Option | None, options: list[Any], span: Span
     ) -> ast.ActionStatement:
-        return self._build_action(verb, _join_options(place, options), span, explicit_all=True)
+        return self._build_action(verb.value, _join_options(place, options), span, explicit_all=True)
 
     def action_on_references(
         self, verb: Token, references: list[Any], place: ast.Option | None, options: list[Any], span: Span
     ) -> ast.ActionStatement:
-        return self._build_action(verb, _join_options(place, options), span, references=tuple(references))
+        return self._build_action(verb.value, _join_options(place, options), span, references=tuple(references))
 
     def action_on_query(self, verb: Token, query: ast.RowSource, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._build_action(verb, options, span, query=query)
+        return self._build_action(verb.value, options, span, query=query)
 
     def action_on_every_row(self, verb: Token, query: ast.Query, options: list[Any], span: Span) -> ast.ActionStatement:
-        return self._build_action(verb, options, span, query=query.replace(explicit_all=True))
+        return self._build_action(verb.value, options, span, query=query.replace(explicit_all=True))
 
-    def _build_action(self, verb: Token, options: list[Any], span: Span, **operand: Any) -> ast.ActionStatement:
+    def _build_action(self, verb: str, options: list[Any], span: Span, **operand: Any) -> ast.ActionStatement:
         outputs = [option for option in options if isinstance(option, ast.Output)]
         settings = [option for option in options if isinstance(option, ast.Option)]
         for position, option in enumerate(settings):
@@ -151,7 +159,7 @@ class Builder:
         if len(outputs) > 1:
             raise StatementError("the output format is given twice", code="repeated", span=outputs[1].span)
         output = outputs[0] if outputs else ast.Output()
-        return ast.ActionStatement(verb.value, options=tuple(settings), output=output, span=span, **operand)
+        return ast.ActionStatement(verb, options=tuple(settings), output=output, span=span, **operand)
 
     def option_as(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("as", (value,), span)

@@ -93,6 +93,7 @@ class Connection:
         confirm: Callable[[Result], bool] | None = None,
         progress: bool = False,
     ) -> None:
+        from imq._version import VERSION
         from imq.cli.store_location import expand_home, store_root
         from imq.engine.configuration.configuration import Configuration
         from imq.engine.configuration.load import load_configuration
@@ -118,6 +119,7 @@ class Connection:
                 confirm=self._confirm_with(confirm) if confirm is not None else None,
                 output_format="json",  # rows have every field, so that they can be read as attributes
                 configuration=config,
+                version=VERSION,
             )
         )
         try:

@@ -28,6 +28,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
     With `confirms`, destructive actions are confirmed first. With `reads_stdin`, statements may read standard input
     even when the statement does not come from the command line.
     """
+    from imq._version import VERSION
     from imq.engine.session.context import SessionContext
     from imq.engine.session.session import Session
 
@@ -49,6 +50,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
         stdin=console.stdin if reads_stdin or _leaves_stdin(options) else None,
         configuration=configuration,
         prompt=console.prompt,
+        version=VERSION,
     )
     session = Session(context)
     for setting in options.values.get("set", ()):

@@ -25,6 +25,7 @@ MODULES = {
     "push": "push",
     "reindex": "reindex",
     "rename": "rename",
+    "report": "report",
     "restart": "restart",
     "rm": "rm",
     "run": "run",

@@ -33,7 +33,7 @@ from .origins import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.render.template.template import Piece
     from imq.engine.sources.action import PlanContext
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from .operands import Target
 
-_NAME_FIELDS = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform"})
+_NAME_FIELDS = frozenset({"name", "registry", "repository", "tag", "digest", "id", "platform", "image_name"})
 """Fields whose slashes may separate folders. Other values come from inside the image, so they are not trusted."""
 _DOTS = frozenset({".", ".."})
 
@@ -79,7 +79,7 @@ def resolve_outputs(
     elif is_template(text):
         query = get_target_query(act, context) if act.query is not None else build_names_query(act, context)
         for (pieces,), row in render_row_pieces(query, (text,), context, TARGET_COLUMNS):
-            by_path.setdefault(_join_path(pieces, act), []).append(parse_target_row(row))
+            by_path.setdefault(join_path(pieces, act), []).append(parse_target_row(row))
         by_path = {path: check_targets(targets, act, context) for path, targets in by_path.items()}
     else:
         by_path[text] = resolve_targets(act, context)
@@ -102,8 +102,17 @@ def resolve_output(act: ast.ActionStatement, text: str, context: PlanContext) ->
 def _check_outputs(
     act: ast.ActionStatement, text: str, by_path: Mapping[str, Sequence[Target]], context: PlanContext
 ) -> list[Output]:
+    outputs = check_paths(act, text, by_path, context)
+    return [output.replace(targets=tuple(rows)) for output, rows in zip(outputs, by_path.values(), strict=True)]
+
+
+def check_paths(act: ast.ActionStatement, text: str, paths: Iterable[str], context: PlanContext) -> list[Output]:
+    """Return the outputs of paths that the template `text` rendered, without targets.
+
+    Raises `StatementError` as `resolve_outputs` does.
+    """
     _check_folder(text, act, context)
-    outputs = [_make_output(path, rows, act, context) for path, rows in by_path.items()]
+    outputs = [_make_output(path, act, context) for path in paths]
     path_by_real_path: dict[str, str] = {}
     for output in outputs:
         other = path_by_real_path.setdefault(os.path.realpath(output.path), output.path)
@@ -142,7 +151,7 @@ def _place_targets(act: ast.ActionStatement, text: str, context: PlanContext) ->
     if is_template(text):
         by_path: dict[str, list[Target]] = {}
         for (pieces,), row in render_row_pieces(query, (text,), context, PLACE_COLUMNS):
-            by_path.setdefault(_join_path(pieces, act), []).append(target_of_place_row(row, context))
+            by_path.setdefault(join_path(pieces, act), []).append(target_of_place_row(row, context))
         return by_path
     return {text: query_place_targets(act, context)}
 
@@ -166,7 +175,7 @@ def _engine_targets(
         )
     by_path: dict[str, list[Target]] = {}
     for (pieces,), row in render_row_pieces(get_target_query(act, context), (text,), context, ENGINE_COLUMNS):
-        by_path.setdefault(_join_path(pieces, act), []).append(target_of_engine_row(row, archives))
+        by_path.setdefault(join_path(pieces, act), []).append(target_of_engine_row(row, archives))
     return by_path
 
 
@@ -202,7 +211,9 @@ def _check_folder(text: str, act: ast.ActionStatement, context: PlanContext) -> 
         raise StoreError(f"{folder} is missing or is not a folder", hints=("create it first, with mkdir -p",))
 
 
-def _make_output(path: str, rows: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> Output:
+def _make_output(path: str, act: ast.ActionStatement, context: PlanContext) -> Output:
+    if "\0" in path:
+        raise _unsafe_value_error(path, "contains a NUL character", act)
     path = expand_path(path, context.folder, home_directory(context.environment), _get_to_span(act))
     try:
         kind = classify_output(path)
@@ -210,7 +221,7 @@ def _make_output(path: str, rows: Sequence[Target], act: ast.ActionStatement, co
         raise StatementError(
             f"cannot write to {path}:  {problem.strerror or problem}", code="path", span=_get_to_span(act)
         ) from None
-    return Output(path, kind, tuple(rows))
+    return Output(path, kind, ())
 
 
 def _get_to_span(act: ast.ActionStatement) -> Span | None:
@@ -250,7 +261,7 @@ def files_exist_error(paths: Sequence[str]) -> Conflict:
 # Path templates
 
 
-def _join_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
+def join_path(pieces: Sequence[Piece], act: ast.ActionStatement) -> str:
     """Return the path that a template rendered. Values may choose file names, and the template's text the folders.
 
     Only the fields in `_NAME_FIELDS` may contain a slash. No value may result in `.`, `..`, `~` or an absolute path.

@@ -42,6 +42,7 @@ class Verb(Record):
     - `needs_confirmation`: the user confirms the plan.
     - `operand_optional` allows a statement without an operand, and `all` the operand `all`.
     - `docker_differences` describes the differences from the docker command of the same name.
+    - `formats_files`: the output format is that of the files which the verb writes; outcomes are shown in the default.
     - `expand` returns the statement with the query that it is short for.
     """
 
@@ -56,6 +57,7 @@ class Verb(Record):
     operand_optional: bool = False
     all: bool = False
     docker_differences: str = ""
+    formats_files: bool = False
     path_options: tuple[str, ...] = ()
     expand: Callable[[ast.ActionStatement], ast.ActionStatement] | None = None
     plan: Planner | None = None

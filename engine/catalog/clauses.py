@@ -139,7 +139,12 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "no", "no RELATION [where CONDITION] | no (QUERY)", "whether the row has none", "images where no containers"
         ),
-        Clause("as", "QUERY as FORMAT", "the output format", "images as json"),
+        Clause(
+            "as",
+            "QUERY as FORMAT [to PATH]",
+            "the output format; with to, the rows are written to a file: see help report",
+            "images as json",
+        ),
         Clause(
             "format",
             "QUERY format TEMPLATE",

@@ -30,12 +30,16 @@ __all__ = [
 
 
 class OutputFormat(Record):
-    """One output format. `shows_all_fields`: without `select` it shows every field, not the default columns."""
+    """One output format. `shows_all_fields`: without `select` it shows every field, not the default columns.
+
+    `more_fields` are fields that it needs of those that only requests show (see `Field.on_request`).
+    """
 
     name: str
     doc: str
     write: Callable[[RowSet, DisplayOptions], Iterator[str]]
     shows_all_fields: bool = False
+    more_fields: tuple[str, ...] = ()
 
 
 def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
@@ -79,6 +83,8 @@ def _from_module(module: str, function: str) -> Callable[[RowSet, DisplayOptions
     return write
 
 
+_SBOM_FIELDS = ("image_digest", "image_created", "image_platform")
+
 FORMATS: dict[str, OutputFormat] = {
     output_format.name: output_format
     for output_format in (
@@ -105,12 +111,14 @@ FORMATS: dict[str, OutputFormat] = {
             "a bill of materials in CycloneDX 1.6 (JSON), of packages",
             _from_module("formats_sbom", "write_cyclonedx"),
             shows_all_fields=True,
+            more_fields=_SBOM_FIELDS,
         ),
         OutputFormat(
             "spdx",
             "a bill of materials in SPDX 2.3 (JSON), of packages",
             _from_module("formats_sbom", "write_spdx"),
             shows_all_fields=True,
+            more_fields=_SBOM_FIELDS,
         ),
         OutputFormat(
             "tree",

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from .values import DisplayOptions
 
 _TEXTS = ("architecture", "source", "source_version", "licence", "maintainer", "homepage", "toolchain")
-_NEEDED = ("type", "name", "version", "path", "size", "image", "image_name", "layer", "distribution", *_TEXTS)
+_NEEDED = (
+    "type", "name", "version", "path", "size", "image", "image_name", "image_digest", "image_created",
+    "image_platform", "layer", "distribution", *_TEXTS,
+)  # fmt: skip
 
 
 def write_cyclonedx(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
@@ -77,8 +80,11 @@ def _make_image(row: dict[str, Any], packages: tuple[SbomPackage, ...]) -> SbomI
         system = OsRelease(id_, version, row["distribution"])
     return SbomImage(
         name,
-        row["image"],
+        row["image_digest"] or row["image"],
         packages,
+        created=row["image_created"] or "",
+        architecture=(row["image_platform"] or "").partition("/")[2],
+        os=(row["image_platform"] or "").partition("/")[0],
         repository=f"{parsed.registry}/{parsed.repository}" if is_reference else "",  # type: ignore[union-attr]
         tag=(parsed.tag or "") if is_reference else "",
         system=system,

@@ -29,6 +29,7 @@ class SessionContext(Record):
     - `on_network` is called before the first request of a statement.
     - `output_format` is the format of results without `as`.
     - `stdin` is read by `lines of stdin`; None: it is not available.
+    - `version` is that of imq, which documents name.
     - `finds_source`: without a store and a chosen source, statements use an engine of this machine.
     `prompt` asks the user for a value that no statement may contain, such as a password; None: no prompt is possible.
     - `missing_store` is what a query does without a store: `pass` (no rows), `warn` or `refuse`.
@@ -49,6 +50,7 @@ class SessionContext(Record):
     prompt: Callable[[str, bool], str] | None = None
     missing_store: str = "pass"
     finds_source: bool = False
+    version: str = ""
 
     def __hash__(self) -> int:
         """Hash by identity: a context holds mappings and functions."""

@@ -124,23 +124,12 @@ class QueryRunner:
 
     def _fields_for_output(self, statement: ast.QueryStatement, select: Select) -> list[Field] | None:
         """Return the fields that the output needs; None for selected columns and for the default columns."""
-        output, table = statement.output, select.table
         if not select.is_whole_rows:
             return None
-        if output.template is not None:
-            from imq.engine.render.template.template import Template, expand_escapes, split_table_directive
-            from imq.engine.render.template_row import resolve_template_fields
+        from imq.engine.render.output_fields import list_output_fields
 
-            template = Template.parse(expand_escapes(split_table_directive(output.template)[1]))
-            return resolve_template_fields(table, template.find_fields(), {join.name for join in select.joins})
-        name = output.format or self._resources.context.output_format
-        if name != "table":
-            from imq.engine.render.formats import get_format
-
-            if name == "tree" and table.tree_fields:
-                return [table.get_field(field) for field in table.tree_fields]
-            return list(table.output_fields) if get_format(name).shows_all_fields else None
-        return None
+        joins = frozenset(join.name for join in select.joins)
+        return list_output_fields(statement.output, select.table, joins, self._resources.context.output_format)
 
     # Running
 

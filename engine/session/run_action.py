@@ -111,7 +111,8 @@ class ActionRunner:
             self._warn_of_unreadable_images(statement, context, actions)
         output_format = self._resources.context.output_format
         unmet = [error for _, error in problems if isinstance(error, EngineError)]
-        listed = build_outcome_rows([action.describe() for action in actions], statement.output, output_format, unmet)
+        output = ast.Output() if verb.formats_files else statement.output
+        listed = build_outcome_rows([action.describe() for action in actions], output, output_format, unmet)
         if dry_run:
             return listed
         needs_confirmation = verb.needs_confirmation and any(
@@ -120,7 +121,7 @@ class ActionRunner:
         existing = list_unconfirmed_overwrites(actions)
         if (needs_confirmation or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
-        return build_outcome_rows(list(self._execute(actions)), statement.output, output_format, unmet)
+        return build_outcome_rows(list(self._execute(actions)), output, output_format, unmet)
 
     def _warn_of_unreadable_images(
         self, statement: ast.ActionStatement, context: PlanContext, actions: Sequence[Action]
@@ -178,6 +179,8 @@ class ActionRunner:
             prompt=context.prompt,
             stdin=context.stdin,
             runtime=resources.state.settings["runtime"],
+            zone=context.zone,
+            version=context.version,
         )
         try:
             yield from ActionExecutor(execution).execute(actions)

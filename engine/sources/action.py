@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import tzinfo
     from typing import Any, ClassVar, Protocol, TextIO, TypeVar
 
     from imq.engine.configuration.configuration import Registry
@@ -253,6 +254,7 @@ class ExecutionContext:
     - `on_network` is called before the first request.
     - `prompt` reads a string from the user. Its arguments are the prompt, and whether the input is hidden.
     - `runtime` is the setting for the runtime of containers.
+    - `zone` is the time zone, None the local one; `version` is that of imq.
     - `answers` are the lines by which engines said what they did: `Untagged: redis:7`, `Deleted: sha256:…`.
     """
 
@@ -270,8 +272,12 @@ class ExecutionContext:
         prompt: Callable[[str, bool], str] | None = None,
         stdin: TextIO | None = None,
         runtime: str = "auto",
+        zone: tzinfo | None = None,
+        version: str = "",
     ) -> None:
         self.store = store
+        self.zone = zone
+        self.version = version
         self.runtime = runtime
         self.environment = environment
         self.progress = progress

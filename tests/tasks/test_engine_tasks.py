@@ -54,6 +54,9 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     (tmp_path / "allowed.txt").write_text("/tmp/pid\n")
     (tmp_path / "allowed.txt").write_text("/tmp\n")
     (tmp_path / "requirements.csv").write_text("name,version\nrequests,2.32.3\nflask,3.0.3\n")
+    (tmp_path / "pods.yaml").write_text(
+        "".join(f"---\nkind: Pod\nspec:\n  containers:\n  - image: {name}\n" for name in ("web:1", "web:2"))
+    )
     (tmp_path / "eol.csv").write_text(
         "distribution,release,date\ndebian,10,2022-09-10\ndebian,12,2024-06-10\ndebian,sid,2999-01-01\n"
     )

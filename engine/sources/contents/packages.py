@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 from imq.engine.layer_index.schema import LICENCE_NOTE, OS_NOTE, PROBLEM_NOTE, SCHEMA
+from imq.engine.oci.platform import parse_platform
+from imq.engine.oci.timestamp import parse_time
 from imq.engine.packages.os_release import OS_FILES, OsRelease, read_os
 from imq.engine.packages.package import Package
 from imq.engine.packages.purl import make_purl
 from imq.engine.packages.versions.order import SEPARATOR
-from imq.grammar.errors import Malformed
+from imq.grammar.errors import ImqError, Interrupted, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
@@ -43,7 +45,7 @@ class PackageScan(ContentScan):
     """The rows of `packages`: those of the lists that the images show."""
 
     columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "layer_index", "licence", "layer")
-    fetched_columns = ("purl", "distribution")
+    fetched_columns = ("purl", "distribution", "image_digest", "image_created", "image_platform")
 
     def insert_rows(self) -> None:
         """Insert the packages of the wanted layers for which the condition of the scan holds, for each image."""
@@ -96,8 +98,33 @@ class PackageScan(ContentScan):
             )
             self.add_unread(image, error)
 
-    def fetch(self, _request: FetchRequest, /) -> None:
-        """Make the package URLs of the selected rows."""
+    def fetch(self, request: FetchRequest, /) -> None:
+        """Make the package URLs of the selected rows, or read the configs of their images."""
+        if any(field.name.startswith("image_") for field in request.fields):
+            self._describe_images()
+        else:
+            self._make_urls()
+
+    def _describe_images(self) -> None:
+        """Read the digests, times and platforms of the images of the selected rows."""
+        numbers = {number for (number,) in self.read_selected("1", "DISTINCT t._number")}
+        for number in sorted(numbers):
+            image = self.images[number]
+            created = platform = None
+            try:
+                config = self.contents.read_config(image)
+                created, platform = parse_time(config.get("created")), parse_platform(config).canonical
+            except Interrupted:
+                raise
+            except ImqError as error:
+                self.contents.add_problem(self.scan.view, image.name or image.id, error)
+            self.connection.execute(
+                f"""UPDATE temp.{self.rows} SET image_digest = ?, image_created = ?, image_platform = ?
+                WHERE _number = ? AND _row IN (SELECT _row FROM temp.{self.selected})""",
+                (image.digest, created, platform, number),
+            )
+
+    def _make_urls(self) -> None:
         systems = dict(read_systems(self))
         rows = self.read_selected(
             "1", "t._row, t._number, " + ", ".join(f"package.{name}" for name in _PACKAGE_VALUES),

@@ -51,8 +51,8 @@ class RangesIgnored(Exception):
 class ImageLayers(Record):
     """One image whose contents a scan needs.
 
-    `lookup` is the value by which the image was looked up, `id` its ID, `name` the name in the statement, and
-    `diff_ids` its layers, bottom first. `handle` is what the source needs to open them. `problem` is why the layers of
+    `lookup` is the value by which the image was looked up, `id` its ID, `name` the name in the statement, `digest` that
+    of its manifest where the source knows it, and `diff_ids` its layers, bottom first. `handle` is what the source needs to open them. `problem` is why the layers of
     the image are not known; it has none then. `tables` are the tables of contents of layers, by diff ID.
 
     `keys` are the names of the layers in the index of files: diff IDs, and the digests of tables for those that are
@@ -68,6 +68,7 @@ class ImageLayers(Record):
     problem: ImqError | None = None
     tables: Mapping[Digest, LayerTable] = {}
     keys: tuple[Digest, ...] = ()
+    digest: str | None = None
 
     @property
     def indexed(self) -> tuple[Digest, ...]:

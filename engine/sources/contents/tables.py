@@ -24,6 +24,7 @@ MACHINES = FetchLevel("machines", "the machines of executables", _WHOLE)
 OWNERS = FetchLevel("owners", "the packages that own the paths", _WHOLE)
 CONTENT = FetchLevel("content", "the contents of files", "1 pass over each layer that has some of them")
 PURL = FetchLevel("package URLs", "the package URLs and distributions", "no request")
+CONFIGS = FetchLevel("configs", "the digests, times and platforms of the images", "1 document for each image")
 _LISTING = "1 pass over each layer that is not in the index of files"
 _FILE_LEVELS = {
     ACCOUNTS: "owner group",
@@ -35,7 +36,7 @@ _FILE_LEVELS = {
 _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "files": _FILE_LEVELS,
     "all_files": _FILE_LEVELS,
-    "packages": {PURL: "purl distribution"},
+    "packages": {PURL: "purl distribution", CONFIGS: "image_digest image_created image_platform"},
     "os_releases": {},
     "differences": {},
     "waste": {},

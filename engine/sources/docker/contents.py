@@ -152,7 +152,9 @@ def _make_image(source: str, lookup: str, document: dict[str, Any], name: str | 
     names = (str(parse_name(tag)) for tag in read_tags(document))
     size = read_integer(document.get("Size"))
     diff_ids = read_config(document).diff_ids
-    return ImageLayers(lookup, source, document["Id"], name or min(names, default=None), diff_ids, size)
+    digests = {str(one).rpartition("@")[2] for one in document.get("RepoDigests") or ()}
+    digest = digests.pop() if len(digests) == 1 else None
+    return ImageLayers(lookup, source, document["Id"], name or min(names, default=None), diff_ids, size, digest=digest)
 
 
 def _choose_images(images: Iterable[ImageLayers], missing: AbstractSet[Digest]) -> list[ImageLayers]:

@@ -121,7 +121,7 @@ class ListedContents:
 def _make_image(listed: Iterable[ListedImage], image: ImageContent, lookup: str, text: str) -> ImageLayers:
     name = min((str(name) for one in listed for name in one.names), default=None)
     diff_ids = tuple(layer.diff_id for layer in image.layers)
-    return ImageLayers(lookup, text, image.id, name, diff_ids, image)
+    return ImageLayers(lookup, text, image.id, name, diff_ids, image, digest=image.manifest)
 
 
 class PlaceContents(ListedContents):

@@ -100,7 +100,7 @@ class RegistryContents:
                 continue
             document = Descriptor(config[0] or "", Digest(id_), config[1])
             remote = RemoteLayers(parse_row_reference(row), dict(zip(layers, blobs, strict=True)), document)
-            yield make(tuple(layers), remote, tables=dict(self._find_tables(remote)))
+            yield make(tuple(layers), remote, tables=dict(self._find_tables(remote)), digest=manifest)
 
     def _find_tables(self, remote: RemoteLayers) -> Iterator[tuple[Digest, LayerTable]]:
         """Yield the tables of contents of layers, by diff ID."""

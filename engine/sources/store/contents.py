@@ -67,7 +67,9 @@ class StoreContents:
             "SELECT digest, diff_id FROM layer WHERE image = ? ORDER BY position", (key,)
         ).fetchall()
         blobs = {Digest(diff_id): Digest(digest) for digest, diff_id in rows}
-        return ImageLayers(lookup, self._source, id_, name, tuple(Digest(diff_id) for _, diff_id in rows), blobs)
+        (digest,) = self._store.index.connection.execute("SELECT manifest FROM image WHERE key = ?", (key,)).fetchone()
+        diff_ids = tuple(Digest(diff_id) for _, diff_id in rows)
+        return ImageLayers(lookup, self._source, id_, name, diff_ids, blobs, digest=digest)
 
     def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
         """Yield a read of each blob of a missing layer."""
