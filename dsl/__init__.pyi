@@ -140,7 +140,7 @@ class _All_Files(Path):
     sha256: Path
     """the digest of the content of a file"""
     content: Path
-    """the text of a file; unknown when it is not UTF-8 or larger than 16 MB"""
+    """the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB"""
     image: Path
     """the ID of the image"""
     image_name: Path
@@ -286,7 +286,7 @@ class _Files(Path):
     sha256: Path
     """the digest of the content of a file"""
     content: Path
-    """the text of a file; unknown when it is not UTF-8 or larger than 16 MB"""
+    """the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB"""
     image: Path
     """the ID of the image"""
     image_name: Path
@@ -922,7 +922,7 @@ class _Fields:
     containers: _Containers
     """images: the containers made from the image; images: the number of containers made from the image"""
     content: Path
-    """files: the text of a file; unknown when it is not UTF-8 or larger than 16 MB; all_files: the text of a file; unknown when it is not UTF-8 or larger than 16 MB"""
+    """files: the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB; all_files: the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB"""
     cpu_limit: Path
     """containers: the most CPUs; unknown without a limit"""
     created: Path
@@ -1405,7 +1405,7 @@ def rename(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | Non
     """Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new name before it removes the old one. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
 def report(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; in the formats cyclonedx and spdx each image has its own. Without as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report packages of (images where in use) to "sbom/{{.Image}}.json" as spdx`"""
+    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report packages of (images where in use) to "sbom/{{.Image}}.json" as spdx`"""
     ...
 def restart(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Stop containers as stop does, and start them again. In text: `restart web with timeout = 30s`"""

@@ -173,7 +173,7 @@ def _check_images(act: ast.ActionStatement, names: Sequence[str], by_path: dict[
 VERB = Verb(
     "report",
     'Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the'
-    " rows with the same path are written to one file; in the formats cyclonedx and spdx each image has its own. Without"
+    " rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without"
     " as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. A file appears when it"
     " is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged.",
     'report packages of (images where in use) to "sbom/{{.Image}}.json" as spdx',

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import FetchLevel, Field, Table
 
+    from .searches import Search
     from .source import SourceRef, StagedTable
     from .time_pushdown import Bound
 
@@ -139,7 +140,8 @@ class FetchStage(Record):
     the condition. `continues`: the next stage fetches another level for the same rows. `union` is the union that the
     scan is a member of, and `outer_union` the union of the outer rows. `bounds` are the constants that the condition
     compares the time of the rows with; for `first` and `last` see `FetchRequest`. `condition` is the part of the
-    condition of the query by which the source leaves out rows of a listing.
+    condition of the query by which the source leaves out rows of a listing. For `searches` and `searched_fields` see
+    `FetchRequest`.
     """
 
     scan: Scan
@@ -154,12 +156,22 @@ class FetchStage(Record):
     first: int = 0
     last: int = 0
     condition: ir.Expr | None = None
+    searches: frozenset[Search] = frozenset()
+    searched_fields: frozenset[str] = frozenset()
 
     def make_request(self, now: int) -> FetchRequest | None:
         """Return the level and fields to fetch at the time `now`; None for listing the rows."""
         if self.level is None:
             return None
-        request = FetchRequest(self.level, self.fields, self.continues, first=self.first, last=self.last)
+        request = FetchRequest(
+            self.level,
+            self.fields,
+            self.continues,
+            first=self.first,
+            last=self.last,
+            searches=self.searches,
+            searched_fields=self.searched_fields,
+        )
         if not self.bounds:
             return request
         from .time_pushdown import evaluate_bounds
@@ -303,6 +315,11 @@ class FetchPlanner:
 
                 part = find_range(select, need.scan.provider.time_field, need.scan.get_rank)
                 stage = stage.replace(bounds=part.bounds, first=part.first, last=part.last)
+            if any(field.search_column for field in need.fields):
+                from .searches import find_searches
+
+                searches, searched = find_searches(select)
+                stage = stage.replace(searches=searches, searched_fields=searched)
             steps.append(stage)
             known = after
         return steps, known

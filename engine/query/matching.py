@@ -84,7 +84,7 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
         re.escape(chr(part)) if isinstance(part, int) else "[^/]*" if isinstance(part, _AnyBytes) else "[^/]"
         for part in parts
     )
-    search = _compile_regex(rf"\A(?s:{expression})\z").search
+    search = compile_regex(rf"\A(?s:{expression})\z").search
 
     def matches(text: str) -> bool:
         return search(text.encode()) is not None if text.isascii() else path_match(pattern, text)
@@ -195,13 +195,13 @@ _MAX_MEMORY = 1 << 20
 @lru_cache(_MAX_PATTERNS)
 def regex_searcher(pattern: str) -> Callable[[str], bool]:
     """Return `regex_search` for one pattern and many strings; results are cached."""
-    search = _compile_regex(pattern).search
+    search = compile_regex(pattern).search
     return lru_cache(_MAX_RESULTS)(lambda text: search(text.encode("utf-8", "surrogatepass")) is not None)
 
 
 def regex_search(pattern: str, text: str) -> bool:
     """Whether a regular expression (RE2 syntax) matches anywhere in a string."""
-    return _compile_regex(pattern).search(text.encode("utf-8", "surrogatepass")) is not None
+    return compile_regex(pattern).search(text.encode("utf-8", "surrogatepass")) is not None
 
 
 def regex_capture(pattern: str, text: str, group: int | None = None) -> str | None:
@@ -210,7 +210,7 @@ def regex_capture(pattern: str, text: str, group: int | None = None) -> str | No
     Group 0 is the whole match. None selects the first group, or the whole match of a pattern without groups. The result
     is also None if the group is not part of the match. Raises `StatementError` for a group that does not exist.
     """
-    expression = _compile_regex(pattern)
+    expression = compile_regex(pattern)
     groups = expression.groups
     number = min(groups, 1) if group is None else group
     if not 0 <= number <= groups:
@@ -225,7 +225,7 @@ def regex_capture(pattern: str, text: str, group: int | None = None) -> str | No
 
 
 @lru_cache(_MAX_PATTERNS)
-def _compile_regex(pattern: str) -> Any:
+def compile_regex(pattern: str) -> Any:
     """Return an RE2 expression that works on bytes: converting offsets to characters takes time."""
     import re2  # 7 ms
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from . import ir
     from .disk_space import DiskSpace
+    from .searches import Search
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
@@ -90,6 +91,8 @@ class FetchRequest(Record):
     Of a table with a `time_field`, the statement needs no row before `since` or after `until` (nanoseconds since the
     epoch; None: no limit). With `first` or `last` it needs only so many of the oldest or of the newest rows that each
     chosen row is replaced by; 0: all.
+
+    `searches` are those of the query in these fields; of `searched_fields` it needs nothing else.
     """
 
     level: FetchLevel
@@ -99,6 +102,8 @@ class FetchRequest(Record):
     until: int | None = None
     first: int = 0
     last: int = 0
+    searches: frozenset[Search] = frozenset()
+    searched_fields: frozenset[str] = frozenset()
 
 
 class TableScan(Protocol):

@@ -64,7 +64,8 @@ def make_inside_images() -> dict[str, tuple[Image, Sequence[str]]]:
     """Return the images with the names that they get."""
     packages = [("bash", "5.2.15-2+b7", 7000), ("libc6", "2.36-9", 12000)]
     base = _make_layer(
-        _file("etc/os-release", _OS_RELEASE), _file("etc/passwd", _USERS), _file("etc/group", _GROUPS), _file("etc/shadow", b"root:*:19000::\n"),
+        _file("etc/os-release", _OS_RELEASE), _file("etc/passwd", _USERS), _file("etc/group", _GROUPS),
+        _file("etc/shadow", b"root:*:19000::\n"),
         _file("etc/config", b"debug = off\n"), _file("home/flag.txt", b"FLAG"), _file("usr/bin/su", b"S" * 300, 0o4755),
         _file("usr/lib/libc.so.6", b"c" * 5000), _file("usr/lib/large", bytes(11_000_000)),
         _file("var/lib/dpkg/status", _list_debian_packages(*packages, ("openssl", "3.0.13-1~deb12u1", 2000))),

@@ -80,7 +80,14 @@ _FIELDS = (
     Field("layer", DataType.DIGEST, "the diff ID of the layer that has it"),
     Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
     Field("sha256", DataType.DIGEST, "the digest of the content of a file"),
-    Field("content", DataType.TEXT, "the text of a file; unknown when it is not UTF-8 or larger than 16 MB"),
+    Field(
+        "content",
+        DataType.TEXT,
+        "the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with"
+        " a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular"
+        " expression has at most 1 MB",
+        search_column="_found",
+    ),
     Field("image", DataType.DIGEST, "the ID of the image"),
     Field("image_name", DataType.TEXT, "the name of the image, as the statement has it", title="IMAGE NAME"),
     Field("source", DataType.TEXT, "the source that holds it"),

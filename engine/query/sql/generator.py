@@ -257,6 +257,11 @@ class SqlGenerator:
         return text if node.kind is DataType.NUMBER or node.operator != "*" else f"cast(round{text} AS INTEGER)"
 
     def _write_comparison(self, node: ir.Comparison) -> str:
+        if isinstance(node.left, ir.Column) and node.left.field.search_column and self._derived is None:
+            from imq.engine.query.searches import get_search
+
+            if (search := get_search(node)) is not None:
+                return f"{self._alias}.{node.left.field.search_column} ->> {self.add_parameter(search.key)}"
         if node.operator in ("=", "like", "matches") and isinstance(node.right, ir.Literal):
             if (
                 isinstance(node.left, ir.MapItem)

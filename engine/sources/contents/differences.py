@@ -193,7 +193,7 @@ class DifferenceScan(ContentScan):
         for (number, layer), contents in by_layer.items():
             row = self.connection.execute(f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)).fetchone()
             read_contents_of(self.contents, self.images[number], Digest(row[0]), contents, values)
-        return {paths[row]: digest for digest, _, _, row in values.take_rows()}
+        return {paths[row]: digest for digest, *_, row in values.take_rows()}
 
     def close(self) -> bool:
         """Drop the view and the tables. Return False if a cursor still reads from them."""

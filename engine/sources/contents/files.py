@@ -6,6 +6,8 @@ made. A condition that needs a certain string skips the layers whose names do no
 
 from __future__ import annotations
 
+import json
+
 from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import (
     DELETED,
@@ -20,7 +22,7 @@ from imq.engine.layer_index.entry_types import (
 )
 from imq.engine.layer_index.schema import ACCOUNT_NOTE, SCHEMA
 from imq.engine.oci.digest import Digest
-from imq.grammar.errors import ImqError, Interrupted
+from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
@@ -31,6 +33,7 @@ from .literals import list_required_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from imq.engine.query.searches import Search
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
 
@@ -92,10 +95,11 @@ _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
 class FileScan(ContentScan):
     """The rows of `files`: what the images show; of `all_files`: the entries of all of their layers.
 
-    The hidden column `_content` is the entry as a JSON list: see `entry_values.py`.
+    The hidden column `_content` is the entry as a JSON list: see `entry_values.py`. `_found` has the results of
+    searches in the content: see `query/searches.py`.
     """
 
-    hidden = ("_lookup", "_content")
+    hidden = ("_lookup", "_content", "_found")
     view_fields = {"_content": CONTENT_SQL}  # noqa: RUF012 - never modified
 
     takes_tables = True
@@ -106,7 +110,7 @@ class FileScan(ContentScan):
         self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
         self.fetched_columns = (
             "owner", "group", "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content",
-            "modified",
+            "modified", "_found",
         )  # fmt: skip
         self._paths = PathResolver(self)
         self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
@@ -170,7 +174,7 @@ class FileScan(ContentScan):
         if names & {"package", "package_checksum"}:
             self._find_owners()
         if names & {"sha256", "content", "modified"}:
-            self._read_contents(names)
+            self._read_contents(names - request.searched_fields, request.searches)
 
     def _follow_links(self) -> None:
         rows = self.read_selected("t.type = 'symlink'", "t._row, t._number, t.directory, t.link_target")
@@ -233,30 +237,39 @@ class FileScan(ContentScan):
         finally:
             self.connection.execute("RELEASE fetching")
 
-    def _read_contents(self, names: frozenset[str]) -> None:
+    def _read_contents(self, names: frozenset[str], searches: frozenset[Search]) -> None:
         """Read the contents of the selected files, in one pass over each layer that has some of them."""
         from .reading import ContentFields, read_contents_of
+
+        if "content" in names:
+            self._drop_large_files()
 
         needed = "1"
         if "modified" in names:
             self._find_owners()
-            if names == {"modified"}:
+            if names == {"modified"} and not searches:
                 needed = "t.package_checksum IS NOT NULL"
         by_layer: dict[tuple[int, int], list[tuple[int, str, StoredContent]]] = {}
+        keys = {search.key for search in searches}
         rows = self.read_selected(
             f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL AND {needed}",
             "t._row, t._number, coalesce(entry.content_layer, entry.layer),"
             " iif(entry.content_layer IS NULL, t.path, entry.link), entry.offset,"
-            " coalesce(entry.stored_size, entry.size), entry.size, entry.details",
+            " coalesce(entry.stored_size, entry.size), entry.size, entry.details, t._found",
             f"JOIN {SCHEMA}.entry ON entry.layer = t._layer AND entry.directory = t._directory"
             " AND entry.name = t._entry_name",
         )
-        for row, number, layer, path, *place in rows:
+        searched: set[int] = set()
+        for row, number, layer, path, *place, found in rows:
+            if found is not None and keys <= json.loads(found).keys():
+                searched.add(row)
+                if not names:
+                    continue
             by_layer.setdefault((number, layer), []).append((row, path, StoredContent(*place)))
         checksums: dict[int, str] = {}
         if "modified" in names:
             checksums.update(self.read_selected("t.package_checksum IS NOT NULL", "t._row, t.package_checksum"))
-        values = ContentFields(names, checksums)
+        values = ContentFields(names, checksums, searches, searched)
         for (number, layer), contents in by_layer.items():
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
@@ -271,9 +284,36 @@ class FileScan(ContentScan):
                 values.discard(row for row, _, _ in contents)
                 # an unknown value must not select more rows
                 self.connection.executemany(
-                    f"DELETE FROM temp.{self.rows} WHERE _row = ?", ((row,) for row, _, _ in contents)
+                    f"DELETE FROM temp.{self.rows} WHERE _row = ?", [(row,) for row, _, _ in contents]
                 )
-        self._update("sha256 = ?, content = ?, modified = ?", values.take_rows())
+        self._update(
+            "sha256 = coalesce(?, sha256), content = coalesce(?, content), modified = coalesce(?, modified),"
+            " _found = json_patch(coalesce(_found, '{}'), coalesce(?, '{}'))",
+            values.take_rows(),
+        )
+
+    def _drop_large_files(self) -> None:
+        """Report the selected files whose content is too large to be a value. Their rows are dropped."""
+        from .reading import MAX_TEXT
+
+        rows = self.read_selected(
+            f"t.type IN ('file', 'hardlink') AND t.size > {MAX_TEXT}", "t._row, t._number, t.path"
+        )
+        for _, number, path in rows:
+            image = self.images[number]
+            error = StatementError(
+                f"{path} of {image.name or image.id} is larger than the {MAX_TEXT >> 20} MB that content shows",
+                code="content-size",
+                hints=('content like "*TEXT*" and content matches "REGEX" search files of any size',),
+            )
+            self.add_unread(image, error)
+        # an unknown value must not select more rows
+        self._drop_rows(row for row, _, _ in rows)
+
+    def _drop_rows(self, rows: Iterable[int]) -> None:
+        keys = [(row,) for row in rows]
+        self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", keys)
+        self.connection.executemany(f"DELETE FROM temp.{self.selected} WHERE _row = ?", keys)
 
 
 def _show_capabilities(value: str | None) -> str | None:

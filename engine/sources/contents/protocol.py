@@ -52,8 +52,9 @@ class ImageLayers(Record):
     """One image whose contents a scan needs.
 
     `lookup` is the value by which the image was looked up, `id` its ID, `name` the name in the statement, `digest` that
-    of its manifest where the source knows it, and `diff_ids` its layers, bottom first. `handle` is what the source needs to open them. `problem` is why the layers of
-    the image are not known; it has none then. `tables` are the tables of contents of layers, by diff ID.
+    of its manifest where the source knows it, and `diff_ids` its layers, bottom first. `handle` is what the source
+    needs to open them. `problem` is why the layers of the image are not known; it has none then. `tables` are the
+    tables of contents of layers, by diff ID.
 
     `keys` are the names of the layers in the index of files: diff IDs, and the digests of tables for those that are
     listed by them. () means `diff_ids`.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 from imq.engine.layer_index.contents import HashSink, TextSink, read_contents
 from imq.grammar.errors import DigestMismatch, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
+from .content_search import SearchSink
 from .indexer import check_diff_id, missing_layer_error, name_layer
 from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from typing import Protocol
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
     from imq.engine.layers.table_of_contents import Chunk
     from imq.engine.oci.digest import Digest
+    from imq.engine.query.searches import Search
 
     from .protocol import Chunks, ImageLayers, LayerContents, LayerTable
 
@@ -27,19 +31,28 @@ if TYPE_CHECKING:
 
 
 MAX_TEXT = 16 << 20
-"""The largest content in bytes that `content` shows."""
+"""The largest content in bytes that `content` shows. Searches have no limit."""
 
 
 class ContentFields:
     """The values of fields of the contents of rows, for the fields of these `names`.
 
     `checksums` are those that packages have for rows, such as `md5:HEX`: the field `modified` compares them.
+    `searches` are those in the contents, which the rows `searched` need no more.
     """
 
-    def __init__(self, names: frozenset[str], checksums: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        names: frozenset[str],
+        checksums: Mapping[int, str] | None = None,
+        searches: frozenset[Search] = frozenset(),
+        searched: Container[int] = (),
+    ) -> None:
         self._names = names
         self._checksums = checksums or {}
-        self._sinks: dict[int, tuple[HashSink | None, TextSink | None, HashSink | None]] = {}
+        self._searches = searches
+        self._searched = searched
+        self._sinks: dict[int, tuple[HashSink | None, TextSink | None, HashSink | None, SearchSink | None]] = {}
 
     def open_sinks(self, row: int) -> Iterator[ContentSink]:
         """Yield the sinks for the content of a row."""
@@ -47,21 +60,26 @@ class ContentFields:
         text = TextSink(MAX_TEXT) if "content" in self._names else None
         checksum = self._checksums.get(row)
         own = HashSink(checksum.partition(":")[0]) if checksum is not None else None
-        self._sinks[row] = digest, text, own
-        yield from (sink for sink in (digest, text, own) if sink is not None)
+        found = SearchSink(self._searches) if self._searches and row not in self._searched else None
+        self._sinks[row] = digest, text, own, found
+        yield from (sink for sink in (digest, text, own, found) if sink is not None)
 
     def discard(self, rows: Iterable[int]) -> None:
         """Forget the contents of rows: their layer is not what it should be."""
         for row in rows:
             self._sinks.pop(row, None)
 
-    def take_rows(self) -> Iterator[tuple[str | None, str | None, bool | None, int]]:
-        """Yield the digest and the text of each row, whether it differs from its checksum, and its key."""
-        for row, (digest, text, own) in self._sinks.items():
+    def take_rows(self) -> Iterator[tuple[str | None, str | None, bool | None, str | None, int]]:
+        """Yield the digest and the text of each row, whether it differs from its checksum, its results, and its key.
+
+        The results of the searches are a JSON object by their keys.
+        """
+        for row, (digest, text, own, found) in self._sinks.items():
             yield (
                 digest.get_digest() if digest else None,
                 text.get_text() if text else None,
                 own.get_digest() != self._checksums[row] if own else None,
+                json.dumps({key: int(result) for key, result in found.get_results().items()}) if found else None,
                 row,
             )
 

@@ -1,0 +1,62 @@
+"""Searches: `like` and `matches` with a constant, of fields that a source searches where they are.
+
+The content of a file can be larger than memory. So it is not fetched for a search: the source searches it while it
+reads it, and a hidden column of its rows has the results, a JSON object by the keys of the searches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from . import ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Search(Record):
+    """A search of the values of a field. `operator` is `like` or `matches`."""
+
+    field: str
+    operator: str
+    pattern: str
+
+    @property
+    def key(self) -> str:
+        """The key of its results, which is valid in a path of SQLite's JSON functions."""
+        text = f"{self.field}\n{self.operator}\n{self.pattern}"
+        return "s" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def get_search(value: ir.Expr) -> Search | None:
+    """Return the search that a condition is; None if it is another condition."""
+    match value:
+        case ir.Comparison("like" | "matches" as operator, ir.Column(field, ""), ir.Literal(pattern)) if (
+            field.search_column
+        ):
+            return Search(field.name, operator, str(pattern))
+    return None
+
+
+def find_searches(select: ir.Select) -> tuple[frozenset[Search], frozenset[str]]:
+    """Return the searches of a query, and the names of the searched fields whose values it does not read otherwise."""
+    searches: set[Search] = set()
+    read: set[str] = set()
+    pending: list[ir.Expr] = list(ir.list_expressions(select))
+    while pending:
+        value = pending.pop()
+        if (search := get_search(value)) is not None:
+            searches.add(search)
+            continue
+        if isinstance(value, ir.Column) and not value.join:
+            read.add(value.field.name)
+        pending += _list_operands(value)
+    return frozenset(searches), frozenset(one.field for one in searches) - read
+
+
+def _list_operands(value: ir.Expr) -> Iterable[ir.Expr]:
+    yield from ir.children(value)
+    if isinstance(value, ir.AggregateCall) and value.argument is not None:
+        yield from (value.argument, *value.aligned_with)
