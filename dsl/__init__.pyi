@@ -121,6 +121,10 @@ class _All_Files(Path):
     """only owners remove files in the directory"""
     world_writable: Path
     """everyone may write; false for symlinks"""
+    writable_by: Path
+    """the users in /etc/passwd of the image that can write to it and reach it; see writable by. Symlinks are as writable as what they lead to, and have none"""
+    executable_by: Path
+    """the users in /etc/passwd of the image that can execute it, or search the folder, and reach it"""
     xattrs: _Map
     """the extended attributes, their values in hexadecimal"""
     capabilities: Path
@@ -267,6 +271,10 @@ class _Files(Path):
     """only owners remove files in the directory"""
     world_writable: Path
     """everyone may write; false for symlinks"""
+    writable_by: Path
+    """the users in /etc/passwd of the image that can write to it and reach it; see writable by. Symlinks are as writable as what they lead to, and have none"""
+    executable_by: Path
+    """the users in /etc/passwd of the image that can execute it, or search the folder, and reach it"""
     xattrs: _Map
     """the extended attributes, their values in hexadecimal"""
     capabilities: Path
@@ -957,6 +965,8 @@ class _Fields:
     """images: the environment; env.NAME is one variable; containers: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
     environment: _Map
     """images: the environment; env.NAME is one variable; containers: the environment; env.NAME is one variable; tags: the environment; env.NAME is one variable"""
+    executable_by: Path
+    """files: the users in /etc/passwd of the image that can execute it, or search the folder, and reach it; all_files: the users in /etc/passwd of the image that can execute it, or search the folder, and reach it"""
     exit_code: Path
     """containers: the exit code of the last run; unknown while the container runs"""
     exposed_ports: Path
@@ -1259,6 +1269,8 @@ class _Fields:
     """images: the working directory; tags: the working directory"""
     world_writable: Path
     """files: everyone may write; false for symlinks; all_files: everyone may write; false for symlinks"""
+    writable_by: Path
+    """files: the users in /etc/passwd of the image that can write to it and reach it; see writable by. Symlinks are as writable as what they lead to, and have none; all_files: the users in /etc/passwd of the image that can write to it and reach it; see writable by. Symlinks are as writable as what they lead to, and have none"""
     xattrs: _Map
     """files: the extended attributes, their values in hexadecimal; all_files: the extended attributes, their values in hexadecimal"""
 
@@ -1564,6 +1576,12 @@ def contains_package(name: Value, /) -> Expression:
     ...
 def contains_text(string: Value, /) -> Expression:
     """Whether a text file of the image, its build steps, variables, labels or command contain the string: `contains text "10.0.0.5"` in text."""
+    ...
+def writable_by(user: Value, /) -> Expression:
+    """Whether the user can write to the file: a name, a number, or UID:GID, with the groups in the image; root can write to every file. The user must be able to reach it too: to search the folders on the way: `writable by www-data` in text."""
+    ...
+def executable_by(user: Value, /) -> Expression:
+    """Whether the user can execute the file, or search the folder, and reach it: see writable by: `executable by 1000:1000` in text."""
     ...
 local_only: Expression
 """Whether the registry does not have the tag: `local only` in text."""

@@ -452,6 +452,12 @@ class Builder:
     def local_only(self, span: Span) -> ast.Expr:
         return ast.Predicate("local only", (), span)
 
+    def writable_by(self, user: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Predicate("writable by", (user,), span)
+
+    def executable_by(self, user: ast.Expr, span: Span) -> ast.Expr:
+        return ast.Predicate("executable by", (user,), span)
+
     def _build_predicate(
         self, word: str, object_word: Token, known: tuple[str, ...], preposition: str, value: ast.Expr, span: Span
     ) -> ast.Expr:

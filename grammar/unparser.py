@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _EXPRESSION_KEYWORDS = frozenset({
     "not", "in", "older", "newer", "has", "any", "no", "based", "shares", "contains", "local", "distinct",
+    "writable", "executable",
 })  # fmt: skip
 """Keywords that can begin an expression: a field with such a name takes a dot."""
 _SEGMENT = r"[\w/-]+\Z"

@@ -85,6 +85,21 @@ PREDICATES: dict[str, Predicate] = {
             lambda arguments: _expand_contains_text(arguments[0]),
         ),
         Predicate(
+            "writable by",
+            "a user",
+            "the user can write to the file: a name, a number, or UID:GID, with the groups in the image; root can write"
+            " to every file. The user must be able to reach it too: to search the folders on the way",
+            "writable by www-data",
+            lambda arguments: ast.Comparison("has", _make_field("writable_by"), arguments[0]),
+        ),
+        Predicate(
+            "executable by",
+            "a user",
+            "the user can execute the file, or search the folder, and reach it: see writable by",
+            "executable by 1000:1000",
+            lambda arguments: ast.Comparison("has", _make_field("executable_by"), arguments[0]),
+        ),
+        Predicate(
             "outdated",
             "",
             "the tag has another digest in its registry",

@@ -91,8 +91,8 @@ class Field(Record):
     - `about_containers`: only container engines know the value.
     - `is_unavailable`: the source of this table knows the value of no row.
     - `config` is where an image config holds the value.
-    - `search_column`: the source searches the value for `like` and `matches` with a constant where it is, and the
-      hidden column of this name has the results (see query/searches.py).
+    - `search_column`: the source searches the value for `like`, `matches` and `has` with a constant where it is, and
+      the hidden column of this name has the results (see query/searches.py).
     - `on_request`: `select *` and formats with all fields leave it out, because it is large or slow to read.
     """
 

@@ -14,7 +14,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .content_tap import Findings
 from .path_text import to_text
-from .schema import ACCOUNT_NOTE, LICENCE_NOTE, OS_NOTE, OWNED_NOTE, PROBLEM_NOTE
+from .schema import ACCOUNT_NOTE, LICENCE_NOTE, MEMBER_NOTE, OS_NOTE, OWNED_NOTE, PROBLEM_NOTE
 
 if TYPE_CHECKING:
     from typing import Any
@@ -81,15 +81,23 @@ class _AccountFile:
         return True
 
     def finish(self) -> Findings:
-        """Return the first name of each number as a note."""
+        """Return the first name of each number as a note, and the first entry of each name.
+
+        An entry has the number and the next part of the line: the group of a user, or the members of a group.
+        """
         names: dict[str, str] = {}
+        entries: dict[str, tuple[int, str]] = {}
         for line in self._content.decode("utf-8", "replace").replace("\0", "\ufffd").split("\n"):
             parts = line.split(":")
             if len(parts) > _NUMBER_COLUMN and parts[0] and not line.startswith(("#", "+", "-")):
                 number = parts[_NUMBER_COLUMN]
                 if number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS:
                     names.setdefault(str(int(number)), parts[0])
-        return Findings(notes=((ACCOUNT_NOTE, json.dumps(names, ensure_ascii=False)),))
+                    entries.setdefault(parts[0], (int(number), ":".join(parts[_NUMBER_COLUMN + 1 :][:1])))
+        documents = {ACCOUNT_NOTE: names, MEMBER_NOTE: entries}
+        return Findings(
+            notes=tuple((kind, json.dumps(document, ensure_ascii=False)) for kind, document in documents.items())
+        )
 
 
 class _MachineFile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .entry_types import FILE, HARD_LINK
 
-SCAN_VERSION = 3
+SCAN_VERSION = 4
 """Increased when the rows of a scan change: layers are scanned again."""
 
 _ENTRY_COLUMNS = """
@@ -50,8 +50,10 @@ PACKAGE_COLUMNS = (
     "homepage", "toolchain", "vendor",
 )  # fmt: skip
 _PACKAGE_COLUMNS = ", ".join(PACKAGE_COLUMNS)
-OS_NOTE, ACCOUNT_NOTE, LICENCE_NOTE, OWNED_NOTE, PROBLEM_NOTE = "os", "accounts", "licence", "owned", "problem"
+OS_NOTE, ACCOUNT_NOTE, MEMBER_NOTE = "os", "accounts", "members"
+LICENCE_NOTE, OWNED_NOTE, PROBLEM_NOTE = "licence", "owned", "problem"
 """The kinds of notes: the text of a file of the operating system, the names of users or groups by their numbers, the
+users by name with their numbers, or the groups with their members, the
 licence of a package, the files of a package, and what was wrong in the file."""
 
 SCAN_TABLES = f"""

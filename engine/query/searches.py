@@ -1,4 +1,4 @@
-"""Searches: `like` and `matches` with a constant, of fields that a source searches where they are.
+"""Searches: `like`, `matches` and `has` with a constant, of fields that a source searches where they are.
 
 The content of a file can be larger than memory. So it is not fetched for a search: the source searches it while it
 reads it, and a hidden column of its rows has the results, a JSON object by the keys of the searches.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from imq.engine.catalog.schema import DataType
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import ir
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Search(Record):
-    """A search of the values of a field. `operator` is `like` or `matches`."""
+    """A search of the values of a field. `operator` is `like` or `matches`, or `has` for a list."""
 
     field: str
     operator: str
@@ -33,8 +34,8 @@ class Search(Record):
 def get_search(value: ir.Expr) -> Search | None:
     """Return the search that a condition is; None if it is another condition."""
     match value:
-        case ir.Comparison("like" | "matches" as operator, ir.Column(field, ""), ir.Literal(pattern)) if (
-            field.search_column
+        case ir.Comparison("like" | "matches" | "has" as operator, ir.Column(field, ""), ir.Literal(pattern)) if (
+            field.search_column and (operator == "has") is (field.type is DataType.LIST)
         ):
             return Search(field.name, operator, str(pattern))
     return None

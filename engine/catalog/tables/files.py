@@ -49,6 +49,21 @@ _FIELDS = (
     Field("setgid", DataType.BOOLEAN, "the program runs with the rights of the group"),
     Field("sticky", DataType.BOOLEAN, "only owners remove files in the directory"),
     Field("world_writable", DataType.BOOLEAN, "everyone may write; false for symlinks"),
+    Field(
+        "writable_by",
+        DataType.LIST,
+        "the users in /etc/passwd of the image that can write to it and reach it; see writable by. Symlinks are as"
+        " writable as what they lead to, and have none",
+        on_request=True,
+        search_column="_found",
+    ),
+    Field(
+        "executable_by",
+        DataType.LIST,
+        "the users in /etc/passwd of the image that can execute it, or search the folder, and reach it",
+        on_request=True,
+        search_column="_found",
+    ),
     Field("xattrs", DataType.MAP, "the extended attributes, their values in hexadecimal"),
     Field(
         "capabilities",

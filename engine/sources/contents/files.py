@@ -110,7 +110,7 @@ class FileScan(ContentScan):
         self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
         self.fetched_columns = (
             "owner", "group", "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content",
-            "modified", "_found",
+            "modified", "writable_by", "executable_by", "_found",
         )  # fmt: skip
         self._paths = PathResolver(self)
         self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
@@ -171,6 +171,10 @@ class FileScan(ContentScan):
             self._name_owners()
         if "machine" in names:
             self._read_machines()
+        if names & {"writable_by", "executable_by"}:
+            from .access import find_access
+
+            find_access(self, names - request.searched_fields, request.searches)
         if names & {"package", "package_checksum"}:
             self._find_owners()
         if names & {"sha256", "content", "modified"}:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WHOLE = "no request, or 1 pass over each layer that is listed by its table of contents"
 ACCOUNTS = FetchLevel("accounts", "the names of owners and groups", _WHOLE)
+ACCESS = FetchLevel("access", "what users can do with the files", _WHOLE)
 LINKS = FetchLevel("links", "where symlinks lead", "no request")
 MACHINES = FetchLevel("machines", "the machines of executables", _WHOLE)
 OWNERS = FetchLevel("owners", "the packages that own the paths", _WHOLE)
@@ -29,6 +30,7 @@ _LISTING = "1 pass over each layer that is not in the index of files"
 _FILE_LEVELS = {
     ACCOUNTS: "owner group",
     LINKS: "resolved broken",
+    ACCESS: "writable_by executable_by",
     MACHINES: "machine",
     OWNERS: "package package_checksum",
     CONTENT: "sha256 content modified",
