@@ -27,7 +27,7 @@ MAP = (CHECKOUT / "engine" / "README.md").read_text(encoding="utf-8")
 
 HEAVY = {
     "lark": {"imq.grammar.generate_tables"},
-    "requests": {"imq.engine.registry.http.fast_import", "imq.engine.registry.http.transport"},
+    "requests": {"imq.engine.registry.http.fast_import", "imq.engine.registry.http.requests_transport"},
     "prompt_toolkit": {"imq.repl.line_editor"},
     "tabulate": {"imq.engine.render.formats_markup"},
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.tar_header", "imq.engine.layers.tar_walker"},

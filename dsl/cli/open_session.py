@@ -44,7 +44,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
         platform=_parse_platform(platform) if platform else None,
         insecure=frozenset(options.values.get("insecure", ())),
         progress=console.progress(options),
-        on_network=_import_requests,
+        on_network=_allow_fast_import,
         output_format=default_format(options),
         confirm=console.confirm if confirms and "yes" not in options.flags else None,
         stdin=console.stdin if reads_stdin or _leaves_stdin(options) else None,
@@ -128,8 +128,8 @@ def _leaves_stdin(options: Options) -> bool:
     return bool(options.words) or options.value("file") not in (None, "-")
 
 
-def _import_requests() -> None:
-    """Import the HTTP library without its optional dependencies, which only a process of imq's own may do."""
-    from imq.engine.registry.http.fast_import import import_requests
+def _allow_fast_import() -> None:
+    """Let the HTTP library be imported without its optional dependencies, which only a process of imq's own may do."""
+    from imq.engine.registry.http.fast_import import allow_fast_import
 
-    import_requests()
+    allow_fast_import()

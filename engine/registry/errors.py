@@ -144,7 +144,7 @@ _OVERLONG_HEADERS = frozenset({"LineTooLong", "HTTPException"})
 
 
 def transport_error(error: BaseException, host: str, event: str) -> RegistryError:
-    """Map an exception of requests, urllib3, http.client, ssl or the system; `event` states the action of `host`."""
+    """Map an exception of `direct`, requests, urllib3, http.client, ssl or the system; `event`: what `host` did."""
     chain = _collect_causes(error)
     names = {type(cause).__name__ for cause in chain}
     if names & _TLS_ERRORS:
@@ -204,7 +204,7 @@ def _connect_error(names: set[str], chain: list[BaseException], host: str) -> Re
     elif names & {"NameResolutionError", "gaierror"}:
         message = f"host {host} not found"
         hint = "check the spelling of the registry, and the network connection"
-    elif "NewConnectionError" in names:
+    elif names & {"NewConnectionError", "ConnectFailedError"}:
         message = f"{host} cannot be reached: {_get_os_error_text(chain) or 'no connection'}"
         hint = "check that the registry runs, and its port"
     else:

@@ -6,12 +6,8 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.registry.http.pipelined import (
-    ConnectionBrokenError,
-    PipelinedConnection,
-    UnsupportedResponseError,
-    are_sendable,
-)
+from imq.engine.registry.http.pipelined import ConnectionBrokenError, PipelinedConnection
+from imq.engine.registry.http.response_head import UnsupportedResponseError, are_sendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,6 +19,7 @@ from imq.grammar.errors import DigestMismatch, Malformed, RegistryError
 from registry.support import sample_images
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from imq.engine.registry.client import Client
@@ -103,8 +104,18 @@ def test_a_second_push_sends_one_request(connect: Callable[..., Client], name: R
 def test_one_connection_serves_many_requests(
     connect: Callable[..., Client], name: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A response without a body, or to HEAD, keeps the connection usable."""
+    """A response without a body, or to HEAD, keeps the connection usable. Uploads have one of their own."""
+    from imq.engine.registry.http.direct import DirectTransport
     from urllib3.connection import HTTPConnection
+
+    connected: list[str] = []
+    connect_one = DirectTransport.connect
+
+    def count(self: DirectTransport, url: str, *, verify: bool) -> socket.socket:
+        connected.append(url)
+        return connect_one(self, url, verify=verify)
+
+    monkeypatch.setattr(DirectTransport, "connect", count)
 
     opened: list[HTTPConnection] = []
     open_one = HTTPConnection.connect
@@ -114,7 +125,7 @@ def test_one_connection_serves_many_requests(
     push(client, name, manifest, source_store, NullProgress())
     pull(client, name, AMD64, sample_images.MemoryStore(), NullProgress())
     assert client.fetch_head(name.replace(tag="none")) is None
-    assert len(opened) == 1
+    assert (len(opened), len(connected)) == (1, 1)
 
 
 def test_only_new_blobs_are_uploaded(connect: Callable[..., Client], name: Reference) -> None:

@@ -14,14 +14,9 @@ from http import HTTPStatus
 from imq.engine.registry import errors
 from imq.engine.registry.errors import deadline_error, stalled_error, transport_error
 from imq.engine.registry.http.client import IF_NONE_MATCH, REDIRECTS, classify_request
-from imq.engine.registry.http.pipelined import (
-    ConnectionBrokenError,
-    PipelinedConnection,
-    UnsupportedResponseError,
-    are_sendable,
-    is_header_value,
-)
+from imq.engine.registry.http.pipelined import ConnectionBrokenError, PipelinedConnection
 from imq.engine.registry.http.rate_limit import format_wait, is_rate_limited, parse_retry_after
+from imq.engine.registry.http.response_head import UnsupportedResponseError, are_sendable, is_header_value
 from imq.engine.registry.http.retry import RetryBudget
 from imq.engine.registry.http.stall import StallDetector
 from imq.engine.registry.settings import get_server
@@ -396,10 +391,10 @@ class HostQueue:
             batch_request.stale_count += 1
             self._queue.appendleft(batch_request)
             return
-        from http.client import RemoteDisconnected
-
         error = transport_error(
-            broken.cause or RemoteDisconnected(""), self.registry, "closed the connection during the response"
+            broken.cause or ConnectionError("closed without a response"),
+            self.registry,
+            "closed the connection during the response",
         )
         self._handle_failure(batch_request, error)
 

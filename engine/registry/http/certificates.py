@@ -7,6 +7,7 @@ the same name are a client certificate.
 from __future__ import annotations
 
 import os
+import sys
 
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -70,16 +71,33 @@ def find_certificates(environment: Mapping[str, str], host: str) -> HostCertific
     return None
 
 
+def make_host_context(settings: Settings, host: str, ca_bundle: str | None) -> ssl.SSLContext:
+    """Return the TLS context for `host`, with its certificates and the authorities in the file or folder `ca_bundle`.
+
+    An empty `ca_bundle` is that of certifi; with None, the context accepts any server. Raises `RegistryError` (code
+    `tls`) for files that are invalid or unreadable.
+    """
+    certificates = resolve_certificates(settings, host) or HostCertificates((), ())
+    context = make_tls_context(certificates, host, verify=ca_bundle is not None)
+    if ca_bundle is not None:
+        if not ca_bundle:
+            from certifi import where
+
+            ca_bundle = where()
+        is_folder = os.path.isdir(ca_bundle)
+        try:
+            context.load_verify_locations(None if is_folder else ca_bundle, ca_bundle if is_folder else None)
+        except OSError as error:
+            raise _invalid_file(error, ca_bundle, host, "holds no valid certificates") from None
+    return context
+
+
 def make_tls_context(certificates: HostCertificates, host: str, *, verify: bool) -> ssl.SSLContext:
     """Return a TLS context with these authorities and client certificates. Without `verify`, it accepts any server.
 
     Raises `RegistryError` (code `tls`) for files that are invalid or unreadable.
     """
-    import ssl
-
-    from urllib3.util.ssl_ import create_urllib3_context
-
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
+    context = _make_context(verify=verify)
     path = ""
     try:
         for path in certificates.authorities:
@@ -87,13 +105,39 @@ def make_tls_context(certificates: HostCertificates, host: str, *, verify: bool)
         for path, key in certificates.pairs:
             context.load_cert_chain(path, key, password=_no_password)
     except (OSError, ValueError) as error:
-        reason = "is not a valid certificate, or does not match its key"
-        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):  # a subclass of OSError
-            reason = f"cannot be read: {(error.strerror or 'unknown reason').lower()}"
-        raise RegistryError(
-            f"{path}, for {host}, {reason}", code="tls", host=host, hints=("repair the file, or remove it",)
-        ) from None
+        raise _invalid_file(error, path, host, "is not a valid certificate, or does not match its key") from None
     return context
+
+
+def _make_context(*, verify: bool) -> ssl.SSLContext:
+    """Return a TLS context without certificates, with the options of urllib3: TLS 1.2 or later."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    context.post_handshake_auth = True
+    context.hostname_checks_common_name = False
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if key_log := os.environ.get("SSLKEYLOGFILE"):
+        context.keylog_filename = key_log
+    return context
+
+
+def _invalid_file(error: OSError | ValueError, path: str, host: str, reason: str) -> RegistryError:
+    """Return the error of a file of certificates that OpenSSL rejects for `reason`, or that cannot be read."""
+    import ssl
+
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):  # a subclass of OSError
+        reason = f"cannot be read: {(error.strerror or 'unknown reason').lower()}"
+    return RegistryError(
+        f"{path}, for {host}, {reason}", code="tls", host=host, hints=("repair the file, or remove it",)
+    )
 
 
 def _list_certificate_folders(environment: Mapping[str, str]) -> Iterator[str]:

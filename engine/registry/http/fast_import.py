@@ -4,13 +4,26 @@ Importing it takes 62 ms of processor time this way instead of 71 (CPython 3.11,
 collector's). That is 3 % of the shortest pull that tests/bench measures (`two-layer`, 290 ms). The frozen executable
 contains no character detection at all, and requests would print a warning about that.
 
-Only the command line and the frozen executable call it. A program that embeds imq must not: requests would detect no
+Only the command line and the frozen executable allow it. A program that embeds imq must not: requests would detect no
 encodings for that program either.
 """
 
 from __future__ import annotations
 
 _ENCODING_DETECTORS = ("charset_normalizer", "chardet")
+_is_allowed = False
+
+
+def allow_fast_import() -> None:
+    """Allow `import_requests_if_allowed` to act: no other code of this process uses requests."""
+    global _is_allowed  # noqa: PLW0603 - as global as the modules that it is about
+    _is_allowed = True
+
+
+def import_requests_if_allowed() -> None:
+    """Import requests without character detection after `allow_fast_import`; otherwise do nothing."""
+    if _is_allowed:
+        import_requests()
 
 
 def import_requests() -> None:

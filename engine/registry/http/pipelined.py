@@ -13,7 +13,8 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .response import CHUNK_LINE, BufferedResponse, Headers, parse_length
+from .response import CHUNK_LINE, BufferedResponse
+from .response_head import BODILESS_STATUSES, ResponseHead, UnsupportedResponseError
 
 if TYPE_CHECKING:
     import socket
@@ -23,15 +24,7 @@ _MAX_HEAD_BYTES = 64 << 10
 _MAX_CHUNK_LINE_BYTES = 1 << 10
 _MAX_OVERHEAD_FACTOR = 8
 """The maximum ratio of received bytes to the requested body size; chunk lines count."""
-_STATUS = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: [^\r\n]*)?\Z")
-_FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*\Z")
 _CHUNK = re.compile(CHUNK_LINE)
-_BODILESS = frozenset({204, 304})
-_REQUEST_TEXT = re.compile(r"[!-~]+\Z")
-
-
-class UnsupportedResponseError(Exception):
-    """The response uses HTTP features that this module does not support."""
 
 
 class ConnectionBrokenError(Exception):
@@ -64,7 +57,7 @@ class PipelinedConnection:
         self._unsent = b""
         self._method = ""
         self._limit = 0
-        self._head: _ResponseHead | None = None
+        self._head: _BufferedHead | None = None
 
     def fileno(self) -> int:
         """Return the file descriptor to wait on."""
@@ -139,7 +132,7 @@ class PipelinedConnection:
                 if len(self._buffer) > _MAX_HEAD_BYTES:
                     raise UnsupportedResponseError
                 return None
-            head = self._head = _ResponseHead(self._buffer[:end])
+            head = self._head = _BufferedHead(self._buffer[:end])
             self._buffer = self._buffer[end + 4 :]
         body = self._parse_body(head, ended=ended)
         if body is None:
@@ -148,9 +141,9 @@ class PipelinedConnection:
         self.is_finished = self.is_finished or head.closes_connection or ended or bool(self._buffer)
         return BufferedResponse(head.status, head.headers, body, self.url + target, bodiless=self._method == "HEAD")
 
-    def _parse_body(self, head: _ResponseHead, *, ended: bool) -> bytes | None:
+    def _parse_body(self, head: _BufferedHead, *, ended: bool) -> bytes | None:
         """Take the body from the buffer when it is complete."""
-        if self._method == "HEAD" or head.status in _BODILESS:
+        if self._method == "HEAD" or head.status in BODILESS_STATUSES:
             return b""
         if head.chunked:
             return self._parse_chunks(head)
@@ -172,7 +165,7 @@ class PipelinedConnection:
         self.is_finished = True
         return body
 
-    def _parse_chunks(self, head: _ResponseHead) -> bytes | None:
+    def _parse_chunks(self, head: _BufferedHead) -> bytes | None:
         """Move chunks (RFC 9112, 7.1) from the buffer to `head`; return them joined after the last one."""
         position, buffer = 0, self._buffer
         while True:
@@ -211,50 +204,16 @@ class PipelinedConnection:
         return None
 
 
-class _ResponseHead:
-    """The status line and headers of a response, and the chunks of its body so far."""
+class _BufferedHead(ResponseHead):
+    """The head of a response, and the chunks of its body so far."""
 
-    __slots__ = ("chunked", "chunks", "closes_connection", "headers", "in_trailers", "length", "size", "status")
+    __slots__ = ("chunks", "in_trailers", "size")
 
     def __init__(self, text: bytes) -> None:
-        first, fields, rest = text.decode("latin-1").partition("\r\n")
-        fields += rest
-        match = _STATUS.match(first)
-        if match is None or not _FIELDS.match(fields):
-            raise UnsupportedResponseError
-        self.status = int(match[2])
-        headers = self.headers = Headers()
-        for line in fields.split("\r\n")[1:]:
-            name, _, value = line.partition(":")
-            name, value = name.lower(), value.strip(" \t")
-            if name in headers:
-                if name in ("content-length", "transfer-encoding"):
-                    raise UnsupportedResponseError
-                value = f"{headers[name]}, {value}"
-            headers[name] = value
-        coding = headers.get("transfer-encoding")
-        self.chunked = coding is not None
-        if coding is not None and (coding.lower() != "chunked" or "content-length" in headers):
-            raise UnsupportedResponseError
-        content_length = headers.get("content-length")
-        self.length = parse_length(content_length) if content_length is not None else None
-        if content_length is not None and self.length is None:
-            raise UnsupportedResponseError
-        connection = (headers.get("connection") or "").lower()
-        self.closes_connection = "close" in connection or (match[1] == "0" and "keep-alive" not in connection)
+        super().__init__(text)
         self.chunks: list[bytes] = []
         self.size = 0
         self.in_trailers = False
-
-
-def are_sendable(*texts: str) -> bool:
-    """Whether strings are valid in a request line: printable ASCII without spaces."""
-    return all(_REQUEST_TEXT.match(text) for text in texts)
-
-
-def is_header_value(value: str) -> bool:
-    """Whether a string may be the value of a request header."""
-    return value.isascii() and value.isprintable()
 
 
 def _get_would_block_errors(sock: socket.socket) -> tuple[type[OSError], ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +31,8 @@ class RetryBudget:
             self._attempts = self._settings.retries
         if self._attempts >= self._settings.retries:
             return None
+        import random  # slow to import, and rarely needed
+
         delay = self._settings.first_wait * (1 << self._attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._attempts += 1
         return max(retry_after, min(delay, self._settings.longest_wait))

@@ -43,6 +43,14 @@ def get_authority(url: str) -> str:
     return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
 
 
+def split_authority(scheme: str, authority: str) -> tuple[str, int]:
+    """Return the host of `host[:port]`, an IPv6 address without brackets, and the port, by default that of `scheme`."""
+    host, colon, port = authority.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = authority, _PORTS.get(scheme, "")
+    return host.removeprefix("[").removesuffix("]"), int(port or _PORTS.get(scheme, "0"))
+
+
 def get_target(url: str) -> str:
     """Return the request target of a URL: path and query."""
     return "/" + url.partition("://")[2].partition("/")[2]
