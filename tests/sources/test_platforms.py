@@ -121,6 +121,11 @@ def test_a_damaged_manifest_of_the_store_is_a_problem_of_its_row(folder: Path, t
         assert [row[:2] for row in rows][:2] == [("linux/amd64", AMD.id), ("linux/arm64", None)]
         assert [row[2] is not None for row in rows] == [False, True, False, False]
         assert result.exit_code == 3
+    (tmp_path / "own" / "blobs" / "sha256" / digest_of(INDEX).removeprefix("sha256:")).write_bytes(b"damaged")
+    with StoreSession(tmp_path / "own") as session:
+        (result,) = session.session.run("platforms in store order by name select name, problem is known")
+        assert list(result.rows) == [("multi:1", True), ("single:1", False)]
+        assert result.exit_code == 3
 
 
 def test_an_archive_of_docker_has_none(session: StoreSession, tmp_path: Path) -> None:

@@ -6,9 +6,8 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, parse_manifest
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.platform_rows import PlatformScan, list_platforms
-from imq.engine.store.index_check import make_holds
-from imq.grammar.errors import NotFound
+from imq.engine.sources.platform_rows import PlatformRow, PlatformScan, list_platforms
+from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Index, Manifest
     from imq.engine.query.source import ScanRequest
-    from imq.engine.sources.platform_rows import PlatformRow
     from imq.engine.store.store import Store
-    from imq.grammar.errors import ImqError
 
 _ROOTS = """
 SELECT DISTINCT entry.name, root.digest, root.media_type, root.size
@@ -52,28 +49,30 @@ def _read_platforms(store: Store, target: str | None) -> list[PlatformRow]:
             raise
         condition, values = _CHOSEN, (found.root, found.name or "")
     rows: list[PlatformRow] = []
+    documents = _Documents(store)
     for name, digest, media_type, size in store.index.connection.execute(
         _ROOTS.format(condition=condition), values
     ).fetchall():
         root = Descriptor(media_type, Digest(digest), size)
-        documents = _Documents(store, root)
-        rows += list_platforms(
-            parse_name(name) if name is not None else None, root, documents.read, documents.read_config
-        )
+        parsed = parse_name(name) if name is not None else None
+        try:
+            rows += list_platforms(parsed, root, documents.read, documents.read_config)
+        except ImqError as error:
+            if target is not None:
+                raise
+            rows.append(PlatformRow(parsed, 0, root, None, None, error))
     return rows
 
 
 class _Documents:
-    """The documents of one name of the store."""
+    """The documents of the store."""
 
-    def __init__(self, store: Store, root: Descriptor) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._root = root
-        self._holds = make_holds(store.index, root.digest)
 
     def read(self, descriptor: Descriptor) -> Manifest | Index | None:
         """Return a manifest or an index; None for a platform that was not pulled."""
-        if descriptor.digest != self._root.digest and not self._holds(descriptor):
+        if not self._store.layout.has_blob(descriptor.digest):
             return None
         return parse_manifest(self._store.read_document(descriptor.digest), descriptor.media_type)
 
