@@ -30,6 +30,12 @@ _TEXT_FLAGS = {
 """Flags with a text, and the names of their values in `with`."""
 _SWITCHES = {"rm": "auto_remove", "read-only": "read_only", "interactive": "stdin", "detach": "detach"}
 _LISTS = {"env": "env", "label": "label", "volume": "mount"}
+_ENGINE_FLAGS = {
+    "publish": "publish", "cap-add": "cap_add", "cap-drop": "cap_drop", "pid": "pid_mode", "restart": "restart_policy",
+    "tmpfs": "tmpfs", "volumes-from": "volumes_from", "ulimit": "ulimit",
+}  # fmt: skip
+"""Flags that only engines support, and the names of their values in `with`."""
+_ENGINE_SWITCHES = {"tty": "terminal", "privileged": "privileged"}
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -41,7 +47,14 @@ def _list_creation_values(parsed: ParsedFlags) -> list[tuple[str, str]]:
         pairs.append(("memory_limit", f"{_parse_memory(memory)}B"))
     if network := parsed.get_last("network") or parsed.get_last("net"):
         pairs.append(("network_mode", network))
-    return pairs
+    pairs += [(name, text) for flag, name in _ENGINE_FLAGS.items() for text in parsed.get_all(flag)]
+    return [*pairs, *((name, "true") for flag, name in _ENGINE_SWITCHES.items() if parsed.is_on(flag))]
+
+
+def _require_engine(parsed: ParsedFlags, compile_context: CompileContext) -> None:
+    """Raise `StatementError` for a flag that only engines support, when the containers are those of the store."""
+    if parsed.engine_error is not None and not compile_context.in_engine:
+        raise parsed.engine_error
 
 
 def _parse_memory(text: str) -> int:
@@ -52,8 +65,9 @@ def _parse_memory(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
-def compile_run(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+def compile_run(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the statement of `docker run`."""
+    _require_engine(parsed, compile_context)
     image, *words = parsed.arguments
     run = (ast.Option("run", literals(words)),) if words else ()
     options = (*run, *make_with(_list_creation_values(parsed)))
@@ -80,8 +94,9 @@ def run_run(context: CommandContext, parsed: ParsedFlags, statements: Statements
     return 0
 
 
-def compile_create(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+def compile_create(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the statement of `docker create`."""
+    _require_engine(parsed, compile_context)
     image, *words = parsed.arguments
     run = (ast.Option("run", literals(words)),) if words else ()
     pairs = [pair for pair in _list_creation_values(parsed) if pair[0] != "name"]
@@ -97,12 +112,15 @@ def run_create(context: CommandContext, _parsed: ParsedFlags, statements: Statem
     return code
 
 
-def compile_exec(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
+def compile_exec(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
     """Return the statement of `docker exec`."""
+    _require_engine(parsed, compile_context)
     container, *words = parsed.arguments
     pairs = [("env", text) for text in parsed.get_all("env")]
     pairs += [(name, parsed.get_last(name)) for name in ("user", "workdir") if parsed.get_all(name)]
-    switches = (("detach", "detach"), ("interactive", "stdin"), ("tty", "terminal"))
+    switches = (
+        ("detach", "detach"), ("interactive", "stdin"), ("tty", "terminal"), ("privileged", "privileged"),
+    )  # fmt: skip
     pairs += [(name, "true") for flag, name in switches if parsed.is_on(flag)]
     options = (ast.Option("run", literals(words)), *make_with(pairs))
     return (ast.ActionStatement("exec", (ast.Literal(_WORD), *literals((container,))), options=options),)

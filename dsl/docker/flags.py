@@ -17,7 +17,7 @@ class Flag(Record):
 
     `value_type` is the type of its value in the usage text: string, list, filter, int, or "" for a switch. A switch is
     off unless it is `default_on`. `imq_only` marks an option of imq that docker does not have. `refusal` is why a flag
-    of docker is not supported.
+    of docker is not supported; with `in_engine` it is supported when the containers are those of an engine.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Flag(Record):
     default_on: bool = False
     imq_only: bool = False
     refusal: str = ""
+    in_engine: bool = False
 
     @property
     def display_name(self) -> str:
@@ -37,12 +38,14 @@ class Flag(Record):
 class ParsedFlags(Record):
     """A parsed command line: the values of each flag by its name, in order, and the arguments.
 
-    `error` is the error of the first invalid flag. The flags and arguments before it are present.
+    `error` is the error of the first invalid flag. The flags and arguments before it are present. `engine_error` is
+    that of the first flag that only engines support.
     """
 
     values: Mapping[str, tuple[str, ...]]
     arguments: tuple[str, ...]
     error: StatementError | None = None
+    engine_error: StatementError | None = None
 
     def __hash__(self) -> int:
         """Hash by identity: it holds a mapping."""
@@ -97,7 +100,7 @@ def parse_flags(flags: Sequence[Flag], words: Sequence[str], *, leading: int | N
     except _FlagError as problem:
         error = problem.error
     values = {name: tuple(texts) for name, texts in parser.values.items()}
-    return ParsedFlags(values, tuple(parser.arguments), error)
+    return ParsedFlags(values, tuple(parser.arguments), error, parser.engine_error)
 
 
 class _FlagParser:
@@ -109,6 +112,7 @@ class _FlagParser:
         self._letters = {flag.letter: flag for flag in (help_, *flags) if flag.letter}
         self.values: dict[str, list[str]] = {}
         self.arguments: list[str] = []
+        self.engine_error: StatementError | None = None
 
     def parse_long(self, word: str, remaining: list[str]) -> None:
         """Parse `--name`, `--name=value`, or `--name` and the next word."""
@@ -150,7 +154,10 @@ class _FlagParser:
 
     def _add_value(self, flag: Flag, value: str) -> None:
         if flag.refusal:
-            raise _FlagError(f"imq does not support {flag.display_name}", flag.refusal)
+            refusal = _FlagError(f"imq does not support {flag.display_name}", flag.refusal)
+            if not flag.in_engine:
+                raise refusal
+            self.engine_error = self.engine_error or refusal.error
         reason = ""
         if not flag.value_type and value not in (*_TRUE, *_FALSE):
             reason = f'strconv.ParseBool: parsing "{value}": invalid syntax'

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.catalog.schema import casefold_name
 from imq.engine.containers.bundle import Mount
 from imq.engine.containers.document import CreateOptions
-from imq.engine.sources.action_options import get_option
-from imq.engine.units.size import parse_size
-from imq.grammar import ast
-from imq.grammar.errors import StatementError, UnknownName, closest_hint, join_names
-from imq.grammar.lexer import split_path
+from imq.engine.sources.container_values import (
+    Value,
+    invalid_value,
+    read_flag,
+    read_named_values,
+    read_seconds,
+    read_size,
+    read_words,
+)
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -22,17 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.sources.action import PlanContext
-
-_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
-
-
-class Value(Record):
-    """One value of `with`: its name, the keys after it (`env.MODE`), and its text."""
-
-    name: str
-    key: str
-    text: str
-    span: Any = None
+    from imq.grammar import ast
 
 
 class RunOptions(Record):
@@ -44,26 +38,7 @@ class RunOptions(Record):
 
 def read_values(act: ast.ActionStatement, known: Sequence[str], context: PlanContext) -> list[Value]:
     """Return the values of `with`, by their declared names. Raises `UnknownName` for others."""
-    option = get_option(act, "with")
-    if option is None:
-        return []
-    texts = context.literals(option.values[1::2])
-    folded = {casefold_name(alias): name for name in known for alias in (name, *_ALIASES.get(name, ()))}
-    values = []
-    for node, text in zip(option.values[::2], texts, strict=True):
-        assert isinstance(node, ast.Literal)
-        first, *rest = split_path(node.text)
-        name = folded.get(casefold_name(first))
-        if name is None:
-            raise UnknownName(
-                f'{act.verb} has no "{first}"',
-                span=node.span,
-                hints=(closest_hint(first, known), f"known are: {join_names(sorted(known))}"),
-            )
-        if rest and name not in ("env", "label"):
-            raise StatementError(f'"{node.text}": {name} has no parts', code="option", span=node.span)
-        values.append(Value(name, ".".join(rest), text, node.span))
-    return values
+    return read_named_values(act, known, _ALIASES, context)
 
 
 _ALIASES = {
@@ -137,26 +112,6 @@ def read_mount(value: Value, folder: str) -> Mount:
     return Mount(os.path.abspath(os.path.join(folder, source)), target, mode == "ro")
 
 
-def read_flag(value: Value) -> bool:
-    """Return a value that is true or false."""
-    text = value.text.lower()
-    if text not in (*_TRUE, *_FALSE):
-        raise _invalid(value, "true or false")
-    return text in _TRUE
-
-
-def read_seconds(value: Value) -> int:
-    """Return a number of seconds, given as a number or a duration."""
-    from imq.engine.units.time import parse_duration
-
-    if value.text.removeprefix("-").isdecimal():
-        return int(value.text)
-    duration = parse_duration(value.text)
-    if duration is None:
-        raise _invalid(value, "a duration: 10s, 2 minutes")
-    return -(-duration // 10**9)
-
-
 def read_signal(value: Value) -> str:
     """Return a signal by its name or number. Raises `StatementError` for an unknown one."""
     from imq.engine.containers.containers import parse_signal
@@ -180,28 +135,6 @@ def _read_text(value: Value) -> str:
     return value.text
 
 
-def _read_words(value: Value) -> tuple[str, ...]:
-    """Return the words of an entry point: a JSON list, or one program; "" resets it."""
-    import json
-
-    if value.text.startswith("["):
-        try:
-            words = json.loads(value.text)
-        except ValueError:
-            words = None
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise _invalid(value, 'a program, or a list: "[\\"sh\\", \\"-c\\"]"')
-        return tuple(words)
-    return (value.text,) if value.text else ()
-
-
-def _read_size(value: Value) -> int:
-    size = parse_size(value.text)
-    if size is None:
-        raise _invalid(value, "a size: 512MB, 1GiB")
-    return size
-
-
 def _read_cpus(value: Value) -> float:
     try:
         cpus = float(value.text)
@@ -219,7 +152,7 @@ def _read_cpus(value: Value) -> float:
 
 def _read_number(value: Value) -> int:
     if not value.text.isdecimal():
-        raise _invalid(value, "a number")
+        raise invalid_value(value, "a number")
     return int(value.text)
 
 
@@ -227,21 +160,15 @@ def _read_network(value: Value) -> str:
     return value.text
 
 
-def _invalid(value: Value, expected: str) -> StatementError:
-    return StatementError(
-        f'invalid value "{value.text}" for {value.name}', code="option", span=value.span, hints=(f"values: {expected}",)
-    )
-
-
 _READERS: dict[str, tuple[str, Callable[[Value], Any]]] = {
     "name": ("name", _read_text),
     "user": ("user", _read_text),
     "workdir": ("workdir", _read_text),
     "hostname": ("hostname", _read_text),
-    "entrypoint": ("entrypoint", _read_words),
+    "entrypoint": ("entrypoint", read_words),
     "network_mode": ("network", _read_network),
     "read_only": ("read_only", read_flag),
-    "memory_limit": ("memory", _read_size),
+    "memory_limit": ("memory", read_size),
     "cpu_limit": ("cpus", _read_cpus),
     "pids_limit": ("pids", _read_number),
     "stop_signal": ("stop_signal", read_signal),

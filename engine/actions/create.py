@@ -79,15 +79,17 @@ def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 VERB = Verb(
     "create",
-    "Create a container from an image of the store. After run: the command line that replaces the image's command."
+    "Create a container from an image of the store or of an engine. After run: the command line that replaces the image's command."
     " After with: its options, by the names of fields of containers or of docker's flags.",
     "create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB",
     OperandKind.CONTAINER_NAME,
     options=("from", "run", "with", "dry run"),
     operand_optional=True,
     docker_differences=(
-        "A container has no network, or that of the host with network_mode = host: there are no bridges and no"
-        " published ports. Mounts are folders of this machine, which must exist. The options are name, env, label,"
+        "An engine makes a container of its own image with use docker, or --source docker; it also takes publish, tmpfs,"
+        " volumes_from, privileged, cap_add, cap_drop, pid_mode, ulimit, restart_policy, terminal and names of volumes."
+        " A container of the store has no network, or that of the host with network_mode = host: there are no bridges"
+        " and no published ports. Mounts are folders of this machine, which must exist. The options are name, env, label,"
         " user, workdir, hostname, entrypoint, mount, network_mode, read_only, memory_limit, cpu_limit, pids_limit,"
         " stop_signal, stop_timeout, auto_remove, timeout and stdin."
     ),

@@ -8,12 +8,13 @@ import sys
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values, names_containers
+from imq.engine.sources.container_values import read_flag
 from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import choose_containers, find_container_planner, open_containers
-from .container_options import read_create_options, read_flag, read_values
+from .container_options import read_create_options, read_values
 from .operands import build_names_query
 from .verb import OperandKind, Verb
 

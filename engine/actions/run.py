@@ -9,11 +9,12 @@ import sys
 from imq.engine.containers.runtime import RuntimeFailed
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
+from imq.engine.sources.container_values import read_flag
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
-from .container_options import RUNNING, read_create_options, read_flag, read_values
+from .container_options import RUNNING, read_create_options, read_values
 from .create import Create, plan_creation
 from .operands import find_planner
 from .verb import OperandKind, Verb
@@ -140,7 +141,7 @@ def _plan_run(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 VERB = Verb(
     "run",
-    "Create a container from an image of the store, start it, and wait for its end; its output is passed on. The words"
+    "Create a container from an image of the store or of an engine, start it, and wait for its end; its output is passed on. The words"
     " after the image replace its command. After as: the name. After with: the options of create, and detach = true,"
     " by which it goes on in the background.",
     "run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host",
@@ -148,7 +149,7 @@ VERB = Verb(
     options=("from", "as", "run", "with", "dry run"),
     runs_programs=True,
     docker_differences=(
-        "The image must be in the store: pull it first. A container that cannot be started is removed again. See create"
+        "The image must be in the store, or in the engine that runs it: pull it first. A container that cannot be started is removed again. See create"
         " for the options."
     ),
     plan=_plan_run,

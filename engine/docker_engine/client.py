@@ -351,11 +351,28 @@ class EngineStream:
     def __init__(self, client: EngineClient, channel: Channel, max_document: int, timeout: float) -> None:
         self._client = client
         self._channel: Channel | None = channel
+        self._socket = channel.socket
         self._max_document = max_document
         self._timeout = timeout
         self.status = channel.http.status
         self.headers = channel.http.headers
         """Headers by lower-case name."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the engine."""
+        return self._client.endpoint
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the program of a container that is attached. Raises `OSError` when the connection has ended."""
+        self._socket.sendall(data)
+
+    def end_input(self) -> None:
+        """End the input of the program. TLS does not end one direction alone: the input stays open there."""
+        import socket
+
+        if type(self._socket) is socket.socket:
+            self._socket.shutdown(socket.SHUT_WR)
 
     def read(self, size: int = -1) -> bytes:
         """Return at most `size` bytes; the rest of the body without a size. No bytes at the end."""

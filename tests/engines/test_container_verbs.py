@@ -70,5 +70,7 @@ def test_unknown_containers_and_values_are_refused(running: Place) -> None:
         run(f"start web in {place.name} with signal = KILL")
     with pytest.raises(imq.NotFound, match="No such container: nope"):
         run(f"rm container nope in {place.name}")
-    with pytest.raises(imq.StatementError, match=f"does not work in {place.name}"):
-        run(f"run localhost/wait:1 in {place.name}")
+    with pytest.raises(imq.NotFound, match="No such image: localhost/nope:1"):
+        run(f"run localhost/nope:1 in {place.name}")
+    with pytest.raises(imq.StatementError, match='run has no "colour"'):
+        run(f"run localhost/wait:1 in {place.name} with colour = red")

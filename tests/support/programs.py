@@ -75,6 +75,35 @@ _REMOVE = bytes.fromhex(
 )
 
 
+_COPY = bytes.fromhex(
+    "4881ec00100000"  # sub rsp, 4096
+    "31c0"  # next: xor eax, eax: read
+    "31ff"  # xor edi, edi: stdin
+    "4889e6"  # mov rsi, rsp
+    "ba00100000"  # mov edx, 4096
+    "0f05"  # syscall
+    "85c0"  # test eax, eax
+    "7e13"  # jle done
+    "89c2"  # mov edx, eax
+    "b801000000"  # mov eax, write
+    "bf01000000"  # mov edi, stdout
+    "4889e6"  # mov rsi, rsp
+    "0f05"  # syscall
+    "ebdb"  # jmp next
+    "31ff"  # done: xor edi, edi
+    "b83c000000"  # mov eax, exit
+    "0f05"  # syscall
+)
+
+
+def copy_program() -> bytes:
+    """Return a program that copies stdin to stdout until its end.
+
+    The test is skipped on other machines than x86-64.
+    """
+    return _make_program(_COPY)
+
+
 def remove_program() -> bytes:
     """Return a program that removes the files that its arguments name.
 

@@ -1,0 +1,266 @@
+"""The values of `with` for new containers of engines, as the document of the request that makes one."""
+
+from __future__ import annotations
+
+import os
+
+from imq.engine.sources.container_values import (
+    invalid_value,
+    read_flag,
+    read_named_values,
+    read_seconds,
+    read_size,
+    read_words,
+)
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from imq.engine.sources.action import PlanContext
+    from imq.engine.sources.container_values import Value
+    from imq.grammar import ast
+
+ALIASES = {
+    "env": ("environment",),
+    "label": ("labels",),
+    "mount": ("mounts", "volume", "volumes"),
+    "network_mode": ("network", "net"),
+    "memory_limit": ("memory",),
+    "cpu_limit": ("cpus",),
+    "auto_remove": ("rm",),
+    "stdin": ("interactive",),
+    "terminal": ("tty",),
+    "detach": ("detached",),
+    "publish": ("ports", "published_ports"),
+    "restart_policy": ("restart",),
+    "ulimit": ("ulimits",),
+    "pid_mode": ("pid",),
+}
+"""Further names of values: those of docker's flags."""
+CREATION = (
+    "name", "env", "label", "user", "workdir", "hostname", "entrypoint", "mount", "tmpfs", "volumes_from",
+    "network_mode", "publish", "read_only", "privileged", "cap_add", "cap_drop", "pid_mode", "memory_limit",
+    "cpu_limit", "pids_limit", "ulimit", "restart_policy", "stop_signal", "stop_timeout", "auto_remove", "stdin", "terminal",
+)  # fmt: skip
+RUNNING = (*CREATION, "detach", "timeout")
+_NANO_CPUS = 1_000_000_000
+_PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+class ContainerSpec(Record):
+    """What a new container is made with: `document` is the body of the request, without the image.
+
+    `timeout` is the seconds after which a run is stopped, None without a limit.
+    """
+
+    name: str
+    document: Mapping[str, Any]
+    detach: bool = False
+    timeout: int | None = None
+
+    def __hash__(self) -> int:
+        """Hash by identity: the document is a mapping."""
+        return id(self)
+
+    @property
+    def keeps_stdin(self) -> bool:
+        """Whether the container has a standard input."""
+        return bool(self.document.get("OpenStdin"))
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether the container has a terminal, so that its output is one stream."""
+        return bool(self.document.get("Tty"))
+
+
+def read_spec(
+    act: ast.ActionStatement, arguments: Sequence[str], known: Sequence[str], context: PlanContext
+) -> ContainerSpec:
+    """Return what a statement makes a container with. Raises `StatementError` for an invalid value."""
+    document: dict[str, Any] = {"HostConfig": {}}
+    if arguments:
+        document["Cmd"] = list(arguments)
+    single: dict[str, Any] = {}
+    for value in read_named_values(act, known, ALIASES, context):
+        if value.name == "name":
+            single["name"] = value.text
+        elif value.name == "detach":
+            single["detach"] = read_flag(value)
+        elif value.name == "timeout":
+            single["timeout"] = read_seconds(value)
+        else:
+            _SETTERS[value.name](document, value, context.folder)
+    return ContainerSpec(**{"name": "", **single}, document=document)
+
+
+def read_exec_spec(act: ast.ActionStatement, words: Sequence[str], context: PlanContext) -> ContainerSpec:
+    """Return the program that a statement runs in a container; `document` is the body of the request."""
+    document: dict[str, Any] = {"Cmd": list(words)}
+    detach = False
+    known = ("env", "user", "workdir", "detach", "stdin", "terminal", "privileged")
+    for value in read_named_values(act, known, ALIASES, context):
+        if value.name == "detach":
+            detach = read_flag(value)
+        elif value.name == "privileged":
+            document["Privileged"] = read_flag(value)
+        elif value.name == "stdin":
+            document["AttachStdin"] = read_flag(value)
+        else:
+            _SETTERS[value.name](document, value, context.folder)
+    document |= {"AttachStdout": not detach, "AttachStderr": not detach}
+    return ContainerSpec("", document, detach)
+
+
+def _set_environment(document: dict[str, Any], value: Value, _folder: str) -> None:
+    """Add a variable; one without a value has that of this process, as with docker's flag -e."""
+    text = value.text
+    if value.key:
+        text = f"{value.key}={text}"
+    elif "=" not in text:
+        text = f"{text}={os.environ.get(text, '')}"
+    document.setdefault("Env", []).append(text)
+
+
+def _set_label(document: dict[str, Any], value: Value, _folder: str) -> None:
+    name, _, text = (value.key, "", value.text) if value.key else value.text.partition("=")
+    document.setdefault("Labels", {})[name] = text
+
+
+def _set_mount(document: dict[str, Any], value: Value, folder: str) -> None:
+    """Add a mount SOURCE:TARGET[:OPTIONS]. The source is a path of the engine's machine, or the name of a volume."""
+    source, colon, target = value.text.partition(":")
+    if not colon:
+        source, target = "", source
+    if not target.startswith("/") or (colon and not source):
+        raise StatementError(
+            f'invalid mount "{value.text}"',
+            code="mount",
+            span=value.span,
+            hints=("SOURCE:TARGET, with :ro when the container may only read it; TARGET is an absolute path",),
+        )
+    if not colon:
+        document.setdefault("Volumes", {})[target] = {}
+        return
+    if source.startswith("."):
+        source = os.path.abspath(os.path.join(folder, source))
+    document["HostConfig"].setdefault("Binds", []).append(f"{source}:{target}")
+
+
+def _set_tmpfs(document: dict[str, Any], value: Value, _folder: str) -> None:
+    target, _, options = value.text.partition(":")
+    if not target.startswith("/"):
+        raise invalid_value(value, "an absolute path, with options after a colon: /tmp:size=64m")
+    document["HostConfig"].setdefault("Tmpfs", {})[target] = options
+
+
+def _set_port(document: dict[str, Any], value: Value, _folder: str) -> None:
+    """Publish a port: [[ADDRESS:]HOST-PORT:]PORT[/PROTOCOL]."""
+    text, _, protocol = value.text.partition("/")
+    head, _, port = text.rpartition(":")
+    address, _, host_port = head.rpartition(":")
+    protocol = protocol.lower() or "tcp"
+    if not port.isdecimal() or not (host_port or "0").isdecimal() or protocol not in _PROTOCOLS:
+        raise invalid_value(value, "[[ADDRESS:]HOST-PORT:]PORT[/PROTOCOL], such as 8080:80")
+    key = f"{port}/{protocol}"
+    document.setdefault("ExposedPorts", {})[key] = {}
+    binding = {"HostIp": address.strip("[]"), "HostPort": host_port}
+    document["HostConfig"].setdefault("PortBindings", {}).setdefault(key, []).append(binding)
+
+
+def _set_limit(document: dict[str, Any], value: Value, _folder: str) -> None:
+    """Add a limit of resources: NAME=SOFT[:HARD]."""
+    name, _, limits = value.text.partition("=")
+    soft, _, hard = limits.partition(":")
+    hard = hard or soft
+    if not all(text.removeprefix("-").isdecimal() for text in (soft, hard)):
+        raise invalid_value(value, "NAME=SOFT[:HARD], such as nofile=1024:2048")
+    limit = {"Name": name, "Soft": int(soft), "Hard": int(hard)}
+    document["HostConfig"].setdefault("Ulimits", []).append(limit)
+
+
+def _set_restart_policy(document: dict[str, Any], value: Value, _folder: str) -> None:
+    name, _, count = value.text.partition(":")
+    if count and not count.isdecimal():
+        raise invalid_value(value, "no, always, unless-stopped, on-failure, or on-failure:COUNT")
+    policy: dict[str, Any] = {"Name": "" if name == "no" else name}
+    if count:
+        policy["MaximumRetryCount"] = int(count)
+    document["HostConfig"]["RestartPolicy"] = policy
+
+
+def _set_stdin(document: dict[str, Any], value: Value, _folder: str) -> None:
+    is_on = read_flag(value)
+    document |= {"OpenStdin": is_on, "StdinOnce": is_on, "AttachStdin": is_on}
+
+
+def _read_text(value: Value) -> str:
+    return value.text
+
+
+def _read_list(value: Value) -> list[str]:
+    return [one.strip() for one in value.text.split(",") if one.strip()]
+
+
+def _read_cpus(value: Value) -> int:
+    try:
+        return round(float(value.text) * _NANO_CPUS)
+    except (ValueError, OverflowError):
+        raise invalid_value(value, "a number of CPUs: 1.5") from None
+
+
+def _read_number(value: Value) -> int:
+    if not value.text.removeprefix("-").isdecimal():
+        raise invalid_value(value, "a number")
+    return int(value.text)
+
+
+def _setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str, Any], Value, str], None]:
+    """Return what sets a key of the document."""
+
+    def set_(document: dict[str, Any], value: Value, _folder: str) -> None:
+        document[key] = read(value)
+
+    return set_
+
+
+def _host_setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str, Any], Value, str], None]:
+    """Return what sets a key of the part of the document about the host; values of a list are added."""
+
+    def set_(document: dict[str, Any], value: Value, _folder: str) -> None:
+        host, new = document["HostConfig"], read(value)
+        host[key] = [*host.get(key, ()), *new] if isinstance(new, list) else new
+
+    return set_
+
+
+_SETTERS: dict[str, Callable[[dict[str, Any], Value, str], None]] = {
+    "env": _set_environment,
+    "label": _set_label,
+    "user": _setting("User", _read_text),
+    "workdir": _setting("WorkingDir", _read_text),
+    "hostname": _setting("Hostname", _read_text),
+    "entrypoint": _setting("Entrypoint", lambda value: list(read_words(value)) or [""]),
+    "mount": _set_mount,
+    "tmpfs": _set_tmpfs,
+    "volumes_from": _host_setting("VolumesFrom", _read_list),
+    "network_mode": _host_setting("NetworkMode", _read_text),
+    "publish": _set_port,
+    "read_only": _host_setting("ReadonlyRootfs", read_flag),
+    "privileged": _host_setting("Privileged", read_flag),
+    "cap_add": _host_setting("CapAdd", _read_list),
+    "cap_drop": _host_setting("CapDrop", _read_list),
+    "pid_mode": _host_setting("PidMode", _read_text),
+    "memory_limit": _host_setting("Memory", read_size),
+    "cpu_limit": _host_setting("NanoCpus", _read_cpus),
+    "pids_limit": _host_setting("PidsLimit", _read_number),
+    "ulimit": _set_limit,
+    "restart_policy": _set_restart_policy,
+    "stop_signal": _setting("StopSignal", _read_text),
+    "stop_timeout": _setting("StopTimeout", read_seconds),
+    "auto_remove": _host_setting("AutoRemove", read_flag),
+    "stdin": _set_stdin,
+    "terminal": _setting("Tty", read_flag),
+}
