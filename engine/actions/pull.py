@@ -11,7 +11,7 @@ from .operands import get_platforms, plan_receiving, resolve_references
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imq.engine.oci.digest import Digest
     from imq.engine.registry.mirrors import ImageReader
@@ -64,8 +64,29 @@ def pull_image(
     store: Store, reference: Reference, platforms: tuple[Platform, ...], context: ExecutionContext, *, every: bool
 ) -> PulledImage:
     """Fetch an image into a store, and give it its name there in one transaction."""
+    if context.indexes_files and not context.lazy:
+        from imq.engine.store.layer_scans import add_scans, open_scan_folder
+
+        with open_scan_folder(context.environment) as folder:
+            pulled, scans = _pull_into(store, reference, platforms, context, folder, every=every)
+            if (problem := add_scans(store, scans, context.clock())) is not None:
+                context.progress.warn(f"the files of {reference} are not indexed: {problem}")
+        return pulled
+    return _pull_into(store, reference, platforms, context, None, every=every)[0]
+
+
+def _pull_into(
+    store: Store,
+    reference: Reference,
+    platforms: tuple[Platform, ...],
+    context: ExecutionContext,
+    scan_folder: str | None,
+    *,
+    every: bool,
+) -> tuple[PulledImage, Sequence[str]]:
+    """Fetch an image; return it and the scans of its layers, which are made with a `scan_folder`."""
     client = context.get_image_reader()
-    with store.start_ingest(measure_later=context.lazy) as ingest:
+    with store.start_ingest(measure_later=context.lazy, scan_folder=scan_folder) as ingest:
         pulled = _fetch(store, client, reference, platforms, ingest, context, every=every)
         ingest.sync()
         with store.start_transaction(ingest.measures) as transaction:
@@ -74,7 +95,7 @@ def pull_image(
                 manifest, grown = transaction.hold(manifest, pulled.stored_manifests)
             set_name = transaction.set_name if reference.tag is not None else transaction.set_digest_name
             is_new = set_name(reference, manifest, pulled.digest, context.clock())
-    return PulledImage(pulled, manifest.digest, is_new, grown)
+    return PulledImage(pulled, manifest.digest, is_new, grown), ingest.scans
 
 
 def _fetch(

@@ -69,6 +69,13 @@ SETTINGS: dict[str, Setting] = {
             is_size=True,
         ),
         Setting(
+            "index_files",
+            "query: the files of a layer are indexed when a query first needs them; pull: a pull indexes the layers"
+            " that it verifies",
+            "query",
+            ("query", "pull"),
+        ),
+        Setting(
             "file_index",
             "the size to which prune trims the index of files: layers that the store does not have, such as those of"
             " registries, go first that no query has read for the longest time; or none. Example: 500MB",

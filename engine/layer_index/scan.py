@@ -42,8 +42,9 @@ _INSERT = f"INSERT OR REPLACE INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({'
 class LayerScanner:
     """Writes the rows of one layer to a new database at `path`. Call feed() with its archive, then finish().
 
-    `find_reader` returns the reader of an entry's content, or None; see `ContentTap`. Raises `Malformed` for archives
-    that cannot be unpacked.
+    A caller that walks the archive itself calls begin_piece(), add_entry() and end_piece() in place of feed(). Any
+    thread may do so, one after the other. `find_reader` returns the reader of an entry's content, or None; see
+    `ContentTap`. Raises `Malformed` for archives that cannot be unpacked.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class LayerScanner:
         find_reader: Callable[[str, TarEntry], ContentReader | None] = lambda _path, _entry: None,
         limits: LayerLimits | None = None,
     ) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(SCAN_TABLES)
@@ -68,23 +69,31 @@ class LayerScanner:
         self._root = self._number_directory("")
         self._parent_path, self._parent = "", self._root
         self._size = 0
-        self._has_table = False
+        self._is_walked = False  # by the caller
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Scan the next piece of the decompressed archive."""
+        self.begin_piece(piece)
+        self._walker.feed(piece)
+        self.end_piece()
+
+    def begin_piece(self, piece: bytes | memoryview) -> None:
+        """Take the next piece of the decompressed archive, before the entries whose headers are in it."""
         self._size += len(piece)
         self._tap.feed(piece)
-        self._walker.feed(piece)
+
+    def end_piece(self) -> None:
+        """Read what the current piece has of the contents of entries."""
         self._tap.end_piece()
 
     def add_entry(self, entry: TarEntry) -> None:
-        """Add an entry of a table of contents, in place of an archive."""
-        self._has_table = True
+        """Add an entry that the caller walked to, or that a table of contents has."""
+        self._is_walked = True
         self._add_entry(entry)
 
     def finish(self, diff_id: Digest) -> None:
         """Complete the database of the layer. Raises `Malformed` when the archive is truncated."""
-        if not self._has_table:
+        if not self._is_walked:
             self._walker.finish()
         self._write_rows()
         connection = self._connection

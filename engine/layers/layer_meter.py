@@ -14,11 +14,25 @@ from .tar_walker import TarWalker
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Callable
-    from typing import Self
+    from typing import Protocol, Self
 
     from imq.engine.oci.digest import Digest
 
     from .tar_entry import TarEntry
+
+    class Walker(Protocol):
+        """Walks an archive, as `TarWalker` does."""
+
+        @property
+        def size(self) -> int: ...  # noqa: D102 - see `TarWalker`
+        @property
+        def entries(self) -> int: ...  # noqa: D102
+
+        def feed(self, piece: bytes | memoryview, /) -> None:
+            """Walk the next piece of the archive, which may be reused after the call."""
+
+        def finish(self) -> None:
+            """Raise `Malformed` when the archive is incomplete."""
 
 
 class LayerSummary(Record):
@@ -37,7 +51,8 @@ class LayerMeter:
     """Measures one layer: call feed() with its bytes, in the given `compression`, then finish().
 
     Every error is a `Malformed` (codes: compression, truncated, archive, bomb) and closes the meter. A meter that is
-    not finished must be closed; leaving its `with` block does so. `blob_hash` is that of `LayerDecompressor`.
+    not finished must be closed; leaving its `with` block does so. `blob_hash` is that of `LayerDecompressor`. `walker`
+    walks the archive in place of the own one, which calls `on_entry`.
     """
 
     def __init__(
@@ -48,10 +63,11 @@ class LayerMeter:
         limits: LayerLimits | None = None,
         blob_hash: hashlib._Hash | None = None,
         on_entry: Callable[[TarEntry], None] | None = None,
+        walker: Walker | None = None,
     ) -> None:
         limits = limits or LayerLimits()
         self._layer = LayerDecompressor(compression, limits, diff_algorithm=diff_algorithm, blob_hash=blob_hash)
-        self._walker = TarWalker(on_entry, limits.archive)
+        self._walker: Walker = walker or TarWalker(on_entry, limits.archive)
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """Measure the next bytes of the layer. `chunk` may be reused after the call."""

@@ -174,6 +174,7 @@ class ActionRunner:
             clock=context.clock,
             jobs=resources.jobs,
             lazy=resources.state.settings["verify"] == "lazy",
+            indexes_files=resources.state.settings["index_files"] == "pull",
             registry_settings=lambda: context.registry_settings(resources.state.settings),
             on_network=context.on_network,
             prompt=context.prompt,

@@ -250,6 +250,7 @@ class ExecutionContext:
 
     - `jobs` is the number of layers to transfer or unpack in parallel.
     - `lazy` makes a pull store layers without unpacking them.
+    - `indexes_files` makes a pull index the files of the layers that it unpacks.
     - `registry_settings` returns the settings of the registry client.
     - `on_network` is called before the first request.
     - `prompt` reads a string from the user. Its arguments are the prompt, and whether the input is hidden.
@@ -267,6 +268,7 @@ class ExecutionContext:
         clock: Callable[[], int],
         jobs: int,
         lazy: bool,
+        indexes_files: bool = False,
         registry_settings: Callable[[], Settings],
         on_network: Callable[[], None] | None = None,
         prompt: Callable[[str, bool], str] | None = None,
@@ -284,6 +286,7 @@ class ExecutionContext:
         self.clock = clock
         self.jobs = jobs
         self.lazy = lazy
+        self.indexes_files = indexes_files
         self.registry_settings = registry_settings
         self.prompt = prompt
         self.stdin = stdin

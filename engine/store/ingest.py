@@ -56,9 +56,14 @@ class ImportedLayer(Record):
 class Ingest:
     """A set of blobs that are being stored. Used as a context; its methods are thread-safe."""
 
-    def __init__(self, layout: Layout, *, measure: bool, quota: int | None = None) -> None:
+    def __init__(
+        self, layout: Layout, *, measure: bool, quota: int | None = None, scan_folder: str | None = None
+    ) -> None:
         self._layout = layout
         self._measure = measure
+        self._scan_folder = scan_folder
+        self.scans: list[str] = []
+        """The databases of the scans of layers, in `scan_folder`."""
         self._token = new_token()
         self._quota = Quota(layout, quota, self._token)
         self._lease: int | None = None
@@ -212,9 +217,15 @@ class Ingest:
         digest = descriptor.digest
         if diff_id is not None and not media_types.is_layer(descriptor.media_type):
             raise unknown_layer_type(descriptor)
-        meter = LayerMeter(None) if diff_id is not None and self._measure else None
+        walker = None
+        if diff_id is not None and self._measure and self._scan_folder is not None:
+            from .layer_scans import ScanningWalker
+
+            walker = ScanningWalker(self._scan_folder)
+        meter = LayerMeter(None, walker=walker) if diff_id is not None and self._measure else None
         keeps_partial = partial_size is not None and not is_small(descriptor)
         target: Partial | None = None
+        measure: LayerMeasure | None = None
         try:
             with store_errors(f"store the blob {digest}", self._layout.root, descriptor.size):
                 target = self._open_target(digest, partial_size or 0, keeps_partial=keeps_partial)
@@ -232,9 +243,13 @@ class Ingest:
                 os.close(target.handle)
             if meter is not None:
                 meter.close()
+            if walker is not None and measure is None:
+                walker.close()
         if measure is not None:
+            scan = walker.complete(measure.diff_id) if walker is not None else None
             with self._mutex:
                 self.measures.append(measure)
+                self.scans += (scan,) if scan is not None else ()
 
     def import_layer(
         self,

@@ -135,11 +135,14 @@ class Store:
         self.layout.create()
         return self.layout
 
-    def start_ingest(self, *, measure_later: bool = False) -> Ingest:
-        """Return an ingest. `measure_later` defers the decompression of layers and its checks."""
+    def start_ingest(self, *, measure_later: bool = False, scan_folder: str | None = None) -> Ingest:
+        """Return an ingest. `measure_later` defers the decompression of layers and its checks.
+
+        With `scan_folder`, layers are scanned for the index of files while they are measured.
+        """
         from .ingest import Ingest  # loads the codecs, which queries do not need
 
-        return Ingest(self._create_layout(), measure=not measure_later, quota=self.quota)
+        return Ingest(self._create_layout(), measure=not measure_later, quota=self.quota, scan_folder=scan_folder)
 
     def start_transaction(self, measures: Iterable[LayerMeasure] = ()) -> Transaction:
         """Return a transaction. `measures` are the layer measures of an ingest."""

@@ -16,6 +16,7 @@ from imq.engine.progress import make_item_counter
 from imq.engine.sources.side_by_side import iterate_side_by_side
 from imq.engine.store.atomic_files import store_errors
 from imq.engine.store.file_index import open_file_index
+from imq.engine.store.layer_scans import open_scan_folder
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -90,7 +91,10 @@ class LayerIndexer:
         if not tables:
             return errors
         report = make_item_counter(self._context.progress, "list", len(tables))
-        with store_errors("make a folder for the index of files"), _open_folder(self._context) as folder:
+        with (
+            store_errors("make a folder for the index of files"),
+            open_scan_folder(self._context.environment) as folder,
+        ):
             for table, result in iterate_side_by_side(tables, partial(_scan_table, folder), self._context.jobs):
                 if isinstance(result, ImqError):
                     errors[table.digest] = result
@@ -108,7 +112,7 @@ class LayerIndexer:
         tried: set[tuple[int, Digest]] = set()
         with (
             store_errors("make a folder for the index of files"),
-            _open_folder(self._context) as folder,
+            open_scan_folder(self._context.environment) as folder,
             _ScanProgress(self._context, reads) as progress,
         ):
             while True:
@@ -152,11 +156,6 @@ def name_layer(error: Malformed, diff_id: Digest, offset: int | None = None) -> 
     """Return the error of a layer with its diff ID. `offset`: how many bytes of it, as they lie, were read."""
     place = "" if offset is None else f", in its first {offset:,} bytes"
     return Malformed(f"the layer {diff_id} is damaged: {error.message}{place}", code=error.code, hints=error.hints)
-
-
-def _open_folder(context: SourceContext) -> tempfile.TemporaryDirectory[str]:
-    folder = context.environment.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else None)  # noqa: S108
-    return tempfile.TemporaryDirectory(prefix="imq-", dir=folder, ignore_cleanup_errors=True)
 
 
 def _choose_scans(

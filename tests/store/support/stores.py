@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NOW = 1_735_689_600_000_000_000  # 2025-01-01
 OWN = {"oci-layout", "index.json", "blobs", "ingest", "lock", "index.db", "index.db-wal", "index.db-shm"} | {
-    f"remote.db{part}" for part in ("", "-wal", "-shm")
+    f"{name}.db{part}" for name in ("remote", "files") for part in ("", "-wal", "-shm")
 }
 
 

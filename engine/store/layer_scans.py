@@ -1,0 +1,108 @@
+"""Scans of layers for the index of files, made while a pull verifies the layers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from contextlib import contextmanager, suppress
+
+from imq.engine.layer_index.readers import find_reader
+from imq.engine.layer_index.scan import LayerScanner
+from imq.engine.layers.tar_walker import TarWalker
+from imq.grammar.errors import ImqError
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from imq.engine.layers.tar_entry import TarEntry
+    from imq.engine.oci.digest import Digest
+
+    from .store import Store
+
+
+@contextmanager
+def open_scan_folder(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a temporary folder for the databases of scans, which can be large."""
+    folder = environment.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else None)  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="imq-", dir=folder, ignore_cleanup_errors=True) as path:
+        yield path
+
+
+class ScanningWalker:
+    """Walks the archive of a layer as `TarWalker` does, and scans it in the same walk, into a database in `folder`.
+
+    A layer that is stored need not be one that can be unpacked. So an error ends the scan, and the walk goes on.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._walker = TarWalker(self._add_entry)
+        self._scanner: LayerScanner | None = None
+        with suppress(OSError, sqlite3.Error):
+            descriptor, self._path = tempfile.mkstemp(dir=folder)
+            os.close(descriptor)
+            self._scanner = LayerScanner(self._path, find_reader)
+
+    @property
+    def size(self) -> int:
+        """The sum of the contents in bytes."""
+        return self._walker.size
+
+    @property
+    def entries(self) -> int:
+        """The number of entries."""
+        return self._walker.entries
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """Walk and scan the next piece of the archive."""
+        if self._scanner is not None:
+            self._scanner.begin_piece(piece)
+        self._walker.feed(piece)
+        if self._scanner is not None:
+            try:
+                self._scanner.end_piece()
+            except (ImqError, sqlite3.Error):
+                self.close()
+
+    def _add_entry(self, entry: TarEntry) -> None:
+        if self._scanner is not None:
+            try:
+                self._scanner.add_entry(entry)
+            except (ImqError, sqlite3.Error):
+                self.close()
+
+    def finish(self) -> None:
+        """Raise `Malformed` when the archive is incomplete."""
+        self._walker.finish()
+
+    def complete(self, diff_id: Digest) -> str | None:
+        """Return the path of the scan of a layer that was verified; None when it could not be scanned."""
+        if self._scanner is None:
+            return None
+        try:
+            self._scanner.finish(diff_id)
+        except (ImqError, sqlite3.Error):
+            return None
+        finally:
+            self.close()
+        return self._path
+
+    def close(self) -> None:
+        """End the scan. Idempotent."""
+        if self._scanner is not None:
+            self._scanner.close()
+            self._scanner = None
+
+
+def add_scans(store: Store, paths: Iterable[str], now: int) -> str | None:
+    """Add scans to the index of files of a store; return why not, when that failed. `now` is in nanoseconds."""
+    from .file_index import open_file_index
+
+    try:
+        index = open_file_index(store)
+        for path in paths:
+            index.add(path, now)
+    except (ImqError, sqlite3.Error) as error:
+        return getattr(error, "message", None) or str(error)
+    return None
