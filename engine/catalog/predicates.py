@@ -80,7 +80,7 @@ PREDICATES: dict[str, Predicate] = {
         Predicate(
             "contains text",
             "a string",
-            "a text file of the image, its build steps, variables, labels or command contain the string",
+            "a file of the image, its build steps, variables, labels or command contain the string",
             'contains text "10.0.0.5"',
             lambda arguments: _expand_contains_text(arguments[0]),
         ),

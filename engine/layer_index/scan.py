@@ -179,6 +179,7 @@ class LayerScanner:
 
     def _write_findings(self) -> None:
         """Write what the readers found. Rows on a file that was replaced later in the archive are dropped."""
+        written: set[str] = set()
         for path, offset, findings in self._tap.take_findings():
             place = self._locate(path)
             if findings.machine is not None:
@@ -186,9 +187,10 @@ class LayerScanner:
                     "UPDATE entry SET machine = ? WHERE directory = ? AND name = ? AND offset = ?",
                     (findings.machine, *place, offset),
                 )
-            for table in ("package", "note"):
-                name = "file" if table == "package" else "name"
-                self._connection.execute(f"DELETE FROM {table} WHERE directory = ? AND {name} = ?", place)
+            if path in written:
+                self._connection.execute("DELETE FROM package WHERE directory = ? AND file = ?", place)
+                self._connection.execute("DELETE FROM note WHERE directory = ? AND name = ?", place)
+            written.add(path)
             packages = [(*place, *row) for row in findings.packages]
             self._connection.executemany(_INSERT_PACKAGE, packages)
             self._connection.executemany(

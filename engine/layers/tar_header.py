@@ -17,12 +17,16 @@ MAX_NUMBER = (1 << 63) - 1
 """The largest accepted number: sizes are summed and stored in 64 bits."""
 
 _NANO_DIGITS = 9
+_OCTAL_DIGITS = b"01234567"
+_TERMINATORS = b"\0 "
 _SPARSE_PAIR_KEYS = ("GNU.sparse.offset", "GNU.sparse.numbytes")
 _USTAR, _GNU = b"ustar\x00", b"ustar "
 
 
 def parse_number(field: bytes) -> int:
     """Read a numeric field: octal digits, or base 256 when the first bit is set (GNU, star)."""
+    if field[-1] in _TERMINATORS and (common := field[:-1]).isdigit() and not common.strip(_OCTAL_DIGITS):
+        return int(common, 8)  # as nearly all are written
     if field[0] & 0x80:
         raw = int.from_bytes(field) & ((1 << (8 * len(field) - 1)) - 1)
         value = raw - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else raw
@@ -32,7 +36,7 @@ def parse_number(field: bytes) -> int:
     digits = field.strip(b" \x00").partition(b"\x00")[0].rstrip(b" ")
     if not digits:
         return 0
-    if digits.strip(b"01234567"):
+    if digits.strip(_OCTAL_DIGITS):
         raise ValueError(f"{digits!r} is not a number")
     return int(digits, 8)
 

@@ -256,9 +256,11 @@ class TarWalker:
         path = self._read_path(block) if self._on_entry or block[156] == _V7 else ""
         if block[156] == _V7 and path.endswith("/"):
             kind = "directory"
-        size = fields.get_pax_size(self._pax, "size", fields.parse_size(block[124:136]))
-        real_size = fields.get_pax_size(self._pax, "GNU.sparse.size", size)
-        real_size = fields.get_pax_size(self._pax, "GNU.sparse.realsize", real_size)
+        size = real_size = fields.parse_size(block[124:136])
+        if self._pax:
+            size = fields.get_pax_size(self._pax, "size", size)
+            real_size = fields.get_pax_size(self._pax, "GNU.sparse.size", size)
+            real_size = fields.get_pax_size(self._pax, "GNU.sparse.realsize", real_size)
         if block[156] == _SPARSE:
             real_size = fields.parse_size(block[483:495])
         if kind in _BODILESS:
@@ -292,26 +294,21 @@ class TarWalker:
         segments = parse_gnu_map(self._sparse_blocks or (block,)) if block[156] == _SPARSE else parse_pax_map(self._pax)
         if segments is not None and not map_in_content:
             segments = validate_segments(segments, *sizes)
-        return TarEntry(
-            path=path.rstrip("/") or path[:1],
-            type=kind,
-            size=sizes[0],
-            real_size=sizes[1],
-            mode=fields.parse_number(block[100:108]) & 0o7777,
-            uid=fields.get_pax_number(pax, "uid", fields.parse_number(block[108:116])),
-            gid=fields.get_pax_number(pax, "gid", fields.parse_number(block[116:124])),
-            uname=fields.get_pax_string(pax, "uname", uname),
-            gname=fields.get_pax_string(pax, "gname", gname),
-            mtime=fields.get_pax_time(pax, "mtime", fields.parse_number(block[136:148]) * 10**9),
-            link_target=target,
-            xattrs=tuple(
-                (key[len(_XATTR_PREFIX) :], value) for key, value in pax.items() if key.startswith(_XATTR_PREFIX)
-            ),
-            device=fields.read_device(block) if kind in ("char", "block") else (0, 0),
-            offset=offset,
-            segments=segments,
-            map_in_content=map_in_content,
-        )
+        mode, uid, gid = (fields.parse_number(block[at : at + 8]) for at in (100, 108, 116))
+        mtime = fields.parse_number(block[136:148]) * 10**9
+        xattrs: tuple[tuple[str, bytes], ...] = ()
+        if pax:
+            uid, gid = fields.get_pax_number(pax, "uid", uid), fields.get_pax_number(pax, "gid", gid)
+            uname, gname = fields.get_pax_string(pax, "uname", uname), fields.get_pax_string(pax, "gname", gname)
+            mtime = fields.get_pax_time(pax, "mtime", mtime)
+            xattrs = tuple(
+                [(key[len(_XATTR_PREFIX) :], value) for key, value in pax.items() if key.startswith(_XATTR_PREFIX)]
+            )
+        device = fields.read_device(block) if kind in ("char", "block") else (0, 0)
+        return TarEntry(  # by position, which is the fastest
+            path.rstrip("/") or path[:1], kind, *sizes, mode & 0o7777, uid, gid, uname, gname, mtime, target, xattrs,
+            device, offset, segments, map_in_content,
+        )  # fmt: skip
 
     def finish(self) -> None:
         """Raise `Malformed` when the archive ends within an entry. The end marker may be missing."""

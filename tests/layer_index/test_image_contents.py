@@ -190,7 +190,7 @@ def test_a_bill_of_materials_takes_whole_rows(root: str) -> None:
         ("A=2", ["app:2"]),
         ("COPY layer 1", ["app:2"]),
         ("team=b", ["scratch:1"]),
-        ("binary", []),
+        ("binary", ["app:2"]),
         ("h*o", []),
     ],
 )
