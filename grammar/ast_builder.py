@@ -40,6 +40,10 @@ class Builder:
     def pass_through(self, part: Any, _span: Span) -> Any:
         return part
 
+    def parenthesized(self, part: ast.Expr, span: Span) -> ast.Expr:
+        # The span shows that the condition of `(no layers where A and B)` is closed.
+        return part.replace(span=span) if isinstance(part, ast.Exists) else part
+
     def one_item(self, part: Any, _span: Span) -> list[Any]:
         return [part]
 

@@ -133,7 +133,8 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "any",
             "any RELATION [where CONDITION] | any (QUERY)",
-            "whether the row has such a layer, step or container; where extends to the end of the condition",
+            "whether the row has such a layer, step or container; where extends to the end of the condition, and"
+            " parentheses end it earlier: (any layers where …) and older than 30d",
             'images where any layers where size > 100MB and created_by like "*COPY*"',
         ),
         Clause(

@@ -180,7 +180,7 @@ class QueryRunner:
         appended to `problems`, each with its subject. With `uncertain` only the rows are returned for which the
         condition certainly holds; those are appended to it for which that is unknown.
         """
-        select = bind(query, scope)
+        select = bind(query, scope if uncertain is None else scope.replace(is_removal=True))
         chosen = select
         if uncertain is not None:
             from imq.engine.query.certainty import remove_limits, require_certain

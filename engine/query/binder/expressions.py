@@ -107,8 +107,7 @@ class Expressions:
             case ast.Exists(ast.Query(name) as rows, negated) if self._is_list_field(rows):
                 return ir.IsKnown(ir.Column(self.table.get_field(name)), not negated)
             case ast.Exists(rows, negated):
-                exists = ir.Exists(self.bind_rows(rows))
-                return ir.Not(exists) if negated else exists
+                return self._bind_exists(node, rows, negated=negated)
             case ast.In(operand, _, rows) if rows is not None:
                 assert not isinstance(rows, ast.Variable)
                 return self._bind_in_subquery(node, operand, rows)
@@ -122,6 +121,14 @@ class Expressions:
                 return self._bind_predicate(node)
             case ast.Variable():
                 raise UnknownName(f"${node.name} has no value", code="unknown-variable", span=node.span)
+
+    def _bind_exists(self, node: ast.Exists, rows: ast.RowSource, *, negated: bool) -> ir.Expr:
+        exists = ir.Exists(self.bind_rows(rows))
+        if isinstance(rows, ast.Query) and rows.where is not None and self.table is not NOTHING:
+            from .open_conditions import check_exists
+
+            check_exists(node, self.table, exists.select.table, is_removal=self.scope.is_removal)
+        return ir.Not(exists) if negated else exists
 
     def _bind_in_subquery(self, node: ast.In, operand: ast.Expr, rows: ast.RowSource) -> ir.Expr:
         from .subqueries import bind_in_subquery

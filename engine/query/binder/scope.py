@@ -26,7 +26,7 @@ class Scope(Record):
 
     `find` returns the key of an image by name or ID, or raises `NotFound`. `fetch` resolves sources and binds their
     tables. `default_refs` returns the sources of a query without `in`, of this table (default: images). `outer` are the
-    tables of the enclosing queries, innermost first.
+    tables of the enclosing queries, innermost first. `is_removal`: the rows are removed, so ambiguity is refused.
     """
 
     now: int
@@ -35,6 +35,7 @@ class Scope(Record):
     fetch: FetchExecutor
     default_refs: Callable[..., tuple[SourceRef, ...]]
     outer: tuple[Table, ...] = ()
+    is_removal: bool = False
 
 
 class ExpressionBinder(Protocol):

@@ -1,0 +1,92 @@
+"""Refuses conditions of relations of which the reader and imq may think of different rows.
+
+The condition of `no layers where A and B` extends to the end, so B is a condition on layers. Where B could also be one
+on images, a removal would take other rows than a reader expects: `no referrers where artifact_type like "*sig*" and
+older than 30d` holds for each tag without an old signature, a new tag too.
+"""
+
+from __future__ import annotations
+
+from imq.grammar import ast
+from imq.grammar.errors import StatementError
+from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.unparser import unparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imq.engine.catalog.tables import Table
+
+_AGE_FIELD = "created"
+"""The field that `older than` and `newer than` read."""
+
+
+def check_exists(node: ast.Exists, outer: Table, inner: Table, *, is_removal: bool) -> None:
+    """Raise `StatementError` for a condition on rows of `inner` that may be meant for the rows of `outer`."""
+    if not isinstance(node.rows, ast.Query) or node.rows.where is None:
+        return
+    where = node.rows.where
+    for nested in _walk_own(where):
+        name = _get_relation_name(nested) if isinstance(nested, ast.Exists) else ""
+        if name and inner.find_relation(name) is None and outer.find_relation(name) is not None:
+            raise _make_error(node, nested, f"{name} is a relation of {outer.name}, not of {inner.name}")
+    if is_removal and isinstance(where, ast.And | ast.Or) and _is_open(node, where):
+        for operand in where.operands[1:]:
+            names = list(_list_names(operand))
+            if names and all(_has_name(outer, name) for name in names):
+                raise _make_error(
+                    node,
+                    operand,
+                    f"{unparse(operand)} applies to {inner.name} here, but could be meant for {outer.name}",
+                    closed=True,
+                )
+
+
+def _make_error(node: ast.Exists, part: ast.Expr, message: str, *, closed: bool = False) -> StatementError:
+    """Return the error for a part of a condition; `closed`: it is also valid where it is, in parentheses."""
+    assert isinstance(node.rows, ast.Query)
+    start = f"{'no' if node.negated else 'any'} {node.rows.table} where"
+    hints = [f"to end the condition before it: ({start} …) and …"]
+    if closed:
+        hints.append(f"to keep it in the condition: {start} (… and …)")
+    return StatementError(message, code="ambiguous-condition", span=part.span, hints=hints)
+
+
+def _is_open(node: ast.Exists, where: ast.Expr) -> bool:
+    """Whether the condition ends only where the statement does: neither it nor `node` is in parentheses."""
+    return node.span is not None and where.span is not None and node.span.end == where.span.end
+
+
+def _get_relation_name(node: ast.Exists) -> str:
+    """Return the name after `any` or `no` that a relation can have; empty for a query of named rows."""
+    rows = node.rows
+    return rows.table if isinstance(rows, ast.Query) and not (rows.targets or rows.sources or rows.base) else ""
+
+
+def _walk_own(node: Record) -> Iterator[Record]:
+    """Yield the parts of a condition that are about its own row: none of queries inside it."""
+    yield node
+    if not isinstance(node, ast.Exists | ast.Subquery | ast.Query | ast.Combination):
+        for child in ast.children(node):
+            yield from _walk_own(child)
+
+
+def _list_names(operand: ast.Expr) -> Iterator[str]:
+    """Yield the names of fields and relations that a condition reads of its own row."""
+    from imq.engine.catalog.predicates import PREDICATES
+
+    for part in _walk_own(operand):
+        if isinstance(part, ast.Field):
+            yield part.path[0]
+        elif isinstance(part, ast.Exists) and (name := _get_relation_name(part)):
+            yield name
+        elif isinstance(part, ast.Predicate):
+            predicate = PREDICATES[part.name]
+            if predicate.expand is not None:
+                yield from _list_names(predicate.expand(part.arguments))
+            else:
+                yield _AGE_FIELD if part.name in ("older than", "newer than") else "chain_ids"
+
+
+def _has_name(table: Table, name: str) -> bool:
+    return table.find_field(name) is not None or table.find_relation(name) is not None
