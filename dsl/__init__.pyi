@@ -1507,7 +1507,7 @@ def day(time: Value, /) -> Expression:
     """the day of the month of the time, in the local time zone."""
     ...
 def date(string: Value, /) -> Expression:
-    """the string as a time, in the local time zone where it names none; unknown when it is no time."""
+    """of a string: the time that it spells, in the local time zone where it names none; unknown when it is no time. Of a time: its day, as in 2024-01-31, in the local time zone."""
     ...
 def number(string: Value, /) -> Expression:
     """the string as a number; unknown when it is none."""

@@ -108,7 +108,8 @@ FUNCTIONS: dict[str, Function] = {
             "date",
             ((DataType.TEXT, DataType.TIME),),
             DataType.TIME,
-            "the string as a time, in the local time zone where it names none; unknown when it is no time",
+            "of a string: the time that it spells, in the local time zone where it names none; unknown when it is no"
+            " time. Of a time: its day, as in 2024-01-31, in the local time zone",
         ),
         Function(
             "number",

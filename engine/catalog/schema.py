@@ -87,7 +87,7 @@ class Field(Record):
       is not stored.
     - `normalise` returns the form that a value in a statement has in this field, and raises `StatementError`.
     - `has_algorithm`: a digest begins with its algorithm; the IDs of containers are hex digits alone.
-    `values` are the only values of the field, where these are few.
+    - `values` are the only values of the field, where these are few; `prefix` is what every value begins with.
     - `about_containers`: only container engines know the value.
     - `is_unavailable`: the source of this table knows the value of no row.
     - `config` is where an image config holds the value.
@@ -107,6 +107,7 @@ class Field(Record):
     items: DataType = DataType.TEXT
     computed_from: tuple[str, str, int] | None = None
     values: tuple[str, ...] = ()
+    prefix: str = ""
     normalise: Callable[[str], str] | None = None
     has_algorithm: bool = True
     about_containers: bool = False

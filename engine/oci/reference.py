@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from imq.grammar.errors import InvalidReference
+from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import Record
 
 from .digest import Digest, is_digest
@@ -15,6 +15,7 @@ from .digest import Digest, is_digest
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library/"
 DEFAULT_TAG = "latest"
+_HOSTS_OF_DOCKER_HUB = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com")
 MAX_NAME_LENGTH = 255
 
 # Patterns are strings: `re` compiles and caches them at first use, and most queries need none.
@@ -156,6 +157,16 @@ def parse_name(text: str) -> Name:
     except InvalidReference:
         return LayoutName(text)
     return reference.without_redundant_tag() if reference.tag or reference.digest else LayoutName(text)
+
+
+def normalize_registry(text: str) -> str:
+    """Return the host of a registry as references have it. Raises `StatementError` for a URL or a path."""
+    if "/" in text:
+        path = re.sub(r"\w+://", "", text).strip("/")
+        host, slash, _ = path.partition("/")
+        hint = f'repository like "{path}/*"' if slash else f"registry = {host}"
+        raise StatementError(f'a registry is a host, and "{text[:80]}" is none', code="value", hints=(hint,))
+    return DEFAULT_REGISTRY if text in _HOSTS_OF_DOCKER_HUB else text
 
 
 def _split_registry(name: str) -> tuple[str, str]:

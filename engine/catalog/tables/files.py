@@ -24,7 +24,7 @@ def _normalise_mode(text: str) -> str:
 
 
 _FIELDS = (
-    Field("path", DataType.TEXT, "the path, from the root of the image. Example: /etc/passwd"),
+    Field("path", DataType.TEXT, "the path, from the root of the image. Example: /etc/passwd", prefix="/"),
     Field("name", DataType.TEXT, "the last name of the path"),
     Field("directory", DataType.TEXT, "the path without its last name"),
     Field("type", DataType.TEXT, "the type; a further name of a file is a hardlink", values=TYPES),

@@ -24,6 +24,13 @@ def _import_late(name: str) -> Callable[[str], str]:
     return normalize
 
 
+def normalize_registry(text: str) -> str:
+    """Return the host of a registry as the fields have it; see `oci/reference.py`."""
+    from imq.engine.oci import reference
+
+    return reference.normalize_registry(text)
+
+
 normalize_os = _import_late("normalize_os")
 normalize_architecture = _import_late("normalize_architecture")
 normalize_variant = _import_late("normalize_variant")
@@ -64,7 +71,12 @@ IMAGES = Table(
             "the repository and tag or digest, in docker's short form",
             aliases=("reference",),
         ),
-        Field("registry", DataType.TEXT, "the host of the registry; docker.io when the name has none"),
+        Field(
+            "registry",
+            DataType.TEXT,
+            "the host of the registry; docker.io when the name has none",
+            normalise=normalize_registry,
+        ),
         Field(
             "repository",
             DataType.REPOSITORY,

@@ -5,7 +5,14 @@ from __future__ import annotations
 from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind, make_content_relations
 
 from .image_config import CONFIG_FIELDS
-from .images import IMAGES, LINEAGE_RELATIONS, normalize_architecture, normalize_os, normalize_variant
+from .images import (
+    IMAGES,
+    LINEAGE_RELATIONS,
+    normalize_architecture,
+    normalize_os,
+    normalize_registry,
+    normalize_variant,
+)
 from .version_fields import VERSION_FIELDS
 
 _IMAGE_FIELDS = {field.name: field for field in IMAGES.fields}
@@ -51,7 +58,7 @@ _LINEAGE_DOCS = {
 }
 _PROBLEM = Field("problem", DataType.TEXT, "why its registry did not return more")
 _SOURCE = Field("source", DataType.TEXT, "the registry that holds it")
-_REGISTRY = Field("registry", DataType.TEXT, "the host of the registry")
+_REGISTRY = Field("registry", DataType.TEXT, "the host of the registry", normalise=normalize_registry)
 _REPOSITORY = Field("repository", DataType.REPOSITORY, "the repository, in docker's short form")
 _DIGEST_REFERENCE = Field("name", DataType.REFERENCE, "repository@digest")
 _ANNOTATIONS = Field("annotations", DataType.MAP, "its annotations", aliases=("annotation",))

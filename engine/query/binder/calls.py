@@ -55,6 +55,8 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         arguments.append(value)
     if function.name == "capture" and len(arguments) == 3:
         check_group(arguments[1], arguments[2], node)
+    if function.name == "date" and arguments[0].kind is DataType.TIME:
+        return ir.FunctionCall(function, tuple(arguments), DataType.TEXT)  # the day of a time: 2024-01-31
     return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.result_like].kind)
 
 

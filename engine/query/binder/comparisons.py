@@ -20,7 +20,8 @@ STRING_OPERATORS = ("like", "matches", "has")
 """Operators whose right operand is a string."""
 _NUMERIC = (DataType.NUMBER, DataType.SIZE, DataType.DURATION)
 _NAME_TYPES = (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG)
-_ORDER_OPERATORS = ("<", "<=", ">", ">=")
+ORDER_OPERATORS = ("<", "<=", ">", ">=")
+"""Operators on values that have an order."""
 _WILDCARDS = "*%"
 """Wildcards, which are not valid characters of image names."""
 
@@ -55,13 +56,14 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
                 f'"{operator}" expects a string, but {describe(left)} is {left.kind.value}', span=node.span
             )
         _check_pattern(operator, left, right, node)
-        return ir.Comparison(operator, left, right)
+        return ir.Comparison(operator, left, _add_algorithm(operator, left, right))
     if DataType.DIGEST in (left.kind, right.kind) and (short := _compare_short_id(operator, left, right)) is not None:
         return short
     check_comparable(left, right, node.span)
     if operator in ("=", "!="):
+        _check_value(operator, left, right, node)
         _refuse_glob(operator, left, right, node)
-    if operator in _ORDER_OPERATORS and left.kind is DataType.BOOLEAN:
+    if operator in ORDER_OPERATORS and left.kind is DataType.BOOLEAN:
         raise TypeMismatch(f"{describe(left)} is {left.kind.value} and has no order", span=node.span)
     if operator in ("=", "!=") and left.kind is DataType.REFERENCE and isinstance(right, ir.Literal):
         return _compare_name(operator, left, right)
@@ -104,12 +106,24 @@ def _refuse_glob(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -
         raise error
 
 
+def _check_value(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
+    """Refuse a constant that the field never equals or matches."""
+    if not isinstance(left, ir.Column) or not isinstance(right, ir.Literal):
+        return
+    field = left.field
+    if field.values or field.prefix or field.type is DataType.TIME or left.kind in _NAME_TYPES:
+        from .impossible_values import check_value
+
+        check_value(operator, left, right, node)
+
+
 def _check_pattern(operator: str, left: ir.Expr, right: ir.Expr, node: ast.Expr) -> None:
-    """Refuse an invalid constant pattern, and SQL wildcards in a glob."""
+    """Refuse an invalid constant pattern, SQL wildcards in a glob, and a pattern that the field never matches."""
     if operator == "matches":
         check_pattern("matches", right, node)
     elif isinstance(right, ir.Literal):
         _refuse_sql_wildcards(str(right.value), left, node)
+    _check_value(operator, left, right, node)
 
 
 def _refuse_sql_wildcards(pattern: str, left: ir.Expr, node: ast.Expr) -> None:
@@ -155,6 +169,19 @@ def _convert_to_glob(pattern: str, wildcards: str) -> str:
         return globs[part[0]] if part[0] in wildcards else part[0]
 
     return re.sub(r"\\.|\[[!^]?\]?[^\]]*\]|[%_]", convert, pattern, flags=re.DOTALL)
+
+
+def _add_algorithm(operator: str, left: ir.Expr, pattern: ir.Expr) -> ir.Expr:
+    """Return a pattern of hex digits so that it matches the digits after the algorithm: `0783*`, `^0783`."""
+    has_algorithm = not isinstance(left, ir.Column) or left.field.has_algorithm
+    if left.kind is not DataType.DIGEST or not has_algorithm or not isinstance(pattern, ir.Literal):
+        return pattern
+    text = str(pattern.value)
+    if ":" in text:
+        return pattern
+    if operator == "like":
+        return pattern if text.startswith("*") else pattern.replace(value=f"*:{text}")
+    return pattern.replace(value=re.sub(r"^\^(?=[0-9a-f[(])", "^[^:]*:", text))
 
 
 def _add_suffix(left: ir.Expr, right: ir.Expr) -> ir.Expr:

@@ -14,7 +14,7 @@ from imq.grammar.errors import ImqError, NotFound, Span, StatementError, TypeMis
 from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
 
-from .comparisons import STRING_OPERATORS, bind_comparison, describe, get_arithmetic_type
+from .comparisons import ORDER_OPERATORS, STRING_OPERATORS, bind_comparison, describe, get_arithmetic_type
 from .literals import convert_literal, infer_literal
 from .scope import NOTHING
 
@@ -94,6 +94,9 @@ class Expressions:
                 return self._bind_comparison(node)
             case ast.Between(operand, low, high):
                 left = self.bind_value(operand)
+                for end in (low, high):
+                    if isinstance(end, ast.Literal):
+                        self._check_order(left, end)
                 return ir.And(
                     (
                         bind_comparison(node, ">=", left, self._bind_right_operand(low, left)),
@@ -174,7 +177,16 @@ class Expressions:
             if left.kind is not DataType.MAP or node.operator != "has":  # any word can be a key of a map
                 self._check_word(node.right, left)
             return bind_comparison(node, node.operator, left, ir.Literal(text, DataType.TEXT, text))
-        return bind_comparison(node, node.operator, left, self._bind_right_operand(node.right, left))
+        right = self._bind_right_operand(node.right, left)
+        if node.operator in ORDER_OPERATORS and isinstance(node.right, ast.Literal):
+            self._check_order(left, node.right)
+        return bind_comparison(node, node.operator, left, right)
+
+    def _check_order(self, left: ir.Expr, literal: ast.Literal) -> None:
+        if left.kind in (DataType.TEXT, DataType.TAG):
+            from .ambiguous_units import check_string_order
+
+            check_string_order(left, literal)
 
     def _bind_right_operand(self, node: ast.Expr, other: ir.Expr) -> ir.Expr:
         """Bind a right operand: a bare word is a value of the type of the other operand."""
@@ -194,7 +206,17 @@ class Expressions:
             self._check_word(literal, other)
             raise
         self._check_word(literal, other)
+        if self.scope.is_removal and other.kind is DataType.SIZE:
+            from .ambiguous_units import check_size
+
+            check_size(value, literal)
         return value
+
+    def _check_age(self, literal: ast.Literal) -> None:
+        if self.scope.is_removal:
+            from .ambiguous_units import check_age
+
+            check_age(literal.text, literal.span)
 
     def _check_word(self, node: ast.Literal, other: ir.Expr) -> None:
         """Refuse a bare word as a value if it also names a field, a relation or a condition."""
@@ -289,6 +311,7 @@ class Expressions:
         self._check_word(literal, left)
         ago = parse_duration(literal.text.removesuffix(" ago"))
         if ago is not None:
+            self._check_age(literal)
             return ir.Comparison(operator, left, ir.Literal(self.scope.now - ago, DataType.TIME, literal.text))
         moment = parse_time(literal.text, self.scope.zone)
         if node.operator == "within":
@@ -319,6 +342,7 @@ class Expressions:
         if isinstance(age, ast.Literal):
             literal = self.require_literal(age)
             value = convert_literal(literal, DataType.DURATION, self.scope.zone)
+            self._check_age(literal)
             assert isinstance(value.value, int)
             moment: ir.Expr = ir.Literal(self.scope.now - value.value, DataType.TIME, f"{literal.text} ago")
         else:
@@ -561,6 +585,7 @@ class Expressions:
         left = self._bind_number(node.left)
         operand = node.right
         if left.kind is DataType.TIME and isinstance(operand, ast.Literal) and parse_duration(operand.text) is not None:
+            self._check_age(operand)
             right: ir.Expr = convert_literal(
                 operand, DataType.DURATION, self.scope.zone
             )  # quoted ones too: variables are quoted

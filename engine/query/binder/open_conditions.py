@@ -26,11 +26,13 @@ def check_exists(node: ast.Exists, outer: Table, inner: Table, *, is_removal: bo
     if not isinstance(node.rows, ast.Query) or node.rows.where is None:
         return
     where = node.rows.where
-    for nested in _walk_own(where):
-        name = _get_relation_name(nested) if isinstance(nested, ast.Exists) else ""
+    if not isinstance(where, ast.And | ast.Or):
+        return  # it has no part that could be meant for the outer row
+    for nested in (part for part in _walk_own(where) if isinstance(part, ast.Exists)):
+        name = _get_relation_name(nested)
         if name and inner.find_relation(name) is None and outer.find_relation(name) is not None:
             raise _make_error(node, nested, f"{name} is a relation of {outer.name}, not of {inner.name}")
-    if is_removal and isinstance(where, ast.And | ast.Or) and _is_open(node, where):
+    if is_removal and _is_open(node, where):
         for operand in where.operands[1:]:
             names = list(_list_names(operand))
             if names and all(_has_name(outer, name) for name in names):

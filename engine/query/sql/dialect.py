@@ -34,6 +34,8 @@ class Dialect:
         if name in ("year", "month", "day"):
             part = {"year": "%Y", "month": "%m", "day": "%d"}[name]
             return f"cast(strftime('{part}', {arguments[0]} / {_SECOND}, 'unixepoch', 'localtime') AS INTEGER)"
+        if name == "date" and kinds[0] is DataType.TIME:
+            return f"strftime('%Y-%m-%d', {arguments[0]} / {_SECOND}, 'unixepoch', 'localtime')"
         if name == "age":
             return f"({now} - {arguments[0]})"
         if name == "now":
