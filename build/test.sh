@@ -3,6 +3,8 @@
 #
 #     bash build/test.sh [ARGUMENT OF PYTEST]...
 #
+# Without arguments, all tests run, on all processors.
+#
 # The tests use real servers and other tools. As root on Debian and Ubuntu, missing ones are installed, and a root file
 # system with the engines of Debian 13 is made. Otherwise the tests that need them are skipped, with a message. With
 # IMQ_REQUIRE_SERVERS=1, a missing program is a failure.
@@ -111,5 +113,6 @@ check_types
 if [ -n "$making_root" ]; then
     wait "$making_root" || say 'imq: skipping tests of the engines of Debian 13'
 fi
+[ $# -gt 0 ] || set -- --numprocesses=auto --dist=loadgroup
 check pytest -o cache_dir=.cache/pytest "$@"
 exit "$status"

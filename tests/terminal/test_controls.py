@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x9b2J\x7f\b\r\x00\u202egpj\u2066\u200fz"
 DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 OWN = re.compile(r"\x1b\[(1;31|0)m")
-"""The colours of imq's error messages."""
+"""The colours of imq's error messages. Progress bars, which only slow machines show, are off."""
 IMAGE = Image(
     [layer({"etc/" + "x\x1b[2Jy": b"1"})],
     labels={"evil": EVIL, EVIL: "key"},
@@ -45,7 +45,7 @@ def run_on_terminal(store: Path, *words: str, typed: bytes = b"", **more: str) -
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     process = subprocess.Popen(
-        [sys.executable, "-m", "imq", *words], env=environment(store, **more),
+        [sys.executable, "-m", "imq", "--no-progress", *words], env=environment(store, **more),
         stdin=terminal, stdout=terminal, stderr=terminal,
         start_new_session=True,
     )  # fmt: skip

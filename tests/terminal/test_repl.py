@@ -102,6 +102,7 @@ def test_history_is_saved_for_the_next_session(lab: TerminalLab) -> None:
     first.enter("let last = 1")
     first.enter("\\history")
     first.wait("  let last = 1")
+    first.wait_for_prompt()
     first.press("C-d")
     assert "exited with 0" in first.wait_for_exit()
     path = lab.home / ".local" / "state" / "imq" / "history"
