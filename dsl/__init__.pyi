@@ -1383,8 +1383,8 @@ def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[
 def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create an index in a registry: one name for images of several platforms that are in the same registry. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""
     ...
-def inspect(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
-    """Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine describes its images and containers itself. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
+def inspect(*operands: _Name | Query, from_: _Path | None = ..., with_waste: bool = ...) -> Statement:
+    """Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine describes its images and containers itself. Of images of the store whose files are indexed, or with waste, the efficiency and the largest layers are shown too, as in dive. In text: `inspect redis:7 format "{{.Config.Cmd}}"`"""
     ...
 def kill(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Send a signal to containers: SIGKILL, or that of with signal = NAME. In text: `kill web with signal = HUP`"""
@@ -1429,7 +1429,7 @@ def run(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None =
     """Create a container from an image of the store or of an engine, start it, and wait for its end; its output is passed on. The words after the image replace its command. After as: the name. After with: the options of create, and detach = true, by which it goes on in the background. In text: `run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. In text: `save images where label.env = prod to "prod.tar"`"""
+    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. Of a query of layers, each is written to a file of its own, with the compression that the end of its path tells (.tar, .tar.gz, .tar.zst), else as it is stored: save layers of app:1 to "{{.Index}}.tar". In text: `save images where label.env = prod to "prod.tar"`"""
     ...
 def start(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Start containers. They go on in the background, and their output is in their logs. In text: `start web`"""

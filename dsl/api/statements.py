@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     Operand = str | os.PathLike[str] | Node
     """An operand of an action: a name, a path, a query, or `imq.var(…)`."""
 
-FLAGS = ("force", "skip existing", "repair", "dry run", "ignoring times", "with its tags", "with referrers")
+FLAGS = (
+    "force",
+    "skip existing",
+    "repair",
+    "dry run",
+    "ignoring times",
+    "with its tags",
+    "with referrers",
+    "with waste",
+)
 """Options without a value."""
 LISTS = ("platform", "change", "run")
 """Options that take several values."""

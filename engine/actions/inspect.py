@@ -9,9 +9,11 @@ from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
 from imq.engine.render.docker_inspect import build_image_document
 from imq.engine.result import Documents, get_exit_code
+from imq.engine.sources.action_options import get_option
 from imq.engine.store.index_check import find_image, make_holds
 from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.engine.store.unreadable_images import find_problem
+from imq.grammar import ast
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from imq.engine.result import Result
     from imq.engine.sources.action import PlanContext
-    from imq.grammar import ast
 
     from .container_operands import Chosen
 
@@ -59,9 +60,50 @@ def _inspect(act: ast.ActionStatement, context: PlanContext) -> Result:
     unreadable = {root: problem for root, _ in images if (problem := find_problem(connection, root)) is not None}
     problems += tuple(unreadable.values())
     documents = tuple(
-        _inspect_image(root, id_, context) for root, id_ in images if id_ != root or root not in unreadable
+        _inspect_image(root, id_, context) | _describe_waste(id_, act, context)
+        for root, id_ in images
+        if id_ != root or root not in unreadable
     )
     return Documents(documents, act.output, errors=problems, exit_code=get_exit_code(problems))
+
+
+def _describe_waste(id_: Digest, act: ast.ActionStatement, context: PlanContext) -> dict[str, Any]:
+    """Return what the layers of an image waste and the largest of them, as dive shows it.
+
+    Nothing without `with waste`, unless the index of files has all layers: then no layer is read.
+    """
+    connection = context.store.index.connection
+    layers = connection.execute(
+        "SELECT digest, diff_id, size, created_by FROM layers WHERE _image = (SELECT min(key) FROM image WHERE id = ?)",
+        (id_,),
+    ).fetchall()
+    if not layers:
+        return {}
+    if get_option(act, "with waste") is None:
+        from imq.engine.store.file_index import find_file_index
+
+        index = find_file_index(context.store)
+        if index is None or index.list_missing(Digest(diff_id) for _, diff_id, *_ in layers):
+            return {}
+    image = ast.Literal(id_, quoted=True)
+    select = tuple(ast.Column(ast.Field((name,))) for name in ("efficiency", "wasted_size"))
+    query = ast.Query("waste", targets=(image,), sources=(ast.Literal("store"),), select=select, span=act.span)
+    _, rows = context.rows(query, ())
+    largest = sorted(layers, key=lambda row: -(row[2] or 0))[:_LARGEST]
+    return {
+        "Waste": {
+            "Efficiency": rows[0][0],
+            "WastedSize": rows[0][1],
+            "LargestLayers": [
+                {"Digest": digest, "Size": size, "CreatedBy": created_by or ""}
+                for digest, _, size, created_by in largest
+            ],
+        }
+    }
+
+
+_LARGEST = 5
+"""The number of layers that are shown as the largest ones."""
 
 
 def _inspect_containers(chosen: Sequence[Chosen], context: PlanContext) -> tuple[dict[str, Any], ...]:
@@ -167,9 +209,10 @@ def _inspect_image(root: Digest, id_: Digest, context: PlanContext) -> dict[str,
 VERB = Verb(
     "inspect",
     "Show all details of images as JSON, with docker's keys; after the word container, those of containers. An engine"
-    " describes its images and containers itself.",
+    " describes its images and containers itself. Of images of the store whose files are indexed, or with waste, the"
+    " efficiency and the largest layers are shown too, as in dive.",
     'inspect redis:7 format "{{.Config.Cmd}}"',
     OperandKind.IMAGES,
-    options=("from",),
+    options=("from", "with waste"),
     answer=_inspect,
 )

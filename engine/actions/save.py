@@ -18,6 +18,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .origins import Origin, group_origins, open_engine_archive, open_images
 from .output_file import FileAction
 from .output_paths import Output, label_transfer, resolve_output, resolve_outputs, skips_existing
+from .save_layers import is_of_layers, plan_layers
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _plan_save(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         raise StatementError(
             "save needs a file to write", code="operand", span=act.span, hints=('example: save redis:7 to "redis.tar"',)
         )
+    if act.query is not None and is_of_layers(act, context):
+        return plan_layers(act, to[0], context)
     return plan_writes(act, to[0], context)
 
 
@@ -208,7 +211,8 @@ VERB = Verb(
     "Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row"
     " gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged."
     " To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE"
-    " says where they are.",
+    " says where they are. Of a query of layers, each is written to a file of its own, with the compression that the"
+    ' end of its path tells (.tar, .tar.gz, .tar.zst), else as it is stored: save layers of app:1 to "{{.Index}}.tar".',
     'save images where label.env = prod to "prod.tar"',
     OperandKind.IMAGES,
     options=("to", "from", "force", "skip existing", "dry run"),

@@ -140,7 +140,7 @@ def read_entries(contents: LayerContents, entries: Sequence[tuple[EntryValues, C
     """
     if not entries:
         return
-    image = find_image(contents, entries[0][0])
+    image = find_image(contents, entries[0][0].source, entries[0][0].image)
     by_layer: dict[Digest, list[int]] = {}
     for row, (entry, _) in enumerate(entries):
         by_layer.setdefault(entry.layer, []).append(row)
@@ -152,13 +152,13 @@ def read_entries(contents: LayerContents, entries: Sequence[tuple[EntryValues, C
             spools.pass_on(row, entries[row][1])
 
 
-def find_image(contents: LayerContents, entry: EntryValues) -> ImageLayers:
-    """Return the layers of the image of an entry. Raises `NotFound` when it has gone."""
+def find_image(contents: LayerContents, source: str, image_id: str) -> ImageLayers:
+    """Return the layers of an image in a source, by its ID. Raises `NotFound` when it has gone."""
     from imq.engine.catalog.tables import TABLES
     from imq.engine.query.source import SourceRef
 
-    refs = (SourceRef(entry.source, entry.source),)
+    refs = (SourceRef(source, source),)
     request = ScanRequest("", TABLES["files"], (), refs, ("id", "source"))
-    for image in contents.list_images(request, [(entry.image, entry.source)]):
+    for image in contents.list_images(request, [(image_id, source)]):
         return image
-    raise NotFound(f"the image {entry.image[:19]} is no longer in {entry.source}", code="changed")
+    raise NotFound(f"the image {image_id[:19]} is no longer in {source}", code="changed")
