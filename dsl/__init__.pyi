@@ -1344,6 +1344,9 @@ TiB: Bytes
 def append(*operands: _Path, to: _Path | None = ..., from_: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. With from HOST that is done in the registry, where only what is new is uploaded. In text: `append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"`"""
     ...
+def attach(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Attach to a running container of the store: its output is passed on, and it reads what is typed, until it ends. On a terminal ctrl-p and ctrl-q detach; with detach_keys others, and with stdin = false nothing is typed. In text: `attach web`"""
+    ...
 def cat(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
     """Write the content of files of an image: cat IMAGE PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""
     ...
@@ -1363,10 +1366,10 @@ def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: bo
     """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files of which only the time changed. In text: `diff app:1 app:2 ignoring times`"""
     ...
 def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, user, workdir, detach, stdin or terminal. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+    """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, env_file, user, workdir, detach, stdin, terminal or privileged. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
 def exec_(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, user, workdir, detach, stdin or terminal. In text: `exec images where in use run trivy image "{{.Name}}"`"""
+    """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, env_file, user, workdir, detach, stdin, terminal or privileged. In text: `exec images where in use run trivy image "{{.Name}}"`"""
     ...
 def export(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Unpack an image to a folder or an archive: the files that its containers would see. With a template as the path, each row gets a path of its own; from SOURCE says where the image is. In text: `export redis:7 to "rootfs"`"""
@@ -1426,13 +1429,13 @@ def rm(*operands: _Name | Query, from_: _Path | None = ..., force: bool = ..., p
     """Remove names. An image is removed with its last name, and its layers unless another image has them. In text: `rm images where repository like "team/*" and older than 30d`"""
     ...
 def run(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Create a container from an image of the store or of an engine, start it, and wait for its end; its output is passed on. The words after the image replace its command. After as: the name. After with: the options of create, and detach = true, by which it goes on in the background. In text: `run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host`"""
+    """Create a container from an image of the store or of an engine, start it, and wait for its end; its output is passed on. The words after the image replace its command. After as: the name. After with: the options of create, detach = true, by which it goes on in the background, and detach_keys. In text: `run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
     """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. Of a query of layers, each is written to a file of its own, with the compression that the end of its path tells (.tar, .tar.gz, .tar.zst), else as it is stored: save layers of app:1 to "{{.Index}}.tar". In text: `save images where label.env = prod to "prod.tar"`"""
     ...
-def start(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Start containers. They go on in the background, and their output is in their logs. In text: `start web`"""
+def start(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Start containers. They go on in the background, and their output is in their logs. With attach = true the output of one is passed on until it ends, and with stdin = true it reads the standard input. In text: `start web`"""
     ...
 def stop(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Stop containers: their stop signal, and after a timeout (10 seconds) SIGKILL. With signal and timeout others. In text: `stop web with timeout = 30s`"""

@@ -44,8 +44,8 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --spreadsheet     escape csv formulas   --version [--json]     -h, --help
 """
 _DOCKER_COMMANDS = frozenset({
-    "commit", "container", "create", "exec", "history", "image", "images", "import", "inspect", "kill", "load", "login",
-    "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search", "start", "stop",
+    "attach", "commit", "container", "create", "exec", "history", "image", "images", "import", "inspect", "kill",
+    "load", "login", "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search", "start", "stop",
     "system", "tag", "unpause", "wait",
 })  # fmt: skip
 """First words of docker's command lines."""
@@ -53,6 +53,8 @@ _DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""
 _MONITOR = "__container_monitor"
 """The hidden command by which the frozen executable runs itself as the monitor of a container."""
+_STARTING = ("run", "start", "restart")
+"""First words of statements and docker's command lines that start containers."""
 _SET_OPERATORS = ("union", "except", "intersect")
 """Keywords that the grammar's tables do not list: the lexer reads them as one terminal."""
 
@@ -187,12 +189,22 @@ def _help_text(options: Options) -> str | None:
         return None
 
 
+def _starts_containers(arguments: Sequence[str]) -> bool:
+    """Whether the arguments are a statement, or a command line of docker, that starts a container."""
+    words = " ".join(arguments[first_word(arguments) :][:2]).split(maxsplit=2)[:2]
+    return bool(words) and words[words[0] == "container" and len(words) > 1] in _STARTING
+
+
 def run() -> None:
     """Run the command line of this process: the entry point `imq`."""
     if sys.argv[1:] == [_MONITOR]:
-        from imq.engine.containers.monitor import main
+        from imq.engine.containers.launcher import main
 
         main()
+    if _starts_containers(sys.argv[1:]):
+        from imq.engine.containers.launcher import start_launcher
+
+        start_launcher()
     gc.set_threshold(50_000)  # most objects made at startup stay: collecting them takes 3 ms of 45
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed: without this, the next file opened would get its number

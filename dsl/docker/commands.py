@@ -55,69 +55,114 @@ _CHANGE = Flag("change", "c", "list", "Apply Dockerfile instruction to the creat
 _IDS_ONLY = Flag("quiet", "q", "", "Only show image IDs")
 
 _ENV = Flag("env", "e", "list", "Set environment variables")
-_NO_PRIVILEGES = "containers of the store have docker's default privileges"
+_ENV_FILE = Flag("env-file", "", "list", "Read in a file of environment variables")
+_DETACH_KEYS = Flag("detach-keys", "", "string", "Override the key sequence for detaching a container")
 _NO_PORTS = "containers of the store have no published ports: --network host"
-_NO_ENV_FILE = "give the variables with -e"
-_NO_DETACH_KEYS = "a terminal is never detached"
-_NO_LIMIT = "-m, --cpus and --pids-limit are supported"
-_NO_TERMINAL = "a container of the store has no terminal; run programs on a terminal with exec -it"
+_NO_DETACH_KEYS = "a program in a container is never detached; run and attach can be"
+_NO_LIMIT = "--cpus, --cpu-shares, --cpuset-cpus, -m, --memory-swap and --pids-limit are supported"
 _NO_NETWORKS = "containers of the store have no network, or that of the host: --network host"
-_NO_MOUNT = "mounts are folders of this machine: -v SOURCE:TARGET[:ro]"
-_NO_RESTART = "containers of the store are not restarted automatically"
+_NO_HEALTH = "containers of the store have no health checks"
+_NO_NAMESPACE = "the namespace is private: only those for processes, IPC and the host name can be shared"
+_NO_VOLUMES = "mounts are folders of this machine: -v SOURCE:TARGET[:ro]"
 _CREATION = (
     Flag("name", "", "string", "Assign a name to the container"),
     Flag("rm", "", "", "Automatically remove the container when it exits"),
     _ENV,
+    _ENV_FILE,
     Flag("label", "l", "list", "Set meta data on a container"),
+    Flag("label-file", "", "list", "Read in a line delimited file of labels"),
     Flag("volume", "v", "list", "Bind mount a folder of this machine"),
+    Flag("mount", "", "list", "Attach a filesystem mount to the container: type=bind or type=tmpfs"),
+    Flag("tmpfs", "", "list", "Mount a tmpfs directory"),
     Flag("workdir", "w", "string", "Working directory inside the container"),
     Flag("user", "u", "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
+    Flag("group-add", "", "list", "Add additional groups to join"),
     Flag("hostname", "h", "string", "Container host name"),
+    Flag("add-host", "", "list", "Add a custom host-to-IP mapping (host:ip)"),
+    Flag("dns", "", "list", "Set custom DNS servers"),
+    Flag("dns-search", "", "list", "Set custom DNS search domains"),
+    Flag("dns-option", "", "list", "Set DNS options"),
+    Flag("dns-opt", "", "list", "Set DNS options"),
     Flag("memory", "m", "bytes", "Memory limit"),
+    Flag("memory-swap", "", "bytes", "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
+    Flag("memory-reservation", "", "bytes", "Memory soft limit"),
     Flag("cpus", "", "decimal", "Number of CPUs"),
+    Flag("cpu-shares", "c", "int", "CPU shares (relative weight)"),
+    Flag("cpuset-cpus", "", "string", "CPUs in which to allow execution (0-3, 0,1)"),
+    Flag("cpuset-mems", "", "string", "MEMs in which to allow execution (0-3, 0,1)"),
     Flag("pids-limit", "", "int", "Tune container pids limit"),
+    Flag("oom-score-adj", "", "int", "Tune host's OOM preferences (-1000 to 1000)"),
+    Flag("shm-size", "", "bytes", "Size of /dev/shm"),
+    Flag("ulimit", "", "list", "Ulimit options"),
+    Flag("sysctl", "", "list", "Sysctl options"),
     Flag("read-only", "", "", "Mount the container's root filesystem as read only"),
+    Flag("privileged", "", "", "Give extended privileges to this container"),
+    Flag("cap-add", "", "list", "Add Linux capabilities"),
+    Flag("cap-drop", "", "list", "Drop Linux capabilities"),
+    Flag("security-opt", "", "list", "Security Options"),
+    Flag("device", "", "list", "Add a host device to the container"),
     Flag("network", "", "string", "Connect a container to a network: host or none"),
     Flag("net", "", "string", "Connect a container to a network: host or none"),
+    Flag("pid", "", "string", "PID namespace to use: host"),
+    Flag("ipc", "", "string", "IPC mode to use: host or private"),
+    Flag("uts", "", "string", "UTS namespace to use: host"),
+    Flag("expose", "", "list", "Expose a port"),
     Flag("entrypoint", "", "string", "Overwrite the default ENTRYPOINT of the image"),
+    Flag("init", "", "", "Run an init inside the container that forwards signals and reaps processes"),
     Flag("stop-signal", "", "string", "Signal to stop the container"),
     Flag("stop-timeout", "", "int", "Timeout (in seconds) to stop a container"),
+    Flag("timeout", "", "int", "Kill the container after so many seconds", imq_only=True),
     Flag("interactive", "i", "", "Keep STDIN open"),
-    Flag("tty", "t", "", "Allocate a pseudo-TTY", refusal=_NO_TERMINAL, in_engine=True),
+    Flag("tty", "t", "", "Allocate a pseudo-TTY"),
+    Flag("cidfile", "", "string", "Write the container ID to the file"),
+    Flag("pull", "", "string", "Pull image before running: always, missing or never (default)"),
+    Flag("quiet", "q", "", "Suppress the pull output"),
+    _TRUST,
+    Flag("restart", "", "string", "Restart policy to apply when a container exits: no or on-failure[:COUNT]"),
     Flag("publish", "p", "list", "Publish a container's port(s) to the host", refusal=_NO_PORTS, in_engine=True),
     Flag("publish-all", "P", "", "Publish all exposed ports to random ports", refusal=_NO_PORTS),
-    Flag("expose", "", "list", "Expose a port or a range of ports", refusal=_NO_PORTS),
-    Flag("privileged", "", "", "Give extended privileges to this container", refusal=_NO_PRIVILEGES, in_engine=True),
-    Flag("cap-add", "", "list", "Add Linux capabilities", refusal=_NO_PRIVILEGES, in_engine=True),
-    Flag("cap-drop", "", "list", "Drop Linux capabilities", refusal=_NO_PRIVILEGES, in_engine=True),
-    Flag("security-opt", "", "list", "Security Options", refusal=_NO_PRIVILEGES),
-    Flag("device", "", "list", "Add a host device to the container", refusal=_NO_PRIVILEGES),
-    Flag("gpus", "", "string", "GPU devices to add to the container", refusal=_NO_PRIVILEGES),
-    Flag("pid", "", "string", "PID namespace to use", refusal=_NO_PRIVILEGES, in_engine=True),
-    Flag("ipc", "", "string", "IPC mode to use", refusal=_NO_PRIVILEGES),
-    Flag("userns", "", "string", "User namespace to use", refusal=_NO_PRIVILEGES),
+    Flag("attach", "a", "list", "Attach to STDIN, STDOUT or STDERR", refusal="run attaches both outputs; -i the input"),
+    Flag("gpus", "", "string", "GPU devices to add to the container", refusal="--device adds devices"),
     Flag(
-        "restart", "", "string", "Restart policy to apply when a container exits", refusal=_NO_RESTART, in_engine=True
+        "device-cgroup-rule", "", "list", "Add a rule to the cgroup allowed devices list", refusal="--device adds one"
     ),
-    Flag("mount", "", "list", "Attach a filesystem mount to the container", refusal=_NO_MOUNT),
-    Flag("tmpfs", "", "list", "Mount a tmpfs directory", refusal=_NO_MOUNT, in_engine=True),
+    Flag("userns", "", "string", "User namespace to use", refusal=_NO_NAMESPACE),
+    Flag("cgroupns", "", "string", "Cgroup namespace to use", refusal=_NO_NAMESPACE),
+    Flag("cgroup-parent", "", "string", "Optional parent cgroup", refusal="the parent is /imq"),
+    Flag("domainname", "", "string", "Container NIS domain name", refusal="--hostname takes a name with a domain"),
     Flag(
-        "volumes-from", "", "list", "Mount volumes from the specified container(s)", refusal=_NO_MOUNT, in_engine=True
+        "volumes-from", "", "list", "Mount volumes from the specified container(s)", refusal=_NO_VOLUMES, in_engine=True
     ),
-    Flag("env-file", "", "list", "Read in a file of environment variables", refusal=_NO_ENV_FILE),
-    Flag("dns", "", "list", "Set custom DNS servers", refusal=_NO_NETWORKS),
-    Flag("add-host", "", "list", "Add a custom host-to-IP mapping (host:ip)", refusal=_NO_NETWORKS),
+    Flag("volume-driver", "", "string", "Optional volume driver", refusal=_NO_VOLUMES),
+    Flag("storage-opt", "", "list", "Storage driver options", refusal="the layer of a container has no quota"),
     Flag("ip", "", "string", "IPv4 address", refusal=_NO_NETWORKS),
+    Flag("ip6", "", "string", "IPv6 address", refusal=_NO_NETWORKS),
+    Flag("mac-address", "", "string", "Container MAC address", refusal=_NO_NETWORKS),
     Flag("network-alias", "", "list", "Add network-scoped alias for the container", refusal=_NO_NETWORKS),
     Flag("link", "", "list", "Add link to another container", refusal=_NO_NETWORKS),
-    Flag("memory-swap", "", "bytes", "Swap limit equal to memory plus swap", refusal=_NO_LIMIT),
-    Flag("cpu-shares", "c", "int", "CPU shares (relative weight)", refusal=_NO_LIMIT),
-    Flag("cpuset-cpus", "", "string", "CPUs in which to allow execution (0-3, 0,1)", refusal=_NO_LIMIT),
-    Flag("ulimit", "", "list", "Ulimit options", refusal=_NO_LIMIT, in_engine=True),
-    Flag("shm-size", "", "bytes", "Size of /dev/shm", refusal=_NO_LIMIT),
-    Flag("pull", "", "string", "Pull image before running", refusal="pull it first: imq pull IMAGE"),
-    Flag("init", "", "", "Run an init inside the container", refusal="put an init into the image"),
+    Flag("cpu-period", "", "int", "Limit CPU CFS (Completely Fair Scheduler) period", refusal=_NO_LIMIT),
+    Flag("cpu-quota", "", "int", "Limit CPU CFS (Completely Fair Scheduler) quota", refusal=_NO_LIMIT),
+    Flag("cpu-rt-period", "", "int", "Limit CPU real-time period in microseconds", refusal=_NO_LIMIT),
+    Flag("cpu-rt-runtime", "", "int", "Limit CPU real-time runtime in microseconds", refusal=_NO_LIMIT),
+    Flag("blkio-weight", "", "int", "Block IO (relative weight)", refusal=_NO_LIMIT),
+    Flag("device-read-bps", "", "list", "Limit read rate (bytes per second) from a device", refusal=_NO_LIMIT),
+    Flag("device-write-bps", "", "list", "Limit write rate (bytes per second) to a device", refusal=_NO_LIMIT),
+    Flag("kernel-memory", "", "bytes", "Kernel memory limit", refusal=_NO_LIMIT),
+    Flag("memory-swappiness", "", "int", "Tune container memory swappiness", refusal=_NO_LIMIT),
+    Flag("oom-kill-disable", "", "", "Disable OOM Killer", refusal=_NO_LIMIT),
+    Flag("health-cmd", "", "string", "Command to run to check health", refusal=_NO_HEALTH),
+    Flag("health-interval", "", "string", "Time between running the check", refusal=_NO_HEALTH),
+    Flag("health-retries", "", "int", "Consecutive failures needed to report unhealthy", refusal=_NO_HEALTH),
+    Flag("health-timeout", "", "string", "Maximum time to allow one check to run", refusal=_NO_HEALTH),
+    Flag("health-start-period", "", "string", "Start period for the container to initialize", refusal=_NO_HEALTH),
+    Flag("no-healthcheck", "", "", "Disable any container-specified HEALTHCHECK"),
+    Flag("platform", "", "string", "Set platform", refusal="pull it first: imq pull --platform PLATFORM IMAGE"),
+    Flag(
+        "runtime", "", "string", "Runtime to use for this container", refusal="the setting runtime is for all of them"
+    ),
+    Flag("annotation", "", "list", "Add an annotation to the container", refusal="--label adds metadata"),
     Flag("log-driver", "", "string", "Logging driver for the container", refusal="imq logs shows the output"),
+    Flag("log-opt", "", "list", "Log driver options", refusal="imq logs shows the output"),
 )
 """The flags of `run` and `create`."""
 _STOPPING = (
@@ -176,6 +221,18 @@ COMMANDS = (
         (Flag("format", "f", "string", "Format the output: json, or a TEMPLATE of Go"),),
         min_arguments=1,
         examples=("image inspect redis:7",),
+    ),
+    Command(
+        ("container inspect",),
+        "CONTAINER [CONTAINER...]",
+        "Display detailed information on one or more containers",
+        "inspect.CONTAINER_INSPECT",
+        (
+            Flag("format", "f", "string", "Format the output: json, or a TEMPLATE of Go"),
+            Flag("size", "s", "", "Display total file sizes"),
+        ),
+        min_arguments=1,
+        examples=("container inspect -f {{.State.Status}} web",),
     ),
     Command(
         ("inspect",),
@@ -359,6 +416,8 @@ COMMANDS = (
         "containers.RUN",
         (
             Flag("detach", "d", "", "Run container in background and print container ID"),
+            _DETACH_KEYS,
+            Flag("sig-proxy", "", "", "Proxy received signals to the process", default_on=True),
             *_CREATION,
         ),
         min_arguments=1,
@@ -368,8 +427,8 @@ COMMANDS = (
             "run -d --name cache --network host -e MODE=fast -v /srv/cache:/data -m 512m redis:7",
         ),
         differences=(
-            "The image must be in the store. A container has no network, or that of the host (`--network host`); ports"
-            " are not published. A container that cannot be started is removed again."
+            "The image must be in the store, unless --pull fetches it. A container has no network, or that of the host"
+            " (`--network host`); ports are not published. A container that cannot be started is removed again."
         ),
     ),
     Command(
@@ -380,7 +439,7 @@ COMMANDS = (
         _CREATION,
         min_arguments=1,
         program_at=1,
-        examples=("create --name web --read-only redis:7",),
+        examples=("create --name web --read-only redis:7", "create -it --name shell alpine:3 sh"),
     ),
     Command(
         ("exec", "container exec"),
@@ -394,10 +453,8 @@ COMMANDS = (
             Flag("tty", "t", "", "Allocate a pseudo-TTY"),
             Flag("user", "u", "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
             Flag("workdir", "w", "string", "Working directory inside the container"),
-            Flag(
-                "privileged", "", "", "Give extended privileges to the command", refusal=_NO_PRIVILEGES, in_engine=True
-            ),
-            Flag("env-file", "", "list", "Read in a file of environment variables", refusal=_NO_ENV_FILE),
+            Flag("privileged", "", "", "Give extended privileges to the command"),
+            _ENV_FILE,
             Flag("detach-keys", "", "string", "Override the key sequence for detaching", refusal=_NO_DETACH_KEYS),
         ),
         min_arguments=2,
@@ -411,11 +468,26 @@ COMMANDS = (
         "Start one or more stopped containers",
         "containers.START",
         (
-            Flag("attach", "a", "", "Attach STDOUT/STDERR", refusal="run attaches; logs shows the output"),
-            Flag("interactive", "i", "", "Attach container's STDIN", refusal="run -i attaches standard input"),
+            Flag("attach", "a", "", "Attach STDOUT/STDERR and forward signals"),
+            Flag("interactive", "i", "", "Attach container's STDIN"),
+            _DETACH_KEYS,
         ),
         min_arguments=1,
-        examples=("start web",),
+        examples=("start web", "start -ai shell"),
+    ),
+    Command(
+        ("attach", "container attach"),
+        "CONTAINER",
+        "Attach standard input, output, and error streams to a running container",
+        "containers.ATTACH",
+        (
+            Flag("no-stdin", "", "", "Do not attach STDIN"),
+            _DETACH_KEYS,
+            Flag("sig-proxy", "", "", "Proxy all received signals to the process", default_on=True),
+        ),
+        min_arguments=1,
+        max_arguments=1,
+        examples=("attach shell",),
     ),
     Command(
         ("stop", "container stop"),

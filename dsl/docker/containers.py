@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, Interrupted, StatementError
+from imq.grammar.errors import ImqError, Interrupted, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .context import Handler
@@ -26,16 +26,30 @@ _NOT_RUN = 125
 _TEXT_FLAGS = {
     "name": "name", "user": "user", "workdir": "workdir", "hostname": "hostname", "stop-signal": "stop_signal",
     "stop-timeout": "stop_timeout", "cpus": "cpu_limit", "pids-limit": "pids_limit", "entrypoint": "entrypoint",
+    "cpu-shares": "cpu_shares", "cpuset-cpus": "cpuset_cpus", "cpuset-mems": "cpuset_mems", "pid": "pid_mode",
+    "oom-score-adj": "oom_score_adj", "ipc": "ipc_mode", "uts": "uts_mode", "restart": "restart_policy",
+    "timeout": "timeout", "detach-keys": "detach_keys", "cidfile": "id_file",
 }  # fmt: skip
 """Flags with a text, and the names of their values in `with`."""
-_SWITCHES = {"rm": "auto_remove", "read-only": "read_only", "interactive": "stdin", "detach": "detach"}
-_LISTS = {"env": "env", "label": "label", "volume": "mount"}
-_ENGINE_FLAGS = {
-    "publish": "publish", "cap-add": "cap_add", "cap-drop": "cap_drop", "pid": "pid_mode", "restart": "restart_policy",
-    "tmpfs": "tmpfs", "volumes-from": "volumes_from", "ulimit": "ulimit",
+_SWITCHES = {
+    "rm": "auto_remove", "read-only": "read_only", "interactive": "stdin", "tty": "terminal", "detach": "detach",
+    "privileged": "privileged", "init": "init",
 }  # fmt: skip
+_LISTS = {
+    "env": "env", "env-file": "env_file", "label": "label", "label-file": "label_file", "volume": "mount",
+    "mount": "mount", "tmpfs": "tmpfs", "cap-add": "cap_add", "cap-drop": "cap_drop", "security-opt": "security_opt",
+    "device": "device", "ulimit": "ulimit", "sysctl": "sysctl", "add-host": "add_host", "dns": "dns",
+    "dns-search": "dns_search", "dns-option": "dns_option", "dns-opt": "dns_option", "group-add": "group_add",
+    "expose": "expose",
+}  # fmt: skip
+_VARIABLES = {"env-file": "env_file", "env": "env"}
+_SIZES = {
+    "memory": "memory_limit", "memory-swap": "memory_swap", "memory-reservation": "memory_reservation",
+    "shm-size": "shm_size",
+}  # fmt: skip
+_ENGINE_FLAGS = {"publish": "publish", "volumes-from": "volumes_from"}
 """Flags that only engines support, and the names of their values in `with`."""
-_ENGINE_SWITCHES = {"tty": "terminal", "privileged": "privileged"}
+_PULLS = ("always", "missing", "never")
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -43,12 +57,12 @@ def _list_creation_values(parsed: ParsedFlags) -> list[tuple[str, str]]:
     pairs = [(name, parsed.get_last(flag)) for flag, name in _TEXT_FLAGS.items() if parsed.get_all(flag)]
     pairs += [(name, text) for flag, name in _LISTS.items() for text in parsed.get_all(flag)]
     pairs += [(name, "true") for flag, name in _SWITCHES.items() if parsed.is_on(flag)]
-    if memory := parsed.get_last("memory"):
-        pairs.append(("memory_limit", f"{_parse_memory(memory)}B"))
+    for flag, name in _SIZES.items():
+        if text := parsed.get_last(flag):
+            pairs.append((name, text if text == "-1" else f"{_parse_memory(flag, text)}B"))
     if network := parsed.get_last("network") or parsed.get_last("net"):
         pairs.append(("network_mode", network))
-    pairs += [(name, text) for flag, name in _ENGINE_FLAGS.items() for text in parsed.get_all(flag)]
-    return [*pairs, *((name, "true") for flag, name in _ENGINE_SWITCHES.items() if parsed.is_on(flag))]
+    return [*pairs, *((name, text) for flag, name in _ENGINE_FLAGS.items() for text in parsed.get_all(flag))]
 
 
 def _require_engine(parsed: ParsedFlags, compile_context: CompileContext) -> None:
@@ -57,12 +71,45 @@ def _require_engine(parsed: ParsedFlags, compile_context: CompileContext) -> Non
         raise parsed.engine_error
 
 
-def _parse_memory(text: str) -> int:
+def _parse_memory(flag: str, text: str) -> int:
     """Return a size of docker's flags in bytes: its units are binary."""
     match = re.match(r"(?i)(\d+(?:\.\d+)?) ?([kmgt]?)i?(b?)\Z", text)
     if match is None:
-        raise StatementError(f'invalid argument "{text}" for "-m, --memory" flag: invalid size', code="option")
+        name = {"memory": "-m, --memory"}.get(flag, f"--{flag}")
+        raise StatementError(f'invalid argument "{text}" for "{name}" flag: invalid size', code="option")
     return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _compile_pull(parsed: ParsedFlags) -> Statements:
+    """Return the pull of --pull, for `missing` too: then it is run when the image is missing."""
+    policy = parsed.get_last("pull")
+    if policy and policy not in _PULLS:
+        raise StatementError(
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"', code="option"
+        )
+    if policy in ("", "never"):
+        return ()
+    return (ast.ActionStatement("pull", literals(parsed.arguments[:1])),)
+
+
+def _run_with_pull(
+    context: CommandContext, parsed: ParsedFlags, statements: Statements
+) -> tuple[list[Outcome], tuple[ImqError, ...]]:
+    """Run an action, before it a pull with --pull always, and with --pull missing when the image is missing."""
+    *pulls, act = statements
+    assert isinstance(act, ast.ActionStatement)
+    if parsed.get_last("pull") == "missing":
+        try:
+            return context.run_action(act)
+        except NotFound as problem:
+            if problem.code != "no-such-image":
+                raise
+    for pull in pulls:
+        assert isinstance(pull, ast.ActionStatement)
+        _, errors = context.run_action(pull)
+        if errors:
+            return [], errors
+    return context.run_action(act)
 
 
 def compile_run(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
@@ -71,15 +118,13 @@ def compile_run(parsed: ParsedFlags, compile_context: CompileContext) -> Stateme
     image, *words = parsed.arguments
     run = (ast.Option("run", literals(words)),) if words else ()
     options = (*run, *make_with(_list_creation_values(parsed)))
-    return (ast.ActionStatement("run", literals((image,)), options=options),)
+    return (*_compile_pull(parsed), ast.ActionStatement("run", literals((image,)), options=options))
 
 
 def run_run(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Run the container; return its exit code, and with -d write its ID."""
-    (act,) = statements
-    assert isinstance(act, ast.ActionStatement)
     try:
-        outcomes, errors = context.run_action(act)
+        outcomes, errors = _run_with_pull(context, parsed, statements)
     except Interrupted:
         raise
     except ImqError as error:
@@ -102,25 +147,22 @@ def compile_create(parsed: ParsedFlags, compile_context: CompileContext) -> Stat
     pairs = [pair for pair in _list_creation_values(parsed) if pair[0] != "name"]
     options = (ast.Option("from", literals((image,))), *run, *make_with(pairs))
     name = parsed.get_last("name")
-    return (ast.ActionStatement("create", literals((name,)) if name else (), options=options),)
+    return (*_compile_pull(parsed), ast.ActionStatement("create", literals((name,)) if name else (), options=options))
 
 
-def run_create(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+def run_create(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Create the container and write its ID."""
-    outcomes, code = context.run_and_report(statements[0])
+    outcomes, errors = _run_with_pull(context, parsed, statements)
     context.write(f"{outcome.note}\n" for outcome in outcomes if not outcome.error)
-    return code
+    return context.report_errors(errors)
 
 
-def compile_exec(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+def compile_exec(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
     """Return the statement of `docker exec`."""
-    _require_engine(parsed, compile_context)
     container, *words = parsed.arguments
-    pairs = [("env", text) for text in parsed.get_all("env")]
+    pairs = [(name, text) for flag, name in _VARIABLES.items() for text in parsed.get_all(flag)]
     pairs += [(name, parsed.get_last(name)) for name in ("user", "workdir") if parsed.get_all(name)]
-    switches = (
-        ("detach", "detach"), ("interactive", "stdin"), ("tty", "terminal"), ("privileged", "privileged"),
-    )  # fmt: skip
+    switches = (("detach", "detach"), ("interactive", "stdin"), ("tty", "terminal"), ("privileged", "privileged"))
     pairs += [(name, "true") for flag, name in switches if parsed.is_on(flag)]
     options = (ast.Option("run", literals(words)), *make_with(pairs))
     return (ast.ActionStatement("exec", (ast.Literal(_WORD), *literals((container,))), options=options),)
@@ -178,6 +220,36 @@ def _make_runner(line: Callable[[str, Outcome], str]) -> Callable[[CommandContex
         return context.report_errors(errors)
 
     return run
+
+
+def _read_attaching(parsed: ParsedFlags) -> list[tuple[str, str]]:
+    switches = (("attach", "attach"), ("interactive", "stdin"))
+    pairs = [(name, "true") for flag, name in switches if parsed.is_on(flag)]
+    return [*pairs, *(("detach_keys", text) for text in parsed.get_all("detach-keys")[-1:])]
+
+
+def _read_attachment(parsed: ParsedFlags) -> list[tuple[str, str]]:
+    pairs = [("stdin", "false")] if parsed.is_on("no-stdin") else []
+    return [*pairs, *(("detach_keys", text) for text in parsed.get_all("detach-keys")[-1:])]
+
+
+def run_attached(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+    """Pass the streams of the container on; return its exit code."""
+    (act,) = statements
+    assert isinstance(act, ast.ActionStatement)
+    _, errors = context.run_action(act)
+    for problem in errors:
+        if problem.code != "container-failed":
+            return context.report_error(problem)
+        return int(getattr(problem, "exit_status", 1))
+    return 0
+
+
+def run_start(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Start the containers and write their names, or with -a and -i pass the streams of one on."""
+    if parsed.is_on("attach") or parsed.is_on("interactive"):
+        return run_attached(context, parsed, statements)
+    return _make_runner(_write_name)(context, parsed, statements)
 
 
 def _write_name(name: str, _outcome: Outcome) -> str:
@@ -277,7 +349,8 @@ def _follow(context: CommandContext, name: str, after: int, write: Callable[[obj
 RUN = Handler(compile_run, run_run)
 CREATE = Handler(compile_create, run_create)
 EXEC = Handler(compile_exec, run_exec)
-START = Handler(_make_compiler("start"), _make_runner(_write_name))
+START = Handler(_make_compiler("start", _read_attaching), run_start)
+ATTACH = Handler(_make_compiler("attach", _read_attachment), run_attached)
 STOP = Handler(_make_compiler("stop", _read_stopping), _make_runner(_write_name))
 RESTART = Handler(_make_compiler("restart", _read_stopping), _make_runner(_write_name))
 KILL = Handler(

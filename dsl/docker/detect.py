@@ -52,6 +52,7 @@ _LANGUAGE_WORDS = frozenset(
         "start",
         "stop",
         "tag",
+        "attach",
         "unpause",
         "wait",
     ]

@@ -128,6 +128,20 @@ def run_image_inspect(context: CommandContext, parsed: ParsedFlags, statements: 
     return run_inspect(context, parsed.replace(values={**parsed.values, "type": ("image",)}), statements)
 
 
+def compile_container_inspect(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+    """Return one statement per container, so that a missing one does not hide the others."""
+    return compile_inspect(_as_container(parsed), compile_context)
+
+
+def run_container_inspect(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Write the documents as `run_inspect` does, with the type `container`."""
+    return run_inspect(context, _as_container(parsed), statements)
+
+
+def _as_container(parsed: ParsedFlags) -> ParsedFlags:
+    return parsed.replace(values={**parsed.values, "type": ("container",)})
+
+
 def _document_template(text: str | None) -> DocumentTemplate | None:
     if text is None:
         return None
@@ -161,4 +175,5 @@ def run_commit(context: CommandContext, _parsed: ParsedFlags, statements: Statem
 
 INSPECT = Handler(compile_inspect, run_inspect)
 IMAGE_INSPECT = Handler(compile_image_inspect, run_image_inspect)
+CONTAINER_INSPECT = Handler(compile_container_inspect, run_container_inspect)
 COMMIT = Handler(compile_commit, run_commit)

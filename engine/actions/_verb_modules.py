@@ -2,6 +2,7 @@
 
 MODULES = {
     "append": "append",
+    "attach": "attach",
     "cat": "cat",
     "change": "change",
     "commit": "commit",
@@ -40,5 +41,5 @@ MODULES = {
     "wait": "wait",
 }
 """The module of each verb."""
-REMOVING = frozenset({"exec", "prune", "rm", "run", "untag"})
+REMOVING = frozenset({"attach", "exec", "prune", "rm", "run", "untag"})
 """The verbs that delete names or images, or run programs, which may delete anything."""

@@ -6,6 +6,7 @@ They have the names of the fields of the table `containers`, and those of docker
 from __future__ import annotations
 
 import os
+import re
 
 from imq.engine.containers.bundle import Mount
 from imq.engine.containers.document import CreateOptions
@@ -18,22 +19,20 @@ from imq.engine.sources.container_values import (
     read_size,
     read_words,
 )
-from imq.grammar.errors import StatementError
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from . import host_options
+from .host_options import read_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from imq.engine.sources.action import PlanContext
     from imq.grammar import ast
 
-
-class RunOptions(Record):
-    """The options of a run that are not those of the container. `timeout` is in seconds, 0 without a limit."""
-
-    detach: bool = False
-    stdin: bool = False
+_TRUE = ("true", "1")
 
 
 def read_values(act: ast.ActionStatement, known: Sequence[str], context: PlanContext) -> list[Value]:
@@ -49,59 +48,143 @@ _ALIASES = {
     "memory_limit": ("memory",),
     "cpu_limit": ("cpus",),
     "auto_remove": ("rm",),
+    "id_file": ("cidfile",),
     "stdin": ("interactive",),
     "detach": ("detached",),
+    "terminal": ("tty",),
+    "pid_mode": ("pid",),
+    "ipc_mode": ("ipc",),
+    "uts_mode": ("uts",),
+    "restart_policy": ("restart",),
+    "ulimit": ("ulimits",),
 }
 """Further names of values: those of docker's flags."""
 CREATION = (
-    "name", "env", "label", "user", "workdir", "hostname", "entrypoint", "mount", "network_mode", "read_only",
-    "memory_limit", "cpu_limit", "pids_limit", "stop_signal", "stop_timeout", "auto_remove", "timeout", "stdin",
+    "name", "env", "env_file", "label", "label_file", "user", "workdir", "hostname", "entrypoint", "mount",
+    "network_mode", "read_only", "memory_limit", "cpu_limit", "pids_limit", "stop_signal", "stop_timeout",
+    "auto_remove", "timeout", "stdin", "terminal", "privileged", "init", "expose", "id_file", *host_options.NAMES,
 )  # fmt: skip
-RUNNING = (*CREATION, "detach")
+RUNNING = (*CREATION, "detach", "detach_keys")
 
 
-def read_create_options(values: Sequence[Value], arguments: Sequence[str], folder: str) -> CreateOptions:
-    """Return the options of a new container. Raises `StatementError` for an invalid value."""
+def read_create_options(
+    values: Sequence[Value], arguments: Sequence[str], folder: str, variables: Mapping[str, str]
+) -> CreateOptions:
+    """Return the options of a new container. Raises `StatementError` for an invalid value.
+
+    Relative paths start at `folder`; `variables` are those of this process, for variables without a value.
+    """
     single: dict[str, Any] = {}
     environment: list[str] = []
+    from_files: list[str] = []
     labels: list[tuple[str, str]] = []
     mounts: list[Mount] = []
+    ports: list[str] = []
+    host: dict[str, Any] = {}
     for value in values:
         if value.name == "env":
-            environment.append(f"{value.key}={value.text}" if value.key else _read_variable(value.text))
+            pair = f"{value.key}={value.text}" if value.key else _read_variable(value.text, variables)
+            environment += [pair] if pair else []
+        elif value.name == "env_file":
+            pairs = (_read_variable(line, variables) for line in _read_lines(value, folder))
+            from_files += [pair for pair in pairs if pair]
+        elif value.name == "label_file":
+            parts = (line.partition("=") for line in _read_lines(value, folder))
+            labels += [(name, text) for name, _, text in parts]
         elif value.name == "label":
             name, _, text = (value.key, "", value.text) if value.key else value.text.partition("=")
             labels.append((name, text))
         elif value.name == "mount":
-            mounts.append(read_mount(value, folder))
-        elif value.name != "detach":
+            mount = read_mount(value, folder)
+            if isinstance(mount, Mount):
+                mounts.append(mount)
+            else:
+                host.setdefault("Tmpfs", {})[mount[0]] = mount[1]
+        elif value.name == "expose":
+            ports.append(_read_port(value))
+        elif value.name in host_options.NAMES:
+            host_options.add_host_value(host, value, folder)
+        elif value.name not in ("detach", "detach_keys", "id_file"):
             field, read = _READERS[value.name]
             single[field] = read(value)
     return CreateOptions(
         arguments=tuple(arguments),
-        environment=tuple(environment),
+        environment=(*from_files, *environment),
         labels=tuple(labels),
         mounts=tuple(mounts),
+        ports=tuple(ports),
+        host_config=host,
         **single,
     )
 
 
-def _read_variable(text: str) -> str:
-    """Return a variable of docker's flag -e; without a value it is that of this process."""
-    return text if "=" in text else f"{text}={os.environ.get(text, '')}"
+def _read_variable(text: str, variables: Mapping[str, str]) -> str:
+    """Return a variable of docker's flag -e; one without a value is that of this process, "" without one."""
+    return text if "=" in text else f"{text}={variables[text]}" if text in variables else ""
 
 
-def read_mount(value: Value, folder: str) -> Mount:
-    """Return the mount SOURCE:TARGET[:ro|rw]. Raises `StatementError` for another form."""
+def _read_lines(value: Value, folder: str) -> list[str]:
+    """Return the lines of a file of variables or labels, without comments."""
+    path = os.path.join(folder, value.text)
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line.rstrip("\r\n").lstrip() for line in file]
+    except OSError as problem:
+        raise NotFound(f"{path} cannot be read: {problem.strerror}", code="no-such-file", span=value.span) from None
+    kept = [line for line in lines if line and not line.startswith("#")]
+    for line in kept:
+        name = line.partition("=")[0]
+        if not name or any(character.isspace() for character in name):
+            raise StatementError(
+                f"variable '{name}' contains whitespaces, or has no name, in {path}", code="option", span=value.span
+            )
+    return kept
+
+
+def _read_port(value: Value) -> str:
+    """Return a port that the container listens on, with its protocol."""
+    port, slash, protocol = value.text.partition("/")
+    if not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16 or (slash and protocol not in ("tcp", "udp", "sctp")):
+        raise invalid_value(value, "a port: 80, 53/udp")
+    return f"{port}/{protocol or 'tcp'}"
+
+
+def read_mount(value: Value, folder: str) -> Mount | tuple[str, str]:
+    """Return the mount SOURCE:TARGET[:OPTIONS], or one of docker's `--mount`: type=bind,source=SOURCE,target=TARGET.
+
+    A tmpfs is returned as its target and its options. Raises `StatementError` for another form.
+    """
+    if _LONG_MOUNT.match(value.text):
+        return _read_long_mount(value, folder)
     source, colon, rest = value.text.partition(":")
-    target, _, mode = rest.partition(":")
-    if not colon or not source or not target.startswith("/") or mode not in ("", "ro", "rw") or target == "/":
-        raise StatementError(
-            f'invalid mount "{value.text}"',
-            code="mount",
-            span=value.span,
-            hints=("SOURCE:TARGET, with :ro when the container may only read it; TARGET is an absolute path",),
-        )
+    target, _, text = rest.partition(":")
+    options = text.split(",") if text else []
+    if not colon or not source or not _is_target(target) or not {*options} <= _MOUNT_OPTIONS:
+        raise _invalid_mount(value)
+    return _make_mount(value, folder, source, target, options)
+
+
+_LONG_MOUNT = re.compile(r"(type|source|src|target|dst|destination)=")
+_PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
+_IGNORED_OPTIONS = frozenset({"z", "Z", "cached", "delegated", "consistent", "default", "nocopy"})
+"""Options for SELinux, which does not run where these are accepted, and for docker's virtual machines."""
+_MOUNT_OPTIONS = frozenset({"ro", "rw"}) | _PROPAGATION | _IGNORED_OPTIONS
+
+
+def _is_target(target: str) -> bool:
+    return target.startswith("/") and target.strip("/") != ""
+
+
+def _invalid_mount(value: Value) -> StatementError:
+    return StatementError(
+        f'invalid mount "{value.text}"',
+        code="mount",
+        span=value.span,
+        hints=("SOURCE:TARGET, with :ro when the container may only read it; TARGET is an absolute path",),
+    )
+
+
+def _make_mount(value: Value, folder: str, source: str, target: str, options: Sequence[str]) -> Mount:
     if not source.startswith(("/", ".")):
         raise StatementError(
             f'"{source}" is the name of a volume, and named volumes are not supported',
@@ -109,7 +192,58 @@ def read_mount(value: Value, folder: str) -> Mount:
             span=value.span,
             hints=(f"mount a folder of this machine: /srv/{source}:{target}",),
         )
-    return Mount(os.path.abspath(os.path.join(folder, source)), target, mode == "ro")
+    if {"z", "Z"} & {*options} and os.path.exists("/sys/fs/selinux/enforce"):
+        raise StatementError(
+            "mounts are not relabelled for SELinux",
+            code="mount",
+            span=value.span,
+            hints=("chcon -t container_file_t relabels a folder",),
+        )
+    propagation = next((one for one in options if one in _PROPAGATION), "rprivate")
+    return Mount(os.path.abspath(os.path.join(folder, source)), target, "ro" in options, propagation)
+
+
+def _read_long_mount(value: Value, folder: str) -> Mount | tuple[str, str]:
+    """Return a mount of docker's flag `--mount`."""
+    fields = {}
+    for part in value.text.split(","):
+        name, equals, text = part.partition("=")
+        name = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}.get(name, name)
+        if name not in ("type", "source", "target", "readonly", "bind-propagation", "tmpfs-size", "tmpfs-mode"):
+            raise StatementError(
+                f'the key "{name}" of a mount is not supported',
+                code="mount",
+                span=value.span,
+                hints=("supported: type, source, target, readonly, bind-propagation, tmpfs-size, tmpfs-mode",),
+            )
+        fields[name] = text if equals else "true"
+    kind, source, target = fields.get("type", "volume"), fields.get("source", ""), fields.get("target", "")
+    if not _is_target(target) or ((kind == "bind") != bool(source) and kind != "volume"):
+        raise _invalid_mount(value)
+    is_read_only = fields.get("readonly", "false") in _TRUE
+    if kind == "tmpfs":
+        size, mode = fields.get("tmpfs-size"), fields.get("tmpfs-mode")
+        options = [f"size={size}" if size else "", f"mode={mode}" if mode else "", "ro" if is_read_only else ""]
+        return target, ",".join(one for one in options if one)
+    if kind not in ("bind", "volume"):
+        raise StatementError(
+            f'mounts of type "{kind}" are not supported',
+            code="mount",
+            span=value.span,
+            hints=("types: bind, tmpfs",),
+        )
+    propagation = fields.get("bind-propagation", "rprivate")
+    if propagation not in _PROPAGATION:
+        raise invalid_value(value, ", ".join(sorted(_PROPAGATION)))
+    options = [propagation, *(["ro"] if is_read_only else [])]
+    return _make_mount(value, folder, source or "volume", target, options)
+
+
+def default_detach_keys() -> bytes:
+    """Return the keys by which a user detaches from a terminal unless others are given, as in docker."""
+    from imq.engine.containers.attachment import DETACH_KEYS, parse_detach_keys
+
+    return parse_detach_keys(DETACH_KEYS)
 
 
 def read_signal(value: Value) -> str:
@@ -150,12 +284,6 @@ def _read_cpus(value: Value) -> float:
     return cpus
 
 
-def _read_number(value: Value) -> int:
-    if not value.text.isdecimal():
-        raise invalid_value(value, "a number")
-    return int(value.text)
-
-
 def _read_network(value: Value) -> str:
     return value.text
 
@@ -170,10 +298,13 @@ _READERS: dict[str, tuple[str, Callable[[Value], Any]]] = {
     "read_only": ("read_only", read_flag),
     "memory_limit": ("memory", read_size),
     "cpu_limit": ("cpus", _read_cpus),
-    "pids_limit": ("pids", _read_number),
+    "pids_limit": ("pids", read_number),
     "stop_signal": ("stop_signal", read_signal),
     "stop_timeout": ("stop_timeout", read_seconds),
     "auto_remove": ("auto_remove", read_flag),
     "timeout": ("timeout", read_seconds),
     "stdin": ("keeps_stdin", read_flag),
+    "terminal": ("terminal", read_flag),
+    "privileged": ("privileged", read_flag),
+    "init": ("init", read_flag),
 }

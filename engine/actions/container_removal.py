@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
     from imq.grammar import ast
 
-ACTIVE = ("running", "paused")
+ACTIVE = ("running", "paused", "restarting")
 """The states of containers that have processes."""
 _SHORT = 12
 
@@ -119,7 +119,7 @@ def find_uses(store: Store, roots: set[Digest]) -> dict[str, tuple[ImageUse, ...
         "SELECT DISTINCT entry.root, container.id, container.name, container.status FROM json_each(?)"
         " CROSS JOIN entry ON entry.root = value"
         " JOIN container ON container.image_id = entry.id OR container.manifest = entry.manifest"
-        " ORDER BY container.status IN ('running', 'paused') DESC, container.created",
+        " ORDER BY container.status IN ('running', 'paused', 'restarting') DESC, container.created",
         (json.dumps(list(roots)),),
     )
     uses: dict[str, list[ImageUse]] = {}
@@ -131,7 +131,8 @@ def find_uses(store: Store, roots: set[Digest]) -> dict[str, tuple[ImageUse, ...
 def find_uses_by_image(store: Store) -> dict[str, tuple[ImageUse, ...]]:
     """Return the containers made from each image, by its ID, the running ones first."""
     rows = store.index.connection.execute(
-        "SELECT image_id, id, name, status FROM container ORDER BY status IN ('running', 'paused') DESC, created"
+        "SELECT image_id, id, name, status FROM container"
+        " ORDER BY status IN ('running', 'paused', 'restarting') DESC, created"
     )
     uses: dict[str, list[ImageUse]] = {}
     for image, *use in rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import Conflict, ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
@@ -16,21 +18,26 @@ from .operands import find_planner
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imq.engine.containers.containers import Container
     from imq.engine.containers.document import CreateOptions
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.sources.container_values import Value
     from imq.grammar import ast
 
 
 class Create(Record):
-    """Create a container with these options from an image, given by its name, ID and manifest."""
+    """Create a container with these options from an image, given by its name, ID and manifest.
+
+    `id_file` is the path of a file for the ID of the container, "" without one.
+    """
 
     options: CreateOptions
     image_name: str
     id: Digest
     manifest: str
+    id_file: str = ""
 
     def describe(self) -> Outcome:
         """Return the name and the image."""
@@ -41,7 +48,24 @@ class Create(Record):
         containers = context.get_shared(open_containers)
         image = containers.read_image(self.image_name, self.manifest)
         moved = make_byte_counter(context.progress, f"unpack {self.image_name}", 0)
-        return containers.create(self.options, image, context.clock(), moved)
+        if self.id_file and os.path.lexists(self.id_file):
+            raise Conflict(
+                f"container ID file found, make sure the other container isn't running or delete {self.id_file}",
+                code="exists",
+            )
+        try:
+            container = containers.create(self.options, image, context.clock(), moved)
+        finally:
+            context.progress.stop()  # before the container writes to the same terminal
+        if self.id_file:
+            try:
+                with open(self.id_file, "x", encoding="ascii") as file:
+                    file.write(container.id)
+            except OSError as problem:
+                containers.remove(container)
+                reason = f"the file for the ID of the container cannot be written: {self.id_file}: {problem.strerror}"
+                raise ImqError(reason, code="system") from None
+        return container
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Create the container."""
@@ -49,10 +73,19 @@ class Create(Record):
         yield Outcome("create", container.name, self.id, note=container.id)
 
 
-def plan_creation(image: ast.Literal | ast.Variable, options: CreateOptions, context: PlanContext) -> Create:
-    """Return the creation of a container from an image of the store. Raises `NotFound`."""
+def plan_creation(
+    image: ast.Literal | ast.Variable,
+    options: CreateOptions,
+    values: Sequence[Value],
+    context: PlanContext,
+) -> Create:
+    """Return the creation of a container from an image of the store; `values` are those of `with`.
+
+    Raises `NotFound`.
+    """
     name, id_, manifest = find_base(image, context)
-    return Create(options, name, id_, str(manifest))
+    path = next((value.text for value in values if value.name == "id_file"), "")
+    return Create(options, name, id_, str(manifest), os.path.join(context.folder, path) if path else "")
 
 
 def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -69,29 +102,32 @@ def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             hints=("example: create web from redis:7",),
         )
     option = next(option for option in act.options if option.name == "from")
-    options = read_create_options(
-        read_values(act, CREATION, context), get_option_values(act, "run", context), context.folder
-    )
+    values = read_values(act, CREATION, context)
+    arguments = get_option_values(act, "run", context)
+    options = read_create_options(values, arguments, context.folder, context.environment)
     if names:
         options = options.replace(name=names[0])
-    return [plan_creation(option.values[0], options, context)]
+    return [plan_creation(option.values[0], options, values, context)]
 
 
 VERB = Verb(
     "create",
-    "Create a container from an image of the store or of an engine. After run: the command line that replaces the image's command."
-    " After with: its options, by the names of fields of containers or of docker's flags.",
+    "Create a container from an image of the store or of an engine. After run: the command line that replaces the"
+    " image's command. After with: its options, by the names of fields of containers or of docker's flags.",
     "create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB",
     OperandKind.CONTAINER_NAME,
     options=("from", "run", "with", "dry run"),
     operand_optional=True,
     docker_differences=(
-        "An engine makes a container of its own image with use docker, or --source docker; it also takes publish, tmpfs,"
-        " volumes_from, privileged, cap_add, cap_drop, pid_mode, ulimit, restart_policy, terminal and names of volumes."
-        " A container of the store has no network, or that of the host with network_mode = host: there are no bridges"
-        " and no published ports. Mounts are folders of this machine, which must exist. The options are name, env, label,"
-        " user, workdir, hostname, entrypoint, mount, network_mode, read_only, memory_limit, cpu_limit, pids_limit,"
-        " stop_signal, stop_timeout, auto_remove, timeout and stdin."
+        "An engine makes a container of its own image with use docker, or --source docker; it also takes publish,"
+        " volumes_from and names of volumes, and not all of the options below. A container of the store has no network,"
+        " or that of the host with network_mode = host: there are no bridges and no published ports. Mounts are folders"
+        " of this machine, which must exist, or type=tmpfs. Containers are not started after a reboot. Options may be"
+        " repeated: env, env_file, label, label_file, mount, tmpfs, cap_add, cap_drop, security_opt, device, ulimit,"
+        " sysctl, add_host, dns, dns_search, dns_option, group_add and expose. The others are name, user, workdir,"
+        " hostname, entrypoint, network_mode, pid_mode, ipc_mode, uts_mode, read_only, privileged, init, memory_limit,"
+        " memory_swap, memory_reservation, cpu_limit, cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, shm_size,"
+        " oom_score_adj, stop_signal, stop_timeout, timeout, restart_policy, auto_remove, stdin, terminal and id_file."
     ),
     plan=_plan_create,
 )

@@ -21,6 +21,7 @@ from .verb import OperandKind, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imq.engine.containers.containers import Program
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
@@ -66,44 +67,38 @@ class ExecInContainer(Record):
     """Run a program in a container, with the streams of this process and no input unless `stdin` is set."""
 
     container: Chosen
-    argv: tuple[str, ...]
-    environment: tuple[str, ...] = ()
-    user: str = ""
-    workdir: str = ""
-    detach: bool = False
+    program: Program
     stdin: bool = False
-    terminal: bool = False
 
     def describe(self) -> Outcome:
         """Return the container and the command line."""
-        return Outcome("exec", self.container.label, self.container.image, note=" ".join(self.argv))
+        note = " ".join(self.program.arguments)
+        return Outcome("exec", self.container.label, self.container.image, note=note)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
-        """Run the program and wait until it exits, unless `detach` is set; raises `ProgramFailed`."""
+        """Run the program and wait until it exits, unless it is detached; raises `ProgramFailed`."""
+        from imq.engine.containers.attachment import require_terminal
+
         containers = context.get_shared(open_containers)
+        if self.stdin and self.program.terminal and not self.program.detach:
+            require_terminal()
         sys.stdout.flush()
         null = os.open(os.devnull, os.O_RDWR)
         try:
-            code = containers.execute(
-                containers.read(self.container.id),
-                self.argv,
-                environment=self.environment,
-                user=self.user,
-                workdir=self.workdir,
-                terminal=self.terminal,
-                detach=self.detach,
-                stdio=(0 if self.stdin else null, 1, 2),
-            )
+            stdio = (0 if self.stdin else null, 1, 2)
+            code = containers.execute(containers.read(self.container.id), self.program, stdio)
         finally:
             os.close(null)
         if code:
-            error = ProgramFailed(f"{self.argv[0]} exited with code {code} in the container {self.container.label}")
+            name = self.program.arguments[0]
+            error = ProgramFailed(f"{name} exited with code {code} in the container {self.container.label}")
             error.exit_status = code
             raise error
         yield self.describe()
 
 
-_IN_CONTAINER = ("env", "user", "workdir", "detach", "stdin", "terminal")
+_FLAGS = ("detach", "stdin", "terminal", "privileged")
+_IN_CONTAINER = ("env", "env_file", "user", "workdir", *_FLAGS)
 
 
 def _plan_in_containers(act: ast.ActionStatement, words: list[str], context: PlanContext) -> list[Action]:
@@ -112,25 +107,22 @@ def _plan_in_containers(act: ast.ActionStatement, words: list[str], context: Pla
         return planner(act, context)
     values = read_values(act, _IN_CONTAINER, context)
     texts = {value.name: value.text for value in values}
-    flags = {value.name for value in values if value.name in ("detach", "stdin", "terminal") and read_flag(value)}
-    environment = read_create_options([value for value in values if value.name == "env"], (), "").environment
+    flags = {value.name for value in values if value.name in _FLAGS and read_flag(value)}
+    variables = [value for value in values if value.name in ("env", "env_file")]
+    environment = read_create_options(variables, (), context.folder, context.environment).environment
+    from imq.engine.containers.containers import Program
+
+    program = Program(
+        tuple(words),
+        environment,
+        texts.get("user", ""),
+        texts.get("workdir", ""),
+        detach="detach" in flags,
+        terminal="terminal" in flags,
+        privileged="privileged" in flags,
+    )
     chosen, failures = choose_containers(act, context)
-    return [
-        *(
-            ExecInContainer(
-                one,
-                tuple(words),
-                environment,
-                texts.get("user", ""),
-                texts.get("workdir", ""),
-                detach="detach" in flags,
-                stdin="stdin" in flags,
-                terminal="terminal" in flags,
-            )
-            for one in chosen
-        ),
-        *failures,
-    ]
+    return [*(ExecInContainer(one, program, stdin="stdin" in flags) for one in chosen), *failures]
 
 
 def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -154,7 +146,8 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 VERB = Verb(
     "exec",
     "Run a program for each row, without a shell. Each argument is a template. After the word container, the program"
-    " runs in the containers that are named; with env, user, workdir, detach, stdin or terminal.",
+    " runs in the containers that are named; with env, env_file, user, workdir, detach,"
+    " stdin, terminal or privileged.",
     'exec images where in use run trivy image "{{.Name}}"',
     OperandKind.ROWS,
     options=("from", "run", "with", "dry run"),

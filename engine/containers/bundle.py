@@ -7,7 +7,16 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .seccomp import make_profile
+from .privileges import (
+    MASKED,
+    READ_ONLY,
+    hides_paths,
+    list_capabilities,
+    list_device_rules,
+    list_devices,
+    make_seccomp,
+    may_gain_privileges,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,102 +26,110 @@ if TYPE_CHECKING:
 
 SPECIFICATION = "1.0.2"
 """The version of the runtime specification: the lowest of the runtimes that are supported."""
-CAPABILITIES = tuple(
-    f"CAP_{name}"
-    for name in (
-        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
-        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-    )
-)  # fmt: skip
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MASKED = (
-    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-)  # fmt: skip
-_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_DEVICES = (("c", 1, 5), ("c", 1, 3), ("c", 1, 9), ("c", 1, 8), ("c", 5, 0), ("c", 5, 1))
-"""zero, null, urandom, random, tty and console: what every container may read and write."""
-_CPU_PERIOD = 100_000
+_CPU, _CPU_PERIOD = 1_000_000_000, 100_000
+DEFAULT_SHM_SIZE = 64 << 20
+"""The size of /dev/shm in bytes."""
 
 
 class Mount(Record):
-    """A folder or file of the host in a container."""
+    """A folder or file of the host in a container. `propagation` is that of mounts in it."""
 
     source: str
     target: str
     read_only: bool = False
+    propagation: str = "rprivate"
 
 
 class BundleOptions(Record):
     """What a bundle is made from.
 
-    `memory` is bytes and `cpus` a number of CPUs, each 0 without a limit. `network` is host or none.
+    `host_config` is the object `HostConfig` of `docker inspect`, which has the limits and privileges. Without
+    `has_cgroups` the runtime makes none, so there are no limits.
     """
 
-    id: str
-    folder: str
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     workdir: str
     user: User
-    hostname: str
-    mounts: tuple[Mount, ...]
-    network: str
-    architecture: str
-    kernel: tuple[int, int]
+    host_config: Mapping[str, Any]
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    architecture: str = ""
+    kernel: tuple[int, int] = (0, 0)
     cgroup: str = ""
-    read_only: bool = False
-    memory: int = 0
-    cpus: float = 0
-    pids: int = 0
+    has_cgroups: bool = True
     terminal: bool = False
     limits_swap: bool = False
+
+    def __hash__(self) -> int:
+        """Hash by identity: it holds a mapping."""
+        return id(self)
 
 
 def make_bundle(options: BundleOptions) -> dict[str, Any]:
     """Return the document `config.json`."""
-    namespaces = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
-    if options.network != "host":
-        namespaces.append({"type": "network"})
+    host = options.host_config
+    modes = {"pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "network": "NetworkMode"}
+    namespaces = [{"type": kind} for kind, key in modes.items() if host.get(key) != "host"]
+    capabilities = list_capabilities(host)
+    hides = hides_paths(host)
     document: dict[str, Any] = {
         "ociVersion": SPECIFICATION,
         "process": make_process(options),
-        "root": {"path": "rootfs", "readonly": options.read_only},
-        "hostname": options.hostname,
-        "mounts": [*_system_mounts(), *(_bind(mount) for mount in _order_mounts(options))],
+        "root": {"path": "rootfs", "readonly": bool(host.get("ReadonlyRootfs"))},
+        "mounts": [
+            *_system_mounts(options),
+            *_order_mounts([*map(_bind, options.mounts), *_tmpfs_mounts(host.get("Tmpfs") or {})]),
+        ],
         "linux": {
-            "resources": _make_resources(options),
-            "namespaces": namespaces,
-            "maskedPaths": list(_MASKED),
-            "readonlyPaths": list(_READ_ONLY),
+            "namespaces": [*namespaces, {"type": "mount"}],
+            "maskedPaths": list(MASKED) if hides else [],
+            "readonlyPaths": list(READ_ONLY) if hides else [],
         },
     }
-    if options.cgroup:
-        document["linux"]["cgroupsPath"] = options.cgroup
-    seccomp = make_profile(options.architecture, CAPABILITIES, options.kernel)
+    linux = document["linux"]
+    if host.get("UTSMode") != "host":
+        document["hostname"] = options.hostname
+    if options.has_cgroups:
+        linux["resources"] = _make_resources(options)
+        if options.cgroup:
+            linux["cgroupsPath"] = options.cgroup
+    if devices := list_devices(host):
+        linux["devices"] = devices
+    if sysctls := host.get("Sysctls"):
+        linux["sysctl"] = dict(sysctls)
+    seccomp = make_seccomp(host, options.architecture, capabilities, options.kernel)
     if seccomp is not None:
-        document["linux"]["seccomp"] = seccomp
+        linux["seccomp"] = seccomp
     return document
 
 
-def make_process(options: BundleOptions) -> dict[str, Any]:
-    """Return the object `process`, which `exec` takes too."""
+def make_process(options: BundleOptions, *, privileged: bool = False) -> dict[str, Any]:
+    """Return the object `process`, which `exec` takes too; with `privileged` it has all capabilities."""
+    host = options.host_config
     user: dict[str, Any] = {"uid": options.user.uid, "gid": options.user.gid}
     groups = list(options.user.groups)
     if groups:
         user["additionalGids"] = groups
-    capabilities = list(CAPABILITIES)
+    capabilities = list(list_capabilities({"Privileged": True} if privileged else host))
     effective = capabilities if options.user.uid == 0 else []  # as in docker: other users have none
-    return {
+    process = {
         "terminal": options.terminal,
         "user": user,
         "args": list(options.arguments),
         "env": list(options.environment),
         "cwd": options.workdir or "/",
         "capabilities": {"bounding": capabilities, "effective": effective, "permitted": effective},
-        "noNewPrivileges": False,
+        "noNewPrivileges": not may_gain_privileges(host),
     }
+    if limits := host.get("Ulimits"):
+        process["rlimits"] = [
+            {"type": f"RLIMIT_{one['Name'].upper()}", "soft": one["Soft"], "hard": one["Hard"]} for one in limits
+        ]
+    if (score := host.get("OomScoreAdj")) is not None:
+        process["oomScoreAdj"] = score
+    return process
 
 
 def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
@@ -120,14 +137,17 @@ def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
     return tuple({pair.partition("=")[0]: pair for part in parts for pair in part}.values())
 
 
-def default_environment(hostname: str) -> tuple[str, ...]:
+def default_environment(hostname: str, *, terminal: bool = False) -> tuple[str, ...]:
     """Return the variables that processes of a container have unless the container says otherwise, as in docker."""
-    return (PATH, f"HOSTNAME={hostname}")
+    return (PATH, f"HOSTNAME={hostname}", *(["TERM=xterm"] if terminal else []))
 
 
-def _system_mounts() -> list[dict[str, Any]]:
+def _system_mounts(options: BundleOptions) -> list[dict[str, Any]]:
+    host = options.host_config
     flags = ["nosuid", "noexec", "nodev"]
-    return [
+    access = "rw" if host.get("Privileged") else "ro"
+    shm_size = host.get("ShmSize") or DEFAULT_SHM_SIZE
+    mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": flags},
         {
             "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
@@ -137,19 +157,34 @@ def _system_mounts() -> list[dict[str, Any]]:
             "destination": "/dev/pts", "type": "devpts", "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         },
-        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*flags, "ro"]},
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", *flags]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*flags, access]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [access, *flags]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": flags},
         {
             "destination": "/dev/shm", "type": "tmpfs", "source": "shm",  # noqa: S108 - that of the container
-            "options": [*flags, "mode=1777", "size=65536k"],
+            "options": [*flags, "mode=1777", f"size={shm_size}"],
         },
     ]  # fmt: skip
+    left_out = {"/sys/fs/cgroup"} if not options.has_cgroups else set()
+    return [mount for mount in mounts if mount["destination"] not in left_out]
 
 
-def _order_mounts(options: BundleOptions) -> list[Mount]:
+def _tmpfs_mounts(mounts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return mounts of file systems in memory, by their targets, with docker's default options."""
+    return [
+        {
+            "destination": target,
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["noexec", "nosuid", "nodev", *(options.split(",") if options else ())],
+        }
+        for target, options in mounts.items()
+    ]
+
+
+def _order_mounts(mounts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the mounts, each folder before those inside of it."""
-    return sorted(options.mounts, key=lambda mount: mount.target.rstrip("/").count("/"))
+    return sorted(mounts, key=lambda mount: mount["destination"].rstrip("/").count("/"))
 
 
 def _bind(mount: Mount) -> dict[str, Any]:
@@ -158,24 +193,29 @@ def _bind(mount: Mount) -> dict[str, Any]:
         "destination": mount.target,
         "type": "bind",
         "source": mount.source,
-        "options": ["rbind", access, "rprivate"],
+        "options": ["rbind", access, mount.propagation],
     }
 
 
 def _make_resources(options: BundleOptions) -> dict[str, Any]:
-    allowed = [
-        {"allow": True, "type": kind, "major": major, "minor": minor, "access": "rwm"}
-        for kind, major, minor in _DEVICES
-    ]
-    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}, *allowed]}
-    if options.memory:
-        resources["memory"] = {"limit": options.memory}
-        if options.limits_swap:
-            resources["memory"]["swap"] = 2 * options.memory
-    if options.cpus:
-        resources["cpu"] = {"quota": round(options.cpus * _CPU_PERIOD), "period": _CPU_PERIOD}
-    if options.pids:
-        resources["pids"] = {"limit": options.pids}
+    host = options.host_config
+    memory, reservation, swap = (host.get(key) or 0 for key in ("Memory", "MemoryReservation", "MemorySwap"))
+    resources: dict[str, Any] = {"devices": list_device_rules(host)}
+    limits = {"limit": memory, "reservation": reservation}
+    if memory and options.limits_swap:
+        limits["swap"] = swap or 2 * memory
+    if any(limits.values()):
+        resources["memory"] = {name: value for name, value in limits.items() if value}
+    cpu: dict[str, Any] = {}
+    if cpus := host.get("NanoCpus"):
+        cpu |= {"quota": round(cpus * _CPU_PERIOD / _CPU), "period": _CPU_PERIOD}
+    for name, key in (("shares", "CpuShares"), ("cpus", "CpusetCpus"), ("mems", "CpusetMems")):
+        if host.get(key):
+            cpu[name] = host[key]
+    if cpu:
+        resources["cpu"] = cpu
+    if host.get("PidsLimit"):
+        resources["pids"] = {"limit": host["PidsLimit"]}
     return resources
 
 

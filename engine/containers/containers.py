@@ -34,6 +34,7 @@ from .folder import (
     PAUSED,
     REMOVING,
     STATE,
+    STOPPING,
     State,
     lock_container,
     read_boot_id,
@@ -44,9 +45,10 @@ from .folder import (
     write_json,
 )
 from .index_rows import is_container_id, synchronize
+from .network_files import make_network_files
 from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
-from .runtime import TIMEOUT, Runtime, RuntimeFailed, find_runtime, spawn, wait_for
+from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_init, find_runtime, spawn
 from .users import User, find_user
 
 if TYPE_CHECKING:
@@ -56,13 +58,14 @@ if TYPE_CHECKING:
     from imq.engine.store.directory import Directory
     from imq.engine.store.store import Store
 
+    from .attachment import Attachment
+
 _LOCK_TIMEOUT = 15.0
 """The maximum seconds that a monitor needs to end after its container, or another process to start it."""
 _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
 DEFAULT_STOP_TIMEOUT = 10
 _POLL = 0.01
-_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _RUNTIME_STATE = "runtime"
 """The folder in `containers/` where the runtime keeps the state of running containers."""
 
@@ -89,12 +92,16 @@ class Container(Record):
         return int(self.document["Config"].get("StopTimeout", DEFAULT_STOP_TIMEOUT))
 
 
-class Attachment(Record):
-    """The streams of a container that this process is attached to: descriptors to read from, -1 without them."""
+class Program(Record):
+    """A program to run in a container. "" means what the container has."""
 
-    stdout: int
-    stderr: int
-    reports: int
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    detach: bool = False
+    terminal: bool = False
+    privileged: bool = False
 
 
 class Containers:
@@ -163,20 +170,20 @@ class Containers:
                 "Status": state.status,
                 "Running": state.is_running,
                 "Paused": state.status == "paused",
-                "Restarting": False,
+                "Restarting": state.status == "restarting",
                 "OOMKilled": state.oom_killed,
                 "Dead": False,
                 "Pid": state.pid if state.is_running else 0,
                 "ExitCode": state.exit_code or 0,
                 "Error": state.error,
                 "StartedAt": _format_moment(state.started),
-                "FinishedAt": _format_moment(None if state.is_running else state.finished),
+                "FinishedAt": _format_moment(None if state.pid else state.finished),
             },
             "LogPath": os.path.join(path, LOG) if state.started is not None else "",
             "ResolvConfPath": os.path.join(path, "resolv.conf"),
             "HostnamePath": os.path.join(path, "hostname"),
             "HostsPath": os.path.join(path, "hosts"),
-            "RestartCount": 0,
+            "RestartCount": state.restart_count,
             "Driver": "overlay2",
             "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": os.path.join(path, "upper")}},
         }
@@ -292,8 +299,8 @@ class Containers:
         """Return the path of the OCI runtime. Raises `RuntimeFailed` when there is none."""
         return find_runtime(self._setting, self._environment)
 
-    def start(self, container: Container, *, attach: bool = False, stdin: int = -1) -> Attachment | None:
-        """Start a container, and return its streams with `attach`. `stdin` is its standard input, -1 without one.
+    def start(self, container: Container, *, attach: bool = False, stdin: bool = False) -> Attachment | None:
+        """Start a container, and return its streams with `attach`. With `stdin` it reads that of this process.
 
         Raises `Conflict` when it runs already, and `RuntimeFailed` when the runtime refuses it.
         """
@@ -306,6 +313,12 @@ class Containers:
                 return self._start_monitor(container, runtime, lock, attach=attach, stdin=stdin)
             finally:
                 os.close(lock)
+
+    def start_attached(self, container: Container, *, stdin: bool = False) -> Attachment:
+        """Start a container and return its streams, as `start` does."""
+        attachment = self.start(container, attach=True, stdin=stdin)
+        assert attachment is not None
+        return attachment
 
     def _lock_stopped(self, folder: int, container: Container) -> int:
         """Lock a container that has no process. Raises `Conflict` when it runs."""
@@ -346,43 +359,51 @@ class Containers:
         """Write the bundle of a container. Raises `StatementError` for a user that its files do not have."""
         document = container.document
         config, host = document["Config"], document["HostConfig"]
-        user = _find_user_in(self._list_layers(container), config["User"])
+        user = self._find_user(container, config["User"])
         for mount in document["Mounts"]:
             _check_source(Mount(mount["Source"], mount["Destination"]))
-        is_host = host["NetworkMode"] == "host"
-        hostname = os.uname().nodename if is_host else config["Hostname"]
-        hosts = _read_host_file("/etc/hosts") if is_host else f"{_HOSTS}127.0.0.1\t{hostname}\n".encode()
-        write_file(folder, "hosts", hosts, durable=False)
-        write_file(folder, "hostname", f"{hostname}\n".encode(), durable=False)
-        write_file(folder, "resolv.conf", _read_host_file("/etc/resolv.conf"), durable=False)
+        shares_name = "host" in (host["NetworkMode"], host.get("UTSMode"))
+        hostname = os.uname().nodename if shares_name else config["Hostname"]
+        for name, content in make_network_files(host, hostname).items():
+            write_file(folder, name, content, durable=False)
         path = self.path_of(container.id)
         files = [Mount(f"{path}/{name}", f"/etc/{name}") for name in ("hosts", "hostname", "resolv.conf")]
-        binds = [Mount(one["Source"], one["Destination"], not one["RW"]) for one in document["Mounts"]]
+        binds = [
+            Mount(one["Source"], one["Destination"], not one["RW"], one.get("Propagation", "rprivate"))
+            for one in document["Mounts"]
+        ]
         targets = {mount.target for mount in binds}
+        arguments = make_arguments(config)
+        if host.get("Init"):
+            files.append(Mount(find_init(), INIT_TARGET, read_only=True))
+            arguments = (INIT_TARGET, "--", *arguments)
         bundle = make_bundle(
             BundleOptions(
-                id=container.id,
-                folder=path,
-                arguments=make_arguments(config),
-                environment=merge_environment(default_environment(hostname), config["Env"]),
+                arguments=arguments,
+                environment=merge_environment(
+                    default_environment(hostname, terminal=bool(config.get("Tty"))), config["Env"]
+                ),
                 workdir=config["WorkingDir"],
                 user=user,
+                host_config=host,
                 hostname=hostname,
                 mounts=(*(one for one in files if one.target not in targets), *binds),
-                network=host["NetworkMode"],
                 architecture=host_platform().architecture,
                 kernel=read_kernel_version(),
                 cgroup=_cgroup_of(container.id),
-                read_only=host["ReadonlyRootfs"],
-                memory=host["Memory"],
-                cpus=host["NanoCpus"] / 1_000_000_000,
-                pids=host["PidsLimit"] or 0,
+                terminal=bool(config.get("Tty")),
                 limits_swap=os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
             )
         )
         write_json(folder, BUNDLE, bundle, 0o600, durable=False)
-        with suppress(FileNotFoundError):
-            os.unlink(PAUSED, dir_fd=folder)
+        for name in (PAUSED, STOPPING):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+
+    def _find_user(self, container: Container, text: str) -> User:
+        """Return a user by the files of a container, with the groups that it is given too."""
+        added = container.document["HostConfig"].get("GroupAdd") or ()
+        return _find_user_in(self._list_layers(container), text, added)
 
     def _list_layers(self, container: Container) -> list[str]:
         """Return the folders of the layers of a container, the highest first."""
@@ -391,8 +412,10 @@ class Containers:
         return [own, *(os.path.join(layers, name) for name in _stack(container.document))]
 
     def _start_monitor(
-        self, container: Container, runtime: str, lock: int, *, attach: bool, stdin: int
+        self, container: Container, runtime: str, lock: int, *, attach: bool, stdin: bool
     ) -> Attachment | None:
+        from .attachment import read_terminal_size
+
         path, document = self.path_of(container.id), container.document
         has_run = os.path.exists(os.path.join(path, STATE))
         volumes = [
@@ -412,38 +435,79 @@ class Containers:
             "cgroup": _cgroup_of(container.id),
             "auto_remove": document["HostConfig"]["AutoRemove"],
             "run_timeout": document["Timeout"],
+            "terminal": bool(document["Config"].get("Tty")),
+            "keeps_stdin": document["Config"]["OpenStdin"],
+            "attached": attach and stdin,
+            "restart": document["HostConfig"]["RestartPolicy"],
+            "size": read_terminal_size() if attach else None,
         }
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        reports = os.pipe()
-        streams = [os.pipe(), os.pipe()] if attach else []
+        return self._launch(container, job, lock, attach=attach, stdin=stdin)
+
+    def _launch(
+        self, container: Container, job: Mapping[str, Any], lock: int, *, attach: bool, stdin: bool
+    ) -> Attachment | None:
+        """Start the monitor of a job, and wait until it has started the container."""
+        from .launcher import launch
+        from .sockets import make_control
+
+        streams = _ClientStreams(job["terminal"], attach=attach, stdin=stdin and attach)
+        control, other = make_control()
         job_file = os.memfd_create("imq-job", os.MFD_CLOEXEC)
         try:
             os.write(job_file, json.dumps(job).encode())
             os.lseek(job_file, 0, os.SEEK_SET)
-            outputs = [pair[1] for pair in streams] or [null, null]
-            descriptors = (null, null, null, job_file, reports[1], lock, stdin if stdin >= 0 else null, *outputs)
-            _spawn_monitor(descriptors)
+            launch((job_file, other, lock, *streams.theirs), TIMEOUT)
         except BaseException:
-            for descriptor in (reports[0], *(pair[0] for pair in streams)):
-                os.close(descriptor)
+            streams.close()
+            os.close(control)
             raise
         finally:
-            for descriptor in (null, job_file, reports[1], *(pair[1] for pair in streams)):
-                os.close(descriptor)
+            os.close(job_file)
+            os.close(other)
+            streams.close_theirs()
         try:
-            report = read_report(reports[0], TIMEOUT * 2)
+            report = read_report(control, TIMEOUT * 2)
             if report is None:
                 raise RuntimeFailed("the monitor of the container ended before it was started")
             if "error" in report:
                 raise _start_error(container, report)
         except BaseException:
-            for descriptor in (reports[0], *(pair[0] for pair in streams)):
-                os.close(descriptor)
+            streams.close()
+            os.close(control)
             raise
         if not attach:
-            os.close(reports[0])
+            os.close(control)
             return None
-        return Attachment(streams[0][0], streams[1][0], reports[0])
+        return streams.attachment(control)
+
+    def attach(self, container: Container, *, stdin: bool = False) -> Attachment:
+        """Return the streams of a running container. Raises `Conflict` when it does not run, or has no monitor."""
+        from .attachment import read_terminal_size, send_control
+        from .folder import ATTACH
+        from .sockets import connect, send_descriptors
+
+        state = self.read_state(container.id)
+        if state.status != "running":
+            raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
+        config = container.document["Config"]
+        terminal = bool(config.get("Tty"))
+        with self._open(container.id) as folder:
+            try:
+                control = connect(folder, ATTACH)
+            except OSError:
+                raise Conflict(
+                    f"the container {container.name} has no monitor, so nothing can attach to it",
+                    code="no-monitor",
+                    hints=("its monitor was killed: restart the container",),
+                ) from None
+        streams = _ClientStreams(terminal, attach=True, stdin=stdin and bool(config.get("OpenStdin")), piped=True)
+        try:
+            send_descriptors(control, b"\n", streams.theirs)
+        finally:
+            streams.close_theirs()
+        if terminal and (size := read_terminal_size()) is not None:
+            send_control(control, {"size": size})
+        return streams.attachment(control)
 
     # Signals and stopping
 
@@ -453,6 +517,10 @@ class Containers:
         state = self.read_state(container.id)
         if not state.is_running:
             raise Conflict(f"the container {container.name} is not running", code="not-running")
+        if number in (signal.SIGKILL, parse_signal(container.stop_signal)):
+            self._mark_stopping(container)
+        if state.status == "restarting":
+            return
         if state.status == "paused" and number == signal.SIGKILL:
             self.unpause(container)
         try:
@@ -470,6 +538,11 @@ class Containers:
             raise _needs_root() from None
         finally:
             os.close(process)
+
+    def _mark_stopping(self, container: Container) -> None:
+        """Say that a user stops a container, so that its monitor does not start it again."""
+        with suppress(NotFound), self._open(container.id) as folder:
+            write_file(folder, STOPPING, b"", durable=False)
 
     def wait_until_stopped(self, container: Container, timeout: float | None = None) -> State | None:
         """Wait until a container has ended and return its state; None when it still runs after `timeout` seconds."""
@@ -495,6 +568,7 @@ class Containers:
         if state.status == "paused":
             self.unpause(container)
         seconds = container.stop_timeout if timeout is None else timeout
+        self._mark_stopping(container)
         with suppress(Conflict):  # it ended by itself
             self.send_signal(container, signal_name or container.stop_signal)
         ended = self.wait_until_stopped(container, None if seconds < 0 else seconds)
@@ -543,18 +617,7 @@ class Containers:
 
     # Programs in a container
 
-    def execute(
-        self,
-        container: Container,
-        arguments: Sequence[str],
-        *,
-        environment: Sequence[str] = (),
-        user: str = "",
-        workdir: str = "",
-        terminal: bool = False,
-        detach: bool = False,
-        stdio: Sequence[int] = (),
-    ) -> int:
+    def execute(self, container: Container, program: Program, stdio: Sequence[int]) -> int:
         """Run a program in a running container and return its exit code. `stdio`: its standard streams.
 
         Raises `Conflict` when the container does not run.
@@ -564,17 +627,25 @@ class Containers:
         if state.status != "running":
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
         config = container.document["Config"]
-        found = _find_user_in(self._list_layers(container), user or config["User"])
-        variables = merge_environment(default_environment(config["Hostname"]), config["Env"], environment)
+        default = default_environment(config["Hostname"], terminal=program.terminal)
         options = BundleOptions(
-            container.id, "", tuple(arguments), variables, workdir or config["WorkingDir"], found, "", (),
-            "", "", (0, 0), terminal=terminal,
-        )  # fmt: skip
+            program.arguments,
+            merge_environment(default, config["Env"], program.environment),
+            program.workdir or config["WorkingDir"],
+            self._find_user(container, program.user or config["User"]),
+            container.document["HostConfig"],
+            terminal=program.terminal,
+        )
         runtime = self._runtime
         process = os.memfd_create("imq-process", 0)
         try:
-            os.write(process, json.dumps(make_process(options)).encode())
-            words = ["exec", "--process", f"/proc/{os.getpid()}/fd/{process}", *(["--detach"] if detach else [])]
+            os.write(process, json.dumps(make_process(options, privileged=program.privileged)).encode())
+            words = [
+                "exec",
+                "--process",
+                f"/proc/{os.getpid()}/fd/{process}",
+                *(["--detach"] if program.detach else []),
+            ]
             pid = spawn([runtime.path, "--root", runtime.root, *words, container.id], stdio)
             _, status = os.waitpid(pid, 0)
         finally:
@@ -665,7 +736,7 @@ class Containers:
             return False
         try:
             document = read_json(folder, STATE)
-            if not isinstance(document, dict) or document.get("status") != "running":
+            if not isinstance(document, dict) or document.get("status") not in ("running", "restarting"):
                 return False
             if self._find_unwatched(folder) is not None:
                 return False
@@ -783,29 +854,41 @@ def read_report(descriptor: int, timeout: float | None) -> dict[str, Any] | None
     return document if isinstance(document, dict) else None
 
 
-def _spawn_monitor(descriptors: Sequence[int]) -> None:
-    """Start a monitor with these descriptors as its 0, 1, 2 and so on."""
-    import fcntl
-    import sys
+class _ClientStreams:
+    """The streams between this process and a monitor: the ends of this process, and those of the monitor.
 
-    from .monitor import COMMAND
+    Without a terminal the container reads the standard input of this process itself, unless it is `piped`.
+    """
 
-    if getattr(sys, "frozen", False):
-        archive = next(path for path in reversed(sys.path) if path.startswith("/proc/self/fd/"))
-        program = archive.replace("self", str(os.getpid()), 1)  # in the new process the number is another file's
-        arguments = ["imq", COMMAND]
-    else:
-        program = sys.executable
-        arguments = [program, "-P", "-c", "from imq.engine.containers.monitor import main; main()"]
-    copies = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 64) for one in descriptors]  # above all of the new numbers
-    try:
-        actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, copy, at) for at, copy in enumerate(copies)]
-        pid = os.posix_spawn(program, arguments, dict(os.environ), file_actions=actions, setsigmask=())
-    finally:
-        for copy in copies:
-            os.close(copy)
-    if wait_for(pid, TIMEOUT) is None:
-        raise RuntimeFailed("the monitor of the container does not start", code="runtime-timeout")
+    def __init__(self, terminal: bool, *, attach: bool, stdin: bool, piped: bool = False) -> None:
+        pairs = [(-1, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) for _ in range(3)]
+        if attach:
+            for number in range(1, 2 if terminal else 3):
+                os.close(pairs[number][1])
+                pairs[number] = os.pipe()
+        if stdin:
+            os.close(pairs[0][1])
+            pairs[0] = os.pipe()[::-1] if terminal or piped else (-1, os.dup(0))
+        self._terminal = terminal
+        self.ours = (pairs[0][0], pairs[1][0], pairs[2][0])
+        self.theirs = [pair[1] for pair in pairs]
+
+    def attachment(self, control: int) -> Attachment:
+        """Return what this process has, with its control socket."""
+        from .attachment import Attachment
+
+        return Attachment(control, *self.ours, terminal=self._terminal)
+
+    def close_theirs(self) -> None:
+        """Close the ends that the monitor has now."""
+        for descriptor in self.theirs:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the ends of this process."""
+        for descriptor in self.ours:
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def _wait_for_end(state: State, timeout: float | None) -> bool:
@@ -844,9 +927,11 @@ def _stack(document: Mapping[str, Any]) -> list[str]:
     return [*highest, unpacked.BASE]
 
 
-def _find_user_in(layers: Sequence[str], text: str) -> User:
+def _find_user_in(layers: Sequence[str], text: str, groups: Sequence[str] = ()) -> User:
     with OverlayView(layers) as view:
-        return find_user(text, view.read_file)
+        user = find_user(text, view.read_file)
+        added = [find_user(f"0:{group}", view.read_file).gid for group in groups]
+    return user.replace(groups=tuple(dict.fromkeys((*user.groups, *added))))
 
 
 def _cgroup_of(id_: str) -> str:
@@ -885,14 +970,6 @@ def _format_moment(moment: int | None) -> str:
     from imq.engine.oci.timestamp import format_time
 
     return format_time(moment) if moment is not None else "0001-01-01T00:00:00Z"
-
-
-def _read_host_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return b""
 
 
 def _require_root() -> None:

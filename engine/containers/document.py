@@ -11,7 +11,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .bundle import Mount, make_arguments, merge_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z"
@@ -24,7 +24,8 @@ _SMALLEST_MEMORY = 6 << 20
 class CreateOptions(Record):
     """The options of a new container. None and "" mean what the image says.
 
-    `memory` is in bytes and `cpus` in CPUs, each 0 without a limit. `stop_timeout` is in seconds.
+    `memory` is in bytes and `cpus` in CPUs, each 0 without a limit. `stop_timeout` is in seconds. `host_config` are
+    further values of the object `HostConfig` of `docker inspect`.
     """
 
     name: str = ""
@@ -45,7 +46,17 @@ class CreateOptions(Record):
     stop_timeout: int | None = None
     auto_remove: bool = False
     keeps_stdin: bool = False
+    attaches: bool = False
+    terminal: bool = False
+    privileged: bool = False
+    init: bool = False
+    ports: tuple[str, ...] = ()
     timeout: int = 0
+    host_config: Mapping[str, Any] = {}
+
+    def __hash__(self) -> int:
+        """Hash by identity: it holds a mapping."""
+        return id(self)
 
     def check(self) -> None:
         """Raise `StatementError` for options that no container can have."""
@@ -62,6 +73,16 @@ class CreateOptions(Record):
             )
         if self.memory and self.memory < _SMALLEST_MEMORY:
             raise StatementError("minimum memory limit allowed is 6MB", code="option")
+        host = self.host_config
+        swap = host.get("MemorySwap", 0)
+        if swap and not self.memory:
+            raise StatementError("memory_swap needs memory_limit: it is the sum of both", code="option")
+        if 0 < swap < self.memory:
+            raise StatementError("memory_swap is less than memory_limit, but it is the sum of both", code="option")
+        if host.get("MemoryReservation", 0) > self.memory > 0:
+            raise StatementError("memory_reservation is more than memory_limit", code="option")
+        if self.auto_remove and host.get("RestartPolicy", {}).get("Name", "no") != "no":
+            raise StatementError("auto_remove (--rm) and a restart policy exclude each other", code="option")
 
 
 class ImageFacts(Record):
@@ -103,8 +124,10 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
         "WorkingDir": options.workdir or runtime.get("WorkingDir") or "",
         "Labels": {**(runtime.get("Labels") or {}), **dict(options.labels)},
         "Volumes": runtime.get("Volumes") or None,
-        "ExposedPorts": runtime.get("ExposedPorts") or None,
+        "ExposedPorts": {**(runtime.get("ExposedPorts") or {}), **{port: {} for port in options.ports}} or None,
         "OpenStdin": options.keeps_stdin,
+        "StdinOnce": options.keeps_stdin and options.attaches,
+        "Tty": options.terminal,
     }
     if stop_signal := options.stop_signal or runtime.get("StopSignal"):
         config["StopSignal"] = stop_signal
@@ -128,27 +151,42 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
         "Config": config,
         "HostConfig": {
             "AutoRemove": options.auto_remove,
-            "Binds": [f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in options.mounts],
+            "Binds": [_format_bind(mount) for mount in options.mounts],
+            "Init": options.init,
             "Memory": options.memory,
             "NanoCpus": round(options.cpus * _CPU),
             "NetworkMode": options.network,
             "PidsLimit": options.pids or None,
-            "Privileged": False,
+            "Privileged": options.privileged,
             "ReadonlyRootfs": options.read_only,
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+            **options.host_config,
         },
         "Timeout": options.timeout,
-        "Mounts": _list_mounts(options.mounts, runtime, folder),
+        "Mounts": _list_mounts(options.mounts, options.host_config.get("Tmpfs") or (), runtime, folder),
     }
 
 
-def _list_mounts(mounts: Sequence[Mount], runtime: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
+def _format_bind(mount: Mount) -> str:
+    options = [*(["ro"] if mount.read_only else []), *([mount.propagation] if mount.propagation != "rprivate" else [])]
+    return f"{mount.source}:{mount.target}{':' if options else ''}{','.join(options)}"
+
+
+def _list_mounts(
+    mounts: Sequence[Mount], tmpfs: Collection[str], runtime: Mapping[str, Any], folder: str
+) -> list[dict[str, Any]]:
     """Return the mounts: those of the options, and a volume for each one of the image that they do not cover."""
     binds = [
-        {"Type": "bind", "Source": mount.source, "Destination": mount.target, "RW": not mount.read_only}
+        {
+            "Type": "bind",
+            "Source": mount.source,
+            "Destination": mount.target,
+            "RW": not mount.read_only,
+            "Propagation": mount.propagation,
+        }
         for mount in mounts
     ]
-    covered = {mount.target.rstrip("/") for mount in mounts}
+    covered = {mount.target.rstrip("/") for mount in mounts} | {target.rstrip("/") for target in tmpfs}
     volumes = [
         target for target in sorted(runtime.get("Volumes") or ()) if target.rstrip("/") not in covered and target
     ]

@@ -5,6 +5,8 @@
     lock                locked by the monitor from before the start until `state.json` says how the run ended
     config.json         the bundle of the OCI runtime; written at each start
     upper, work         the writable layer of the overlay file system
+    attach              the socket on which the monitor takes further clients, while the container runs
+    paused, stopping    empty files: the processes are frozen; a user has stopped the container
     rootfs              where the monitor mounts the overlay, in a mount namespace of its own
     volumes/N           the volumes that the image declares
     hosts, hostname, resolv.conf
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 FOLDER = "containers"
 CREATING, REMOVING = ".creating", ".removing"
 DOCUMENT, STATE, LOCK, BUNDLE, LOG, PAUSED = "container.json", "state.json", "lock", "config.json", "log", "paused"
+STOPPING = "stopping"
+"""An empty file: a user has stopped the container, so it is not restarted."""
+ATTACH = "attach"
+"""The socket on which a monitor takes further clients."""
 ID_LENGTH = 64
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _MAX_DOCUMENT = 8 << 20
@@ -39,8 +45,9 @@ _MAX_DOCUMENT = 8 << 20
 class State(Record):
     """How the last run of a container began or ended. Times are nanoseconds since the epoch.
 
-    - `status`: created (never started), running, paused or exited.
+    - `status`: created (never started), running, paused, restarting (after a failure) or exited.
     - `pid` and `ticks` identify its first process: the process ID and its start time in clock ticks since the boot.
+    - `restart_count` is how often the monitor has started it again.
     - `exit_code` is None while it runs, and when no monitor saw the end.
     - `is_watched`: a monitor watches the run.
     """
@@ -54,12 +61,13 @@ class State(Record):
     exit_code: int | None = None
     oom_killed: bool = False
     error: str = ""
+    restart_count: int = 0
     is_watched: bool = False
 
     @property
     def is_running(self) -> bool:
-        """Whether the container has processes, paused or not."""
-        return self.status in ("running", "paused")
+        """Whether the container has processes, paused or not, or will have them again soon."""
+        return self.status in ("running", "paused", "restarting")
 
 
 def read_json(directory: int, name: str) -> Any:
@@ -172,7 +180,7 @@ def read_state(directory: int) -> State:
             return State(**{name: ended[name] for name in State._fields if name in ended})
         if state.boot != read_boot_id() or not state.pid or read_ticks(state.pid) != state.ticks:
             return state.replace(status="exited", pid=0, error=state.error or "its monitor was killed")
-    status = "paused" if _exists(directory, PAUSED) else "running"
+    status = "paused" if _exists(directory, PAUSED) and state.pid else state.status
     return state.replace(status=status, is_watched=is_watched)
 
 

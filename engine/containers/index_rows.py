@@ -112,13 +112,22 @@ def _read_signature(folder: Directory, id_: str) -> tuple[str, State, int]:
     except BaseException:
         os.close(descriptor)
         raise
-    facts = (state.status, state.started, state.finished, state.exit_code, state.is_watched, state.error)
+    facts = (
+        state.status,
+        state.started,
+        state.finished,
+        state.exit_code,
+        state.is_watched,
+        state.error,
+        state.restart_count,
+    )
     return json.dumps(facts), state, descriptor
 
 
 def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[object, ...]:
     """Return the values of `_COLUMNS`."""
     config, host = document["Config"], document["HostConfig"]
+    runs = state.status in ("running", "paused")
     command = [document.get("Path"), *(document.get("Args") or ())]
     env = {name: value for name, _, value in (pair.partition("=") for pair in config.get("Env") or ())}
     mounts = [
@@ -135,12 +144,13 @@ def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[obj
         "env": to_json(env),
         "label": to_json(config.get("Labels") or {}),
         "status": state.status,
-        "exit_code": None if state.is_running else state.exit_code,
+        "exit_code": None if runs else state.exit_code,
         "oom_killed": state.oom_killed,
-        "restart_count": 0,
+        "restart_count": state.restart_count,
+        "restart_policy": host["RestartPolicy"]["Name"],
         "created": parse_time(document["Created"]),
         "started": state.started,
-        "finished": None if state.is_running else state.finished,
+        "finished": None if runs else state.finished,
         "log_path": os.path.join(path, LOG) if state.started else None,
         "ports": to_json(sorted(config.get("ExposedPorts") or ())),
         "published_ports": _KNOWN_EMPTY,
@@ -151,6 +161,7 @@ def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[obj
         "cpu_limit": host["NanoCpus"] / _CPU if host.get("NanoCpus") else None,
         "privileged": bool(host.get("Privileged")),
         "network_mode": host["NetworkMode"],
+        "pid_mode": host.get("PidMode") or None,
         "user": config.get("User") or None,
         "read_only": bool(host.get("ReadonlyRootfs")),
         "kind": "container",

@@ -4,78 +4,83 @@ It mounts the file system of the container in a mount namespace of its own, so t
 lets the OCI runtime create and start the container, writes what the container prints to the log, waits for its end, and
 writes the exit code to `state.json`. All that time it holds the lock of the container.
 
-Its descriptors: 3 the job, 4 the reports, 5 the lock, 6 to 8 the standard streams of the attached imq. A report is one
-line of JSON: that the container has started, or why it has not, and then how it ended.
+Its clients are the imq that started it and those that attach later, over the socket `attach` in the folder of the
+container. Each has a control socket, on which the monitor reports, one line of JSON each, that the container has
+started, or why it has not, and then how it ended. A client sends the size of its terminal, and that it detaches.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import signal
-import sys
 import time
 from contextlib import suppress
 
 from imq.grammar.errors import ImqError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import system_calls
-from .folder import LOG, PAUSED, STATE, State, read_boot_id, read_ticks, write_json
+from .exchange import Client, Exchange, set_terminal_size
+from .folder import ATTACH, LOG, PAUSED, STATE, STOPPING, State, read_boot_id, read_ticks, write_json
 from .log_file import STREAMS, LogWriter
 from .runtime import Runtime, RuntimeFailed, exit_code_of
+from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Mapping, Sequence
+    from typing import Any, NoReturn
 
-JOB, REPORT, LOCK, STDIN, STDOUT, STDERR = 3, 4, 5, 6, 7, 8
-COMMAND = "__container_monitor"
-"""The hidden command by which the frozen executable runs as a monitor: see cli/main.py."""
-_READ_SIZE = 64 << 10
-_LONGEST_WAIT = 3600.0
-_POLL = 0.05
-"""Seconds between two looks at the process, on kernels that cannot wait for one."""
-_DRAIN = 2.0
-"""The maximum seconds to read what is left in the pipes after the container has ended."""
+_POLL = 0.02
+_FIRST_DELAY, _LAST_DELAY = 0.1, 60.0
+"""The shortest and the longest delay before a restart, in seconds."""
+_LONG_RUN = 10.0
+"""A run of more seconds has not failed at once: the next delay is the shortest."""
 _NOT_FOUND, _NOT_EXECUTABLE, _NOT_STARTED = 127, 126, 128
 
 
-def main() -> None:
-    """Run as a monitor; the process that was started exits at once, so that nobody has to wait for the monitor."""
-    if os.fork():
-        os._exit(0)
-    os.setsid()
+class Channels(Record):
+    """The descriptors of a monitor: the job, the control socket, the lock, and the streams of the client."""
+
+    job: int
+    control: int
+    lock: int
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+def run_monitor(descriptors: Sequence[int]) -> NoReturn:
+    """Run as the monitor of one container until it has ended, and exit."""
+    channels = Channels(*descriptors)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     os.chdir("/")
     os.umask(0o022)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    with os.fdopen(JOB, "rb") as file:
-        job = json.loads(file.read())
-    for descriptor in (REPORT, LOCK, STDIN, STDOUT, STDERR):
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
+    with os.fdopen(channels.job, "rb") as file:
+        job = json.loads(file.read())
     with suppress(OSError):
         system_calls.set_process_name(f"imq {job['id'][:10]}")
     code = 1
     try:
-        code = _Monitor(job).run()
+        code = _Monitor(job, channels).run()
     except BaseException as problem:  # noqa: BLE001 - nobody else can report it
-        report({"error": f"the monitor of the container failed: {problem!r}", "code": "runtime"})
+        failure = {"error": f"the monitor of the container failed: {problem!r}", "code": "runtime"}
+        Client(channels.control, -1, {}).report(failure)
     os._exit(code)
-
-
-def report(document: Mapping[str, Any]) -> None:
-    """Send a report to the imq that started the monitor, if it still exists."""
-    with suppress(OSError):
-        os.write(REPORT, json.dumps(document).encode() + b"\n")
 
 
 class _Monitor:
     """One run of one container."""
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
+    def __init__(self, job: Mapping[str, Any], channels: Channels) -> None:
         self._job = job
+        self._client = Client(channels.control, channels.stdin, {"stdout": channels.stdout, "stderr": channels.stderr})
+        self._clients = [self._client]
         self._id: str = job["id"]
         self._path: str = job["folder"]
         self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -83,23 +88,33 @@ class _Monitor:
         self._rootfs = os.path.join(self._path, "rootfs")
         self._state = State()
         self._is_mounted = False
+        self._is_over_time = False
+        self._restart_count = 0
+        self._delay = _FIRST_DELAY
 
     def run(self) -> int:
-        pipes = {stream: os.pipe() for stream in STREAMS}
         try:
             self._mount()
-            self._start({stream: pair[1] for stream, pair in pipes.items()})
+            streams = self._start()
         except (ImqError, OSError) as problem:
             self._fail(problem)
             return 1
-        finally:
-            for _, writer in pipes.values():
-                os.close(writer)
-            os.close(STDIN)
-        report({"pid": self._state.pid})
-        status = self._watch({pair[0]: stream for stream, pair in pipes.items()})
-        self._finish(exit_code_of(status))
-        return 0
+        self._client.report({"pid": self._state.pid})
+        while True:
+            began = time.monotonic()
+            exit_code = exit_code_of(self._watch(*streams))
+            if not self._restarts(exit_code):
+                self._finish(exit_code)
+                return 0
+            try:
+                again = self._start_again(exit_code, time.monotonic() - began)
+            except (ImqError, OSError) as problem:
+                self._fail(problem)
+                return 1
+            if again is None:
+                self._finish(exit_code)
+                return 0
+            streams = again
 
     # Starting
 
@@ -125,7 +140,47 @@ class _Monitor:
         for volume in self._job["new_volumes"]:
             _fill_volume(self._rootfs, volume["target"], volume["source"])
 
-    def _start(self, streams: Mapping[str, int]) -> None:
+    def _start(self) -> tuple[dict[int, str], int, int]:
+        """Start the container; return where its output is read and its input is written, and its terminal."""
+        return self._start_with_terminal() if self._job["terminal"] else self._start_with_pipes()
+
+    def _start_with_pipes(self) -> tuple[dict[int, str], int, int]:
+        """Start the container with pipes; return where its output is read and its input written, and no terminal."""
+        pipes = {stream: os.pipe() for stream in STREAMS}
+        stdin, entry = self._client.stdin, -1
+        self._client.stdin = -1  # it is that of the container
+        if self._job["keeps_stdin"] and not (self._job["attached"] and stdin >= 0):
+            if stdin >= 0:
+                os.close(stdin)
+            stdin, entry = os.pipe()
+        elif stdin < 0:
+            stdin = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._call_runtime((stdin, *(pair[1] for pair in pipes.values())))
+        finally:
+            for descriptor in (stdin, *(pair[1] for pair in pipes.values())):
+                os.close(descriptor)
+        return {pair[0]: stream for stream, pair in pipes.items()}, entry, -1
+
+    def _start_with_terminal(self) -> tuple[dict[int, str], int, int]:
+        """Start the container with a terminal, whose controlling end the runtime sends; return it thrice."""
+        name = "console"
+        listener = open_listener(self._folder, name)
+        try:
+            self._call_runtime((), "--console-socket", f"/proc/{os.getpid()}/fd/{self._folder}/{name}")
+            control = accept(listener, self._job["timeout"])
+            _, (terminal, *_) = receive_descriptors(control)
+            os.close(control)
+        except ValueError:
+            raise RuntimeFailed("the runtime has sent no terminal") from None
+        finally:
+            os.close(listener)
+            os.unlink(name, dir_fd=self._folder)
+        if self._job["size"]:
+            set_terminal_size(terminal, *self._job["size"])
+        return {terminal: "stdout"}, terminal if self._job["keeps_stdin"] else -1, terminal
+
+    def _call_runtime(self, stdio: Sequence[int], *options: str) -> None:
         """Let the runtime create and start the container."""
         system_calls.adopt_descendants()
         log = os.path.join(self._path, "runtime.log")
@@ -136,13 +191,15 @@ class _Monitor:
         os.makedirs(self._runtime.root, mode=0o700, exist_ok=True)
         if os.path.exists(os.path.join(self._runtime.root, self._id)):  # of a run that no monitor saw the end of
             self._runtime.delete(self._id)
-        words = ("run", "--detach", "--bundle", self._path, "--pid-file", pid_file, self._id)
+        words = ("run", "--detach", *options, "--bundle", self._path, "--pid-file", pid_file, self._id)
         started = time.time_ns()
         try:
-            self._runtime.call(*words, log=log, stdio=(STDIN, streams["stdout"], streams["stderr"]))
+            self._runtime.call(*words, log=log, stdio=stdio)
             with open(pid_file, encoding="ascii") as file:
                 pid = int(file.read())
-            self._state = State("running", pid, read_ticks(pid), read_boot_id(), started=started)
+            self._state = State(
+                "running", pid, read_ticks(pid), read_boot_id(), started=started, restart_count=self._restart_count
+            )
             self._write_state(durable=False)  # after a reboot it does not run
         except (ImqError, OSError, ValueError):
             with suppress(ImqError, OSError):
@@ -162,72 +219,92 @@ class _Monitor:
         self._state = State("exited", exit_code=exit_code, error=message, finished=time.time_ns())
         with suppress(OSError):
             self._write_state()
-        report({"error": message, "code": code, "exit_code": exit_code})
+        self._client.report({"error": message, "code": code, "exit_code": exit_code})
 
     # Watching
 
-    def _watch(self, streams: dict[int, str]) -> int:
-        """Write the output to the log and to the attached imq until the container ends; return its wait status."""
+    def _watch(self, outputs: Mapping[int, str], entry: int, terminal: int) -> int:
+        """Write the output to the log and to the clients until the container ends; return its wait status."""
         log = os.open(os.path.join(self._path, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        writer = LogWriter(log)
-        attached = {"stdout": STDOUT, "stderr": STDERR}
-        poller = select.poll()
-        for descriptor in streams:
-            poller.register(descriptor, select.POLLIN)
-        try:
-            process = os.pidfd_open(self._state.pid)
-            poller.register(process, select.POLLIN)
-        except OSError:
-            process = -1
-        status: int | None = None
-        deadline = 0.0
-        limit = time.monotonic() + self._job["run_timeout"] if self._job["run_timeout"] else None
-        while streams or status is None:
-            wait = _LONGEST_WAIT if status is None else max(0.0, deadline - time.monotonic())
-            if process < 0 and status is None:
-                wait = _POLL
-            if limit is not None and status is None:
-                wait = min(wait, max(0.0, limit - time.monotonic()))
-            events = poller.poll(wait * 1000)
-            if limit is not None and status is None and time.monotonic() >= limit:
-                limit = None
-                self._state = self._state.replace(error="it was killed after its time limit")
-                with suppress(OSError):
-                    os.kill(self._state.pid, signal.SIGKILL)
-            for descriptor, _ in events:
-                if descriptor in streams and not self._pass_on(descriptor, streams[descriptor], writer, attached):
-                    poller.unregister(descriptor)
-                    os.close(descriptor)
-                    del streams[descriptor]
-            if status is None:
-                done, result = os.waitpid(self._state.pid, os.WNOHANG)
-                if done:
-                    status, deadline = result, time.monotonic() + _DRAIN
-                    if process >= 0:
-                        poller.unregister(process)
-                        os.close(process)
-            elif not events and time.monotonic() >= deadline:
-                break  # a process outside of the container has the pipe
-        writer.finish()
-        os.close(log)
-        assert status is not None
-        return status
+        exchange = Exchange(LogWriter(log), outputs, entry, terminal)
+        for client in self._clients:
+            exchange.add_client(client)
+        listener = self._listen()
+        if listener >= 0:
+            exchange.listen(listener)
 
-    @staticmethod
-    def _pass_on(descriptor: int, stream: str, writer: LogWriter, attached: dict[str, int]) -> bool:
-        """Pass on what a stream has; return False at its end."""
-        content = os.read(descriptor, _READ_SIZE)
-        if not content:
-            return False
-        writer.write(stream, content)
-        target = attached.get(stream)
-        view = memoryview(content)
+        def kill() -> None:
+            self._state = self._state.replace(error="it was killed after its time limit")
+            self._is_over_time = True
+            with suppress(OSError):
+                os.kill(self._state.pid, signal.SIGKILL)
+
         try:
-            while view and target is not None:
-                view = view[os.write(target, view) :]
+            return exchange.watch(self._state.pid, self._job["run_timeout"], kill)
+        finally:
+            self._clients = exchange.clients
+            os.close(log)
+            if listener >= 0:
+                os.close(listener)
+                with suppress(FileNotFoundError):
+                    os.unlink(ATTACH, dir_fd=self._folder)
+
+    def _listen(self) -> int:
+        """Return a socket on which clients attach, -1 when there can be none."""
+        try:
+            return open_listener(self._folder, ATTACH)
         except OSError:
-            del attached[stream]  # the attached imq has ended
-        return True
+            return -1
+
+    def _dismiss_clients(self, exit_code: int) -> None:
+        for client in self._clients:
+            client.report({"exit_code": exit_code})
+            os.close(client.control)
+        self._clients = []
+
+    # Restarting
+
+    def _restarts(self, exit_code: int) -> bool:
+        """Whether the container is started again: it failed, was not stopped, and has tries left."""
+        policy = self._job["restart"]
+        limit = policy["MaximumRetryCount"]
+        return (
+            policy["Name"] == "on-failure"
+            and exit_code != 0
+            and not self._is_over_time
+            and not (limit and self._restart_count >= limit)
+            and not self._is_stopping()
+        )
+
+    def _is_stopping(self) -> bool:
+        """Whether a user has stopped the container."""
+        return os.access(STOPPING, os.F_OK, dir_fd=self._folder, follow_symlinks=False)
+
+    def _start_again(self, exit_code: int, ran: float) -> tuple[dict[int, str], int, int] | None:
+        """Start the container again after a delay; return None when it is stopped meanwhile.
+
+        The delay doubles each time, as in docker, unless the container ran for long.
+        """
+        was_killed = _was_oom_killed(self._job["cgroup"])
+        self._delay = _FIRST_DELAY if ran > _LONG_RUN else min(self._delay * 2, _LAST_DELAY)
+        self._restart_count += 1
+        self._state = self._state.replace(
+            status="restarting",
+            pid=0,
+            finished=time.time_ns(),
+            exit_code=exit_code,
+            oom_killed=was_killed,
+            restart_count=self._restart_count,
+        )
+        self._write_state(durable=False)
+        self._dismiss_clients(exit_code)
+        self._runtime.delete(self._id)
+        end = time.monotonic() + self._delay
+        while time.monotonic() < end:
+            if self._is_stopping():
+                return None
+            time.sleep(_POLL)
+        return self._start()
 
     # Ending
 
@@ -246,7 +323,7 @@ class _Monitor:
 
             with suppress(OSError):
                 self._path = hide_folder(self._path, self._state)
-        report({"exit_code": exit_code})
+        self._dismiss_clients(exit_code)
         with suppress(ImqError, OSError):
             self._runtime.delete(self._id)
         self._unmount()
@@ -304,8 +381,3 @@ def _fill_volume(rootfs: str, target: str, volume: str) -> None:
             raise RuntimeFailed(f"the volume {target} cannot be filled with the files of the image")
     finally:
         os.close(source)
-
-
-if __name__ == "__main__":
-    main()
-    sys.exit(0)

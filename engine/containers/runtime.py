@@ -52,6 +52,25 @@ def find_runtime(setting: str, environment: Mapping[str, str]) -> str:
     )
 
 
+INIT_TARGET = "/sbin/docker-init"
+"""Where a container finds the init that it is given."""
+_INITS = ("docker-init", "tini-static", "tini", "catatonit")
+
+
+def find_init() -> str:
+    """Return the path of an init for containers, which reaps processes. Raises `RuntimeFailed` (`no-init`)."""
+    for name in _INITS:
+        for folder in (*_FURTHER_FOLDERS, "/usr/libexec/docker", "/usr/libexec/podman"):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+    raise RuntimeFailed(
+        "no init for containers is installed",
+        code="no-init",
+        hints=("install one: apt-get install tini", "or create the container without init"),
+    )
+
+
 class Runtime:
     """Calls of one runtime. `root` is the folder where it keeps the state of running containers."""
 

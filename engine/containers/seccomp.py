@@ -9,7 +9,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
 _ALLOWED = """
@@ -197,30 +197,63 @@ def make_profile(architecture: str, capabilities: Collection[str], kernel: tuple
     native = _NAMES.get(architecture)
     if native is None:
         return None
-    rules = [{"names": _ALLOWED.split(), "action": "SCMP_ACT_ALLOW"}]
-    rules += [
-        {name: value for name, value in rule.items() if name not in ("includes", "excludes")}
-        for rule in _RULES
-        if _applies(rule, architecture, capabilities, kernel)
-    ]
+    rules = [{"names": _ALLOWED.split(), "action": "SCMP_ACT_ALLOW"}, *_RULES]
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
         "architectures": [native, *_ARCHITECTURES.get(native, ())],
-        "syscalls": rules,
+        "syscalls": _resolve(rules, architecture, capabilities, kernel),
     }
+
+
+def convert_profile(
+    profile: Mapping[str, Any], architecture: str, capabilities: Collection[str], kernel: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the object `linux.seccomp` for a profile in docker's format, or in that of the runtime specification."""
+    native = _NAMES.get(architecture, "")
+    pairs = profile.get("archMap") or ()
+    architectures = next(
+        ([native, *(pair.get("subArchitectures") or ())] for pair in pairs if pair.get("architecture") == native),
+        profile.get("architectures") or [native],
+    )
+    rules = [
+        {**rule, "names": rule["names"] if "names" in rule else [rule["name"]]}
+        for rule in profile.get("syscalls") or ()
+    ]
+    kept = {name: profile[name] for name in ("defaultErrnoRet", "flags", "listenerPath") if name in profile}
+    return {
+        "defaultAction": profile["defaultAction"],
+        **kept,
+        "architectures": [one for one in architectures if one],
+        "syscalls": _resolve(rules, architecture, capabilities, kernel),
+    }
+
+
+_KEYS = ("names", "action", "errnoRet", "args")
+
+
+def _resolve(
+    rules: Iterable[Mapping[str, Any]], architecture: str, capabilities: Collection[str], kernel: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Return the rules that apply, without their conditions."""
+    return [
+        {name: rule[name] for name in _KEYS if rule.get(name) is not None}
+        for rule in rules
+        if _applies(rule, architecture, capabilities, kernel)
+    ]
 
 
 def _applies(
     rule: Mapping[str, Any], architecture: str, capabilities: Collection[str], kernel: tuple[int, int]
 ) -> bool:
-    includes, excludes = rule.get("includes", {}), rule.get("excludes", {})
-    if "arches" in includes and architecture not in includes["arches"]:
+    includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
+    if includes.get("arches") and architecture not in includes["arches"]:
         return False
-    if not set(includes.get("caps", ())) <= set(capabilities):
+    if not set(includes.get("caps") or ()) <= set(capabilities):
         return False
-    if "minKernel" in includes:
+    if includes.get("minKernel"):
         major, _, minor = includes["minKernel"].partition(".")
         if kernel < (int(major), int(minor)):
             return False
-    return architecture not in excludes.get("arches", ()) and set(excludes.get("caps", ())).isdisjoint(capabilities)
+    without = excludes.get("arches") or (), excludes.get("caps") or ()
+    return architecture not in without[0] and set(without[1]).isdisjoint(capabilities)

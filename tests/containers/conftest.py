@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.cli.main import Cli
 from imq.engine.containers.containers import Containers
 from store.support.stores import StoreSession
 from support.engines import mounts_under
@@ -69,6 +71,13 @@ class Machine(StoreSession):
         """Run the command line of imq on this store."""
         arguments = [sys.executable, "-m", "imq", "--root", self.root, *words]
         return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60, **options)
+
+    def line(self, *words: str) -> tuple[int, str, str]:
+        """Run a command line in this process; return its exit code and what imq itself writes."""
+        output, errors = io.StringIO(), io.StringIO()
+        environment = {**os.environ, "C": "of-process"}
+        code = Cli(io.StringIO(), output, errors, environment).main(["--root", self.root, *words])
+        return code, output.getvalue(), errors.getvalue()
 
     def clear(self) -> None:
         """Remove all containers."""

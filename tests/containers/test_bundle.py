@@ -9,29 +9,74 @@ from typing import Any
 import jsonschema
 import pytest
 import referencing
-from imq.engine.containers.bundle import CAPABILITIES, BundleOptions, Mount, make_bundle, make_process
+from imq.engine.containers.bundle import BundleOptions, Mount, make_bundle, make_process
+from imq.engine.containers.privileges import (
+    CAPABILITIES,
+    DEFAULT_CAPABILITIES,
+    list_capabilities,
+    list_known_capabilities,
+)
 from imq.engine.containers.seccomp import make_profile
 from imq.engine.containers.users import User, find_user
 from imq.grammar.errors import StatementError
 
 SCHEMAS = pathlib.Path(__file__).parent.parent / "data" / "runtime-spec"
 OPTIONS = BundleOptions(
-    id="a" * 64,
-    folder="/store/containers/a",
     arguments=("sh", "-c", "true"),
     environment=("A=b",),
     workdir="",
     user=User(),
+    host_config={"NetworkMode": "none"},
     hostname="host",
     mounts=(Mount("/srv", "/data/inner"), Mount("/srv", "/data", read_only=True)),
-    network="none",
     architecture="amd64",
     kernel=(6, 1),
 )
+
+
+def with_host(**values: Any) -> BundleOptions:
+    """Return the options with these values in `HostConfig`."""
+    return OPTIONS.replace(host_config={"NetworkMode": "none", **values})
+
+
+PROFILE = json.dumps(
+    {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+        "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": None, "includes": {}, "excludes": {}},
+            {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+            {"name": "write", "action": "SCMP_ACT_ALLOW"},
+        ],
+    }
+)
 BUNDLES = {
     "plain": OPTIONS,
-    "limits": OPTIONS.replace(memory=64 << 20, cpus=1.5, pids=100, limits_swap=True, cgroup="/imq/a"),
-    "user": OPTIONS.replace(user=User(1000, 1001, (2000,)), read_only=True, network="host", workdir="/srv"),
+    "limits": with_host(
+        Memory=64 << 20,
+        NanoCpus=1_500_000_000,
+        PidsLimit=100,
+        MemorySwap=-1,
+        MemoryReservation=1 << 20,
+        CpuShares=512,
+        CpusetCpus="0-1",
+        CpusetMems="0",
+        OomScoreAdj=-5,
+        ShmSize=1 << 20,
+        Ulimits=[{"Name": "nofile", "Soft": 10, "Hard": (1 << 64) - 1}],
+    ).replace(limits_swap=True, cgroup="/imq/a"),
+    "user": with_host(NetworkMode="host", ReadonlyRootfs=True).replace(user=User(1000, 1001, (2000,)), workdir="/srv"),
+    "privileged": with_host(Privileged=True),
+    "devices": with_host(
+        Devices=[{"PathOnHost": "/dev/null", "PathInContainer": "/dev/other", "CgroupPermissions": "r"}],
+        Tmpfs={"/run": "size=1m,mode=1777", "/run/lock": ""},
+        Sysctls={"net.core.somaxconn": "100"},
+    ),
+    "capabilities": with_host(CapAdd=["CAP_SYS_ADMIN"], CapDrop=["ALL"], SecurityOpt=["no-new-privileges=true"]),
+    "profile": with_host(SecurityOpt=[f"seccomp={PROFILE}", "systempaths=unconfined"]),
+    "host": with_host(NetworkMode="host", PidMode="host", IpcMode="host", UTSMode="host"),
+    "without cgroups": with_host(Memory=1 << 30).replace(has_cgroups=False),
+    "terminal": OPTIONS.replace(terminal=True),
     "arm64": OPTIONS.replace(architecture="arm64"),
     "unknown machine": OPTIONS.replace(architecture="sparc"),
 }
@@ -65,23 +110,55 @@ def test_the_defaults_are_those_of_docker() -> None:
     assert {one["type"] for one in bundle["linux"]["namespaces"]} == {"pid", "ipc", "uts", "mount", "network"}
     assert "/proc/kcore" in bundle["linux"]["maskedPaths"]
     assert "/proc/sys" in bundle["linux"]["readonlyPaths"]
-    assert len(CAPABILITIES) == 14
-    assert bundle["process"]["capabilities"]["effective"] == list(CAPABILITIES)
+    assert len(DEFAULT_CAPABILITIES) == 14
+    assert sorted(bundle["process"]["capabilities"]["effective"]) == sorted(DEFAULT_CAPABILITIES)
     assert bundle["process"]["cwd"] == "/"
     targets = [mount["destination"] for mount in bundle["mounts"] if mount["type"] == "bind"]
     assert targets == ["/data", "/data/inner"], "a folder is mounted before those inside of it"
-    assert {"type": "network"} not in make_bundle(OPTIONS.replace(network="host"))["linux"]["namespaces"]
+    assert {"type": "network"} not in make_bundle(with_host(NetworkMode="host"))["linux"]["namespaces"]
 
 
 def test_other_users_have_no_capabilities_in_effect() -> None:
     capabilities = make_process(OPTIONS.replace(user=User(1000, 1000)))["capabilities"]
-    assert capabilities["bounding"] == list(CAPABILITIES)
+    assert sorted(capabilities["bounding"]) == sorted(DEFAULT_CAPABILITIES)
     assert capabilities["effective"] == capabilities["permitted"] == []
+
+
+CHOSEN_CAPABILITIES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "added": ({"CapAdd": ["CAP_NET_ADMIN"]}, {*DEFAULT_CAPABILITIES, "CAP_NET_ADMIN"}),
+    "dropped": ({"CapDrop": ["CAP_MKNOD"]}, {*DEFAULT_CAPABILITIES} - {"CAP_MKNOD"}),
+    "added and dropped": ({"CapAdd": ["CAP_CHOWN"], "CapDrop": ["CAP_CHOWN"]}, {*DEFAULT_CAPABILITIES}),
+    "only one": ({"CapAdd": ["CAP_CHOWN"], "CapDrop": ["ALL"]}, {"CAP_CHOWN"}),
+    "all but one": ({"CapAdd": ["ALL"], "CapDrop": ["CAP_BPF"]}, {*list_known_capabilities()} - {"CAP_BPF"}),
+    "none": ({"CapDrop": ["ALL"]}, set()),
+    "privileged": ({"Privileged": True, "CapDrop": ["ALL"]}, {*list_known_capabilities()}),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN_CAPABILITIES)
+def test_capabilities_are_added_and_dropped_as_by_docker(name: str) -> None:
+    host, expected = CHOSEN_CAPABILITIES[name]
+    assert set(list_capabilities(host)) == expected
+    assert expected <= set(CAPABILITIES)
+
+
+def test_a_privileged_container_has_no_filter_and_no_masks() -> None:
+    linux = make_bundle(BUNDLES["privileged"])["linux"]
+    assert (linux["maskedPaths"], linux["readonlyPaths"], "seccomp" in linux) == ([], [], False)
+    assert linux["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
+    assert "/dev/null" in {device["path"] for device in linux["devices"]}
+
+
+def test_a_profile_in_the_format_of_docker_is_resolved() -> None:
+    linux = make_bundle(BUNDLES["profile"])["linux"]
+    assert linux["maskedPaths"] == []
+    assert linux["seccomp"]["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    assert [rule["names"] for rule in linux["seccomp"]["syscalls"]] == [["read"], ["write"]]
 
 
 def test_the_seccomp_profile_depends_on_machine_and_kernel() -> None:
     def allowed(architecture: str, kernel: tuple[int, int]) -> set[str]:
-        profile = make_profile(architecture, CAPABILITIES, kernel)
+        profile = make_profile(architecture, DEFAULT_CAPABILITIES, kernel)
         assert profile is not None
         return {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
 
@@ -90,7 +167,7 @@ def test_the_seccomp_profile_depends_on_machine_and_kernel() -> None:
     assert "arch_prctl" in allowed("amd64", (6, 1)) - allowed("arm64", (6, 1))
     for name in ("mount", "reboot", "init_module", "bpf", "kexec_load"):
         assert name not in allowed("amd64", (6, 1))
-    assert make_profile("sparc", CAPABILITIES, (6, 1)) is None
+    assert make_profile("sparc", DEFAULT_CAPABILITIES, (6, 1)) is None
 
 
 FILES = {

@@ -25,8 +25,9 @@ _USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach)),
   (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach WHERE digest NOT IN (
     SELECT digest FROM reach WHERE root IN (SELECT _root FROM images WHERE in_use))))
-UNION ALL SELECT 'Containers', count(*), coalesce(sum(status IN ('running', 'paused')), 0), coalesce(sum(size_rw), 0),
-  coalesce(sum(size_rw) FILTER (WHERE status NOT IN ('running', 'paused')), 0) FROM containers
+UNION ALL SELECT 'Containers', count(*), coalesce(sum(status IN ('running', 'paused', 'restarting')), 0),
+  coalesce(sum(size_rw), 0),
+  coalesce(sum(size_rw) FILTER (WHERE status NOT IN ('running', 'paused', 'restarting')), 0) FROM containers
 UNION ALL VALUES ('Local Volumes', 0, 0, 0, 0), ('Build Cache', 0, 0, 0, 0)"""
 _UNPACKED = "UNION ALL VALUES ('Unpacked Layers', ?1, ?2, ?3, ?4)"
 """The unpacked layers of containers: only a store that had containers has this row, which docker does not."""

@@ -1,0 +1,129 @@
+"""Starts monitors as processes of their own.
+
+The command line forks a launcher before it imports most modules: a small process that forks a monitor for each job it
+receives over a socket. So a monitor starts at once and has none of the memory of the process that ordered it. Other
+processes, which may have threads and large heaps, execute a new interpreter for each monitor.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+COMMAND = "__container_monitor"
+"""The hidden command by which the frozen executable runs as a monitor: see cli/main.py."""
+FIRST_DESCRIPTOR = 3
+"""The descriptors of an executed monitor are this one and those after it."""
+
+_launcher = -1
+"""The descriptor of the socket to the launcher of this process, -1 without one."""
+_owner = 0
+"""The process that has the launcher."""
+
+
+def start_launcher() -> None:
+    """Fork the launcher of this process, which must have no threads."""
+    global _launcher, _owner
+    from .sockets import make_pair
+
+    ours, theirs = make_pair()
+    if os.fork() == 0:
+        _serve(theirs)
+    os.close(theirs)
+    _launcher, _owner = ours, os.getpid()
+
+
+def launch(descriptors: Sequence[int], timeout: float) -> None:
+    """Start a monitor with these descriptors, by the launcher or as a new program.
+
+    Raises `RuntimeFailed` when the program does not start in `timeout` seconds.
+    """
+    if _launcher < 0 or _owner != os.getpid() or not _send(descriptors):
+        _execute(descriptors, timeout)
+
+
+def _send(descriptors: Sequence[int]) -> bool:
+    """Send descriptors to the launcher; return False when it does not exist any more."""
+    from .sockets import send_descriptors
+
+    try:
+        send_descriptors(_launcher, b"\0", descriptors)
+    except OSError:
+        return False
+    return True
+
+
+def _serve(socket: int) -> NoReturn:
+    """Fork a monitor for each message until the process that started the launcher has ended."""
+    try:
+        _become_daemon(socket)
+        from .monitor import run_monitor  # while the other process opens its store
+        from .sockets import receive_descriptors
+
+        while descriptors := receive_descriptors(socket)[1]:
+            if os.fork() == 0:
+                os.close(socket)
+                run_monitor(descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+    finally:
+        os._exit(0)
+
+
+def _become_daemon(kept: int) -> None:
+    """Leave the session of the terminal, and close all descriptors but one and the program's own archive."""
+    import signal
+
+    os.setsid()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    archives = {path.rpartition("/")[2] for path in sys.path if path.startswith("/proc/self/fd/")}
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != kept and name not in archives:
+            with suppress(OSError):  # the listing's own is closed already
+                os.close(int(name))
+
+
+def _execute(descriptors: Sequence[int], timeout: float) -> None:
+    """Execute an interpreter, or the frozen executable, as a monitor."""
+    import fcntl
+
+    from .runtime import RuntimeFailed, wait_for
+
+    if getattr(sys, "frozen", False):
+        archive = next(path for path in reversed(sys.path) if path.startswith("/proc/self/fd/"))
+        program = archive.replace("self", str(os.getpid()), 1)  # in the new process the number is another file's
+        arguments = ["imq", COMMAND]
+    else:
+        program = sys.executable
+        arguments = [program, "-P", "-c", "from imq.engine.containers.launcher import main; main()"]
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    everything = (*[null] * FIRST_DESCRIPTOR, *descriptors)
+    copies = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 64) for one in everything]  # above all of the new numbers
+    try:
+        actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, copy, at) for at, copy in enumerate(copies)]
+        pid = os.posix_spawn(program, arguments, dict(os.environ), file_actions=actions, setsigmask=())
+    finally:
+        for descriptor in (null, *copies):
+            os.close(descriptor)
+    if wait_for(pid, timeout) is None:
+        raise RuntimeFailed("the monitor of the container does not start", code="runtime-timeout")
+
+
+def main() -> NoReturn:
+    """Run as an executed monitor; the process that was started exits at once, so that nobody has to wait for it."""
+    from .monitor import Channels, run_monitor
+
+    if os.fork():
+        os._exit(0)
+    run_monitor(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + len(Channels._fields)))
