@@ -92,9 +92,9 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "fresh",
-            "how long queries use a cached tag before they request it again; actions always request it, and 0 turns the"
-            " cache off. Example: 10m",
-            "0",
+            "how long queries use a cached tag before they request it again; actions and assertions always request it,"
+            " and 0 turns the cache off. Example: 10m",
+            "30s",
             is_duration=True,
         ),
         Setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from http import HTTPStatus
 
 from imq.engine.oci import media_types
@@ -10,10 +11,7 @@ from imq.engine.oci.manifest import Descriptor, check_document_size
 from imq.engine.registry.auth.authorizer import make_pull_scope, make_push_scope
 from imq.engine.registry.http.client import RegistryHttp, Request
 from imq.engine.registry.http.pagination import iterate_pages
-from imq.engine.registry.transfer.blob_reader import ResumingReader
 from imq.engine.registry.transfer.mount_sources import MountSources
-from imq.engine.registry.transfer.parallel_reader import MAX_CONNECTIONS, ConnectionBudget, ParallelReader
-from imq.engine.registry.transfer.upload import BlobUploader
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -32,14 +30,14 @@ from .manifests import (
 from .referrers import list_referrers
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from imq.engine.oci.reference import Reference
     from imq.engine.registry.http.rate_limit import RateLimit
     from imq.engine.registry.http.request_body import Content
-    from imq.engine.registry.transfer.upload import UploadResult
+    from imq.engine.registry.transfer.parallel_reader import ConnectionBudget, ParallelReader
+    from imq.engine.registry.transfer.upload import BlobUploader, UploadResult
 
     from .catalog import Repository
     from .manifests import DeleteResult
@@ -55,8 +53,9 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.http = RegistryHttp(settings)
-        self._uploads = BlobUploader(self.http)
-        self._connections = ConnectionBudget(min(settings.jobs, MAX_CONNECTIONS))
+        self._lock = threading.Lock()
+        self._lazy_uploads: BlobUploader | None = None
+        self._lazy_connections: ConnectionBudget | None = None
         self.mount_sources = MountSources()
 
     def __enter__(self) -> Self:
@@ -68,6 +67,26 @@ class Client:
     def close(self) -> None:
         """Close the open connections."""
         self.http.close()
+
+    @property
+    def _uploads(self) -> BlobUploader:
+        """The state of uploads; a client that sends none does without its module."""
+        with self._lock:
+            if self._lazy_uploads is None:
+                from imq.engine.registry.transfer.upload import BlobUploader
+
+                self._lazy_uploads = BlobUploader(self.http)
+            return self._lazy_uploads
+
+    @property
+    def _connections(self) -> ConnectionBudget:
+        """The connections that all blobs share."""
+        with self._lock:
+            if self._lazy_connections is None:
+                from imq.engine.registry.transfer.parallel_reader import MAX_CONNECTIONS, ConnectionBudget
+
+                self._lazy_connections = ConnectionBudget(min(self.settings.jobs, MAX_CONNECTIONS))
+            return self._lazy_connections
 
     def get_rate_limit(self, registry: str) -> RateLimit | None:
         """Return the rate limit that the registry last stated, None when it stated none."""
@@ -145,10 +164,14 @@ class Client:
         self, reference: Reference, descriptor: Descriptor, offset: int = 0, stop: threading.Event | None = None
     ) -> ParallelReader:
         """Open a blob of the reference's repository for reading from `offset`; setting `stop` cancels it."""
+        from imq.engine.registry.transfer.parallel_reader import ParallelReader
+
         return ParallelReader(self.http, reference, descriptor, offset, stop, self._connections)
 
     def fetch_blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """Return a small blob (a config), verified against its descriptor."""
+        from imq.engine.registry.transfer.blob_reader import ResumingReader
+
         check_document_size(descriptor.size, self.settings.largest_document, f"the config of {reference}")
         content = bytearray(descriptor.size + 1)
         done = 0

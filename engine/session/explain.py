@@ -50,7 +50,7 @@ class Explainer:
             case ast.Assert():
                 scope = self._queries.make_scope()
                 condition = bind_condition(expanded.condition, scope)
-                lines = self._describe_plan(self._queries.plan_assertion(condition, scope.now))
+                lines = self._describe_plan(self._queries.plan_assertion(condition, scope.now), fresh=False)
                 lines.append("then:      if it is false, show the offending rows; the exit code is 1")
             case _:
                 raise StatementError(

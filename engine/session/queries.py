@@ -112,7 +112,7 @@ class QueryRunner:
         return plan_assertion(condition, now, self._fetch.plan_condition(condition), levels)
 
     def make_estimators(self, planned: Plan | None, *, fresh: bool = True) -> Mapping[str, Estimator]:
-        """Return the estimators of a plan's requests by source. An action (`fresh` False) uses no cached tags."""
+        """Return the estimators of a plan's requests by source. Without `fresh` no cached tags are used."""
         if planned is None or not planned.steps:
             return {}
         return self._fetch.create_estimators(planned.now, self._resources.fresh if fresh else 0)
@@ -153,7 +153,8 @@ class QueryRunner:
             condition = bind_condition(part, scope)
             planned = self.plan_assertion(condition, scope.now)
             nested = [subquery for value in walk((condition,)) if (subquery := get_subquery(value)) is not None]
-            for problem in (*self._list_unreadable(*nested), *self._prepare(planned), *self._run_stages(planned)):
+            fetched = self._run_stages(planned, max_age=0)  # an assertion often guards the actions after it
+            for problem in (*self._list_unreadable(*nested), *self._prepare(planned), *fetched):
                 raise problem
             self._check(planned)
             result = self._resources.runner.first_row(planned.sql)
@@ -355,9 +356,11 @@ class QueryRunner:
         """Return the errors of unreadable images, if these queries read documents of images."""
         return self._resources.store.index.list_problems() if any(map(reads_documents, selects)) else ()
 
-    def _run_stages(self, planned: Plan) -> tuple[ImqError, ...]:
+    def _run_stages(self, planned: Plan, max_age: int | None = None) -> tuple[ImqError, ...]:
+        """Run the stages; cached tags are used for `max_age` nanoseconds, by default for those of `set fresh`."""
         resources = self._resources
-        problems = self._fetch.run(planned.steps, resources.runner, planned.now, resources.fresh)
+        age = resources.fresh if max_age is None else max_age
+        problems = self._fetch.run(planned.steps, resources.runner, planned.now, age)
         return tuple(error for *_, error in problems)
 
     def _fetch_names(self, select: Select, hidden: tuple[str, ...]) -> Iterator[tuple[Raw, ...]]:

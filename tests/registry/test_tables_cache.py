@@ -55,11 +55,34 @@ def explain_requests(session: Session, text: str) -> int:
 
 
 class TestFresh:
-    def test_names_are_requested_again_by_default(self, proxied: FaultProxy, timed: tuple[Session, Clock]) -> None:
+    def test_names_are_requested_again_after_half_a_minute_by_default(
+        self, proxied: FaultProxy, timed: tuple[Session, Clock]
+    ) -> None:
+        session, clock = timed
+        text = f"tags of {proxied.host}/mixed where digest is known"
+        for seconds, count in ((0, 16), (29, 16), (1, 32)):
+            clock.now += seconds * 10**9
+            execute(session, text)
+            assert proxied.count_requests(HEAD) == count
+        assert "; tags for 30 seconds (set fresh)" in "".join(session.explain_all(text))
+
+    def test_names_are_always_requested_without_a_cache(
+        self, proxied: FaultProxy, timed: tuple[Session, Clock]
+    ) -> None:
         session, _ = timed
+        text = f"set fresh = 0; tags of {proxied.host}/mixed where digest is known"
         for times in (1, 2):
-            execute(session, f"tags of {proxied.host}/mixed where digest is known")
+            execute(session, text)
             assert proxied.count_requests(HEAD) == times * 16
+        assert "set fresh)" not in "".join(session.explain_all(text))
+
+    def test_assertions_always_request_tags_again(self, proxied: FaultProxy, timed: tuple[Session, Clock]) -> None:
+        session, _ = timed
+        text = f"assert no (tags of {proxied.host}/mixed where digest is unknown)"
+        for times in (1, 2):
+            list(session.run(text))
+            assert proxied.count_requests(HEAD) == times * 16
+        assert "set fresh)" not in "".join(session.explain_all(text))
 
     def test_cached_digests_are_fresh_for_a_while(self, proxied: FaultProxy, timed: tuple[Session, Clock]) -> None:
         session, clock = timed
@@ -167,7 +190,7 @@ class TestEstimates:
         self, proxied: FaultProxy, timed: tuple[Session, Clock]
     ) -> None:
         session, _ = timed
-        text = f"tags of {proxied.host}/mixed:multi where created is known"
+        text = f"set fresh = 0; tags of {proxied.host}/mixed:multi where created is known"
         explanation = "".join(session.explain_all(text))
         assert "1 more for each of 1 new name of an index" in explanation
         estimates = []

@@ -16,8 +16,6 @@ from imq.engine.units.redaction import Secrets
 from imq.grammar.errors import RegistryError
 from imq.grammar.record import TYPE_CHECKING
 
-from .challenge import Challenge, parse_challenges
-from .credentials import Credentials, find_credentials
 from .token_cache import Token, TokenCache
 
 if TYPE_CHECKING:
@@ -26,6 +24,9 @@ if TYPE_CHECKING:
 
     from imq.engine.registry.http.transport import Response
     from imq.engine.registry.settings import Settings
+
+    from .challenge import Challenge
+    from .credentials import Credentials
 
     Send = Callable[[str, str, Mapping[str, str], Any], Response]
     """Sends (method, URL, headers, body) to a token server. Redirects to another host drop the credentials."""
@@ -91,6 +92,8 @@ class Authorizer:
 
         `refused` is the header of the refused request. `plain`: the request was sent without TLS.
         """
+        from .challenge import Challenge, parse_challenges
+
         challenges = parse_challenges(header)
         challenge = next((c for c in challenges if c.scheme == "bearer" and c.get("realm")), None)
         challenge = challenge or next((c for c in challenges if c.scheme == "basic"), None)
@@ -123,6 +126,8 @@ class Authorizer:
         if key not in self._credentials:
             with self._credentials_lock:  # a helper may prompt the user, which must happen once
                 if key not in self._credentials:
+                    from .credentials import find_credentials
+
                     credentials = find_credentials(self._settings, registry, repository)
                     if credentials is not None:
                         self._register_secrets(credentials)

@@ -49,6 +49,7 @@ class RequestEstimator:
         self._context = context
         self._cache = cache
         self._now = now
+        self._fresh = fresh
         self._fresh_since = now - fresh
         self._platform = context.platform or host_platform()
         self._has_mirrors = bool(context.configuration.mirrors)
@@ -68,9 +69,11 @@ class RequestEstimator:
         return cls(context, cache, now, fresh)
 
     def describe_cached(self) -> str:
-        """Describe the number of cached documents."""
+        """Describe the number of cached documents, and how long tags are cached."""
         documents, configs = self._cache.count_documents()
-        return f"cached: {documents} manifests and {configs} configs, which are not requested again"
+        seconds = self._fresh / _NANOSECONDS
+        tags = f"; tags for {human_duration(seconds).lower()} (set fresh)" if seconds else ""
+        return f"cached: {documents} manifests and {configs} configs, which are not requested again{tags}"
 
     def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
         """Return the maximum number of requests of a stage, in words; "" if it is unknown."""
