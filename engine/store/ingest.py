@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from contextlib import contextmanager
 from io import FileIO
 
 from imq.engine.layers.compression import make_compressor
@@ -73,6 +74,7 @@ class Ingest:
         """The temporary names of verified blobs that are not synced yet."""
         self._partials: dict[Digest, Partial] = {}
         """Claimed partial blobs of earlier transfers that are not resumed yet."""
+        self._receiving_count = 0
         self.measures: list[LayerMeasure] = []
 
     def __enter__(self) -> Self:
@@ -229,7 +231,16 @@ class Ingest:
         try:
             with store_errors(f"store the blob {digest}", self._layout.root, descriptor.size):
                 target = self._open_target(digest, partial_size or 0, keeps_partial=keeps_partial)
-                write_blob(target.handle, descriptor, meter, readinto, is_cancelled, target.size)
+                with self._count_receiving() as is_alone:
+                    write_blob(
+                        target.handle,
+                        descriptor,
+                        meter,
+                        readinto,
+                        is_cancelled,
+                        target.size,
+                        hashes_inline=not is_alone,
+                    )
                 measure = finish_measure(meter, digest, diff_id, "nothing was stored") if meter is not None else None
                 self._finish_blob(target.name, descriptor)
         except BaseException as problem:
@@ -250,6 +261,18 @@ class Ingest:
             with self._mutex:
                 self.measures.append(measure)
                 self.scans += (scan,) if scan is not None else ()
+
+    @contextmanager
+    def _count_receiving(self) -> Iterator[bool]:
+        """Count a blob while it is received; yield whether it is the only one so far."""
+        with self._mutex:
+            self._receiving_count += 1
+            is_alone = self._receiving_count == 1
+        try:
+            yield is_alone
+        finally:
+            with self._mutex:
+                self._receiving_count -= 1
 
     def import_layer(
         self,
