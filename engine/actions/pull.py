@@ -65,7 +65,8 @@ def pull_image(
 ) -> PulledImage:
     """Fetch an image into a store, and give it its name there in one transaction."""
     if context.indexes_files and not context.lazy:
-        from imq.engine.store.layer_scans import add_scans, open_scan_folder
+        from imq.engine.store.file_index import add_scans
+        from imq.engine.store.layer_scans import open_scan_folder
 
         with open_scan_folder(context.environment) as folder:
             pulled, scans = _pull_into(store, reference, platforms, context, folder, every=every)

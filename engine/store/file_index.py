@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 
 from imq.engine.layer_index.index import FileIndex
 from imq.engine.layer_index.schema import INDEX_TABLES, SCAN_VERSION, SCHEMA
+from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .attached_database import AttachedDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .store import Store
 
@@ -29,6 +31,17 @@ def find_file_index(store: Store) -> FileIndex | None:
     """Return the index of files of a store that has one."""
     layout = store.layout
     return open_file_index(store) if layout.exists and layout.root_directory.has_file(_DATABASE.file) else None
+
+
+def add_scans(store: Store, paths: Iterable[str], now: int) -> str | None:
+    """Add scans to the index of files of a store; return why not, when that failed. `now` is in nanoseconds."""
+    try:
+        index = open_file_index(store)
+        for path in paths:
+            index.add(path, now)
+    except (ImqError, sqlite3.Error) as error:
+        return getattr(error, "message", None) or str(error)
+    return None
 
 
 @contextmanager

@@ -14,12 +14,10 @@ from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from imq.engine.layers.tar_entry import TarEntry
     from imq.engine.oci.digest import Digest
-
-    from .store import Store
 
 
 @contextmanager
@@ -93,16 +91,3 @@ class ScanningWalker:
         if self._scanner is not None:
             self._scanner.close()
             self._scanner = None
-
-
-def add_scans(store: Store, paths: Iterable[str], now: int) -> str | None:
-    """Add scans to the index of files of a store; return why not, when that failed. `now` is in nanoseconds."""
-    from .file_index import open_file_index
-
-    try:
-        index = open_file_index(store)
-        for path in paths:
-            index.add(path, now)
-    except (ImqError, sqlite3.Error) as error:
-        return getattr(error, "message", None) or str(error)
-    return None
