@@ -66,7 +66,7 @@ def test_unknown_containers_and_values_are_refused(running: Place) -> None:
         run(f"start nope in {place.name}")
     rows = run(f"stop nope, web in {place.name} with timeout = 0")
     assert {row.target: row.error for row in rows} == {"nope": "no-such-container", "web": None}
-    with pytest.raises(imq.StatementError, match="does not take"):
+    with pytest.raises(imq.StatementError, match='start has no "signal"'):
         run(f"start web in {place.name} with signal = KILL")
     with pytest.raises(imq.NotFound, match="No such container: nope"):
         run(f"rm container nope in {place.name}")
