@@ -15,6 +15,7 @@ from imq.engine.query.ir import (
     InSubquery,
     LayerRelation,
     Not,
+    Projection,
     RowInSubquery,
     Union,
     get_subquery,
@@ -211,11 +212,35 @@ class QueryRunner:
             if problems is not None:
                 problems.append((subject, problem))
         self._check(planned)
-        self._check_excluded_lists(select, scope.now)
+        self._check_excluded_lists(select, scope.now, is_removal=uncertain is not None)
+        if uncertain is not None:
+            self._warn_of_kept_names(chosen, scope.now)
         if chosen is select or uncertain is None:
             return chosen, list(self._resources.runner.run(planned.sql))
         uncertain += self._find_uncertain(chosen, select, scope.now)
         return chosen, list(self._resources.runner.run(plan(chosen, scope.now, tuple(hidden)).sql))
+
+    def _warn_of_kept_names(self, chosen: Select, now: int) -> None:
+        """Warn when `except newest N` of a removal keeps N names of fewer images."""
+        for select in _walk_bases(chosen):
+            newest, table = select.keep_newest, select.table
+            identity = {"images": "id", "tags": "digest"}.get(table.name)
+            if newest is None or identity is None or select.group is not None:
+                continue
+            if identity == "digest" and newest.by != ColumnValue(table.get_field("created")):
+                continue  # the digests of the tags that stay are not fetched
+            values = (*newest.per, *(ColumnValue(table.get_field(name)) for name in ("source", identity, "name")))
+            columns = tuple(Projection("", value, "") for value in values)
+            unlimited = select.replace(columns=columns, is_whole_rows=False, skip=None, limit=None, until=None)
+            removed = set(self._resources.runner.run(plan(unlimited, now).sql))
+            every = self._resources.runner.run(plan(unlimited.replace(keep_newest=None), now).sql)
+            kept = [row for row in every if row not in removed and None not in row[-3:]]
+            images = len({row[:-1] for row in kept})
+            if images < len(kept):
+                self._resources.progress.warn(
+                    f"except newest counts names: the {len(kept)} that stay are of {images}"
+                    f" image{'' if images == 1 else 's'}"
+                )
 
     def _find_uncertain(self, chosen: Select, unlimited: Select, now: int) -> list[UncertainRow]:
         """Return the rows for which it is unknown whether the condition of a removal holds.
@@ -241,13 +266,13 @@ class QueryRunner:
             )
         return list(found.values())
 
-    def _check_excluded_lists(self, select: Select, now: int) -> None:
+    def _check_excluded_lists(self, select: Select, now: int, *, is_removal: bool) -> None:
         """Raise `Refused` when a list after `not in` or `not based on` has unknown values from another source.
 
         So it does for IDs of another kind.
 
         A container whose image has an unknown digest may use any image: without it, too many rows would be selected.
-        So would be all rows without a list in which no ID of them can be.
+        So would be all rows without a list in which no ID of them can be. A removal warns of an empty file.
         """
         from imq.engine.query.sql.statements import write_unknown_check
 
@@ -258,6 +283,8 @@ class QueryRunner:
             for test in (value for negation in negations for value in walk((negation.operand,))):
                 if isinstance(test, InSubquery | RowInSubquery):
                     self._check_id_kinds(one, test)
+                if is_removal and isinstance(test, InSubquery):
+                    self._warn_of_empty_list(test.select, now)
                 if not isinstance(test, InSubquery | LayerRelation) or not test.select.table.is_staged:
                     continue
                 if self._resources.runner.first_row(write_unknown_check(test.select, now)) is not None:
@@ -268,6 +295,14 @@ class QueryRunner:
                         code="unknown-items",
                         hints=(f"to leave these {test.select.table.name} out: … where {name} is known select {name}",),
                     )
+
+    def _warn_of_empty_list(self, items: Select, now: int) -> None:
+        """Warn of a file after `not in` that keeps no row from removal."""
+        is_file = items.table.name in ("lines", "rows")
+        if is_file and self._resources.runner.first_row(plan(items, now).sql) is None:
+            self._resources.progress.warn(
+                f"not in ({items.table.name} of …) keeps nothing: the list is empty; nonempty refuses an empty one"
+            )
 
     def _check_id_kinds(self, select: Select, test: InSubquery | RowInSubquery) -> None:
         """Raise `Refused` when a condition of a removal compares image IDs that never match."""

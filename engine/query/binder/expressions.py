@@ -8,6 +8,7 @@ from __future__ import annotations
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES, DataType, casefold_name
 from imq.engine.query import ir
+from imq.engine.query.source import NativeTable
 from imq.engine.units.time import parse_duration, parse_time
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, Span, StatementError, TypeMismatch, UnknownName, join_names
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imq.engine.catalog.tables import Field, Table
+    from imq.engine.query.source import Source
 
     from .joins import JoinedRows
     from .scope import Scope
@@ -471,7 +473,13 @@ class Expressions:
 
     def _bind_image_field(self, node: ast.ImageField) -> ir.Expr:
         if len(node.path) > 1:
-            raise StatementError("expected one field of an image", code="field-of", span=node.span)
+            path, target = ".".join(node.path), self.require_literal(node.target).text
+            raise StatementError(
+                "expected one field of an image",
+                code="field-of",
+                span=node.span,
+                hints=(f"for a part of a field: (images where name = {target} select {path} limit 1)",),
+            )
         name = node.path[0].lower()
         if name in TABLES and TABLES["images"].find_field(name) is None:
             raise StatementError(
@@ -486,7 +494,7 @@ class Expressions:
         """Bind a field of one image: of the store, or of a registry in a query of registries."""
         images = self.scope.fetch.sources.find_native("images") or TABLES["images"]
         field = images.get_field(name, span)
-        if not self.table.is_staged:
+        if not self.table.is_staged and not self._is_without_store():
             try:
                 return ir.ImageField(field, self.find_image_key(literal), literal.text)
             except NotFound as error:
@@ -514,7 +522,10 @@ class Expressions:
 
     def _select_image_in_source(self, names: tuple[str, ...], literal: ast.Literal) -> ir.Select | None:
         """Bind the query of fields of an image in the sources of this table; None when one of them has tags."""
-        sources = [self.scope.fetch.sources[name] for name in self.scope.fetch.list_sources(self.table)]
+        if self.table is NOTHING:
+            sources = self._list_default_sources()
+        else:
+            sources = [self.scope.fetch.sources[name] for name in self.scope.fetch.list_sources(self.table)]
         refs = self._list_refs()
         conditions = {source.match_name(literal.text) for source in sources}
         if not refs or None in conditions:
@@ -530,6 +541,16 @@ class Expressions:
             span=literal.span,
         )
         return self._bind_related(query, NOTHING, self.scope).replace(image=literal.text)
+
+    def _is_without_store(self) -> bool:
+        """Whether a condition without a row is about images of other sources than the store."""
+        return self.table is NOTHING and not any(
+            isinstance(source.tables.get("images"), NativeTable) for source in self._list_default_sources()
+        )
+
+    def _list_default_sources(self) -> list[Source]:
+        """Return the sources of a query of images without `in`."""
+        return [self.scope.fetch.sources[ref.source] for ref in self.scope.default_refs()]
 
     def _list_refs(self) -> tuple[ast.Literal, ...]:
         """Return the sources of this table as a statement names them."""

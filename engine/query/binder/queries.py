@@ -123,7 +123,7 @@ class _QueryBinder:
             never = ir.Literal(0, DataType.BOOLEAN)
             where = never if where is None else ir.And((never, where))
         expressions.relation_fields.clear()  # a condition may need fewer levels than the columns
-        group = tuple(self._bind_shown(key) for key in query.group) if query.group else None
+        group = tuple(self._bind_key(key) for key in query.group) if query.group else None
         expressions.allows_aggregates = True
         expressions.allows_previous = True
         columns = self._bind_columns(default_fields)
@@ -355,10 +355,26 @@ class _QueryBinder:
 
         return show_unknown(value)
 
+    def _bind_key(self, node: ast.Expr) -> ir.Expr:
+        """Bind what rows are sorted or grouped by. A constant is refused: all rows would be equal."""
+        value = self._bind_shown(node)
+        if not isinstance(value, ir.Literal):
+            return value
+        text = value.text or str(value.value)
+        name = text.lstrip("-+")
+        hints = [f"for the field: {name}" if self._table.find_field(name) is not None else "", "a field has no quotes"]
+        if text.startswith("-") and hints[0]:
+            hints = [f"for descending order: {name} desc"]
+        elif text.isdigit():
+            hints = ["columns have no numbers here: order by size desc"]
+        raise StatementError(
+            f'"{text}" is a constant, and all rows are equal in it', code="constant", span=node.span, hints=hints
+        )
+
     def _bind_order(self, group: tuple[ir.Expr, ...] | None) -> tuple[ir.SortKey, ...]:
         """Return the requested sort keys, followed by the default ones for equal rows."""
         joined = () if group is not None else tuple(ir.RowNumber(join=name) for name in self._expressions.joins)
-        requested = tuple(ir.SortKey(self._bind_shown(key.key), key.descending) for key in self._query.order)
+        requested = tuple(ir.SortKey(self._bind_key(key.key), key.descending) for key in self._query.order)
         values = [key.value for key in requested]
         return (
             *requested,
@@ -399,21 +415,15 @@ class _QueryBinder:
     def _bind_limit(self, limit: ast.Limit | None) -> ir.Limit | None:
         if limit is None:
             return None
-        return ir.Limit(
-            self._read_whole_number(limit.count), tuple(self._expressions.bind_value(key) for key in limit.per)
-        )
+        return ir.Limit(self._read_whole_number(limit.count), tuple(self._bind_key(key) for key in limit.per))
 
     def _bind_keep_newest(self) -> ir.KeepNewest | None:
         newest = self._query.keep_newest
         if newest is None:
             return None
-        by = (
-            self._expressions.bind_value(newest.by)
-            if newest.by is not None
-            else ir.Column(self._table.get_field("created"))
-        )
+        by = self._bind_key(newest.by) if newest.by is not None else ir.Column(self._table.get_field("created"))
         return ir.KeepNewest(
-            self._read_whole_number(newest.count), tuple(self._expressions.bind_value(key) for key in newest.per), by
+            self._read_whole_number(newest.count), tuple(self._bind_key(key) for key in newest.per), by
         )
 
     def _bind_until_size(self) -> ir.UntilSize | None:
