@@ -154,6 +154,46 @@ class _All_Files(Path):
     status: Path
     """visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
 
+class _Archive_Files(Path):
+    """A relation to archive_files, and its fields."""
+
+    path: Path
+    """the path, from the root of the image. Example: /etc/passwd"""
+    name: Path
+    """the last name of the path"""
+    directory: Path
+    """the path without its last name"""
+    type: Path
+    """the type; a further name of a file is a hardlink"""
+    size: Path
+    """bytes of the content"""
+    mode: Path
+    """the permissions, octal. Example: 0644, 4755"""
+    permissions: Path
+    """the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
+    uid: Path
+    """the number of the owner"""
+    gid: Path
+    """the number of the group"""
+    mtime: Path
+    """when the content last changed"""
+    link_target: Path
+    """where a symlink or hardlink leads"""
+    layer: Path
+    """the diff ID of the layer that has it"""
+    layer_index: Path
+    """the position of that layer, 0 for the lowest"""
+    image: Path
+    """the ID of the image"""
+    image_name: Path
+    """the name of the image, as the statement has it"""
+    source: Path
+    """the source that holds it"""
+    archive: Path
+    """the path of the file with the archive; unknown for files of the image itself"""
+    depth: Path
+    """the number of archives around it, 0 for files of the image itself"""
+
 class _Containers(Path):
     """A relation to containers, and its fields."""
 
@@ -885,6 +925,10 @@ class _Fields:
     """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture; packages: the architecture, in the words of the package system"""
     architecture: Path
     """images: the architecture, by its name in Go. Example: amd64, arm64; tags: the architecture, by its name in Go. Example: amd64, arm64; platforms: the architecture; packages: the architecture, in the words of the package system"""
+    archive: Path
+    """archive_files: the path of the file with the archive; unknown for files of the image itself"""
+    archive_files: _Archive_Files
+    """images: the files and members of archives; tags: the files and members of archives"""
     artifact_type: Path
     """tags: the artifact type; unknown for images; manifests: the artifact type; unknown for images; referrers: the artifact type"""
     aspects: Path
@@ -939,6 +983,8 @@ class _Fields:
     """layers: the command of its build step; history: the command of the step"""
     dangling: Path
     """images: the image has no tag"""
+    depth: Path
+    """archive_files: the number of archives around it, 0 for files of the image itself"""
     description: Path
     """build_cache: the build step that made it; search: the description of its owner"""
     desired: Path
@@ -950,7 +996,7 @@ class _Fields:
     digest: Path
     """images: the digest of the name in its registry; unknown when it did not come from a registry; layers: the digest of the compressed layer; blobs: the digest; tags: the digest of the tag; platforms: the digest of the manifest; manifests: the digest; referrers: the digest of the manifest"""
     directory: Path
-    """changes: the path without its last name; files: the path without its last name; all_files: the path without its last name"""
+    """changes: the path without its last name; files: the path without its last name; all_files: the path without its last name; archive_files: the path without its last name"""
     distribution: Path
     """packages: the operating system of the image. Example: debian 12"""
     download_size: Path
@@ -978,7 +1024,7 @@ class _Fields:
     first_layer: Path
     """packages: the position of that layer, 0 for the lowest"""
     gid: Path
-    """files: the number of the group; all_files: the number of the group"""
+    """files: the number of the group; all_files: the number of the group; archive_files: the number of the group"""
     group: Path
     """files: the name of the group in /etc/group of the image; unknown when it has none; all_files: the name of the group in /etc/group of the image; unknown when it has none"""
     growth: Path
@@ -994,7 +1040,7 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; reclaim: the image ID; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; archive_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
     image_created: Path
     """packages: when the image was created"""
     image_digest: Path
@@ -1002,7 +1048,7 @@ class _Fields:
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
-    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
+    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; archive_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
     image_platform: Path
     """packages: the platform of the image"""
     images: Path
@@ -1024,11 +1070,11 @@ class _Fields:
     last_used: Path
     """images: when a container last used the image; unknown if none was seen; build_cache: when a build last used it"""
     layer: Path
-    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it; packages: the diff ID of the layer that brought this version"""
+    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it; archive_files: the diff ID of the layer that has it; packages: the diff ID of the layer that brought this version"""
     layer_count: Path
     """images: the number of layers; tags: the number of layers; platforms: the number of layers; manifests: the number of layers"""
     layer_index: Path
-    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest; packages: the position of that layer, 0 for the lowest"""
+    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest; archive_files: the position of that layer, 0 for the lowest; packages: the position of that layer, 0 for the lowest"""
     layers: _Layers
     """images: the layers of the image; images: the number of layers; tags: the layers of the image; tags: the number of layers; platforms: its layers"""
     licence: Path
@@ -1038,7 +1084,7 @@ class _Fields:
     line: Path
     """lines: the line, without surrounding blanks"""
     link_target: Path
-    """changes: where a symlink leads, as the engine resolves it; files: where a symlink or hardlink leads; all_files: where a symlink or hardlink leads"""
+    """changes: where a symlink leads, as the engine resolves it; files: where a symlink or hardlink leads; all_files: where a symlink or hardlink leads; archive_files: where a symlink or hardlink leads"""
     log_path: Path
     """containers: the log file on the host of the engine"""
     log_size: Path
@@ -1060,15 +1106,15 @@ class _Fields:
     minor: Path
     """images: the second number of the version; tags: the second number of the version"""
     mode: Path
-    """services: how its number of tasks is set; changes: the permissions, octal. Example: 0644, 4755; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755"""
+    """services: how its number of tasks is set; changes: the permissions, octal. Example: 0644, 4755; files: the permissions, octal. Example: 0644, 4755; all_files: the permissions, octal. Example: 0644, 4755; archive_files: the permissions, octal. Example: 0644, 4755"""
     modified: Path
     """files: the content differs from package_checksum; unknown for files without a package_checksum; all_files: the content differs from package_checksum; unknown for files without a package_checksum"""
     mounts: Path
     """containers: the mounts: SOURCE:TARGET, with :ro when read-only"""
     mtime: Path
-    """changes: when the content last changed; files: when the content last changed; all_files: when the content last changed"""
+    """changes: when the content last changed; files: when the content last changed; all_files: when the content last changed; archive_files: when the content last changed"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; reclaim: the name; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; reclaim: the name; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; archive_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -1108,11 +1154,11 @@ class _Fields:
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     path: Path
-    """changes: the path, from the root of the image. Example: /etc/passwd; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
+    """changes: the path, from the root of the image. Example: /etc/passwd; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; archive_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
     paths: Path
     """waste: the number of paths with wasted bytes"""
     permissions: Path
-    """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
+    """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; archive_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
     pid_mode: Path
     """containers: the PID namespace when it is not the container's own. Example: host"""
     place: Path
@@ -1186,7 +1232,7 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; reclaim: bytes that are freed when this row is removed after the rows before it: those of blobs or layers that no other image has. Unknown where the source does not report sizes; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; reclaim: bytes that are freed when this row is removed after the rows before it: those of blobs or layers that no other image has. Unknown where the source does not report sizes; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; archive_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; usage: bytes on disk; shared bytes count once"""
     size_after: Path
     """differences: bytes of the file or the package in the second image"""
     size_before: Path
@@ -1194,7 +1240,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
     source_version: Path
     """packages: the version of the source package"""
     stars: Path
@@ -1226,9 +1272,9 @@ class _Fields:
     total: Path
     """usage: the number of items"""
     type: Path
-    """build_cache: the type. Example: regular, source.local; changes: the type; unknown of a deleted path; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
+    """build_cache: the type. Example: regular, source.local; changes: the type; unknown of a deleted path; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; archive_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
     uid: Path
-    """files: the number of the owner; all_files: the number of the owner"""
+    """files: the number of the owner; all_files: the number of the owner; archive_files: the number of the owner"""
     unique_size: Path
     """images: the part of size in layers that no other image of the store has"""
     updated: Path
@@ -1317,6 +1363,8 @@ files: Table
 """One row for each path of the merged file system of an image, as a container sees it."""
 all_files: Table
 """One row for each path in each layer of an image, also those that upper layers hide: all files of app:1."""
+archive_files: Table
+"""One row for each path of an image, and for each member of the archives in it: files of app:1 with archives. Archives are opened inside others too; a member has the path /app.jar!/lib/log4j-core.jar!/name.class. They are found by their names: jar, war, ear, aar, zip, whl, egg, nupkg, tar, and tar or tgz compressed by gzip, bzip2, xz or zstd."""
 packages: Table
 """One row for each package that is installed in an image, by the databases and manifests in its layers: packages of dpkg, apk and rpm, Python distributions, npm packages, gems, and the modules in executables of Go."""
 os_releases: Table

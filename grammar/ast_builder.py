@@ -272,6 +272,16 @@ class Builder:
     def source_of_in(self, table: Token, targets: list[Any], sources: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, tuple(targets), tuple(sources), span=span)
 
+    def with_archives(self, source: ast.Query, words: Token, _span: Span) -> ast.Query:
+        if source.table.lower() != "files":
+            raise StatementError(
+                f"{source.table} have no archives",
+                code="table",
+                span=words.span,
+                hints=("expected: files of IMAGE with archives",),
+            )
+        return source.replace(table="archive_files")
+
     def source_of_at(self, table: Token, targets: list[Any], path: Token, span: Span) -> ast.Query:
         return ast.Query(table.value, tuple(targets), at=split_path(path.value), span=span)
 

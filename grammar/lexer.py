@@ -60,6 +60,7 @@ _COMPARISON = _LazyPattern(r"!=|<>|<=|>=|==|[=<>]")
 _ALL_TABLE = _LazyPattern(rf"all[ \t]+({_IDENTIFIER.pattern})(?=\s|[;)]|$)", re.IGNORECASE)
 _AS_FORMAT = _LazyPattern(r"as\s+(\w+)(?![\w.:/@-]|[ \t]+on\b)", re.IGNORECASE)  # `as json on`: the name of a join
 _EXCEPT_NEWEST = _LazyPattern(r"except\s+newest\b", re.IGNORECASE)
+_WITH_ARCHIVES = _LazyPattern(r"with\s+archives\b", re.IGNORECASE)
 _SKIP_EXISTING = _LazyPattern(r"skip\s+existing\b", re.IGNORECASE)
 _CALL = _LazyPattern(r"[ \t]*\(")
 _QUERY_CLAUSE = _LazyPattern(
@@ -184,6 +185,7 @@ class Lexer:
             WORDS.get(word) in accepts
             or (word == "as" and "OUTPUT_FORMAT" in accepts)
             or (word == "skip" and "SKIP_EXISTING" in accepts)
+            or (word == "with" and "WITH_ARCHIVES" in accepts)
             or (word in _WORD_OPERATORS and "WORD_OPERATOR" in accepts)
             or (word in _TIME_OPERATORS and "TIME_OPERATOR" in accepts)
             or (word in _SET_OPERATORS and ("SET_OPERATOR" in accepts or "EXCEPT_NEWEST" in accepts))
@@ -265,6 +267,8 @@ class Lexer:
                 return self._take_word("SET_OPERATOR", name, lowered)
         if lowered == "skip" and "SKIP_EXISTING" in accepts and (existing := _SKIP_EXISTING.match(text, name.start())):
             return self._take_match("SKIP_EXISTING", existing)
+        if lowered == "with" and "WITH_ARCHIVES" in accepts and (archives := _WITH_ARCHIVES.match(text, name.start())):
+            return self._take_match("WITH_ARCHIVES", archives)
         kind = WORDS.get(lowered)
         if kind in accepts:
             return self._take_match(kind, name)

@@ -38,6 +38,7 @@ _DESCRIPTIONS = {
     "RELATION": "a relation",
     "EXCEPT_NEWEST": '"except newest"',
     "SKIP_EXISTING": '"skip existing"',
+    "WITH_ARCHIVES": '"with archives"',
     "SET_OPERATOR": '"union", "except", "intersect"',
     "$END": "the end",
     **{kind: f'"{word}"' for word, kind in WORDS.items()},

@@ -188,6 +188,7 @@ def make_content_relations(field: str, second: str = "source") -> tuple[Relation
     return (
         Relation("files", "files", "the files of the image", lookup, lookup_fields=fields),
         Relation("all_files", "all_files", "the files in its layers, hidden ones too", lookup, lookup_fields=fields),
+        Relation("archive_files", "archive_files", "the files and members of archives", lookup, lookup_fields=fields),
         Relation("packages", "packages", "the packages installed in it", in_place, lookup_fields=fields),
         Relation("waste", "waste", "what its layers waste", in_place, is_many=False, lookup_fields=fields),
         Relation("os_release", "os_releases", "its operating system", in_place, is_many=False, lookup_fields=fields),

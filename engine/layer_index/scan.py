@@ -15,7 +15,7 @@ from imq.engine.layers.rooted_fs import MAX_DEPTH, clean_path
 from imq.engine.layers.tar_walker import TarWalker
 from imq.engine.layers.whiteout import OPAQUE as HIDES_ALL
 from imq.engine.layers.whiteout import is_aufs_metadata, whiteout_target
-from imq.grammar.errors import Malformed
+from imq.grammar.errors import ImqError, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_tap import ContentTap
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from .content_tap import ContentReader
 
+SCAN_ERRORS = (ImqError, OSError, sqlite3.Error)
+"""What a scan raises, and adding it to an index: for a layer that cannot be unpacked, and for a full disk."""
 _BATCH = 5_000
 _NS_PER_SECOND = 1_000_000_000
 _DEFAULT_DIRECTORY_MODE = 0o755

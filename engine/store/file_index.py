@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import contextmanager
 
 from imq.engine.layer_index.index import FileIndex
 from imq.engine.layer_index.schema import INDEX_TABLES, SCAN_VERSION, SCHEMA
-from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .attached_database import AttachedDatabase
@@ -35,11 +33,13 @@ def find_file_index(store: Store) -> FileIndex | None:
 
 def add_scans(store: Store, paths: Iterable[str], now: int) -> str | None:
     """Add scans to the index of files of a store; return why not, when that failed. `now` is in nanoseconds."""
+    from imq.engine.layer_index.scan import SCAN_ERRORS
+
     try:
         index = open_file_index(store)
         for path in paths:
             index.add(path, now)
-    except (ImqError, sqlite3.Error) as error:
+    except SCAN_ERRORS as error:
         return getattr(error, "message", None) or str(error)
     return None
 

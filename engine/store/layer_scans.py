@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 from contextlib import contextmanager, suppress
 
 from imq.engine.layer_index.readers import find_reader
-from imq.engine.layer_index.scan import LayerScanner
+from imq.engine.layer_index.scan import SCAN_ERRORS, LayerScanner
 from imq.engine.layers.tar_walker import TarWalker
-from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ class ScanningWalker:
     def __init__(self, folder: str) -> None:
         self._walker = TarWalker(self._add_entry)
         self._scanner: LayerScanner | None = None
-        with suppress(OSError, sqlite3.Error):
+        with suppress(*SCAN_ERRORS):
             descriptor, self._path = tempfile.mkstemp(dir=folder)
             os.close(descriptor)
             self._scanner = LayerScanner(self._path, find_reader)
@@ -60,14 +58,14 @@ class ScanningWalker:
         if self._scanner is not None:
             try:
                 self._scanner.end_piece()
-            except (ImqError, sqlite3.Error):
+            except SCAN_ERRORS:
                 self.close()
 
     def _add_entry(self, entry: TarEntry) -> None:
         if self._scanner is not None:
             try:
                 self._scanner.add_entry(entry)
-            except (ImqError, sqlite3.Error):
+            except SCAN_ERRORS:
                 self.close()
 
     def finish(self) -> None:
@@ -80,7 +78,7 @@ class ScanningWalker:
             return None
         try:
             self._scanner.finish(diff_id)
-        except (ImqError, sqlite3.Error):
+        except SCAN_ERRORS:
             return None
         finally:
             self.close()

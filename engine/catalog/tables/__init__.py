@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LATE_MODULES = {
     "changes": ("changes",),
     "registry": ("tags", "repositories", "platforms", "manifests", "referrers", "search"),
-    "files": ("files", "all_files"),
+    "files": ("files", "all_files", "archive_files"),
     "packages": ("packages", "os_releases"),
     "differences": ("differences", "waste"),
     "local": ("lines", "rows", "sources", "usage"),

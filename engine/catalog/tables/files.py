@@ -138,3 +138,22 @@ ALL_FILES = FILES.replace(
     order=("image", "path", "layer_index"),
     key=("image", "path", "layer_index", "source"),
 )
+
+_ARCHIVE_FIELDS = (
+    "path", "name", "directory", "type", "size", "mode", "permissions", "uid", "gid", "mtime", "link_target", "layer",
+    "layer_index", "image", "image_name", "source",
+)  # fmt: skip
+
+ARCHIVE_FILES = FILES.replace(
+    name="archive_files",
+    doc="One row for each path of an image, and for each member of the archives in it: files of app:1 with archives."
+    " Archives are opened inside others too; a member has the path /app.jar!/lib/log4j-core.jar!/name.class. They are"
+    " found by their names: jar, war, ear, aar, zip, whl, egg, nupkg, tar, and tar or tgz compressed by gzip, bzip2,"
+    " xz or zstd.",
+    fields=(
+        *(FILES.get_field(name) for name in _ARCHIVE_FIELDS),
+        Field("archive", DataType.TEXT, "the path of the file with the archive; unknown for files of the image itself"),
+        Field("depth", DataType.NUMBER, "the number of archives around it, 0 for files of the image itself"),
+    ),
+    default_columns=("permissions", "size", "mtime", "path"),
+)

@@ -110,7 +110,7 @@ class EntryValues(Record):
         )  # fmt: skip
 
 
-class _Spools:
+class ContentSpools:
     """Keeps the contents of rows until their layer is verified, small ones in memory."""
 
     def __init__(self) -> None:
@@ -125,10 +125,15 @@ class _Spools:
         file.truncate()
         return (file,)
 
+    def take(self, row: int) -> IO[bytes]:
+        """Return the file with the content of a row, which the caller closes."""
+        file = self._files.pop(row)
+        file.seek(0)
+        return file
+
     def pass_on(self, row: int, sink: ContentSink) -> None:
         """Write the content of a row to its sink."""
-        with self._files.pop(row) as file:
-            file.seek(0)
+        with self.take(row) as file:
             while piece := file.read(_PIECE):
                 sink.write(piece)
 
@@ -145,7 +150,7 @@ def read_entries(contents: LayerContents, entries: Sequence[tuple[EntryValues, C
     for row, (entry, _) in enumerate(entries):
         by_layer.setdefault(entry.layer, []).append(row)
     for layer, rows in by_layer.items():
-        spools = _Spools()
+        spools = ContentSpools()
         parts = [(row, entries[row][0].content_path, entries[row][0].stored_content) for row in rows]
         read_contents_of(contents, image, layer, parts, spools)
         for row in rows:

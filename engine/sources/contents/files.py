@@ -99,7 +99,7 @@ class FileScan(ContentScan):
     searches in the content: see `query/searches.py`.
     """
 
-    hidden = ("_lookup", "_content", "_found")
+    hidden: tuple[str, ...] = ("_lookup", "_content", "_found")
     view_fields = {"_content": CONTENT_SQL}  # noqa: RUF012 - never modified
 
     takes_tables = True

@@ -7,7 +7,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.query.source import StagedTable
 from imq.grammar.record import TYPE_CHECKING
 
-from . import CONTENT_TABLES, differences, files, packages, waste
+from . import CONTENT_TABLES, archive_files, differences, files, packages, waste
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ _FILE_LEVELS = {
 _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "files": _FILE_LEVELS,
     "all_files": _FILE_LEVELS,
+    "archive_files": {},
     "packages": {PURL: "purl distribution", CONFIGS: "image_digest image_created image_platform"},
     "os_releases": {},
     "differences": {},
@@ -46,6 +47,7 @@ _LEVELS: dict[str, dict[FetchLevel, str]] = {
 _FILTERED_FIELDS = {
     "files": files.FILTERED_FIELDS,
     "all_files": files.FILTERED_FIELDS,
+    "archive_files": frozenset[str](),
     "packages": packages.FILTERED_FIELDS,
     "os_releases": frozenset[str](),
     "differences": frozenset[str](),
@@ -54,6 +56,7 @@ _FILTERED_FIELDS = {
 _SCANS = {
     "files": files.FileScan,
     "all_files": files.FileScan,
+    "archive_files": archive_files.ArchiveFileScan,
     "packages": packages.PackageScan,
     "os_releases": packages.OsReleaseScan,
     "differences": differences.DifferenceScan,
