@@ -51,8 +51,8 @@ class LayerMeter:
     """Measures one layer: call feed() with its bytes, in the given `compression`, then finish().
 
     Every error is a `Malformed` (codes: compression, truncated, archive, bomb) and closes the meter. A meter that is
-    not finished must be closed; leaving its `with` block does so. `blob_hash` is that of `LayerDecompressor`. `walker`
-    walks the archive in place of the own one, which calls `on_entry`.
+    not finished must be closed; leaving its `with` block does so. `blob_hash` and `hashes_inline` are those of
+    `LayerDecompressor`. `walker` walks the archive in place of the own one, which calls `on_entry`.
     """
 
     def __init__(
@@ -64,9 +64,16 @@ class LayerMeter:
         blob_hash: hashlib._Hash | None = None,
         on_entry: Callable[[TarEntry], None] | None = None,
         walker: Walker | None = None,
+        hashes_inline: bool = False,
     ) -> None:
         limits = limits or LayerLimits()
-        self._layer = LayerDecompressor(compression, limits, diff_algorithm=diff_algorithm, blob_hash=blob_hash)
+        self._layer = LayerDecompressor(
+            compression,
+            limits,
+            diff_algorithm=diff_algorithm,
+            blob_hash=blob_hash,
+            hashes_inline=hashes_inline,
+        )
         self._walker: Walker = walker or TarWalker(on_entry, limits.archive)
 
     def feed(self, chunk: bytes | memoryview) -> None:

@@ -1,6 +1,7 @@
 """Decompresses a layer, and counts and hashes the decompressed bytes.
 
-Decompression costs most (880 MB/s), hashing half of that. They run in parallel, each without the interpreter lock.
+Decompression costs most (880 MB/s), hashing half of that. They run in parallel, each without the interpreter lock,
+unless the caller keeps all processors busy: then one thread does both, while a piece is in the processor's cache.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class LayerDecompressor:
     closed; leaving its `with` block does so. `size` is the number of decompressed bytes.
 
     The diff ID of an uncompressed layer is the digest of its blob. A caller that hashes the blob itself passes its hash
-    object as `blob_hash`, so that nothing is hashed twice.
+    object as `blob_hash`, so that nothing is hashed twice. With `hashes_inline` no thread is started.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class LayerDecompressor:
         *,
         diff_algorithm: str = "sha256",
         blob_hash: hashlib._Hash | None = None,
+        hashes_inline: bool = False,
     ) -> None:
         self.size = 0
         self._limits = limits
         self._algorithm = diff_algorithm
         self._hash = hashlib.new(diff_algorithm)
         self._blob_hash = blob_hash
+        self._hashes_inline = hashes_inline
         self._is_plain = self._uses_blob_hash = False
         self._decompressor: Decompressor | None = None
         self._undetected = b""  # the first bytes, until the compression is detected
@@ -115,8 +118,8 @@ class LayerDecompressor:
     def _hash_piece(self, piece: bytes | memoryview) -> None:
         if self._hash_thread is not None:
             self._hash_thread.update(piece)
-        elif self._is_plain or self.size < _HASH_INLINE_UP_TO:  # the caller may reuse the pieces of a plain layer
-            self._hash.update(piece)
+        elif self._hashes_inline or self._is_plain or self.size < _HASH_INLINE_UP_TO:
+            self._hash.update(piece)  # that of a plain layer at once: the caller may reuse it
         else:
             self._hash_thread = _start_hash_thread(self._hash)
             (self._hash_thread or self._hash).update(piece)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from contextlib import contextmanager
 from io import FileIO
 
 from imq.engine.layers.compression import make_compressor
@@ -224,23 +223,27 @@ class Ingest:
             from .layer_scans import ScanningWalker
 
             walker = ScanningWalker(self._scan_folder)
-        meter = LayerMeter(None, walker=walker) if diff_id is not None and self._measure else None
+        with self._mutex:
+            hashes_inline = self._receiving_count > 0  # the threads of other blobs keep the processors busy
+            self._receiving_count += 1
+        meter = None
+        if diff_id is not None and self._measure:
+            meter = LayerMeter(None, walker=walker, hashes_inline=hashes_inline)
         keeps_partial = partial_size is not None and not is_small(descriptor)
         target: Partial | None = None
         measure: LayerMeasure | None = None
         try:
             with store_errors(f"store the blob {digest}", self._layout.root, descriptor.size):
                 target = self._open_target(digest, partial_size or 0, keeps_partial=keeps_partial)
-                with self._count_receiving() as is_alone:
-                    write_blob(
-                        target.handle,
-                        descriptor,
-                        meter,
-                        readinto,
-                        is_cancelled,
-                        target.size,
-                        hashes_inline=not is_alone,
-                    )
+                write_blob(
+                    target.handle,
+                    descriptor,
+                    meter,
+                    readinto,
+                    is_cancelled,
+                    target.size,
+                    hashes_inline=hashes_inline,
+                )
                 measure = finish_measure(meter, digest, diff_id, "nothing was stored") if meter is not None else None
                 self._finish_blob(target.name, descriptor)
         except BaseException as problem:
@@ -250,6 +253,8 @@ class Ingest:
                 self._layout.ingest_directory.remove_file(target.name)
             raise
         finally:
+            with self._mutex:
+                self._receiving_count -= 1
             if target is not None:  # only now: until then another process could claim it under its old name
                 os.close(target.handle)
             if meter is not None:
@@ -261,18 +266,6 @@ class Ingest:
             with self._mutex:
                 self.measures.append(measure)
                 self.scans += (scan,) if scan is not None else ()
-
-    @contextmanager
-    def _count_receiving(self) -> Iterator[bool]:
-        """Count a blob while it is received; yield whether it is the only one so far."""
-        with self._mutex:
-            self._receiving_count += 1
-            is_alone = self._receiving_count == 1
-        try:
-            yield is_alone
-        finally:
-            with self._mutex:
-                self._receiving_count -= 1
 
     def import_layer(
         self,

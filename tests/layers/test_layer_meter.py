@@ -174,3 +174,14 @@ def test_closing_early_ends_the_thread():
         assert threading.active_count() == threads + 1
     assert threading.active_count() == threads
     meter.close()
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_one_thread_gives_the_same(kind):
+    threads = threading.active_count()
+    packed = PACKERS[kind](LARGE)
+    with LayerMeter(kind, hashes_inline=True) as meter:
+        for start in range(0, len(packed), 1 << 18):
+            meter.feed(packed[start : start + (1 << 18)])
+            assert threading.active_count() == threads
+        assert meter.finish() == measured(LARGE)

@@ -103,7 +103,7 @@ class TestTheStore:
             "images select base.remote.created",
             "images where any base where outdated",
         ):
-            execute(based.session, text)
+            execute(based.session, f"set fresh = 0; {text}")
             assert based.take_requested() == {"old", "new"}, text
         execute(based.session, f"images where name = {based.make_name('two')} select base.remote.digest")
         assert based.take_requested() == {"new"}

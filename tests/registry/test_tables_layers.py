@@ -96,6 +96,7 @@ class TestImageContents:
     def test_only_requested_documents_are_fetched(self, thousand: RunningRegistry, tmp_path: Path) -> None:
         with FaultProxy(thousand.host) as proxy:
             session = open_session(tmp_path / "store")
+            list(session.run("set fresh = 0"))
             of = f"layers of {proxy.host}/thousand:v1, {proxy.host}/thousand:v2"
             assert execute(session, f"{of} where size > 1 count").rows == [{"count": 4}]
             assert len(proxy.requests) == 4, "for each name its digest and its manifest"
