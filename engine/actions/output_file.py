@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imq.engine.atomic_writer import OutputFile
+    from imq.engine.layers.codec import Compressor
     from imq.engine.sources.action import Action, ExecutionContext
 
 _REPLACED = {
@@ -70,6 +71,42 @@ def open_output_file(action: FileAction, size: int | None) -> Iterator[OutputFil
                 yield target
         except FileExistsError:
             raise created_meanwhile_error(action) from None
+
+
+class _CompressedFile:
+    """Compresses what is written to a file; `size` is the length of the file so far."""
+
+    def __init__(self, target: OutputFile, compressor: Compressor) -> None:
+        self._target = target
+        self._compressor = compressor
+
+    @property
+    def size(self) -> int:
+        """The number of compressed bytes so far."""
+        return self._target.size
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Write all of the content."""
+        self._target.write(self._compressor.feed(content))
+        return len(content)
+
+    def finish(self) -> None:
+        """Write the end of the compressed stream."""
+        self._target.write(self._compressor.finish())
+
+
+@contextmanager
+def open_archive_file(action: FileAction, size: int | None, compression: str) -> Iterator[OutputFile | _CompressedFile]:
+    """Open the file of an archive as `open_output_file` does; "gzip" or "zstd" compresses what is written."""
+    with open_output_file(action, size) as target:
+        if not compression:
+            yield target
+            return
+        from imq.engine.layers.compression import make_compressor
+
+        compressed = _CompressedFile(target, make_compressor(compression))
+        yield compressed
+        compressed.finish()
 
 
 def created_meanwhile_error(action: FileAction) -> Conflict:

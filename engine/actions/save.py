@@ -15,6 +15,7 @@ from imq.engine.store.unreadable_images import unreadable_image
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .export import find_compression
 from .origins import Origin, group_origins, open_engine_archive, open_images
 from .output_file import FileAction
 from .output_paths import Output, label_transfer, resolve_output, resolve_outputs, skips_existing
@@ -70,21 +71,29 @@ class Save(FileAction):
 
     def _copy_archive(self, images: NamedImages, place: ArchivePlace, context: ExecutionContext, label: str) -> int:
         """Write the archive that an engine makes of its images; return its size in bytes."""
-        from .output_file import open_output_file
+        from .output_file import open_archive_file
 
         moved = make_byte_counter(context.progress, label, 0)
-        with open_engine_archive(images, place, context) as pieces, open_output_file(self, None) as target:
+        with (
+            open_engine_archive(images, place, context) as pieces,
+            open_archive_file(self, None, self._compression) as target,
+        ):
             for piece in pieces:
                 target.write(piece)
                 moved(len(piece))
         return target.size
+
+    @property
+    def _compression(self) -> str:
+        """The compression of the archive, by the end of its path."""
+        return find_compression(Output(self.path, self.existing, ())) or ""
 
     def _write(self, store: Store, images: NamedImages, on_progress: Callable[[int], None]) -> int | None:
         """Write images of a store; return the size of the archive in bytes, None for a folder."""
         from imq.engine.store.save import save
         from imq.engine.store.save_places import save_dir, save_docker_archive, save_layout
 
-        from .output_file import open_output_file
+        from .output_file import open_archive_file
 
         if self.kind in (OCI, DIR):
             folder = os.path.dirname(os.path.realpath(self.path))
@@ -95,7 +104,7 @@ class Save(FileAction):
                     ((root, _),) = images
                     save_dir(store, root, self.path, on_progress, replace=self.force)
             return None
-        with open_output_file(self, self.size) as target:
+        with open_archive_file(self, self.size, self._compression) as target:
             if self.kind == DOCKER_ARCHIVE:
                 save_docker_archive(store, images, target, on_progress)
             else:
@@ -218,9 +227,10 @@ VERB = Verb(
     options=("to", "from", "force", "skip existing", "dry run"),
     path_options=("to",),
     docker_differences=(
-        "docker save replaces a file without confirmation. The archive appears when it is complete. Folders that values"
-        " of a template name are created. Links are followed; a device, FIFO or /dev/stdout receives the archive. In a"
-        ' template, labels and other values from inside an image cannot contain "/" or be "..".'
+        "docker save replaces a file without confirmation. A path that ends in .tar.gz or .tar.zst is compressed, and"
+        " docker load reads it. The archive appears when it is complete. Folders that values of a template name are"
+        " created. Links are followed; a device, FIFO or /dev/stdout receives the archive. In a template, labels and"
+        ' other values from inside an image cannot contain "/" or be "..".'
     ),
     plan=_plan_save,
 )

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from imq.engine.atomic_writer import OutputFile
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest_walk import ManifestTree
 
+    from .save import Writable
     from .store import Store
 
     NamedImages = Sequence[tuple[Digest, Sequence[str]]]
@@ -162,7 +162,7 @@ def _add_entries(layout: Layout, entries: Sequence[IndexEntry]) -> None:
 
 
 def save_docker_archive(
-    store: Store, images: NamedImages, target: OutputFile, on_progress: Callable[[int], None]
+    store: Store, images: NamedImages, target: Writable, on_progress: Callable[[int], None]
 ) -> None:
     """Write images as docker did until version 24: configs, uncompressed layers, and a manifest.json.
 
