@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from measure import Contender
+from measure import Contender, tree_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,11 @@ def open_daemon_pulls(bench: Bench, image: Image) -> Iterator[list[Contender]]:
             podman = stack.enter_context(open_podman(os.path.join(bench.scratch, "podman")))
             contenders.append(_pull("podman pull", podman, ["pull", "--quiet", "--tls-verify=false", image.reference]))
         if bench.daemons and shutil.which("dockerd") and os.geteuid() == 0:
-            docker = stack.enter_context(start_dockerd(os.path.join(bench.scratch, "docker")))
+            folder = os.path.join(bench.scratch, "docker")
+            docker = stack.enter_context(start_dockerd(folder))
             contenders.append(_pull("docker pull", docker, ["pull", "--quiet", image.reference]))
+            with open(os.path.join(folder, "pid")) as file:
+                contenders[-1].server_cpu = partial(tree_cpu, int(file.read()))
         yield contenders
 
 

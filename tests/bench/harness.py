@@ -28,6 +28,7 @@ class Bench:
         self.daemons = daemons
         self.frozen = frozen
         self.raw: dict[str, list[float]] = {}
+        self.raw_cpu: dict[str, list[float]] = {}
         self.failures: list[str] = []
         self._imq = imq
         self._host = ""
@@ -66,10 +67,11 @@ class Bench:
         return {**variables, "HOME": home}
 
     def note(self, title: str, contenders: Sequence[Contender]) -> None:
-        """Record the duration of every run for the JSON report, and print every contender that could not run."""
+        """Record the times of every run for the JSON report, and print every contender that could not run."""
         for contender in contenders:
             if contender.runs:
                 self.raw[f"{title}: {contender.name}"] = [round(seconds, 5) for seconds in contender.seconds]
+                self.raw_cpu[f"{title}: {contender.name}"] = [round(cpu, 5) for cpu in contender.cpu_seconds]
         missing = [contender for contender in contenders if contender.failure]
         for contender in missing:
             print(f"  skipped: {contender.failure}", flush=True)

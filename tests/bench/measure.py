@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,15 +32,22 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One finished process: its duration in seconds, and its peak memory in bytes."""
+    """One finished process: its duration and its processor time in seconds, and its peak memory in bytes.
+
+    The processor time includes that of the children it has waited for.
+    """
 
     seconds: float
+    cpu: float
     peak: int
 
 
 @dataclass
 class Contender:
-    """One side of a comparison: a command line, and functions that run before and after it, untimed."""
+    """One side of a comparison: a command line, and functions that run before and after it, untimed.
+
+    `server_cpu` returns the processor time so far, in seconds, of a server that works for the command.
+    """
 
     name: str
     command: Sequence[str]
@@ -48,6 +55,7 @@ class Contender:
     check: Callable[[], object] = lambda: None
     after: Callable[[], object] = lambda: None
     environment: dict[str, str] | None = None
+    server_cpu: Callable[[], float] = lambda: 0.0
     is_required: bool = False
     runs: list[Run] = field(default_factory=list)
     failure: str = ""
@@ -58,6 +66,10 @@ class Contender:
         return [run.seconds for run in self.runs]
 
     @property
+    def cpu_seconds(self) -> list[float]:
+        return [run.cpu for run in self.runs]
+
+    @property
     def peaks(self) -> list[int]:
         """Bytes: the kernel's count for each run, or the sum over the process tree of the warm-up when that is more."""
         return [max(run.peak, self.tree_peak) for run in self.runs]
@@ -65,19 +77,25 @@ class Contender:
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `target` is the largest allowed value; without one the figure is informational."""
+    """One line of the table. `target` is the largest allowed value; without one the figure is informational.
+
+    `cpu` is the same figure of processor time instead of wall time, which other processes on the machine change less.
+    `cpu_target` is its largest allowed value.
+    """
 
     name: str
     unit: str
     values: tuple[float, ...]
     measured: float
     target: float | None = None
+    cpu: float | None = None
+    cpu_target: float | None = None
 
     @property
     def verdict(self) -> str:
-        if self.target is None:
-            return ""
-        return "ok" if self.measured <= self.target else "over"
+        limits = [(self.measured, self.target), (self.cpu, self.cpu_target)]
+        checked = [value <= target for value, target in limits if value is not None and target is not None]
+        return "" if not checked else "ok" if all(checked) else "over"
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -88,6 +106,8 @@ class Figure:
             "min": round(min(self.values), 4),
             "max": round(max(self.values), 4),
             "values": [round(value, 4) for value in self.values],
+            "cpu": round(self.cpu, 4) if self.cpu is not None else None,
+            "cpu_target": self.cpu_target,
             "verdict": self.verdict or None,
         }
 
@@ -97,7 +117,9 @@ def run_once(contender: Contender, *, sampled: bool = False) -> Run:
     contender.before()
     os.sync()
     try:
+        server_before = contender.server_cpu()
         run = _run_process(contender, sampled=sampled)
+        run = replace(run, cpu=run.cpu + contender.server_cpu() - server_before)
         contender.check()
     finally:
         contender.after()
@@ -136,10 +158,10 @@ def _run_process(contender: Contender, *, sampled: bool) -> Run:
     last = lines[-1] if lines else "no output"
     if not result:
         raise BenchmarkError(f"{contender.name} did not start, or did not exit within {RUN_TIMEOUT:g} s: {last}")
-    seconds, peak, code = result.split()
+    seconds, cpu, peak, code = result.split()
     if code != "0":
         raise BenchmarkError(f"{contender.name} exited with {code}: {last}")
-    return Run(float(seconds), int(peak))
+    return Run(float(seconds), float(cpu), int(peak))
 
 
 def _kill(group: int) -> None:
@@ -193,11 +215,14 @@ def interleave(contenders: Sequence[Contender], rounds: int = ROUNDS) -> list[Co
     return running
 
 
-def ratio(name: str, one: Contender, other: Contender, target: float | None = None) -> Figure:
+def ratio(
+    name: str, one: Contender, other: Contender, target: float | None = None, *, cpu_target: float | None = None
+) -> Figure:
     """Return the median of `one` divided by that of `other`. The spread is that of the single rounds."""
     pairs = tuple(a / b for a, b in zip(one.seconds, other.seconds, strict=True))
     measured = statistics.median(one.seconds) / statistics.median(other.seconds)
-    return Figure(name, f"x {other.name}", pairs, measured, target)
+    cpu = statistics.median(one.cpu_seconds) / statistics.median(other.cpu_seconds)
+    return Figure(name, f"x {other.name}", pairs, measured, target, cpu, cpu_target)
 
 
 def peak(name: str, one: Contender, target: float | None = None) -> Figure:
@@ -206,10 +231,11 @@ def peak(name: str, one: Contender, target: float | None = None) -> Figure:
     return Figure(name, "MB", values, max(values), target)
 
 
-def milliseconds(name: str, one: Contender, target: float | None = None) -> Figure:
+def milliseconds(name: str, one: Contender, target: float | None = None, *, cpu_target: float | None = None) -> Figure:
     """Return the median duration of whole processes."""
     values = tuple(seconds * 1e3 for seconds in one.seconds)
-    return Figure(name, "ms", values, statistics.median(values), target)
+    cpu = statistics.median(one.cpu_seconds) * 1e3
+    return Figure(name, "ms", values, statistics.median(values), target, cpu, cpu_target)
 
 
 class _TreeSampler:
@@ -235,6 +261,18 @@ class _TreeSampler:
             _, *tree = _list_tree(self._pid)
             if len(tree) > 1:
                 self._peak = max(self._peak, sum(_resident_size(pid) for pid in tree))
+
+
+def tree_cpu(pid: int) -> float:
+    """Return the processor time of a process and its descendants in seconds, with that of those that have ended."""
+    total = 0
+    for one in _list_tree(pid):
+        try:
+            with open(f"/proc/{one}/stat") as stat:
+                total += sum(map(int, stat.read().rpartition(")")[2].split()[11:15]))
+        except OSError:
+            continue
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _list_tree(pid: int) -> list[int]:

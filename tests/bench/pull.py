@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from pull_images import Image
 
 FULL_TARGET = 1.0
+FULL_CPU_TARGET = 1.7
 LAZY_TARGET = 0.4
+LAZY_CPU_TARGET = 0.45
+CURL_CPU_TARGET = 1.1
+"""A lazy pull compared with curl, which neither hashes nor syncs."""
+PODMAN_CPU_TARGET, DOCKER_CPU_TARGET = 0.2, 0.15
+"""A full pull compared with the engines, which unpack into a graph driver."""
 MEMORY_TARGET = 120
+CURL = "curl, no hashing"
 
 
 def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
@@ -38,10 +45,22 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
     figures = []
     if skopeo in measured:
         targets = {full.name: FULL_TARGET, lazy.name: LAZY_TARGET}
-        figures += [ratio(one.name, one, skopeo, targets.get(one.name)) for one in measured if one is not skopeo]
+        cpu_targets = {full.name: FULL_CPU_TARGET, lazy.name: LAZY_CPU_TARGET}
+        figures += [
+            ratio(one.name, one, skopeo, targets.get(one.name), cpu_target=cpu_targets.get(one.name))
+            for one in measured
+            if one is not skopeo
+        ]
+    for one in measured:
+        if one in others and lazy in measured and one.name == CURL:
+            figures.append(ratio(lazy.name, lazy, one, cpu_target=CURL_CPU_TARGET))
+        if one in daemons and full in measured:
+            target = PODMAN_CPU_TARGET if one.name.startswith("podman") else DOCKER_CPU_TARGET
+            figures.append(ratio(full.name, full, one, cpu_target=target))
     figures += [peak(f"{one.name}: memory", one, MEMORY_TARGET) for one in (full, lazy) if one in measured]
     if skopeo in measured:
-        figures += [peak("skopeo copy: memory", skopeo), milliseconds("skopeo copy", skopeo)]
+        figures.append(peak("skopeo copy: memory", skopeo))
+    figures += [milliseconds(one.name, one) for one in measured]
     about = f"{image.size / 1e6:.1f} MB in {image.layers} layers, loopback docker-registry"
     return about, figures
 
@@ -71,7 +90,7 @@ def _other_contenders(folder: str, image: Image) -> list[Contender]:
     """Return contenders without a target: curl without hashing, a lower bound, and other clients."""
     urls = [word for index, url in enumerate(image.urls()) for word in ("-o", f"{folder}/{index}", url)]
     curl = ["curl", "--silent", "--fail", "--parallel", "--parallel-max", "6", *urls]
-    contenders = [Contender("curl, no hashing", curl, lambda: _recreate(folder), after=lambda: remove_folder(folder))]
+    contenders = [Contender(CURL, curl, lambda: _recreate(folder), after=lambda: remove_folder(folder))]
     if shutil.which("crane"):
         command = ["crane", "pull", "--insecure", "--format=oci", image.reference, folder]
         contenders.append(set_target(folder, image, Contender("crane pull", command)))

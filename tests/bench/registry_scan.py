@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak, ratio
 from registry_server import TESTS, registry
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ SAMPLE = 50
 COLD_TARGET = 0.06
 WARM_TARGET = 500
 """Milliseconds for a whole process with cached documents: it requests only digests, or none of them."""
+COLD_CURL_TARGET, WARM_CURL_TARGET = 1.3, 1.15
+"""Compared with curl, which requests the same: that is what the registry itself costs."""
+FRESH_CPU_TARGET = 160
+QUESTION_CPU_TARGET = 90
+"""Milliseconds of processor time of a whole process."""
 NAMES = 100_000
 LIST_TARGET = 2000
 LIST_MEMORY_TARGET = 200
@@ -38,7 +43,7 @@ def scan(bench: Bench) -> tuple[str, list[Figure]]:
         listing = f'tags of {paging}/many where tag like "v00?23??" count'
         root = os.path.join(bench.scratch, "known")
         cold = _imq(bench, "imq, no cache", query, str(TAGS), None)
-        warm = _imq(bench, "imq, cached documents", query, str(TAGS), root)
+        warm = _imq(bench, "imq, cached documents", f"set fresh = 0; {query}", str(TAGS), root)
         fresh = _imq(bench, "imq, fresh digests", f"set fresh = 1d; {query}", str(TAGS), root)
         listed = _imq(bench, "imq, 100,000 names", listing, "1000", root)
         client_only = {
@@ -49,9 +54,22 @@ def scan(bench: Bench) -> tuple[str, list[Figure]]:
                 ("list", f"{paging}/many", NAMES),
             )
         }
+        question = _imq(bench, "imq, a small question", f"tags of {repository} limit 3 count", "3", root)
+        names = Contender("skopeo list-tags", ["skopeo", "list-tags", "--tls-verify=false", f"docker://{repository}"])
         skopeo = _skopeo(repository)
         curl = {kind: _curl(bench, kind, repository) for kind in ("cold", "warm")}
-        contenders = [cold, warm, fresh, listed, *client_only.values(), skopeo, *curl.values(), *_crane(repository)]
+        contenders = [
+            question,
+            names,
+            cold,
+            warm,
+            fresh,
+            listed,
+            *client_only.values(),
+            skopeo,
+            *curl.values(),
+            *_crane(repository),
+        ]
         measured = interleave(contenders, bench.rounds)
     bench.note("scan", contenders)
     figures = [
@@ -59,8 +77,14 @@ def scan(bench: Bench) -> tuple[str, list[Figure]]:
         for one, target in ((cold, COLD_TARGET), (client_only["cold"], None))
         if one.runs and skopeo.runs
     ]
+    for one, other, target in ((cold, curl["cold"], COLD_CURL_TARGET), (warm, curl["warm"], WARM_CURL_TARGET)):
+        if one.runs and other.runs:
+            figures.append(ratio(one.name, one, other, target))
     targets = {warm.name: WARM_TARGET, fresh.name: WARM_TARGET, listed.name: LIST_TARGET}
-    figures += [milliseconds(one.name, one, targets.get(one.name)) for one in measured]
+    cpu_targets = {fresh.name: FRESH_CPU_TARGET, question.name: QUESTION_CPU_TARGET}
+    figures += [
+        milliseconds(one.name, one, targets.get(one.name), cpu_target=cpu_targets.get(one.name)) for one in measured
+    ]
     if listed.runs:
         figures.append(peak(f"{listed.name}, memory", listed, LIST_MEMORY_TARGET))
     return f"{TAGS} tags of a docker-registry, and {NAMES:,} names from a server that pages by 1,000", figures
@@ -182,4 +206,5 @@ def _ratio_to_skopeo(one: Contender, skopeo: Contender, target: float | None) ->
     scale = TAGS / SAMPLE
     pairs = tuple(a / (b * scale) for a, b in zip(one.seconds, skopeo.seconds, strict=True))
     measured = statistics.median(one.seconds) / (statistics.median(skopeo.seconds) * scale)
-    return Figure(one.name, f"x skopeo, {SAMPLE} tags x {scale:g}", pairs, measured, target)
+    cpu = statistics.median(one.cpu_seconds) / (statistics.median(skopeo.cpu_seconds) * scale)
+    return Figure(one.name, f"x skopeo, {SAMPLE} tags x {scale:g}", pairs, measured, target, cpu)

@@ -15,7 +15,6 @@ from imq.engine.oci.manifest import Descriptor, Manifest, parse_manifest
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.batch.client import BatchClient
 from imq.engine.registry.client import Client
-from imq.engine.registry.http import fast_import
 from imq.engine.registry.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 def main(kind: str, name: str) -> int:
     """Return the number of tags with a creation time (cold), with a digest (warm), or of all tags (list)."""
-    fast_import.import_requests()
     repository = Reference.parse(name)
     with Client(Settings()) as client, BatchClient(client) as batch:
         if kind == "list":

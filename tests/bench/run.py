@@ -97,7 +97,7 @@ def main() -> int:
             _print_figures(about, figures)
             missed += sum(figure.verdict == "over" for figure in figures)
             results[name] = {"about": about, "figures": [figure.to_json() for figure in figures]}
-        report |= {"benchmarks": results, "seconds": bench.raw, "not run": bench.failures}
+        report |= {"benchmarks": results, "seconds": bench.raw, "cpu_seconds": bench.raw_cpu, "not run": bench.failures}
         failed = bool(bench.failures)
     if arguments.json:
         with open(arguments.json, "w") as target:
@@ -134,15 +134,23 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _print_figures(about: str, figures: list[Figure]) -> None:
     print(f"  {about}")
-    print(f"  {'':{WIDTH}} {'target':>8} {'measured':>9}   {'min .. max':<17} unit")
+    print(
+        f"  {'':{WIDTH}} {'target':>8} {'measured':>9}   {'min .. max':<17} {'CPU target':>10} {'CPU':>8}   unit",
+        flush=True,
+    )
     for figure in figures:
-        target = "" if figure.target is None else f"≤ {figure.target:g}"
         spread = f"{_format_number(min(figure.values))} .. {_format_number(max(figure.values))}"
+        cpu = "" if figure.cpu is None else _format_number(figure.cpu)
         unit = f"{figure.unit:<15} {figure.verdict}".rstrip()
         print(
-            f"  {figure.name:{WIDTH}} {target:>8} {_format_number(figure.measured):>9}   {spread:<17} {unit}",
+            f"  {figure.name:{WIDTH}} {_format_target(figure.target):>8} {_format_number(figure.measured):>9}"
+            f"   {spread:<17} {_format_target(figure.cpu_target):>10} {cpu:>8}   {unit}",
             flush=True,
         )
+
+
+def _format_target(target: float | None) -> str:
+    return "" if target is None else f"≤ {target:g}"
 
 
 def _format_number(value: float) -> str:

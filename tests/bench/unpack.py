@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from harness import remove_folder
 from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak, ratio
 from pull_images import provide
 
@@ -24,13 +23,12 @@ def unpack(bench: Bench) -> tuple[str, list[Figure]]:
         ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{image.reference}", f"oci:{store}:bench:1"]
     )
     output_of([bench.imq(), "--root", store, "reindex"], bench.environment())
-    imq = _make_contender(folder, "imq export", [bench.imq(), "--root", store, f'export bench:1 to "{folder}"'])
+    imq = _make_contender(folder, "imq export", [bench.imq(), "--root", store, 'export bench:1 to "FOLDER"'])
     imq.environment = bench.environment()
-    umoci = _make_contender(folder, "umoci unpack", ["umoci", "unpack", "--image", f"{store}:bench:1", folder])
-    raw = _make_contender(folder, "umoci raw unpack", ["umoci", "raw", "unpack", "--image", f"{store}:bench:1", folder])
-    if os.geteuid() != 0:
-        for one in (umoci, raw):
-            one.command = [*one.command[:-3], "--rootless", *one.command[-3:]]
+    rootless = ["--rootless"] if os.geteuid() != 0 else []
+    words = ["unpack", *rootless, "--image", f"{store}:bench:1", "FOLDER"]
+    umoci = _make_contender(folder, "umoci unpack", ["umoci", *words])
+    raw = _make_contender(folder, "umoci raw unpack", ["umoci", "raw", *words])
     imq.is_required = umoci.is_required = True
     measured = interleave([imq, umoci, raw], bench.rounds)
     bench.note("unpack", [imq, umoci, raw])
@@ -44,14 +42,22 @@ def unpack(bench: Bench) -> tuple[str, list[Figure]]:
 
 
 def _make_contender(folder: str, name: str, command: list[str]) -> Contender:
-    """Return a contender that writes to `folder`, which is checked and removed after each run."""
-    return Contender(
-        name,
-        command,
-        before=lambda: remove_folder(folder),
-        check=lambda: _check_files(name, folder),
-        after=lambda: remove_folder(folder),
-    )
+    """Return a contender that writes to a new folder in each run, the word FOLDER of its command, which is checked.
+
+    The folders are removed only at the end. ext4 does not reuse inodes of recently removed files, and searches past
+    them for each new file: with removals in between, that search would be measured.
+    """
+    number, target = 0, ""
+    contender = Contender(name, command)
+
+    def before() -> None:
+        nonlocal number, target
+        number += 1
+        target = f"{folder}-{name.replace(' ', '-')}-{number}"
+        contender.command = [word.replace("FOLDER", target) for word in command]
+
+    contender.before, contender.check = before, lambda: _check_files(name, target)
+    return contender
 
 
 def _check_files(name: str, folder: str) -> None:
