@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from layouts import write_index
 from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak, ratio
 from registry_server import TESTS, registry
 
@@ -41,7 +42,7 @@ def scan(bench: Bench) -> tuple[str, list[Figure]]:
         repository = f"{host}/thousand"
         query = f"tags of {repository} where created > 2020-01-01 count"
         listing = f'tags of {paging}/many where tag like "v00?23??" count'
-        root = os.path.join(bench.scratch, "known")
+        root = _make_store(os.path.join(bench.scratch, "known"))
         cold = _imq(bench, "imq, no cache", query, str(TAGS), None)
         warm = _imq(bench, "imq, cached documents", f"set fresh = 0; {query}", str(TAGS), root)
         fresh = _imq(bench, "imq, fresh digests", f"set fresh = 1d; {query}", str(TAGS), root)
@@ -88,6 +89,13 @@ def scan(bench: Bench) -> tuple[str, list[Figure]]:
     if listed.runs:
         figures.append(peak(f"{listed.name}, memory", listed, LIST_MEMORY_TARGET))
     return f"{TAGS} tags of a docker-registry, and {NAMES:,} names from a server that pages by 1,000", figures
+
+
+def _make_store(root: str) -> str:
+    """Make an empty store, without which nothing is cached on disk; return its path."""
+    os.makedirs(os.path.join(root, "blobs", "sha256"))
+    write_index(root, [])
+    return root
 
 
 def _provide_registry(bench: Bench) -> str:
