@@ -46,6 +46,7 @@ _QUOTED = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _NAME = rf"{_IDENTIFIER.pattern}(?:\.(?:[\w/-]+|{_QUOTED}))*"
 _PATH = _LazyPattern(rf"\.{_NAME}")
+_KEYS = _LazyPattern(rf"{_IDENTIFIER.pattern}(?:\.(?:\*|[\w/-]+|{_QUOTED}))*")
 _DOTTED_NAME = _LazyPattern(_NAME)
 _BRACES = r"\{\{[^{}\n]*\}\}|<<[^<>\n]*>>"  # no braces inside: unclosed ones would take quadratic time
 _WORD = _LazyPattern(rf"(?:{_BRACES}|\[[^\]\s]*\]|[\w.:/@?*~^+&|{{}}\\-])+")
@@ -226,6 +227,8 @@ class Lexer:
             return keyword
         if name and "NAME" in accepts:
             return self._take_match("NAME", name)
+        if "KEYS" in accepts and (keys := _KEYS.match(text, start)):
+            return self._take_match("KEYS", keys)
         if word := _WORD.match(text, start):
             quantity = _QUANTITY.match(text, start)
             if quantity and quantity.end() > word.end():

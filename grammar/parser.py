@@ -20,6 +20,7 @@ MAX_LENGTH = 1 << 20
 
 _DESCRIPTIONS = {
     "NAME": "a name",
+    "KEYS": "a path of keys",
     "WORD": "a value",
     "STRING": "a quoted string",
     "FIELD": ".field",

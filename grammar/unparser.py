@@ -154,7 +154,7 @@ def _unparse_query(node: ast.Query) -> str:
         _parenthesize_rows(node.base) if node.base is not None else node.table,
         f"of {targets}" if targets else "",
         "in " + ", ".join(_unparse_value(source) for source in node.sources) if node.sources else "",
-        f"at {_unparse_path(node.at)}" if node.at else "",
+        f"at {_unparse_keys(node.at)}" if node.at else "",
         *(unparse(join) for join in node.joins),
         "all" if node.explicit_all else "",
         f"where {_unparse_expr(node.where, _LOWEST)}" if node.where is not None else "",
@@ -193,9 +193,18 @@ def _unparse_literal(node: ast.Literal, *, right: bool) -> str:
     return _unparse_value(node)
 
 
+def _unparse_keys(path: tuple[str, ...]) -> str:
+    """Write the path after `at`, in which `*` is each key of a map."""
+    return ".".join(part if at == 0 or part == "*" else _unparse_key(part) for at, part in enumerate(path))
+
+
+def _unparse_key(key: str) -> str:
+    return key if re.match(_SEGMENT, key) else quote(key)
+
+
 def _unparse_path(path: tuple[str, ...]) -> str:
     first, *rest = path
-    return ".".join((first, *(part if re.match(_SEGMENT, part) else quote(part) for part in rest)))
+    return ".".join((first, *map(_unparse_key, rest)))
 
 
 def _unparse_expr(node: ast.Expr, min_precedence: int, *, right: bool = False) -> str:

@@ -38,8 +38,8 @@ CLAUSES: dict[str, Clause] = {
             "at",
             "rows of FILE at PATH",
             "the values at a path of keys in each document of a JSON or YAML file; the path goes through the items of"
-            " lists, and nested lists are unnested",
-            'rows of "pods.yaml" at spec.containers',
+            " lists, and nested lists are unnested; * is each key of a map, which the column key has",
+            'rows of "compose.yaml" at services.* select key, image',
         ),
         Clause(
             "join",

@@ -24,6 +24,9 @@ from imq.engine.result import Column, RowSet
 from imq.engine.sources.local import file_rows
 from imq.engine.sources.local.file_rows import read_lines, read_rows
 from imq.grammar.errors import ImqError, Malformed, NotFound
+from imq.grammar.parser import parse
+from imq.grammar.unparser import unparse
+from language.strategies import VOCABULARY
 
 if TYPE_CHECKING:
     import pathlib
@@ -501,6 +504,24 @@ def test_the_values_at_a_path_are_rows(
     tmp_path: pathlib.Path, name: str, content: str, at: tuple[str, ...], expected: list[tuple[int, ...]]
 ) -> None:
     assert list(read_rows(file(tmp_path, name, content), at=at).rows) == expected
+
+
+def test_a_star_is_each_key_of_a_map(tmp_path: pathlib.Path) -> None:
+    path = file(tmp_path, "compose.yaml", "services: {web: {image: app:1}, db: {image: redis:7, key: own}}\nname: x\n")
+    services = read_rows(path, at=("services", "*"))
+    assert [column for column, _ in services.columns] == ["key", "image"]
+    assert list(services.rows) == [("web", "app:1"), ("own", "redis:7")]
+    assert list(read_rows(path, at=("services", "*", "image")).rows) == [("app:1",), ("redis:7",)]
+    own = file(tmp_path, "own.json", '{"a": {"*": {"b": 1}, "c": {"b": 2}}}')
+    assert list(read_rows(own, at=("a", "*", "b")).rows) == [(1,)], "a key of this name counts alone"
+    with pytest.raises(Malformed, match=r"has nothing at services\.web\.\*"):
+        read_rows(file(tmp_path, "empty.yaml", "services: {web: x}"), at=("services", "web", "*"))
+
+
+def test_a_star_in_a_path_is_written_as_it_was_read() -> None:
+    for text in ("services.*", "services.*.image", 'a."b c".*'):
+        (statement,) = parse(f"rows of compose.yaml at {text} select image", VOCABULARY)
+        assert unparse(statement) == f"rows of compose.yaml at {text} select image"
 
 
 @pytest.mark.parametrize("content", ['{"a": {"c": 1}}', '{"a": 1}', '{"A": {"b": 1}}'])

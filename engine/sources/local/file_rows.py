@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 64 << 20
 """The maximum size of a file in bytes, and of a stream in characters."""
+EACH_KEY = "*"
+"""The part of a path that goes through all values of a map."""
 
 
 def read_lines(path: str, stream: TextIO | None = None) -> Iterator[str]:
@@ -57,7 +59,8 @@ def read_rows(path: str, stream: TextIO | None = None, at: tuple[str, ...] = ())
     Integers beyond 63 bits are strings, so that none is rounded.
 
     With `at`, the rows are the values at this path of keys in each value of JSON or YAML. The path goes through every
-    item of a list, and the items of nested lists are rows too.
+    item of a list, and the items of nested lists are rows too. The key `*` is each key of a map; rows that are maps
+    have it in the column `key`.
     """
     text = _read_text(path, stream)
     source = _source_name(path, stream)
@@ -79,6 +82,8 @@ def _select_at(source: str, values: Iterable[object], path: tuple[str, ...]) -> 
         items = list(_flatten(values))
         maps = [value for value in items if isinstance(value, dict)]
         found = [value[key] for value in maps if key in value]
+        if key == EACH_KEY and not found:
+            found = [_add_key(name, item) for value in maps for name, item in value.items()]
         if items and not found:
             names = list(dict.fromkeys(name for value in maps for name in value))
             raise Malformed(
@@ -88,6 +93,11 @@ def _select_at(source: str, values: Iterable[object], path: tuple[str, ...]) -> 
             )
         values = found
     return _flatten(values) if path else values
+
+
+def _add_key(key: str, value: object) -> object:
+    """Return a value of a map with its key in the column `key`, unless it has such a column."""
+    return {"key": key, **value} if isinstance(value, dict) else value
 
 
 def _flatten(values: Iterable[object]) -> Iterator[object]:
