@@ -239,7 +239,12 @@ class _Parser:
             and token_text.lower() not in WORDS
         ):
             known = sorted(self._vocabulary.tables)
-            hints = (closest_hint(token_text, known), f"tables: {join_names(known)}")
+            is_after_in = self._text[: token.span.start].lower().split()[-1:] == ["in"] and "LPAR" in expected
+            hints = (
+                closest_hint(token_text, known),
+                f"for a value: in ({token_text}); for an item of a list: {token_text} has …" if is_after_in else "",
+                f"tables: {join_names(known)}",
+            )
             return UnknownName(f'unknown table "{token_text}"', span=token.span, hints=hints)
         elif token_text.lower() == "as" and "OUTPUT_FORMAT" in expected:
             next_word = re.compile(_NEXT_WORD).match(self._text, token.span.end)

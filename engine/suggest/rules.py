@@ -30,6 +30,17 @@ _IS = re.compile(rf"\bis\s+(not\s+)?(?!known\b|unknown\b|not\b)({_VALUE})", re.I
 _LISTS = (re.compile(r"\bin\s*[\[{]\s*([^\]}]*?)\s*[\]}]"), re.compile(rf"\bin\s+({_VALUE}(?:\s*,\s*{_VALUE})+)"))
 _LABEL = re.compile(rf"\blabel\s*=*\s*([\w./-]+)=({_VALUE})", re.IGNORECASE)
 _LIKE = re.compile(r"\blike\s+(?=[^\s()]*%)([^\s()\ue000\ue001]+)", re.IGNORECASE)
+_AGE = re.compile(rf"(\S+)\s+(older|newer)\s+than\s+(\d[\d.]*\s*[a-z]+|{_VALUE})", re.IGNORECASE)
+_AGE_AGO = re.compile(r"\b((?:older|newer)\s+than\s+\d[\d.]*\s*[a-z]+)\s+ago\b", re.IGNORECASE)
+_PART = re.compile(
+    r"(?<=[\w.])\s+(contains|starts?|ends?)\s*(?:with)?\s+(?!(?:file|package|text)\b)([\w./:@-]+)", re.IGNORECASE
+)
+_PART_GLOBS = {"contains": "*{}*", "start": "{}*", "starts": "{}*", "end": "*{}", "ends": "*{}"}
+_SORT = re.compile(r"\bsort(?:ed)?\s+by\b", re.IGNORECASE)
+_CONDITION = re.compile(r"\b(where|and|or|not)\s+(unused|untagged)\b", re.IGNORECASE)
+_CONDITIONS = {"dangling": "dangling", "untagged": "dangling", "unused": "not in use"}
+_QUERY_WORDS = ("list", "get", "find", "display")
+"""Words that people write before a table; a query has none."""
 _OPERATORS = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "descending": "desc", "ascending": "asc"}
 _OPERATOR = re.compile(r"\s*(&&|\|\|)\s*|=>|=<|\b(?:de|a)scending\b", re.IGNORECASE)
 
@@ -44,11 +55,26 @@ def translate(sentence: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
         if words[0].lower() in ("docker", "podman") and words[1:] and words[1].lower() not in _IMAGE_COMMANDS:
             return sentence  # a command for containers: `docker rm` removes no image
         del words[0]
+    if len(words) > 1 and words[0].lower() in (*_QUERY_WORDS, *_CONDITIONS):
+        words = _translate_first_word(words, vocabulary)
     translated = _translate_docker(words, vocabulary)
     if translated is None:
         sentence = " ".join(words)
         translated = _translate_sql(sentence) if sentence[:7].lower() in ("select ", "delete ") else sentence
     return _translate_operators(translated, is_action=is_action)
+
+
+def _translate_first_word(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Return the words of a query without a verb before its table, and with a condition there behind it."""
+    first, *rest = words
+    if rest[0].lower() == "all" and len(rest) > 1:
+        del rest[0]
+    if rest[0].lower() not in vocabulary.tables:
+        return list(words)
+    condition = _CONDITIONS.get(first.lower())
+    if condition is None:
+        return rest
+    return list(words) if len(rest) > 1 else [rest[0], "where", *condition.split()]
 
 
 # SQL
@@ -105,6 +131,16 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
             return match[0]  # a misspelled null or unknown: within `not`, `=` holds for every unknown value
         return f"{'!=' if negated else '='} {match[2]}"
 
+    def replace_age(match: re.Match[str]) -> str:
+        if match[1].lower().lstrip("(") in ("where", "and", "or", "not", "images"):
+            return match[0]  # the age of the row
+        return f"{match[1]} {'<' if match[2].lower() == 'older' else '>'} {match[3]} ago"
+
+    sentence = _AGE.sub(replace_age, _AGE_AGO.sub(r"\1", sentence))
+    if not is_action:
+        sentence = _SORT.sub("order by", sentence)
+        sentence = _PART.sub(lambda match: f" like {quote(_PART_GLOBS[match[1].lower()].format(match[2]))}", sentence)
+        sentence = _CONDITION.sub(lambda match: f"{match[1]} {_CONDITIONS[match[2].lower()]}", sentence)
     sentence = _OPERATOR.sub(replace_operator, sentence)
     sentence = _IS.sub(replace_is, sentence)
     sentence = _REGEXES.sub(" matches ", sentence)

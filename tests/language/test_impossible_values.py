@@ -80,3 +80,24 @@ def test_the_date_of_a_time_is_its_day(session: Session) -> None:
     for day, count in days:
         assert run(session, f"images where date(created) = {day} count") == [(count,)]
         assert run(session, f"images where created >= {day} and created < date('{day}') + 1d count") == [(count,)]
+
+
+@pytest.mark.parametrize("condition", ["has containers", "not has layers", "containers is known", "layers is unknown"])
+def test_a_number_with_the_name_of_a_relation_is_not_asked_for_rows(session: Session, condition: str) -> None:
+    """The number of containers is known when it is 0: `has containers` would hold for every image."""
+    with pytest.raises(StatementError) as refused:
+        run(session, f"images where {condition}")
+    assert refused.value.code == "ambiguous"
+    name = "layers" if "layers" in condition else "containers"
+    assert refused.value.hints == (f"with at least one: any {name}", f"with none: no {name}")
+
+
+def test_hints_for_fields_where_rows_are_expected(session: Session) -> None:
+    for text, hint in (
+        ("images where '80/tcp' in ports", "ports has"),
+        ("images where tag in latest", "in (latest)"),
+        ("images where no label.env", "label.env is unknown"),
+    ):
+        with pytest.raises(StatementError) as refused:
+            run(session, text)
+        assert hint in "".join(refused.value.hints)

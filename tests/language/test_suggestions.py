@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from imq.engine.session.session import Session
 
 SUGGESTIONS = """
+list images -> images
+get all images where dangling -> images where dangling
+unused images -> images where not in use
+images where unused and tag = 1 -> images where not in use and tag = 1
+images where not untagged -> images where not dangling
+images sort by size desc -> images order by size desc
+images where tag contains rc -> images where tag like "*rc*"
+images where tag starts with 1. and dangling -> images where tag like "1.*" and dangling
+images where name ends with :latest -> images where name like "*:latest"
+images where older than 2 weeks ago -> images where older than 2 weeks
+rm images where older than 2 weeks ago -> rm images where older than 2 weeks
+rm images where pulled_at older than 30d -> rm images where pulled_at < 30d ago
+images where dangling and pulled_at newer than 3 days -> images where dangling and pulled_at > 3 days ago
 image prune -a --filter until=24h -> rm images where not in use and older than 24h
 images as json where dangling -> images where dangling as json
 images where digest = manifest_digest -> images where digest = .manifest_digest

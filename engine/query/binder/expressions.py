@@ -148,13 +148,27 @@ class Expressions:
         return bare and field is not None and field.type is DataType.LIST
 
     def _bind_is_known(self, operand: ast.Expr, *, known: bool) -> ir.Expr:
-        """Bind `is known`. A relation (`base is known`) is known if it has a row."""
+        """Bind `is known` and `has`. A relation (`base is known`) is known if it has a row."""
         from .subqueries import find_relation
+
+        if isinstance(operand, ast.Field) and len(operand.path) == 1 and self.table.find_relation(operand.path[0]):
+            self._refuse_known_count(operand.path[0], operand.span)
 
         if (relation := find_relation(self, operand)) is not None:
             exists = ir.Exists(self.bind_rows(ast.Query(relation.name, span=operand.span)))
             return exists if known else ir.Not(exists)
         return ir.IsKnown(self.bind_value(operand), known)
+
+    def _refuse_known_count(self, name: str, span: Span | None) -> None:
+        """Refuse `has containers`, which would ask whether their number is known; 0 is."""
+        field = self.table.find_field(name)
+        if field is not None and field.type is DataType.NUMBER:
+            raise StatementError(
+                f'"{name}" is a number here, which is known when it is 0',
+                code="ambiguous",
+                span=span,
+                hints=(f"with at least one: any {name}", f"with none: no {name}"),
+            )
 
     def _bind_comparison(self, node: ast.Comparison) -> ir.Expr:
         if node.operator in _TIME_OPERATORS:

@@ -67,11 +67,16 @@ def _bind_related(query: ast.RowSource, table: Table, scope: Scope) -> ir.Select
         raise make_unavailable_error(query.table, query.span)
     if isinstance(query, ast.Query) and query.base is None and query.table not in TABLES:
         known = [relation.name for relation in table.relations]
+        is_field = table.find_field(query.table.partition(".")[0]) is not None
         raise UnknownName(
             f'unknown relation "{query.table}" of {table.name}',
             code="unknown-relation",
             span=query.span,
-            hints=(closest_hint(query.table, [*known, *TABLES]), f"relations: {join_names(known)}" if known else ""),
+            hints=(
+                f"for a field: {query.table} is unknown, {query.table} is known" if is_field else "",
+                closest_hint(query.table, [*known, *TABLES]),
+                f"relations: {join_names(known)}" if known else "",
+            ),
         )
     return bind(query, scope)
 
