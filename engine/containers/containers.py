@@ -244,7 +244,7 @@ class Containers:
             with store_errors("create the container", store.root):
                 self._make_folder(id_, document)
                 try:
-                    self._publish(id_, name, image)
+                    self._publish(id_, name, image, durable=not options.auto_remove)
                 except BaseException:
                     remove_folder(self.path_of(id_) + CREATING, State())
                     raise
@@ -276,7 +276,7 @@ class Containers:
         finally:
             os.close(folder)
 
-    def _publish(self, id_: str, name: str, image: ImageFacts) -> None:
+    def _publish(self, id_: str, name: str, image: ImageFacts, *, durable: bool) -> None:
         """Give the folder its name, unless another container has the same name, or the image was removed."""
         with self.store.layout.lock():
             self.store.index.sync_with_layout()
@@ -288,7 +288,8 @@ class Containers:
             if connection.execute("SELECT 1 FROM image WHERE manifest = ?", (image.manifest,)).fetchone() is None:
                 raise NotFound(f"the image {image.name} was removed meanwhile", code="changed")
             os.rename(self.path_of(id_) + CREATING, self.path_of(id_))
-            self._containers_directory().sync()
+            if durable:
+                self._containers_directory().sync()
 
     def _containers_directory(self) -> Directory:
         return self.store.layout.make_directory(FOLDER)

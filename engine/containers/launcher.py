@@ -35,6 +35,7 @@ def start_launcher() -> None:
 
     ours, theirs = make_pair()
     if os.fork() == 0:
+        os.close(ours)
         _serve(theirs)
     os.close(theirs)
     _launcher, _owner = ours, os.getpid()
@@ -63,7 +64,7 @@ def _send(descriptors: Sequence[int]) -> bool:
 def _serve(socket: int) -> NoReturn:
     """Fork a monitor for each message until the process that started the launcher has ended."""
     try:
-        _become_daemon(socket)
+        _become_daemon()
         from .monitor import run_monitor  # while the other process opens its store
         from .sockets import receive_descriptors
 
@@ -77,8 +78,11 @@ def _serve(socket: int) -> NoReturn:
         os._exit(0)
 
 
-def _become_daemon(kept: int) -> None:
-    """Leave the session of the terminal, and close all descriptors but one and the program's own archive."""
+def _become_daemon() -> None:
+    """Leave the session of the terminal, and close the descriptors that the process has been started with.
+
+    The frozen executable reads its modules from one of them.
+    """
     import signal
 
     os.setsid()
@@ -89,8 +93,8 @@ def _become_daemon(kept: int) -> None:
         os.dup2(null, standard)
     archives = {path.rpartition("/")[2] for path in sys.path if path.startswith("/proc/self/fd/")}
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != kept and name not in archives:
-            with suppress(OSError):  # the listing's own is closed already
+        with suppress(OSError):  # the listing's own is closed already
+            if int(name) > 2 and name not in archives and os.get_inheritable(int(name)):
                 os.close(int(name))
 
 
