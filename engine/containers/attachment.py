@@ -181,7 +181,10 @@ class _Session:
             if not content:
                 raise RuntimeFailed("the exit code of the container is unknown: its monitor was killed")
             self._received += content
-        return int(json.loads(self._received)["exit_code"])
+        report = json.loads(self._received)
+        if "error" in report:
+            raise RuntimeFailed(report["error"])
+        return int(report["exit_code"])
 
     @contextmanager
     def raw_terminal(self) -> Iterator[None]:

@@ -48,7 +48,7 @@ from .index_rows import is_container_id, synchronize
 from .network_files import make_network_files
 from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
-from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_init, find_runtime, spawn
+from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_hints, find_init, find_runtime, spawn
 from .users import User, find_user
 
 if TYPE_CHECKING:
@@ -912,7 +912,11 @@ def _wait_for_end(state: State, timeout: float | None) -> bool:
 
 
 def _start_error(container: Container, report: Mapping[str, Any]) -> RuntimeFailed:
-    error = RuntimeFailed(f"the container {container.name} cannot be started: {report['error']}", code=report["code"])
+    error = RuntimeFailed(
+        f"the container {container.name} cannot be started: {report['error']}",
+        code=report["code"],
+        hints=find_hints(report["error"]),
+    )
     error.exit_status = int(report.get("exit_code") or error.exit_status)
     return error
 

@@ -22,6 +22,8 @@ _READ_SIZE = 64 << 10
 _LONGEST_WAIT = 3600.0
 _POLL = 0.05
 """Seconds between two looks at the process, on kernels that cannot wait for one."""
+_ADOPTION_POLL = 0.002
+"""Seconds between two looks at a process that is no child of this one yet."""
 _DRAIN = 2.0
 """The maximum seconds to read what is left in the pipes after the container has ended."""
 _MAX_MESSAGE = 64 << 10
@@ -131,7 +133,7 @@ class Exchange:
                 if descriptor in self._handlers and event & ~select.POLLOUT:
                     self._handlers[descriptor]()
             if status is None:
-                done, result = os.waitpid(pid, os.WNOHANG)
+                done, result = _reap(pid)
                 if done:
                     status, deadline = result, time.monotonic() + _DRAIN
                     if process >= 0:
@@ -238,6 +240,20 @@ class Exchange:
                 rows, columns = json.loads(line)["size"]
                 if self._terminal >= 0:
                     set_terminal_size(self._terminal, rows, columns)
+
+
+def _reap(pid: int) -> tuple[int, int]:
+    """Return the ID and the wait status of a process that has ended, (0, 0) while it runs.
+
+    A process of crun becomes a child of this one only after its parent, which runs a moment longer than crun.
+    """
+    try:
+        return os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        if not os.path.exists(f"/proc/{pid}"):
+            raise
+        time.sleep(_ADOPTION_POLL)
+        return 0, 0
 
 
 def set_terminal_size(terminal: int, rows: int, columns: int) -> None:

@@ -153,6 +153,26 @@ def exit_code_of(status: int) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+_HINTS = {
+    "hybrid mode not supported": (
+        "crun needs cgroups of version 2, or of version 1 without those of version 2 below /sys/fs/cgroup/unified",
+        "runc runs here as it is: set runtime = runc",
+    ),
+    "exec format error": ("the program is for another machine, or a script without a first line #!INTERPRETER",),
+    "setrlimit": ("this user may not raise the limit: leave out ulimit, or lower it",),
+    "no such file or directory": (
+        "the program, or the interpreter in the first line of a script, is not in the image",
+    ),
+    "executable file not found": ("the program is in no folder of the container's PATH",),
+}
+"""Parts of messages of runtimes, in lower case, and what helps."""
+
+
+def find_hints(message: str) -> tuple[str, ...]:
+    """Return what helps against a failure of a runtime, by its message."""
+    return next((hints for part, hints in _HINTS.items() if part in message.lower()), ())
+
+
 def read_message(path: str) -> str:
     """Return the last error in a log of the runtime; "" when there is none."""
     message = ""
