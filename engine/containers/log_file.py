@@ -36,6 +36,7 @@ class LogWriter:
         self._descriptor = descriptor
         self._clock = clock
         self._pending = dict.fromkeys(STREAMS, b"")
+        self._is_torn = False
 
     def write(self, stream: str, content: bytes) -> None:
         """Write the complete lines of a stream; the rest waits for its end."""
@@ -63,12 +64,13 @@ class LogWriter:
             yield json.dumps({"log": text, "stream": stream, "time": now}, ensure_ascii=False).encode() + b"\n"
 
     def _append(self, content: bytes) -> None:
-        view = memoryview(content)
+        view = memoryview(b"\n" + content if self._is_torn and content else content)
         try:
             while view:
                 view = view[os.write(self._descriptor, view) :]
+            self._is_torn = False
         except OSError:
-            pass  # a full disk must not stop the container
+            self._is_torn = True  # a full disk must not stop the container
 
 
 def format_log_time(nanoseconds: int) -> str:

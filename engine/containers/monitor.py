@@ -22,7 +22,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import system_calls
 from .exchange import Client, Exchange, set_terminal_size
-from .folder import ATTACH, LOG, PAUSED, STATE, STOPPING, State, read_boot_id, read_ticks, write_json
+from .folder import ATTACH, LOG, PAUSED, STATE, STOPPING, State, overwrite_json, read_boot_id, read_ticks, write_json
 from .log_file import STREAMS, LogWriter
 from .runtime import Runtime, RuntimeFailed, exit_code_of
 from .sockets import accept, open_listener, receive_descriptors
@@ -342,7 +342,10 @@ class _Monitor:
     def _write_state(self, *, durable: bool = True) -> None:
         state = self._state
         document = {name: getattr(state, name) for name in State._fields if name != "is_watched"}
-        write_json(self._folder, STATE, document, durable=durable)
+        try:
+            write_json(self._folder, STATE, document, durable=durable)
+        except OSError:  # of a full disk: the exit code must not be lost
+            overwrite_json(self._folder, STATE, document)
 
 
 def _was_oom_killed(cgroup: str) -> bool:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
+import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.containers import containers as module
 from imq.grammar.errors import ImqError
+from support.engines import mounts_under
+
+from .conftest import Machine
 
 if TYPE_CHECKING:
-    from .conftest import Machine
+    from collections.abc import Iterator
 
 REFUSED = {
     "run box:1 nothing-here": "runtime",
@@ -88,3 +94,106 @@ def test_other_users_are_told_that_containers_need_root(machine: Machine, monkey
             with contextlib.suppress(ImqError):
                 assert machine.failure_code(text) == "permission"
     assert [row["name"] for row in machine.rows("containers")] == ["one1"]
+
+
+EXIT_CODES = {"nothing-here": 127, "/etc/passwd": 126, "/data": 126}
+
+
+@pytest.mark.parametrize("program", EXIT_CODES)
+def test_a_program_that_cannot_run_has_the_exit_code_of_docker(shared_machine: Machine, program: str) -> None:
+    code, _, errors = shared_machine.line("run", "--rm", "box:1", program)
+    assert (code, "cannot be started" in errors) == (EXIT_CODES[program], True), errors
+    assert shared_machine.rows("containers") == []
+
+
+def test_a_script_without_its_interpreter_fails_as_with_docker(
+    machine: Machine, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tree" / "bin").mkdir(parents=True)
+    script = tmp_path / "tree" / "bin" / "start"
+    script.write_text("#!/bin/missing\n")
+    script.chmod(0o755)
+    machine.do(f'import "{tmp_path}/tree" as script:1 change "ENTRYPOINT [\\"/bin/start\\"]"')
+    assert machine.line("run", "--rm", "script:1")[0] == 1
+    assert "exec /bin/start: no such file or directory" in capfd.readouterr().err
+    assert machine.rows("containers") == []
+
+
+def test_a_mount_that_is_gone_keeps_a_container_from_starting(machine: Machine, tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    machine.do(f'create held from box:1 run cat /x/file with mount = "{folder}:/x"')
+    folder.rmdir()
+    assert machine.failure_code("start held") == "no-such-folder"
+    assert machine.container("held")["status"] == "created"
+    folder.mkdir()
+    (folder / "file").write_text("there\n")
+    machine.do_all("start held", "wait held")
+    assert [row["text"] for row in machine.rows("logs of held")] == ["there"]
+
+
+@pytest.fixture
+def small_machine(archive: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Machine]:
+    """A store with the image on a file system of 12 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "small", folder], check=True)
+    machine = Machine(folder / "store")
+    try:
+        machine.do(f'load "{archive}"')
+        yield machine
+        machine.clear()
+    finally:
+        machine.close()
+        subprocess.run(["umount", "--lazy", folder], check=True)
+    assert mounts_under(str(tmp_path)) == []
+
+
+def fill(folder: pathlib.Path, left: int) -> pathlib.Path:
+    """Fill a file system except for some bytes; return the file."""
+    path = folder / "filler"
+    status = os.statvfs(folder)
+    path.write_bytes(b"x" * max(0, status.f_bavail * status.f_frsize - left))
+    return path
+
+
+def test_a_full_disk_during_a_commit_leaves_no_half_image(small_machine: Machine) -> None:
+    machine = small_machine
+    machine.do('create writer from box:1 run sh -c "head -c 3000000 /dev/urandom > /big"')
+    machine.do_all("start writer", "wait writer")
+    assert machine.container("writer")["exit_code"] == 0
+    before = sorted(os.listdir(pathlib.Path(machine.root, "blobs", "sha256")))
+    filler = fill(pathlib.Path(machine.root).parent, 1_000_000)
+    assert machine.failure_code("commit writer as big:1") == "no-space"
+    assert [row["name"] for row in machine.rows("images select name")] == ["box:1"]
+    assert sorted(os.listdir(pathlib.Path(machine.root, "blobs", "sha256"))) == before
+    assert set(os.listdir(pathlib.Path(machine.root, "ingest"))) <= {"reserve", "sweep"}
+    filler.unlink()
+    machine.do_all("commit writer as big:1", "rm container writer")
+    assert {row["error"] for row in machine.outcomes("verify all")} == {None}
+
+
+def test_a_full_disk_during_the_creation_leaves_no_half_container(small_machine: Machine) -> None:
+    machine = small_machine
+    filler = fill(pathlib.Path(machine.root).parent, 500_000)
+    assert machine.failure_code("run box:1 true") == "no-space"
+    assert machine.rows("containers") == []
+    unpacked = pathlib.Path(machine.root, "unpacked")
+    assert [name for name in os.listdir(unpacked) if name not in ("base", "lock")] == []
+    filler.unlink()
+    machine.do("run box:1 true with auto_remove = true")
+
+
+def test_a_full_disk_during_a_run_loses_no_exit_code(small_machine: Machine) -> None:
+    machine = small_machine
+    machine.do('create noisy from box:1 run sh -c "yes ' + "x" * 1000 + ' | head -c 12000000; exit 3"')
+    folder = machine.folder("noisy")
+    machine.do("start noisy")
+    deadline = time.monotonic() + 30
+    while json.loads((folder / "state.json").read_text())["status"] != "exited":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert os.statvfs(folder).f_bavail == 0, "the log has filled the disk"
+    (folder / "log").write_bytes(b"")
+    row = machine.container("noisy")
+    assert (row["status"], row["exit_code"]) == ("exited", 3)
