@@ -45,8 +45,8 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
 """
 _DOCKER_COMMANDS = frozenset({
     "attach", "commit", "container", "create", "exec", "history", "image", "images", "import", "inspect", "kill",
-    "load", "login", "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search", "start", "stop",
-    "system", "tag", "unpause", "wait",
+    "load", "login", "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search",
+    "start", "stop", "system", "tag", "unpause", "wait",
 })  # fmt: skip
 """First words of docker's command lines."""
 _DOCKER_GROUPS = ("container", "image", "system")

@@ -193,7 +193,7 @@ def test_a_full_disk_during_a_run_loses_no_exit_code(small_machine: Machine) -> 
     while json.loads((folder / "state.json").read_text())["status"] != "exited":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert os.statvfs(folder).f_bavail == 0, "the log has filled the disk"
+    assert os.statvfs(folder).f_bavail < 30, "the log has filled the disk"
     (folder / "log").write_bytes(b"")
     row = machine.container("noisy")
     assert (row["status"], row["exit_code"]) == ("exited", 3)
