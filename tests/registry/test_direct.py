@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.reference import Reference
+from imq.engine.registry.http.direct import DirectTransport
 from imq.engine.registry.http.transport import Transport
 from imq.engine.registry.http.urls import split_authority
 from imq.engine.registry.settings import Settings
@@ -268,3 +269,25 @@ def test_a_redirect_may_lead_to_a_response_that_only_requests_supports(client: C
         ScriptedServer(Step("GET", "/v2/a/manifests/1", 307, {"Location": f"{target.url}/x"})) as server,
     ):
         assert client.fetch_manifest(Reference(server.host, "a", "1")).content == manifest
+
+
+def test_a_connection_with_tls_is_kept(
+    connect: Callable[..., Client],
+    thousand_tls: RunningRegistry,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The session tickets that a server sends after the handshake do not count as unexpected bytes."""
+    connected: list[str] = []
+    connect_one = DirectTransport.connect
+
+    def count(self: DirectTransport, url: str, *, verify: bool) -> socket.socket:
+        connected.append(url)
+        return connect_one(self, url, verify=verify)
+
+    monkeypatch.setattr(DirectTransport, "connect", count)
+    client = connect(environment={"SSL_CERT_FILE": authority.certificate})
+    client.http._schemes[thousand_tls.host] = "https"
+    for tag in ("v1", "v2", "v3"):
+        assert client.fetch_manifest(thousand_tls.reference(tag)).content
+    assert connected == [f"https://{thousand_tls.host}"]

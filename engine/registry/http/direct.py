@@ -50,7 +50,7 @@ class ConnectFailedError(Exception):
 
 
 class StaleConnectionError(Exception):
-    """The server closed an idle connection before the request reached it."""
+    """The server closed an idle connection, and did not answer the request that was sent on it."""
 
 
 TRANSFER_ERRORS = (OSError, InvalidResponseError, ConnectFailedError)
@@ -86,15 +86,12 @@ class DirectTransport:
         key = f"{url.partition('://')[0]}://{get_authority(url)}", verify
         while True:
             connection = self._take_idle(key)
-            is_reused = connection is not None
             if connection is None:
                 connection = _Connection(self.connect(key[0], verify=verify), self._settings)
             try:
                 return connection.exchange(method, request, self, key)
             except StaleConnectionError:
                 connection.close()
-                if not is_reused:
-                    raise ConnectionError("closed without a response") from None
             except BaseException:
                 connection.close()
                 raise
