@@ -304,11 +304,26 @@ def _find_of_references(act: ast.ActionStatement, context: PlanContext, get: Cal
         return None
     names_to_match = context.literals(act.references) or [_ANY_NAME]
     if any(source.match_name(name) is None for name in names_to_match):  # registries have tags, not images by name
+        if (option := get_option(act, "from")) is not None and act.verb in _TAG_CONDITIONS:
+            raise StatementError(
+                f"{act.verb} takes no names from {refs[0].text}: registries have tags",
+                code="place",
+                span=option.span,
+                hints=(_TAG_CONDITIONS[act.verb].format(names_to_match[0]),),
+            )
         return None
     found = get(source)
     if found is None:
         raise StatementError(f"{act.verb} does not work in {refs[0].text}", code="operand", span=act.span)
     return found
+
+
+_TAG_CONDITIONS = {
+    "rm": "to remove a tag: rm tags of {}",
+    "untag": "to remove a tag: rm tags of {}",
+    "inspect": "for its fields: tags of {} as json",
+}
+"""What to write in place of an action on names of a registry."""
 
 
 class SourcePart(Record):

@@ -16,6 +16,7 @@ rm images where older than 6m -> 6 minutes or 6 months
 rm images where not newer than 6m -> 6 minutes or 6 months
 rm images where created before 6m ago -> 6 minutes or 6 months
 rm images where created < 6m ago -> 6 minutes or 6 months
+rm images where age(created) > 6m -> 6 minutes or 6 months
 prune images where older than 30m -> 30 minutes or 30 months
 rm (images where older than 6m) where tag = 1 -> 6 minutes or 6 months
 rm images where size > 500 -> 500MB or 500B

@@ -81,3 +81,18 @@ def test_the_error_shows_the_span_and_the_closest_name(session: Session, text: s
     assert span is not None
     assert "WrongCase" in statement[span.start : span.end]
     assert any("wrongcase" in hint for hint in caught.value.hints)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (f"rm {NOWHERE}/x:1 from {NOWHERE}", f"rm tags of {NOWHERE}/x:1"),
+        (f"untag {NOWHERE}/x:1 from {NOWHERE}", f"rm tags of {NOWHERE}/x:1"),
+        (f"inspect {NOWHERE}/x:1 from {NOWHERE}", f"tags of {NOWHERE}/x:1 as json"),
+    ],
+)
+def test_names_from_a_registry_are_not_looked_up_in_the_store(session: Session, text: str, hint: str) -> None:
+    with pytest.raises(StatementError) as refused:
+        list(session.run(text, dry_run=True))
+    assert refused.value.code == "place"
+    assert hint in "".join(refused.value.hints)

@@ -222,7 +222,9 @@ class Expressions:
             self._check_word(literal, other)
             raise
         self._check_word(literal, other)
-        if self.scope.is_removal and other.kind is DataType.SIZE:
+        if other.kind is DataType.DURATION:
+            self._check_age(literal)
+        elif self.scope.is_removal and other.kind is DataType.SIZE:
             from .ambiguous_units import check_size
 
             check_size(value, literal)
