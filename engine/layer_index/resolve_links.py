@@ -6,7 +6,7 @@ twice: each of the two hides other entries.
 
 from __future__ import annotations
 
-from imq.engine.layers.rooted_fs import MAX_LINKS
+from imq.engine.layers.rooted_fs import TooManyLinks, follow_links
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
@@ -107,14 +107,18 @@ class _StackView:
         self._connection = connection
         self._layer = layer
 
-    def find(self, directory: int, name: str) -> _Node | None:
-        """Return the entry of a name in a folder; None when it does not exist."""
+    def find(self, directory: int, name: str, before: int | None = None) -> _Node | None:
+        """Return the entry of a name in a folder; None when it does not exist.
+
+        With `before`, the own entries of the layer count only up to this offset of its archive.
+        """
         columns = "old.layer, old.directory, old.name, old.type, old.link"
         row = (
             self._connection.execute(
                 f"""SELECT {columns} FROM {SCHEMA}.entry AS old
-            WHERE old.layer = ? AND old.directory = ? AND old.name = ? AND old.type <> {IMPLIED}""",
-                (self._layer, directory, name),
+            WHERE old.layer = ?1 AND old.directory = ?2 AND old.name = ?3 AND old.type <> {IMPLIED}
+                AND (?4 IS NULL OR old.offset <= ?4)""",
+                (self._layer, directory, name, before),
             ).fetchone()
             or self._connection.execute(
                 f"""SELECT {columns} FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
@@ -139,29 +143,16 @@ class _StackView:
 
     def resolve(self, path: str) -> str:
         """Return the path of a folder with all links followed, as in a chroot; too many links end at the root."""
-        pending = path.split("/")[::-1]
-        resolved: list[str] = []
-        links = 0
-        while pending:
-            name = pending.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
-                if resolved:
-                    resolved.pop()
-                continue
-            node = self.find(self.make_directory("".join(f"/{one}" for one in resolved)), name)
-            if node is None or node.type != SYMLINK:
-                resolved.append(name)
-                continue
-            links += 1
-            if links > MAX_LINKS:
-                return ""
-            target = node.link or ""
-            if target.startswith("/"):
-                resolved.clear()
-            pending += target.split("/")[::-1]
-        return "".join(f"/{one}" for one in resolved)
+
+        def visit(directory: str, name: str) -> str | None:
+            node = self.find(self.make_directory(f"/{directory}" if directory else ""), name)
+            return (node.link or "") if node is not None and node.type == SYMLINK else None
+
+        try:
+            resolved = follow_links(path, visit)
+        except TooManyLinks:
+            return ""
+        return f"/{resolved}" if resolved else ""
 
 
 def _move_entries(connection: sqlite3.Connection, layer: int, directory: int, view: _StackView) -> None:
@@ -215,12 +206,14 @@ def _move_entries(connection: sqlite3.Connection, layer: int, directory: int, vi
 def _resolve_hard_links(connection: sqlite3.Connection, layer: int, view: _StackView) -> None:
     """Give hard links the metadata of their targets in lower layers, and the layer with the content."""
     links = connection.execute(
-        f"SELECT directory, name, link FROM {SCHEMA}.entry WHERE layer = ? AND type = {HARD_LINK} AND size IS NULL",
+        f"""SELECT directory, name, link, offset FROM {SCHEMA}.entry
+        WHERE layer = ? AND type = {HARD_LINK} AND size IS NULL ORDER BY offset""",
         (layer,),
     ).fetchall()
-    for directory, name, link in links:
+    for directory, name, link, offset in links:
         parent_path, _, target_name = link.rpartition("/")
-        node = view.find(view.make_directory(view.resolve(parent_path)), target_name)
+        parent = view.make_directory(view.resolve(parent_path))
+        node = view.find(parent, target_name, offset) or view.find(parent, target_name)
         if node is None or node.type in _NO_TARGETS:
             continue
         connection.execute(

@@ -235,7 +235,11 @@ class LayerScanner:
         return has_link_parents
 
     def _resolve_hard_links(self) -> None:
-        """Give hard links the metadata and content of their target, if this layer has it."""
+        """Give hard links the metadata and content of their target, if this layer has it before the link.
+
+        A target that comes later replaces one of a lower layer, to which the link leads. The entries of a table of
+        contents have no order: their offset is 0.
+        """
         connection = self._connection
         if connection.execute("SELECT 1 FROM hard_link LIMIT 1").fetchone() is None:
             return
@@ -246,7 +250,7 @@ class LayerScanner:
             WHERE entry.directory = hard_link.directory AND entry.name = hard_link.name
                 AND entry.type = {HARD_LINK} AND entry.size IS NULL AND directory.path = hard_link.target_directory
                 AND target.directory = directory.key AND target.name = hard_link.target_name
-                AND target.size IS NOT NULL AND target.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})"""
+                AND target.offset <= entry.offset AND target.size IS NOT NULL AND target.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})"""
         ).rowcount:
             pass  # a hard link can lead to another one
         connection.execute("DROP INDEX directory_path")

@@ -30,6 +30,44 @@ MAX_LINKS = 40
 """The maximum number of links on the way to one folder, as in Linux."""
 
 
+class TooManyLinks(Exception):
+    """A path leads through more links than Linux follows."""
+
+
+class _Absent(Exception):
+    """A folder on the way of a path does not exist."""
+
+
+def follow_links(path: str, visit: Callable[[str, str], str | None]) -> str:
+    """Return the resolved path to which a path leads in a root, as in a chroot.
+
+    `visit` takes the resolved path of a folder and a name in it; it returns the target of a link, and None for what is
+    no link. A link that climbs above the root leads to the root. Raises `TooManyLinks`.
+    """
+    pending = path.split("/")[::-1]
+    resolved: list[str] = []
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            if resolved:  # otherwise it is the root, which is its own parent
+                resolved.pop()
+            continue
+        target = visit("/".join(resolved), name)
+        if target is None:
+            resolved.append(name)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise TooManyLinks
+        if target.startswith("/"):
+            resolved.clear()
+        pending += target.split("/")[::-1]
+    return "/".join(resolved)
+
+
 class DirectoryTree:
     """An abstract tree of folders, files and links, in which paths can be resolved."""
 
@@ -72,38 +110,27 @@ class DirectoryTree:
         return path
 
     def _follow_links(self, path: str, on_created: Callable[[str], None] | None) -> str | None:
-        pending = path.split("/")[::-1]
-        resolved: list[str] = []
-        links = 0
-        while pending:
-            name = pending.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
-                if resolved:  # otherwise it is the root, which is its own parent
-                    resolved.pop()
-                continue
-            mode = self.mode_of("/".join(resolved), name)
-            if mode is None or not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+        def visit(directory: str, name: str) -> str | None:
+            mode = self.mode_of(directory, name)
+            if mode is not None and stat.S_ISLNK(mode):
+                return self.read_link(directory, name)
+            if mode is None or not stat.S_ISDIR(mode):
                 if on_created is None:
-                    return None
+                    raise _Absent
                 if mode is not None:
                     raise Malformed(f"the parent of {path!r} is a file", code="path-parent")
-                self.make_directory("/".join(resolved), name)
-                on_created("/".join((*resolved, name)))
-            elif stat.S_ISLNK(mode):
-                links += 1
-                if links > MAX_LINKS:
-                    raise Malformed(f"too many links on the way to {path!r}", code="path-parent")
-                target = self.read_link("/".join(resolved), name)
-                if target.startswith("/"):
-                    resolved.clear()
-                pending += target.split("/")[::-1]
-                continue
-            resolved.append(name)
-            if len(resolved) > self._max_depth:
+                self.make_directory(directory, name)
+                on_created(f"{directory}/{name}" if directory else name)
+            if directory.count("/") + bool(directory) >= self._max_depth:
                 raise too_deep_error(path, self._max_depth)
-        return "/".join(resolved)
+            return None
+
+        try:
+            return follow_links(path, visit)
+        except _Absent:
+            return None
+        except TooManyLinks:
+            raise Malformed(f"too many links on the way to {path!r}", code="path-parent") from None
 
 
 class RootedDirectory(DirectoryTree):

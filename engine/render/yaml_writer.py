@@ -38,6 +38,7 @@ def _represent_string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_string)
+_Dumper.add_multi_representer(str, lambda dumper, text: _represent_string(dumper, str(text)))  # a digest
 
 
 def write_yaml_sequence(items: Iterable[object]) -> Iterator[str]:

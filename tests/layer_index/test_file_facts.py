@@ -137,7 +137,7 @@ def test_checksums_of_packages_compare_by_their_own_algorithm(algorithm: str) ->
     for row, content in ((1, b"a"), (2, b"b"), (3, b"c")):
         for sink in fields.open_sinks(row):
             sink.write(content)
-    assert [(row, modified) for _, _, modified, row in fields.take_rows()] == [(1, False), (2, True), (3, None)]
+    assert [(row, modified) for _, _, modified, _, row in fields.take_rows()] == [(1, False), (2, True), (3, None)]
 
 
 def test_links_lead_within_the_image(store: StoreSession) -> None:

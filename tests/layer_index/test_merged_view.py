@@ -174,6 +174,17 @@ def test_drawn_stacks(index: FileIndex, scratch: pathlib.Path, drawn: list[list[
     compare(index, stack, scratch)
 
 
+@pytest.mark.parametrize("lower", [member("a/a", b"old"), symlink("a/a", "b")], ids=["file", "symlink"])
+@pytest.mark.parametrize(
+    "later", [member("a/a", b"new"), symlink("a/a", "/b"), link("a/a", "b"), link("a/c", "b")],
+    ids=["file", "symlink", "link back", "other link"],
+)  # fmt: skip
+def test_a_hard_link_leads_to_what_is_there_before_it(
+    index: FileIndex, scratch: pathlib.Path, lower: Member, later: Member
+) -> None:
+    compare(index, [stacked(archive([lower])), stacked(archive([link("b", "a/a"), later]))], scratch)
+
+
 @given(st.binary(max_size=12))
 def test_every_path_has_one_string(path: bytes) -> None:
     written = path.decode("utf-8", "surrogateescape")

@@ -205,7 +205,7 @@ def test_explain_tells_what_is_read(proxy: FaultProxy, tmp_path: Path) -> None:
     listed = "".join(session.explain_all(f"files of {proxy.host}/toc/app:chunked"))
     assert re.search(r"at most 2 layers with \d+(\.\d+)?kB, 1 of them by their tables of contents", listed)
     assert "at most 3 layers with " in "".join(
-        session.explain_all(f"tags of {proxy.host}/toc/app where contains file x")
+        session.explain_all(f'tags of {proxy.host}/toc/app where contains file "*x"')
     )
     assert len(proxy.requests) == requests
     session.close()

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from imq.engine.catalog.tables import DataType
+from imq.engine.oci.digest import Digest
 from imq.engine.render.formats import FORMATS, write_documents, write_rows
 from imq.engine.render.text_table import display_width, escape_controls
 from imq.engine.render.values import DisplayOptions
@@ -122,6 +123,12 @@ def test_data_cannot_control_a_terminal(form: str) -> None:
 
 def test_values_without_a_json_form_are_null() -> None:
     assert write("jsonl", {"n": DataType.NUMBER}, [(float("inf"),), (0.5,)]) == '{"n": null}\n{"n": 0.5}\n'
+
+
+def test_a_digest_is_a_string_in_yaml() -> None:
+    digest = Digest("sha256:" + "ab" * 32)
+    written = write("yaml", {"image": DataType.DIGEST}, [(digest,)])
+    assert yaml.safe_load(written) == [{"image": str(digest)}]
 
 
 def test_yaml_is_plain_where_possible() -> None:
