@@ -19,6 +19,7 @@ from imq.engine.actions import VERBS
 from imq.engine.actions.verb import OperandKind
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS, Function
+from imq.engine.catalog.operators import OPERATORS
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES, DataType, TargetKind
@@ -264,6 +265,11 @@ def reference() -> str:
         _table(
             ("name", "syntax", "description", "example"),
             ((c.name, _code(c.syntax), c.doc, _code(c.example)) for c in CLAUSES.values()),
+        ),
+        "## Operators and values\n",
+        _table(
+            ("name", "syntax", "description", "example"),
+            ((_code(o.name), _code(o.syntax), o.doc, _code(o.example)) for o in OPERATORS.values()),
         ),
         "## Tables\n",
         *(_table_section(table) for table in TABLES.values()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
+from imq.engine.catalog.operators import OPERATORS, OTHER_NAMES
 from imq.engine.catalog.predicates import PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES
@@ -15,7 +16,7 @@ from imq.grammar.errors import UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from imq.engine.actions.verb import Verb
     from imq.engine.catalog.predicates import Predicate
@@ -95,8 +96,11 @@ def list_topics() -> list[str]:
         *AGGREGATES,
         *PREDICATES,
         *CLAUSES,
+        *OPERATORS,
+        *OTHER_NAMES,
         *FORMATS,
         *SETTINGS,
+        *_GROUPS,
         *fields,
         *relations,
     )
@@ -128,14 +132,37 @@ def _describe_topic(topic: str) -> Iterator[str]:
     if topic in PREDICATES:
         predicate = PREDICATES[topic]
         yield f"{format_predicate(predicate)}: {predicate.doc}\n  Example: images where {predicate.example}\n"
-    if topic in CLAUSES:
-        clause = CLAUSES[topic]
-        yield f"{clause.syntax}\n  {clause.doc}\n  Example: {clause.example}\n"
+    operator = OTHER_NAMES.get(topic, topic)
+    for clause in (CLAUSES.get(topic), OPERATORS.get(operator)):
+        if clause is not None:
+            yield f"{clause.syntax}\n  {clause.doc}\n  Example: {clause.example}\n"
     if topic in FORMATS:
         yield f"as {topic}: {FORMATS[topic].doc}\n"
     if topic in SETTINGS:
         setting = SETTINGS[topic]
         yield f"set {topic} = {setting.syntax}: {setting.doc} (default {setting.default})\n"
+    if topic in _GROUPS:
+        yield _wrap_last_column([name, _first_sentence(doc)] for name, doc in _GROUPS[topic]())
+
+
+def _first_sentence(doc: str) -> str:
+    return doc.partition(". ")[0].removesuffix(".")
+
+
+_GROUPS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
+    "tables": lambda: ((table.name, table.doc) for table in TABLES.values()),
+    "verbs": lambda: ((name, VERBS[name].doc) for name in sorted(VERBS)),
+    "clauses": lambda: ((clause.name, clause.doc) for clause in CLAUSES.values()),
+    "operators": lambda: ((operator.name, operator.doc) for operator in OPERATORS.values()),
+    "predicates": lambda: ((format_predicate(one), one.doc) for one in PREDICATES.values()),
+    "functions": lambda: (
+        (format_signature(name), (FUNCTIONS.get(name) or AGGREGATES[name]).doc)
+        for name in sorted([*_list_functions(), *AGGREGATES])
+    ),
+    "formats": lambda: ((name, one.doc) for name, one in FORMATS.items()),
+    "settings": lambda: ((name, one.doc) for name, one in SETTINGS.items()),
+}
+"""The names in each line of the overview's list, with their descriptions."""
 
 
 def _describe_configuration() -> str:
@@ -176,6 +203,7 @@ def _format_topic_list() -> str:
         ["tables", ", ".join(TABLES)],
         ["verbs", ", ".join(sorted(VERBS))],
         ["clauses", ", ".join(CLAUSES)],
+        ["operators", ", ".join(OPERATORS)],
         ["predicates", ", ".join(PREDICATES)],
         ["functions", ", ".join(sorted([*_list_functions(), *AGGREGATES]))],
         ["formats", ", ".join(FORMATS)],
@@ -190,7 +218,7 @@ def _format_topic_list() -> str:
         for word, aliases in rows
         for position, line in enumerate(wrap(aliases, max_width))
     ]
-    return "".join(align_columns(lines)) + '\n"help NAME" describes each of them.\n'
+    return "".join(align_columns(lines)) + '\n"help NAME" describes each of them, and "help tables" lists the tables.\n'
 
 
 def _describe_table(table: Table) -> str:
