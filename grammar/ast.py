@@ -12,7 +12,7 @@ from .errors import Span, StatementError
 from .record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # Expressions
 
@@ -456,3 +456,17 @@ def check_limits(tree: Record) -> None:
         span=getattr(level[0], "span", None),
         hints=("split it into several statements",),
     )
+
+
+_ID_DIGITS = frozenset("0123456789abcdef")
+_SHORTEST_ID = 4
+"""The least number of digits that can be the beginning of the ID of a container."""
+
+
+def make_container_query(name: Literal | Variable, sources: Sequence[Literal | Variable], span: Span | None) -> Query:
+    """Return the query for the container with this name or ID; that it finds none is an error."""
+    literal = name.replace(quoted=True) if isinstance(name, Literal) else name
+    where: Expr = Comparison("=", Field(("name",)), literal)
+    if isinstance(name, Literal) and len(name.text) >= _SHORTEST_ID and _ID_DIGITS.issuperset(name.text):
+        where = Or((where, Comparison("=", Field(("id",)), literal)))
+    return Query("containers", sources=tuple(sources), nonempty=True, where=where, span=span)

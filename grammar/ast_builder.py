@@ -11,6 +11,7 @@ from .lexer import split_path
 from .record import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from .errors import Span
@@ -24,6 +25,22 @@ _END_OPERATORS = {"total size": ("<", "<="), "disk use": ("<", "<="), "free": ("
 """The operators of each measure after `until`."""
 _START_OPERATORS = {"disk use": (">", ">="), "free": ("<", "<=")}
 """The operators of each measure after `when`."""
+
+
+class NamedContainer:
+    """`container NAME` after `of`, before the sources of the statement are known."""
+
+    def __init__(self, name: ast.Literal | ast.Variable, span: Span) -> None:
+        self.name = name
+        self.span = span
+
+
+def _bind_containers(targets: list[Any], sources: Sequence[ast.Literal | ast.Variable]) -> tuple[Any, ...]:
+    """Return operands of `of`, with a query for each container that is named in these sources."""
+    return tuple(
+        ast.make_container_query(target.name, sources, target.span) if isinstance(target, NamedContainer) else target
+        for target in targets
+    )
 
 
 class Builder:
@@ -263,14 +280,17 @@ class Builder:
             values[name] = value
         return source.replace(span=span, **values)
 
+    def named_container(self, _word: Token, name: ast.Literal | ast.Variable, span: Span) -> NamedContainer:
+        return NamedContainer(name, span)
+
     def source_of(self, table: Token, targets: list[Any], span: Span) -> ast.Query:
-        return ast.Query(table.value, tuple(targets), span=span)
+        return ast.Query(table.value, _bind_containers(targets, ()), span=span)
 
     def source_in(self, table: Token, sources: list[Any], span: Span) -> ast.Query:
         return ast.Query(table.value, sources=tuple(sources), span=span)
 
     def source_of_in(self, table: Token, targets: list[Any], sources: list[Any], span: Span) -> ast.Query:
-        return ast.Query(table.value, tuple(targets), tuple(sources), span=span)
+        return ast.Query(table.value, _bind_containers(targets, sources), tuple(sources), span=span)
 
     def with_archives(self, source: ast.Query, words: Token, _span: Span) -> ast.Query:
         if source.table.lower() != "files":

@@ -284,6 +284,8 @@ class Lexer:
             return self._take_word("VERB", name, lowered)
         if "SEARCH_TABLE" in accepts and lowered in self.vocabulary.search_tables and self._has_search_term(name.end()):
             return self._take_word("SEARCH_TABLE", name, lowered)
+        if lowered == "container" and "CONTAINER" in accepts and self._has_search_term(name.end()):
+            return self._take_match("CONTAINER", name)
         if "TABLE" in accepts and (
             self._is_table(name, accepts) if lowered in self.vocabulary.tables else self._is_relation(name, accepts)
         ):
@@ -308,7 +310,7 @@ class Lexer:
         return _CLOSING.match(self._text, name.end()) is not None and _IN_LIST.compiled.search(before) is not None
 
     def _has_search_term(self, at: int) -> bool:
-        """Whether a search term follows; a keyword must be quoted."""
+        """Whether a search term, or the name of a container, follows; a keyword must be quoted."""
         term = _SEARCH_TERM.match(self._text, at)
         word = _match_name(self._text, term.end() - 1) if term else None
         return term is not None and (word is None or word[0].lower() not in _RESERVED)

@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
     "VERB": "a verb",
     "TABLE": "a table",
     "SEARCH_TABLE": "a table",
+    "CONTAINER": "a value",
     "SEPARATOR": '";"',
     "PERCENTAGE": "a percentage",
     "COMPARISON": "= != < <= > >=",
@@ -48,6 +49,7 @@ _DESCRIPTIONS = {
 _GROUPS = (
     (frozenset({"COMPARISON", "WORD_OPERATOR", "TIME_OPERATOR", "BETWEEN", "IN", "IS", "NOT"}), "a comparison"),
     (frozenset({"PLUS", "MINUS", "STAR", "SLASH", "PERCENT"}), "+ - * / %"),
+    (frozenset({"CONTAINER", "WORD", "STRING", "VARIABLE"}), "a value"),
     (frozenset({"WORD", "STRING", "VARIABLE"}), "a value"),
     (frozenset({"TABLE", "SEARCH_TABLE"}), "a table"),
 )

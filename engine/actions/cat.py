@@ -7,7 +7,7 @@ from imq.engine.sources.contents.entry_values import read_entries
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .image_files import find_entry, open_contents_of
+from .image_files import find_entry, list_operands, open_contents_of
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -16,18 +16,16 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import PlanContext
     from imq.grammar import ast
 
-_IMAGE_AND_PATH = 2
-
 
 def _cat(act: ast.ActionStatement, context: PlanContext) -> Content:
-    if len(act.references) < _IMAGE_AND_PATH or act.query is not None:
+    image, paths = list_operands(act) if act.references else (None, ())
+    if image is None or not paths or act.query is not None:
         raise StatementError(
             "cat needs an image and the path of a file in it",
             code="operand",
             span=act.span,
-            hints=("example: cat redis:7 /etc/passwd",),
+            hints=("example: cat redis:7 /etc/passwd", "of a container: cat container web /etc/passwd"),
         )
-    image, *paths = act.references
     entries = [find_entry(image, path, act, context) for path in context.literals(paths)]
     for entry, path in zip(entries, paths, strict=True):
         if not entry.has_content:
@@ -59,8 +57,8 @@ class _StreamSink:
 
 VERB = Verb(
     "cat",
-    "Write the content of files of an image: cat IMAGE PATH. Symbolic links are followed as in a container. No"
-    " container is made, and the image is not unpacked.",
+    "Write the content of files of an image: cat IMAGE PATH, or of a container: cat container NAME PATH. Symbolic links"
+    " are followed as in a container. No container is made, and the image is not unpacked.",
     "cat redis:7 /etc/passwd",
     OperandKind.IMAGE_AND_PATH,
     options=("from",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.sources.action_options import names_containers
 from imq.engine.sources.contents.entry_values import EntryValues
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError, closest_hint
@@ -14,15 +15,30 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import PlanContext
     from imq.engine.sources.contents.protocol import LayerContents
 
+    ImageOperand = ast.Literal | ast.Variable | ast.Query
+    """The name of an image, or the query for a container."""
+
 _MAX_LINKS = 40
+_CONTAINER_AND_NAME = 2
 _NAMES = ("path", "source", "image")
 
 
+def list_operands(act: ast.ActionStatement) -> tuple[ImageOperand, tuple[ast.Literal | ast.Variable, ...]]:
+    """Return the image of a statement, or its container after the word `container`, and the operands after it."""
+    if names_containers(act) and len(act.references) > _CONTAINER_AND_NAME:
+        _, name, *rest = act.references
+        places = next((option.values for option in act.options if option.name == "from"), ())
+        return ast.make_container_query(name, places, name.span), tuple(rest)
+    return act.references[0], act.references[1:]
+
+
 def make_files_query(
-    image: ast.Literal | ast.Variable, act: ast.ActionStatement, where: ast.Expr | None, *, all_layers: bool = False
+    image: ImageOperand, act: ast.ActionStatement, where: ast.Expr | None, *, all_layers: bool = False
 ) -> ast.Query:
     """Return the query for files of an image, in the sources of the option `from`."""
     places = next((option.values for option in act.options if option.name == "from"), ())
+    if isinstance(image, ast.Query):
+        places = ()  # the container has them
     table = "all_files" if all_layers else "files"
     return ast.Query(table, targets=(image,), sources=places, where=where, span=act.span)
 
@@ -48,9 +64,7 @@ def open_contents_of(entries: Iterable[EntryValues], context: Any) -> LayerConte
     raise ImqError("the source cannot read the layers of images", code="unavailable")
 
 
-def find_entry(
-    image: ast.Literal | ast.Variable, path: str, act: ast.ActionStatement, context: PlanContext
-) -> EntryValues:
+def find_entry(image: ImageOperand, path: str, act: ast.ActionStatement, context: PlanContext) -> EntryValues:
     """Return the entry of a path of an image; symbolic links are followed as in a container. Raises `NotFound`."""
     pending = [name for name in path.split("/") if name not in ("", ".")][::-1]
     resolved: list[str] = []
@@ -71,7 +85,7 @@ def find_entry(
     entry = next((entry for entry in found if entry.path == wanted), None)
     if entry is not None:
         return entry
-    text = getattr(image, "text", "the image")
+    text = f"container {_get_container_name(image)}" if isinstance(image, ast.Query) else getattr(image, "text", "it")
     nearest = _find_names(image, wanted.rpartition("/")[0], act, context) if wanted != "/" else []
     raise NotFound(
         f"{text} has no file {path}",
@@ -79,6 +93,12 @@ def find_entry(
         span=act.span,
         hints=(closest_hint(wanted, nearest), f"to list its files: imq files of {text}"),
     )
+
+
+def _get_container_name(query: ast.Query) -> str:
+    where = query.where.operands[0] if isinstance(query.where, ast.Or) else query.where
+    assert isinstance(where, ast.Comparison)
+    return getattr(where.right, "text", "")
 
 
 def _clean(names: Sequence[str]) -> list[str]:
@@ -97,7 +117,7 @@ def _list_prefixes(resolved: Sequence[str], pending: Sequence[str]) -> list[str]
 
 
 def _find_paths(
-    image: ast.Literal | ast.Variable, paths: Sequence[str], act: ast.ActionStatement, context: PlanContext
+    image: ImageOperand, paths: Sequence[str], act: ast.ActionStatement, context: PlanContext
 ) -> list[EntryValues]:
     if not paths:
         raise StatementError("expected a file, not the root folder", code="operand", span=act.span)
@@ -106,8 +126,6 @@ def _find_paths(
     return sorted(read_entry_rows(make_files_query(image, act, where), context), key=lambda entry: len(entry.path))
 
 
-def _find_names(
-    image: ast.Literal | ast.Variable, folder: str, act: ast.ActionStatement, context: PlanContext
-) -> list[str]:
+def _find_names(image: ImageOperand, folder: str, act: ast.ActionStatement, context: PlanContext) -> list[str]:
     where = ast.Comparison("=", ast.Field(("directory",)), ast.Literal(folder or "/", quoted=True))
     return [entry.path for entry in read_entry_rows(make_files_query(image, act, where), context)]

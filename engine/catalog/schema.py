@@ -178,15 +178,15 @@ def make_registry_relation(field: str) -> Relation:
     return Relation("remote", "tags", doc, f"lookup {field}", is_many=False, lookup_fields=(field,), source="registry")
 
 
-def make_content_relations(field: str, second: str = "source") -> tuple[Relation, ...]:
-    """Return the relations from the image in this field to what the image contains.
+def make_content_relations(field: str, second: str = "source", *, owner: str = "image") -> tuple[Relation, ...]:
+    """Return the relations from the image in this field to what the image contains; `owner` may be a container.
 
     It is looked up by this field and a `second` one: its source, or the digest of its manifest.
     """
     lookup, fields = f"lookup {field} source", (field, second)
     in_place = f"lookup {field} place=source"
     return (
-        Relation("files", "files", "the files of the image", lookup, lookup_fields=fields),
+        Relation("files", "files", f"the files of the {owner}", lookup, lookup_fields=fields),
         Relation("all_files", "all_files", "the files in its layers, hidden ones too", lookup, lookup_fields=fields),
         Relation("archive_files", "archive_files", "the files and members of archives", lookup, lookup_fields=fields),
         Relation("packages", "packages", "the packages installed in it", in_place, lookup_fields=fields),

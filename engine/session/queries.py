@@ -419,6 +419,8 @@ class QueryRunner:
             if check.image and row is None:
                 raise NotFound(f"No such image: {check.image}", code="no-such-image")
             if not check.digests and row is None:
+                if check.text.startswith("containers "):
+                    raise NotFound(f"No such container: {check.text} returns no rows", code="no-such-container")
                 raise Refused(f"{check.text} returns no rows, which nonempty does not allow", code="empty")
 
     def _report_missing_store(self) -> None:

@@ -24,8 +24,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 OTHER_STORE = (
-    "test_containers", "test_copy", "test_create", "test_image_ids", "test_names", "test_pull_push", "test_removal",
-    "test_run",
+    "test_container_files", "test_containers", "test_copy", "test_create", "test_image_ids", "test_names",
+    "test_pull_push", "test_removal", "test_run",
 )  # fmt: skip
 """The modules that are tested with both of docker's image stores."""
 OTHER_PODMAN = ("test_create",)

@@ -81,7 +81,7 @@ def test_changes_are_not_extracted(docker_place: Place, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("table", ["files", "layers", "history"])
+@pytest.mark.parametrize("table", ["layers", "history"])
 def test_names_of_containers_are_not_those_of_images(place: Place, table: str) -> None:
     place.engine.run("create", "--name", "made", *wait_arguments(place.engine), "localhost/app:1", "/x")
     with pytest.raises(imq.StatementError, match="these rows are containers") as caught:

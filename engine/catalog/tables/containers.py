@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, Field, Relation, Table, TargetKind, make_registry_relation
+from imq.engine.catalog.schema import (
+    DataType,
+    Field,
+    Relation,
+    Table,
+    TargetKind,
+    make_content_relations,
+    make_registry_relation,
+)
 
 STATUSES = (
     "created",
@@ -83,6 +91,7 @@ CONTAINERS = Table(
     key=("id",),
     relations=(
         Relation("names", "images", "its image, one row for each name", join="container"),
+        *make_content_relations("id", owner="container"),
         make_registry_relation("image"),
     ),
     target=TargetKind.IMAGES,

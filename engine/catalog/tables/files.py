@@ -103,8 +103,13 @@ _FIELDS = (
         " expression has at most 1 MB",
         search_column="_found",
     ),
-    Field("image", DataType.DIGEST, "the ID of the image"),
-    Field("image_name", DataType.TEXT, "the name of the image, as the statement has it", title="IMAGE NAME"),
+    Field("image", DataType.DIGEST, "the ID of the image, or of the container"),
+    Field(
+        "image_name",
+        DataType.TEXT,
+        "the name of the image, as the statement has it, or of the container",
+        title="IMAGE NAME",
+    ),
     Field("source", DataType.TEXT, "the source that holds it"),
 )
 _IMAGE = Relation(
@@ -113,8 +118,18 @@ _IMAGE = Relation(
 
 FILES = Table(
     "files",
-    "One row for each path of the merged file system of an image, as a container sees it.",
-    _FIELDS,
+    "One row for each path of the merged file system of an image, as a container sees it: files of app:1. files of"
+    " container web are those of a container; their status says how they differ from its image.",
+    (
+        *_FIELDS,
+        Field(
+            "status",
+            DataType.TEXT,
+            "added, changed or deleted by the container, or unchanged; unknown in images. After of, the paths that a"
+            " container deleted are rows too, as its image has them",
+            values=("added", "changed", "deleted", "unchanged"),
+        ),
+    ),
     default_columns=("permissions", "uid", "gid", "size", "mtime", "path"),
     order=("image", "path"),
     key=("image", "path", "source"),

@@ -275,6 +275,8 @@ class TableResolver:
         relation = select.table.find_relation(table.name) or next(
             (one for one in select.table.relations if one.table == table.name), None
         )  # the relation `os_release` has the rows of the table `os_releases`
+        if relation is None and (select.table.name, table.name) == ("containers", "differences"):
+            relation = select.table.find_relation("files")  # differences belong to no single row
         if (
             select.is_whole_rows
             and relation is not None

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Raw
 
+    from .indexer import LayerIndexer
+    from .protocol import ImageLayers
+
 _CONFIG_KEYS = ("created", "author", "architecture", "variant", "os", "os.version")
 _RUNTIME_LISTS = ("Entrypoint", "Cmd", "Shell", "OnBuild")
 _RUNTIME_SETS = ("ExposedPorts", "Volumes")
@@ -62,6 +65,10 @@ class DifferenceScan(ContentScan):
             )
         super().list_rows(names)
 
+    def _describe_stacks(self, indexer: LayerIndexer, images: Sequence[ImageLayers]) -> None:
+        """Write the layers of the images to temporary tables; a container comes after the image that it is compared with."""
+        super()._describe_stacks(indexer, sorted(images, key=lambda image: image.is_container))
+
     def insert_rows(self) -> None:
         """Insert the differences: none for one image with two names, or when an image could not be read."""
         if len(self.images) != _PAIR:
@@ -86,7 +93,7 @@ class DifferenceScan(ContentScan):
     # Layers
 
     def _compare_layers(self) -> Iterator[Row]:
-        first, second = (image.diff_ids for image in self.images)
+        first, second = (image.diff_ids[:-1] if image.is_container else image.diff_ids for image in self.images)
         for position in range(max(len(first), len(second))):
             before = first[position] if position < len(first) else None
             after = second[position] if position < len(second) else None

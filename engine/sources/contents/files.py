@@ -107,7 +107,7 @@ class FileScan(ContentScan):
     def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
         super().__init__(context, contents, request)
         self._shows_all = request.table.name == "all_files"
-        self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, *(("status",) if self._shows_all else ()))
+        self.columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "status")
         self.fetched_columns = (
             "owner", "group", "resolved", "broken", "machine", "package", "package_checksum", "sha256", "content",
             "modified", "writable_by", "executable_by", "_found",
@@ -128,23 +128,55 @@ class FileScan(ContentScan):
         place = ("entry._layer", "entry._directory", "entry._entry_name")
         is_hidden = f"EXISTS ({self.write_hidden('1', *place)})"
         columns = ", ".join(("stack.number", *(f'entry."{name}"' for name in (*_KEY_COLUMNS[1:], *FIELDS))))
-        status = ""
-        visible = f"NOT {is_hidden}"
+        status, visible = self._write_status(), f"NOT {is_hidden}"
         if self._shows_all:
             reasons = {OVERWRITTEN: "overwritten", DELETED: "deleted"}
             reason = self.write_hidden(_write_case("hidden.status", reasons), *place)
-            status = f""", iif(entry._type IN ({WHITEOUT}, {OPAQUE}), 'whiteout',
+            status = f"""iif(entry._type IN ({WHITEOUT}, {OPAQUE}), 'whiteout',
                 coalesce(({reason} LIMIT 1), 'visible'))"""
             visible = f"NOT (entry._type = {IMPLIED} AND {is_hidden})"
         names = ", ".join(f'"{name}"' for name in self.columns)
+        image = "stack.lookup, stack.image, stack.name, stack.source, stack.position, stack.diff_id"
+        chosen = f"""(SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
+            CROSS JOIN temp.{self.stack} AS stack ON stack.layer = entry._layer"""
         self.connection.execute(
-            f"""INSERT INTO temp.{self.rows} ({names})
-            SELECT stack.lookup, stack.image, stack.name, stack.source, stack.position, stack.diff_id, {columns}{status}
-            FROM (SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
-            CROSS JOIN temp.{self.stack} AS stack ON stack.layer = entry._layer
-            WHERE {visible}""",
+            f"INSERT INTO temp.{self.rows} ({names}) SELECT {image}, {columns}, {status} FROM {chosen} WHERE {visible}",
             condition.parameters,
         )
+        if self._shows_all or self.scan.lookup_fields or not self._list_tops():
+            return
+        # what a container deleted: rows without a place in a layer, so that nothing reads their content
+        columns = ", ".join(("stack.number", "NULL, NULL, NULL", *(f'entry."{name}"' for name in FIELDS)))
+        self.connection.execute(
+            f"""INSERT INTO temp.{self.rows} ({names}) SELECT {image}, {columns}, 'deleted' FROM {chosen}
+            CROSS JOIN temp.{self.stack} AS top ON top.number = stack.number AND {self._list_tops()}
+            CROSS JOIN {SCHEMA}.hidden ON hidden.layer = entry._layer AND hidden.directory = entry._directory
+                AND hidden.name = entry._entry_name AND hidden.chain = top.chain AND hidden.status = {DELETED}""",
+            condition.parameters,
+        )
+
+    def _list_tops(self) -> str:
+        """Return the SQL of whether a row `top` of the stacks has the changes of a container; "" without containers."""
+        tops = [
+            f"({number}, {len(image.diff_ids) - 1})" for number, image in enumerate(self.images) if image.is_container
+        ]
+        return f"(top.number, top.position) IN (VALUES {', '.join(tops)})" if tops else ""
+
+    def _write_status(self) -> str:
+        """Return the SQL of how an entry of a container, of the row `stack`, differs from its image; unknown in images.
+
+        The layer with the changes hides what it replaces.
+        """
+        tops = self._list_tops()
+        if not tops:
+            return "NULL"
+        replaces = f"""EXISTS (SELECT 1 FROM temp.{self.stack} AS lower CROSS JOIN {SCHEMA}.hidden
+                ON hidden.layer = lower.layer AND hidden.directory = entry._directory
+                AND hidden.name = entry._entry_name AND hidden.chain = stack.chain
+            WHERE lower.number = stack.number AND lower.position < stack.position)"""
+        top = f"(SELECT top.position FROM temp.{self.stack} AS top WHERE top.number = stack.number AND {tops})"
+        return f"""CASE {top} WHEN stack.position THEN iif({replaces}, 'changed', 'added')
+            ELSE iif({top} IS NULL, NULL, 'unchanged') END"""
 
     def _skip_layers(self) -> None:
         """Leave out the layers whose names do not have a string that the condition needs."""

@@ -58,6 +58,8 @@ class ImageLayers(Record):
 
     `keys` are the names of the layers in the index of files: diff IDs, and the digests of tables for those that are
     listed by them. () means `diff_ids`.
+
+    `is_container`: it is a container. Its highest layer has its changes, and those below are the layers of its image.
     """
 
     lookup: str | None
@@ -70,6 +72,7 @@ class ImageLayers(Record):
     tables: Mapping[Digest, LayerTable] = {}
     keys: tuple[Digest, ...] = ()
     digest: str | None = None
+    is_container: bool = False
 
     @property
     def indexed(self) -> tuple[Digest, ...]:

@@ -10,6 +10,7 @@ from imq.engine.oci.timestamp import parse_time
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
+from .container_changes import list_changes
 from .container_rows import ContainerRowsScan
 from .json_documents import read_integer, read_text
 from .tables import CHANGED_PATHS
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
 
-_KINDS = ("changed", "added", "deleted")
-"""The kind of a change by its number in the API."""
 _STAT_HEADER = "x-docker-container-path-stat"
 _TYPES = {
     1 << 31: "directory",
@@ -61,14 +60,10 @@ class Changes(ContainerRowsScan):
 
     def _list_changes(self, container: tuple[Raw, ...]) -> list[tuple[str, str, str, str]]:
         client = self.reader.client(str(container[2]))
-        changes = client.get_objects(f"containers/{container[4]}/changes")
         rows = []
-        for change in changes:
-            path, kind = read_text(change.get("Path")), read_integer(change.get("Kind"))
-            if path is None or kind is None or kind not in range(len(_KINDS)):
-                raise protocol_error(client.endpoint, f"it reports an unknown change: {str(change)[:80]}")
+        for path, kind in list_changes(client, str(container[4])):
             directory, _, name = path.rpartition("/")
-            rows.append((path, name, directory or "/", _KINDS[kind]))
+            rows.append((path, name, directory or "/", kind))
         return rows
 
     def _fetch_details(self) -> None:

@@ -20,13 +20,13 @@ from imq.engine.layers.tar_members import iterate_members
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.contents.protocol import ImageLayers, LayerRead
-from imq.grammar.errors import DigestMismatch, ImqError, Malformed
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .archives import export_archive
 from .image_documents import read_config, read_tags
 from .images import list_inspected
-from .json_documents import read_integer
+from .json_documents import read_image_id, read_integer, read_text
 from .table_scan import EngineScan
 
 if TYPE_CHECKING:
@@ -41,8 +41,17 @@ if TYPE_CHECKING:
     from .reader import EngineReader
 
 _HEX_NAME = re.compile(r"([0-9a-f]{64})(?:\.tar)?\Z")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}\Z")
 _MAX_EXPORTED = 64
 """The most images of one request: their names are in its URL."""
+
+
+class _Handle(Record):
+    """What the layers are read by: the ID of the image, its size in bytes, and the changes of a container."""
+
+    image: str
+    size: int | None
+    changes: Any = None
 
 
 class EngineContents:
@@ -60,16 +69,33 @@ class EngineContents:
                 yield _make_image(source, lookup, document, name=lookup if is_named else None)
             return
         items = list(dict.fromkeys(scan.group_lookups(names)))
-        for (source, id_), found in self._reader.each_item(items, lambda one: self._inspect(*one)):
-            if isinstance(found, ImqError):
-                yield ImageLayers(id_, source, id_, None, (), problem=found)
-            else:
-                yield _make_image(source, id_, found)
+        for (source, id_), found in self._reader.each_item(items, lambda one: self._find(*one)):
+            yield ImageLayers(id_, source, id_, None, (), problem=found) if isinstance(found, ImqError) else found
 
-    def _inspect(self, source: str, id_: str) -> dict[str, Any]:
-        document = self._reader.inspect_image(source, id_)
-        read_config(document)  # raises
-        return document
+    def _find(self, source: str, id_: str) -> ImageLayers:
+        """Return an image with this ID or name, or a container with this ID."""
+        if _CONTAINER_ID.match(id_):
+            return self._find_container(source, id_)
+        return _make_image(source, id_, self._reader.inspect_image(source, id_))
+
+    def _find_container(self, source: str, id_: str) -> ImageLayers:
+        """Return a container: the layers of its image, with its changes on top. Raises `NotFound`."""
+        container = self._reader.inspect_container(source, id_)
+        name = (read_text(container.get("Name")) or id_[:12]).removeprefix("/")
+        image = read_image_id(container.get("Image"))
+        try:
+            document = self._reader.inspect_image(source, image or "")
+        except NotFound as error:
+            raise NotFound(
+                f"the image of the container {name} was removed, so its files cannot be told from its changes",
+                code=error.code,
+                hints=(f"to see its changes: changes of {name} in {source}",),
+            ) from None
+        base = _make_image(source, id_, document)
+        changes = self._reader.read_container_layer(source, id_)
+        handle = base.handle.replace(changes=changes)
+        diff_ids = (*base.diff_ids, changes.finish())
+        return base.replace(id=id_, name=name, diff_ids=diff_ids, handle=handle, is_container=True)
 
     def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
         """Yield a read of one archive for several images of an engine, or else of one for each image.
@@ -77,6 +103,10 @@ class EngineContents:
         An engine that cannot export one of several images exports none: then each is read by itself.
         """
         by_source: dict[str, list[ImageLayers]] = {}
+        for image in images:
+            if image.is_container and image.diff_ids[-1] in missing:
+                yield LayerRead(image.diff_ids[-1:], image.handle.changes.size, partial(self.read_layers, image))
+        images = [image.replace(diff_ids=image.diff_ids[:-1]) if image.is_container else image for image in images]
         for image in images:
             if not missing.isdisjoint(image.diff_ids):
                 by_source.setdefault(image.source, []).append(image)
@@ -92,13 +122,18 @@ class EngineContents:
     def _plan_read(self, source: str, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> LayerRead:
         layers = tuple(dict.fromkeys(one for image in images for one in image.diff_ids if one in missing))
         others = frozenset(diff_id for image in images for diff_id in image.diff_ids)
-        size = sum(image.handle or 0 for image in images)
-        ids = tuple(dict.fromkeys(image.id for image in images))
+        size = sum(image.handle.size or 0 for image in images)
+        ids = tuple(dict.fromkeys(image.handle.image for image in images))
         return LayerRead(layers, size, partial(self._read, source, ids, others))
 
     def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
-        """Pass the layers of an archive of the image to `read`."""
-        self._read(image.source, (image.id,), frozenset(image.diff_ids), wanted, read)
+        """Pass the layers of an archive of the image to `read`, and the changes of a container."""
+        others = list(wanted)
+        if image.is_container and image.diff_ids[-1] in others:
+            others.remove(image.diff_ids[-1])
+            read(image.diff_ids[-1], image.handle.changes.iter_chunks())
+        if others:
+            self._read(image.source, (image.handle.image,), frozenset(image.diff_ids), others, read)
 
     def _read(
         self,
@@ -133,8 +168,8 @@ class EngineContents:
 
     def read_config(self, image: ImageLayers) -> Mapping[str, Any]:
         """Return the config of an image, put together from what the engine says of it and of its history."""
-        document = self._reader.inspect_image(image.source, image.id)
-        steps = self._reader.list_history(image.source, image.id)
+        document = self._reader.inspect_image(image.source, image.handle.image)
+        steps = self._reader.list_history(image.source, image.handle.image)
         keys = {"Created": "created", "Author": "author", "Architecture": "architecture", "Os": "os"}
         keys |= {"Variant": "variant", "OsVersion": "os.version"}
         return {
@@ -154,7 +189,8 @@ def _make_image(source: str, lookup: str, document: dict[str, Any], name: str | 
     diff_ids = read_config(document).diff_ids
     digests = {str(one).rpartition("@")[2] for one in document.get("RepoDigests") or ()}
     digest = digests.pop() if len(digests) == 1 else None
-    return ImageLayers(lookup, source, document["Id"], name or min(names, default=None), diff_ids, size, digest=digest)
+    shown, handle = name or min(names, default=None), _Handle(document["Id"], size)
+    return ImageLayers(lookup, source, document["Id"], shown, diff_ids, handle, digest=digest)
 
 
 def _choose_images(images: Iterable[ImageLayers], missing: AbstractSet[Digest]) -> list[ImageLayers]:

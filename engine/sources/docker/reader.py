@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.sources.contents.container_layer import ContainerLayer
     from imq.engine.sources.context import SourceContext
 
     T = TypeVar("T")
@@ -208,6 +209,16 @@ class EngineReader:
         if not isinstance(document, dict):
             raise protocol_error(self.client(source).endpoint, f"its response for {id_} is not a JSON object")
         return document
+
+    def read_container_layer(self, source: str, id_: str) -> ContainerLayer:
+        """Return the changes of a container as a layer; they are read once in a statement. Raises `NotFound`."""
+        key = source, f"changes of {id_}"
+        if key not in self._listings:
+            from .container_layer import read_container_layer
+
+            self._listings[key] = read_container_layer(self.client(source), id_, self._context.environment)
+        layer: ContainerLayer = self._listings[key]
+        return layer
 
     def has_containerd_images(self, source: str) -> bool:
         """Whether an engine is docker with its image store of containerd, where the ID of an image is its digest."""

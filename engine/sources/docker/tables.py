@@ -110,6 +110,7 @@ _CONTAINERS = CONTAINERS.replace(
             "lookup image_id source",
             lookup_fields=("image_id", "source"),
         ),
+        *make_content_relations("id", owner="container"),
         Relation("logs", "logs", "the lines of its log", "lookup id source", lookup_fields=("id", "source")),
         Relation("changes", "changes", "the paths that it changed", "lookup id source", lookup_fields=("id", "source")),
         make_registry_relation("image"),

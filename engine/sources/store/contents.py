@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from functools import partial
 
 from imq.engine.oci.digest import Digest
 from imq.engine.sources.contents.protocol import ImageLayers, plan_single_reads
+from imq.grammar.errors import ImqError, Interrupted, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from typing import Any
 
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import ScanRequest
+    from imq.engine.sources.contents.container_layer import ContainerLayer
     from imq.engine.sources.contents.protocol import LayerRead, ReadLayer
     from imq.engine.store.store import Store
-    from imq.grammar.errors import ImqError
 
 _CHUNK_SIZE = 256 * 1024
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class StoreContents:
-    """The layers of the images of the store, whose rows have `source`. `problems` collects errors."""
+    """The layers of the images and the containers of the store, whose rows have `source`.
 
-    def __init__(self, store: Store, source: str, problems: list[tuple[str, str, ImqError]]) -> None:
+    `problems` collects errors, and `changes` the changes of containers that were read, by their IDs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        source: str,
+        problems: list[tuple[str, str, ImqError]],
+        changes: dict[str, ContainerLayer],
+        environment: Mapping[str, str],
+    ) -> None:
         self._store = store
         self._source = source
         self._problems = problems
+        self._changes = changes
+        self._environment = environment
 
     def list_images(self, request: ScanRequest, names: Sequence[tuple[Raw, ...]]) -> Iterator[ImageLayers]:
         """Yield the images that are looked up by their IDs, and those of names."""
         for value, *source in names:
             if source:
-                if source[0] == self._source:
+                if source[0] == self._source and _CONTAINER_ID.match(str(value)):
+                    yield self._find_container(str(value))
+                elif source[0] == self._source:
                     yield from self._list_by_id(str(value), None)
             else:
                 yield self._find(str(value))
@@ -45,6 +62,42 @@ class StoreContents:
             ids = self._store.index.connection.execute("SELECT DISTINCT id FROM image").fetchall()
             for (id_,) in ids:
                 yield from self._list_by_id(id_, None)
+
+    def _find_container(self, id_: str) -> ImageLayers:
+        """Return a container: the layers of its image, with its changes on top, or why they cannot be read."""
+        try:
+            return self._read_container(id_)
+        except Interrupted:
+            raise
+        except ImqError as error:
+            return ImageLayers(id_, self._source, id_, None, (), problem=error)
+
+    def _read_container(self, id_: str) -> ImageLayers:
+        from imq.engine.containers.containers import Containers
+        from imq.engine.layers.pack import pack_overlay_layer
+        from imq.engine.sources.contents.container_layer import ContainerLayer
+
+        containers = Containers(self._store, "", self._environment)
+        container = containers.read(id_)
+        base = next(self._list_by_id(str(container.document["Image"]), None), None)
+        if base is None:
+            raise NotFound(
+                f"the image of the container {container.name} was removed, so its files cannot be told from its changes",
+                code="no-such-image",
+            )
+        changes = self._changes.get(id_)
+        if changes is None:
+            changes = ContainerLayer(self._environment)
+            with containers.open_changes(container, pause=False) as upper:
+                for piece in pack_overlay_layer(upper):
+                    changes.write(piece)
+            self._changes[id_] = changes
+        diff_id = changes.finish()
+        handle = {**base.handle, diff_id: changes}
+        diff_ids = (*base.diff_ids, diff_id)
+        return base.replace(
+            lookup=id_, id=id_, name=container.name, diff_ids=diff_ids, handle=handle, digest=None, is_container=True
+        )
 
     def _find(self, name: str) -> ImageLayers:
         image = self._store.find(name)
@@ -74,24 +127,35 @@ class StoreContents:
     def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
         """Yield a read of each blob of a missing layer."""
 
-        def locate(image: ImageLayers, diff_id: Digest) -> tuple[Digest, int]:
+        def locate(image: ImageLayers, diff_id: Digest) -> tuple[Hashable, int]:
             blob = image.handle[diff_id]
-            return blob, self._store.layout.blob_size(blob) or 0
+            if not isinstance(blob, str):
+                return blob, blob.size
+            return blob, self._store.layout.blob_size(Digest(blob)) or 0
 
         return plan_single_reads(self, images, missing, locate)
 
     def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
-        """Pass the blobs of the wanted layers to `read`."""
+        """Pass the blobs of the wanted layers to `read`, and the changes of a container."""
         for diff_id in wanted:
-            with closing(self._store.open_verified(image.handle[diff_id])) as blob:
+            place = image.handle[diff_id]
+            if not isinstance(place, str):
+                read(diff_id, place.iter_chunks())
+                continue
+            with closing(self._store.open_verified(Digest(place))) as blob:
                 read(diff_id, iter(partial(blob.read, _CHUNK_SIZE), b""))
 
     def read_config(self, image: ImageLayers) -> Mapping[str, Any]:
         """Return the config of an image."""
         from imq.engine.oci.config import Config
 
-        config = Config.parse(self._store.read_document(Digest(image.id)), f"the config {image.id}")
-        return config.document
+        id_ = self._read_image_id(image.id) if image.is_container else image.id
+        return Config.parse(self._store.read_document(Digest(id_)), f"the config {id_}").document
+
+    def _read_image_id(self, container: str) -> str:
+        from imq.engine.containers.containers import Containers
+
+        return str(Containers(self._store, "", self._environment).read(container).document["Image"])
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record that an image could not be read."""

@@ -26,7 +26,7 @@ class LayerEstimator:
         if fetch is not None or request.table.name not in CONTENT_TABLES:
             return ""
         store = self._context.store
-        contents = StoreContents(store, self._source, [])
+        contents = StoreContents(store, self._source, [], {}, self._context.environment)
         try:
             images = list(contents.list_images(request.replace(lookup_fields=(), has_target_queries=False), ()))
         except ImqError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imq.engine.query.disk_space import DiskSpace
     from imq.engine.query.source import Estimator, ScanRequest, TableProvider, TableScan
     from imq.engine.sources.action import Planner
+    from imq.engine.sources.contents.container_layer import ContainerLayer
     from imq.engine.sources.contents.protocol import LayerContents
     from imq.engine.sources.context import SourceContext
     from imq.grammar import ast
@@ -50,6 +51,7 @@ class StoreSource(Source):
         late = (*CONTENT_TABLES, "platforms")
         self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
+        self._changes: dict[str, ContainerLayer] = {}
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
 
     def _scan_blobs(self, request: ScanRequest) -> TableScan:
@@ -91,7 +93,11 @@ class StoreSource(Source):
         """Return what reads the layers of the images of the store."""
         from .contents import StoreContents
 
-        return StoreContents(self._store, NAME, self._problems)
+        return StoreContents(self._store, NAME, self._problems, self._changes, self._context.environment)
+
+    def begin(self) -> None:
+        """Forget the changes of containers that the last statement read."""
+        self._changes.clear()
 
     def create_estimator(self, _now: int, _max_age: int, /) -> Estimator:
         """Return an estimator of the layers that a statement reads."""
