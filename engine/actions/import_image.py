@@ -10,7 +10,8 @@ from imq.engine.oci.platform import Platform, host_platform
 from imq.engine.oci.reference import Reference
 from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.action_options import get_option_values, list_destination_refs, parse_tag_name
+from imq.engine.sources.archives import ArchivePipe, ArchivePlace
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.store.ingest import ImportedLayer, Ingest
+    from imq.engine.store.store import Store
 
 _PIECE = 1 << 20
 
@@ -47,18 +49,52 @@ class Import(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Store the image and set its name."""
-        with context.store.start_ingest() as ingest:
+        _, outcome = self.store_image(context.store, context)
+        yield outcome
+
+    def store_image(self, store: Store, context: ExecutionContext) -> tuple[Digest, Outcome]:
+        """Store the image in a store, which may be a temporary one; return the digest of its manifest."""
+        with store.start_ingest() as ingest:
             size = os.path.getsize(self.path) if os.path.isfile(self.path) else 0
             moved = make_byte_counter(context.progress, label_transfer("import", self.path), size)
             descriptor, id_ = _make_image(ingest, self, context.clock(), moved)
             ingest.sync()
-            with context.store.start_transaction(ingest.measures) as transaction:
+            with store.start_transaction(ingest.measures) as transaction:
                 if self.name is not None:
                     transaction.set_name(self.name, descriptor, None, context.clock())
                 else:
                     transaction.add_unnamed(descriptor, context.clock())
         total = sum(content.size for content in ingest.measures)
-        yield Outcome("import", str(self.name) if self.name else "<none>", id_, total)
+        return descriptor.digest, Outcome("import", str(self.name) if self.name else "<none>", id_, total)
+
+
+class ImportAsArchive(Record):
+    """Make an image as `image` says, and bring it into a source that takes archives of images."""
+
+    image: Import
+    place: ArchivePlace
+
+    def describe(self) -> Outcome:
+        """Return the name, the path and the source."""
+        return self.image.describe().replace(note=f"from {self.image.path} to {self.place.text}")
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Make the image in a temporary store, and pass it on as an archive."""
+        from imq.engine.sources.layouts.transfer import open_temporary_store
+
+        with open_temporary_store(context) as store:
+            root, outcome = self.image.store_image(store, context)
+            send_image(store, root, str(self.image.name), self.place, context)
+        yield outcome.replace(note=f"to {self.place.text}")
+
+
+def send_image(store: Store, root: Digest, name: str, place: ArchivePlace, context: ExecutionContext) -> None:
+    """Bring an image of a store into a source that takes archives, under a name."""
+    from imq.engine.store.save import save
+
+    moved = make_byte_counter(context.progress, f"copy to {place.text}", 0)
+    pipe = ArchivePipe(lambda target: save(store, ((root, (name,)),), target, moved))
+    pipe.run(lambda reader: place.archives.load_archive(place.text, reader, [name], context))
 
 
 def _make_image(ingest: Ingest, action: Import, now: int, moved: Callable[[int], None]) -> tuple[Descriptor, Digest]:
@@ -138,18 +174,38 @@ def _plan_import(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     changes = get_option_values(act, "change", context)
     apply_instructions({}, changes)  # refuses invalid instructions before any file is read
     path = paths[0] if paths[0] == "-" else resolve_path(paths[0], context)
+    image = Import(
+        path,
+        parse_tag_name(names[0]) if names else None,
+        tuple(changes),
+        message[0] if message else f"Imported from {paths[0]}",
+        get_platform(act, context) or host_platform(),
+    )
+    places = list_archive_places(act, context)
+    if places:
+        if image.name is None:
+            raise StatementError(
+                f"an image needs a name in {places[0].text}",
+                code="operand",
+                span=act.span,
+                hints=("add: as NAME:TAG",),
+            )
+        return [ImportAsArchive(image, place) for place in places]
     full = act.replace(options=(*(option for option in act.options if option.name != "as"), *_name_option(names)))
     if (planned := plan_receiving(full, [path], context)) is not None:
         return planned
-    return [
-        Import(
-            path,
-            parse_tag_name(names[0]) if names else None,
-            tuple(changes),
-            message[0] if message else f"Imported from {paths[0]}",
-            get_platform(act, context) or host_platform(),
-        )
-    ]
+    return [image]
+
+
+def list_archive_places(act: ast.ActionStatement, context: PlanContext) -> list[ArchivePlace]:
+    """Return the destinations of an action when they take archives of images, and do not plan the verb themselves."""
+    places = []
+    for ref in list_destination_refs(act, context):
+        source = context.sources[ref.source]
+        if source.archives is None or act.verb in source.planners:
+            return []
+        places.append(ArchivePlace(ref.text, source.archives))
+    return places
 
 
 def _name_option(names: Sequence[str]) -> tuple[ast.Option, ...]:
@@ -159,7 +215,7 @@ def _name_option(names: Sequence[str]) -> tuple[ast.Option, ...]:
 VERB = Verb(
     "import",
     "Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions."
-    " After to, the engine that creates it.",
+    " After to, the engine that creates it, or the namespace of containerd that gets it.",
     'import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"',
     OperandKind.PATHS,
     options=("as", "change", "message", "platform", "to", "dry run"),

@@ -223,3 +223,30 @@ def test_a_command_line_of_docker_says_which_container_uses_the_image(node: Node
     assert f"unable to remove {B}: the container web uses the image" in ran.stderr
     ran = run_imq(environment, "--source", HERE, "rmi", "app:1")
     assert (ran.code, ran.stdout) == (0, "Untagged: app:1\n")
+
+
+def test_rename_sets_the_new_name_and_removes_the_old_one(node: Node) -> None:
+    statement = f"rename {B} as team/c:3 in {HERE}"
+    planned = [(one["action"], one["target"]) for one in node.session.rows(statement, dry_run=True)]
+    assert planned == [("tag", "team/c:3"), ("untag", B)]
+    assert B in node.names()
+    assert notes(node.session.do(statement)) == [("tag", "team/c:3", TWO.id, None), ("untag", B, TWO.id, None)]
+    assert node.names() == {f"{APP}:1", f"{APP}:latest", "docker.io/team/c:3"}
+    assert TWO.digest in node.ctr("content", "ls", "-q").split()
+    outcomes = node.session.do(f'rename images in {HERE} where repository = app as "moved:{{{{.Tag}}}}"')
+    assert [(one["action"], one["target"]) for one in outcomes] == [
+        ("tag", "moved:1"), ("tag", "moved:latest"), ("untag", "app:1"), ("untag", "app:latest"),
+    ]  # fmt: skip
+    assert node.names() == {
+        "docker.io/library/moved:1", "docker.io/library/moved:latest", "docker.io/team/c:3",
+    }  # fmt: skip
+
+
+def test_rename_to_a_name_of_another_image_moves_it(node: Node) -> None:
+    outcomes = node.session.do(f"rename {B} as app:1 in {HERE}")
+    assert [(one["action"], one["target"]) for one in outcomes] == [("tag", "app:1"), ("untag", B)]
+    assert node.names() == {f"{APP}:1", f"{APP}:latest"}
+    rows = node.session.rows(f"images in {HERE} order by name select name, id as json")
+    assert [(row["name"], row["id"]) for row in rows] == [("app:1", TWO.id), ("app:latest", ONE.id)]
+    with pytest.raises(StatementError, match="both"):
+        node.session.rows(f"rename all images in {HERE} as one:1")

@@ -112,7 +112,7 @@ def test_all_containers_need_all(node: Node) -> None:
     [
         (f'commit containers in {HERE} where name = web as "a:1"', "makes no images of containers"),
         (f"commit web from {HERE} as a:1", "makes no images of containers"),
-        (f'import "files.tar" to {HERE} as a:1', "takes whole images"),
+        (f'import "files.tar" to {HERE}', "needs a name"),
     ],
 )
 def test_what_containerd_cannot_do_is_refused_with_the_reason(node: Node, text: str, reason: str) -> None:

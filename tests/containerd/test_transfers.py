@@ -207,3 +207,21 @@ def test_the_end_of_an_export_that_fails_is_an_error(node: Node) -> None:
     with pytest.raises(NotFound), ctr.receive("images", "export", "-", "none:1") as archive:  # noqa: PT012
         while archive.read(1 << 16):
             pass
+
+
+def test_import_makes_an_image_of_one_layer(node: Node) -> None:
+    (node.folder / "rootfs" / "etc").mkdir(parents=True)
+    (node.folder / "rootfs" / "etc" / "motd").write_text("hello")
+    statement = f'import "{node.folder}/rootfs" as made/of:files change "ENV A=b", "CMD [\\"/x\\"]" to {HERE}'
+    (planned,) = node.session.rows(statement, dry_run=True)
+    assert (planned["action"], planned["target"]) == ("import", "made/of:files")
+    assert planned["note"] == f"from {node.folder}/rootfs to {HERE}"
+    assert "docker.io/made/of:files" not in node.names()
+    (outcome,) = node.session.do(statement)
+    (image,) = node.rows(f"images in {HERE} where name = made/of:files select id, env, cmd, complete, size is known")
+    assert (image["id"], image["complete"]) == (outcome["image"], True)
+    assert "docker.io/made/of:files" in node.names()
+    (content,) = node.rows(f"files of made/of:files in {HERE} where path = /etc/motd select content")
+    assert content["content"] == "hello"
+    with pytest.raises(StatementError, match="needs a name"):
+        node.session.rows(f'import "{node.folder}/rootfs" to {HERE}')

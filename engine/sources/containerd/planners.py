@@ -7,7 +7,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .push import plan_push
 from .remove import plan_prune, plan_removal, plan_untag
-from .tag import plan_tag
+from .tag import plan_rename, plan_tag
 from .transfer import plan_load, plan_pull
 
 if TYPE_CHECKING:
@@ -27,24 +27,14 @@ def refuse_commit(act: ast.ActionStatement, _context: PlanContext) -> NoReturn:
     )
 
 
-def refuse_import(act: ast.ActionStatement, _context: PlanContext) -> NoReturn:
-    """Refuse `import` to a namespace, which receives whole images alone."""
-    raise StatementError(
-        "containerd takes whole images, and an archive of files is none",
-        code="operand",
-        span=act.span,
-        hints=("make it one in the store first: import FILE as NAME; copy NAME to containerd:k8s.io",),
-    )
-
-
 PLANNERS = {
     "rm": plan_removal,
     "untag": plan_untag,
     "prune": plan_prune,
     "tag": plan_tag,
+    "rename": plan_rename,
     "pull": plan_pull,
     "push": plan_push,
     "load": plan_load,
     "commit": refuse_commit,
-    "import": refuse_import,
 }

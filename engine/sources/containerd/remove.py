@@ -7,6 +7,7 @@ the namespace is read again: an image whose names changed, or that got a contain
 
 from __future__ import annotations
 
+from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
 from imq.engine.sources.action_options import get_option
 from imq.grammar import ast
@@ -20,11 +21,12 @@ from .targets import NamespaceTarget, find_targets, get_reader
 from .uses import list_users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imq.engine.containerd_client.client import ContainerdClient
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
+    from imq.engine.oci.reference import Reference
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
 
     from .uses import ContainerUse
@@ -138,6 +140,36 @@ def plan_untag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         actions.append(_make_action(target, (target.name,), going, records, context))
         left[target.source, target.digest] = [record for record in records if record not in going]
     return [*actions, *failures]
+
+
+def plan_old_names(
+    renamed: Mapping[tuple[str, Reference], NamespaceTarget],
+    added: Mapping[tuple[str, Reference], str],
+    context: PlanContext,
+) -> list[Action]:
+    """Return the removals of the old names of images, by their sources and new names. The new names are set before.
+
+    `added` are the records of the new names.
+    """
+    left: dict[tuple[str, Digest], list[str]] = {}
+    for (source, name), target in renamed.items():
+        key = source, target.digest
+        records = left.setdefault(key, [one.name for one in target.listed.records])
+        record = added[source, name]
+        for digests in left.values():  # the name may have moved from another image
+            if record in digests and digests is not records:
+                digests.remove(record)
+        if record not in records:
+            records.append(record)
+    actions: list[Action] = []
+    for target in dict.fromkeys(renamed.values()):
+        if target.name is None or (target.source, parse_name(target.name)) in renamed:
+            continue
+        records = left[target.source, target.digest]
+        going = [record for record in records if str(name_of_record(record)) == target.name]
+        actions.append(_make_action(target, (target.name,), going, records, context))
+        left[target.source, target.digest] = [record for record in records if record not in going]
+    return actions
 
 
 def _plan(

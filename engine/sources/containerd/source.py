@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .reader import ContainerdReader
 
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "pull", "push", "load", "commit", "import")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "commit")
 """The verbs that `planners.py` plans."""
 
 

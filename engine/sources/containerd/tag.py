@@ -1,15 +1,16 @@
-"""Gives images of namespaces another name: `tag`."""
+"""Gives images of namespaces another name: `tag` and `rename`."""
 
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.new_names import list_new_names, require_one_image
+from imq.engine.sources.new_names import list_new_names, make_two_names_error, require_one_image
 from imq.grammar.errors import Conflict, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import ContainerdClients
 from .content import make_record_name
+from .remove import plan_old_names
 from .targets import find_targets, get_reader, render_targets
 
 if TYPE_CHECKING:
@@ -73,6 +74,19 @@ def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     named, failures = list_new_names(act, context, find_targets, render_targets)
     by_name = require_one_image(named, act)
     return [*(_plan_name(name, target, context) for (_, name), target in by_name.items()), *failures]
+
+
+def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the new names of `rename`, then the removal of each old name that no image gets."""
+    named, failures = list_new_names(act, context, find_targets, render_targets)
+    renamed: dict[tuple[str, Reference], NamespaceTarget] = {}
+    for name, target in named:
+        other = renamed.setdefault((target.source, name), target)
+        if other.name != target.name:
+            raise make_two_names_error(name, other.text, target.text, act)
+    renamed = {key: target for key, target in renamed.items() if str(key[1]) != target.name}
+    tags = [_plan_name(name, target, context) for (_, name), target in renamed.items()]
+    return [*tags, *plan_old_names(renamed, {(tag.source, tag.name): tag.record for tag in tags}, context), *failures]
 
 
 def _plan_name(name: Reference, target: NamespaceTarget, context: PlanContext) -> TagTarget:
