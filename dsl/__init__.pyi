@@ -146,9 +146,9 @@ class _All_Files(Path):
     content: Path
     """the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB"""
     image: Path
-    """the ID of the image"""
+    """the ID of the image, or of the container"""
     image_name: Path
-    """the name of the image, as the statement has it"""
+    """the name of the image, as the statement has it, or of the container"""
     source: Path
     """the source that holds it"""
     status: Path
@@ -184,9 +184,9 @@ class _Archive_Files(Path):
     layer_index: Path
     """the position of that layer, 0 for the lowest"""
     image: Path
-    """the ID of the image"""
+    """the ID of the image, or of the container"""
     image_name: Path
-    """the name of the image, as the statement has it"""
+    """the name of the image, as the statement has it, or of the container"""
     source: Path
     """the source that holds it"""
     archive: Path
@@ -336,11 +336,13 @@ class _Files(Path):
     content: Path
     """the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB"""
     image: Path
-    """the ID of the image"""
+    """the ID of the image, or of the container"""
     image_name: Path
-    """the name of the image, as the statement has it"""
+    """the name of the image, as the statement has it, or of the container"""
     source: Path
     """the source that holds it"""
+    status: Path
+    """added, changed or deleted by the container, or unchanged; unknown in images. After of, the paths that a container deleted are rows too, as its image has them"""
 
 class _History(Path):
     """A relation to history, and its fields."""
@@ -914,7 +916,7 @@ class _Fields:
     after: Path
     """differences: the value in the second image"""
     all_files: _All_Files
-    """images: the files in its layers, hidden ones too; tags: the files in its layers, hidden ones too"""
+    """images: the files in its layers, hidden ones too; containers: the files in its layers, hidden ones too; tags: the files in its layers, hidden ones too"""
     alone: Path
     """reclaim: bytes that removing only this row frees"""
     annotation: _Map
@@ -928,7 +930,7 @@ class _Fields:
     archive: Path
     """archive_files: the path of the file with the archive; unknown for files of the image itself"""
     archive_files: _Archive_Files
-    """images: the files and members of archives; tags: the files and members of archives"""
+    """images: the files and members of archives; containers: the files and members of archives; tags: the files and members of archives"""
     artifact_type: Path
     """tags: the artifact type; unknown for images; manifests: the artifact type; unknown for images; referrers: the artifact type"""
     aspects: Path
@@ -1018,7 +1020,7 @@ class _Fields:
     exposed_ports: Path
     """images: the exposed ports. Example: 80/tcp; tags: the exposed ports. Example: 80/tcp"""
     files: _Files
-    """images: the files of the image; tags: the files of the image"""
+    """images: the files of the image; containers: the files of the container; tags: the files of the image"""
     finished: Path
     """containers: when the container last stopped; unknown while it runs"""
     first_layer: Path
@@ -1040,7 +1042,7 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; reclaim: the image ID; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image; all_files: the ID of the image; archive_files: the ID of the image; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image, or of the container; all_files: the ID of the image, or of the container; archive_files: the ID of the image, or of the container; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
     image_created: Path
     """packages: when the image was created"""
     image_digest: Path
@@ -1048,7 +1050,7 @@ class _Fields:
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
-    """files: the name of the image, as the statement has it; all_files: the name of the image, as the statement has it; archive_files: the name of the image, as the statement has it; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
+    """files: the name of the image, as the statement has it, or of the container; all_files: the name of the image, as the statement has it, or of the container; archive_files: the name of the image, as the statement has it, or of the container; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
     image_platform: Path
     """packages: the platform of the image"""
     images: Path
@@ -1136,7 +1138,7 @@ class _Fields:
     os: Path
     """images: the operating system; tags: the operating system; platforms: the operating system"""
     os_release: _Os_Releases
-    """images: its operating system; tags: its operating system"""
+    """images: its operating system; containers: its operating system; tags: its operating system"""
     os_version: Path
     """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
@@ -1148,7 +1150,7 @@ class _Fields:
     package_checksum: Path
     """files: the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e; all_files: the checksum that the package has for the file. Example: md5:d41d8cd98f00b204e9800998ecf8427e"""
     packages: _Packages
-    """images: the packages installed in it; tags: the packages installed in it"""
+    """images: the packages installed in it; containers: the packages installed in it; tags: the packages installed in it"""
     parent_index: Path
     """manifests: an index with this manifest"""
     patch: Path
@@ -1248,7 +1250,7 @@ class _Fields:
     started: Path
     """containers: when the container was last started"""
     status: Path
-    """containers: the state. Example: created, running, paused, exited; changes: added, changed or deleted; a directory is changed when its entries are; all_files: visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
+    """containers: the state. Example: created, running, paused, exited; changes: added, changed or deleted; a directory is changed when its entries are; files: added, changed or deleted by the container, or unchanged; unknown in images. After of, the paths that a container deleted are rows too, as its image has them; all_files: visible; overwritten or deleted by an upper layer; or a whiteout, which deletes a path of lower layers"""
     sticky: Path
     """files: only owners remove files in the directory; all_files: only owners remove files in the directory"""
     stop_signal: Path
@@ -1306,7 +1308,7 @@ class _Fields:
     volumes_from: Path
     """containers: the containers whose volumes the container uses"""
     waste: _Waste
-    """images: what its layers waste; tags: what its layers waste"""
+    """images: what its layers waste; containers: what its layers waste; tags: what its layers waste"""
     wasted_size: Path
     """waste: bytes of files that upper layers hide"""
     workdir: Path
@@ -1360,7 +1362,7 @@ referrers: Table
 search: Table
 """One row for each repository found by a search: search redis, search redis in registry.local:5000."""
 files: Table
-"""One row for each path of the merged file system of an image, as a container sees it."""
+"""One row for each path of the merged file system of an image, as a container sees it: files of app:1. files of container web are those of a container; their status says how they differ from its image."""
 all_files: Table
 """One row for each path in each layer of an image, also those that upper layers hide: all files of app:1."""
 archive_files: Table
@@ -1396,7 +1398,7 @@ def attach(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | N
     """Attach to a running container of the store: its output is passed on, and it reads what is typed, until it ends. On a terminal ctrl-p and ctrl-q detach; with detach_keys others, and with stdin = false nothing is typed. In text: `attach web`"""
     ...
 def cat(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
-    """Write the content of files of an image: cat IMAGE PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""
+    """Write the content of files of an image: cat IMAGE PATH, or of a container: cat container NAME PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""
     ...
 def change(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. With from HOST the image is changed in its registry, where only the config and the manifest are uploaded. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
@@ -1411,7 +1413,7 @@ def create(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Seq
     """Create a container from an image of the store or of an engine. After run: the command line that replaces the image's command. After with: its options, by the names of fields of containers or of docker's flags. In text: `create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB`"""
     ...
 def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: bool = ...) -> Statement:
-    """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files of which only the time changed. In text: `diff app:1 app:2 ignoring times`"""
+    """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files of which only the time changed. diff container NAME compares a container with its image. In text: `diff app:1 app:2 ignoring times`"""
     ...
 def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, env_file, user, workdir, detach, stdin, terminal or privileged. In text: `exec images where in use run trivy image "{{.Name}}"`"""
@@ -1429,7 +1431,7 @@ def flatten(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = .
     """Make an image whose only layer has the files of all layers of another: what later layers replaced or deleted is gone. The configuration stays. In text: `flatten app:1 as app:flat`"""
     ...
 def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. After to, the engine that creates it. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
+    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. After to, the engine that creates it, or the namespace of containerd that gets it. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
     ...
 def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create an index in a registry: one name for images of several platforms that are in the same registry. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""

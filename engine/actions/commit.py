@@ -116,6 +116,10 @@ def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     if len(act.references) == 2 and not any(option.name == "as" for option in act.options):
         name = ast.Option("as", act.references[1:])  # docker's order: commit CONTAINER NAME
         act = act.replace(references=act.references[:1], options=(*act.options, name))
+    from .commit_archives import plan_archived_commits
+
+    if (planned := plan_archived_commits(act, context)) is not None:
+        return planned
     if (planner := find_container_planner(act, context)) is not None:
         return planner(act, context)
     changes = tuple(get_option_values(act, "change", context))

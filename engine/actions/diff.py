@@ -48,19 +48,18 @@ def _list_image_and_container(
     """Return the image of the container that a statement names and the query for the container, and their source."""
     name = act.references[1]
     container = ast.make_container_query(name, places, name.span).replace(nonempty=False)
-    columns = tuple(ast.Column(ast.Field((field,))) for field in ("source", "id", "image_id"))
+    columns = tuple(ast.Column(ast.Field((field,))) for field in ("source", "image_id"))
     found = list(context.lookup(container.replace(select=columns), ())[1])
     (text,) = context.literals((name,))
     if not found:
         raise NotFound(f"No such container: {text}", code="no-such-container", span=name.span)
     if len(found) > 1:
         raise StatementError(f"several containers are called {text}", code="operand", span=name.span)
-    ((source, id_, image),) = found
+    ((source, image),) = found
     if image is None:
         raise NotFound(f"{text} has no image to compare with", code="no-such-image", span=name.span)
     own = (ast.Literal(str(source), quoted=True),)
-    where = ast.Comparison("=", ast.Field(("id",)), ast.Literal(str(id_), quoted=True))
-    return (ast.Literal(str(image), quoted=True), ast.Query("containers", sources=own, where=where)), own
+    return (ast.Literal(str(image), quoted=True), container.replace(sources=own)), own
 
 
 VERB = Verb(

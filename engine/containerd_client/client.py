@@ -77,6 +77,14 @@ class SnapshotRecord(Record):
     created_at: int | None
 
 
+class MountRecord(Record):
+    """A mount of a snapshot: its type, its source, and its options. Example: `upperdir=/…/fs`."""
+
+    type: str
+    source: str
+    options: tuple[str, ...]
+
+
 class TaskRecord(Record):
     """The process of a container. `status` is one of docker's words, "" when unknown."""
 
@@ -167,6 +175,11 @@ class ContainerdClient:
         """Return the bytes of a snapshot on disk, without those of its parents. Raises `NotFound`."""
         fields: dict[int, Encodable] = {1: snapshotter, 2: key}
         return self._call_one("snapshots.v1.Snapshots/Usage", namespace, fields).number(1)
+
+    def list_mounts(self, namespace: str, snapshotter: str, key: str) -> list[MountRecord]:
+        """Return how the file system of a snapshot is mounted. Nothing is mounted. Raises `NotFound`."""
+        response = self._call_one("snapshots.v1.Snapshots/Mounts", namespace, {1: snapshotter, 2: key})
+        return [MountRecord(one.text(1), one.text(2), tuple(one.texts(4))) for one in response.messages(1)]
 
     def find_content_folder(self) -> str | None:
         """Return the folder of the content store on the host of containerd; None when containerd does not report it."""

@@ -51,6 +51,11 @@ class Message:
         """Return a string. Bytes that are not UTF-8 are replaced."""
         return self.content(field).decode("utf-8", "replace")
 
+    def texts(self, field: int) -> list[str]:
+        """Return the strings of a repeated field. Bytes that are not UTF-8 are replaced."""
+        values = self._fields.get(field, ())
+        return [value.decode("utf-8", "replace") for value in values if isinstance(value, bytes)]
+
     def message(self, field: int) -> Message:
         """Return a message."""
         return Message(self.content(field))

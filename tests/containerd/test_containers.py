@@ -110,8 +110,7 @@ def test_all_containers_need_all(node: Node) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f'commit containers in {HERE} where name = web as "a:1"', "makes no images of containers"),
-        (f"commit web from {HERE} as a:1", "makes no images of containers"),
+        (f'commit containers in {HERE} where name = web as "a:1" with pause = true', "does not pause"),
         (f'import "files.tar" to {HERE}', "needs a name"),
     ],
 )

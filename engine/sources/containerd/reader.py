@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from imq.engine.oci.platform import Platform
+    from imq.engine.sources.contents.container_layer import ContainerLayer
     from imq.engine.sources.context import SourceContext
     from imq.engine.sources.layouts.content import LayerContent
 
@@ -39,6 +40,7 @@ class ContainerdReader:
         self._documents = Documents()
         self._rows: dict[str, NamespaceRows] = {}
         self._containers: dict[str, list[ContainerUse]] = {}
+        self._changes: dict[tuple[str, str], ContainerLayer] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
 
     @property
@@ -59,6 +61,7 @@ class ContainerdReader:
         """Forget the listings of the last statement."""
         self._rows = {}
         self._containers = {}
+        self._changes = {}
 
     def close(self) -> None:
         """Close the connection."""
@@ -135,6 +138,16 @@ class ContainerdReader:
             rows = self.read(text)
             found = self._containers[text] = read_containers(self.client, self.get_namespace(text), rows)
         return found
+
+    def read_changes(self, text: str, use: ContainerUse) -> ContainerLayer:
+        """Return the changes of a container of a namespace as a layer; they are read once in a statement."""
+        key = text, use.record.id
+        if key not in self._changes:
+            from .container_layer import read_container_layer
+
+            namespace, environment = self.get_namespace(text), self._context.environment
+            self._changes[key] = read_container_layer(self.client, namespace, use.record, environment)
+        return self._changes[key]
 
     @property
     def platform(self) -> Platform:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .reader import ContainerdReader
 
-PLANNED_VERBS = ("rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "commit")
+PLANNED_VERBS = ("rm", "untag", "prune", "tag", "rename", "pull", "push", "load")
 """The verbs that `planners.py` plans."""
 
 

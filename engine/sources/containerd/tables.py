@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table
+from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_content_relations
 from imq.engine.catalog.tables import BLOBS, CONTAINERS, RECLAIM
 from imq.engine.catalog.tables.local import USAGE
 from imq.engine.sources.layouts.tables import BASE_FIELDS, BASES, SIZE_FIELDS, make_tables
@@ -63,7 +63,10 @@ def _make_tables() -> dict[str, Table]:
         field.replace(is_unavailable=field.name in _UNSEEN_CONTAINER_FIELDS) for field in (*CONTAINERS.fields, _PROBLEM)
     )
     tables["containers"] = CONTAINERS.replace(
-        fields=tuple(fields), key=("id", "source"), relations=(_NAMES,), source_kind=KIND
+        fields=tuple(fields),
+        key=("id", "source"),
+        relations=(_NAMES, *make_content_relations("id", owner="container")),
+        source_kind=KIND,
     ).with_levels({WRITTEN: "size_rw"})
     tables["blobs"] = BLOBS
     tables["usage"] = USAGE.replace(source_kind=KIND)

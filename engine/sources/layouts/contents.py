@@ -47,8 +47,10 @@ class ListedContents:
         """Yield the images that are looked up by their IDs and places, those of names, or all of the places."""
         if request.lookup_fields or any(len(name) > 1 for name in names):
             for id_, text in dict.fromkeys(names):
-                yield self._look_up(str(id_), str(text))
-            return
+                yield self.look_up(str(id_), str(text))
+            names = ()
+            if not request.targets:
+                return
         targets = [*request.targets, *(str(name[0]) for name in names)]
         takes_all = not targets and not request.has_target_queries
         found: set[str] = set()
@@ -78,14 +80,15 @@ class ListedContents:
         """Return the places of a request, as they are named."""
         return list(dict.fromkeys(ref.text for ref in request.refs))
 
-    def _look_up(self, id_: str, text: str) -> ImageLayers:
+    def look_up(self, id_: str, text: str) -> ImageLayers:
+        """Return the image with an ID in a place, or why it cannot be read."""
         try:
             listed = self._rows.read(text).with_id(id_)
             if not listed:
                 raise NotFound(f"no image {id_} in {text}", code="no-such-image")
         except ImqError as error:
             return ImageLayers(id_, text, id_, None, (), problem=error)
-        return _make_image(listed, listed[0].images[0], id_, text)
+        return make_image(listed, listed[0].images[0], id_, text)
 
     def _list_named(self, listed: Sequence[ListedImage], target: str, text: str) -> Iterator[ImageLayers]:
         images = {image.id: (one, image) for one in listed for image in one.images}
@@ -95,14 +98,14 @@ class ListedContents:
             chosen = list(images.values())[best or 0]
             images = {chosen[1].id: chosen}
         for one, image in images.values():
-            yield _make_image((one,), image, target, text).replace(name=target)
+            yield make_image((one,), image, target, text).replace(name=target)
         for unreadable in () if images else (problem for one in listed for problem in one.unreadable):
             yield ImageLayers(target, text, target, target, (), problem=unreadable.problem)
 
     def _list_all(self, rows: PlaceRows, text: str, view: str) -> Iterator[ImageLayers]:
         for id_ in dict.fromkeys(image.id for one in rows.content.listed for image in one.images):
             listed = rows.with_id(id_)
-            yield _make_image(listed, listed[0].images[0], id_, text)
+            yield make_image(listed, listed[0].images[0], id_, text)
         for one in rows.content.listed:
             for unreadable in one.unreadable:
                 subject = next(map(str, one.names), one.descriptor.digest.short)
@@ -118,7 +121,8 @@ class ListedContents:
         self._rows.add_problem(view, subject, error)
 
 
-def _make_image(listed: Iterable[ListedImage], image: ImageContent, lookup: str, text: str) -> ImageLayers:
+def make_image(listed: Iterable[ListedImage], image: ImageContent, lookup: str, text: str) -> ImageLayers:
+    """Return the layers of a listed image, which was looked up in a place."""
     name = min((str(name) for one in listed for name in one.names), default=None)
     diff_ids = tuple(layer.diff_id for layer in image.layers)
     return ImageLayers(lookup, text, image.id, name, diff_ids, image, digest=image.manifest)
