@@ -10,7 +10,7 @@ import re
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import OwnedFiles, Package, Problem
-from .reader import batch_files, decode, decode_path, drop_partial_line, iter_paragraphs
+from .reader import batch_files, decode, decode_path, drop_partial_line, iter_paragraphs, split_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ _STRAY_LINE = re.compile(rb"^(?![ \t#]|[!-9;-~]+:|$).", re.MULTILINE)
 """A line that is neither a field, the continuation of one, a comment nor empty."""
 _LINE = re.compile(rb"[^\n]+")
 _MD5 = re.compile(rb"[0-9a-f]{32}")
-_MD5_LINE = re.compile(rb"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+)$", re.MULTILINE)
+_MD5_LINE = re.compile(r"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+)$", re.MULTILINE)
 _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
 """The states in which the files of a package are in place. In the others they were removed, or never unpacked."""
 _KIB = 1024
@@ -111,8 +111,8 @@ def read_file_list(content: bytes, path: str) -> Rows:
     content, problem = drop_partial_line(content, path)
     if problem is not None:
         yield problem
-    names = (decode_path(line[0].lstrip(b"/")) for line in _LINE.finditer(content))
-    yield from batch_files(_owner(path), ((name, "") for name in names if name not in {"", "."}))
+    names = (line.lstrip("/") for line in decode_path(content).split("\n"))
+    yield from split_files(_owner(path), [(name, "") for name in names if name not in {"", "."}])
 
 
 def read_checksums(content: bytes, path: str) -> Rows:
@@ -120,16 +120,9 @@ def read_checksums(content: bytes, path: str) -> Rows:
     content, problem = drop_partial_line(content, path)
     if problem is not None:
         yield problem
-    sound = 0
-
-    def iter_files() -> Iterator[tuple[str, str]]:
-        nonlocal sound
-        for line in _MD5_LINE.finditer(content):
-            sound += 1
-            yield decode_path(line[2]), f"md5:{decode(line[1]).lower()}"
-
-    yield from batch_files(_owner(path), iter_files())
-    if wrong := content.count(b"\n") - sound:
+    lines = _MD5_LINE.findall(decode_path(content))
+    yield from split_files(_owner(path), [(name, f"md5:{digest.lower()}") for digest, name in lines])
+    if wrong := content.count(b"\n") - len(lines):
         yield Problem(path, None, f"{wrong} of its lines are no checksum and name")
 
 

@@ -9,7 +9,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .package import OwnedFiles, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO, Protocol
 
     from .package import Rows
@@ -115,6 +115,12 @@ def batch_files(
             batch, total = [], None
     if batch:
         yield owner.replace(files=tuple(batch), size=total)
+
+
+def split_files(owner: OwnedFiles, files: Sequence[tuple[str, str]]) -> Iterator[OwnedFiles]:
+    """Yield copies of `owner` with the files of a list, path and checksum, at most 10,000 in each."""
+    for at in range(0, len(files), _MAX_BATCH):
+        yield owner.replace(files=tuple(files[at : at + _MAX_BATCH]))
 
 
 def drop_partial_line(content: bytes, path: str) -> tuple[bytes, Problem | None]:
