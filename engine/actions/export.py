@@ -103,7 +103,8 @@ def _find_id(store: Store, root: Digest, id_: Digest) -> Digest:
 
 def write_folder(layers: list[StackedLayer], action: FileAction, image: Digest | None) -> Outcome:
     """Unpack layers to a temporary folder, and rename it to the path of an action."""
-    from imq.engine.layers.unpack import remove_tree, unpack_layers
+    from imq.engine.layers.remove_tree import remove_tree
+    from imq.engine.layers.unpack import unpack_layers
     from imq.engine.store.atomic_files import sync_file_system
     from imq.engine.store.directory import Directory
 
@@ -188,7 +189,7 @@ def _put_folder(partial_folder: str, action: FileAction) -> None:
 
 def _replace_path(partial_folder: str, path: str) -> None:
     """Replace `path` with a folder, atomically if the system supports it, then delete the previous file or folder."""
-    from imq.engine.layers.unpack import remove_tree
+    from imq.engine.layers.remove_tree import remove_tree
 
     old = partial_folder
     if not exchange_paths(partial_folder, path):

@@ -194,7 +194,7 @@ class _Monitor:
         words = ("run", "--detach", *options, "--bundle", self._path, "--pid-file", pid_file, self._id)
         started = time.time_ns()
         try:
-            self._runtime.call(*words, log=log, stdio=stdio)
+            self._runtime.call(*words, log=log, stdio=stdio, meanwhile=_import_removal)
             with open(pid_file, encoding="ascii") as file:
                 pid = int(file.read())
             self._state = State(
@@ -298,7 +298,7 @@ class _Monitor:
         )
         self._write_state(durable=False)
         self._dismiss_clients(exit_code)
-        self._runtime.delete(self._id)
+        self._runtime.delete_ended(self._id, self._job["cgroup"])
         end = time.monotonic() + self._delay
         while time.monotonic() < end:
             if self._is_stopping():
@@ -323,15 +323,15 @@ class _Monitor:
 
             with suppress(OSError):
                 self._path = hide_folder(self._path, self._state)
-        self._dismiss_clients(exit_code)
         with suppress(ImqError, OSError):
-            self._runtime.delete(self._id)
+            self._runtime.delete_ended(self._id, self._job["cgroup"])
         self._unmount()
         if removes:
-            from imq.engine.layers.unpack import remove_tree
+            from imq.engine.layers.remove_tree import remove_tree
 
             with suppress(OSError):
                 remove_tree(self._path)
+        self._dismiss_clients(exit_code)
 
     def _unmount(self) -> None:
         if self._is_mounted:
@@ -346,6 +346,11 @@ class _Monitor:
             write_json(self._folder, STATE, document, durable=durable)
         except OSError:  # of a full disk: the exit code must not be lost
             overwrite_json(self._folder, STATE, document)
+
+
+def _import_removal() -> None:
+    """Import what the end of a container needs, while the runtime starts it."""
+    from . import removal  # noqa: F401
 
 
 def _was_oom_killed(cgroup: str) -> bool:

@@ -21,7 +21,7 @@ def remove_folder(path: str, state: State) -> None:
 
     The caller holds the lock of the container. Raises `OSError`; then a later removal goes on.
     """
-    from imq.engine.layers.unpack import remove_tree
+    from imq.engine.layers.remove_tree import remove_tree
 
     remove_tree(hide_folder(path, state))
 

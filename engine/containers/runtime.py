@@ -7,12 +7,13 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 AUTO = "auto"
 """The setting by which the first of `_NAMES` on the path is used."""
@@ -22,6 +23,7 @@ _FURTHER_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "
 TIMEOUT = 60.0
 """The maximum seconds that a runtime may take for one step."""
 _LONGEST_MESSAGE = 2000
+_CGROUPS = "/sys/fs/cgroup"
 
 
 class RuntimeFailed(ImqError):
@@ -79,8 +81,15 @@ class Runtime:
         self.root = root
         self.timeout = timeout
 
-    def call(self, *words: str, log: str = "", stdio: Sequence[int] = (), check: bool = True) -> int:
-        """Run a command of the runtime and return its exit code.
+    def call(
+        self,
+        *words: str,
+        log: str = "",
+        stdio: Sequence[int] = (),
+        check: bool = True,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> int:
+        """Run a command of the runtime and return its exit code. `meanwhile` is called while it runs.
 
         `log` is the path of the file for its messages. `stdio` are the descriptors of its standard streams, /dev/null
         without them. Raises `RuntimeFailed` when it fails, with its message, or does not exit in time.
@@ -89,6 +98,7 @@ class Runtime:
         if log:
             argv += ["--log", log, "--log-format", "json"]
         pid = spawn([*argv, *words], stdio)
+        meanwhile()
         code = wait_for(pid, self.timeout)
         if code is None:
             os.kill(pid, signal.SIGKILL)
@@ -104,6 +114,30 @@ class Runtime:
     def delete(self, id_: str) -> None:
         """Remove what the runtime keeps of a container, and its cgroups; processes of it are killed."""
         self.call("delete", "--force", id_, check=False)
+
+    def delete_ended(self, id_: str, cgroup: str) -> None:
+        """Remove what the runtime keeps of a container whose first process has ended, and its cgroups.
+
+        This takes a millisecond, and the runtime itself twenty: it is only called when there are processes left.
+        """
+        from imq.engine.layers.remove_tree import remove_tree
+
+        try:
+            for path in _list_cgroups(cgroup):
+                os.rmdir(path)
+            remove_tree(os.path.join(self.root, id_))
+        except OSError:
+            self.delete(id_)
+
+
+def _list_cgroups(cgroup: str) -> Iterator[str]:
+    """Yield the folders of a cgroup, one for each hierarchy that has it."""
+    parents = [_CGROUPS]
+    with suppress(OSError):
+        parents += [entry.path for entry in os.scandir(_CGROUPS) if entry.is_dir(follow_symlinks=False)]
+    for parent in parents:
+        if os.path.isdir(parent + cgroup):
+            yield parent + cgroup
 
 
 def spawn(argv: Sequence[str], stdio: Sequence[int] = (), environment: Mapping[str, str] | None = None) -> int:

@@ -94,7 +94,7 @@ def unpack_missing(
 
 def _unpack(store: Store, folder: Directory, layer: LayerRow, on_read: Callable[[int], None]) -> None:
     from imq.engine.layers.layer_stack import StackedLayer
-    from imq.engine.layers.unpack import remove_tree
+    from imq.engine.layers.remove_tree import remove_tree
     from imq.engine.layers.unpack_overlay import unpack_overlay_layer
     from imq.engine.oci import media_types
     from imq.engine.progress import CountingReader
@@ -132,7 +132,7 @@ def _make_base(folder: Directory) -> None:
     """Create the lowest layer of every container. Files of an image replace its files."""
     if folder.status(BASE) is not None:
         return
-    from imq.engine.layers.unpack import remove_tree
+    from imq.engine.layers.remove_tree import remove_tree
 
     partial = f"{BASE}.{os.getpid()}{_PARTIAL}"
     path = folder.path_of(partial)
@@ -182,7 +182,7 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
 
     `list_needed` returns the diff IDs that are needed. Nothing is removed while a container is being created.
     """
-    from imq.engine.layers.unpack import remove_tree
+    from imq.engine.layers.remove_tree import remove_tree
 
     try:
         folder = store.layout.root_directory.open_directory(FOLDER)

@@ -18,6 +18,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .file_metadata import MetadataWriter
 from .overlay import OverlayApplier, UnpackLimits, apply_layers
+from .remove_tree import remove_tree
 from .rooted_fs import RootedDirectory
 from .tar_sparse import SparseWriter
 
@@ -100,21 +101,6 @@ def make_private(directory: str) -> int:
     os.chown(directory, -1, os.getegid())  # below a folder with the setgid bit it inherits another group
     os.chmod(directory, 0o700)
     return creation_mask
-
-
-def remove_tree(directory: str) -> None:
-    """Remove a folder with its content, even if the modes of its folders deny access to the owner."""
-    from shutil import rmtree
-
-    def grant_access(_call: object, path: str, _error: object) -> None:
-        os.chmod(os.path.dirname(path), 0o700)
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            os.chmod(path, 0o700)
-            rmtree(path)
-        else:
-            os.unlink(path)
-
-    rmtree(directory, onerror=grant_access)
 
 
 class TreeWriter(OverlayApplier):

@@ -13,8 +13,9 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .file_metadata import MetadataWriter
 from .overlay import UnpackLimits, apply_layers
+from .remove_tree import remove_tree
 from .rooted_fs import RootedDirectory
-from .unpack import TreeWriter, UnpackResult, lock, make_private, remove_tree
+from .unpack import TreeWriter, UnpackResult, lock, make_private
 from .whiteout import OPAQUE, OPAQUE_ATTRIBUTE, OPAQUE_VALUE, WHITEOUT_DEVICE
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.layers.remove_tree import remove_tree
 from imq.engine.layers.rooted_fs import RootedDirectory
-from imq.engine.layers.unpack import UnpackResult, remove_tree, unpack_layers
+from imq.engine.layers.unpack import UnpackResult, unpack_layers
 from imq.engine.oci import media_types
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
