@@ -57,6 +57,6 @@ def is_rfc3339(text: str) -> bool:
 def format_time(nanoseconds: int) -> str:
     """Return a time as an RFC 3339 string in UTC, with as many decimals as needed."""
     seconds, rest = divmod(nanoseconds, _NS_PER_SECOND)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    text = (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]  # without the zone
     decimals = f".{rest:09d}".rstrip("0") if rest else ""
     return f"{text}{decimals}Z"

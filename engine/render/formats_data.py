@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from imq.engine.catalog.json_values import to_json_value
 from imq.grammar.record import TYPE_CHECKING
+
+from .json_encoders import escape, make_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,22 +16,12 @@ if TYPE_CHECKING:
 
     from .values import DisplayOptions
 
-_ESCAPED_CHARACTERS = r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-"""Characters that JSON allows, but that control a terminal, end a line in JavaScript or have no UTF-8 encoding."""
-
 
 def _iter_values(row_set: RowSet) -> Iterator[list[JsonValue]]:
     """Yield the rows as JSON values."""
     types = [column.type for column in row_set.columns]
     for row in row_set.rows:
         yield [to_json_value(data_type, raw) for data_type, raw in zip(types, row, strict=True)]
-
-
-def _iter_objects(row_set: RowSet) -> Iterator[dict[str, Any]]:
-    """Yield the rows as objects, their keys in the order of the columns."""
-    names = [column.name for column in row_set.columns]
-    for values in _iter_values(row_set):
-        yield dict(zip(names, values, strict=True))
 
 
 def to_json(value: object, indent: int | None = None) -> str:
@@ -41,44 +31,46 @@ def to_json(value: object, indent: int | None = None) -> str:
     """
     import json
 
-    return _escape(json.dumps(value, ensure_ascii=False, indent=indent))
+    return escape(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def to_compact_json(value: object) -> str:
     """Return a value as JSON without white space, as docker writes it."""
     import json
 
-    return _escape(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return escape(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def _escape(encoded: str) -> str:
-    return (
-        encoded
-        if encoded.isprintable()
-        else re.sub(_ESCAPED_CHARACTERS, lambda match: f"\\u{ord(match[0]):04x}", encoded)
-    )
+def _iter_json(row_set: RowSet) -> Iterator[str]:
+    """Yield the rows as JSON objects, their keys in the order of the columns; of equal keys the last one."""
+    columns = {
+        column.name: (to_json(column.name) + ": ", index, make_encoder(column.type))
+        for index, column in enumerate(row_set.columns)
+    }.values()
+    for row in row_set.rows:
+        yield escape("{" + ", ".join([name + encode(row[index]) for name, index, encode in columns]) + "}")
 
 
 def write_json(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
     """Yield one JSON array of objects."""
-    is_open = False
-    for row in _iter_objects(row_set):
-        yield ("," if is_open else "[") + "\n  " + to_json(row)
-        is_open = True
-    yield "\n]\n" if is_open else "[]\n"
+    before = "["
+    for text in _iter_json(row_set):
+        yield f"{before}\n  {text}"
+        before = ","
+    yield "\n]\n" if before == "," else "[]\n"
 
 
 def write_jsonl(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
     """Yield one JSON object a line."""
-    for row in _iter_objects(row_set):
-        yield to_json(row) + "\n"
+    for text in _iter_json(row_set):
+        yield text + "\n"
 
 
 def write_yaml(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
     """Yield one YAML sequence of mappings."""
-    from .yaml_writer import write_yaml_sequence
+    from .yaml_writer import write_yaml_rows
 
-    return write_yaml_sequence(_iter_objects(row_set))
+    return write_yaml_rows(row_set)
 
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
