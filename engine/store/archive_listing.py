@@ -85,7 +85,7 @@ def read_layout_entries(files: ImageFiles, content: bytes) -> list[IndexEntry]:
         if problem.code not in ("json", "document"):
             raise
         raise Malformed(f"index.json is not the index of an image layout: {problem.message}", code="layout") from None
-    return [IndexEntry.read(entry, position) for position, entry in enumerate(entries)]
+    return [IndexEntry.read(entry, f"entry {position} of index.json") for position, entry in enumerate(entries)]
 
 
 def get_blob_path(digest: Digest) -> str:

@@ -17,7 +17,7 @@ from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .directory import Directory
 
@@ -128,21 +128,28 @@ def write_all(handle: int, content: bytes) -> None:
         remaining = remaining[os.write(handle, remaining) :]
 
 
-def replace_file(directory: Directory, name: str, content: bytes, scratch: Directory, temporary: str) -> None:
-    """Replace a file: write the new file `temporary` in `scratch`, on the same file system, and rename it."""
+def replace_file(
+    directory: Directory, name: str, content: Iterable[bytes | memoryview], scratch: Directory, temporary: str
+) -> os.stat_result:
+    """Replace a file: write the parts of its content to `temporary` in `scratch`, on the same file system, and rename.
+
+    Returns the status of the new file; it is that of this content, even if another program replaces the file at once.
+    """
     handle = scratch.create_file(temporary)
     try:
-        try:
-            write_all(handle, content)
+        with os.fdopen(handle, "wb") as target:
+            for part in content:
+                target.write(part)
+            target.flush()
             os.fsync(handle)
-        finally:
-            os.close(handle)
+            status = os.fstat(handle)
         scratch.rename(temporary, name, directory)
     except BaseException:
         with suppress(OSError):
             scratch.remove_file(temporary)
         raise
     directory.sync()
+    return status
 
 
 @contextmanager

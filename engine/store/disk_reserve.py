@@ -49,7 +49,9 @@ def ensure_reserve(ingest: Directory, size: int) -> None:
         os.close(handle)
 
 
-def replace_from_reserve(directory: Directory, name: str, content: bytes, ingest: Directory, temporary: str) -> None:
+def replace_from_reserve(
+    directory: Directory, name: str, content: bytes, ingest: Directory, temporary: str
+) -> os.stat_result:
     """Replace a file like `replace_file`, in the space of the reserve. The caller holds the lock of the store.
 
     On a copy-on-write file system even overwriting a file needs space; there the reserve is removed first.
@@ -60,14 +62,15 @@ def replace_from_reserve(directory: Directory, name: str, content: bytes, ingest
             write_all(handle, content)
             os.ftruncate(handle, len(content))
             os.fsync(handle)
+            status = os.fstat(handle)
         finally:
             os.close(handle)
     except OSError as problem:
         if not is_disk_full(problem):
             raise
         ingest.remove_file(RESERVE)
-        replace_file(directory, name, content, ingest, temporary)
-    else:
-        ingest.rename(RESERVE, name, directory)
-        with suppress(OSError):
-            directory.sync()
+        return replace_file(directory, name, (content,), ingest, temporary)
+    ingest.rename(RESERVE, name, directory)
+    with suppress(OSError):
+        directory.sync()
+    return status

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import TypeVar
 
+    from .index_document import IndexDocument
     from .index_documents import DocumentReader
-    from .index_json import IndexEntry
     from .layer_measure import LayerMeasure
     from .layout import Layout
 
@@ -170,11 +170,12 @@ class StoreIndex:
     @property
     def is_current(self) -> bool:
         """Whether the index was derived from the current index.json."""
-        row = self.connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
+        known = dict(self.connection.execute("SELECT key, value FROM meta WHERE key IN ('signature', 'own')"))
         signature = self._layout.read_signature()
         if not signature:
             self._layout.read_entries()  # without index.json: an empty store, or an error
-        return (row[0] if row else "") == signature
+        self._layout.own_signature = known.get("own", "")
+        return bool(known.get("signature", "") == signature)
 
     def sync_with_layout(self, *, retry: bool = False) -> None:
         """Update the index to the current index.json; a corrupt index is rebuilt.
@@ -208,24 +209,43 @@ class StoreIndex:
         self._recreate(force=is_proof)
         return True
 
-    def refresh(self, entries: list[IndexEntry] | None = None, measures: Iterable[LayerMeasure] = ()) -> None:
-        """Update the index to index.json, or to `entries` when the caller has just written them. One transaction.
+    def refresh(self) -> None:
+        """Update the index to index.json. One transaction.
 
         index.json is read inside the transaction: a process that waited for another writer must not restore old rows.
         """
-        layer_measures = list(measures)
-        self._run_with_recovery(
-            lambda: self._write(lambda connection: self._apply_layout(connection, entries, layer_measures))
-        )
+        self._run_with_recovery(lambda: self._write(self._apply_layout))
         for _ in range(_MAX_REREADS):
             # a missing blob may have been removed together with its entry during the refresh
-            if entries is not None or not self._has_unreadable or self.is_current:
+            if not self._has_unreadable or self.is_current:
                 break
             self._write(self._apply_layout)
 
+    def apply_edits(self, document: IndexDocument, signature: str, measures: Iterable[LayerMeasure] = ()) -> None:
+        """Update the index to the edits of index.json, which the caller has written to a file with this signature."""
+        from .index_update import apply_edits, apply_layout
+
+        layer_measures = list(measures)
+
+        def write(connection: sqlite3.Connection) -> None:
+            if not apply_edits(connection, self._layout, self.documents, document, signature, layer_measures):
+                apply_layout(connection, self._layout, self.documents, layer_measures)
+
+        self._run_with_recovery(lambda: self._write(write))
+
     def reread(self, root: Digest) -> None:
         """Read the documents of a root again, because missing ones have been stored."""
-        self._run_with_recovery(lambda: self._write(lambda connection: self._apply_layout(connection, reread={root})))
+        self._run_with_recovery(lambda: self._reread({root}))
+
+    def _reread(self, roots: AbstractSet[Digest]) -> None:
+        """Read the documents of these roots again."""
+        from .index_update import apply_layout, reread_roots
+
+        def write(connection: sqlite3.Connection) -> None:
+            if not reread_roots(connection, self._layout, self.documents, roots):
+                apply_layout(connection, self._layout, self.documents, reread=roots)
+
+        self._write(write)
 
     def retry_unreadable(self) -> None:
         """Read unreadable documents again, and insert the images of those that are readable now."""
@@ -239,7 +259,7 @@ class StoreIndex:
             if self.documents.is_readable(document, is_config=is_config)
         }
         if readable:
-            self._write(lambda connection: self._apply_layout(connection, reread=readable))
+            self._reread(readable)
 
     @property
     def _has_unreadable(self) -> bool:
@@ -265,17 +285,11 @@ class StoreIndex:
             self._documents = DocumentReader(self._layout, caches=self._holds_lock)
         return self._documents
 
-    def _apply_layout(
-        self,
-        connection: sqlite3.Connection,
-        entries: list[IndexEntry] | None = None,
-        measures: Iterable[LayerMeasure] = (),
-        reread: AbstractSet[Digest] = frozenset(),
-    ) -> None:
+    def _apply_layout(self, connection: sqlite3.Connection) -> None:
         """Update the tables to index.json; see `apply_layout`."""
         from .index_update import apply_layout
 
-        apply_layout(connection, self._layout, self.documents, entries, measures, reread)
+        apply_layout(connection, self._layout, self.documents)
 
     def list_problems(self) -> tuple[ImqError, ...]:
         """Return an error for each image with unreadable documents."""

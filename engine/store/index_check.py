@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .unreadable_images import UnreadableDocument
 
 
+_MANY = 100
+"""The number of images from which reading all of index.json is faster than finding each."""
+
+
 def check_images(
     index: StoreIndex, images: Iterable[tuple[str | None, Digest, Digest]], *, reads_documents: bool
 ) -> None:
@@ -29,7 +33,11 @@ def check_images(
 
     With `reads_documents` the ID must also be that of an image of the root. Names are those of one entry each.
     """
-    for name, root, id_ in dict.fromkeys(images):
+    distinct = dict.fromkeys(images)
+    if not reads_documents and len(distinct) > _MANY:
+        plain = index.layout.list_plain_entries()
+        distinct = dict.fromkeys(image for image in distinct if (image[1], image[0]) not in plain)
+    for name, root, id_ in distinct:
         entries = index.layout.find_entries(root)
         if not entries or (name is not None and all(str(entry.name) != name for entry in entries)):
             raise _mismatch(index, name or id_.short)

@@ -12,6 +12,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .atomic_files import store_errors
 from .bounded_read import read_bounded
 from .index_json import HELD_MANIFESTS, is_held
+from .mentions import find_mentions
 from .unreadable_images import UnreadableDocument, is_opaque
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class DocumentReader:
         self._layout = layout
         self._document_cache: dict[tuple[str, str, int], Config | Manifest | Index] | None = {} if caches else None
         self._cached_bytes = 0
+        self.mentions: dict[str, bytes | None] = {}
+        """What the text of each manifest and index mentions that was read; see mentions.py."""
 
     def read_image_config(self, manifest: Manifest) -> Config:
         """Return the config of an image; raises `ImqError` when it is missing, corrupt, or of another image."""
@@ -51,9 +54,12 @@ class DocumentReader:
         return config
 
     def _read_manifest(self, descriptor: Descriptor) -> Manifest | Index:
-        document: Manifest | Index = self._read_cached(
-            descriptor, (Manifest, Index), lambda: parse_manifest(self.read_document(descriptor), descriptor.media_type)
-        )
+        def read() -> Manifest | Index:
+            content = self.read_document(descriptor)
+            self.mentions[descriptor.digest] = find_mentions(content)
+            return parse_manifest(content, descriptor.media_type)
+
+        document: Manifest | Index = self._read_cached(descriptor, (Manifest, Index), read)
         return document
 
     def _read_cached(self, descriptor: Descriptor, types: Any, read: Callable[[], Any]) -> Any:

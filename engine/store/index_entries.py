@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from imq.grammar.record import TYPE_CHECKING
 
 from .config_columns import STRING_COLUMNS
@@ -31,18 +33,44 @@ FROM unreadable WHERE root = ?2 AND manifest = ?10
 """
 
 
-def sync_entries(
-    connection: Connection, entries: Iterable[IndexEntry], reached: Mapping[Digest, Sequence[int]]
-) -> None:
-    """Update the table to index.json; only rows that differ are written.
+class Scope:
+    """The roots whose rows an update may change: those of edited entries, or all of them (None)."""
 
-    `reached` has the keys of the images of those descriptors that are new in the table.
+    def __init__(self, roots: Iterable[Digest] | None) -> None:
+        self._is_limited = roots is not None
+        self.parameters = {"roots": json.dumps(sorted(roots))} if roots is not None else {}
+        """The parameters of statements with the condition."""
+
+    def condition(self, column: str = "root", prefix: str = "") -> str:
+        """Return the SQL condition that `column` is one of the roots, after a prefix."""
+        if not self._is_limited:
+            return f"{column} GLOB '{prefix}*'" if prefix else "true"
+        return f"{column} IN (SELECT '{prefix}' || value FROM json_each(:roots))"
+
+
+_ALL = Scope(None)
+
+
+def sync_entries(
+    connection: Connection,
+    entries: Iterable[IndexEntry],
+    reached: Mapping[Digest, Sequence[int]],
+    scope: Scope = _ALL,
+) -> set[int]:
+    """Update the rows of the roots in `scope` to index.json; only rows that differ are written.
+
+    `entries` are the entries of these roots. `reached` has the keys of the images of those descriptors that are new in
+    the table. Returns the keys of the images that have fewer rows now.
     """
     known: dict[str, list[int]] = {}
-    for root, image in connection.execute("SELECT DISTINCT root, image FROM entry WHERE image IS NOT NULL"):
+    for root, image in connection.execute(
+        f"SELECT DISTINCT root, image FROM entry WHERE image IS NOT NULL AND {scope.condition()}", scope.parameters
+    ):
         known.setdefault(root, []).append(image)
     unreadable: dict[str, list[str]] = {}
-    for root, manifest in connection.execute("SELECT root, manifest FROM unreadable WHERE manifest IS NOT NULL"):
+    for root, manifest in connection.execute(
+        f"SELECT root, manifest FROM unreadable WHERE manifest IS NOT NULL AND {scope.condition()}", scope.parameters
+    ):
         unreadable.setdefault(root, []).append(manifest)
     rows = {
         row
@@ -52,12 +80,17 @@ def sync_entries(
     }
     present = {
         row[1:]: row[0]
-        for row in connection.execute(f"SELECT key, {_COLUMNS}, CASE WHEN image IS NULL THEN manifest END FROM entry")
+        for row in connection.execute(
+            f"SELECT key, {_COLUMNS}, CASE WHEN image IS NULL THEN manifest END FROM entry WHERE {scope.condition()}",
+            scope.parameters,
+        )
     }
-    connection.executemany("DELETE FROM entry WHERE key = ?", [(present[row],) for row in present.keys() - rows])
+    old = present.keys() - rows
+    connection.executemany("DELETE FROM entry WHERE key = ?", [(present[row],) for row in old])
     new = sorted(rows - present.keys(), key=repr)
     connection.executemany(_INSERT, [row[:-1] for row in new if row[0] is not None])
     connection.executemany(_INSERT_UNREADABLE, [row for row in new if row[0] is None])
+    return {row[0] for row in old if row[0] is not None}
 
 
 def _rows(entry: IndexEntry, images: Iterable[int], unreadable: Iterable[str]) -> Iterator[tuple[Any, ...]]:

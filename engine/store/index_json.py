@@ -39,9 +39,9 @@ class IndexEntry(Record):
     raw: Mapping[str, Any] | None = None
 
     @classmethod
-    def read(cls, document: Any, position: int) -> IndexEntry:
-        """Parse an entry written by imq, skopeo, umoci or containerd."""
-        descriptor = Descriptor.parse(document, f"entry {position} of index.json")
+    def read(cls, document: Any, name: str) -> IndexEntry:
+        """Parse an entry written by imq, skopeo, umoci or containerd; `name` is its name in errors."""
+        descriptor = Descriptor.parse(document, name)
         return cls(descriptor, *_read_annotations(descriptor.annotations), document)
 
     def to_json(self) -> dict[str, Any]:

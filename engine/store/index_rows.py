@@ -7,6 +7,7 @@ from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
+from . import mentions
 from .config_columns import JSON_COLUMNS, STRING_COLUMNS, read_documents, read_strings
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def delete_reach(connection: Connection, root: str) -> set[int]:
     condition = "root IN (SELECT key FROM descriptor WHERE digest = ?)"
     blobs = {blob for (blob,) in connection.execute(f"SELECT blob FROM reaching WHERE {condition}", (root,))}
     connection.execute(f"DELETE FROM reaching WHERE {condition}", (root,))
+    mentions.delete(connection, root)
     return blobs
 
 

@@ -127,6 +127,9 @@ CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
 CREATE TABLE reaching (root INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (root, blob)) WITHOUT ROWID;
 CREATE INDEX reaching_blob ON reaching (blob);
 
+-- What the text of the documents below a root mentions: see mentions.py.
+CREATE TABLE mention (root TEXT PRIMARY KEY, digests BLOB NOT NULL) WITHOUT ROWID;
+
 -- A document that could not be read at the last attempt. The blobs of a manifest or index are unknown then, so no blob
 -- may be removed.
 CREATE TABLE unreadable (

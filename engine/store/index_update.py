@@ -9,21 +9,22 @@ from imq.engine.oci.manifest import Index
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from . import unreadable_images
-from .index_entries import sync_entries
+from . import mentions, unreadable_images
+from .index_entries import Scope, sync_entries
 from .index_json import HELD_MANIFESTS
 from .index_rows import delete_images, delete_reach, delete_unreached_descriptors, insert_images, insert_reach
 from .shared_sizes import add_layer_counts, set_measures, subtract_layer_counts, update_sizes
 from .unreadable_images import UnreadableDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from sqlite3 import Connection
 
     from imq.engine.oci.config import Config
     from imq.engine.oci.manifest import Descriptor, Manifest
 
+    from .index_document import IndexDocument
     from .index_documents import DocumentReader
     from .index_json import IndexEntry
     from .layer_measure import LayerMeasure
@@ -37,30 +38,92 @@ def apply_layout(
     connection: Connection,
     layout: Layout,
     documents: DocumentReader,
-    entries: list[IndexEntry] | None = None,
     measures: Iterable[LayerMeasure] = (),
     reread: AbstractSet[Digest] = frozenset(),
 ) -> None:
-    """Update the tables of the index to index.json, or to `entries` when the caller has just written them.
+    """Update the tables of the index to index.json.
 
     `measures` are further measures of layers. The roots in `reread` are read even if they are known.
     """
     signature = layout.read_signature()
-    if entries is None:
-        entries = layout.read_entries()
-    roots_by_digest = {entry.descriptor.digest: entry.descriptor for entry in entries}
+    _apply_entries(connection, documents, _group(layout.read_entries()), None, measures, reread)
+    _set_signature(connection, layout, signature)
+
+
+def apply_edits(
+    connection: Connection,
+    layout: Layout,
+    documents: DocumentReader,
+    document: IndexDocument,
+    signature: str,
+    measures: Iterable[LayerMeasure] = (),
+) -> bool:
+    """Update the tables to the edits of an index.json, which were written to a file with this signature.
+
+    Returns False, and changes nothing, unless the tables are those of the index.json before the edits.
+    """
+    if not _is_made_from(connection, document.signature):
+        return False
+    roots = document.changed_roots
+    entries = {root: held for root in roots if (held := document.entries_of(root))}
+    _apply_entries(connection, documents, entries, roots, measures)
+    _set_signature(connection, layout, signature)
+    return True
+
+
+def reread_roots(connection: Connection, layout: Layout, documents: DocumentReader, roots: AbstractSet[Digest]) -> bool:
+    """Read the documents of roots again; False unless the tables are those of the current index.json."""
+    document = layout.read_document()
+    if not _is_made_from(connection, document.signature):
+        return False
+    entries = {root: held for root in roots if (held := document.entries_of(root))}
+    _apply_entries(connection, documents, entries, roots, reread=roots)
+    return True
+
+
+def _is_made_from(connection: Connection, signature: str) -> bool:
+    """Whether the tables were derived from the index.json with this signature."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'signature'").fetchone()
+    return signature != "" and row is not None and bool(row[0] == signature)
+
+
+def _set_signature(connection: Connection, layout: Layout, signature: str) -> None:
+    own = signature if signature == layout.own_signature else ""
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [("signature", signature), ("own", own)])
+
+
+def _group(entries: Iterable[IndexEntry]) -> dict[Digest, list[IndexEntry]]:
+    """Return the entries by root."""
+    groups: dict[Digest, list[IndexEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.descriptor.digest, []).append(entry)
+    return groups
+
+
+def _apply_entries(
+    connection: Connection,
+    documents: DocumentReader,
+    entries: Mapping[Digest, Sequence[IndexEntry]],
+    changed: AbstractSet[Digest] | None,
+    measures: Iterable[LayerMeasure] = (),
+    reread: AbstractSet[Digest] = frozenset(),
+) -> None:
+    """Update the tables to these entries of index.json, by root: all of it, or those of the roots in `changed`."""
+    scope = Scope(changed)
+    # of several entries with one root, the last one describes it
+    descriptors = {root: held[-1].descriptor for root, held in entries.items()}
     # roots without an image are read again, as missing blobs may have been stored; also those with other manifests
-    known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM entry WHERE image IS NOT NULL")}
-    unreadable = unreadable_images.find_roots(connection)
-    known -= _update_held_manifests(connection, roots_by_digest.values()) | unreadable | reread
+    known = _select_roots(connection, f"SELECT root FROM entry WHERE image IS NOT NULL AND {scope.condition()}", scope)
+    unreadable = _select_roots(connection, f"SELECT root FROM unreadable WHERE {scope.condition()}", scope)
+    known -= _update_held_manifests(connection, descriptors.values(), scope) | unreadable | reread
     unreadable_images.delete(connection, unreadable)
     unreached_candidates: set[int] = set()
-    before = "SELECT DISTINCT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
-    for (root,) in connection.execute(before).fetchall():
-        if root not in roots_by_digest or root not in known:
+    reaching = "SELECT digest FROM descriptor WHERE key IN (SELECT root FROM reaching)"
+    for root in changed if changed is not None else _select_roots(connection, reaching, scope):
+        if root not in descriptors or root not in known:
             unreached_candidates |= delete_reach(connection, root)
     (last_key,) = connection.execute("SELECT coalesce(max(key), 0) FROM image").fetchone()
-    new = (descriptor for digest, descriptor in roots_by_digest.items() if digest not in known)
+    new = (descriptor for root, descriptor in descriptors.items() if root not in known)
     reached: dict[Digest, list[int]] = {}
     while roots := list(islice(new, _INSERT_BATCH)):
         reached |= _insert_roots(connection, documents, roots)
@@ -69,16 +132,24 @@ def apply_layout(
     )
     set_measures(connection, measures)
     update_sizes(connection)
-    sync_entries(connection, entries, reached)
-    _drop_unreached(connection)
+    left = sync_entries(connection, (entry for held in entries.values() for entry in held), reached, scope)
+    _drop_unreached(connection, left)
     delete_unreached_descriptors(connection, unreached_candidates)
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (signature,))
 
 
-def _drop_unreached(connection: Connection) -> None:
-    """Delete the images without an entry."""
-    unreached = "SELECT key FROM image WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = image.key)"
-    unreached_keys = [key for (key,) in connection.execute(unreached)]
+def _select_roots(connection: Connection, select: str, scope: Scope) -> set[str]:
+    return {root for (root,) in connection.execute(select, scope.parameters)}
+
+
+def _drop_unreached(connection: Connection, left: Iterable[int]) -> None:
+    """Delete the images without an entry, of the images that have lost one."""
+    import json
+
+    unreached = (
+        "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.image = value)"
+        " AND EXISTS (SELECT 1 FROM image WHERE key = value)"
+    )
+    unreached_keys = [key for (key,) in connection.execute(unreached, (json.dumps(sorted(left)),))]
     if not unreached_keys:
         return
     subtract_layer_counts(connection, unreached_keys)
@@ -97,12 +168,15 @@ def _insert_roots(
     unreadable: list[tuple[Digest, UnreadableDocument]] = []
     manifests_by_root: dict[Digest, list[Digest]] = {}
     reach: list[tuple[Descriptor, Iterable[Descriptor]]] = []
+    mentioned: dict[Digest, bytes] = {}
     for root in roots:
         blobs = {root.digest: root}
         manifests = manifests_by_root.setdefault(root.digest, [])
         problems: list[UnreadableDocument] = []
+        parts: list[bytes | None] = []
         for descriptor, document in documents.walk(root, problems):
             blobs[descriptor.digest] = descriptor
+            parts.append(documents.mentions.get(descriptor.digest))
             if isinstance(document, Index):
                 continue
             blobs.update((blob.digest, blob) for blob in (document.config, *document.layers))
@@ -114,8 +188,12 @@ def _insert_roots(
             if descriptor.digest in images:
                 manifests.append(descriptor.digest)
         unreadable += [(root.digest, problem) for problem in problems]
+        if not problems and None not in parts:
+            mentioned[root.digest] = b"".join(part for part in parts if part is not None)
         reach.append((blobs[root.digest], blobs.values()))
     insert_reach(connection, reach)
+    mentions.insert(connection, mentioned)
+    documents.mentions.clear()
     unreadable_images.insert(connection, unreadable)
     keys = {digest: key for digest in images if (key := _find_image_key(connection, digest)) is not None}
     new = [image for digest, image in images.items() if digest not in keys]
@@ -123,10 +201,11 @@ def _insert_roots(
     return {root: [keys[digest] for digest in manifests] for root, manifests in manifests_by_root.items()}
 
 
-def _update_held_manifests(connection: Connection, roots: Iterable[Descriptor]) -> set[str]:
+def _update_held_manifests(connection: Connection, roots: Iterable[Descriptor], scope: Scope) -> set[str]:
     """Store the held manifests of each index in index.json; return the roots where they have changed."""
     held = {root.digest: root.annotations[HELD_MANIFESTS] for root in roots if HELD_MANIFESTS in root.annotations}
-    before = dict(connection.execute("SELECT substr(key, 7), value FROM meta WHERE key GLOB 'holds *'").fetchall())
+    select = f"SELECT substr(key, 7), value FROM meta WHERE {scope.condition('key', prefix='holds ')}"
+    before = dict(connection.execute(select, scope.parameters).fetchall())
     changed = {root for root in {*held, *before} if held.get(Digest(root)) != before.get(root)}
     connection.executemany("DELETE FROM meta WHERE key = 'holds ' || ?", [(root,) for root in changed])
     rows = [(f"holds {root}", held[Digest(root)]) for root in changed if root in held]

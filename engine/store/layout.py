@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
 
+    from .index_document import IndexDocument
     from .index_json import IndexEntry
 
 EMPTY_INDEX_DOCUMENT = b'{"schemaVersion":2,"manifests":[]}'
@@ -65,12 +66,12 @@ class Layout:
         self.on_lock_wait: Callable[[], None] | None = None
         """Called when another process holds the lock of the store for some seconds."""
         self._directories: dict[tuple[str, ...], Directory] = {}
-        self._index_document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
-        """The members of index.json other than its entries, when it was last read."""
-        self._entries_by_root: dict[Digest, list[IndexEntry]] = {}
-        self._entries_by_name: dict[str, IndexEntry] = {}
-        self._entries_signature = ""
-        """The signature of the index.json with these entries."""
+        self._index_members: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}
+        """The members of index.json other than its entries, when it was last parsed."""
+        self._document: IndexDocument | None = None
+        """The index.json in which entries were last searched."""
+        self.own_signature = ""
+        """The signature of an index.json that imq wrote in this folder: its entries need no check before an edit."""
         self.largest_document = media_types.DEFAULT_MAX_DOCUMENT
         """The maximum size in bytes of a manifest or config."""
 
@@ -188,7 +189,7 @@ class Layout:
                         replace_file(
                             self.root_directory,
                             LAYOUT_FILE,
-                            LAYOUT_DOCUMENT,
+                            (LAYOUT_DOCUMENT,),
                             self.ingest_directory,
                             new_temporary_name(),
                         )
@@ -207,7 +208,7 @@ class Layout:
             status = self.root_directory.file_status(INDEX)
         except FileNotFoundError:
             return ""
-        return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}" if status is not None else ""
+        return _sign(status) if status is not None else ""
 
     def origin(self) -> str:
         """Return a string that differs between this folder and all copies of it; empty without a lock file.
@@ -226,19 +227,22 @@ class Layout:
 
     def read_entries(self) -> list[IndexEntry]:
         """Return the entries of index.json. Raises `StoreError` when it is missing although there are blobs."""
-        from imq.engine.oci.manifest import parse_layout_index
+        content, _ = self._read_index()
+        return [] if content is None else self._parse_entries(content)
 
+    def _read_index(self) -> tuple[bytes | None, str]:
+        """Return the content of index.json and its signature; None when there is neither it nor a blob."""
         from .atomic_files import store_errors
-        from .bounded_read import read_bounded
-        from .index_json import IndexEntry
 
-        with store_errors("read the store's index.json"):
-            try:
-                with self.root_directory.open_reader(INDEX) as source:
-                    content = read_bounded(source, MAX_INDEX_SIZE)
-            except FileNotFoundError:
-                content = None
         path = os.path.join(self.root, INDEX)
+        content, signature = None, ""
+        with (
+            store_errors("read the store's index.json"),
+            suppress(FileNotFoundError),
+            self.root_directory.open_reader(INDEX) as source,
+        ):
+            status = os.fstat(source.fileno())
+            content, signature = source.read(min(status.st_size, MAX_INDEX_SIZE) + 1), _sign(status)
         if content is None:
             if self._has_blobs():
                 raise StoreError(
@@ -249,50 +253,81 @@ class Layout:
                         f"to start without images: echo '{EMPTY_INDEX_DOCUMENT.decode()}' > {path}",
                     ),
                 )
-            return []
+            return None, ""
         if len(content) > MAX_INDEX_SIZE:
             raise Malformed(f"{path} is larger than {MAX_INDEX_SIZE} bytes", code="layout")
+        return content, signature
+
+    def _parse_entries(self, content: bytes) -> list[IndexEntry]:
+        from imq.engine.oci.manifest import parse_layout_index
+
+        from .index_json import IndexEntry
+
+        path = os.path.join(self.root, INDEX)
         try:
             document = parse_layout_index(content, path)
         except Malformed as problem:
             if problem.code not in ("json", "document"):
                 raise
             raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
-        self._index_document = document
-        return [IndexEntry.read(entry, position) for position, entry in enumerate(document["manifests"])]
+        self._index_members = document
+        return [
+            IndexEntry.read(entry, f"entry {position} of index.json")
+            for position, entry in enumerate(document["manifests"])
+        ]
+
+    def read_document(self) -> IndexDocument:
+        """Return index.json to be edited. It is parsed unless imq wrote it; see `own_signature`."""
+        from .index_document import IndexDocument, encode
+
+        if self._document is not None and self._document.signature == self.read_signature():
+            return self._document.without_edits()
+        content, signature = self._read_index()
+        if content is None or signature != self.own_signature:
+            entries = [] if content is None else self._parse_entries(content)
+            content = encode(self._index_members, entries)
+        return IndexDocument(content, signature)
 
     def find_entries(self, root: Digest) -> list[IndexEntry]:
         """Return the entries of the current index.json with the digest `root`; it is read again when it changes."""
-        self._read_changed_entries()
-        return self._entries_by_root.get(root, [])
+        return self._get_document().entries_of(root)
 
     def find_named_entry(self, name: str) -> IndexEntry | None:
         """Return the entry of the current index.json with this name, as `find_entries` does."""
-        self._read_changed_entries()
-        return self._entries_by_name.get(name)
+        return self._get_document().find_named(name)
 
-    def _read_changed_entries(self) -> None:
-        signature = self.read_signature()
-        if not signature or signature != self._entries_signature:
-            entries = self.read_entries()
-            self._entries_by_root = {}
-            for entry in entries:
-                self._entries_by_root.setdefault(entry.descriptor.digest, []).append(entry)
-            self._entries_by_name = {str(entry.name): entry for entry in entries if entry.name is not None}
-            self._entries_signature = signature
+    def list_plain_entries(self) -> set[tuple[str, str | None]]:
+        """Return what the text of index.json shows of its entries; see `IndexDocument.list_plain`."""
+        return self._get_document().list_plain()
 
-    def write_entries(self, entries: list[IndexEntry], *, may_take_reserve: bool = False) -> None:
-        """Replace index.json atomically: this commits a transaction.
+    def _get_document(self) -> IndexDocument:
+        if self._document is None or not (
+            self._document.signature and self._document.signature == self.read_signature()
+        ):
+            self._document = None
+            self._document = self.read_document()
+        return self._document
+
+    def write_entries(self, entries: Iterable[IndexEntry]) -> None:
+        """Replace index.json by one with these entries, and what else it said when it was last parsed."""
+        from .index_document import IndexDocument
+
+        self.write_document(IndexDocument(self.encode_entries(entries)))
+
+    def write_document(self, document: IndexDocument, *, may_take_reserve: bool = False) -> str:
+        """Replace index.json atomically: this commits a transaction. Returns the signature of the new file.
 
         `may_take_reserve`: on a full disk the disk reserve is used. Only for transactions that free space.
         """
         from . import disk_reserve
         from .atomic_files import is_disk_full, replace_file, store_errors
 
-        content = self.encode_entries(entries)
+        self._document = None
         with store_errors("write the store's index.json"):
             try:
-                replace_file(self.root_directory, INDEX, content, self.ingest_directory, new_temporary_name())
+                status = replace_file(
+                    self.root_directory, INDEX, document.encode(), self.ingest_directory, new_temporary_name()
+                )
             except OSError as problem:
                 if (
                     not may_take_reserve
@@ -300,40 +335,51 @@ class Layout:
                     or not disk_reserve.has_reserve(self.ingest_directory)
                 ):
                     raise
-                disk_reserve.replace_from_reserve(
-                    self.root_directory, INDEX, content, self.ingest_directory, new_temporary_name()
+                status = disk_reserve.replace_from_reserve(
+                    self.root_directory,
+                    INDEX,
+                    b"".join(document.encode()),
+                    self.ingest_directory,
+                    new_temporary_name(),
                 )
             finally:
                 self.ensure_reserve()
+        self.own_signature = _sign(status)
+        return self.own_signature
 
-    def overwrite_entries(self, entries: list[IndexEntry]) -> None:
+    def overwrite_document(self, document: IndexDocument) -> str:
         """Overwrite index.json where it is: on a full disk there is space for no other file.
 
-        Raises `StoreError` unless the change is within the last block of the file: then a crash leaves the old content
-        or the new one, as a replaced file does.
+        Returns its new signature. Raises `StoreError` unless the change is within the last block of the file: then a
+        crash leaves the old content or the new one, as a replaced file does.
         """
         from .atomic_files import store_errors
 
-        content = self.encode_entries(entries)
+        self._document = None
+        lines = b"".join(document.encode())
         with store_errors("write the store's index.json"):
             handle = self.root_directory.open_file(INDEX, os.O_RDWR)
             try:
                 status = os.fstat(handle)
                 old = os.pread(handle, status.st_size, 0)
-                content = content.ljust(len(old))  # blanks after a document are ignored
                 start = (len(old) - 1) // _BLOCK_SIZE * _BLOCK_SIZE
-                if len(content) > len(old) or content[:start] != old[:start] or status.st_nlink != 1:
+                forms = (lines, lines.replace(b"\n", b""))  # the second: as other tools write it
+                content = next((form for form in forms if form[:start] == old[:start]), None)
+                if content is None or len(content) > len(old) or status.st_nlink != 1:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.root_directory.path_of(INDEX))
-                os.pwrite(handle, content[start:], start)
+                os.pwrite(handle, content[start:].ljust(len(old) - start), start)  # blanks after a document are ignored
                 os.fsync(handle)
+                signature = _sign(os.fstat(handle))
             finally:
                 os.close(handle)
+        self.own_signature = signature if content is lines else ""
+        return signature
 
     def encode_entries(self, entries: Iterable[IndexEntry]) -> bytes:
-        """Return an index.json with these entries, and with what else it said when it was last read."""
-        from imq.engine.oci.manifest import encode_json
+        """Return an index.json with these entries, and with what else it said when it was last parsed."""
+        from .index_document import encode
 
-        return encode_json({**self._index_document, "manifests": [entry.to_json() for entry in entries]})
+        return encode(self._index_members, entries)
 
     def ensure_reserve(self) -> None:
         """Create or enlarge the disk reserve if there is space for it. The caller holds the lock of the store.
@@ -371,6 +417,11 @@ class Layout:
                 for name, status in directory.iter_files():
                     if is_digest(digest := f"{algorithm}:{name}"):
                         yield Digest(digest), status.st_size
+
+
+def _sign(status: os.stat_result) -> str:
+    """Return the signature of an index.json, by which a replaced or changed file is recognized."""
+    return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def new_temporary_name() -> str:

@@ -106,7 +106,7 @@ def _create_layout(layout: Layout) -> None:
     layout.make_directory(BLOBS, "sha256")
     for name, content in ((INDEX, EMPTY_INDEX_DOCUMENT), (LAYOUT_FILE, LAYOUT_DOCUMENT)):
         if not root.has_file(name):
-            replace_file(root, name, content, root, new_temporary_name())
+            replace_file(root, name, (content,), root, new_temporary_name())
 
 
 def _write_blob(store: Store, layout: Layout, blob: Descriptor, on_progress: Callable[[int], None]) -> None:
@@ -154,7 +154,7 @@ def _add_entries(layout: Layout, entries: Sequence[IndexEntry]) -> None:
             if (str(entry.name) not in names if entry.name is not None else entry.descriptor.digest not in unnamed)
         ]
         content = layout.encode_entries([*kept, *entries])
-        replace_file(root, INDEX, content, root, new_temporary_name())
+        replace_file(root, INDEX, (content,), root, new_temporary_name())
     root.sync()
 
 

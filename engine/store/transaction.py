@@ -7,7 +7,6 @@ updated and unreachable blobs are removed. After an error nothing has changed.
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 
 from imq.engine.oci import media_types
@@ -21,10 +20,11 @@ from .atomic_files import store_errors
 from .index_json import ALL_HELD, HELD_MANIFESTS, IndexEntry, set_held_manifests
 from .layout import diff_id_mismatch, unknown_layer_type
 from .leases import SWEEP_MARK, end_dead_leases, is_sweep_marked, mark_sweep
+from .mentions import find_possible_users, may_mention
 from .unreadable_images import collection_blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from typing import Self
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     from imq.engine.oci.reference import Name
 
     from .index import StoreIndex
+    from .index_document import IndexDocument
     from .layer_measure import LayerMeasure
     from .layout import Layout
     from .unreadable_images import UnreadableDocument
 
-_HEX_DIGITS = rb"[0-9a-f]{64,}"  # compiled at first use
-"""The encoded part of a digest, in the text of a document."""
 _SELECT_REACHED = "SELECT digest FROM reach WHERE root = ?"
 _SELECT_LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
 _SELECT_UNREACHED = """
@@ -63,34 +62,27 @@ class Transaction:
         self._index = index
         self._measures = measures
         self._lock: AbstractContextManager[int] | None = None
-        self._entries: dict[int, IndexEntry] = {}
-        self._keys_by_name: dict[str, int] = {}
-        self._keys_by_root: dict[Digest, set[int]] = {}
-        self._next_key = 0
+        self._document: IndexDocument
         self._edited = False
         self._adds_entries = False
         """Whether it adds an entry: one that only removes entries may use the disk reserve."""
         self.collects_all = False
         """Set to collect leftovers of failed processes as well: unreachable blobs and partial downloads."""
-        self._old_roots: frozenset[Digest] = frozenset()
         self.collection_error: ImqError | None = None
         """Why no blob was removed although some may be unreachable."""
         self._shrunk_indexes: set[Digest] = set()
         self.collected = Collected((), 0)
 
     def __enter__(self) -> Self:
-        """Take the store's lock and read the entries."""
+        """Take the store's lock and read index.json."""
         with store_errors("lock the store"):
             self._lock = self._layout.lock()
             self._lock.__enter__()
         self._index.holds_lock = True
         try:
-            entries = self._layout.read_entries()
             if not self._index.is_current:  # the index was current before the lock was taken
-                self._index.refresh(entries)
-            for entry in entries:
-                self._add(entry)
-            self._old_roots = frozenset(self._keys_by_root)
+                self._index.refresh()
+            self._document = self._layout.read_document()
         except BaseException:
             self._unlock()
             raise
@@ -121,18 +113,17 @@ class Transaction:
                 collects_all = (
                     collects_all
                     or is_sweep_marked(self._layout)
-                    or self._removes_any(self._index.find_incomplete_roots())
+                    or not self._list_lost_roots().isdisjoint(self._index.find_incomplete_roots())
                 )
                 with store_errors("prepare the transaction"):
                     mark_sweep(self._layout)  # if this process dies before it removes them, the next one collects them
-            entries = list(self._entries.values())
             try:
-                self._layout.write_entries(entries, may_take_reserve=not self._adds_entries)
+                signature = self._layout.write_document(self._document, may_take_reserve=not self._adds_entries)
             except StoreError as problem:
                 if problem.code != "no-space" or self._adds_entries:
                     raise
-                self._write_on_full_disk(entries, candidates - protected)
-            self._index.refresh(entries, self._measures)
+                signature = self._write_on_full_disk(candidates - protected)
+            self._index.apply_edits(self._document, signature, self._measures)
         elif self._measures:
             self._index.add_measures(self._measures)
         if collects_all:
@@ -164,13 +155,11 @@ class Transaction:
 
     def find_entry(self, name: Name | str) -> IndexEntry | None:
         """Return the entry with this name; None when there is none."""
-        key = self._keys_by_name.get(str(name))
-        return None if key is None else self._entries[key]
+        return self._document.find_named(str(name))
 
-    def entries_of(self, root: Digest) -> Iterator[IndexEntry]:
-        """Yield the entries whose descriptor has the digest `root`."""
-        for key in sorted(self._keys_by_root.get(root, ())):
-            yield self._entries[key]
+    def entries_of(self, root: Digest) -> list[IndexEntry]:
+        """Return the entries whose descriptor has the digest `root`."""
+        return self._document.entries_of(root)
 
     def list_users(self, root: Digest) -> list[tuple[str, bool]]:
         """Return the containers made from an image: the ID of each, and whether it has processes."""
@@ -213,13 +202,13 @@ class Transaction:
         if current is not None:
             self._drop_name(current, descriptor)
         new = IndexEntry(descriptor, name, digest, now)
-        for entry in list(self.entries_of(descriptor.digest)):
+        for entry in self.entries_of(descriptor.digest):
             if entry.name is None:
-                self._drop(entry)
+                self._document.drop(entry)
             elif entry.name.tag is None and _is_same_repository(entry.name, name):
-                self._drop(entry)
+                self._document.drop(entry)
                 new = _add_digests(new, (entry.digest, *entry.other_digests))
-        self._add(new)
+        self._document.add(new)
         self._edited = self._adds_entries = True
         return True
 
@@ -242,8 +231,8 @@ class Transaction:
         updated = entry.replace(digest=digest) if entry.digest is None else _add_digests(entry, (digest,))
         if updated == entry:
             return False
-        self._drop(entry)
-        self._add(updated)
+        self._document.drop(entry)
+        self._document.add(updated)
         self._edited = self._adds_entries = True
         return True
 
@@ -252,7 +241,7 @@ class Transaction:
 
         Returns the descriptor of the index to set names to, and whether existing entries have changed.
         """
-        entries = list(self.entries_of(index.digest))
+        entries = self.entries_of(index.digest)
         if entries and manifests is not None:
             value = entries[0].descriptor.annotations.get(HELD_MANIFESTS)
             if value is None:  # another tool stored the index
@@ -268,26 +257,26 @@ class Transaction:
         if differing:
             self._check_layers(descriptor, grew=True)
         for entry in differing:
-            self._drop(entry)
-            self._add(entry.replace(descriptor=set_held_manifests(entry.descriptor, manifests)))
+            self._document.drop(entry)
+            self._document.add(entry.replace(descriptor=set_held_manifests(entry.descriptor, manifests)))
             self._edited = self._adds_entries = True
         return descriptor, bool(differing)
 
     def add_unnamed(self, descriptor: Descriptor, now: int) -> bool:
         """Add an image without a name; return whether it is new."""
-        if self._keys_by_root.get(descriptor.digest):
+        if self.entries_of(descriptor.digest):
             self._edited |= self._needs_refresh(descriptor)
             return False
         self._check_layers(descriptor)
-        self._add(IndexEntry(descriptor, None, None, now))
+        self._document.add(IndexEntry(descriptor, None, None, now))
         self._edited = self._adds_entries = True
         return True
 
     def untag(self, entry: IndexEntry) -> None:
         """Remove a name; the image stays, without a name if this was the last one."""
-        self._drop(entry)
-        if not self._keys_by_root.get(entry.descriptor.digest):
-            self._add(entry.replace(name=None, digest=None))
+        self._document.drop(entry)
+        if not self.entries_of(entry.descriptor.digest):
+            self._document.add(entry.replace(name=None, digest=None))
         self._edited = True
 
     def forget_digest(self, name: str, root: Digest) -> bool:
@@ -307,14 +296,16 @@ class Transaction:
         ]
         for entry in tags:
             remaining = [digest for digest in _digests_of(entry) if digest != by_digest.digest]
-            self._drop(entry)
-            self._add(entry.replace(digest=remaining[0] if remaining else None, other_digests=tuple(remaining[1:])))
+            self._document.drop(entry)
+            self._document.add(
+                entry.replace(digest=remaining[0] if remaining else None, other_digests=tuple(remaining[1:]))
+            )
             self._edited = True
         return bool(tags)
 
     def remove(self, entry: IndexEntry) -> None:
         """Remove an entry. Removing the last entry of an image removes the image."""
-        self._drop(entry)
+        self._document.drop(entry)
         self._edited = True
 
     def release(self, root: Digest, manifest: Digest) -> bool:
@@ -322,7 +313,7 @@ class Transaction:
 
         The index and its names stay; `hold` reverts this.
         """
-        entries = list(self.entries_of(root))
+        entries = self.entries_of(root)
         documents = list(self._index.documents.walk(entries[0].descriptor)) if entries else []
         children = [child for _, document in documents if isinstance(document, Index) for child in document.manifests]
         dropped = {
@@ -336,8 +327,8 @@ class Transaction:
         if manifest not in {descriptor.digest for descriptor, _ in documents}:
             return False
         for entry in entries:
-            self._drop(entry)
-            self._add(entry.replace(descriptor=set_held_manifests(entry.descriptor, remaining)))
+            self._document.drop(entry)
+            self._document.add(entry.replace(descriptor=set_held_manifests(entry.descriptor, remaining)))
         self._shrunk_indexes.add(root)
         self._edited = True
         return True
@@ -370,7 +361,7 @@ class Transaction:
 
         An ingest does not read layers that are stored already, so these are checked here.
         """
-        if self._keys_by_root.get(root.digest) and not grew:
+        if self.entries_of(root.digest) and not grew:
             return
         for _, document in self._index.documents.walk(root):
             if not isinstance(document, Manifest) or not document.is_image:
@@ -385,7 +376,7 @@ class Transaction:
 
     def _drop_name(self, entry: IndexEntry, successor: Descriptor) -> None:
         """Remove the name of an entry in favor of another image, or of an index with the same image."""
-        self._drop(entry)
+        self._document.drop(entry)
         if any(child.digest == entry.descriptor.digest for child, _ in self._index.documents.walk(successor)):
             return
         if any(other.name is not None for other in self.entries_of(entry.descriptor.digest)):
@@ -393,40 +384,22 @@ class Transaction:
         if entry.digest is not None and isinstance(entry.name, Reference):
             by_digest = entry.name.replace(tag=None, digest=entry.digest)
             if self.find_entry(by_digest) is None:
-                self._add(entry.replace(name=by_digest))
+                self._document.add(entry.replace(name=by_digest))
                 return
-        if not self._keys_by_root.get(entry.descriptor.digest):
-            self._add(entry.replace(name=None, digest=None))
-
-    def _add(self, entry: IndexEntry) -> None:
-        key = self._next_key
-        self._next_key += 1
-        self._entries[key] = entry
-        self._keys_by_root.setdefault(entry.descriptor.digest, set()).add(key)
-        if entry.name is not None:
-            self._keys_by_name.setdefault(str(entry.name), key)
-
-    def _drop(self, entry: IndexEntry) -> None:
-        for key in self._keys_by_root.get(entry.descriptor.digest, ()):
-            if self._entries[key] == entry:
-                self._keys_by_root[entry.descriptor.digest].discard(key)
-                del self._entries[key]
-                if entry.name is not None and self._keys_by_name.get(str(entry.name)) == key:
-                    del self._keys_by_name[str(entry.name)]
-                return
+        if not self.entries_of(entry.descriptor.digest):
+            self._document.add(entry.replace(name=None, digest=None))
 
     # Collection
 
     def _list_lost_blobs(self) -> frozenset[Digest]:
         """Return the blobs of roots that this transaction removes, and of indexes that hold fewer manifests now."""
-        lost = json.dumps(
-            [root for root in self._old_roots if not self._keys_by_root.get(root) or root in self._shrunk_indexes]
-        )
+        lost = json.dumps([*self._list_lost_roots(), *self._shrunk_indexes])
         return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_SELECT_LOST, (lost,)))
 
-    def _removes_any(self, roots: Iterable[str]) -> bool:
-        """Whether this transaction removes one of these roots."""
-        return any(root in self._old_roots and not self._keys_by_root.get(Digest(root)) for root in roots)
+    def _list_lost_roots(self) -> set[Digest]:
+        """Return the roots that this transaction removes."""
+        document = self._document
+        return {root for root in document.changed_roots if document.was_root(root) and not document.entries_of(root)}
 
     def _list_blobs(self) -> frozenset[Digest]:
         with store_errors("list the blobs"):
@@ -440,48 +413,45 @@ class Transaction:
     def _read_needed_blobs(self, candidates: AbstractSet[Digest]) -> tuple[set[Digest], dict[str, str]]:
         """Return the candidates that entries reach, and the names of unreadable entries, by root.
 
-        The index is only derived, so nothing is removed before the documents themselves have been read. Most of them
-        contain none of the digests, which a search of their text shows without parsing.
+        The index is only derived, so nothing is removed before the documents that may mention it have been read.
         """
         needed: set[Digest] = set()
         incomplete: dict[str, str] = {}
-        hexes = {digest.encoded.encode() for digest in candidates}
-        for entry in {entry.descriptor.digest: entry for entry in self._entries.values()}.values():
-            needed.add(entry.descriptor.digest)
-            if not self._may_contain(entry.descriptor, hexes):
+        for root in find_possible_users(self._index.connection, self._document.list_digests(), candidates):
+            entries = self._document.entries_of(Digest(root))
+            if not entries or not self._may_contain(entries[-1].descriptor, candidates):
                 continue
             unreadable: list[UnreadableDocument] = []
-            for descriptor, document in self._index.documents.walk(entry.descriptor, unreadable):
+            for descriptor, document in self._index.documents.walk(entries[-1].descriptor, unreadable):
                 needed.add(descriptor.digest)
                 if isinstance(document, Manifest):
                     needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
             if unreadable:
-                incomplete[entry.descriptor.digest] = str(entry.name or entry.descriptor.digest.short)
+                incomplete[root] = str(entries[-1].name or entries[-1].descriptor.digest.short)
+        needed |= {candidate for candidate in candidates if self._document.entries_of(candidate)}
         return needed & candidates, incomplete
 
-    def _may_contain(self, root: Descriptor, hexes: AbstractSet[bytes]) -> bool:
-        """Whether a root may reach one of these digests; True for an index, and for an unreadable document."""
+    def _may_contain(self, root: Descriptor, blobs: Iterable[Digest]) -> bool:
+        """Whether a root may reach one of these blobs; True for an index, and for an unreadable document."""
         try:
-            text = self._index.documents.read_document(root).lower()
+            content = self._index.documents.read_document(root)
         except ImqError:
             return True
-        return b"\\" in text or b'"manifests"' in text or not hexes.isdisjoint(re.findall(_HEX_DIGITS, text))
+        return b'"manifests"' in content or may_mention(content, blobs)
 
-    def _write_on_full_disk(self, entries: list[IndexEntry], candidates: AbstractSet[Digest]) -> None:
-        """Write index.json on a full disk without a reserve.
+    def _write_on_full_disk(self, candidates: AbstractSet[Digest]) -> str:
+        """Write index.json on a full disk without a reserve; return its signature.
 
         First blobs of removed images are removed, then files that can be derived or fetched again. If there are none,
         the existing index.json is overwritten.
         """
         with suppress(StoreError):  # it may be another error. Example: a name is a directory
             if self._free_room(candidates):
-                self._layout.write_entries(entries, may_take_reserve=True)
-                return
+                return self._layout.write_document(self._document, may_take_reserve=True)
         with suppress(StoreError):
             if self._index.remove_databases():
-                self._layout.write_entries(entries, may_take_reserve=True)
-                return
-        self._layout.overwrite_entries(entries)
+                return self._layout.write_document(self._document, may_take_reserve=True)
+        return self._layout.overwrite_document(self._document)
 
     def _free_room(self, candidates: AbstractSet[Digest]) -> bool:
         """Remove the blobs of removed images before index.json is written; return whether any was removed.

@@ -27,12 +27,14 @@ from imq.engine.oci.manifest import Descriptor, Manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import format_time
+from imq.engine.store import mentions
 from imq.engine.store.index import StoreIndex
 from imq.engine.store.index_entries import sync_entries
 from imq.engine.store.index_json import IndexEntry
 from imq.engine.store.index_rows import insert_images, insert_reach
 from imq.engine.store.layer_measure import LayerMeasure
 from imq.engine.store.layout import Layout
+from imq.engine.store.mentions import find_mentions
 from imq.engine.store.shared_sizes import add_layer_counts, set_measures, update_sizes
 
 if TYPE_CHECKING:
@@ -104,13 +106,14 @@ class Made:
 
 
 def make_large_store(root: str, count: int = 100_000, *, documents: bool = False) -> None:
-    """Make a store of `count` images at `root`, a folder that is empty or not there; the same one every time.
+    """Make a store of `count` images at `root`, besides those that are there; the same one every time.
 
     `documents`: write manifests and configs too, so that the index can be derived again.
     """
     layout = Layout(root)
     layout.create()
     index = StoreIndex(layout)
+    index.sync_with_layout()
     for pragma in ("cache_size = -1000000", "journal_mode = OFF"):  # nobody else is there, and nothing to lose
         index.connection.execute(f"PRAGMA {pragma}")
     gc.disable()  # millions of values, and no cycle among them
@@ -124,7 +127,7 @@ def make_large_store(root: str, count: int = 100_000, *, documents: bool = False
 
 
 def _fill(connection: sqlite3.Connection, layout: Layout, count: int, *, documents: bool) -> None:
-    entries: list[IndexEntry] = []
+    entries = layout.read_entries()
     reached: dict[Digest, list[int]] = {}
     contents: dict[Digest, LayerMeasure] = {}
     images = _images(count)
@@ -135,6 +138,7 @@ def _fill(connection: sqlite3.Connection, layout: Layout, count: int, *, documen
             connection,
             [(one.descriptor, (one.descriptor, one.manifest.config, *one.manifest.layers)) for one in made],
         )
+        mentions.insert(connection, {one.descriptor.digest: find_mentions(one.document) or b"" for one in made})
         entries += [entry for entry, _ in batch]
         reached.update((one.descriptor.digest, [key]) for one, key in zip(made, keys, strict=True))
         contents.update((part.descriptor.digest, part.content) for one in made for part in one.parts)
@@ -147,7 +151,8 @@ def _fill(connection: sqlite3.Connection, layout: Layout, count: int, *, documen
     update_sizes(connection)
     layout.write_entries(entries)
     sync_entries(connection, entries, reached)
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('signature', ?)", (layout.read_signature(),))
+    signature = layout.read_signature()
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [("signature", signature), ("own", signature)])
 
 
 def _images(count: int) -> Iterator[tuple[IndexEntry, Made]]:
