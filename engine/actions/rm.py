@@ -8,7 +8,6 @@ from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
 from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
 from imq.engine.sources.action_options import get_option, names_containers
-from imq.engine.store.non_image_entries import list_non_image_entries
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
@@ -25,6 +24,28 @@ if TYPE_CHECKING:
 
     from imq.engine.sources.action import Action, PlanContext
     from imq.engine.store.transaction import Transaction
+
+
+_INSERT_REMOVED = """
+INSERT INTO temp.removed SELECT descriptor.key, place.key
+FROM json_each(?) AS place CROSS JOIN descriptor ON descriptor.digest = place.value
+"""
+# CROSS JOIN: SQLite starts with the images to remove, and ends with the first other image that has a blob of them
+_SELECT_FREED = """
+WITH theirs AS MATERIALIZED (
+    SELECT reaching.blob AS blob, max(removed.position) AS last
+    FROM temp.removed CROSS JOIN reaching ON reaching.root = removed.root GROUP BY reaching.blob
+)
+SELECT last, sum(size) FROM (
+    SELECT max(last) AS last, blob.size AS size FROM theirs CROSS JOIN descriptor AS blob ON blob.key = theirs.blob
+    WHERE NOT EXISTS (
+        SELECT 1 FROM descriptor AS same CROSS JOIN reaching AS every ON every.blob = same.key
+        WHERE same.digest = blob.digest AND every.root NOT IN (SELECT root FROM temp.removed)
+    )
+    GROUP BY blob.digest
+) GROUP BY last
+"""
+"""The bytes that become free, by the position of the last removed image that has them."""
 
 
 class Remove(StoreAction):
@@ -354,6 +375,8 @@ def _platform_of(target: Target, context: PlanContext) -> str:
 
 def _find_remaining_platforms(targets: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
     """Return the remaining platforms of each index that has only some of its images among the targets."""
+    import json
+
     selected: dict[Digest, set[Digest]] = {}
     for target in targets:
         selected.setdefault(target.root, set()).add(target.id)
@@ -362,11 +385,13 @@ def _find_remaining_platforms(targets: list[Target], context: PlanContext) -> di
             selected.pop(target.root, None)
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
-        " (SELECT root FROM entry GROUP BY root HAVING min(manifest) <> max(manifest))"
+        " (SELECT root FROM entry WHERE root IN (SELECT value FROM json_each(?))"
+        " GROUP BY root HAVING min(manifest) <> max(manifest))",
+        (json.dumps(sorted(selected)),),
     )
     remaining: dict[Digest, list[str]] = {}
     for root, id_, platform, manifest in rows:
-        if root in selected and id_ not in selected[root]:
+        if id_ not in selected[root]:
             remaining.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
     return remaining
 
@@ -381,23 +406,27 @@ def _is_one_name(names: list[str]) -> bool:
 
 
 def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
+    """Return the names of each root; those without an image in the index are read from index.json."""
+    import json
+
     names: dict[Digest, list[str]] = {root: [] for root in roots}
     rows = context.store.index.connection.execute(
-        "SELECT DISTINCT root, name FROM entry WHERE name IS NOT NULL ORDER BY name"
+        "SELECT DISTINCT root, name FROM entry"
+        " WHERE name IS NOT NULL AND root IN (SELECT value FROM json_each(?)) ORDER BY name",
+        (json.dumps(sorted(roots)),),
     )
     for root, name in rows:
-        if root in names:
-            names[root].append(name)
-    if not all(names.values()):
-        for entry in list_non_image_entries(context.store):
-            image_names = names.get(entry.descriptor.digest)
-            if entry.name is not None and image_names is not None and str(entry.name) not in image_names:
-                image_names.append(str(entry.name))
+        names[root].append(name)
+    for root in [root for root, found in names.items() if not found]:
+        entries = context.store.layout.find_entries(root)
+        names[root] = list(dict.fromkeys(str(entry.name) for entry in entries if entry.name is not None))
     return names
 
 
 def _find_digest_names(name: str, image_names: list[str], removed: set[str]) -> list[str]:
     """Return the digest names that are removed with the last tag of their repository, as in docker."""
+    if image_names == [name]:
+        return []
     repository = parse_name(name).canonical_name
     same = {other: parse_name(other) for other in image_names}
     same = {other: parsed for other, parsed in same.items() if parsed.canonical_name == repository}
@@ -410,24 +439,15 @@ def _compute_freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[D
 
     A blob that several of them share is freed with the last. While another image cannot be read, nothing is freed.
     """
+    import json
+
     connection = context.store.index.connection
     if context.store.index.find_incomplete_roots().keys() - set(roots):
         return dict.fromkeys(roots, 0)
-    connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS removed (root TEXT PRIMARY KEY, position INTEGER) WITHOUT ROWID"
-    )
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS removed (root INTEGER PRIMARY KEY, position INTEGER NOT NULL)")
     connection.execute("DELETE FROM temp.removed")
-    connection.executemany(
-        "INSERT INTO temp.removed VALUES (?, ?)", [(root, position) for position, root in enumerate(roots)]
-    )
-    rows = connection.execute(
-        "SELECT last, sum(size) FROM ("
-        " SELECT max(removed.position) AS last, reach.size AS size"
-        " FROM temp.removed JOIN reach ON reach.root = removed.root"
-        " GROUP BY reach.digest"
-        " HAVING count(*) = (SELECT count(*) FROM reach AS every WHERE every.digest = reach.digest)"
-        ") GROUP BY last"
-    )
+    connection.execute(_INSERT_REMOVED, (json.dumps(roots),))
+    rows = connection.execute(_SELECT_FREED)
     sizes = dict(rows.fetchall())
     return {root: sizes.get(position, 0) for position, root in enumerate(roots)}
 

@@ -230,11 +230,14 @@ SELECT * FROM remaining WHERE _remaining {enough} {limit}"""
         if frees:
             limit = f"(SELECT coalesce(sum(size), 0) FROM blobs) - {limit}"
         return f"""WITH removed AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
- removed_roots AS (SELECT _root AS root, max(_step) AS step FROM removed GROUP BY _root
-  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = removed._root)),
- blobs AS (SELECT max(reach.size) AS size, max(removed_roots.step) AS step,
-  count(*) = count(removed_roots.step) AS is_freed
-  FROM reach LEFT JOIN removed_roots ON removed_roots.root = reach.root GROUP BY reach.digest),
+ removed_roots AS MATERIALIZED (SELECT descriptor.key AS root, step FROM (
+  SELECT _root, max(_step) AS step FROM removed GROUP BY _root
+  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = removed._root))
+  CROSS JOIN descriptor ON descriptor.digest = _root),
+ reached AS MATERIALIZED (SELECT blob, max(step) AS step, count(*) = count(step) AS is_freed
+  FROM reaching LEFT JOIN removed_roots ON removed_roots.root = reaching.root GROUP BY blob),
+ blobs AS MATERIALIZED (SELECT max(size) AS size, max(step) AS step, min(is_freed) AS is_freed
+  FROM descriptor CROSS JOIN reached ON reached.blob = descriptor.key GROUP BY digest),
  freed AS (SELECT step, sum(size) AS size FROM blobs WHERE is_freed GROUP BY step),
  remaining AS (SELECT removed.*, (SELECT coalesce(sum(size), 0) FROM blobs)
   - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _remaining

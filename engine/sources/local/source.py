@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 STDIN = "stdin"
 STORE = "store"
-_USAGE = """SELECT 'Images', (SELECT count(DISTINCT id) FROM images),
-  (SELECT count(DISTINCT id) FROM images WHERE in_use),
-  (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach)),
-  (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT digest, size FROM reach WHERE digest NOT IN (
-    SELECT digest FROM reach WHERE root IN (SELECT _root FROM images WHERE in_use))))
+# every blob once, although manifests may describe it differently; CROSS JOIN: few images are in use
+_USAGE = """WITH used AS MATERIALIZED (
+  SELECT blob.digest FROM (SELECT DISTINCT _root FROM images WHERE in_use)
+  CROSS JOIN descriptor AS root ON root.digest = _root CROSS JOIN reaching ON reaching.root = root.key
+  CROSS JOIN descriptor AS blob ON blob.key = reaching.blob),
+ blobs AS (SELECT digest, size FROM descriptor
+  WHERE EXISTS (SELECT 1 FROM reaching WHERE blob = descriptor.key) GROUP BY digest, size)
+SELECT 'Images', (SELECT count(DISTINCT id) FROM entry), (SELECT count(DISTINCT id) FROM images WHERE in_use),
+  coalesce(sum(size), 0), coalesce(sum(size) FILTER (WHERE digest NOT IN (SELECT digest FROM used)), 0) FROM blobs
 UNION ALL SELECT 'Containers', count(*), coalesce(sum(status IN ('running', 'paused', 'restarting')), 0),
   coalesce(sum(size_rw), 0),
   coalesce(sum(size_rw) FILTER (WHERE status NOT IN ('running', 'paused', 'restarting')), 0) FROM containers
