@@ -142,6 +142,25 @@ def test_tags_select_a_platform_the_same_way(index: Callable[..., str], store: S
     }
 
 
+@pytest.mark.parametrize("table", ["tags of", "images in"])
+def test_the_platforms_of_an_image_without_an_index_do_not_depend_on_the_cache(
+    registry: Registry, tmp_path: Path, opened: Callable[..., StoreSession], table: str
+) -> None:
+    repository = serve(registry, f"single/{uuid.uuid4().hex[:8]}:amd", AMD).rpartition(":")[0]
+    serve(registry, f"{repository.partition('/')[2]}:arm64", ARM64)
+    serve_index(registry, f"{repository.partition('/')[2]}:both", (AMD, ARM64))
+
+    def tags(condition: str) -> list[str]:
+        store = opened(tmp_path / uuid.uuid4().hex)  # nothing is cached
+        return sorted(row["tag"] for row in store.rows(f"{table} {repository} where {condition} select tag"))
+
+    assert tags("platforms has linux/arm64") == ["arm64", "both"]
+    assert tags("not platforms has linux/amd64") == ["arm64"]
+    assert tags("platforms is unknown") == []
+    removed = opened(tmp_path / "removing").rows(f"dry run rm tags of {repository} where not platforms has linux/amd64")
+    assert [row["target"].rpartition(":")[2] for row in removed] == ["arm64"]
+
+
 def test_a_name_of_several_platforms_resolves_to_the_nearest(index: Callable[..., str], tmp_path: Path) -> None:
     from imq.engine.oci.platform import Platform
 

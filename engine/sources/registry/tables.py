@@ -30,9 +30,9 @@ _CONFIG_FIELDS = " ".join(
 )
 _TAG_LEVELS = {
     DIGEST: "digest media_type",
-    ROOT_MANIFEST: "artifact_type platforms manifest_digest",
+    ROOT_MANIFEST: "artifact_type manifest_digest",
     MANIFEST: "id layer_count annotations size download_size",
-    CONFIG: f"{_CONFIG_FIELDS} diff_ids chain_ids chain_id",
+    CONFIG: f"{_CONFIG_FIELDS} platforms diff_ids chain_ids chain_id",
     BASES: "base_chain_id",
     REFERRERS_LEVEL: "signed",
 }

@@ -121,7 +121,7 @@ class Tags(RegistryScan):
             "artifact_type": "named.artifact_type",
             "platforms": """CASE named.kind WHEN 'index' THEN (SELECT json_group_array(platform) FROM (SELECT platform
                 FROM cache.child WHERE parent = t.digest AND NOT attestation ORDER BY position))
-                WHEN 'image' THEN json_array(config.platform) END""",
+                WHEN 'image' THEN iif(config.platform IS NULL, NULL, json_array(config.platform)) END""",
             "id": "manifest.config",
             "layer_count": "manifest.layer_count",
             "annotations": "json_patch(named.annotations, coalesce(manifest.annotations, '{}'))",
