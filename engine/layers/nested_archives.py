@@ -6,6 +6,7 @@ an archive is unpacked to temporary files, a bounded number of bytes in all.
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zipfile
 import zlib
@@ -36,6 +37,10 @@ _ZIP_MAGIC = b"PK"
 _END_RECORD = struct.Struct("<4s4H2LH")
 _END_MAGIC = b"PK\x05\x06"
 _MAX_COMMENT = 1 << 16
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+"""What `zipfile` raises for damaged, encrypted and unusual archives."""
 _PIECE = 1 << 20
 _IN_MEMORY = 8 << 20
 _NS_PER_SECOND = 1_000_000_000
@@ -82,7 +87,7 @@ def list_members(file: IO[bytes], name: str, limits: ArchiveLimits | None = None
     lister = _Lister(limits or ArchiveLimits())
     try:
         yield from lister.list(file, name, "", 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         raise Malformed(f"{name}: {error}", code="archive") from None
     except Malformed as error:
         raise Malformed(f"{name}: {error.message}", code=error.code) from None
@@ -138,7 +143,7 @@ class _Lister:
                         yield from self.list(spool.rewind(), path, f"{path}!/", depth + 1)
 
     def _list_tar(self, file: IO[bytes], prefix: str, depth: int) -> Iterator[Member]:
-        """Yield the members of a tar archive, which is read once; those of archives in it come after each piece."""
+        """Yield the members of a tar archive, which is read once; those of an archive in it when its end is read."""
         entries: list[TarEntry] = []
         walker = TarWalker(entries.append)
         nested: list[tuple[TarEntry, str, _Spool]] = []

@@ -45,6 +45,8 @@ FILES = {
                             "gzip"),
     "srv/notes.zip": b"no archive", "etc/os-release": b"ID=x\n",
 }  # fmt: skip
+PACKED = make_zip({"b.jar": bytes(range(256)) * 9}, zipfile.ZIP_LZMA)
+DAMAGED = PACKED[:44] + b"\xff" * 40 + PACKED[84:]
 CLASS = "org/apache/JndiLookup.class"
 CLASSES = [
     f"/app/app.war!/WEB-INF/fat.jar!/BOOT-INF/lib/log4j-core-2.14.1.jar!/{CLASS}",
@@ -120,6 +122,7 @@ def test_a_damaged_archive_is_an_error_and_the_others_are_listed(session: StoreS
         (make_tar({"b.jar": bytes(5000)}), "a.tar", ArchiveLimits(max_bytes=1000), "more than 1,000 bytes"),
         (make_tar({"a": b"a" * 5000})[:2000], "a.tar", None, "truncated"),
         (pack(make_tar({"a": b"a" * 5000}), "gzip")[:-20], "a.tgz", None, "a.tgz"),
+        (DAMAGED, "a.jar", None, "a.jar"),
     ],
 )
 def test_limits_and_damage(content: bytes, name: str, limits: ArchiveLimits | None, message: str) -> None:

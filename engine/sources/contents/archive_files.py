@@ -9,7 +9,6 @@ from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import FILE
 from imq.engine.layer_index.path_text import to_text
 from imq.engine.layer_index.schema import SCHEMA
-from imq.engine.layers.nested_archives import ENDINGS, list_members
 from imq.engine.oci.digest import Digest
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
@@ -59,7 +58,9 @@ class ArchiveFileScan(FileScan):
                 self._read_archives(Digest(diff_id), items[at : at + _CHUNK])
 
     def _list_archives(self) -> Iterator[tuple[Any, ...]]:
-        """Return the files that images show and that may be archives: the layer, the path, the image and the place."""
+        """Yield the files that images show and that may be archives: the layer, the path, the image and the place."""
+        from imq.engine.layers.nested_archives import ENDINGS
+
         hidden = self.write_hidden("1", "entry.layer", "entry.directory", "entry.name")
         has_ending = " OR ".join(f"lower(entry.name) LIKE '%{ending}'" for ending in ENDINGS)
         yield from self.connection.execute(
@@ -74,6 +75,8 @@ class ArchiveFileScan(FileScan):
         self, diff_id: Digest, archives: list[tuple[tuple[str, StoredContent], list[tuple[int, int]]]]
     ) -> None:
         """Insert the members of archives of one layer, for each image that shows them."""
+        from imq.engine.layers.nested_archives import list_members
+
         image = self.images[archives[0][1][0][0]]
         spools = ContentSpools()
         contents = [(row, path, content) for row, ((path, content), _) in enumerate(archives)]
