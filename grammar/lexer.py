@@ -54,6 +54,12 @@ _QUANTITY = _LazyPattern(
     r"(\d+(?:\.\d+)?)[ \t]+((?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|bytes?|[kKMGTP]?i?B)(?!\w))",
     re.IGNORECASE,
 )
+_NAMED_TIME = _LazyPattern(
+    r"(last|this)[ \t]+(week|month|year|(?:mon|tues|wednes|thurs|fri|satur|sun)day)(?![\w.:/@-])", re.IGNORECASE
+)
+"""A time of two words. Where it is `this monday`, the engine reports that no such time exists."""
+_BEFORE_TIMES = frozenset({"TIME_OPERATOR", "COMPARISON", "EQUAL", "BETWEEN", "AND"})
+"""Tokens that a time of two words may follow: elsewhere `last` and `week` are two words, as in `pull last, week`."""
 _VARIABLE = _LazyPattern(r"\$[^\W\d]\w*(?:\.\w+)*")
 _TEMPLATE = _LazyPattern(rf"(?:{_BRACES}|[^\n;])+")
 _PERCENTAGE = _LazyPattern(r"\d+(?:\.\d+)?%")
@@ -144,6 +150,7 @@ class Lexer:
         self._last_end = 0  # the position of errors about a missing end
         self._depth = 0
         self._lists_words = False  # after run: signs begin words there, as in `run alpine ls -l`
+        self._last_kind = ""
 
     def next(self, accepts: Mapping[str, int]) -> Token:
         """Return the next token, given the terminals that the parser's state accepts; at the end, `$END`."""
@@ -163,6 +170,7 @@ class Lexer:
             if char != "\n":
                 token = self._read_token(char, accepts)
                 self._last_end = token.span.end
+                self._last_kind = token.kind
                 if token.kind == "RUN" or (token.kind == "VERB" and token.value == "run"):
                     self._lists_words = True
                 elif token.kind in _ENDS_OF_WORDS:
@@ -234,6 +242,8 @@ class Lexer:
             if quantity and quantity.end() > word.end():
                 token = self._take_match("WORD", quantity)
                 return token.replace(value=f"{quantity[1]} {quantity[2]}")
+            if self._last_kind in _BEFORE_TIMES and (named := _NAMED_TIME.match(text, start)):
+                return self._take_match("WORD", named).replace(value=f"{named[1]} {named[2]}")
             return self._take_match("WORD", word)
         span = Span(start, start + 1)
         if "\ud800" <= char <= "\udfff":  # an invalid UTF-8 byte
@@ -363,6 +373,12 @@ def is_bare_word(text: str) -> bool:
         return text == f"{unit[1]} {unit[2]}"
     word = _WORD.match(text)
     return word is not None and word.end() == len(text)
+
+
+def is_named_time(text: str) -> bool:
+    """Whether `text` is a time of two words, as the lexer reads it: `last week`."""
+    match = _NAMED_TIME.match(text)
+    return match is not None and match.end() == len(text) and text == f"{match[1]} {match[2]}"
 
 
 def is_percentage(text: str) -> bool:

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 MAX_LENGTH = 1 << 20
 """Maximum characters of an input."""
 
+_PHRASES = {
+    "ORDER": "by",
+    "GROUP": "by",
+    "OLDER": "than",
+    "NEWER": "than",
+    "BASED": "on",
+    "LOCAL": "only",
+    "DRY": "run",
+}
+"""Keywords with the keyword that must follow them."""
 _DESCRIPTIONS = {
     "NAME": "a name",
     "KEYS": "a path of keys",
@@ -44,6 +54,7 @@ _DESCRIPTIONS = {
     "SET_OPERATOR": '"union", "except", "intersect"',
     "$END": "the end",
     **{kind: f'"{word}"' for word, kind in WORDS.items()},
+    **{kind: f'"{kind.lower()} {word}"' for kind, word in _PHRASES.items()},
 }
 
 _GROUPS = (
@@ -54,6 +65,19 @@ _GROUPS = (
     (frozenset({"TABLE", "SEARCH_TABLE"}), "a table"),
 )
 """Terminals that errors describe together."""
+
+_LIKELIEST = (
+    "a table", "VERB", "a comparison", "a value", "NAME", "AND", "OR", "WHERE", "LPAR", "ORDER", "LIMIT", "SELECT", "GROUP",
+    "OUTPUT_FORMAT", "TO", "AS", "FROM", "COMMA", "$END",
+)  # fmt: skip
+"""The terminals and groups that are meant most often, likeliest first."""
+_MAX_EXPECTED = 3
+"""The most terminals and groups that an error lists."""
+_BEFORE_CONDITIONS = frozenset({"WHERE", "AND", "OR", "NOT", "HAVING", "ASSERT"})
+_BEFORE_EXPRESSIONS = _BEFORE_CONDITIONS | {"BY", "SELECT"}
+"""Keywords that an expression follows."""
+_CLAUSE_WORDS = frozenset({"as", "count", "format", "group", "having", "limit", "order", "select", "skip", "where"})
+"""Keywords that begin a clause; where a condition is expected, the lexer reads them as names of fields."""
 
 
 _NEXT_WORD = r"\s*([\w.:/-]{1,60})"
@@ -107,6 +131,7 @@ class _Parser:
         self._states = [START]
         self._values: list[Any] = []
         self._spans: list[Span] = []
+        self._last_tokens: tuple[Token, ...] = ()
         builder = Builder()
         self._builders: list[Callable[..., Any]] = [getattr(builder, method) for _, _, method, _ in PRODUCTIONS]
 
@@ -137,6 +162,7 @@ class _Parser:
                 states.append(step)
                 self._values.append(token)
                 self._spans.append(token.span)
+                self._last_tokens = (*self._last_tokens[-1:], token)
                 return False
             self._reduce(-1 - step, token)
             if token.kind == "$END" and states[-1] == END:
@@ -213,6 +239,22 @@ class _Parser:
             return ""
         return closest_hint(name, words)
 
+    def _find_clause_before(self, token: Token) -> StatementError | None:
+        """Return the error of a keyword that was read as a field: `limit` in `where limit 3`; None for other errors."""
+        if len(self._last_tokens) < 2 or self._last_tokens[1].kind != "NAME" or token.kind in ("COMPARISON", "$END"):
+            return None
+        before, last = self._last_tokens
+        if last.value.lower() not in _CLAUSE_WORDS or before.kind not in _BEFORE_EXPRESSIONS:
+            return None
+        hints = (f"expected {_describe_expression(before)}",)
+        return StatementError(f'unexpected "{last.value}"', span=last.span, hints=hints)
+
+    def _describe_expected(self, expected: Iterable[str]) -> str:
+        """Return what can come next in words, likeliest first; an ellipsis stands for the rest."""
+        if "OLDER" in expected and self._last_tokens and (last := self._last_tokens[-1]).kind in _BEFORE_EXPRESSIONS:
+            return _describe_expression(last)
+        return _describe_terminals(expected)
+
     def _unexpected_token(self, token: Token) -> StatementError:
         expected = self._expected_terminals()
         words: set[str] = {word for word, kind in WORDS.items() if kind in expected and word.isalpha()}
@@ -222,6 +264,8 @@ class _Parser:
         if "TABLE" in expected:
             words |= self._vocabulary.tables
         token_text = self._text[token.span.start : token.span.end]
+        if (clause := self._find_clause_before(token)) is not None:
+            return clause
         hints: tuple[str, ...]
         if token.kind == "$END":
             message = "the statement ends too early"
@@ -229,10 +273,8 @@ class _Parser:
             name = token_text.split(".")[0]
             if (reason := dict(self._vocabulary.unsupported_verbs).get(name.lower())) is not None:
                 return StatementError(f'"{name}" is not supported: {reason}', code="unavailable", span=token.span)
-            tables = join_names(sorted(self._vocabulary.tables))
             order_hint = f"a query begins with its table: TABLE {name.lower()} …" if name.lower() in WORDS else ""
-            verbs = join_names(sorted(self._vocabulary.verbs))
-            choices = (order_hint or self._suggest_start(name, words), f"tables: {tables}", f"verbs: {verbs}")
+            choices = (order_hint or self._suggest_start(name, words), "help lists the tables and the verbs")
             return UnknownName(f'"{token_text}" is neither a table nor a verb', span=token.span, hints=choices)
         elif (
             "TABLE" in expected
@@ -265,11 +307,11 @@ class _Parser:
             hints = ("in an assertion: any TABLE … where …, no TABLE … where …",)
         elif token.kind == "WORD" and "WHERE" in expected and self._is_after_table():
             advice = closest_hint(token_text, words) or f"to filter rows: {self._values[-1].value} where …"
-            hints = (advice, "expected " + _describe_expected(expected))
+            hints = (advice, "expected " + self._describe_expected(expected))
         else:
             hints = (
                 closest_hint(token_text, words) if token.kind != "$END" else "",
-                "expected " + _describe_expected(expected),
+                "expected " + self._describe_expected(expected),
             )
         return StatementError(message, span=token.span, hints=hints)
 
@@ -279,13 +321,24 @@ def _is_near_match(name: str, word: str) -> bool:
     return name != word and name[:1] == word[:1] and abs(len(name) - len(word)) <= 1
 
 
-def _describe_expected(expected: Iterable[str]) -> str:
-    kinds, order, descriptions = set(expected), list(_DESCRIPTIONS), []
+def _describe_expression(before: Token) -> str:
+    """Return what an expression after a keyword is, in words."""
+    if before.kind in _BEFORE_CONDITIONS:
+        return f'a condition after "{before.value}", as in: {before.value} size > 1GB'
+    return f'a field after "{before.value}", as in: {before.value} size'
+
+
+def _describe_terminals(expected: Iterable[str]) -> str:
+    """Return the likeliest terminals in words; an ellipsis stands for the others."""
+    kinds, names = set(expected), []
     for group, name in _GROUPS:
         if kinds >= group:
             kinds -= group
-            descriptions.append(name)
-    return ", ".join([*descriptions, *(_DESCRIPTIONS[kind] for kind in sorted(kinds, key=order.index))])
+            names.append(name)
+    order = [*_LIKELIEST, *(name for _, name in _GROUPS), *_DESCRIPTIONS]
+    likeliest = sorted([*names, *kinds], key=order.index)
+    described = [_DESCRIPTIONS.get(name, name) for name in likeliest]
+    return ", ".join(described[:_MAX_EXPECTED]) + (", …" if len(described) > _MAX_EXPECTED else "")
 
 
 def parse(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import ast
-from .lexer import begins_query, begins_with_field, is_bare_word, is_percentage
+from .lexer import begins_query, begins_with_field, is_bare_word, is_named_time, is_percentage
 from .record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ def _join_keys(word: str, keys: Iterable[ast.Expr]) -> str:
 def _unparse_value(node: ast.Literal | ast.Variable) -> str:
     if isinstance(node, ast.Variable):
         return f"${node.name}"
-    return node.text if not node.quoted and is_bare_word(node.text) else quote(node.text)
+    is_bare = not node.quoted and (is_bare_word(node.text) or is_named_time(node.text))
+    return node.text if is_bare else quote(node.text)
 
 
 def _unparse_literal(node: ast.Literal, *, right: bool) -> str:

@@ -105,6 +105,21 @@ def is_digest(text: str) -> bool:
     return re.match(_SUPPORTED, text) is not None
 
 
+def explain_digest(text: str) -> str:
+    """Return what is wrong with a string that is written like a digest; an empty string when it is not like one."""
+    algorithm, colon, digits = text.lower().rpartition(":")
+    if not colon:
+        algorithm = "sha256"
+        if len(digits) <= _HEX_LENGTH[algorithm]:
+            return ""
+    length = _HEX_LENGTH.get(algorithm)
+    if length is None:
+        return f'"{algorithm}" is not the algorithm of a digest: expected {", ".join(_HEX_LENGTH)}'
+    if wrong := next((letter for letter in digits if letter not in "0123456789abcdef"), ""):
+        return f'a digest is hexadecimal, and "{wrong}" is not a hex digit'
+    return f"a digest of {algorithm} has {length} hex digits, not {len(digits)}" if len(digits) != length else ""
+
+
 def parse_hex_prefix(text: str) -> str | None:
     """Return the lower-case hex digits of a short ID, with or without `sha256:`; None for other strings."""
     digits = text.lower().removeprefix("sha256:")

@@ -133,6 +133,57 @@ def parse_time(text: str, zone: tzinfo | None = None) -> int | None:
     return _check_int64(nanoseconds)
 
 
+_DAY_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+NAMED_TIMES = frozenset({
+    "now", "today", "yesterday", *_DAY_NAMES,
+    *(f"{which} {unit}" for which in ("this", "last") for unit in ("week", "month", "year")),
+    *(f"last {day}" for day in _DAY_NAMES),
+})  # fmt: skip
+"""Times that are named relative to the current one."""
+
+
+def parse_named_time(text: str, now: int, zone: tzinfo | None = None) -> int | None:
+    """Return the beginning of a named day, week, month or year in nanoseconds since the epoch; None for other strings.
+
+    `now` is the current time in the same unit, and `zone` the zone of the calendar, by default the local one. Weeks
+    begin on Monday. `monday` is the latest Monday, which may be today; `last monday` is before today.
+    """
+    name = " ".join(text.lower().split())
+    if name not in NAMED_TIMES:
+        return None
+    if name == "now":
+        return now
+    today = (_EPOCH + timedelta(seconds=now // _NS_PER_SECOND)).astimezone(zone).date()
+    which, _, unit = name.rpartition(" ")
+    if unit in _DAY_NAMES:
+        days = (today.weekday() - _DAY_NAMES.index(unit)) % 7
+        day = today - timedelta(days=days or (7 if which else 0))
+    elif unit == "week":
+        day = today - timedelta(days=today.weekday() + (7 if which == "last" else 0))
+    elif unit == "month":
+        first = today.replace(day=1)
+        day = first if which == "this" else (first - timedelta(days=1)).replace(day=1)
+    elif unit == "year":
+        day = today.replace(today.year - (which == "last"), 1, 1)
+    else:
+        day = today - timedelta(days=name == "yesterday")
+    return parse_time(day.isoformat(), zone)
+
+
+_DATE_SHAPE = r"(?a)(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?:[Tt ]?[\d:.]*)?(?:[Zz]|[+-][\d:]+)?\Z"
+
+
+def is_like_date(text: str) -> bool:
+    """Whether a string is written like a date, in whatever order and with whatever separators."""
+    return re.match(_DATE_SHAPE, text) is not None
+
+
+def split_quantity(text: str) -> tuple[str, str] | None:
+    """Return the number and the unit of a string such as `30`, `30 d` or `30x`; None for other strings."""
+    match = re.fullmatch(r"(?a)(\d[\d.]*) ?([a-zA-Z]*)", text)
+    return (match[1], match[2]) if match else None
+
+
 # ---- docker's `until`
 
 _GO_DURATION_PATTERN = r"(?a)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+\Z"

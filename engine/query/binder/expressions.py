@@ -9,14 +9,23 @@ from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES, DataType, casefold_name
 from imq.engine.query import ir
 from imq.engine.query.source import NativeTable
-from imq.engine.units.time import parse_duration, parse_time
+from imq.engine.units.time import parse_duration, parse_named_time, parse_time
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, NotFound, Span, StatementError, TypeMismatch, UnknownName, join_names
+from imq.grammar.errors import (
+    ImqError,
+    InvalidReference,
+    NotFound,
+    Span,
+    StatementError,
+    TypeMismatch,
+    UnknownName,
+    join_names,
+)
 from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
 
 from .comparisons import ORDER_OPERATORS, STRING_OPERATORS, bind_comparison, describe, get_arithmetic_type
-from .literals import convert_literal, infer_literal
+from .literals import convert_literal, infer_literal, make_date_error, make_duration_error
 from .scope import NOTHING
 
 if TYPE_CHECKING:
@@ -35,6 +44,10 @@ _LAYER_FIELDS = {
     "shares layers with": (("diff_ids", "id"), ("diff_ids", "id")),
 }
 """The fields that a relation of layers reads: those of the row, and those of the other images."""
+_OTHER_TIMES = frozenset(
+    {"tomorrow", "week", "month", "year", "midnight", "noon", "mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+)
+"""Words that mean times and have no meaning in the language, unless they are the names of images."""
 _TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 
 
@@ -210,7 +223,9 @@ class Expressions:
             return self.bind_value(node)
         literal = self.require_literal(node)
         try:
-            value = _normalize(convert_literal(literal, other.kind, self.scope.zone, describe(other)), other, literal)
+            value = _normalize(
+                convert_literal(literal, other.kind, self.scope.zone, describe(other), self.scope.now), other, literal
+            )
         except TypeMismatch as error:
             if self._is_field_name(literal):
                 error.hints = (f"for the field, add a dot: .{literal.text}",)
@@ -331,13 +346,21 @@ class Expressions:
         if ago is not None:
             self._check_age(literal)
             return ir.Comparison(operator, left, ir.Literal(self.scope.now - ago, DataType.TIME, literal.text))
-        moment = parse_time(literal.text, self.scope.zone)
+        moment = parse_named_time(literal.text, self.scope.now, self.scope.zone)
+        moment = moment if moment is not None else parse_time(literal.text, self.scope.zone)
         if node.operator == "within":
-            raise TypeMismatch('"within" expects a duration', span=literal.span, hints=("example: within 30d",))
+            raise make_duration_error(literal, "within ") or TypeMismatch(
+                '"within" expects a duration', span=literal.span, hints=("example: within 30d",)
+            )
         if moment is not None:
             return ir.Comparison(operator, left, ir.Literal(moment, DataType.TIME, literal.text))
         # as in docker: strictly before or after the image, which excludes the image itself
-        created = self._bind_field_of_image("created", literal)
+        try:
+            created = self._bind_field_of_image("created", literal)
+        except (InvalidReference, NotFound):
+            if error := _explain_moment(literal, node.operator):
+                raise error from None
+            raise
         return ir.Comparison({">=": ">"}.get(operator, operator), left, created)
 
     def _subtract_from_now(self, duration: ir.Expr) -> ir.Expr:
@@ -676,6 +699,20 @@ def _explain_age(time: ir.Expr, literal: ast.Literal) -> tuple[str, str]:
     """Return hints for both meanings of a comparison of a time with a duration."""
     name, age = describe(time), literal.text
     return f"older: {name} < {age} ago", f"newer: {name} > {age} ago"
+
+
+def _explain_moment(literal: ast.Literal, operator: str) -> TypeMismatch | None:
+    """Return the error of a literal after `before` that is written like a time; None when it may name an image."""
+    if error := make_date_error(literal) or make_duration_error(literal, f"{operator} ", " ago"):
+        return error
+    if literal.text.lower() not in _OTHER_TIMES and " " not in literal.text:
+        return None
+    return TypeMismatch(
+        f'"{literal.text[:80]}" is not a time',
+        code="date",
+        span=literal.span,
+        hints=("times: 2024-01-31, 30d ago, now, today, yesterday, monday, last week, this month",),
+    )
 
 
 def _make_columns(names: tuple[str, ...], literal: ast.Literal) -> tuple[ast.Column, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = "<none>"
 """What tables and templates show where an image has no name or tag, as docker does."""
+_NAME_WITH_PARTS = r"(?a)[a-z0-9][\w.:/-]*(?:@[\w:]+)?"
 _GLOB_SIGNS = ("*", "?", "[", "\\")
 _DATE = r"(?a)\d{4}(-\d\d){0,2}\Z"
 _DASHES_OF_DAY = 2
@@ -32,6 +33,7 @@ def check_value(operator: str, left: ir.Column, right: ir.Literal, node: ast.Exp
     if field.type in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG):
         _check_name(operator, field, text, node)
     if operator in ("=", "!="):
+        _check_parts(field, text, node)
         if field.values and text not in field.values:
             close = closest_names(text, field.values)
             hints = [closest_hint(text, field.values), f"values: {join_names(field.values)}"]
@@ -56,6 +58,20 @@ def _check_name(operator: str, field: Field, text: str, node: ast.Expr) -> None:
     if operator == "like" and "{" in text:
         hints = (f"{field.name} like … or {field.name} like …", f"or a regular expression: {field.name} matches …")
         raise _make_error(node, "braces have no meaning in a glob, and names contain none", hints)
+
+
+def _check_parts(field: Field, text: str, node: ast.Expr) -> None:
+    """Raise `TypeMismatch` for a repository with a tag or a digest, and for a tag with a repository."""
+    if not re.fullmatch(_NAME_WITH_PARTS, text):
+        return
+    if field.type is DataType.REPOSITORY and (":" in text.rpartition("/")[2] or "@" in text):
+        problem = f'"{text[:80]}" has a {"digest" if "@" in text else "tag"}, and a repository has none'
+    elif field.type is DataType.TAG and not {":", "/", "@"}.isdisjoint(text):
+        problem = f'"{text[:80]}" is a name, and a tag is the part after its colon'
+    else:
+        return
+    hints = (f"to match the whole name: name = {text[:80]}",)
+    raise TypeMismatch(problem, code="part-of-name", span=node.span, hints=hints)
 
 
 def _explain_date(field: Field, text: str, operator: str) -> tuple[str, Sequence[str]]:

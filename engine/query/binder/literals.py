@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from imq.engine.catalog.schema import DataType
-from imq.engine.oci.digest import parse_hex_prefix
+from imq.engine.oci.digest import explain_digest, is_digest, parse_hex_prefix
 from imq.engine.query.ir import Literal
 from imq.engine.units.size import parse_size
-from imq.engine.units.time import parse_duration, parse_time
+from imq.engine.units.time import is_like_date, parse_duration, parse_named_time, parse_time, split_quantity
 from imq.grammar.errors import InvalidReference, StatementError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING
 
@@ -47,8 +47,13 @@ def parse_number(text: str) -> int | float | None:
     return float(text) if "." in text else int(text)
 
 
-def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, what: str = "") -> Literal:
-    """Return the literal as a value of type `kind`. `what` describes the other operand in an error."""
+def convert_literal(
+    literal: ast.Literal, kind: DataType, zone: tzinfo | None, what: str = "", now: int | None = None
+) -> Literal:
+    """Return the literal as a value of type `kind`. `what` describes the other operand in an error.
+
+    `now`, in nanoseconds since the epoch, is the time from which `yesterday` counts; None: only dates are times.
+    """
     text = literal.text
     value: str | int | float | None
     if kind in (DataType.TEXT, DataType.TAG, DataType.LIST, DataType.MAP):
@@ -58,8 +63,7 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     elif kind is DataType.BOOLEAN:
         value = {"true": 1, "yes": 1, "false": 0, "no": 0}.get(text.lower())
     elif kind is DataType.DIGEST:
-        digits = parse_hex_prefix(text)
-        value = None if digits is None and not text.startswith("sha512:") else text.lower()
+        value = text.lower() if parse_hex_prefix(text) is not None or is_digest(text.lower()) else None
     elif kind is DataType.NUMBER:
         value = parse_number(text)
     elif kind is DataType.SIZE:
@@ -78,10 +82,11 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
         parts = parse_version(text)
         value = parts[0] if parts is not None else None
     else:
-        value = parse_time(text, zone)
+        value = parse_named_time(text, now, zone) if now is not None else None
+        value = value if value is not None else parse_time(text, zone)
     if value is None:
         subject = f"{what} is {kind.value}" if what else f"expected {kind.value}"
-        raise TypeMismatch(
+        raise _explain(literal, kind) or TypeMismatch(
             f'{subject}, but "{text[:80]}" is not',
             span=literal.span,
             hints=(_EXAMPLES.get(kind, ""),),
@@ -89,6 +94,50 @@ def convert_literal(literal: ast.Literal, kind: DataType, zone: tzinfo | None, w
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise TypeMismatch(f'"{text[:80]}" is too large', span=literal.span)
     return Literal(value, kind, text)
+
+
+def _explain(literal: ast.Literal, kind: DataType) -> TypeMismatch | None:
+    """Return the error that says what is wrong with a date, a duration or a digest; None for anything else."""
+    text = literal.text[:80]
+    if kind is DataType.TIME:
+        return make_date_error(literal)
+    if kind is DataType.DURATION:
+        return make_duration_error(literal)
+    if kind is DataType.DIGEST and (problem := explain_digest(text)):
+        return TypeMismatch(problem, span=literal.span, hints=(_EXAMPLES[kind],))
+    return None
+
+
+def make_duration_error(literal: ast.Literal, before: str = "", after: str = "") -> TypeMismatch | None:
+    """Return the error of a number whose unit is missing or unknown; None for another literal.
+
+    `before` and `after` are words around the example of a hint.
+    """
+    quantity = split_quantity(literal.text)
+    if quantity is None:
+        return None
+    number, unit = quantity
+    problem = f'"{unit[:80]}" is not a unit of time' if unit else f"{number} has no unit of time"
+    hints = (f"example: {before}{number}d{after}", "units: s, m (minutes), h, d, w, y, or words: 2 weeks, 3 months")
+    return TypeMismatch(problem, span=literal.span, hints=hints)
+
+
+def make_date_error(literal: ast.Literal) -> TypeMismatch | None:
+    """Return the error of a literal that is written like a date and is none; None when it is not like a date."""
+    text = literal.text[:80]
+    if not is_like_date(text):
+        return None
+    parts = re.match(r"(?a)(\d{4})-(\d\d)(?:-(\d\d))?", text)
+    problem = f'"{text}" is not a date: dates are written YYYY-MM-DD'
+    if parts is not None:
+        year, month, day = parts[1], int(parts[2]), parts[3]
+        if not 1 <= month <= 12:
+            problem = f'"{text}" is not a date: a year has no month {parts[2]}'
+        elif day is not None and parse_time(f"{year}-{parts[2]}-{day}") is None:
+            problem = f'"{text}" is not a date: {year}-{parts[2]} has no day {day}'
+        elif len(text) > parts.end():
+            problem = f'"{text}" has a wrong time of day or offset'
+    return TypeMismatch(problem, code="date", span=literal.span, hints=(_EXAMPLES[DataType.TIME],))
 
 
 def _normalize_name(text: str, kind: DataType) -> str:
