@@ -67,8 +67,8 @@ _GROUPS = (
 """Terminals that errors describe together."""
 
 _LIKELIEST = (
-    "a table", "VERB", "a comparison", "a value", "NAME", "AND", "OR", "WHERE", "LPAR", "ORDER", "LIMIT", "SELECT", "GROUP",
-    "OUTPUT_FORMAT", "TO", "AS", "FROM", "COMMA", "$END",
+    "a table", "VERB", "a comparison", "a value", "NAME", "AND", "OR", "WHERE", "LPAR", "ORDER", "LIMIT", "SELECT",
+    "GROUP", "OUTPUT_FORMAT", "TO", "AS", "FROM", "COMMA", "$END",
 )  # fmt: skip
 """The terminals and groups that are meant most often, likeliest first."""
 _MAX_EXPECTED = 3
@@ -272,7 +272,9 @@ class _Parser:
         elif starts and token.kind == "WORD":
             name = token_text.split(".")[0]
             if (reason := dict(self._vocabulary.unsupported_verbs).get(name.lower())) is not None:
-                return StatementError(f'"{name}" is not supported: {reason}', code="unavailable", span=token.span)
+                return StatementError(
+                    f'imq has no command "{name}"', code="unavailable", span=token.span, hints=(reason,)
+                )
             order_hint = f"a query begins with its table: TABLE {name.lower()} …" if name.lower() in WORDS else ""
             choices = (order_hint or self._suggest_start(name, words), "help lists the tables and the verbs")
             return UnknownName(f'"{token_text}" is neither a table nor a verb', span=token.span, hints=choices)

@@ -117,7 +117,8 @@ class Connection:
                 insecure=frozenset(insecure),
                 progress=_create_progress() if progress else NullProgress(),
                 confirm=self._confirm_with(confirm) if confirm is not None else None,
-                output_format="json",  # rows have every field, so that they can be read as attributes
+                output_format="json",
+                reads_all_fields=True,  # they can be read as attributes
                 configuration=config,
                 version=VERSION,
             )

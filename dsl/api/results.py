@@ -259,7 +259,7 @@ class Result:
             return result
         if (result.output.template is not None and not form) or get_format(
             form or result.output.format or "table"
-        ).shows_all_fields:
+        ).is_for_programs:
             return result
         indexes = [names.index(name) for name in result.table.default_columns]
         if result.table is OUTCOMES:
@@ -290,7 +290,11 @@ class Result:
         """Return the HTML that a notebook displays."""
         from html import escape
 
-        return self.render("html") if self._columns else f"<pre>{escape(self.render())}</pre>"
+        if not self._columns:
+            return f"<pre>{escape(self.render())}</pre>"
+        from imq.engine.render.html_page import write_table
+
+        return "".join(write_table(self._default_columns("html"), self._display_options()))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)

@@ -55,6 +55,8 @@ _MONITOR = "__container_monitor"
 """The hidden command by which the frozen executable runs itself as the monitor of a container."""
 _STARTING = ("run", "start", "restart")
 """First words of statements and docker's command lines that start containers."""
+_FEWEST_EXPANDED = 3
+"""The least words of a command line with a verb and the names of two files."""
 _SET_OPERATORS = ("union", "except", "intersect")
 """Keywords that the grammar's tables do not list: the lexer reads them as one terminal."""
 
@@ -70,6 +72,7 @@ class Cli:
         try:
             code = self._run_completion(arguments)
             if code is None:
+                self._refuse_expanded_pattern(arguments)
                 code = self._run_docker(arguments)
             if code is None:
                 code = self._run(read_options(arguments))
@@ -93,6 +96,15 @@ class Cli:
         else:
             self._console.stdout.writelines(complete_line(self._console, rest))
         return 0
+
+    def _refuse_expanded_pattern(self, arguments: Sequence[str]) -> None:
+        """Raise `StatementError` when a shell replaced a `*` by the names of files."""
+        words = arguments[first_word(arguments) :]
+        if len(words) < _FEWEST_EXPANDED:
+            return
+        from .accidents import refuse_expanded_pattern
+
+        refuse_expanded_pattern(words)
 
     def _run_docker(self, arguments: Sequence[str]) -> int | None:
         """Run a docker command line and return its exit code; None for other arguments."""

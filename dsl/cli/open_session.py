@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from imq.grammar.errors import ImqError, StatementError, StoreError
@@ -10,9 +11,10 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .output import default_format
 from .store_location import expand_home, store_root
+from .terminal import raw_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.oci.platform import Platform
@@ -78,10 +80,47 @@ def run_text(console: Console, session: Session, text: str, options: Options, at
         console.write_texts(session.explain_all(text, atoms, folder or os.curdir))
         return 0
     console.exit_code = 0
-    for result in session.run(text, dry_run="dry_run" in options.flags, atoms=atoms, folder=folder or os.curdir):
-        console.write(result, options)
-        console.stdout.flush()
+    if (familiar := read_familiar(text, session.vocabulary.tables)) is not None:
+        text = familiar
+        if text == "version":
+            console.write_version()
+        if text in ("version", "exit"):
+            return 0
+    try:
+        for result in session.run(text, dry_run="dry_run" in options.flags, atoms=atoms, folder=folder or os.curdir):
+            console.write(result, options)
+            console.stdout.flush()
+    except StatementError as error:
+        from .accidents import explain_accident
+
+        changed = explain_accident(error, text, options.words, raw_stream(console.stdout))
+        raise changed from (error.__cause__ if changed is error else None)
     return console.exit_code
+
+
+_FAMILIAR_WORDS = frozenset({"desc", "describe", "exit", "quit", "show", "version"})
+_FAMILIAR = (
+    r"(?ai)\s*(?:(?:desc(?:ribe)?|\\d\+?)\s+(?:table\s+)?(?P<table>[\w.]+)|(?P<tables>show\s+tables|\\dt?\+?)"
+    r"|(?P<sources>show\s+(?:databases|sources)|\\l)|(?P<help>\\\?)|(?P<version>version)|(?P<exit>exit|quit|\\q))\s*;?\s*"
+)
+
+
+def read_familiar(text: str, tables: Collection[str] = ()) -> str | None:
+    """Return the statement that a line of another program's shell means; None for other texts.
+
+    `describe images` is `help images`; `version` and `exit` stand for themselves. `tables` are the known tables and
+    views, which take precedence.
+    """
+    first = text.replace(";", " ").split(maxsplit=1)[:1]
+    if not first or not (first[0].startswith("\\") or first[0].lower() in _FAMILIAR_WORDS - set(tables)):
+        return None
+    match = re.fullmatch(_FAMILIAR, text)
+    if match is None:
+        return None
+    if match["table"]:
+        return f"help {match['table']}"
+    statements = {"tables": "help tables", "sources": "sources", "help": "help", "exit": "exit", "version": "version"}
+    return next(statement for group, statement in statements.items() if match[group])
 
 
 def _read_configuration(options: Options, environment: Mapping[str, str]) -> Configuration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 
 from imq.grammar.errors import ImqError, Interrupted, NeedsConfirmation, StatementError, format_error
@@ -53,7 +54,7 @@ class Console:
     """The streams and the environment of one run, and the exit code of the results written so far.
 
     `pager` is a command line; an empty one means no pager, and None the pager of the environment. With `in_shell`,
-    suggestions are written as command lines for a shell.
+    suggestions are written as command lines for a shell. `expanded`: see `DisplayOptions`.
     """
 
     def __init__(self, stdin: TextIO, stdout: TextIO, stderr: TextIO, environment: Mapping[str, str]) -> None:
@@ -64,6 +65,7 @@ class Console:
         self.pager: str | None = None
         self.exit_code = 0
         self.in_shell = False
+        self.expanded = "auto"
         self._color = "auto"
 
     # Errors
@@ -162,8 +164,22 @@ class Console:
         flags = options.flags
         is_ascii = _read_locale(self.environment).upper() in ("C", "POSIX")
         return DisplayOptions(
-            time.time_ns(), None, "no_trunc" in flags, "spreadsheet" in flags, VERSION, ascii=is_ascii
-        )
+            time.time_ns(), None, "no_trunc" in flags, "spreadsheet" in flags, VERSION, is_ascii,
+            self._find_width(), self.expanded, pretty=self.stdout.isatty(),
+        )  # fmt: skip
+
+    def _find_width(self) -> int | None:
+        """Return the columns of the terminal of standard output; None when it is none."""
+        if not self.stdout.isatty():
+            return None
+        try:
+            return int(self.environment.get("COLUMNS", "")) or None
+        except ValueError:
+            pass
+        try:
+            return os.get_terminal_size(self.stdout.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
 
     def write(self, result: Result, options: Options) -> None:
         """Write one result and the errors in it, and update the exit code."""
@@ -181,9 +197,12 @@ class Console:
         if isinstance(result, Content):
             self._write_content(result)
         elif isinstance(result, RowSet):
-            self.write_texts(write_rows(result, self.display_options(options), default))
+            texts = write_rows(result, self.display_options(options), default)
+            form = "template" if result.output.template is not None else result.output.format or default
+            self.write_texts(texts, is_json=form in ("json", "jsonl"), has_heading=form == "table")
         else:
-            self.write_texts(write_documents(result, default))
+            is_json = result.output.template is None and (result.output.format or default) != "yaml"
+            self.write_texts(write_documents(result, default), is_json=is_json)
         for error in result.errors:
             self.report(error)
         self.exit_code = max(self.exit_code, result.exit_code)
@@ -198,18 +217,29 @@ class Console:
         self.stdout.flush()
         content.write(raw_stream(self.stdout).buffer)
 
-    def write_texts(self, texts: Iterable[str]) -> None:
-        """Write the pieces of a result, through the pager when they are longer than the screen."""
-        if self._uses_pager():
-            from imq.engine.render.text_table import escape_controls
+    def write_texts(self, texts: Iterable[str], *, is_json: bool = False, has_heading: bool = False) -> None:
+        """Write the pieces of a result, through the pager when they are longer than the screen.
 
+        JSON is coloured where output is. `has_heading`: the first line is a heading, which the pager keeps in view.
+        """
+        if not self.stdout.isatty():
+            for text in texts:
+                self.stdout.write(text)
+            return
+        from imq.engine.render.text_table import escape_controls
+
+        stream, pieces = raw_stream(self.stdout), map(escape_controls, texts)
+        if is_json and self.is_colored(self.stdout):
+            from .json_colors import color_json
+
+            pieces = map(color_json, pieces)
+        if self._uses_pager():
             from .pager import pager_command, write_paged
 
             command = pager_command(self.environment) if self.pager is None else self.pager
-            write_paged(map(escape_controls, texts), raw_stream(self.stdout), command, self.environment)
+            write_paged(pieces, stream, command, self.environment, has_heading=has_heading)
             return
-        for text in texts:
-            self.stdout.write(text)
+        stream.writelines(pieces)
 
     def write_version(self, *, components: bool = False) -> None:
         """Write the version, or with `components` the software bill of materials in CycloneDX's format."""
@@ -251,7 +281,7 @@ class Console:
         displayed = planned.replace(output=planned.output.replace(format=None, template=None))
         texts = write_rows(displayed, self.display_options(Options({}, frozenset(), ())))
         if self._uses_pager():
-            self.write_texts(texts)
+            self.write_texts(texts, has_heading=True)
             self.stdout.flush()
         else:
             self.stderr.writelines(texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from imq.engine.render.text_table import display_width
 from imq.grammar.record import TYPE_CHECKING
@@ -15,6 +16,9 @@ DISABLED = frozenset({"", "cat", "off"})
 """Values of the environment variables that disable the pager."""
 _DEFAULT_ENVIRONMENT = {"LESS": "FRX", "LESSCHARSET": "utf-8", "LV": "-c"}
 """Defaults of the pagers' options: exit when the text fits on the screen, keep colours, do not clear the screen."""
+_FIRST_WITH_HEADER = 600
+"""The first version of `less` that can keep lines in view."""
+_COLOR = r"\x1b\[[\d;]*m"
 _PROMPT_ROWS = 2
 """The rows of the screen that the prompts before and after a result take."""
 
@@ -27,8 +31,14 @@ def pager_command(environment: Mapping[str, str]) -> str:
     return "less"
 
 
-def write_paged(texts: Iterable[str], stream: TextIO, command: str, environment: Mapping[str, str]) -> None:
-    """Write texts to a terminal, through the pager when they are longer than its screen."""
+def write_paged(
+    texts: Iterable[str], stream: TextIO, command: str, environment: Mapping[str, str], *, has_heading: bool = False
+) -> None:
+    """Write texts to a terminal, through the pager when they are longer than its screen.
+
+    Text with a heading is a table: a line that is wider than the screen is not broken, and needs the pager too. `less`
+    scrolls it sideways, and keeps the heading in view where its version can.
+    """
     try:
         columns, lines = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
@@ -40,11 +50,30 @@ def write_paged(texts: Iterable[str], stream: TextIO, command: str, environment:
     rest, buffered, rows = iter(texts), [], 0
     for text in rest:
         buffered.append(text)
-        rows += sum(max(1, -(-display_width(line) // columns)) for line in text.splitlines())
-        if rows > lines - _PROMPT_ROWS:
-            _run_pager(argv, _chain(buffered, rest), stream, environment)
+        widths = [display_width(re.sub(_COLOR, "", line)) for line in text.splitlines()]
+        rows += sum(max(1, -(-width // columns)) for width in widths)
+        if rows > lines - _PROMPT_ROWS or (has_heading and max(widths, default=0) > columns):
+            options = _list_table_options(argv[0], environment) if has_heading else []
+            _run_pager([*argv, *options], _chain(buffered, rest), stream, environment)
             return
     stream.write("".join(buffered))
+
+
+def _list_table_options(program: str, environment: Mapping[str, str]) -> list[str]:
+    """Return the options with which `less` does not break lines and keeps the first line; none for other pagers."""
+    if os.path.basename(program) != "less":
+        return []
+    import subprocess
+
+    try:
+        run = subprocess.run(  # noqa: S603 - the pager that runs next
+            [program, "--version"], capture_output=True, text=True, timeout=5, env=dict(environment), check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    version = re.match(r"less (\d+)", run.stdout)
+    has_header = version is not None and int(version[1]) >= _FIRST_WITH_HEADER
+    return ["-S", "-+F", *(["--header=1"] if has_header else [])]
 
 
 def _resolve_command(command: str, environment: Mapping[str, str]) -> list[str]:

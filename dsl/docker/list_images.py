@@ -156,7 +156,7 @@ def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements)
     format_ = "" if format_ == _TABLE else "json" if format_ in WHOLE_ROW_TEMPLATES else format_
     if not parsed.is_on("verbose"):
         keys = ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
-        return write_rows(context, result, text.DISK_USAGE, format_, keys)
+        return write_rows(context, _add_docker_types(result), text.DISK_USAGE, format_, keys)
     keys = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"]
     if format_:
         return write_rows(context, result, text.DISK_USAGE_IMAGES, format_, keys)
@@ -164,6 +164,16 @@ def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements)
     code = write_rows(context, result, text.DISK_USAGE_IMAGES, format_, keys)
     context.write(_OTHER_USAGE)
     return code
+
+
+def _add_docker_types(usage: RowSet) -> RowSet:
+    """Return disk usage with the types of docker that a store never has: it has neither volumes nor a build cache."""
+    rows = list(usage.rows)
+    types = {row[0] for row in rows}
+    absent = [name for name in ("Local Volumes", "Build Cache") if name not in types]
+    at = next((number for number, row in enumerate(rows, 1) if row[0] == "Containers"), len(rows))
+    empty = [(name, *[0] * (len(usage.columns) - 1)) for name in absent]
+    return usage.replace(rows=[*rows[:at], *empty, *rows[at:]])
 
 
 _OTHER_USAGE = (

@@ -45,8 +45,39 @@ class _Verbs(Mapping[str, "Verb"]):
 
 VERBS: Mapping[str, Verb] = _Verbs()
 
-ABSENT: tuple[tuple[str, str], ...] = ()
-"""Verbs that are not available yet, each with the reason."""
+_DOCKER_NETWORKS = "imq reads images and containers; docker network and docker volume have these commands"
+
+ABSENT: tuple[tuple[str, str], ...] = (
+    ("attach", "for the output: logs of containers where name = web; to run a program: exec container web run PROGRAM"),
+    ("bud", "build with buildah bud, then read the image in containers-storage: or load it"),
+    (
+        "build",
+        "build with docker build; change REF edits an image without a build, load takes the result of another tool",
+    ),
+    ("builder", "the cache of builds is a table: build_cache in docker; prune build_cache in docker removes from it"),
+    ("buildx", "platforms of REF and copy are for imagetools; build_cache in docker is the cache of builds"),
+    ("compose", "run docker compose; the containers are in: containers in docker"),
+    ("context", "sources lists the places, contexts of docker included; use NAME chooses one"),
+    ("cp", 'extract files of container web where path = /etc/hosts to "out/"'),
+    ("df", "usage shows the bytes by kind, reclaim and waste show what can be freed"),
+    ("events", "imq has no events; docker events writes those of an engine"),
+    ("info", "sources lists the places and whether they respond; usage shows the bytes"),
+    ("manifest", "platforms of REF, or manifests of REPOSITORY"),
+    ("network", _DOCKER_NETWORKS),
+    ("node", "services in docker lists the services of a swarm"),
+    ("plugin", "docker plugin has these commands"),
+    ("port", "containers where name = web select name, ports"),
+    ("scout", "packages of REF lists what an image contains"),
+    ("service", "services in docker lists the services of a swarm"),
+    ("stack", "services in docker lists the services of a swarm"),
+    ("stats", "docker stats measures running containers; containers select name, size_rw has their bytes on disk"),
+    ("swarm", "services in docker lists the services of a swarm"),
+    ("top", "exec container web run ps"),
+    ("trust", "referrers of REF lists the signatures of an image"),
+    ("update", "docker update changes the limits of a running container"),
+    ("volume", _DOCKER_NETWORKS),
+)
+"""Commands of docker and other programs that imq does not have, each with what to use in its place."""
 
 __all__ = ["ABSENT", "REMOVING", "VERBS", "get_verb"]
 

@@ -25,7 +25,7 @@ def build_outcome_rows(
     from imq.engine.render.formats import get_format
 
     rows = [result.to_row() for result in results]
-    every = output.template is not None or get_format(output.format or form).shows_all_fields
+    every = output.template is not None or get_format(output.format or form).is_for_programs
     columns = [
         (position, field)
         for position, field in enumerate(OUTCOMES.fields)

@@ -37,7 +37,9 @@ def parse_number(field: bytes) -> int:
     if not digits:
         return 0
     if digits.strip(_OCTAL_DIGITS):
-        raise ValueError(f"{digits!r} is not a number")
+        shown = digits.decode("ascii", "backslashreplace")
+        printable = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in shown)
+        raise ValueError(f'"{printable}" is not a number')
     return int(digits, 8)
 
 

@@ -41,14 +41,14 @@ _LEVEL_TYPES = frozenset(
 
 
 def write_tree(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Yield rows as a tree, as the command `tree` draws it. Images are nested by their bases, see `_nest_images`.
+    """Yield rows as a tree, as the command `tree` draws it. Images are nested by their bases, see `nest_images`.
 
     The leading columns in which rows share values are levels. The other columns are aligned on the line of their row.
     Values and rows keep their order. The levels depend on all rows, so all rows are held in memory.
     """
     rows = list(row_set.rows)
     marks = _ASCII_MARKS if options.ascii else _MARKS
-    if row_set.table is not None and _list_names(row_set.columns) == row_set.table.tree_fields:
+    if row_set.table is not None and list_names(row_set.columns) == row_set.table.tree_fields:
         return _write_images(row_set.replace(rows=rows), options, marks)
     lines = list(format_rows(row_set.replace(rows=rows), options))
     levels = _count_levels(row_set.columns, rows)
@@ -87,31 +87,36 @@ def _draw(under: Branches, marks: _Marks, indent: str | None = None) -> Iterator
 # Images by their bases
 
 
-class _Image:
-    """One image: its names, its values, the chain IDs of its layers, and the images that are based on it."""
+class ImageNode:
+    """One image: its names, its values, the chain IDs of its layers, and the images that are based on it.
 
-    def __init__(self, cells: list[str], chains: Sequence[str]) -> None:
+    `key` is the source and the ID of the image, which no other image has.
+    """
+
+    def __init__(self, cells: list[str], chains: Sequence[str], key: str = "") -> None:
+        self.key = key
         self.names: list[str] = []
         self.cells = cells
         self.chains = chains
-        self.children: list[_Image] = []
+        self.children: list[ImageNode] = []
 
 
-def _list_names(columns: Sequence[Column]) -> tuple[str, ...]:
+def list_names(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the name of the field of each column, "" for a column that is not a field."""
     return tuple(column.field.name if column.field is not None else "" for column in columns)
 
 
 def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> Iterator[str]:
     """Yield images under a line of titles. Columns that are unknown or empty in all rows are left out."""
     rows = list(row_set.rows)
-    known = [at for at, name in enumerate(_list_names(row_set.columns)) if name in _SIZES]
+    known = [at for at, name in enumerate(list_names(row_set.columns)) if name in _SIZES]
     known = [at for at in known if any(row[at] is not None for row in rows)]
     lines = [["IMAGE", "IMAGE ID", *(_SIZES[row_set.columns[at].name] for at in known), "NOTE"]]
-    by_source = _nest_images(row_set.replace(rows=rows), [1, *known], options)
+    by_source = nest_images(row_set.replace(rows=rows), [1, *known], options)
     for source, images in by_source.items():
-        roots: list[_Image] = images
+        roots: list[ImageNode] = images
         if len(by_source) > 1:
-            place = _Image([""] * (len(known) + 2), ())
+            place = ImageNode([""] * (len(known) + 2), ())
             place.names, place.children, roots = [source], images, [place]
         for root in roots:
             lines += _draw_image(root, marks, "", "")
@@ -120,22 +125,22 @@ def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> It
     yield from align_columns(lines) if rows else ()
 
 
-def _nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions) -> dict[str, list[_Image]]:
+def nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions) -> dict[str, list[ImageNode]]:
     """Return the images of each source that have no base among the rows, with those that are based on them.
 
     The base of an image is the image with the most layers that are its lowest layers. Of images with the same layers
     the first one is the base of others, and the next ones say so. Images keep the order of their first rows.
     """
     places = {column.name: at for at, column in enumerate(row_set.columns)}
-    images: dict[tuple[str, str], _Image] = {}
-    tops: dict[tuple[str, str], _Image] = {}
-    roots: dict[str, list[_Image]] = {}
+    images: dict[tuple[str, str], ImageNode] = {}
+    tops: dict[tuple[str, str], ImageNode] = {}
+    roots: dict[str, list[ImageNode]] = {}
     for number, (row, cells) in enumerate(zip(row_set.rows, format_rows(row_set, options), strict=True)):
         source, id_ = str(row[places["source"]]), str(row[places["id"]] or number)
         image = images.get((source, id_))
         if image is None:
             chains = parse_json(row[places["chain_ids"]])
-            image = images[source, id_] = _Image([*(cells[at] for at in shown), ""], chains)
+            image = images[source, id_] = ImageNode([*(cells[at] for at in shown), ""], chains, f"{source}/{id_}")
             roots.setdefault(source, [])
             if chains:
                 first = tops.setdefault((source, chains[-1]), image)
@@ -150,7 +155,7 @@ def _nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions)
     return roots
 
 
-def _draw_image(image: _Image, marks: _Marks, mark: str, indent: str) -> Iterator[list[str]]:
+def _draw_image(image: ImageNode, marks: _Marks, mark: str, indent: str) -> Iterator[list[str]]:
     """Yield the cells of an image and of those that are based on it."""
     yield [mark + ", ".join(image.names), *image.cells]
     last = len(image.children) - 1

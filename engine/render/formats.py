@@ -14,6 +14,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from imq.engine.catalog.schema import DataType
     from imq.engine.result import Documents, RowSet
     from imq.grammar.ast import Output
 
@@ -30,9 +31,11 @@ __all__ = [
 
 
 class OutputFormat(Record):
-    """One output format. `shows_all_fields`: without `select` it shows every field, not the default columns.
+    """One output format.
 
-    `more_fields` are fields that it needs of those that only requests show (see `Field.on_request`).
+    `shows_all_fields`: without `select` a query has every field, not the default columns. `is_for_programs`: outcomes
+    of actions have every column, also those that are empty in all rows. `more_fields` are fields that it needs of those
+    that only requests show (see `Field.on_request`).
     """
 
     name: str
@@ -40,21 +43,50 @@ class OutputFormat(Record):
     write: Callable[[RowSet, DisplayOptions], Iterator[str]]
     shows_all_fields: bool = False
     more_fields: tuple[str, ...] = ()
+    is_for_programs: bool = False
 
 
 def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
-    """Yield aligned columns, as docker prints them."""
-    from .text_table import MIN_COLUMN_WIDTH, align_columns, replace_controls
+    """Yield aligned columns, as docker prints them.
+
+    On a terminal long cells are cut to its width. Where that is not enough, or when it is requested, rows are records.
+    """
+    from .text_table import MIN_COLUMN_WIDTH, align_columns, fit_columns, measure_columns, replace_controls
     from .values import format_rows, format_value
 
     if row_set.single:
         for row in row_set.rows:
             yield f"{format_value(row_set.columns[0].type, row[0], options)}\n"
         return
-    yield from align_columns(
-        [[replace_controls(column.title) for column in row_set.columns], *format_rows(row_set, options)],
-        MIN_COLUMN_WIDTH,
-    )
+    titles = [replace_controls(column.title) for column in row_set.columns]
+    if options.expanded == "on":
+        yield from write_record(row_set, options)
+        return
+    if options.width is None:
+        yield from align_columns([titles, *format_rows(row_set, options)], MIN_COLUMN_WIDTH)
+        return
+    rows = list(row_set.rows)
+    row_set = row_set.replace(rows=rows)
+    table = [titles, *format_rows(row_set, options)]
+    widths = measure_columns(table, MIN_COLUMN_WIDTH)
+    if options.no_trunc:
+        yield from align_columns(table, MIN_COLUMN_WIDTH)
+        return
+    lines = fit_columns(table, widths, options.width, [is_cuttable(column.type) for column in row_set.columns])
+    if lines is not None:
+        yield from lines
+    elif options.expanded == "auto" and rows:
+        yield from write_record(row_set, options)
+    else:
+        yield from align_columns(table, MIN_COLUMN_WIDTH)
+
+
+def is_cuttable(data_type: DataType) -> bool:
+    """Whether a cell of this type may be cut on a terminal: a number, a size or a time is never cut."""
+    from imq.engine.catalog.schema import DataType
+
+    kinds = (DataType.TEXT, DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.LIST, DataType.MAP)
+    return data_type in kinds
 
 
 def write_ids(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
@@ -84,19 +116,20 @@ def _from_module(module: str, function: str) -> Callable[[RowSet, DisplayOptions
 
 
 _SBOM_FIELDS = ("image_digest", "image_created", "image_platform")
+write_record = _from_module("format_record", "write_record")
 
 FORMATS: dict[str, OutputFormat] = {
     output_format.name: output_format
     for output_format in (
         OutputFormat("table", "aligned columns, as docker prints them; the default", write_table),
         OutputFormat(
-            "json", "one JSON array of objects", _from_module("formats_data", "write_json"), shows_all_fields=True
+            "json", "one JSON array of objects", _from_module("formats_data", "write_json"), is_for_programs=True
         ),
         OutputFormat(
-            "jsonl", "one JSON object a line", _from_module("formats_data", "write_jsonl"), shows_all_fields=True
+            "jsonl", "one JSON object a line", _from_module("formats_data", "write_jsonl"), is_for_programs=True
         ),
         OutputFormat(
-            "yaml", "one YAML sequence of mappings", _from_module("formats_data", "write_yaml"), shows_all_fields=True
+            "yaml", "one YAML sequence of mappings", _from_module("formats_data", "write_yaml"), is_for_programs=True
         ),
         OutputFormat(
             "csv", "comma-separated values; --spreadsheet escapes formulas", _from_module("formats_data", "write_csv")
@@ -105,13 +138,14 @@ FORMATS: dict[str, OutputFormat] = {
             "tsv", "tab-separated values; --spreadsheet escapes formulas", _from_module("formats_data", "write_tsv")
         ),
         OutputFormat("markdown", "a Markdown table", _from_module("formats_markup", "write_markdown")),
-        OutputFormat("html", "an HTML table", _from_module("formats_markup", "write_html")),
+        OutputFormat("html", "a web page with a table that sorts", _from_module("formats_markup", "write_html")),
         OutputFormat(
             "cyclonedx",
             "a bill of materials in CycloneDX 1.6 (JSON), of packages",
             _from_module("formats_sbom", "write_cyclonedx"),
             shows_all_fields=True,
             more_fields=_SBOM_FIELDS,
+            is_for_programs=True,
         ),
         OutputFormat(
             "spdx",
@@ -119,12 +153,20 @@ FORMATS: dict[str, OutputFormat] = {
             _from_module("formats_sbom", "write_spdx"),
             shows_all_fields=True,
             more_fields=_SBOM_FIELDS,
+            is_for_programs=True,
         ),
         OutputFormat(
             "tree",
             "a tree: images by their bases, other rows by the leading columns",
             _from_module("format_tree", "write_tree"),
         ),
+        OutputFormat(
+            "dot",
+            "a graph for Graphviz: images and their bases, other rows by the leading columns",
+            _from_module("format_dot", "write_dot"),
+        ),
+        OutputFormat("record", "one line a field, with all of each value; also as vertical", write_record),
+        OutputFormat("vertical", "the same as record", write_record),
         OutputFormat("ids", "only the ids, one a line", write_ids),
     )
 }

@@ -51,13 +51,20 @@ def _iter_json(row_set: RowSet) -> Iterator[str]:
         yield escape("{" + ", ".join([name + encode(row[index]) for name, index, encode in columns]) + "}")
 
 
-def write_json(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
-    """Yield one JSON array of objects."""
+def write_json(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
+    """Yield one JSON array of objects, each on one line unless it is to be pretty."""
     before = "["
     for text in _iter_json(row_set):
-        yield f"{before}\n  {text}"
+        yield f"{before}\n  {_indent(text) if options.pretty else text}"
         before = ","
     yield "\n]\n" if before == "," else "[]\n"
+
+
+def _indent(text: str) -> str:
+    """Return a JSON object on several lines, indented for an array. It is for a terminal, so it need not be fast."""
+    import json
+
+    return to_json(json.loads(text), indent=2).replace("\n", "\n  ")
 
 
 def write_jsonl(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from imq.grammar.ast import Output
 
 
-def list_output_fields(output: Output, table: Table, joins: Container[str], default: str) -> list[Field] | None:
+def list_output_fields(
+    output: Output, table: Table, joins: Container[str], default: str, *, every: bool = False
+) -> list[Field] | None:
     """Return the fields that whole rows of a table need for an output; None for the default columns.
 
-    `joins` are the names of joined rows, and `default` is the format of an output without one.
+    `joins` are the names of joined rows, and `default` is the format of an output without one. `every`: formats for
+    programs have every field.
     """
     if output.template is not None:
         from .template.template import Template, expand_escapes, split_table_directive
@@ -27,10 +30,10 @@ def list_output_fields(output: Output, table: Table, joins: Container[str], defa
         return None
     from .formats import get_format
 
-    if name == "tree" and table.tree_fields:
+    if name in ("tree", "dot") and table.tree_fields:
         return [table.get_field(field) for field in table.tree_fields]
     output_format = get_format(name)
-    if not output_format.shows_all_fields:
+    if not output_format.shows_all_fields and not (every and output_format.is_for_programs):
         return None
     more = (table.find_field(field) for field in output_format.more_fields)
     return [*table.output_fields, *(field for field in more if field is not None)]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from re import Match
 
 COLUMN_GAP = "   "
 """The gap between columns, as in docker."""
 MIN_COLUMN_WIDTH = 10
 """Minimum width of a column, with its gap, as in docker."""
+MIN_CUT_WIDTH = 12
+"""Minimum width of a cell that is cut: a short ID stays whole."""
 _ZERO_WIDTH_CATEGORIES = frozenset({"Mn", "Me", "Cf"})
 """Unicode categories without a width: accents, enclosing marks, joiners."""
 
@@ -70,9 +72,54 @@ def align_columns(lines: Iterable[list[str]], min_width: int = 0) -> Iterator[st
     A column is as wide as its widest cell; with its gap it is at least `min_width` wide.
     """
     table = list(lines)
-    if not table:
-        return
-    widths = [max(min_width - len(COLUMN_GAP), *map(display_width, column)) for column in zip(*table, strict=True)]
+    yield from _write_lines(table, measure_columns(table, min_width))
+
+
+def measure_columns(table: Sequence[list[str]], min_width: int = 0) -> list[int]:
+    """Return the width of each column of a table, without its gap."""
+    least = min_width - len(COLUMN_GAP)
+    return [max(least, *map(display_width, column)) for column in zip(*table, strict=True)]
+
+
+def fit_columns(
+    table: Sequence[list[str]], widths: Sequence[int], width: int, cuttable: Sequence[bool]
+) -> Iterator[str] | None:
+    """Return the lines of a table that is at most `width` wide, long cells cut; None when that is not possible.
+
+    The first line has the titles, which stay whole. Only `cuttable` columns are cut, the widest first, to a width that
+    is the same for all of them and at least `MIN_CUT_WIDTH`.
+    """
+    gaps = len(COLUMN_GAP) * (len(widths) - 1)
+    least = [
+        min(size, max(MIN_CUT_WIDTH, display_width(title))) if can_cut else size
+        for size, title, can_cut in zip(widths, table[0], cuttable, strict=True)
+    ]
+    low, high = 0, max(widths, default=0)
+    while low < high:  # the largest width to which cells are cut so that the table fits
+        middle = (low + high + 1) // 2
+        fits = sum(map(min, widths, (max(size, middle) for size in least))) + gaps <= width
+        low, high = (middle, high) if fits else (low, middle - 1)
+    chosen = [min(size, max(smallest, low)) for size, smallest in zip(widths, least, strict=True)]
+    if sum(chosen) + gaps > width:
+        return None
+    lines = [[cut_text(cell, size) for cell, size in zip(line, chosen, strict=True)] for line in table]
+    return _write_lines(lines, chosen)
+
+
+def cut_text(text: str, width: int) -> str:
+    """Return a text in at most `width` columns of a terminal; an ellipsis stands for what was cut."""
+    if display_width(text) <= width:
+        return text
+    used, kept = 1, 0
+    for char in text:
+        used += display_width(char)
+        if used > width:
+            break
+        kept += 1
+    return text[:kept] + "…"
+
+
+def _write_lines(table: Sequence[list[str]], widths: Sequence[int]) -> Iterator[str]:
     for line in table:
         cells = [
             cell + " " * (column_width - display_width(cell)) for cell, column_width in zip(line, widths, strict=True)

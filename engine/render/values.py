@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NONE_TEXT = "<none>"
 _NANOSECONDS = 1_000_000_000
 _MAX_STRING_LENGTH = 60
-"""Longest string that a table shows in full, in characters. Docker truncates commands at 45."""
+"""Longest string that a table on a terminal shows in full, in characters. Docker truncates commands at 45."""
 
 
 class DisplayOptions(Record):
@@ -33,6 +33,9 @@ class DisplayOptions(Record):
     `now` (nanoseconds) and `zone` are for times. `no_trunc` shows ids and long strings in full. `spreadsheet_safe`
     quotes the cells of CSV and TSV that a spreadsheet would evaluate as formulas. `version` is that of imq, which bills
     of materials name. `ascii` draws trees without the line characters of Unicode.
+    `width` is the number of columns of a terminal, to which the cells of a table are cut; None for files and pipes,
+    where nothing is cut. `expanded` is `on` for a record view in place of a table, `auto` for one when a row is wider
+    than the terminal, else `off`. `pretty` indents JSON.
     """
 
     now: int
@@ -41,6 +44,9 @@ class DisplayOptions(Record):
     spreadsheet_safe: bool = False
     version: str = ""
     ascii: bool = False
+    width: int | None = None
+    expanded: str = "off"
+    pretty: bool = False
 
 
 def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
@@ -81,7 +87,8 @@ def _truncate(string: str, options: DisplayOptions) -> str:
         from re import sub
 
         string = sub(r"(?<![\w@])sha256:([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", string)  # an id, not a name
-    return string if options.no_trunc or len(string) <= _MAX_STRING_LENGTH else string[: _MAX_STRING_LENGTH - 1] + "…"
+    is_whole = options.no_trunc or options.width is None or len(string) <= _MAX_STRING_LENGTH
+    return string if is_whole else string[: _MAX_STRING_LENGTH - 1] + "…"
 
 
 def _format_item(item: object) -> str:

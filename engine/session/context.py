@@ -28,6 +28,7 @@ class SessionContext(Record):
     - `confirm` shows the plan of a statement and returns whether to execute it; None: every plan is executed.
     - `on_network` is called before the first request of a statement.
     - `output_format` is the format of results without `as`.
+    - `reads_all_fields`: queries without `select` have every field, unless they name a format for people.
     - `stdin` is read by `lines of stdin`; None: it is not available.
     - `version` is that of imq, which documents name.
     - `finds_source`: without a store and a chosen source, statements use an engine of this machine.
@@ -51,6 +52,7 @@ class SessionContext(Record):
     missing_store: str = "pass"
     finds_source: bool = False
     version: str = ""
+    reads_all_fields: bool = False
 
     def __hash__(self) -> int:
         """Hash by identity: a context holds mappings and functions."""

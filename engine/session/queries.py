@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from imq.engine.catalog.schema import Field, Raw
+    from imq.engine.catalog.tables import Table
     from imq.engine.query.ir import Expr, Select
     from imq.engine.query.plan import AssertionPlan, Plan, QueryPlan
     from imq.engine.query.source import Estimator
@@ -130,7 +131,10 @@ class QueryRunner:
         from imq.engine.render.output_fields import list_output_fields
 
         joins = frozenset(join.name for join in select.joins)
-        return list_output_fields(statement.output, select.table, joins, self._resources.context.output_format)
+        context = self._resources.context
+        return list_output_fields(
+            statement.output, select.table, joins, context.output_format, every=context.reads_all_fields
+        )
 
     # Running
 
@@ -142,7 +146,7 @@ class QueryRunner:
 
             for name, kind in list_unavailable_fields(planned.select):
                 self._resources.progress.warn(f"{kind} does not report {name}: it is unknown for all its images")
-        return self._explain_empty(self._fetch_answer(planned, statement.output), planned.select.table.name)
+        return self._explain_empty(self._fetch_answer(planned, statement.output), planned.select.table, statement)
 
     def run_assertion(self, statement: ast.Assert) -> Result:
         """Run an assertion. Return an empty message if it is true, else the offending rows and exit code 1."""
@@ -363,12 +367,21 @@ class QueryRunner:
             return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code)
         return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code)
 
-    def _explain_empty(self, result: RowSet, table: str) -> RowSet:
-        """Report where imq looked when a result of the default source has no rows, or counts none."""
+    def _explain_empty(self, result: RowSet, table: Table, statement: ast.QueryStatement) -> RowSet:
+        """Report where imq looked when a result of the default source has no rows, or counts none.
+
+        A compared name without a tag is reported too: it is the name with the tag latest.
+        """
         rows = iter(result.rows)
         first = list(islice(rows, 1))
         if not first or (result.single and first == [(0,)]):
-            self._resources.explain_empty(table)
+            self._resources.explain_empty(table.name)
+            field = table.find_field("name")
+            where = statement.query.where if isinstance(statement.query, ast.Query) else None
+            if field is not None and field.type is DataType.REFERENCE and (name := _find_untagged_name(where)):
+                self._resources.progress.note(
+                    f"names have tags: name = {name} matches only {name}:latest; for every tag: repository = {name}"
+                )
         return result.replace(rows=chain(first, rows))
 
     def _read_first(self, rows: Iterator[tuple[Raw, ...]]) -> Iterator[tuple[Raw, ...]]:
@@ -445,6 +458,18 @@ class QueryRunner:
                 return RowSet(columns, [values], output)
             case _:
                 return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)
+
+
+def _find_untagged_name(condition: ast.Expr | None) -> str:
+    """Return the name without tag and digest that a condition requires; "" without one."""
+    match condition:
+        case ast.And(operands):
+            return next((name for one in operands if (name := _find_untagged_name(one))), "")
+        case ast.Comparison(operator="=", left=ast.Field(path), right=ast.Literal(text)) if path[-1].lower() == "name":
+            has_tag = not text or "@" in text or ":" in text.rpartition("/")[2]
+            return "" if has_tag else text
+        case _:
+            return ""
 
 
 def _is_image_id(value: Expr, table: str) -> bool:

@@ -170,7 +170,10 @@ def parse_named_time(text: str, now: int, zone: tzinfo | None = None) -> int | N
     return parse_time(day.isoformat(), zone)
 
 
-_DATE_SHAPE = r"(?a)(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?:[Tt ]?[\d:.]*)?(?:[Zz]|[+-][\d:]+)?\Z"
+_DATE_SHAPE = (
+    r"(?a)(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})"
+    r"(?:[Tt ]?[\d:.]*)?(?:[Zz]|[+-][\d:]+)?\Z"
+)
 
 
 def is_like_date(text: str) -> bool:

@@ -60,7 +60,8 @@ class Scratch:
         return done.stdout
 
     def query(self, text: str) -> Any:
-        """Return the rows of a query on the store."""
+        """Return the rows of a query on the store, with all fields unless it selects some."""
+        text += "" if " select " in text else " select *"
         return json.loads(self.imq("--root", str(self.root), f"{text} as json"))
 
 

@@ -40,7 +40,7 @@ class Node(NamedTuple):
 
     def rows(self, text: str) -> list[dict[str, Any]]:
         """Run a query, and return its rows with the values of lists and maps. Without `select` all fields are there."""
-        text += "" if " select " in text else " as json"
+        text += "" if " select " in text else " as json" if text.startswith(("rm ", "prune")) else " select * as json"
         return [
             {key: json.loads(value) if str(value)[:1] in ("{", "[") else value for key, value in row.items()}
             for row in self.session.rows(text)

@@ -122,10 +122,10 @@ def test_what_containerd_cannot_do_is_refused_with_the_reason(node: Node, text: 
 
 class TestUsage:
     def rows(self, node: Node) -> dict[str, dict[str, Any]]:
-        return {row["type"]: row for row in node.session.rows(f"usage in {HERE} as json")}
+        return {row["type"]: row for row in node.session.rows(f"usage in {HERE} select * as json")}
 
     def test_images_are_not_unpacked(self, node: Node) -> None:
-        usage, blobs = self.rows(node), node.session.rows(f"blobs in {HERE} as json")
+        usage, blobs = self.rows(node), node.session.rows(f"blobs in {HERE} select * as json")
         assert set(usage) == {"Images", "Containers", "Content"}
         images = usage["Images"]
         assert (images["total"], images["active"]) == (2, 0)
@@ -142,7 +142,7 @@ class TestUsage:
         assert (usage["Containers"]["total"], usage["Containers"]["active"]) == (1, 1)
         (container,) = node.session.rows(f"containers in {HERE} select size_rw")
         assert (usage["Containers"]["size"], usage["Containers"]["reclaimable"]) == (container["size_rw"], 0)
-        needed = node.session.rows(f"blobs in {HERE} where referenced_by has wait:1 as json")
+        needed = node.session.rows(f"blobs in {HERE} where referenced_by has wait:1 select * as json")
         content = usage["Content"]
         assert content["active"] == len(needed)
         assert content["size"] - content["reclaimable"] == sum(blob["size"] for blob in needed)

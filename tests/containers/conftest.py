@@ -44,7 +44,7 @@ class Machine(StoreSession):
 
     def container(self, name: str) -> dict[str, Any]:
         """Return all fields of a container."""
-        (row,) = self.rows(f"containers where name = {name} as json")
+        (row,) = self.rows(f"containers where name = {name} select * as json")
         lists = ("command", "env", "label", "ports", "mounts", "networks")
         return row | {field: json.loads(row[field]) for field in lists}
 

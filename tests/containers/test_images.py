@@ -19,7 +19,7 @@ SLEEP = 'sh -c "echo ready; sleep 100"'
 
 
 def image(machine: Machine, name: str = "box:1") -> dict[str, Any]:
-    (row,) = machine.rows(f"images where name = {name} as json")
+    (row,) = machine.rows(f"images where name = {name} select * as json")
     return row
 
 

@@ -64,7 +64,7 @@ def test_every_field_that_the_store_can_know(machine: Machine, tmp_path: pathlib
         f' cpu_limit = 0.5, read_only = true, network_mode = host, mount = "{tmp_path}/shared:/shared:ro"'
     )
     row = machine.container("full")
-    (image,) = machine.rows("images where tag = 1 as json")
+    (image,) = machine.rows("images where tag = 1 select * as json")
     volume = f"{machine.folder('full')}/volumes/0:/data"
     expected = {
         "image_id": image["id"], "command": ["sleep", "100"], "env": {"A": "image", "B": "image", "X": "1"},

@@ -393,7 +393,7 @@ class TestAnyDocument:
         try:
             for table in ("images", "layers", "history", "containers", "usage", "build_cache"):
                 with contextlib.suppress(ImqError):
-                    script.ask(f"{table} in docker as json")
+                    script.ask(f"{table} in docker select * as json")
             assert script.removals == []
         finally:
             script.close()

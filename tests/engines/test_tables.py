@@ -221,7 +221,7 @@ class TestHistory:
 class TestContainers:
     def test_listed_fields(self, prepared: PreparedEngine) -> None:
         names = {"made", "limits", "borrows", "runs", "ended", "sick"}
-        rows = prepared.ask("containers in E where kind = container as json").rows
+        rows = prepared.ask("containers in E where kind = container select * as json").rows
         assert {row["name"] for row in rows} == names
         for row in rows:
             (said,) = prepared.inspect("container", row["id"])
@@ -250,7 +250,7 @@ class TestContainers:
         }
 
     def test_limits_and_privileges(self, prepared: PreparedEngine) -> None:
-        (row,) = prepared.ask("containers in E where name = limits as json").rows
+        (row,) = prepared.ask("containers in E where name = limits select * as json").rows
         assert row["memory_limit"] == 64 << 20
         assert row["cpu_limit"] == 1.5
         assert row["privileged"] is True
@@ -268,19 +268,19 @@ class TestContainers:
         assert "named:/named" in row["mounts"]
 
     def test_defaults_are_unknown(self, prepared: PreparedEngine) -> None:
-        (row,) = prepared.ask("containers in E where name = runs as json").rows
+        (row,) = prepared.ask("containers in E where name = runs select * as json").rows
         fields = ("memory_limit", "cpu_limit", "restart_policy", "user", "pid_mode", "health", "exit_code", "finished")
         assert {name: row[name] for name in fields} == dict.fromkeys(fields)
         assert (row["privileged"], row["read_only"], row["oom_killed"]) == (False, False, False)
         assert row["ports"] == row["published_ports"] == row["volumes_from"] == []
 
     def test_volumes_of_another_container(self, prepared: PreparedEngine) -> None:
-        (row,) = prepared.ask("containers in E where volumes_from has limits as json").rows
+        (row,) = prepared.ask("containers in E where volumes_from has limits select * as json").rows
         assert row["name"] == "borrows"
         assert "named:/named:ro" in row["mounts"]
 
     def test_ended_ones(self, prepared: PreparedEngine) -> None:
-        rows = prepared.ask("containers in E where exit_code != 0 and exit_code is known as json").rows
+        rows = prepared.ask("containers in E where exit_code != 0 and exit_code is known select * as json").rows
         assert {row["name"]: row["exit_code"] for row in rows} == {"ended": 7, "sick": 72}
         for row in rows:
             (said,) = prepared.inspect("container", row["id"])
@@ -312,7 +312,7 @@ class TestContainers:
             assert (digests["limits"] is None) == (prepared.kind == "docker")
 
     def test_working_container_of_a_build_tool(self, prepared_podman: PreparedEngine) -> None:
-        (row,) = prepared_podman.ask("containers in E where kind = build as json").rows
+        (row,) = prepared_podman.ask("containers in E where kind = build select * as json").rows
         assert (row["name"], row["status"]) == ("working", "storage")
         assert row["image_id"] == prepared_podman.ids["epoch"]
         assert row["exit_code"] is None
@@ -327,14 +327,14 @@ class TestUsage:
     def test_as_docker_prints_it(self, prepared_docker: PreparedEngine) -> None:
         form = "{{.Type}}|{{.TotalCount}}|{{.Active}}|{{.Size}}|{{.Reclaimable}}"
         said = [line.split("|") for line in prepared_docker.lines("system", "df", "--format", form)]
-        rows = prepared_docker.ask("usage in E as json").rows
+        rows = prepared_docker.ask("usage in E select * as json").rows
         for row, words in zip(rows, said, strict=True):
             assert [row["type"], row["total"], row["active"]] == [words[0], int(words[1]), int(words[2])]
             assert human_size(row["size"]) == words[3]
             assert human_size(row["reclaimable"]) == words[4].partition(" ")[0]
 
     def test_podman_counts_images_and_layers_once(self, prepared_podman: PreparedEngine) -> None:
-        images, containers, *_ = prepared_podman.ask("usage in E as json").rows
+        images, containers, *_ = prepared_podman.ask("usage in E select * as json").rows
         layers = {layer.diff_id: len(layer.blob) for image in prepared_podman.images.values() for layer in image.layers}
         assert (images["total"], images["active"]) == (8, 4)
         assert images["size"] >= sum(layers.values())
@@ -344,7 +344,7 @@ class TestUsage:
 
 class TestBuildCache:
     def test_records_as_the_engine_has_them(self, prepared_docker: PreparedEngine) -> None:
-        rows = {row["id"]: row for row in prepared_docker.ask("build_cache in E as json").rows}
+        rows = {row["id"]: row for row in prepared_docker.ask("build_cache in E select * as json").rows}
         records = disk_usage(prepared_docker)["BuildCache"]
         assert len(rows) == len(records) > 1
         for said in records:
@@ -356,7 +356,7 @@ class TestBuildCache:
             assert row["last_used"][:19] == said["LastUsedAt"][:19]
 
     def test_podman_has_none(self, prepared_podman: PreparedEngine) -> None:
-        assert prepared_podman.ask("build_cache in E as json").rows == []
+        assert prepared_podman.ask("build_cache in E select * as json").rows == []
 
 
 def disk_usage(prepared: PreparedEngine) -> dict[str, Any]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def problems_in(session: StoreSession, place: str) -> dict[str | None, str]:
     """Return the problems of rows by the names of their images."""
-    return {row["name"]: row["problem"] for row in session.rows(f'images in "{place}" as json') if row["problem"]}
+    return {
+        row["name"]: row["problem"] for row in session.rows(f'images in "{place}" select * as json') if row["problem"]
+    }
 
 
 def test_a_missing_layer_is_the_problem_of_its_image(
@@ -30,7 +32,7 @@ def test_a_missing_layer_is_the_problem_of_its_image(
     digest = made["redis:7"].layers[1].digest
     os.remove(layout / "blobs" / "sha256" / digest.removeprefix("sha256:"))
     assert problems_in(session, f"oci:{layout}") == {"redis:7": f"the layer {digest} is missing"}
-    (row,) = session.rows(f'images in "oci:{layout}" where tag = 7 as json')
+    (row,) = session.rows(f'images in "oci:{layout}" where tag = 7 select * as json')
     assert row["id"] == made["redis:7"].id
     assert row["size"] is None
     assert session.error_codes(f'images in "oci:{layout}"') == {"blob"}
@@ -53,7 +55,7 @@ def test_a_damaged_document_leaves_a_row_with_the_name(
         path.write_bytes(path.read_bytes()[:-1] + b" ")
     place = f"oci:{tmp_path / 'layout'}"
     assert list(problems_in(session, place)) == ["redis:7"]
-    (row,) = session.rows(f'images in "{place}" where name = "redis:7" as json')
+    (row,) = session.rows(f'images in "{place}" where name = "redis:7" select * as json')
     assert row["id"] is None
     assert row["manifest_digest"] == image.digest
     assert len(session.rows(f'images in "{place}"')) == 11
@@ -84,7 +86,7 @@ def test_a_truncated_archive_has_the_images_before_its_end(
     content = path.read_bytes()
     path.write_bytes(gzip.compress(content, 1)[: len(content) * 2 // 3] if compressed else content[: len(content) // 2])
     place = f"{form}-archive:{path}"
-    rows = session.rows(f'images in "{place}" as json')
+    rows = session.rows(f'images in "{place}" select * as json')
     assert [row["name"] for row in sorted(rows, key=lambda row: row["name"])] == ["app:0", "app:1", "app:2"]
     assert 0 < sum(row["problem"] is not None for row in rows) <= 3
     assert "archive" in session.error_codes(f'images in "{place}"')
@@ -196,7 +198,7 @@ def test_a_storage_that_changes_while_it_is_read_is_read_again(
         return read_document(files, image, key)
 
     monkeypatch.setattr(storage_files.StorageFiles, "read_document", read_and_change)
-    rows = session.rows(f'images in "containers-storage:{storage}" as json')
+    rows = session.rows(f'images in "containers-storage:{storage}" select * as json')
     assert [(row["name"], row["problem"]) for row in rows] == [("plain:1", None)]
 
 
@@ -223,6 +225,6 @@ def test_a_storage_without_images(session: StoreSession, tmp_path: Path) -> None
     (tmp_path / "storage" / "overlay-images").mkdir(parents=True)
     assert session.rows(f'images in "containers-storage:{tmp_path / "storage"}"') == []
     (tmp_path / "storage" / "overlay-images" / "images.json").write_text('[{"id": "../../../etc"}, 1, {}]')
-    rows = session.rows(f'images in "containers-storage:{tmp_path / "storage"}" as json')
+    rows = session.rows(f'images in "containers-storage:{tmp_path / "storage"}" select * as json')
     assert all(row["problem"] for row in rows)
     assert session.failure_code(f'images in "containers-storage:{tmp_path}"') == "layout"

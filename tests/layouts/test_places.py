@@ -83,7 +83,7 @@ def test_what_lies_at_a_path_is_found_out(session: StoreSession, tmp_path: Path,
     target = f"containers-storage:[vfs@{tmp_path / 'storage'}+{tmp_path / 'run'}]redis:7"
     run("skopeo", "copy", "-q", f"oci:{tmp_path / 'layout'}:redis:7", target)
     for name in ("dir", "storage"):
-        (row,) = session.rows(f'images in "{tmp_path / name}" as json')
+        (row,) = session.rows(f'images in "{tmp_path / name}" select * as json')
         assert (row["id"], row["source"]) == (made["redis:7"].id, str(tmp_path / name))
     session.do(f'load "{tmp_path / "dir"}"')
     assert len(session.rows(f'images in "{tmp_path / "layout"}"')) == 11

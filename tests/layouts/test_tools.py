@@ -25,7 +25,7 @@ SIZES = {"size", "shared_size", "unique_size"}
 
 
 def rows_of(session: StoreSession, table: str, where: str = "") -> list[dict[str, Any]]:
-    rows = session.rows(f"{table} {where} as json".replace("  ", " "))
+    rows = session.rows(f"{table} {where} select * as json".replace("  ", " "))
     return sorted(
         rows, key=lambda row: json.dumps([row.get("id"), row.get("name"), row.get("image"), row.get("index")])
     )
@@ -73,7 +73,7 @@ def test_podman(tmp_path: Path, podman: list[str], made: dict[str, Image]) -> No
     run(*podman, "create", "-q", "--network=none", "--name=one", "docker.io/library/redis:7", "redis-server")
     place = f"containers-storage:{tmp_path / 'storage'}"
     with StoreSession(tmp_path / "store") as session:
-        rows = {row["name"]: row for row in session.rows(f'images in "{place}" as json')}
+        rows = {row["name"]: row for row in session.rows(f'images in "{place}" select * as json')}
         assert set(rows) == {"redis:7", "quay.io/team/app:1", "quay.io/team/app:v1"}
         assert {name: (row["in_use"], row["containers"]) for name, row in rows.items()} == {
             "redis:7": (True, 1),
@@ -96,7 +96,7 @@ def test_podman_save(tmp_path: Path, podman: list[str], form: str, made: dict[st
     prefix = {"oci-dir": "oci", "docker-dir": "dir"}.get(form, form)
     place = f"{prefix}:{tmp_path / 'saved'}"
     with StoreSession(tmp_path / "store") as session:
-        (row,) = session.rows(f'images in "{place}" as json')
+        (row,) = session.rows(f'images in "{place}" select * as json')
         # podman makes another config for OCI of an image that it has from docker
         assert form.startswith("oci") or row["id"] == made["redis:7"].id
         assert row["name"] == (None if form == "docker-dir" else "redis:7")
@@ -121,7 +121,7 @@ def test_buildah(tmp_path: Path) -> None:
     run(*command, "commit", "-q", container, "registry.local:5000/team/built:1")
     place = f"containers-storage:[{tmp_path / 'storage'}]"
     with StoreSession(tmp_path / "store") as session:
-        (row,) = session.rows(f'images in "{place}" as json')
+        (row,) = session.rows(f'images in "{place}" select * as json')
         assert row["name"] == "registry.local:5000/team/built:1"
         assert json.loads(row["label"])["made"] == "buildah"
         assert (json.loads(row["cmd"]), json.loads(row["ports"]), row["size"]) == (["srv"], ["80/tcp"], 7)
@@ -140,7 +140,7 @@ def test_umoci(tmp_path: Path) -> None:
     run("umoci", "insert", "--image", f"{tmp_path / 'layout'}:base", "--tag", "second", tmp_path / "file", "/file")
     run("umoci", "config", "--image", f"{tmp_path / 'layout'}:second", "--config.cmd", "sh")
     with StoreSession(tmp_path / "store") as session:
-        rows = session.rows(f'images in "oci:{tmp_path / "layout"}" as json')
+        rows = session.rows(f'images in "oci:{tmp_path / "layout"}" select * as json')
         assert {(row["name"], row["tag"], row["layer_count"]) for row in rows} == {
             ("base", "base", 0),
             ("second", "second", 1),
@@ -156,7 +156,7 @@ def test_skopeo_copies_an_index_whole(tmp_path: Path, made: dict[str, Image]) ->
         place = f"{target}:{tmp_path / target}"
         run("skopeo", "copy", "-q", "--all", source, f"{place}:several:1" if target == "oci" else place)
         with StoreSession(tmp_path / "store") as session:
-            rows = session.rows(f'images in "{place}" as json')
+            rows = session.rows(f'images in "{place}" select * as json')
             assert {row["platform"] for row in rows} == {"linux/arm64", "linux/amd64"}
         check_like_the_store(tmp_path, place)
         shutil.rmtree(tmp_path / "compared")
@@ -175,7 +175,7 @@ def test_docker_save(tmp_path: Path, dockerd: Dockerd, made: dict[str, Image]) -
     differs = frozenset({"manifest_digest", "media_type"})
     for place in (f"docker-archive:{tmp_path / 'saved.tar'}", str(tmp_path / "saved.tar")):
         with StoreSession(tmp_path / "store") as session:
-            rows = session.rows(f'images in "{place}" as json')
+            rows = session.rows(f'images in "{place}" select * as json')
             assert {row["name"]: row["id"] for row in rows} == {
                 "layouts/one:1": mine.id,
                 "layouts/one:2": mine.id,

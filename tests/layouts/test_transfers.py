@@ -21,7 +21,7 @@ PLACES = ("oci", "oci-archive", "docker-archive", "dir")
 
 
 def ids_in(session: StoreSession, place: str) -> list[str]:
-    return sorted(row["id"] for row in session.rows(f'images in "{place}" as json'))
+    return sorted(row["id"] for row in session.rows(f'images in "{place}" select * as json'))
 
 
 @pytest.mark.parametrize("target", PLACES)
@@ -34,7 +34,7 @@ def test_an_image_goes_from_every_place_to_every_other(
     session.do(f'copy all images in "{first}" to "{second}"')
     assert ids_in(session, second) == [made["redis:7"].id]
     session.do(f'load "{second}"')
-    (row,) = session.rows("images as json")
+    (row,) = session.rows("images select * as json")
     assert row["id"] == made["redis:7"].id
     assert row["size"] == made["redis:7"].size
     assert row["name"] == (None if "dir" in (source, target) else "redis:7")
@@ -61,7 +61,7 @@ def test_nothing_but_the_layout_is_left_in_its_folder(
     assert sorted(os.listdir(tmp_path / "new")) == ["blobs", "index.json", "oci-layout"]
     wanted = {digest.removeprefix("sha256:") for name in ("redis:7", "plain:1") for digest in made[name].blobs}
     assert set(os.listdir(tmp_path / "new" / "blobs" / "sha256")) == wanted
-    names = [row["name"] for row in session.rows(f'images in "oci:{tmp_path / "new"}" as json')]
+    names = [row["name"] for row in session.rows(f'images in "oci:{tmp_path / "new"}" select * as json')]
     assert sorted(names) == ["plain:1", "redis:7"]
 
 
@@ -88,7 +88,7 @@ def test_compressed_layers_are_decompressed_for_docker(session: StoreSession, tm
     packed = Image([layer({"a": b"a" * 5000}, "gzip"), layer({"b": b"b" * 5000}, "zstd")])
     Layout(tmp_path / "packed").add(packed, "packed:1")
     session.do(f'copy packed:1 from "oci:{tmp_path / "packed"}" to "docker-archive:{tmp_path / "docker.tar"}"')
-    rows = session.rows(f'layers in "docker-archive:{tmp_path / "docker.tar"}" as json')
+    rows = session.rows(f'layers in "docker-archive:{tmp_path / "docker.tar"}" select * as json')
     assert [row["digest"] for row in rows] == [one.diff_id for one in packed.layers]
     assert [row["size"] for row in rows] == [one.size for one in packed.layers]
 
@@ -223,4 +223,4 @@ def test_a_chosen_place_takes_no_pull_and_no_load(
     with pytest.raises(StatementError, match=f"rename does not work in {place}:"):
         session.do("rename redis:7 as app:1")
     session.do(f'load "{tmp_path / "layout"}" to store')
-    assert {row["id"] for row in session.rows("images in store as json")} == {one.id for one in made.values()}
+    assert {row["id"] for row in session.rows("images in store select * as json")} == {one.id for one in made.values()}

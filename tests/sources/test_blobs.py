@@ -51,7 +51,7 @@ def blob_path(folder: Path, digest: str) -> Path:
 
 def read(session: StoreSession, place: str, condition: str = "") -> dict[str, tuple[int, str | None, list[str]]]:
     """Return size, media type and images of each blob, by its digest."""
-    rows = session.rows(f'blobs in "{place}" {condition} as json')
+    rows = session.rows(f'blobs in "{place}" {condition} select * as json')
     assert all(row["source"] == place for row in rows)
     assert len({row["digest"] for row in rows}) == len(rows)
     return {row["digest"]: (row["size"], row["media_type"], images(row)) for row in rows}

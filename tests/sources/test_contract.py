@@ -312,7 +312,7 @@ def reference(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Mappi
     root = tmp_path_factory.mktemp("reference") / "store"
     shutil.copytree(images.folder, root)
     with StoreSession(root) as store:
-        return {table: store.rows(f"{table} as json") for table in TABLES}
+        return {table: store.rows(f"{table} select * as json") for table in TABLES}
 
 
 @pytest.fixture(scope="session", params=SOURCES, ids=lambda contract: contract.name)
@@ -344,11 +344,13 @@ def test_rows_have_the_fields_of_the_store(
     takes = contract.takes or tuple(images.by_name)
     ids = {images.by_name[name].id for name in takes}
     expected = [row for row in reference[table] if row[KEYS[table][0]] in ids]
-    rows = session.rows(f'{table} in "{place}" as json')
+    rows = session.rows(f'{table} in "{place}" select * as json')
     assert len(rows) == len(expected)
     differing = set()
     if "images.id" in contract.differences:
-        differing = _translate_ids(rows, KEYS[table][0], session.rows(f'images in "{place}" as json'), images.by_name)
+        differing = _translate_ids(
+            rows, KEYS[table][0], session.rows(f'images in "{place}" select * as json'), images.by_name
+        )
         differences = {name: kind for name, kind in differences.items() if name not in differing}
     key_fields = [name for name in KEYS[table] if name not in differences]
 
@@ -523,7 +525,7 @@ def test_reading_changes_nothing(filled: tuple[Contract, str, StoreSession]) -> 
         pytest.skip("an engine writes its own folders")
     before = _describe_tree(path)
     for table in TABLES:
-        session.rows(f'{table} in "{place}" as json')
+        session.rows(f'{table} in "{place}" select * as json')
     assert _describe_tree(path) == before
 
 

@@ -73,7 +73,7 @@ def session(tmp_path: Path) -> Iterator[StoreSession]:
 
 
 def check(session: StoreSession, place: str) -> None:
-    rows = session.rows(f'platforms of multi:1 in "{place}" as json')
+    rows = session.rows(f'platforms of multi:1 in "{place}" select * as json')
     assert [(row["position"], row["platform"], row["digest"]) for row in rows] == [
         (0, "linux/amd64", AMD.digest),
         (1, "linux/arm64", ARM.digest),
@@ -85,10 +85,10 @@ def check(session: StoreSession, place: str) -> None:
     assert [bool(row["attestation"]) for row in rows] == [False, False, False, True]
     assert [row["created"] is not None for row in rows] == [True, True, False, False]
     assert {(row["name"], row["repository"], row["source"]) for row in rows} == {("multi:1", "multi", place)}
-    (single,) = session.rows(f'platforms of single:1 in "{place}" as json')
+    (single,) = session.rows(f'platforms of single:1 in "{place}" select * as json')
     assert (single["digest"], single["architecture"], single["position"]) == (SINGLE.digest, "arm64", 0)
     assert len(session.rows(f'platforms in "{place}"')) == 5
-    (found,) = session.rows(f'platforms in "{place}" where architecture = s390x as json')
+    (found,) = session.rows(f'platforms in "{place}" where architecture = s390x select * as json')
     assert found["digest"] == ABSENT.digest
 
 
@@ -158,12 +158,12 @@ def test_containerd(containerd: Containerd, tmp_path: Path) -> None:
     containerd.run("-n", "many", "content", "rm", ARM.digest)
     try:
         with StoreSession(tmp_path / "store", environment={"CONTAINERD_ADDRESS": containerd.socket}) as session:
-            rows = session.rows("platforms of multi:1 in containerd:many as json")
+            rows = session.rows("platforms of multi:1 in containerd:many select * as json")
             assert [(row["platform"], row["digest"], row["id"]) for row in rows] == [
                 ("linux/amd64", AMD.digest, AMD.id),
                 ("linux/arm64", ARM.digest, None),
             ]
-            (single,) = session.rows("platforms in containerd:many where name = single:1 as json")
+            (single,) = session.rows("platforms in containerd:many where name = single:1 select * as json")
             assert (single["digest"], single["id"], single["layer_count"]) == (SINGLE.digest, SINGLE.id, 1)
     finally:
         containerd.clear()

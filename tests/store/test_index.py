@@ -73,7 +73,7 @@ def test_odd_images_are_read_as_they_are(store: StoreSession, root: Path) -> Non
     layout = Layout(root)
     layout.add(ODD, "odd:1")
     layout.add(BARE, "bare:1")
-    (odd,) = store.rows("images where name = odd:1 as json")
+    (odd,) = store.rows("images where name = odd:1 select * as json")
     assert odd["size"] == ODD.size == 4000 * 2 + 4097
     assert odd["created"] == 1709231399123456789
     assert (odd["os_version"], odd["variant"], odd["author"]) == ("10.0.20348.2700", "v2", "Ann <ann@example.org>")
@@ -82,9 +82,9 @@ def test_odd_images_are_read_as_they_are(store: StoreSession, root: Path) -> Non
     assert json.loads(odd["ports"]) == ["53/udp", "80/tcp"]
     assert odd["layer_count"] == 4
     assert odd["unique_size"] + odd["shared_size"] == odd["size"]
-    (bare,) = store.rows("images where name = bare:1 as json")
+    (bare,) = store.rows("images where name = bare:1 select * as json")
     assert (bare["size"], bare["created"], bare["platform"], bare["layer_count"]) == (0, None, None, 0)
-    assert [row["size"] for row in store.rows("layers of odd:1 as json")] == [4000, 4000, 0, 4097]
+    assert [row["size"] for row in store.rows("layers of odd:1 select * as json")] == [4000, 4000, 0, 4097]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def stored(store: StoreSession, tree: Path) -> StoreSession:
 @pytest.mark.parametrize("name", ["team/base:1", "redis:7", "team/app:1", "registry.local:5000/team/app:1"])
 def test_skopeo_reads_the_store(stored: StoreSession, root: Path, tmp_path: Path, name: str) -> None:
     shown = json.loads(run("skopeo", "inspect", f"oci:{root}:{name}"))
-    (row,) = stored.rows(f"images where name = {name} as json")
+    (row,) = stored.rows(f"images where name = {name} select * as json")
     assert shown["Digest"] == row["manifest_digest"]
     assert shown["Labels"] == json.loads(row["label"])
     assert len(shown["Layers"]) == row["layer_count"]

@@ -267,7 +267,7 @@ def test_queries_never_print_a_traceback(tmp_path: Path) -> None:
         (root / "blobs" / "sha256" / digest[7:]).unlink()
         (root / "blobs" / "sha256" / digest[7:]).mkdir()
         os.utime(root / "index.json", (number, number))
-        for words in ("images as json", "verify all", "inspect redis:7", "layers of redis:7", "reindex"):
+        for words in ("images select * as json", "verify all", "inspect redis:7", "layers of redis:7", "reindex"):
             imq(root, words, code=None)
     assert command(root)
 

@@ -352,6 +352,6 @@ def test_usage_matches_the_size_of_the_files(root: Path, names: dict[str, str]) 
         check=True,
     )
     with StoreSession(root) as held:
-        (row,) = held.rows("usage where type = Images as json")
+        (row,) = held.rows("usage where type = Images select * as json")
         assert row["size"] == int(du.stdout.split()[0]) == bytes_of(BIG, OTHER)
         assert held.rows("images where name = again:1 select unique_size")

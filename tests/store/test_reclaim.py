@@ -75,7 +75,7 @@ def test_rows_and_notes(tmp_path: Path) -> None:
     layout.add(app, "app:1")
     with StoreSession(root) as session:
         own = len(app.config) + len(app.manifest) + len(LAYERS[1].blob)
-        assert session.rows("reclaim of app:1 as json") == [
+        assert session.rows("reclaim of app:1 select * as json") == [
             {
                 "id": app.id, "name": "app:1", "removes": 1, "size": own, "alone": own, "blobs": 3, "note": None,
                 "source": "store",

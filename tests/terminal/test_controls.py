@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x9b2J\x7f\b\r\x00\u202egpj\u2066\u200fz"
 DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-OWN = re.compile(r"\x1b\[(1;31|0)m")
-"""The colours of imq's error messages. Progress bars, which only slow machines show, are off."""
+OWN = re.compile(r"\x1b\[(1;31|0|34;1|32|90|1)m")
+"""The colours of imq's error messages and its JSON. Progress bars, which only slow machines show, are off."""
 IMAGE = Image(
     [layer({"etc/" + "x\x1b[2Jy": b"1"})],
     labels={"evil": EVIL, EVIL: "key"},
@@ -74,7 +74,7 @@ def run_piped(store: Path, *words: str) -> bytes:
     return run.stdout
 
 
-FORMATS = ["table", "json", "jsonl", "yaml", "csv", "tsv", "markdown", "html", "tree", "ids"]
+FORMATS = ["table", "json", "jsonl", "yaml", "csv", "tsv", "markdown", "html", "tree", "record", "dot", "ids"]
 LINES = [
     *([f"images select label.evil, cmd, user, author as {name}"] for name in FORMATS),
     ['images format "{{.Labels}} {{.Author}}"'],
@@ -115,7 +115,10 @@ def test_an_escape_names_the_control_character(store: Path) -> None:
 
 
 def test_json_on_a_terminal_has_the_same_value(store: Path) -> None:
-    assert json.loads(run_on_terminal(store, "images select author as json")) == [{"author": EVIL}]
+    assert json.loads(run_on_terminal(store, "images select author as json", NO_COLOR="1")) == [{"author": EVIL}]
+    colored = run_on_terminal(store, "images select author as json")
+    assert json.loads(OWN.sub("", colored)) == [{"author": EVIL}]
+    assert "\x1b[34;1m" in colored
 
 
 def test_the_plan_and_its_prompt_have_no_control_characters(store: Path) -> None:

@@ -296,7 +296,7 @@ class _QueryBinder:
     def _bind_columns(self, default_fields: Sequence[Field] | None) -> tuple[ir.Projection, ...]:
         query = self._query
         if query.select:
-            selected = tuple(named for column in query.select for named in self._expand_star(column))
+            selected = self._expand_stars(query.select)
             columns = tuple(self._bind_column(column) for column in selected)
             seen: set[str] = set()
             for column, column_node in zip(columns, selected, strict=True):
@@ -324,6 +324,16 @@ class _QueryBinder:
         own = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
         paths = [(one.node.name, name) for one in joins for name in one.list_default_columns(self._outer_names)]
         return (*own, *(self._bind_column(ast.Column(ast.Field(path))) for path in paths))
+
+    def _expand_stars(self, columns: Sequence[ast.Column]) -> tuple[ast.Column, ...]:
+        """Return the selected columns with the fields in place of `*`, except those that are selected by name too."""
+        named = {_get_column_name(column) for column in columns if not _is_star(column.value)}
+        return tuple(
+            one
+            for column in columns
+            for one in self._expand_star(column)
+            if one is column or _get_column_name(one) not in named
+        )
 
     def _expand_star(self, column: ast.Column) -> tuple[ast.Column, ...]:
         """Return a column for each field of the table in place of `*`; any other column as it is."""
@@ -528,6 +538,11 @@ def _fold_number(node: ast.Expr) -> int | float | None:
 def _is_star(node: ast.Expr) -> bool:
     """Whether a value is the bare `*` of SQL."""
     return isinstance(node, ast.Literal) and node.text == "*" and not node.quoted
+
+
+def _get_column_name(column: ast.Column) -> str:
+    """Return the case-folded name of a selected column."""
+    return casefold_name(column.name or _name_column(column.value))
 
 
 def _name_column(node: ast.Expr) -> str:

@@ -31,8 +31,7 @@ SELECT 'Images', (SELECT count(DISTINCT id) FROM entry), (SELECT count(DISTINCT 
   coalesce(sum(size), 0), coalesce(sum(size) FILTER (WHERE digest NOT IN (SELECT digest FROM used)), 0) FROM blobs
 UNION ALL SELECT 'Containers', count(*), coalesce(sum(status IN ('running', 'paused', 'restarting')), 0),
   coalesce(sum(size_rw), 0),
-  coalesce(sum(size_rw) FILTER (WHERE status NOT IN ('running', 'paused', 'restarting')), 0) FROM containers
-UNION ALL VALUES ('Local Volumes', 0, 0, 0, 0), ('Build Cache', 0, 0, 0, 0)"""
+  coalesce(sum(size_rw) FILTER (WHERE status NOT IN ('running', 'paused', 'restarting')), 0) FROM containers"""
 _UNPACKED = "UNION ALL VALUES ('Unpacked Layers', ?1, ?2, ?3, ?4)"
 """The unpacked layers of containers: only a store that had containers has this row, which docker does not."""
 

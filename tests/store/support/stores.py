@@ -91,9 +91,13 @@ class StoreSession:
 
     def dump_tables(self) -> dict[str, list[str]]:
         """Return all rows of all tables with all fields."""
-        said = {"images": self.rows("images as json"), "layers": self.rows("layers as json"), "history": []}
+        said = {
+            "images": self.rows("images select * as json"),
+            "layers": self.rows("layers select * as json"),
+            "history": [],
+        }
         for id_ in sorted({row["id"] for row in said["images"]}):
-            said["history"] += self.rows(f"history of {id_} as json")
+            said["history"] += self.rows(f"history of {id_} select * as json")
         return {table: sorted(json.dumps(row, sort_keys=True) for row in rows) for table, rows in said.items()}
 
 
