@@ -31,6 +31,7 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
        imq [OPTION…] -f FILE      run a script
        imq help [TOPIC]           help on the language
        imq COMMAND …              docker's command lines: imq image ls --help
+       imq demo                   a session on a sample store
        imq completion SHELL       completion script for bash, zsh or fish
 
   --root DIR        the store             --source SOURCE   default source
@@ -126,12 +127,16 @@ class Cli:
     def _run(self, options: Options) -> int:
         console = self._console
         if "help" in options.flags:
-            console.stdout.write(USAGE)
+            console.stdout.write(_command_help(options.words) or USAGE)
             return 0
         if "version" in options.flags:
             console.write_version(components="json" in options.flags)
             return 0
         console.choose_color(options)
+        if options.words[:1] == ("demo",):
+            from .demo import run_demo
+
+            return run_demo(console, options)
         if (text := _help_text(options)) is not None:
             console.write_texts((text,))
             return 0
@@ -181,6 +186,19 @@ class Cli:
                 return read_script(source, path)
         except OSError as problem:
             raise ImqError(f"cannot read {path}: {problem.strerror}", code="script") from None
+
+
+def _command_help(words: Sequence[str]) -> str:
+    """Return the page of the table or verb that a command line begins with; "" for others."""
+    names = " ".join(words).lower().split()
+    if not names:
+        return ""
+    from imq.engine.help.help import format_help
+
+    try:
+        return format_help(tuple(names[:1]))
+    except StatementError:
+        return ""
 
 
 def _help_text(options: Options) -> str | None:

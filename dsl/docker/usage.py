@@ -24,7 +24,16 @@ def command_help(command: Command, name: str) -> str:
 
         names = textwrap.wrap(", ".join(refused), 100, break_on_hyphens=False)
         parts.append("Flags of docker that imq does not support:\n" + "\n".join(f"  {line}" for line in names))
-    return "\n\n".join(parts) + "\n"
+    parts.append(f"In statements of the language: imq help {word}" if (word := _find_topic(command)) else "")
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _find_topic(command: Command) -> str:
+    """Return the page of help about a command in the language; "" without one."""
+    from imq.engine.actions import VERBS
+    from imq.engine.catalog.tables import TABLES
+
+    return next((word for name in command.names if (word := name.split()[-1]) in VERBS or word in TABLES), "")
 
 
 def group_help(group: str) -> str:

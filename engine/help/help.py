@@ -15,6 +15,8 @@ from imq.engine.render.text_table import COLUMN_GAP, align_columns
 from imq.grammar.errors import UnknownName, closest_hint
 from imq.grammar.record import TYPE_CHECKING
 
+from .topics import GET_STARTED, TOPICS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -22,22 +24,16 @@ if TYPE_CHECKING:
     from imq.engine.catalog.predicates import Predicate
     from imq.engine.catalog.tables import Field, Table
 
+    from .topics import Examples, Topic
+
 _MAX_WIDTH = 80
 """Width of a line, in columns."""
+_EXAMPLE_WIDTH = 44
+"""Width of the column of statements beside their descriptions."""
 _MIN_COLUMN_WIDTH = 16
 """Minimum width of the last column of a table."""
 
 OVERVIEW = """\
-imq queries container images and acts on the results.
-
-  images                                    list all images, as docker does
-  images where dangling                     list images without a tag
-  images where size > 1GB order by size desc
-                                            list large images, largest first
-  images group by repository select repository, count, sum(size)
-  rm images where older than 90d and not in use
-                                            remove images; "dry run" only lists
-
 A query:    [nonempty] TABLE [of IMAGE] [join ROWS as NAME on …]
             [where …] [group by …] [having …]
             [order by … [desc]] [limit N [per …]] [skip N [per …]]
@@ -72,7 +68,7 @@ The files never contain secrets, they only refer to them.
 def format_help(words: tuple[str, ...]) -> str:
     """Return the help on a topic, without words the overview. Raises `UnknownName` for an unknown topic."""
     if not words:
-        return f"{OVERVIEW}\n{_format_topic_list()}"
+        return f"{_format_start()}\n{OVERVIEW}\n{_format_topic_list()}"
     topic_name = " ".join(words).lower()
     for topic in (topic_name, words[0].lower()):  # `help older than`, `help order by`
         if parts := [part for part in _describe_topic(topic) if part]:
@@ -89,6 +85,7 @@ def list_topics() -> list[str]:
     fields = (name for table in TABLES.values() for field in table.fields for name in (field.name, *field.aliases))
     relations = (relation.name for table in TABLES.values() for relation in table.relations)
     topics = (
+        *TOPICS,
         "configuration",
         *TABLES,
         *VERBS,
@@ -109,6 +106,8 @@ def list_topics() -> list[str]:
 
 def _describe_topic(topic: str) -> Iterator[str]:
     """Yield the help on a name, which may be a table, a field and more at once."""
+    if topic in TOPICS:
+        yield _describe_subject(TOPICS[topic])
     if topic == "configuration":
         yield _describe_configuration()
     if topic in TABLES:
@@ -163,6 +162,43 @@ _GROUPS: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
     "settings": lambda: ((name, one.doc) for name, one in SETTINGS.items()),
 }
 """The names in each line of the overview's list, with their descriptions."""
+
+
+def _format_start() -> str:
+    """Return the beginning of the overview: the first commands, then the pages about subjects."""
+    subjects = [[f"help {topic.name}", topic.summary] for topic in TOPICS.values()]
+    return (
+        "imq queries container images and acts on the results.\n\nGet started:\n"
+        f"{_format_examples(GET_STARTED)}\n  imq demo opens a session on a sample store, imq help TOPIC is more:\n\n"
+        f"{''.join('  ' + line for line in align_columns(subjects))}"
+    )
+
+
+def _format_examples(examples: Examples) -> str:
+    """Return statements with their descriptions beside them, or below those that are too long."""
+    lines = []
+    for statement, description in examples:
+        if len(statement) < _EXAMPLE_WIDTH and len(description) <= _MAX_WIDTH - _EXAMPLE_WIDTH - 2:
+            lines.append(f"  {statement:<{_EXAMPLE_WIDTH}}{description}\n")
+        else:
+            lines.append(f"  {statement}\n      {description}\n")
+    return "".join(lines)
+
+
+def _describe_subject(topic: Topic) -> str:
+    from textwrap import fill
+
+    parts = []
+    for paragraph in topic.text.strip("\n").split("\n\n"):
+        is_layout = "   " in paragraph
+        parts.append(paragraph if is_layout else fill(" ".join(paragraph.split()), _MAX_WIDTH))
+    if topic.name == "templates":
+        from imq.engine.render.template.functions import FUNCTIONS as TEMPLATE_FUNCTIONS
+
+        names = ", ".join(sorted(TEMPLATE_FUNCTIONS))
+        parts.append(fill(f"Functions: {names}.", _MAX_WIDTH, subsequent_indent="  "))
+    text = "\n\n".join(parts)
+    return f"{topic.name}: {topic.summary}\n\n{text}\n\nExamples:\n{_format_examples(topic.examples)}"
 
 
 def _describe_configuration() -> str:

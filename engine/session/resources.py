@@ -123,6 +123,7 @@ class Resources:
             lines = [f"no {table} found: the store {self.store.root} is empty, and no engine responds"]
             lines += [f"  {error.message}" for _, error in self._silent_places]
             lines += ["  to add images to the store: imq pull alpine, or imq load FILE"]
+            lines += ["  to try imq on a sample: imq demo"]
             lines += ["  to read another place: imq --source SOURCE, or `use SOURCE`; imq sources lists the places"]
             self.progress.note("\n".join(lines))
         self._silent_places = ()
