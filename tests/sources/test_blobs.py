@@ -175,7 +175,7 @@ class TestRegistries:
         (copied,) = session.session.run(f'copy all images in "oci:{folder}" to "{registry.host}/same"')
         assert copied.exit_code == 0
         place = f"{registry.host}/same/*"
-        found = session.rows(f'blobs in "{place}" as json')
+        found = session.rows(f'blobs in "{place}" select * as json')
         assert all(row["source"] == registry.host for row in found)
         expected = {
             digest: (size, kind, [f"{registry.host}/same/{name}" for name in names])
@@ -183,7 +183,7 @@ class TestRegistries:
         }
         assert {row["digest"]: (row["size"], row["media_type"], images(row)) for row in found} == expected
         assert session.rows(f'blobs in "{place}" where no referenced_by') == []
-        both = session.rows(f'blobs in "{registry.host}/same/app", "{registry.host}/same/team/b" as json')
+        both = session.rows(f'blobs in "{registry.host}/same/app", "{registry.host}/same/team/b" select * as json')
         assert {row["digest"] for row in both} == set(expected)
 
     def test_an_index_needs_its_entries(self, registry: Registry, folder: Path, session: StoreSession) -> None:
@@ -192,7 +192,7 @@ class TestRegistries:
         assert copied.exit_code == 0
         (made,) = session.session.run(f"index {host}/many:one as {host}/index:one")
         assert made.exit_code == 0
-        rows = session.rows(f'blobs in "{host}/index" as json')
+        rows = session.rows(f'blobs in "{host}/index" select * as json')
         assert {row["digest"] for row in rows} > {ONE.digest, ONE.id, BASE.digest}
         assert {name for row in rows for name in images(row)} == {f"{host}/index:one"}
         kinds = [row["media_type"] for row in rows]

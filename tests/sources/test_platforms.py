@@ -105,7 +105,7 @@ def test_the_store(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "own")
     with StoreSession(tmp_path / "own") as session:
         check(session, "store")
-        (found,) = session.rows(f"platforms of {SINGLE.id[7:19]} in store as json")
+        (found,) = session.rows(f"platforms of {SINGLE.id[7:19]} in store select * as json")
         assert (found["name"], found["digest"]) == ("single:1", SINGLE.digest)
         (result,) = session.session.run("platforms of gone:1 in store")
         assert [error.code for error in result.errors] == ["no-such-image"]
