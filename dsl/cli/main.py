@@ -9,6 +9,7 @@ import sys
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
+from .docker_words import DOCKER_COMMANDS, list_keywords
 from .options import first_word, read_options
 from .output import Console
 
@@ -44,12 +45,6 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --color WHEN      auto, always, never   --no-progress     lines, not bars
   --spreadsheet     escape csv formulas   --version [--json]     -h, --help
 """
-_DOCKER_COMMANDS = frozenset({
-    "attach", "commit", "container", "create", "exec", "history", "image", "images", "import", "inspect", "kill",
-    "load", "login", "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search",
-    "start", "stop", "system", "tag", "unpause", "wait",
-})  # fmt: skip
-"""First words of docker's command lines."""
 _DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""
 _MONITOR = "__container_monitor"
@@ -58,8 +53,6 @@ _STARTING = ("run", "start", "restart")
 """First words of statements and docker's command lines that start containers."""
 _FEWEST_EXPANDED = 3
 """The least words of a command line with a verb and the names of two files."""
-_SET_OPERATORS = ("union", "except", "intersect")
-"""Keywords that the grammar's tables do not list: the lexer reads them as one terminal."""
 
 
 class Cli:
@@ -110,12 +103,9 @@ class Cli:
     def _run_docker(self, arguments: Sequence[str]) -> int | None:
         """Run a docker command line and return its exit code; None for other arguments."""
         start = first_word(arguments)
-        if start == len(arguments) or arguments[start] not in _DOCKER_COMMANDS:
+        if start == len(arguments) or arguments[start] not in DOCKER_COMMANDS:
             return None
-        from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES
-        from imq.grammar._lalr_tables import WORDS
-
-        keywords = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, *_SET_OPERATORS}
+        keywords = list_keywords()
         if arguments[start] not in _DOCKER_GROUPS and any(
             word in keywords for word in arguments[start + 1 : start + 2]
         ):

@@ -13,9 +13,10 @@ from .options import Options
 from .terminal import escape_terminal, raw_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, TextIO
 
+    from imq.engine.catalog.schema import Raw
     from imq.engine.progress import Progress
     from imq.engine.render.values import DisplayOptions
     from imq.engine.result import Content, Result, RowSet
@@ -54,7 +55,8 @@ class Console:
     """The streams and the environment of one run, and the exit code of the results written so far.
 
     `pager` is a command line; an empty one means no pager, and None the pager of the environment. With `in_shell`,
-    suggestions are written as command lines for a shell. `expanded`: see `DisplayOptions`.
+    suggestions are written as command lines for a shell. `expanded`: see `DisplayOptions`. With `counts_rows` the
+    number of rows follows each table on a terminal; `row_count` is that of the last result with rows.
     """
 
     def __init__(self, stdin: TextIO, stdout: TextIO, stderr: TextIO, environment: Mapping[str, str]) -> None:
@@ -66,6 +68,8 @@ class Console:
         self.exit_code = 0
         self.in_shell = False
         self.expanded = "auto"
+        self.counts_rows = False
+        self.row_count: int | None = None
         self._color = "auto"
 
     # Errors
@@ -197,15 +201,33 @@ class Console:
         if isinstance(result, Content):
             self._write_content(result)
         elif isinstance(result, RowSet):
-            texts = write_rows(result, self.display_options(options), default)
             form = "template" if result.output.template is not None else result.output.format or default
+            counted = self._count(result) if self.counts_rows else result
+            texts = write_rows(counted, self.display_options(options), default)
             self.write_texts(texts, is_json=form in ("json", "jsonl"), has_heading=form == "table")
+            if self.counts_rows and self.stdout.isatty() and form in _COUNTED_FORMATS and not result.single:
+                self.stdout.write(f"({describe_rows(self.row_count or 0)})\n")
         else:
             is_json = result.output.template is None and (result.output.format or default) != "yaml"
             self.write_texts(write_documents(result, default), is_json=is_json)
         for error in result.errors:
             self.report(error)
         self.exit_code = max(self.exit_code, result.exit_code)
+
+    def forget_count(self) -> None:
+        """Forget the number of rows of earlier results."""
+        self.row_count = None
+
+    def _count(self, result: RowSet) -> RowSet:
+        """Return a result that counts its rows while they are read."""
+        self.row_count = 0
+
+        def count_rows() -> Iterator[tuple[Raw, ...]]:
+            for number, row in enumerate(result.rows, 1):
+                self.row_count = number
+                yield row
+
+        return result.replace(rows=count_rows())
 
     def _write_content(self, content: Content) -> None:
         """Write the bytes of a file as they are; on a terminal as text, so that it is not controlled by them."""
@@ -321,8 +343,15 @@ class Console:
         return self.stdin.isatty() and self.stderr.isatty()
 
 
+_COUNTED_FORMATS = frozenset({"table", "record", "vertical"})
+"""Formats for people, after which a session writes the number of rows."""
 _WRITES = frozenset({"save", "export", "copy", "stay"})
 """Actions of plans that are confirmed because they replace files."""
+
+
+def describe_rows(count: int) -> str:
+    """Return a number of rows in words."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def default_format(options: Options) -> str:

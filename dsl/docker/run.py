@@ -13,7 +13,9 @@ from .detect import parse_docker_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from imq.cli.options import Options
     from imq.cli.output import Console
+    from imq.engine.session.session import Session
 
     from .commands import Command
     from .detect import CommandLine
@@ -38,36 +40,64 @@ def run(console: Console, arguments: Sequence[str], vocabulary: Iterable[str]) -
     return _run_command(console, line, line.command)
 
 
+def run_in_session(
+    console: Console, session: Session, options: Options, arguments: Sequence[str], vocabulary: Iterable[str]
+) -> int:
+    """Run a docker command line in an open session, with the options of the session and those of the line."""
+    line = parse_docker_line(arguments, vocabulary)
+    assert line is not None
+    if line.error is not None:
+        return report_error(console.stderr, line.error)
+    if line.help is not None or line.command is None:
+        console.write_texts((line.help or "",))
+        return 0
+    own = line.options
+    command = line.command
+    line = line.replace(options=own.replace(values={**options.values, **own.values}, flags=options.flags | own.flags))
+    context = session.context
+    if not command.confirms or line.flags.is_on("force"):
+        session.context = context.replace(confirm=None)
+    try:
+        return _run_with(console, session, line, command)
+    finally:
+        session.context = context
+
+
 def _run_command(console: Console, line: CommandLine, command: Command) -> int:
     """Compile and run a command line. With imq's own output options, the output is that of a statement."""
-    options, parsed = line.options, line.flags
-    session = open_session(console, options, confirms=command.confirms and not parsed.is_on("force"), reads_stdin=True)
+    confirms = command.confirms and not line.flags.is_on("force")
+    session = open_session(console, line.options, confirms=confirms, reads_stdin=True)
     try:
-        display_options = console.display_options(options).replace(
-            no_trunc=parsed.is_on("no-trunc", default="no_trunc" in options.flags)
-        )
-        streams = (console.stdin, console.stdout, console.stderr)
-        context = CommandContext(
-            session, streams, display_options, is_confirmed="yes" in options.flags or parsed.is_on("force")
-        )
-        handler = command.load_handler()
-        try:
-            statements = handler.compile(parsed, context.compile_context)
-            if "explain" in options.flags:
-                for statement in statements:
-                    if isinstance(statement, ast.Set):
-                        session.execute(statement)
-                    else:
-                        context.write((session.explain(statement),))
-                return 0
-            if options.flags & _IMQ_OUTPUT_OPTIONS or options.value("output") is not None:
-                for statement in statements:
-                    console.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
-                return console.exit_code
-            return handler.run(context, parsed, statements)
-        except Interrupted:
-            raise
-        except ImqError as error:
-            return context.report_error(error)
+        return _run_with(console, session, line, command)
     finally:
         session.close()
+
+
+def _run_with(console: Console, session: Session, line: CommandLine, command: Command) -> int:
+    options, parsed = line.options, line.flags
+    display_options = console.display_options(options).replace(
+        no_trunc=parsed.is_on("no-trunc", default="no_trunc" in options.flags)
+    )
+    streams = (console.stdin, console.stdout, console.stderr)
+    context = CommandContext(
+        session, streams, display_options, is_confirmed="yes" in options.flags or parsed.is_on("force")
+    )
+    handler = command.load_handler()
+    try:
+        statements = handler.compile(parsed, context.compile_context)
+        if "explain" in options.flags:
+            for statement in statements:
+                if isinstance(statement, ast.Set):
+                    session.execute(statement)
+                else:
+                    context.write((session.explain(statement),))
+            return 0
+        if options.flags & _IMQ_OUTPUT_OPTIONS or options.value("output") is not None:
+            for statement in statements:
+                console.write(session.execute(statement, dry_run="dry_run" in options.flags), options)
+            return console.exit_code
+        return handler.run(context, parsed, statements)
+    except Interrupted:
+        raise
+    except ImqError as error:
+        return context.report_error(error)

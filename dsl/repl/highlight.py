@@ -30,6 +30,9 @@ STYLES = {
     "prompt": "bold",
     "hint": "ansired",
     "command": "bold ansimagenta",
+    "auto-suggestion": "ansibrightblack",
+    "bottom-toolbar": "noreverse ansibrightblack",
+    "state": "",
 }
 """The style of each kind of token. It uses the sixteen colours of every terminal, which the user's theme defines."""
 

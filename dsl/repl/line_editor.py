@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from imq.cli.open_session import read_familiar
 from imq.engine.help.completion import complete
-from imq.engine.render.text_table import display_width
+from imq.engine.render.text_table import cut_text, display_width
 from imq.grammar.record import TYPE_CHECKING
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.filters import Condition, is_done, to_filter
 from prompt_toolkit.history import History as ShownHistory
@@ -20,8 +22,9 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
 from .diagnostics import find_error, is_certain, is_unfinished
+from .docker_lines import find_docker_line
 from .highlight import STYLES, highlight
-from .meta_commands import COMMANDS, WORD_COMMANDS
+from .meta_commands import COMMANDS, WORD_COMMANDS, split_command
 from .value_completion import ValueCache, ValueRequest, filter_values, quote_value, registry_request, request_values
 
 if TYPE_CHECKING:
@@ -45,17 +48,31 @@ MENU_ROWS = 8
 
 
 class LineEditor:
-    """Reads statements of one or more lines. `open_session` opens the session that looks up values for completion."""
+    """Reads statements of one or more lines.
+
+    `open_session` opens the session that looks up values for completion. `describe_state` returns the text of the
+    toolbar; it is called before each statement.
+    """
 
     def __init__(
-        self, session: Session, history: History, open_session: Callable[[], Session], *, colored: bool
+        self,
+        session: Session,
+        history: History,
+        open_session: Callable[[], Session],
+        describe_state: Callable[[], str],
+        *,
+        colored: bool,
     ) -> None:
         self._session = session
         self._values = ValueCache(open_session, self._refresh)
+        self._describe_state = describe_state
+        self._state = ""
         self._prompt: PromptSession[str] = PromptSession(
             history=_HistoryAdapter(history),
             lexer=_Highlighter(self),
             completer=_Completer(self),
+            auto_suggest=AutoSuggestFromHistory(),
+            bottom_toolbar=self._render_toolbar,
             complete_while_typing=True,
             complete_in_thread=False,
             reserve_space_for_menu=0,
@@ -74,6 +91,7 @@ class LineEditor:
     def read(self, prompt: str, default: str = "") -> str:
         """Return a statement. Raises `EOFError` when the user exits, `KeyboardInterrupt` when a line is cancelled."""
         self._prompt_text = prompt
+        self._state = self._describe_state()
         self._prompt.app.pre_run_callables.append(self._prefetch)
         return self._prompt.prompt([("class:prompt", prompt)], default=default)
 
@@ -121,11 +139,26 @@ class LineEditor:
         if _is_command(text):
             return None
         if self._last_error[0] != text:
-            self._last_error = (text, find_error(text, self._session.vocabulary))
+            self._last_error = (text, self._find_syntax_error(text))
         error = self._last_error[1]
         if error is None and text.strip():
             error = self._values.find_error(text)
         return error if error is not None and is_certain(error, document.cursor_position, text) else None
+
+    def _find_syntax_error(self, text: str) -> StatementError | None:
+        """Return the syntax error of a statement; None for docker's lines and those of other shells, which are read."""
+        if (parts := split_command(text)) is not None:
+            text = parts[0]
+        error = find_error(text, self._session.vocabulary)
+        if error is None or read_familiar(text) is not None:
+            return None
+        return None if find_docker_line(text, self._session.vocabulary) is not None else error
+
+    def _render_toolbar(self) -> StyleAndTextTuples:
+        """Return the toolbar, in one line of the screen."""
+        pending = self._values.pending_remote
+        text = f" {self._state}{f' │ reading {pending}' if pending else ''} "
+        return [("class:state", cut_text(text, get_app().output.get_size().columns))]
 
     def _add_error_line(self) -> None:
         """Add a line for the error message below the statement, and space for the list of completions below that."""
@@ -139,6 +172,7 @@ class LineEditor:
         menu_space = Window(height=Dimension(min=0, preferred=MENU_ROWS, max=MENU_ROWS))
         body.children.append(ConditionalContainer(message, has_error & ~is_done))
         body.children.append(ConditionalContainer(menu_space, has_menu & ~is_done))
+        body.children.append(ConditionalContainer(Window(), ~is_done))  # the toolbar is at the bottom of the screen
 
     def _render_error(self) -> StyleAndTextTuples:
         """Return the error message, with a mark under its column when that is in the last row."""
@@ -220,6 +254,11 @@ class LineEditor:
                 lines[-1].append((style, char))
         return lines
 
+    def _is_unfinished(self, text: str) -> bool:
+        if split_command(text) is not None or find_docker_line(text, self._session.vocabulary) is not None:
+            return False
+        return is_unfinished(text, self._session.vocabulary)
+
     # Keys
 
     def _bind_keys(self) -> KeyBindings:
@@ -230,7 +269,7 @@ class LineEditor:
             buffer = event.current_buffer
             if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
                 buffer.complete_state = None  # accept the selected completion without running the statement
-            elif not _is_command(buffer.text) and is_unfinished(buffer.text, self._session.vocabulary):
+            elif not _is_command(buffer.text) and self._is_unfinished(buffer.text):
                 buffer.newline(copy_margin=False)
             else:
                 buffer.validate_and_handle()
@@ -308,7 +347,13 @@ def _complete_command(typed: str) -> Iterator[Completion]:
             if command.name.startswith(word[1:].lower()) and word.startswith("\\"):
                 yield Completion(f"\\{command.name}", start_position=-len(word), display_meta=command.doc)
         return
-    choices = {"\\form": list(FORMATS), "\\timing": ["on", "off"], "\\pager": ["on", "off"], "\\help": list_topics()}
+    from imq.engine.catalog.tables import TABLES
+
+    switch = ["on", "off"]
+    choices = {
+        "\\form": list(FORMATS), "\\timing": switch, "\\pager": switch, "\\x": [*switch, "auto"],
+        "\\help": list_topics(), "\\describe": list(TABLES), "\\d": list(TABLES),
+    }  # fmt: skip
     for choice in choices.get(word.lower(), ()):
         if choice.startswith(argument.lower()):
             yield Completion(choice, start_position=-len(argument))

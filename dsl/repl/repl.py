@@ -10,17 +10,20 @@ import time
 
 from imq._version import VERSION
 from imq.cli.open_session import run_text
+from imq.cli.output import describe_rows
 from imq.engine.session.state import DEFAULT_SOURCE
-from imq.grammar.errors import Interrupted, StatementError
+from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .diagnostics import is_unfinished
+from .docker_lines import find_docker_line, run_docker_line
 from .history import History
-from .meta_commands import COMMANDS, format_commands, format_examples, read_command
+from .meta_commands import COMMANDS, format_commands, format_examples, read_command, split_command, split_lines
 from .secrets_filter import has_secret
 
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Iterable
+    from typing import Protocol, TextIO
 
     from imq.cli.options import Options
     from imq.cli.output import Console
@@ -29,6 +32,8 @@ else:
     Protocol = object
 
 WELCOME = "imq {version}: type help; Enter shows examples, \\? lists commands, Ctrl-D exits\n"
+_WATCH_SECONDS = 2
+_SHORTEST_WATCH, _LONGEST_WATCH = 0.1, 86_400
 _HISTORY_SHOWN = 20
 """The number of statements that `\\history` lists."""
 
@@ -94,10 +99,16 @@ class Repl:
         self._shows_timing = False
         self._default_text = ""
         self._reported_problem = ""
+        self._last_query = ""
+        self._last_run = ""
+        self._output_path = ""
+        self._output_file: TextIO | None = None
 
     def run(self) -> int:
         """Read and run statements until the end of input; return the exit code."""
+        self._console.counts_rows = True
         self._write(WELCOME.format(version=VERSION))
+        self._session.explain_first_use()
         if self._history.problem:
             self._write_notice(self._history.problem)
         reader = self._open_reader()
@@ -112,6 +123,7 @@ class Repl:
                         self._write("\n")
         finally:
             reader.close()
+            self._close_output()
 
     def _run_next(self, reader: Reader) -> bool:
         """Read and run one statement; return whether the session continues."""
@@ -135,7 +147,11 @@ class Repl:
         from .line_editor import LineEditor  # imports prompt_toolkit, which is slow to load
 
         return LineEditor(
-            self._session, self._history, self._open_background_session, colored=console.is_colored(console.stdout)
+            self._session,
+            self._history,
+            self._open_background_session,
+            self._describe_state,
+            colored=console.is_colored(console.stdout),
         )
 
     def _open_background_session(self) -> Session:
@@ -152,35 +168,86 @@ class Repl:
         source = self._session.find_source()
         return f"imq {source}> " if source.lower() != DEFAULT_SOURCE else "imq> "
 
+    def _describe_state(self) -> str:
+        """Return the state of the session for the toolbar: the source, the store, the last run, transfers."""
+        parts = [f"source: {self._session.find_source()}", self._session.store.root]
+        transfers = self._session.store.count_running_ingests()
+        if transfers:
+            parts.append(f"{transfers} transfer{'' if transfers == 1 else 's'} running")
+        if self._last_run:
+            parts.append(self._last_run)
+        if self._output_path:
+            parts.append(f"output: {self._output_path}")
+        return " │ ".join([*parts, "\\? commands"])
+
     def _run_input(self, text: str) -> bool:
-        """Run a statement or a command; return whether the session continues."""
+        """Run the statements and commands of an input in order; return whether the session continues."""
         try:
             if not text.strip():
                 self._write(format_examples())
                 return True
-            command = read_command(text)
-            if command is None:
-                self._run_statement(text)
-                return True
-            return self._run_command(command[0].name, command[1])
+            return all(self._run_line(part) for part in split_lines(text))
         except KeyboardInterrupt:
             self._console.report(Interrupted("interrupted; the store is unchanged, and a pull resumes"))
         except Exception as problem:  # noqa: BLE001 - no error ends the session
             self._console.report_failure(problem)
         return True
 
+    def _run_line(self, text: str) -> bool:
+        """Run a statement, a command, or a statement and a command; return whether the session continues."""
+        command = read_command(text)
+        if command is not None:
+            return self._run_command(command[0].name, command[1])
+        if (parts := split_command(text)) is None:
+            self._run_statement(text)
+            return True
+        statement, name, argument = parts
+        self._require_query(statement)
+        self._last_query = statement
+        self._run_command("watch" if name == "watch" else "go", argument, is_record=name == "gx")
+        return True
+
     def _run_statement(self, text: str) -> None:
         start = time.perf_counter()
+        console, stdout = self._console, self._console.stdout
+        console.forget_count()
         try:
-            run_text(self._console, self._session, text, self._options, {})
-            self._console.stdout.flush()
+            if self._output_file is not None:
+                console.stdout = self._output_file
+            arguments = find_docker_line(text, self._session.vocabulary)
+            if arguments is not None:
+                run_docker_line(console, self._session, self._options, arguments)
+            else:
+                if self._is_query(text):
+                    self._last_query = text
+                run_text(console, self._session, text, self._options.replace(words=()), {})
+            console.stdout.flush()
         finally:
+            console.stdout = stdout
+            elapsed = format_elapsed(time.perf_counter() - start)
+            rows = f"{describe_rows(console.row_count)} in " if console.row_count is not None else ""
+            self._last_run = f"{rows}{elapsed}"
             if self._shows_timing:
-                self._write_notice(f"{_format_elapsed(time.perf_counter() - start)}")
+                self._write_notice(elapsed)
+
+    def _is_query(self, text: str) -> bool:
+        """Whether a text is queries only, which may be run again without a question."""
+        from imq.grammar import ast
+
+        try:
+            statements = self._session.parse(text)
+        except ImqError:
+            return False
+        return bool(statements) and all(isinstance(one, ast.QueryStatement) for one in statements)
+
+    def _require_query(self, text: str) -> None:
+        if not self._is_query(text):
+            self._session.parse(text)  # an error of syntax is more precise
+            raise StatementError("only queries are run by \\g, \\gx and \\watch", code="command")
 
     # Commands
 
-    def _run_command(self, name: str, argument: str) -> bool:
+    def _run_command(self, name: str, argument: str, *, is_record: bool = False) -> bool:
         if argument and not COMMANDS[name].argument:
             raise StatementError(f"\\{name} takes no argument", code="command")
         match name:
@@ -203,6 +270,20 @@ class Repl:
                 self._edit_statement()
             case "history":
                 self._show_history(argument)
+            case "x":
+                self._set_expanded(argument)
+            case "go":
+                self._run_again(argument, is_record=is_record)
+            case "watch":
+                self._watch(argument)
+            case "output":
+                self._set_output(argument)
+            case "describe":
+                self._describe(argument)
+            case "save":
+                self._save_view(argument)
+            case "unsave":
+                self._remove_view(argument)
             case _:
                 self._run_statement(f"use {argument}")
         return True
@@ -255,6 +336,112 @@ class Repl:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 self._default_text = file.read().strip()
 
+    def _set_expanded(self, argument: str) -> None:
+        states = ("on", "off", "auto")
+        current = self._console.expanded
+        if argument and argument.lower() not in states:
+            raise StatementError(f'\\x takes on, off or auto, not "{argument}"', code="command")
+        self._console.expanded = argument.lower() or ("on" if current != "on" else "auto")
+        meanings = {"on": "always", "off": "never", "auto": "when they are wider than the screen"}
+        self._write_notice(f"rows are shown as records {meanings[self._console.expanded]}")
+
+    def _require_last_query(self) -> str:
+        if not self._last_query:
+            raise StatementError("no query was run yet", code="command", hints=("write it before: images \\watch 2",))
+        return self._last_query
+
+    def _run_again(self, path: str, *, is_record: bool) -> None:
+        """Run the last query, with its result in a file if a path is given."""
+        query = self._require_last_query()
+        expanded, self._console.expanded = self._console.expanded, "on" if is_record else self._console.expanded
+        output, self._output_file = self._output_file, self._open_file(path) if path else self._output_file
+        try:
+            self._run_statement(query)
+        finally:
+            self._console.expanded = expanded
+            if path and self._output_file is not None:
+                self._output_file.close()
+            self._output_file = output
+
+    def _watch(self, argument: str) -> None:
+        """Run the last query again and again until Ctrl-C, each time under the time."""
+        query = self._require_last_query()
+        try:
+            seconds = float(argument or _WATCH_SECONDS)
+        except ValueError:
+            seconds = 0.0
+        if not _SHORTEST_WATCH <= seconds <= _LONGEST_WATCH:
+            raise StatementError(f'\\watch takes a number of seconds, not "{argument}"', code="command")
+        pager, self._console.pager = self._console.pager, ""
+        try:
+            while True:
+                self._write_notice(f"{time.strftime('%Y-%m-%d %H:%M:%S')} (every {seconds:g}s, Ctrl-C ends it)")
+                self._run_statement(query)
+                time.sleep(seconds)
+        except KeyboardInterrupt:
+            self._write("\n")
+        finally:
+            self._console.pager = pager
+
+    def _set_output(self, path: str) -> None:
+        self._close_output()
+        if path:
+            self._output_file = self._open_file(path)
+            self._output_path = path
+        self._write_notice(f"results are written to {path or 'the screen'}")
+
+    def _open_file(self, path: str) -> TextIO:
+        return open(os.path.expanduser(path), "w", encoding="utf-8", errors="surrogateescape")
+
+    def _close_output(self) -> None:
+        if self._output_file is not None:
+            self._output_file.close()
+        self._output_file, self._output_path = None, ""
+
+    def _describe(self, name: str) -> None:
+        """Show the fields of a table, or the query of a view; without a name the tables and the views."""
+        views = self._session.state.views
+        if not name:
+            self._write(format_tables(views))
+            return
+        rows = views.get(name.lower())
+        if rows is None:
+            self._run_statement(f"help {name}")
+            return
+        from imq.grammar.unparser import unparse
+
+        self._write(f"view {name.lower()} as {rows if isinstance(rows, str) else unparse(rows)}\n")
+
+    def _save_view(self, name: str) -> None:
+        """Keep the last query in the configuration, and define it as a view of this session."""
+        if not name:
+            self._run_statement("view")
+            return
+        from imq.grammar import ast
+        from imq.grammar.unparser import unparse
+
+        from .saved_views import save_view
+
+        statements = self._session.parse(self._require_last_query())
+        if len(statements) > 1 or not name.isidentifier():
+            raise StatementError("\\save keeps one query under one name: \\save stale", code="command")
+        (statement,) = statements
+        assert isinstance(statement, ast.QueryStatement)
+        query = unparse(statement.query)
+        for _ in self._session.run(f"view {name} as {query}"):
+            pass  # an invalid name or query is refused here
+        path = save_view(name.lower(), query, self._options, self._console.environment)
+        self._write_notice(f"the view {name.lower()} is kept in {path}")
+
+    def _remove_view(self, name: str) -> None:
+        from .saved_views import remove_view
+
+        if not name:
+            raise StatementError("\\unsave takes the name of a view", code="command", hints=("\\save lists them",))
+        path = remove_view(name.lower(), self._options, self._console.environment)
+        self._session.state.views.pop(name.lower(), None)
+        self._write_notice(f"the view {name.lower()} is removed from {path}")
+
     def _show_history(self, part: str) -> None:
         matches = [text for text in self._history.entries if part.lower() in text.lower()]
         self._write("".join(f"  {text.replace(chr(10), chr(10) + '    ')}\n" for text in matches[-_HISTORY_SHOWN:]))
@@ -278,6 +465,16 @@ def _read_switch(name: str, argument: str, *, now: bool) -> bool:
     return state == "on" if state else not now
 
 
-def _format_elapsed(seconds: float) -> str:
+def format_elapsed(seconds: float) -> str:
     """Format a duration in milliseconds or seconds."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def format_tables(views: Iterable[str]) -> str:
+    """Return the tables with one line about each, and the names of the views."""
+    from imq.engine.catalog.tables import TABLES
+    from imq.engine.render.text_table import align_columns
+
+    rows = [[name, table.doc.split(". ")[0].split(": ")[0].rstrip(".")] for name, table in TABLES.items()]
+    rows += [[name, "a view"] for name in sorted(views)]
+    return "".join(align_columns(rows)) + "\\d NAME shows the fields of a table\n"

@@ -133,6 +133,12 @@ class ValueCache:
                 (self._remote_queue if request.remote else self._queue).put(request)
             return self._values.get(request, ())
 
+    @property
+    def pending_remote(self) -> str:
+        """The registry names that are being looked up; "" for none."""
+        request = self._last_remote
+        return "" if request is None or request in self._values else request.remote.rstrip("/:")
+
     def find_error(self, text: str) -> StatementError | None:
         """Return the error in the names and types of a parsable text; None while it has not been checked."""
         with self._lock:

@@ -48,7 +48,6 @@ VERBS: Mapping[str, Verb] = _Verbs()
 _DOCKER_NETWORKS = "imq reads images and containers; docker network and docker volume have these commands"
 
 ABSENT: tuple[tuple[str, str], ...] = (
-    ("attach", "for the output: logs of containers where name = web; to run a program: exec container web run PROGRAM"),
     ("bud", "build with buildah bud, then read the image in containers-storage: or load it"),
     (
         "build",

@@ -54,6 +54,9 @@ class Completion(Record):
 
 _WORD_PREFIX = re.compile(r"""\$?[\w.:/@-]*(?:\."[^"\n]*)?\Z""")
 _PLACEHOLDER = re.compile(r"(?:\{\{|<<)(?:(?!\}\}|>>)[^\n])*\.(\w*)\Z")
+_TEMPLATE_WORD = re.compile(r"(?:\{\{|<<)(?:(?!\}\}|>>)[^\n\"'`])*?(?<![\w.$])(\w*)\Z")
+"""A word in the braces of a template that is neither a field nor a variable."""
+_TEMPLATE_KEYWORDS = ("if", "else", "end", "range", "with")
 _AFTER_AS = re.compile(r"\bas\s*\Z", re.IGNORECASE)
 _OPTIONS = {
     "AS": "as", "TO": "to", "FROM": "from", "PLATFORM": "platform", "CHANGE": "change", "MESSAGE": "message",
@@ -103,6 +106,8 @@ def complete(
     before = text[:cursor]
     if placeholder := _PLACEHOLDER.search(before):
         return _complete_placeholder(before, placeholder, vocabulary, views or {})
+    if word := _TEMPLATE_WORD.search(before):
+        return _complete_template_word(before, word, vocabulary, views or {})
     prefix = _WORD_PREFIX.search(before)
     start = prefix.start() if prefix else cursor
     head = before[:start]
@@ -514,4 +519,22 @@ def _complete_placeholder(
         start,
         frozenset({"placeholder"}),
         tuple(word for word in matching if word.text.lower().startswith(prefix[1].lower()) and word.text != prefix[1]),
+    )
+
+
+def _complete_template_word(
+    before: str, prefix: re.Match[str], vocabulary: Vocabulary, views: Mapping[str, ast.RowSource]
+) -> Completion:
+    """Return what can be written in the braces of a template: fields, when nothing is typed, functions and keywords."""
+    from imq.engine.render.template.functions import FUNCTIONS as TEMPLATE_FUNCTIONS
+
+    start, typed = prefix.start(1), prefix[1].lower()
+    dotted = re.compile(r"()\Z").search(before, start)
+    assert dotted is not None
+    fields = () if typed else _complete_placeholder(before, dotted, vocabulary, views).words
+    words = [word.replace(text=f".{word.text}") for word in fields]
+    words += [Candidate(name, "function") for name in sorted(TEMPLATE_FUNCTIONS) if name.startswith(typed)]
+    words += [Candidate(name, "keyword") for name in _TEMPLATE_KEYWORDS if name.startswith(typed)]
+    return Completion(
+        start, frozenset({"placeholder", "function"}), tuple(word for word in words if word.text != typed)
     )

@@ -115,6 +115,12 @@ class Resources:
         self.progress.note(f"source: {found.name} ({found.address}); change it with use, --source or the configuration")
         return found.name, f"the store has no images, and this engine responds at {found.address}"
 
+    def explain_first_use(self) -> None:
+        """Report where imq looked, and what to do next, when no source of this machine has images."""
+        self._reads_default = True
+        if self.find_source() == DEFAULT_SOURCE:
+            self.explain_empty("images")
+
     def explain_empty(self, table: str) -> None:
         """Report once where imq looked, after an empty result of the store on a machine where no engine responds."""
         if not (self._silent_places and self._reads_default and self.state.current_source == DEFAULT_SOURCE):

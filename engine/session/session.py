@@ -267,6 +267,10 @@ class Session:
         """Return the source of statements that name none. The first call may look for an engine of this machine."""
         return self._resources.find_source()
 
+    def explain_first_use(self) -> None:
+        """Report where imq looked, and what to do next, when no source of this machine has images."""
+        self._resources.explain_first_use()
+
     def _use(self, source: ast.Literal | None, reason: str = "set by use") -> Result:
         if source is None:
             name = self._resources.find_source()

@@ -55,6 +55,24 @@ def remove_leftovers(layout: Layout) -> None:
                 end_dead_leases(layout)
 
 
+def count_running_ingests(layout: Layout) -> int:
+    """Return the number of ingests of all processes that hold their lease, such as running pulls."""
+    count = 0
+    try:
+        if not layout.exists:
+            return 0
+        for name in layout.ingest_directory.list_names():
+            if name.endswith(LEASE_SUFFIX):
+                with layout.ingest_directory.open_reader(name) as lease:
+                    try:
+                        fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        count += 1
+    except OSError:
+        pass  # an ingest ended in the meantime, or its files belong to another user
+    return count
+
+
 def end_dead_leases(layout: Layout) -> frozenset[Digest]:
     """Remove the files of dead ingests that cannot be resumed; return the digests that live ones protect.
 

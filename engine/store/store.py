@@ -64,6 +64,12 @@ class Store:
     def largest_document(self, size: int) -> None:
         self.layout.largest_document = size
 
+    def count_running_ingests(self) -> int:
+        """Return the number of transfers into the store that are running now, in all processes."""
+        from .leases import count_running_ingests
+
+        return count_running_ingests(self.layout)
+
     @property
     def root(self) -> str:
         """The store's folder."""

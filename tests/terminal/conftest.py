@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _TIMEOUT = 60.0
 """Seconds to wait for a screen."""
 _POLL_INTERVAL = 0.02
+_TOOLBAR = re.compile(r"^(?:\x1b\[[\d;]*m)* source: .*$", re.MULTILINE)
+"""The toolbar of a session, which is no part of what a test types and reads."""
 _IMQ = [os.environ["IMQ_EXECUTABLE"]] if os.environ.get("IMQ_EXECUTABLE") else [sys.executable, "-m", "imq"]
 
 
@@ -54,7 +57,13 @@ class Terminal:
     def screen(self, *, styled: bool = False, whole: bool = False) -> str:
         """Return the text of the screen; with `whole`, of the scrollback too."""
         options = ("-e",) if styled else ()
-        return self._tmux("capture-pane", "-t", self._name, "-p", *options, *(("-S", "-") if whole else ()))
+        text = self._tmux("capture-pane", "-t", self._name, "-p", *options, *(("-S", "-") if whole else ()))
+        return _TOOLBAR.sub("", text)
+
+    def toolbar(self) -> str:
+        """Return the last line of the screen of a session; "" without one."""
+        found = _TOOLBAR.search(self._tmux("capture-pane", "-t", self._name, "-p"))
+        return found[0].strip() if found is not None else ""
 
     def lines(self) -> list[str]:
         """Return the lines of the screen, without empty ones at its end."""
@@ -106,6 +115,12 @@ class TerminalLab:
         """Start imq. An environment variable that is None is unset."""
         command = [*_IMQ, "--root", str(self.store), *arguments]
         return self.start(command, columns, rows, environment)
+
+    def start_without_store(self, **environment: str | None) -> Terminal:
+        """Start a session of a user who has neither a store nor an engine."""
+        missing = f"unix://{self.folder}/missing"
+        engines = {"DOCKER_HOST": f"{missing}-docker.sock", "CONTAINER_HOST": f"{missing}-podman.sock"}
+        return self.start([*_IMQ, "--no-config"], 100, 30, {"IMQ_ROOT": None, **engines, **environment})
 
     def start(self, command: list[str], columns: int, rows: int, environment: dict[str, str | None]) -> Terminal:
         """Start a program. When it exits, the terminal stays open and shows the exit code."""
