@@ -43,6 +43,13 @@ def find_docker_line(text: str, vocabulary: Vocabulary) -> list[str] | None:
     return words if from_docker is not None and (from_docker.error is None or _has_flag(words)) else None
 
 
+def has_docker_flag(text: str) -> bool:
+    """Whether a text that is being typed begins like a docker command line with a flag."""
+    first, *rest = text.split() or [""]
+    first, rest = (rest[0], rest[1:]) if first in _PROGRAMS and rest else (first, rest)
+    return first in DOCKER_COMMANDS and _has_flag(rest)
+
+
 def run_docker_line(console: Console, session: Session, options: Options, arguments: list[str]) -> int:
     """Run a docker command line in this session, and return its exit code."""
     from imq.docker.run import run_in_session

@@ -22,7 +22,7 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
 from .diagnostics import find_error, is_certain, is_unfinished
-from .docker_lines import find_docker_line
+from .docker_lines import find_docker_line, has_docker_flag
 from .highlight import STYLES, highlight
 from .meta_commands import COMMANDS, WORD_COMMANDS, split_command
 from .value_completion import ValueCache, ValueRequest, filter_values, quote_value, registry_request, request_values
@@ -152,7 +152,8 @@ class LineEditor:
         error = find_error(text, self._session.vocabulary)
         if error is None or read_familiar(text) is not None:
             return None
-        return None if find_docker_line(text, self._session.vocabulary) is not None else error
+        is_docker = has_docker_flag(text) or find_docker_line(text, self._session.vocabulary) is not None
+        return None if is_docker else error
 
     def _render_toolbar(self) -> StyleAndTextTuples:
         """Return the toolbar, in one line of the screen."""

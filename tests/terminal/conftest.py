@@ -65,6 +65,15 @@ class Terminal:
         found = _TOOLBAR.search(self._tmux("capture-pane", "-t", self._name, "-p"))
         return found[0].strip() if found is not None else ""
 
+    def wait_for_toolbar(self, pattern: str) -> str:
+        """Wait until the toolbar contains a pattern; return the toolbar."""
+        end = time.monotonic() + _TIMEOUT
+        while not re.search(pattern, toolbar := self.toolbar()):
+            if time.monotonic() > end:
+                pytest.fail(f"{pattern!r} did not appear in the toolbar: {toolbar!r}")
+            time.sleep(_POLL_INTERVAL)
+        return toolbar
+
     def lines(self) -> list[str]:
         """Return the lines of the screen, without empty ones at its end."""
         return self.screen().rstrip("\n").split("\n")
