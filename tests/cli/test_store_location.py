@@ -102,7 +102,7 @@ def test_the_home_folder_of_another_user_is_refused(tmp_path: Path, words: tuple
 
 @pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize(
-    ("words", "code"), [(["help"], 0), (["help", "images"], 0), (["help images"], 0), (["help", "tables"], 2)]
+    ("words", "code"), [(["help"], 0), (["help", "images"], 0), (["help images"], 0), (["help", "tabels"], 2)]
 )
 def test_help_needs_no_store(words: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
