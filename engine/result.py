@@ -28,6 +28,7 @@ class RowSet(Record):
 
     `table` is the table of the query. `single`: the result is one value, such as a count, which is printed without a
     heading. `errors` are the errors of failed rows, and `exit_code` is the exit code that results from them.
+    `is_plan`: the rows are actions that a dry run lists.
     """
 
     columns: tuple[Column, ...]
@@ -37,6 +38,7 @@ class RowSet(Record):
     single: bool = False
     errors: tuple[ImqError, ...] = ()
     exit_code: int = 0
+    is_plan: bool = False
 
 
 class Documents(Record):

@@ -51,6 +51,7 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
         confirm=console.confirm if confirms and "yes" not in options.flags else None,
         stdin=console.stdin if reads_stdin or _leaves_stdin(options) else None,
         configuration=configuration,
+        explains_plans=console.stdout.isatty() and default_format(options) == "table",
         prompt=console.prompt,
         version=VERSION,
     )

@@ -202,10 +202,14 @@ class Console:
             self._write_content(result)
         elif isinstance(result, RowSet):
             form = "template" if result.output.template is not None else result.output.format or default
+            is_plan = result.is_plan and self.stdout.isatty() and form in _COUNTED_FORMATS
+            result = result.replace(rows=list(result.rows)) if is_plan else result
             counted = self._count(result) if self.counts_rows else result
             texts = write_rows(counted, self.display_options(options), default)
             self.write_texts(texts, is_json=form in ("json", "jsonl"), has_heading=form == "table")
-            if self.counts_rows and self.stdout.isatty() and form in _COUNTED_FORMATS and not result.single:
+            if is_plan:
+                self.stdout.write(_describe_total(result))
+            elif self.counts_rows and self.stdout.isatty() and form in _COUNTED_FORMATS and not result.single:
                 self.stdout.write(f"({describe_rows(self.row_count or 0)})\n")
         else:
             is_json = result.output.template is None and (result.output.format or default) != "yaml"
@@ -368,6 +372,14 @@ def _shell_command(statement: str) -> str:
     from shlex import quote
 
     return f"imq {quote(statement)}"
+
+
+def _describe_total(planned: RowSet) -> str:
+    """Return the line below a plan: how many actions it has, and the bytes that removals free."""
+    from imq.engine.actions.plan_details import count_planned
+
+    count = count_planned(list(planned.rows), planned.columns) - len(planned.errors)
+    return f"{count:,} action{'' if count == 1 else 's'}. {describe_freed(planned)}".rstrip() + "\n"
 
 
 def describe_freed(planned: RowSet) -> str:

@@ -29,6 +29,7 @@ class SessionContext(Record):
     - `on_network` is called before the first request of a statement.
     - `output_format` is the format of results without `as`.
     - `reads_all_fields`: queries without `select` have every field, unless they name a format for people.
+    - `explains_plans`: plans of removals have the columns `created` and `because`, for a person who reads them.
     - `stdin` is read by `lines of stdin`; None: it is not available.
     - `version` is that of imq, which documents name.
     - `finds_source`: without a store and a chosen source, statements use an engine of this machine.
@@ -53,6 +54,7 @@ class SessionContext(Record):
     finds_source: bool = False
     version: str = ""
     reads_all_fields: bool = False
+    explains_plans: bool = False
 
     def __hash__(self) -> int:
         """Hash by identity: a context holds mappings and functions."""

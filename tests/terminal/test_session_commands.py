@@ -225,3 +225,14 @@ def test_a_demo_opens_a_session(lab: TerminalLab) -> None:
     terminal.press("C-d")
     terminal.wait_for_exit()
     assert not list(lab.folder.glob("imq-demo-*"))
+
+
+def test_a_plan_says_why_each_image_is_removed_or_kept(terminal: Terminal) -> None:
+    terminal.enter("dry run rm images where repository = redis except newest 1 per repository")
+    screen = terminal.wait("1 action. This frees ")
+    (removed,) = re.findall(r"^remove +redis:7 .*$", screen, re.MULTILINE)
+    assert re.search(r" ago +repository = redis, not newest 1 of redis$", removed)
+    (kept,) = re.findall(r"^keep +.*$", screen, re.MULTILINE)
+    assert re.search(r"^keep +redis:latest +4083bcf14b56 .* ago +newest 1 of redis$", kept)
+    terminal.enter("images where repository = redis count")
+    terminal.wait("\n2\n")
