@@ -30,7 +30,7 @@ def test_the_end_of_the_path_tells_the_compression(
     (tmp_path / "plain.tar").write_bytes(b"".join(decompress(PACKED[ending], [content])))
     with tarfile.open(tmp_path / "plain.tar", "r:") as archive:
         assert ("index.json" if form == "oci-archive:" else "manifest.json") in archive.getnames()
-    (found,) = session.rows(f'images in "{form}{path}" as json')
+    (found,) = session.rows(f'images in "{form}{path}" select * as json')
     assert found["id"] == made["redis:7"].id
 
 
@@ -39,4 +39,4 @@ def test_a_compressed_archive_is_loaded(session: StoreSession, tmp_path: Path, m
     session.do(f'save redis:7, plain:1 to "{tmp_path / "both.tar.gz"}"')
     session.do("rm all images")
     session.do(f'load "{tmp_path / "both.tar.gz"}"')
-    assert {row["id"] for row in session.rows("images as json")} == {made["redis:7"].id, made["plain:1"].id}
+    assert {row["id"] for row in session.rows("images select * as json")} == {made["redis:7"].id, made["plain:1"].id}

@@ -202,7 +202,8 @@ def test_a_removal_shows_its_plan_and_is_confirmed(lab: TerminalLab, answer: str
     terminal.enter("rm images where repository = team/app and tag = 2")
     screen = terminal.wait("Continue? [y/N]")
     assert re.search(
-        r"ACTION +TARGET +IMAGE ID +SIZE +CREATED +BECAUSE\nremove +team/app:2 .*\nThis frees \d+(\.\d+)?k?B\. Continue",
+        r"ACTION +TARGET +IMAGE ID +SIZE +CREATED +BECAUSE\nremove +team/app:2 .*\n"
+        r"This frees \d+(\.\d+)?k?B\. Continue",
         screen,
     )
     terminal.enter(answer)
