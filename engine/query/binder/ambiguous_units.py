@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imq.grammar.errors import Span
 
 _SMALLEST_BARE_SIZE = 1_000_000
+"""Bytes from which a size without a unit is clear: nobody means as many megabytes."""
 _MINUTES = r"(?a)(\d+) ?m\Z"
 _NUMBER = r"(?a)-?\d+(?:\.\d+)?\Z"
 _VERSION = r"(?a)v?\d+(?:\.\d+)+(?:[-+][\w.+-]*)?\Z"
