@@ -120,7 +120,7 @@ VERB = Verb(
     operand_optional=True,
     docker_differences=(
         "An engine makes a container of its own image with use docker, or --source docker; it also takes publish,"
-        " volumes_from and names of volumes, and not all of the options below. A container of the store has no network,"
+        " volumes_from and names of volumes. A container of the store has no network,"
         " or that of the host with network_mode = host: there are no bridges and no published ports. Mounts are folders"
         " of this machine, which must exist, or type=tmpfs. Containers are not started after a reboot. Options may be"
         " repeated: env, env_file, label, label_file, mount, tmpfs, cap_add, cap_drop, security_opt, device, ulimit,"

@@ -110,11 +110,35 @@ def test_values_and_flags_reach_the_engine(tools: Place, tmp_path: pathlib.Path)
     assert (host["Memory"], host["ReadonlyRootfs"]) == (64 << 20, True)
     assert any(str(tmp_path / "data") in bind for bind in host["Binds"])
     assert "/scratch" in host["Tmpfs"]
-    flags = ("-e", "MODE=slow", "-l", "a=b", "-m", "32m", "--restart", "on-failure:2", "--cap-drop", "ALL")
+    (tmp_path / "variables").write_text("# comment\nFROM=file\nMODE=file\n")
+    flags = (
+        "--env-file",
+        str(tmp_path / "variables"),
+        "-e",
+        "MODE=slow",
+        "-l",
+        "a=b",
+        "-m",
+        "32m",
+        "--restart",
+        "on-failure:2",
+        "--cap-drop",
+        "ALL",
+    )
+    flags += ("--mount", f"type=bind,source={tmp_path}/data,target=/long,readonly", "--shm-size", "32m", "--init=false")
+    flags += ("--cidfile", str(tmp_path / "id"), "--security-opt", "no-new-privileges")
+    flags += ("--cpu-shares", "256", "--add-host", "peer:10.0.0.1", "--expose", "80", "--group-add", "44")
     done = run_line(tools, "create", "--name", "flags", *flags, *FLAGS, NAME)
     assert done.returncode == 0, done.stderr
     document = inspect(tools, "flags")
-    assert "MODE=slow" in document["Config"]["Env"]
+    assert (tmp_path / "id").read_text() == document["Id"]
+    done = run_line(tools, "create", *flags, *FLAGS, NAME)
+    assert done.returncode != 0
+    assert b"container ID file found" in done.stderr
+    assert {"MODE=slow", "FROM=file"} <= set(document["Config"]["Env"])
+    assert (document["HostConfig"]["ShmSize"], document["HostConfig"]["CpuShares"]) == (32 << 20, 256)
+    assert "peer:10.0.0.1" in document["HostConfig"]["ExtraHosts"]
+    assert any(mount["Destination"] == "/long" and not mount["RW"] for mount in document["Mounts"])
     assert document["HostConfig"]["Memory"] == 32 << 20
     assert document["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 2}
     (one, two) = tools.connection(f"containers in {tools.name} order by name select name, image, status, memory_limit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from imq.engine.sources.container_values import (
     invalid_value,
@@ -12,7 +13,7 @@ from imq.engine.sources.container_values import (
     read_size,
     read_words,
 )
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -38,28 +39,38 @@ ALIASES = {
     "restart_policy": ("restart",),
     "ulimit": ("ulimits",),
     "pid_mode": ("pid",),
+    "ipc_mode": ("ipc",),
+    "uts_mode": ("uts",),
+    "id_file": ("cidfile",),
 }
 """Further names of values: those of docker's flags."""
 CREATION = (
-    "name", "env", "label", "user", "workdir", "hostname", "entrypoint", "mount", "tmpfs", "volumes_from",
-    "network_mode", "publish", "read_only", "privileged", "cap_add", "cap_drop", "pid_mode", "memory_limit",
-    "cpu_limit", "pids_limit", "ulimit", "restart_policy", "stop_signal", "stop_timeout", "auto_remove", "stdin", "terminal",
+    "name", "env", "env_file", "label", "label_file", "user", "group_add", "workdir", "hostname", "entrypoint", "mount",
+    "tmpfs", "volumes_from", "network_mode", "publish", "expose", "add_host", "dns", "dns_search", "dns_option",
+    "read_only", "privileged", "cap_add", "cap_drop", "security_opt", "device", "sysctl", "pid_mode", "ipc_mode",
+    "uts_mode", "memory_limit", "memory_swap", "memory_reservation", "shm_size", "cpu_limit", "cpu_shares",
+    "cpuset_cpus", "cpuset_mems", "pids_limit", "ulimit", "oom_score_adj", "restart_policy", "stop_signal",
+    "stop_timeout", "auto_remove", "init", "stdin", "terminal", "id_file",
 )  # fmt: skip
-RUNNING = (*CREATION, "detach", "timeout")
+RUNNING = (*CREATION, "detach", "detach_keys", "timeout")
 _NANO_CPUS = 1_000_000_000
 _PROTOCOLS = ("tcp", "udp", "sctp")
+_LONG_MOUNT = re.compile(r"(type|source|src|target|dst|destination)=")
 
 
 class ContainerSpec(Record):
     """What a new container is made with: `document` is the body of the request, without the image.
 
-    `timeout` is the seconds after which a run is stopped, None without a limit.
+    `timeout` is the seconds after which a run is stopped, None without a limit. `detach_keys` are those by which a user
+    leaves a terminal, "" for those of the engine. `id_file` is the path of a new file for the ID, "" without one.
     """
 
     name: str
     document: Mapping[str, Any]
     detach: bool = False
     timeout: int | None = None
+    detach_keys: str = ""
+    id_file: str = ""
 
     def __hash__(self) -> int:
         """Hash by identity: the document is a mapping."""
@@ -89,6 +100,10 @@ def read_spec(
             single["name"] = value.text
         elif value.name == "detach":
             single["detach"] = read_flag(value)
+        elif value.name == "detach_keys":
+            single["detach_keys"] = value.text
+        elif value.name == "id_file":
+            single["id_file"] = os.path.join(context.folder, value.text)
         elif value.name == "timeout":
             single["timeout"] = read_seconds(value)
         else:
@@ -100,7 +115,7 @@ def read_exec_spec(act: ast.ActionStatement, words: Sequence[str], context: Plan
     """Return the program that a statement runs in a container; `document` is the body of the request."""
     document: dict[str, Any] = {"Cmd": list(words)}
     detach = False
-    known = ("env", "user", "workdir", "detach", "stdin", "terminal", "privileged")
+    known = ("env", "env_file", "user", "workdir", "detach", "stdin", "terminal", "privileged")
     for value in read_named_values(act, known, ALIASES, context):
         if value.name == "detach":
             detach = read_flag(value)
@@ -124,13 +139,43 @@ def _set_environment(document: dict[str, Any], value: Value, _folder: str) -> No
     document.setdefault("Env", []).append(text)
 
 
+def _set_environment_file(document: dict[str, Any], value: Value, folder: str) -> None:
+    """Add the variables of a file before those that are given by themselves."""
+    lines = _read_lines(value, folder)
+    texts = [line if "=" in line else f"{line}={os.environ.get(line, '')}" for line in lines]
+    document["Env"] = [*texts, *document.get("Env", ())]
+
+
+def _set_label_file(document: dict[str, Any], value: Value, folder: str) -> None:
+    for line in _read_lines(value, folder):
+        name, _, text = line.partition("=")
+        document.setdefault("Labels", {}).setdefault(name, text)
+
+
+def _read_lines(value: Value, folder: str) -> list[str]:
+    """Return the lines of a file of variables or labels, without comments."""
+    path = os.path.join(folder, value.text)
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line.rstrip("\r\n").lstrip() for line in file]
+    except OSError as problem:
+        raise NotFound(f"{path} cannot be read: {problem.strerror}", code="no-such-file", span=value.span) from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def _set_label(document: dict[str, Any], value: Value, _folder: str) -> None:
     name, _, text = (value.key, "", value.text) if value.key else value.text.partition("=")
     document.setdefault("Labels", {})[name] = text
 
 
 def _set_mount(document: dict[str, Any], value: Value, folder: str) -> None:
-    """Add a mount SOURCE:TARGET[:OPTIONS]. The source is a path of the engine's machine, or the name of a volume."""
+    """Add a mount SOURCE:TARGET[:OPTIONS], or one of docker's `--mount`: type=bind,source=SOURCE,target=TARGET.
+
+    The source is a path of the engine's machine, or the name of a volume.
+    """
+    if _LONG_MOUNT.match(value.text):
+        document["HostConfig"].setdefault("Mounts", []).append(_read_long_mount(value))
+        return
     source, colon, target = value.text.partition(":")
     if not colon:
         source, target = "", source
@@ -147,6 +192,28 @@ def _set_mount(document: dict[str, Any], value: Value, folder: str) -> None:
     if source.startswith("."):
         source = os.path.abspath(os.path.join(folder, source))
     document["HostConfig"].setdefault("Binds", []).append(f"{source}:{target}")
+
+
+def _read_long_mount(value: Value) -> dict[str, Any]:
+    mount: dict[str, Any] = {"Type": "volume"}
+    for part in value.text.split(","):
+        name, equals, text = part.partition("=")
+        name = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}.get(name, name)
+        if name == "readonly":
+            mount["ReadOnly"] = text.lower() in ("", "true", "1")
+        elif name in ("type", "source", "target") and equals:
+            mount[name.capitalize()] = text
+        elif name == "bind-propagation":
+            mount["BindOptions"] = {"Propagation": text}
+        elif name == "tmpfs-size":
+            mount.setdefault("TmpfsOptions", {})["SizeBytes"] = read_size(value.replace(text=text))
+        elif name == "tmpfs-mode":
+            mount.setdefault("TmpfsOptions", {})["Mode"] = int(text, 8) if text.isdecimal() else 0
+        else:
+            raise StatementError(
+                f'the key "{name}" of a mount is not supported', code="mount", span=value.span,
+            )  # fmt: skip
+    return mount
 
 
 def _set_tmpfs(document: dict[str, Any], value: Value, _folder: str) -> None:
@@ -168,6 +235,52 @@ def _set_port(document: dict[str, Any], value: Value, _folder: str) -> None:
     document.setdefault("ExposedPorts", {})[key] = {}
     binding = {"HostIp": address.strip("[]"), "HostPort": host_port}
     document["HostConfig"].setdefault("PortBindings", {}).setdefault(key, []).append(binding)
+
+
+def _set_exposed_port(document: dict[str, Any], value: Value, _folder: str) -> None:
+    port, _, protocol = value.text.partition("/")
+    if not port.isdecimal() or (protocol or "tcp").lower() not in _PROTOCOLS:
+        raise invalid_value(value, "a port: 80, 53/udp")
+    document.setdefault("ExposedPorts", {})[f"{port}/{protocol.lower() or 'tcp'}"] = {}
+
+
+def _set_device(document: dict[str, Any], value: Value, _folder: str) -> None:
+    """Add a device of the host: PATH[:PATH-IN-CONTAINER[:PERMISSIONS]]."""
+    source, _, rest = value.text.partition(":")
+    target, _, permissions = rest.partition(":")
+    device = {"PathOnHost": source, "PathInContainer": target or source, "CgroupPermissions": permissions or "rwm"}
+    document["HostConfig"].setdefault("Devices", []).append(device)
+
+
+def _set_sysctl(document: dict[str, Any], value: Value, _folder: str) -> None:
+    name, equals, text = value.text.partition("=")
+    if not equals:
+        raise invalid_value(value, "NAME=VALUE")
+    document["HostConfig"].setdefault("Sysctls", {})[name] = text
+
+
+def _set_security_option(document: dict[str, Any], value: Value, folder: str) -> None:
+    """Add an option of docker's `--security-opt`. The file of a seccomp profile is read here, as docker's client does."""
+    separator = next((one for one in value.text if one in "=:"), "=")
+    name, _, text = value.text.partition(separator)
+    if name == "seccomp" and text not in ("unconfined", "builtin", ""):
+        path = os.path.join(folder, text)
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = getattr(problem, "strerror", None) or "it is not UTF-8"
+            raise NotFound(f"{path} cannot be read: {reason}", code="no-such-file", span=value.span) from None
+    option = f"{name}={text}" if text else name
+    document["HostConfig"].setdefault("SecurityOpt", []).append(option)
+
+
+def _read_swap(value: Value) -> int:
+    return -1 if value.text.strip() == "-1" else read_size(value)
+
+
+def _read_item(value: Value) -> list[str]:
+    return [value.text]
 
 
 def _set_limit(document: dict[str, Any], value: Value, _folder: str) -> None:
@@ -238,7 +351,10 @@ def _host_setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str,
 
 _SETTERS: dict[str, Callable[[dict[str, Any], Value, str], None]] = {
     "env": _set_environment,
+    "env_file": _set_environment_file,
     "label": _set_label,
+    "label_file": _set_label_file,
+    "group_add": _host_setting("GroupAdd", _read_item),
     "user": _setting("User", _read_text),
     "workdir": _setting("WorkingDir", _read_text),
     "hostname": _setting("Hostname", _read_text),
@@ -248,12 +364,30 @@ _SETTERS: dict[str, Callable[[dict[str, Any], Value, str], None]] = {
     "volumes_from": _host_setting("VolumesFrom", _read_list),
     "network_mode": _host_setting("NetworkMode", _read_text),
     "publish": _set_port,
+    "expose": _set_exposed_port,
+    "add_host": _host_setting("ExtraHosts", _read_item),
+    "dns": _host_setting("Dns", _read_item),
+    "dns_search": _host_setting("DnsSearch", _read_item),
+    "dns_option": _host_setting("DnsOptions", _read_item),
     "read_only": _host_setting("ReadonlyRootfs", read_flag),
     "privileged": _host_setting("Privileged", read_flag),
     "cap_add": _host_setting("CapAdd", _read_list),
     "cap_drop": _host_setting("CapDrop", _read_list),
+    "security_opt": _set_security_option,
+    "device": _set_device,
+    "sysctl": _set_sysctl,
     "pid_mode": _host_setting("PidMode", _read_text),
+    "ipc_mode": _host_setting("IpcMode", _read_text),
+    "uts_mode": _host_setting("UTSMode", _read_text),
     "memory_limit": _host_setting("Memory", read_size),
+    "memory_swap": _host_setting("MemorySwap", _read_swap),
+    "memory_reservation": _host_setting("MemoryReservation", read_size),
+    "shm_size": _host_setting("ShmSize", read_size),
+    "cpu_shares": _host_setting("CpuShares", _read_number),
+    "cpuset_cpus": _host_setting("CpusetCpus", _read_text),
+    "cpuset_mems": _host_setting("CpusetMems", _read_text),
+    "oom_score_adj": _host_setting("OomScoreAdj", _read_number),
+    "init": _host_setting("Init", read_flag),
     "cpu_limit": _host_setting("NanoCpus", _read_cpus),
     "pids_limit": _host_setting("PidsLimit", _read_number),
     "ulimit": _set_limit,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack, contextmanager, suppress
 
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.sources.action import Outcome, changed_error
 from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs
+from imq.engine.store.atomic_files import store_errors
 from imq.grammar import ast
-from imq.grammar.errors import EngineError, ImqError, NotFound, StatementError
+from imq.grammar.errors import Conflict, EngineError, ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .attached_streams import RawTerminal, pass_on
@@ -57,6 +59,12 @@ class CreateContainer(Record):
     def create(self, context: ExecutionContext) -> tuple[str, str]:
         """Make the container, and return its ID and its name. Raises `NotFound` when the name has another image now."""
         client = context.get_shared(EngineClients).get(self.source)
+        id_file = self.spec.id_file
+        if id_file and os.path.lexists(id_file):
+            raise Conflict(
+                f"container ID file found, make sure the other container isn't running or delete {id_file}",
+                code="exists",
+            )
         if find_id(client, self.image) != self.id:
             raise changed_error(self.image)
         query = {"name": self.spec.name} if self.spec.name else {}
@@ -67,6 +75,9 @@ class CreateContainer(Record):
         id_ = read_text(answer.get("Id"))
         if id_ is None:
             raise protocol_error(client.endpoint, "its response for create has no ID of a container")
+        if id_file:
+            with store_errors(f"write {id_file}"), open(id_file, "x", encoding="ascii") as file:
+                file.write(id_)
         for warning in read_texts(answer.get("Warnings")):
             context.progress.warn(warning)
         if self.spec.name:
@@ -114,6 +125,8 @@ class RunContainer(Record):
         """Start a container, pass on its streams, and return its exit code; None when the user detached from it."""
         spec = self.creation.spec
         parameters = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": "1" if spec.keeps_stdin else "0"}
+        if spec.detach_keys:
+            parameters["detachKeys"] = spec.detach_keys
         with ExitStack() as streams:
             # both are requested before the start: an engine removes a container with auto_remove when it ends
             with _removed_on_failure(client, id_):
