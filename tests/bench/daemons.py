@@ -78,4 +78,6 @@ def start_dockerd(folder: str) -> Iterator[list[str]]:
     finally:
         process.terminate()
         process.wait()
+        network = f"{folder}/exec/netns/default"  # dockerd leaves the network of the host mounted
+        subprocess.run(["umount", "--lazy", network], capture_output=True, check=False)
         shutil.rmtree(folder, ignore_errors=True)

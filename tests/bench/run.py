@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from containers import measure_containers
 from contents import measure_contents
 from copy_images import copy_images, pull_again
 from engine_tables import measure_tables
@@ -57,8 +58,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "engines": engines,
     "tables": measure_tables,
     "contents": measure_contents,
+    "containers": measure_containers,
 }
-NOT_DEFAULT = ("engines", "tables", "contents")
+NOT_DEFAULT = ("engines", "tables", "contents", "containers")
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.containers import containers as module
+from imq.engine.containers import runtime
 from imq.grammar.errors import ImqError
 from support.engines import mounts_under
 
@@ -197,3 +198,11 @@ def test_a_full_disk_during_a_run_loses_no_exit_code(small_machine: Machine) -> 
     (folder / "log").write_bytes(b"")
     row = machine.container("noisy")
     assert (row["status"], row["exit_code"]) == ("exited", 3)
+
+
+def test_without_an_init_a_container_that_needs_one_does_not_start(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_INITS", ("nothing-here",))
+    assert machine.failure_code("run box:1 true with init = true") == "no-init"
+    assert machine.rows("containers") == []
