@@ -1,4 +1,4 @@
-"""Podman and Docker for comparison. They unpack into a graph driver, which is more work, so they set no target."""
+"""Podman and Docker for comparison. They unpack into a graph driver, which is more work."""
 
 from __future__ import annotations
 
