@@ -250,7 +250,8 @@ class LayerScanner:
             WHERE entry.directory = hard_link.directory AND entry.name = hard_link.name
                 AND entry.type = {HARD_LINK} AND entry.size IS NULL AND directory.path = hard_link.target_directory
                 AND target.directory = directory.key AND target.name = hard_link.target_name
-                AND target.offset <= entry.offset AND target.size IS NOT NULL AND target.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})"""
+                AND target.offset <= entry.offset AND target.size IS NOT NULL
+                AND target.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})"""
         ).rowcount:
             pass  # a hard link can lead to another one
         connection.execute("DROP INDEX directory_path")

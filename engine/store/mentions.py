@@ -82,7 +82,7 @@ def find_possible_users(connection: Connection, roots: AbstractSet[bytes], blobs
 
 
 def _find_beginnings(blobs: Iterable[Digest]) -> set[bytes] | None:
-    """Return what mentions of these blobs begin with; None when one has a digest that is not known to be hexadecimal."""
+    """Return what mentions of these blobs begin with; None when a digest is not known to be hexadecimal."""
     beginnings = set()
     for blob in blobs:
         if not blob.is_supported:

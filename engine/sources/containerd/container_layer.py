@@ -36,8 +36,8 @@ def _find_upper(client: ContainerdClient, namespace: str, container: ContainerRe
     upper = next((option.removeprefix(_UPPER) for option in options if option.startswith(_UPPER)), None)
     if upper is None:
         raise EngineError(
-            f"the changes of {container.id} cannot be read: the snapshotter {container.snapshotter} does not keep them in"
-            " a folder of their own",
+            f"the changes of {container.id} cannot be read: the snapshotter {container.snapshotter} does not keep them"
+            " in a folder of their own",
             code="unsupported",
         )
     if not os.access(upper, os.R_OK | os.X_OK):

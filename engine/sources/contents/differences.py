@@ -66,7 +66,7 @@ class DifferenceScan(ContentScan):
         super().list_rows(names)
 
     def _describe_stacks(self, indexer: LayerIndexer, images: Sequence[ImageLayers]) -> None:
-        """Write the layers of the images to temporary tables; a container comes after the image that it is compared with."""
+        """Write the layers of the images to temporary tables; a container comes after its image."""
         super()._describe_stacks(indexer, sorted(images, key=lambda image: image.is_container))
 
     def insert_rows(self) -> None:

@@ -260,7 +260,7 @@ def _set_sysctl(document: dict[str, Any], value: Value, _folder: str) -> None:
 
 
 def _set_security_option(document: dict[str, Any], value: Value, folder: str) -> None:
-    """Add an option of docker's `--security-opt`. The file of a seccomp profile is read here, as docker's client does."""
+    """Add an option of docker's `--security-opt`. The file of a seccomp profile is read here."""
     separator = next((one for one in value.text if one in "=:"), "=")
     name, _, text = value.text.partition(separator)
     if name == "seccomp" and text not in ("unconfined", "builtin", ""):

@@ -101,7 +101,7 @@ class Images(EngineScan):
         return details, errors
 
     def _fetch_manifests(self) -> None:
-        """Fetch the manifests for the platforms that the engine shows. An engine that lists none leaves them unknown."""
+        """Fetch the manifests for the platforms that the engine shows; they are unknown when it lists none."""
         for source, manifests in self.fetch_from_engines(lambda source: list_manifests(self.reader, source)):
             ids = [str(id_) for (id_,) in dict.fromkeys(self.chosen_by_source()[source])]
             chosen = {id_: choose_manifest((manifests or {}).get(id_, ()), None) for id_ in ids}

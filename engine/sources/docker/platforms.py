@@ -1,4 +1,4 @@
-"""The table `platforms` of engines: the manifests of docker's image store of containerd, else one row for each image."""
+"""The table `platforms` of engines: the manifests of docker's containerd image store, else one row for each image."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Platforms(EngineScan):
     def _list_rows(
         self, source: str, document: Mapping[str, Any], manifests: Mapping[str, Sequence[ImageManifest]] | None
     ) -> Iterator[tuple[object, ...]]:
-        """Yield the columns from `position` on. Raises `EngineError` when the engine has them and does not list them."""
+        """Yield the columns from `position` on. Raises `EngineError` when the engine has them but lists none."""
         listed = (manifests or {}).get(document["Id"])
         if listed is None:
             if self.reader.has_containerd_images(source):

@@ -82,7 +82,7 @@ class StoreContents:
         base = next(self._list_by_id(str(container.document["Image"]), None), None)
         if base is None:
             raise NotFound(
-                f"the image of the container {container.name} was removed, so its files cannot be told from its changes",
+                f"the image of the container {container.name} was removed, and with it what tells changes from files",
                 code="no-such-image",
             )
         changes = self._changes.get(id_)
