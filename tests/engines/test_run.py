@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import imq
@@ -167,6 +169,20 @@ def test_nothing_is_made_in_a_dry_run_or_of_a_name_that_moved(tools: Place) -> N
             tools.connection(f"run {NAME} in {tools.name} with {text}")
     with pytest.raises(imq.StatementError, match="no timeout"):
         tools.connection(f"run {NAME} in {tools.name} with detach = true, timeout = 5")
+
+
+def test_interrupts_reach_the_program_until_the_user_gives_up(tools: Place) -> None:
+    """The first process of a container has no signal handlers of its own: it goes on, as with docker's client."""
+    environment = {**os.environ, "IMQ_ROOT": str(tools.folder / "none"), "HOME": str(tools.folder / "home")}
+    environment |= {{"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}[tools.name]: tools.engine.address}
+    words = ["--source", tools.name, "run", "--name", "stubborn", *FLAGS, NAME, "/wait"]
+    with subprocess.Popen([sys.executable, "-m", "imq", *words], env=environment) as process, deadline(40):
+        wait_until(lambda: tools.engine.run("ps", "-q") != "")
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+    assert process.returncode == 130
+    assert inspect(tools, "stubborn")["State"]["Status"] == "running"
 
 
 def test_a_terminal(tools: Place) -> None:

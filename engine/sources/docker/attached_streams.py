@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 8
 _READ_SIZE = 64 << 10
 _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
+_MAX_INTERRUPTS = 3
 _RESIZE_PAUSES = (0.01, 0.05, 0.2, 0.5)
 """Seconds before the size of a terminal is sent again."""
 _STREAMS = (_STANDARD_OUTPUT, _STANDARD_OUTPUT, _STANDARD_ERROR)
@@ -33,12 +34,13 @@ _STREAMS = (_STANDARD_OUTPUT, _STANDARD_OUTPUT, _STANDARD_ERROR)
 def pass_on(stream: EngineStream, *, is_multiplexed: bool, reads_stdin: bool, interrupt: Callable[[], object]) -> None:
     """Copy the output of a program until it ends, and standard input to it. `interrupt` is called for each interrupt.
 
-    Raises `EngineError` when the connection ends within a frame.
+    After some of them this process gives up, as docker's client does. Raises `EngineError` when the connection ends within a frame.
     """
     sys.stdout.flush()
     if reads_stdin:
         Thread(target=_send_stdin, args=(stream,), daemon=True).start()
     copy = _FrameCopier(stream) if is_multiplexed else None
+    interrupts = 0
     while True:
         try:
             data = stream.read(_READ_SIZE)
@@ -47,6 +49,9 @@ def pass_on(stream: EngineStream, *, is_multiplexed: bool, reads_stdin: bool, in
             elif data:
                 _write(_STANDARD_OUTPUT, data)
         except KeyboardInterrupt:
+            interrupts += 1
+            if interrupts == _MAX_INTERRUPTS:
+                raise
             interrupt()
             continue
         if not data:

@@ -143,7 +143,7 @@ class RunContainer(Record):
                 attached,
                 is_multiplexed=not spec.has_terminal,
                 reads_stdin=spec.keeps_stdin,
-                interrupt=lambda: client.post_json(f"containers/{id_}/kill", {"signal": "SIGINT"}),
+                interrupt=lambda: _pass_on_interrupt(client, id_),
             )
             if spec.has_terminal and spec.keeps_stdin and _is_running(client, id_):
                 return None  # the keys for it end the streams
@@ -272,6 +272,11 @@ def _find_start_code(message: str) -> int:
     if "permission denied" in text or "is a directory" in text:
         return _NOT_EXECUTABLE
     return _NOT_STARTED
+
+
+def _pass_on_interrupt(client: EngineClient, id_: str) -> None:
+    with suppress(Conflict, NotFound):  # it ends already
+        client.post_json(f"containers/{id_}/kill", {"signal": "SIGINT"})
 
 
 def _raise_interrupt() -> None:
