@@ -1,4 +1,4 @@
-"""The layers of the images of engines, for the index of files: from the archives that engines write.
+"""The layers of the images of engines, for the index of files: from this disk, or from the archives that engines write.
 
 An archive (`GET images/get`) is read while it comes. It has the layers of all images that are requested at once, each
 layer once. Which of its files is which layer depends on the engine:
@@ -27,6 +27,7 @@ from .archives import export_archive
 from .image_documents import read_config, read_tags
 from .images import list_inspected
 from .json_documents import read_image_id, read_integer, read_text
+from .layers_on_disk import plan_reads_on_disk
 from .table_scan import EngineScan
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class EngineContents:
         return base.replace(id=id_, name=name, diff_ids=diff_ids, handle=handle, is_container=True)
 
     def plan_reads(self, images: Sequence[ImageLayers], missing: AbstractSet[Digest]) -> Iterator[LayerRead]:
-        """Yield a read of one archive for several images of an engine, or else of one for each image.
+        """Yield a read of each layer that lies on this disk; of one archive for several images; of one for each image.
 
         An engine that cannot export one of several images exports none: then each is read by itself.
         """
@@ -111,6 +112,7 @@ class EngineContents:
             if not missing.isdisjoint(image.diff_ids):
                 by_source.setdefault(image.source, []).append(image)
         for source, own in by_source.items():
+            yield from plan_reads_on_disk(self._reader, source, own, missing)
             chosen = _choose_images(own, missing)
             for at in range(0, len(chosen), _MAX_EXPORTED):
                 batch = chosen[at : at + _MAX_EXPORTED]

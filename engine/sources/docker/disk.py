@@ -19,13 +19,21 @@ def measure_engine_disk(reader: EngineReader, source: str) -> DiskSpace | None:
 
     A socket of this machine can lead to an engine in a virtual machine, which has another name and other folders.
     """
-    if not reader.is_local(source):
-        return None
-    document = reader.get_document(source, "info")
-    folder = document.get("DockerRootDir") if isinstance(document, dict) else None
-    if not isinstance(folder, str) or document.get("Name") != socket.gethostname() or not os.path.isdir(folder):
+    folder, _ = find_root_folder(reader, source)
+    if not folder:
         return None
     try:
         return measure_folder(folder)
     except OSError:
         return None
+
+
+def find_root_folder(reader: EngineReader, source: str) -> tuple[str, str]:
+    """Return the root folder of an engine on this machine, and its storage driver; "" for both elsewhere."""
+    document = reader.get_document(source, "info") if reader.is_local(source) else None
+    if not isinstance(document, dict) or document.get("Name") != socket.gethostname():
+        return "", ""
+    folder, driver = document.get("DockerRootDir"), document.get("Driver")
+    if not isinstance(folder, str) or not os.path.isdir(folder):
+        return "", ""
+    return folder, driver if isinstance(driver, str) else ""

@@ -22,6 +22,7 @@ import re
 from contextlib import suppress
 from functools import cached_property
 
+from imq.engine.layers.tar_split import LayerArchive, sum_file_sizes
 from imq.engine.oci.digest import Digest, is_digest
 from imq.engine.oci.manifest import Descriptor, Manifest, encode_json, parse_json, parse_manifest
 from imq.engine.store.archive_files import Folder
@@ -29,8 +30,6 @@ from imq.engine.store.bounded_read import read_bounded, read_document
 from imq.engine.store.index_json import REF_NAME
 from imq.grammar.errors import ImqError, Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .tar_split import LayerArchive, sum_file_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

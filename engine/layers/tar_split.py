@@ -1,7 +1,8 @@
-"""Layers of containers/storage: their archives are put together from tar-split records and the files on disk.
+"""Layers on disk as their archives: put together from tar-split records and the files of the layer.
 
 A record is a JSON object on a line: a segment has bytes of the archive (headers and padding) as base64, a file has the
-name and the size of a file whose content follows there. The result is the archive that was unpacked, byte for byte.
+name and the size of a file whose content follows there. Docker and containers/storage keep the records of each layer.
+The result is the archive that was unpacked, byte for byte.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import os
 import stat
 from contextlib import suppress
 
-from imq.engine.layers.compression import decompress
-from imq.engine.layers.rewinding_file import RewindingFile
 from imq.grammar.errors import Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING
+
+from .compression import decompress
+from .rewinding_file import RewindingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
