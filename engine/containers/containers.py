@@ -717,7 +717,8 @@ class Containers:
 
     def _delete_runtime_state(self, id_: str, state: State) -> None:
         """Remove what the runtime still has of a run that no monitor saw the end of."""
-        if state.exit_code is None and state.started is not None:
+        is_unknown = state.exit_code is None and state.started is not None
+        if is_unknown or os.path.exists(os.path.join(self.path, _RUNTIME_STATE, id_)):
             with suppress(ImqError):
                 self._runtime.delete(id_)
 
@@ -785,6 +786,26 @@ class Containers:
                     with self._open(name) as folder:
                         if read_json(folder, STATE) is not None and self._settle(folder, name):
                             self._remove_if_automatic(name)
+                        elif os.path.exists(os.path.join(self.path, _RUNTIME_STATE, name)):
+                            self._end_unknown_run(folder, name)
+        self._end_runs_of_removed_containers()
+
+    def _end_unknown_run(self, folder: int, id_: str) -> None:
+        """End a run whose monitor was killed while the runtime started it: no state says that it runs."""
+        lock = lock_container(folder)  # raises BlockingIOError while a monitor or the runtime has it
+        try:
+            if self._find_unwatched(folder) is None:
+                self._runtime.delete(id_)
+        finally:
+            os.close(lock)
+
+    def _end_runs_of_removed_containers(self) -> None:
+        """End runs that the runtime has, but whose containers were removed."""
+        with suppress(OSError, ImqError):
+            for name in os.listdir(os.path.join(self.path, _RUNTIME_STATE)):
+                paths = (self.path_of(name), self.path_of(name) + REMOVING)
+                if is_container_id(name) and not any(map(os.path.exists, paths)):
+                    self._runtime.delete(name)
 
     def _remove_if_automatic(self, id_: str) -> None:
         container = self.read(id_)

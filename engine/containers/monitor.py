@@ -81,6 +81,7 @@ class _Monitor:
         self._job = job
         self._client = Client(channels.control, channels.stdin, {"stdout": channels.stdout, "stderr": channels.stderr})
         self._clients = [self._client]
+        self._lock = channels.lock
         self._id: str = job["id"]
         self._path: str = job["folder"]
         self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -191,6 +192,7 @@ class _Monitor:
         os.makedirs(self._runtime.root, mode=0o700, exist_ok=True)
         if os.path.exists(os.path.join(self._runtime.root, self._id)):  # of a run that no monitor saw the end of
             self._runtime.delete(self._id)
+        os.set_inheritable(self._lock, True)  # a runtime that outlives this process keeps the container locked
         words = ("run", "--detach", *options, "--bundle", self._path, "--pid-file", pid_file, self._id)
         started = time.time_ns()
         try:
@@ -205,6 +207,8 @@ class _Monitor:
             with suppress(ImqError, OSError):
                 self._runtime.delete(self._id)
             raise
+        finally:
+            os.set_inheritable(self._lock, False)
 
     def _fail(self, problem: Exception) -> None:
         """Report that the container was not started. Nothing stays: no mount, no process, no cgroup."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import random
@@ -74,3 +75,44 @@ def test_a_kill_at_any_point_leaves_whole_containers(machine: Machine, seed: int
     machine.clear()
     assert machine.rows("containers") == []
     machine.do("run box:1 true with auto_remove = true")
+
+
+def find_processes(machine: Machine) -> list[int]:
+    """Return the processes that have the path of the store in their command lines."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            content = pathlib.Path("/proc", name, "cmdline").read_bytes()
+        except OSError:
+            continue
+        if name.isdecimal() and machine.root.encode() in content and int(name) != os.getpid():
+            found.append(int(name))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_process_may_be_killed_during_a_start(machine: Machine, seed: int) -> None:
+    chance = random.Random(seed)
+    for number in range(4):
+        arguments = [sys.executable, "-m", "imq", "--root", machine.root, "run", "-d", "--name", f"one{number}"]
+        with subprocess.Popen(
+            [*arguments, "box:1", "sleep", "100"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            time.sleep(chance.uniform(0.1, 0.7))
+            if victims := find_processes(machine):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+            process.wait(LIMIT)
+    deadline = time.monotonic() + LIMIT
+    while True:
+        machine.containers.recover()
+        rows = machine.rows("containers select id, status")
+        running = {row["id"] for row in rows if row["status"] == "running"}
+        runtime = pathlib.Path(machine.root, "containers", "runtime")
+        if not runtime.exists() or set(os.listdir(runtime)) == running:
+            break
+        assert time.monotonic() < deadline, (rows, os.listdir(runtime))
+        time.sleep(0.05)
+    machine.clear()
+    assert set(os.listdir(pathlib.Path(machine.root, "containers"))) <= {"runtime", "last-used"}
+    assert not runtime.exists() or os.listdir(runtime) == []
