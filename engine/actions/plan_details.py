@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Row = tuple[Raw, ...]
 
-_KEEP = "keep"
+KEEP = "keep"
+"""The action of rows that `except newest` keeps: they are shown, and nothing is done to them."""
 _ADDED = (Column("created", "CREATED", DataType.TIME), Column("because", "BECAUSE", DataType.TEXT))
 
 
@@ -69,7 +70,7 @@ class _Details:
             known = by_name.get(str(row[target]).split(", ")[0]) or (by_id.get(row[image]) if image >= 0 else None)
             rows.append((*row, *((known[2], self._explain_choice(known)) if known is not None else (None, None))))
         for spared in self._spared:
-            cells: dict[str, Raw] = {"action": _KEEP, "target": spared[1] or "<none>", "image": spared[0]}
+            cells: dict[str, Raw] = {"action": KEEP, "target": spared[1] or "<none>", "image": spared[0]}
             rows.append((*(cells.get(name) for name in names), spared[2], self._explain_rank(spared, "")))
         added = [position for position in (-2, -1) if any(row[position] is not None for row in rows)]
         kept = [*range(len(names)), *(len(names) + 2 + position for position in added)]
@@ -95,4 +96,4 @@ class _Details:
 def count_planned(rows: Sequence[Row], columns: Sequence[Column]) -> int:
     """Return the number of rows of a plan that change something: not those that stay or are kept."""
     action = [column.name for column in columns].index("action")
-    return sum(row[action] not in (_KEEP, "stay") for row in rows)
+    return sum(row[action] not in (KEEP, "stay") for row in rows)

@@ -46,6 +46,10 @@ class OutputFormat(Record):
     is_for_programs: bool = False
 
 
+_OUTCOMES = "outcomes"
+"""The table of plans and their results, whose targets are never cut: a person confirms them."""
+
+
 def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     """Yield aligned columns, as docker prints them.
 
@@ -67,12 +71,14 @@ def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
         return
     rows = list(row_set.rows)
     row_set = row_set.replace(rows=rows)
-    table = [titles, *format_rows(row_set, options)]
+    is_outcome = row_set.table is not None and row_set.table.name == _OUTCOMES
+    table = [titles, *format_rows(row_set, options.replace(width=None) if is_outcome else options)]
     widths = measure_columns(table, MIN_COLUMN_WIDTH)
     if options.no_trunc:
         yield from align_columns(table, MIN_COLUMN_WIDTH)
         return
-    lines = fit_columns(table, widths, options.width, [is_cuttable(column.type) for column in row_set.columns])
+    cuttable = [is_cuttable(column.type) and not (is_outcome and column.name == "target") for column in row_set.columns]
+    lines = fit_columns(table, widths, options.width, cuttable)
     if lines is not None:
         yield from lines
     elif options.expanded == "auto" and rows:

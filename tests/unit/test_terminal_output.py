@@ -17,6 +17,7 @@ from imq.engine.render.formats import write_rows
 from imq.engine.render.text_table import cut_text, display_width
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Column, RowSet
+from imq.engine.sources.action import OUTCOMES, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,3 +150,12 @@ def test_dot_has_a_node_for_each_value_and_an_edge_for_each_step() -> None:
     assert text.count(" -> ") == 3
     assert text.count("[label=") == 5
     assert '[label="x\\"\\\\"]' in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_targets_of_a_plan_are_never_cut(width: int) -> None:
+    target = f"{LONG}, {LONG}-copy"
+    row = Outcome("remove", target, size=1).to_row()
+    columns = tuple(Column(field.name, field.column_title, field.type, field) for field in OUTCOMES.fields)
+    planned = RowSet(columns, [row], table=OUTCOMES)
+    assert target in "".join(write_rows(planned, DisplayOptions(NOW, UTC, width=width, expanded="auto")))
