@@ -190,7 +190,7 @@ def test_images_go_between_registries_and_places(
     for target in PLACES:
         session.do(f'copy {host}/team/redis:7 to "{target}:{tmp_path / target}.out"')
         assert ids_in(session, f"{target}:{tmp_path / target}.out") == [made["redis:7"].id]
-    session.do(f'copy tags of {host}/copied/team/app where tag >= 2 to "oci:{tmp_path / "tags"}"')
+    session.do(f'copy tags of {host}/copied/team/app where tag >= "2" to "oci:{tmp_path / "tags"}"')
     assert len(ids_in(session, f"oci:{tmp_path / 'tags'}")) == 2
     session.do(f"copy {host}/team/redis:7 to store")
     assert session.names() == [f"{host}/team/redis:7"]
