@@ -91,7 +91,7 @@ class _Monitor:
         self._is_mounted = False
         self._is_over_time = False
         self._restart_count = 0
-        self._delay = _FIRST_DELAY
+        self._delay = _FIRST_DELAY / 2
 
     def run(self) -> int:
         try:
