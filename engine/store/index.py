@@ -321,6 +321,7 @@ class StoreIndex:
                 self.connection = (
                     self._create_file(force=True) if self._is_persistent else self._prepare(_connect(":memory:"))
                 )
+            self.connection.execute("PRAGMA temp_store = MEMORY")  # sorting takes less than writing what is sorted
             with self.sql_transaction() as connection:
                 self._apply_layout(connection)
         except sqlite3.DatabaseError as problem:

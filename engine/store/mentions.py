@@ -82,7 +82,7 @@ def find_possible_users(connection: Connection, roots: AbstractSet[bytes], blobs
 
 
 def _find_beginnings(blobs: Iterable[Digest]) -> set[bytes] | None:
-    """Return what mentions of these blobs begin with; None when a digest is not known to be hexadecimal."""
+    """Return the beginnings of the digests of blobs; None when one is of an unsupported algorithm."""
     beginnings = set()
     for blob in blobs:
         if not blob.is_supported:

@@ -97,7 +97,7 @@ def run_queries(bench: Bench) -> tuple[str, list[Figure]]:
     python = os.path.join(os.path.dirname(bench.imq()), "python")
     if not os.path.exists(python):
         raise BenchmarkError("the imq to measure is not a Python package, so it has no session")
-    store = _provide_store(bench, python)
+    store = provide_store(bench, python)
     results = _run_worker(bench, python, store)
     figures = []
     for query, target in QUERIES.items():
@@ -139,8 +139,11 @@ def _run_worker(bench: Bench, python: str, store: str) -> dict[str, dict[str, An
     return results
 
 
-def _provide_store(bench: Bench, python: str) -> str:
-    """Return the store; write it again when the code of the store has changed, since it cannot be reindexed."""
+def provide_store(bench: Bench, python: str, count: int = IMAGES, *, documents: bool = False) -> str:
+    """Return a store of `count` images, with `documents` for changes; write it again when its code has changed.
+
+    A benchmark that changes it leaves the changes: later runs have some names more and some images less.
+    """
     fingerprint = hashlib.sha256()
     package = _evaluate(python, "import imq.engine.store as store; print(store.__path__[0])")
     for path in (
@@ -150,14 +153,17 @@ def _provide_store(bench: Bench, python: str) -> str:
         if path.endswith(".py"):
             with open(path, "rb") as source:
                 fingerprint.update(source.read())
-    store = os.path.join(bench.cache, f"many-{fingerprint.hexdigest()[:12]}")
+    kind = f"many-{count}{'-documents' if documents else ''}-"
+    store = os.path.join(bench.cache, f"{kind}{fingerprint.hexdigest()[:12]}")
     if not os.path.exists(os.path.join(store, "index.json")):
-        print(f"writing a store of {IMAGES:,} images: this is done once", flush=True)
+        print(f"writing a store of {count:,} images: this is done once", flush=True)
         for name in os.listdir(bench.cache):
-            if name.startswith("many-"):
+            if name.startswith(kind):
                 remove_folder(os.path.join(bench.cache, name))
         _evaluate(
-            python, f"from support import large_store; large_store.make_large_store({store + '.part'!r}, {IMAGES})"
+            python,
+            "from support import large_store;"
+            f" large_store.make_large_store({store + '.part'!r}, {count}, documents={documents})",
         )
         os.rename(f"{store}.part", store)
     return store

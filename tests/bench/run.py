@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from change import change, plans, rows
 from containers import measure_containers
 from contents import measure_contents
 from copy_images import copy_images, pull_again
@@ -52,15 +53,20 @@ BENCHMARKS: dict[str, Benchmark] = {
     "starting": measure_startup,
     "interactive": measure_session,
     "language": run_queries,
+    "change": change,
+    "plans": plans,
+    "rows": rows,
     "load": load,
     "remove": remove,
+    "load-many": partial(load, images=10_000),
+    "remove-many": partial(remove, images=10_000),
     "scan": scan,
     "engines": engines,
     "tables": measure_tables,
     "contents": measure_contents,
     "containers": measure_containers,
 }
-NOT_DEFAULT = ("engines", "tables", "contents", "containers")
+NOT_DEFAULT = ("load-many", "remove-many", "engines", "tables", "contents", "containers")
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],

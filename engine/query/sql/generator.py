@@ -476,7 +476,7 @@ class SqlGenerator:
     def _write_membership(self, select: ir.Select, row: str) -> list[str]:
         """Write the conditions by which rows belong to a query: those of its base and of `of`."""
         conditions = []
-        if select.base is not None and select.table.view != DERIVED:
+        if select.base is not None and select.table.view != DERIVED and not _is_whole_table(select.base, select.table):
             conditions.append(f"{row}._row IN (SELECT _row FROM {self.add_cte(self.write_row_ids(select.base))})")
         if select.targets is not None:
             conditions.append(f"{row}._image IN ({self._write_image_keys(select.targets)})")
@@ -588,6 +588,17 @@ def _name_derived_columns(table: Table) -> dict[str, str] | None:
 def select_one(_row: str) -> list[tuple[str, str]]:
     """Return the outputs of a query of which only the rows are needed."""
     return [("1", "one")]
+
+
+def _is_whole_table(base: ir.Select | ir.Union, table: Table) -> bool:
+    """Whether a query has every row of a table of the store, so that membership in it needs no test."""
+    if isinstance(base, ir.Union) or base.table != table or table.is_staged or not base.is_whole_rows:
+        return False
+    conditions = (base.where, base.targets, base.group, base.having)
+    is_limited = base.is_limited or base.count or bool(base.join) or bool(base.joins)
+    if is_limited or any(condition is not None for condition in conditions):
+        return False
+    return base.base is None or _is_whole_table(base.base, table)
 
 
 def _has_lineage(select: ir.Select) -> bool:
