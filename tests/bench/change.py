@@ -73,7 +73,7 @@ def rows(bench: Bench) -> tuple[str, list[Figure]]:
     store = provide_store(bench, _python(bench), MANY, documents=True)
     pairs = {
         form: [
-            Contender(f"{count} rows as {form}", _command(bench, store, f"images limit {count} as {form}"))
+            Contender(f"{count} rows as {form}", _command(bench, store, f"images select * limit {count} as {form}"))
             for count in (1, 1 + ROWS)
         ]
         for form in ROW_CPU
