@@ -15,25 +15,23 @@ _SENSITIVE_NAME = (
     r"|(?:api|access|account|private|secret|signing|encryption|shared|ssh|gpg|auth|master|license)[_-]?key)"
 )
 """Parts of names whose values are secret."""
-_NAMED_SECRET = re.compile(
+_NAMED_SECRET = (
     rf"{_SENSITIVE_NAME}[\w.-]{{0,80}}[\"'\\]{{0,3}}\s*(?:=(?!=)|:(?!=)|!=|\blike\b|\bmatches\b)\s*\S"  # PASS=
     rf"|\b(?:env|arg|label)\s+[\w.-]{{0,80}}{_SENSITIVE_NAME}[\w.-]{{0,80}}\s+\S"  # ENV DB_PASSWORD …
     rf"|--?(?:[\w-]{{1,40}}-)?{_SENSITIVE_NAME}(?!-?stdin\b|-?file\b)[\w-]*"  # --password …, --api-key=…
     r"|\blet\s+(?:\w*_)?(?:tok|pin)(?:_\w*)?\s*="
     r"|\bsshpass\b|\bmysql\w*\b[^;\n]*\s-p\S"  # programs with a password in -p
-    r"|\blet\s+\w*(?:key|pass|pw|secret|token|cred|auth(?!or)|jwt|otp|cookie|bearer|private)\w*\s*=",
-    re.IGNORECASE,
+    r"|\blet\s+\w*(?:key|pass|pw|secret|token|cred|auth(?!or)|jwt|otp|cookie|bearer|private)\w*\s*="
 )
-_CREDENTIALS = re.compile(
+_CREDENTIALS = (
     r"(?<![\w-])(?:-u|--user|--[\w-]*creds|--proxy-user)[\s\"',=]*[^\s\"',:=]+:[^\s\"',]"  # -u USER:PASSWORD
     r"|://[^\s/@\"']{1,400}@(?!sha\d+:)|://[^\s/@:]{0,200}:[^\s\"']{0,400}@(?!sha\d+:)"  # https://USER:PASSWORD@HOST
     r"|(?<![\w./:-])[^\s/@:\"'=(,]{1,200}:[^\s@\"']{1,400}@(?!sha\d+:)[\w\[]"  # USER:PASSWORD@HOST
     r"|[?&](?:sig|signature|x-amz-[\w-]+|key|code)=\S"  # signed URLs
     r"|\bauthorization\b|\b(?:bearer|basic)\s+[\w+/=.~-]{6,}|\bcookie\s*:|\bx-[\w-]*(?:auth|token|key)[\w-]*\s*[:=]"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY",
-    re.IGNORECASE,
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
-_TOKEN = re.compile(
+_ISSUED = (
     r"(?<![A-Za-z0-9])(?:"
     r"eyJ[\w-]{8,}"  # JSON in base64: a JWT, docker's auths
     r"|(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{8,}"  # AWS
@@ -46,15 +44,16 @@ _TOKEN = re.compile(
     r"|(?<![\w/+.:@-])(?=[\w/+]*[A-Z])(?=[\w/+]*[a-z])(?=[\w/+]*\d)[A-Za-z0-9+][A-Za-z0-9+/]{39,}={0,2}(?![\w/])"
 )
 """Tokens, by the prefixes of their issuers, and long base64 strings."""
-_LOGIN = re.compile(r"(?:^|[;\n])\s*(?:[\w./-]+\s+){0,3}login\b([^;\n]*)", re.IGNORECASE)
-_LOGIN_OPERANDS = re.compile(
-    r"(?:\s+(?!as\b|from\b)\S+)?(?:\s+(?:as|from)\s+(?:\"[^\"]*\"|'[^']*'|\S+)){0,2}\s*\Z", re.IGNORECASE
-)
+_LOGIN = r"(?:^|[;\n])\s*(?:[\w./-]+\s+){0,3}login\b([^;\n]*)"
+_LOGIN_OPERANDS = r"(?:\s+(?!as\b|from\b)\S+)?(?:\s+(?:as|from)\s+(?:\"[^\"]*\"|'[^']*'|\S+)){0,2}\s*\Z"
 """Operands of `login` that contain no password: a host, a user, a file."""
 
 
 def has_secret(text: str) -> bool:
     """Whether a statement may contain a secret."""
-    if _NAMED_SECRET.search(text) or _CREDENTIALS.search(text) or _TOKEN.search(text):
+    # The patterns are compiled at the first call, which takes 30 ms: the first prompt does without them.
+    ignore = re.IGNORECASE
+    if re.search(_NAMED_SECRET, text, ignore) or re.search(_CREDENTIALS, text, ignore) or re.search(_ISSUED, text):
         return True
-    return any(_LOGIN_OPERANDS.match(login[1]) is None for login in _LOGIN.finditer(text))
+    logins = re.finditer(_LOGIN, text, ignore)
+    return any(re.match(_LOGIN_OPERANDS, login[1], ignore) is None for login in logins)
