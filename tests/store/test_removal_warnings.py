@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.progress import NullProgress
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import StatementError
+from support.warned import Warned
 
 if TYPE_CHECKING:
     import pathlib
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 NOW = 1_722_513_600 * SECOND
-
-
-class Warned(NullProgress):
-    """Records warnings."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @pytest.fixture

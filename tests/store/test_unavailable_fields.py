@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.progress import NullProgress
 from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
 from imq.grammar.errors import StatementError
+from support.warned import Warned
 
 if TYPE_CHECKING:
     import pathlib
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from imq.engine.result import Result
 
 NOW = 1_722_513_600_000_000_000
-
-
-class Warned(NullProgress):
-    """Records warnings."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @pytest.fixture
