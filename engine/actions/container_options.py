@@ -17,6 +17,7 @@ from imq.engine.sources.container_values import (
     read_named_values,
     read_seconds,
     read_size,
+    read_variable,
     read_words,
 )
 from imq.grammar.errors import NotFound, StatementError
@@ -83,10 +84,10 @@ def read_create_options(
     host: dict[str, Any] = {}
     for value in values:
         if value.name == "env":
-            pair = f"{value.key}={value.text}" if value.key else _read_variable(value.text, variables)
+            pair = f"{value.key}={value.text}" if value.key else read_variable(value.text, variables)
             environment += [pair] if pair else []
         elif value.name == "env_file":
-            pairs = (_read_variable(line, variables) for line in _read_lines(value, folder))
+            pairs = (read_variable(line, variables) for line in _read_lines(value, folder))
             from_files += [pair for pair in pairs if pair]
         elif value.name == "label_file":
             parts = (line.partition("=") for line in _read_lines(value, folder))
@@ -116,11 +117,6 @@ def read_create_options(
         host_config=host,
         **single,
     )
-
-
-def _read_variable(text: str, variables: Mapping[str, str]) -> str:
-    """Return a variable of docker's flag -e; one without a value is that of this process, "" without one."""
-    return text if "=" in text else f"{text}={variables[text]}" if text in variables else ""
 
 
 def _read_lines(value: Value, folder: str) -> list[str]:

@@ -107,3 +107,8 @@ def invalid_value(value: Value, expected: str) -> StatementError:
     return StatementError(
         f'invalid value "{value.text}" for {value.name}', code="option", span=value.span, hints=(f"values: {expected}",)
     )
+
+
+def read_variable(text: str, variables: Mapping[str, str]) -> str:
+    """Return a variable of docker's flag -e; one without a value has that of `variables`, "" when it is not there."""
+    return text if "=" in text else f"{text}={variables[text]}" if text in variables else ""

@@ -148,6 +148,20 @@ def test_values_and_flags_reach_the_engine(tools: Place, tmp_path: pathlib.Path)
     assert two.name == "made"
 
 
+def test_variables_without_values_are_those_of_the_session(
+    tools: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THIS_PROCESS", "1")
+    (tmp_path / "variables").write_text("HOME\nOF_THIS_PROCESS\nGIVEN=file\n")
+    home = f"HOME={tools.folder}/home"
+    for name, values in (("one", "env = HOME, env = OF_THIS_PROCESS"), ("two", f"env_file = '{tmp_path}/variables'")):
+        tools.connection(f"use {tools.name}; create {name} from {NAME} with {values}, {WITH}")
+        made = inspect(tools, name)["Config"]["Env"]
+        assert home in made
+        assert ("GIVEN=file" in made) == (name == "two")
+        assert [pair for pair in made if pair.startswith("OF_THIS_PROCESS")] == []
+
+
 def test_a_run_that_takes_too_long_is_stopped(tools: Place) -> None:
     with deadline(40):
         result = tools.connection(

@@ -34,7 +34,8 @@ _STREAMS = (_STANDARD_OUTPUT, _STANDARD_OUTPUT, _STANDARD_ERROR)
 def pass_on(stream: EngineStream, *, is_multiplexed: bool, reads_stdin: bool, interrupt: Callable[[], object]) -> None:
     """Copy the output of a program until it ends, and standard input to it. `interrupt` is called for each interrupt.
 
-    After some of them this process gives up, as docker's client does. Raises `EngineError` when the connection ends within a frame.
+    After some of them this process gives up, as docker's client does. Raises `EngineError` when the connection ends
+    within a frame.
     """
     sys.stdout.flush()
     if reads_stdin:

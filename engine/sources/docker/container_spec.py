@@ -11,6 +11,7 @@ from imq.engine.sources.container_values import (
     read_named_values,
     read_seconds,
     read_size,
+    read_variable,
     read_words,
 )
 from imq.grammar.errors import NotFound, StatementError
@@ -107,7 +108,7 @@ def read_spec(
         elif value.name == "timeout":
             single["timeout"] = read_seconds(value)
         else:
-            _SETTERS[value.name](document, value, context.folder)
+            _SETTERS[value.name](document, value, context)
     return ContainerSpec(**{"name": "", **single}, document=document)
 
 
@@ -124,30 +125,26 @@ def read_exec_spec(act: ast.ActionStatement, words: Sequence[str], context: Plan
         elif value.name == "stdin":
             document["AttachStdin"] = read_flag(value)
         else:
-            _SETTERS[value.name](document, value, context.folder)
+            _SETTERS[value.name](document, value, context)
     document |= {"AttachStdout": not detach, "AttachStderr": not detach}
     return ContainerSpec("", document, detach)
 
 
-def _set_environment(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_environment(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add a variable; one without a value has that of this process, as with docker's flag -e."""
-    text = value.text
-    if value.key:
-        text = f"{value.key}={text}"
-    elif "=" not in text:
-        text = f"{text}={os.environ.get(text, '')}"
-    document.setdefault("Env", []).append(text)
+    pair = f"{value.key}={value.text}" if value.key else read_variable(value.text, context.environment)
+    if pair:
+        document.setdefault("Env", []).append(pair)
 
 
-def _set_environment_file(document: dict[str, Any], value: Value, folder: str) -> None:
+def _set_environment_file(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add the variables of a file before those that are given by themselves."""
-    lines = _read_lines(value, folder)
-    texts = [line if "=" in line else f"{line}={os.environ.get(line, '')}" for line in lines]
-    document["Env"] = [*texts, *document.get("Env", ())]
+    pairs = (read_variable(line, context.environment) for line in _read_lines(value, context.folder))
+    document["Env"] = [*filter(None, pairs), *document.get("Env", ())]
 
 
-def _set_label_file(document: dict[str, Any], value: Value, folder: str) -> None:
-    for line in _read_lines(value, folder):
+def _set_label_file(document: dict[str, Any], value: Value, context: PlanContext) -> None:
+    for line in _read_lines(value, context.folder):
         name, _, text = line.partition("=")
         document.setdefault("Labels", {}).setdefault(name, text)
 
@@ -163,12 +160,12 @@ def _read_lines(value: Value, folder: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _set_label(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_label(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     name, _, text = (value.key, "", value.text) if value.key else value.text.partition("=")
     document.setdefault("Labels", {})[name] = text
 
 
-def _set_mount(document: dict[str, Any], value: Value, folder: str) -> None:
+def _set_mount(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add a mount SOURCE:TARGET[:OPTIONS], or one of docker's `--mount`: type=bind,source=SOURCE,target=TARGET.
 
     The source is a path of the engine's machine, or the name of a volume.
@@ -190,7 +187,7 @@ def _set_mount(document: dict[str, Any], value: Value, folder: str) -> None:
         document.setdefault("Volumes", {})[target] = {}
         return
     if source.startswith("."):
-        source = os.path.abspath(os.path.join(folder, source))
+        source = os.path.abspath(os.path.join(context.folder, source))
     document["HostConfig"].setdefault("Binds", []).append(f"{source}:{target}")
 
 
@@ -216,14 +213,14 @@ def _read_long_mount(value: Value) -> dict[str, Any]:
     return mount
 
 
-def _set_tmpfs(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_tmpfs(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     target, _, options = value.text.partition(":")
     if not target.startswith("/"):
         raise invalid_value(value, "an absolute path, with options after a colon: /tmp:size=64m")
     document["HostConfig"].setdefault("Tmpfs", {})[target] = options
 
 
-def _set_port(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_port(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     """Publish a port: [[ADDRESS:]HOST-PORT:]PORT[/PROTOCOL]."""
     text, _, protocol = value.text.partition("/")
     head, _, port = text.rpartition(":")
@@ -237,14 +234,14 @@ def _set_port(document: dict[str, Any], value: Value, _folder: str) -> None:
     document["HostConfig"].setdefault("PortBindings", {}).setdefault(key, []).append(binding)
 
 
-def _set_exposed_port(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_exposed_port(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     port, _, protocol = value.text.partition("/")
     if not port.isdecimal() or (protocol or "tcp").lower() not in _PROTOCOLS:
         raise invalid_value(value, "a port: 80, 53/udp")
     document.setdefault("ExposedPorts", {})[f"{port}/{protocol.lower() or 'tcp'}"] = {}
 
 
-def _set_device(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_device(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     """Add a device of the host: PATH[:PATH-IN-CONTAINER[:PERMISSIONS]]."""
     source, _, rest = value.text.partition(":")
     target, _, permissions = rest.partition(":")
@@ -252,19 +249,19 @@ def _set_device(document: dict[str, Any], value: Value, _folder: str) -> None:
     document["HostConfig"].setdefault("Devices", []).append(device)
 
 
-def _set_sysctl(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_sysctl(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     name, equals, text = value.text.partition("=")
     if not equals:
         raise invalid_value(value, "NAME=VALUE")
     document["HostConfig"].setdefault("Sysctls", {})[name] = text
 
 
-def _set_security_option(document: dict[str, Any], value: Value, folder: str) -> None:
+def _set_security_option(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add an option of docker's `--security-opt`. The file of a seccomp profile is read here."""
     separator = next((one for one in value.text if one in "=:"), "=")
     name, _, text = value.text.partition(separator)
     if name == "seccomp" and text not in ("unconfined", "builtin", ""):
-        path = os.path.join(folder, text)
+        path = os.path.join(context.folder, text)
         try:
             with open(path, encoding="utf-8") as file:
                 text = file.read()
@@ -283,7 +280,7 @@ def _read_item(value: Value) -> list[str]:
     return [value.text]
 
 
-def _set_limit(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_limit(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     """Add a limit of resources: NAME=SOFT[:HARD]."""
     name, _, limits = value.text.partition("=")
     soft, _, hard = limits.partition(":")
@@ -294,7 +291,7 @@ def _set_limit(document: dict[str, Any], value: Value, _folder: str) -> None:
     document["HostConfig"].setdefault("Ulimits", []).append(limit)
 
 
-def _set_restart_policy(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_restart_policy(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     name, _, count = value.text.partition(":")
     if count and not count.isdecimal():
         raise invalid_value(value, "no, always, unless-stopped, on-failure, or on-failure:COUNT")
@@ -304,7 +301,7 @@ def _set_restart_policy(document: dict[str, Any], value: Value, _folder: str) ->
     document["HostConfig"]["RestartPolicy"] = policy
 
 
-def _set_stdin(document: dict[str, Any], value: Value, _folder: str) -> None:
+def _set_stdin(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
     is_on = read_flag(value)
     document |= {"OpenStdin": is_on, "StdinOnce": is_on, "AttachStdin": is_on}
 
@@ -330,26 +327,26 @@ def _read_number(value: Value) -> int:
     return int(value.text)
 
 
-def _setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str, Any], Value, str], None]:
+def _setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str, Any], Value, PlanContext], None]:
     """Return what sets a key of the document."""
 
-    def set_(document: dict[str, Any], value: Value, _folder: str) -> None:
+    def set_(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
         document[key] = read(value)
 
     return set_
 
 
-def _host_setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str, Any], Value, str], None]:
+def _host_setting(key: str, read: Callable[[Value], Any]) -> Callable[[dict[str, Any], Value, PlanContext], None]:
     """Return what sets a key of the part of the document about the host; values of a list are added."""
 
-    def set_(document: dict[str, Any], value: Value, _folder: str) -> None:
+    def set_(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
         host, new = document["HostConfig"], read(value)
         host[key] = [*host.get(key, ()), *new] if isinstance(new, list) else new
 
     return set_
 
 
-_SETTERS: dict[str, Callable[[dict[str, Any], Value, str], None]] = {
+_SETTERS: dict[str, Callable[[dict[str, Any], Value, PlanContext], None]] = {
     "env": _set_environment,
     "env_file": _set_environment_file,
     "label": _set_label,
