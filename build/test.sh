@@ -38,6 +38,8 @@ sshd             openssh-server   engines on other machines, over ssh
 tmux             tmux             the interactive session on a terminal
 zsh              zsh              completion in zsh
 fish             fish             completion in fish
+chromium         chromium         reports in a browser
+chromedriver     chromium-driver  reports in a browser
 man              man-db           the manual page
 groff            groff            the manual page
 '

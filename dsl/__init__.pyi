@@ -1469,8 +1469,8 @@ def reindex(*, dry_run: bool = ...) -> Statement:
 def rename(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new name before it removes the old one. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
-def report(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report packages of (images where in use) to "sbom/{{.Image}}.json" as spdx`"""
+def report(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_waste: bool = ..., with_no_waste: bool = ..., dry_run: bool = ...) -> Statement:
+    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. Images in an .html file are a page with pictures, which loads nothing: layers by bytes and by what is shared, lineage, sizes of repositories, ages, duplicates and waste, each with its statement, and a table that sorts and filters; without a query it has all images of the source. Waste is found by reading layers: those of the store, and of other sources with waste; with no waste skips it. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report of images where label.env = prod to "report.html"`"""
     ...
 def restart(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Stop containers as stop does, and start them again. In text: `restart web with timeout = 30s`"""
@@ -1576,6 +1576,9 @@ def version(string: Value, /) -> Expression:
     ...
 def previous(value: Value, /, *, per: _Keys = ...) -> Expression:
     """the value in the row before, in the order of the query; with per, in the row before with equal keys: previous(size per repository). It is computed before limit and skip, and allowed in select."""
+    ...
+def bar(string: Value, /) -> Expression:
+    """a bar as long as the value: ten blocks for the largest value of the rows that the query selects before limit and skip. Allowed in select."""
     ...
 def count(value: Value = ..., /, *, distinct: bool = ...) -> Expression:
     """the number of rows, or of rows whose argument is known. A row of images is a name: count(distinct images) counts each image once."""

@@ -30,6 +30,7 @@ FLAGS = (
     "with its tags",
     "with referrers",
     "with waste",
+    "with no waste",
 )
 """Options without a value."""
 LISTS = ("platform", "change", "run")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.result import RowSet
+from imq.engine.catalog.schema import DataType
+from imq.engine.result import Column, RowSet
 from imq.engine.sources.action import Outcome, Skip
 from imq.engine.sources.action_options import get_option, get_option_values
 from imq.engine.sources.row_templates import is_template
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imq.engine.catalog.schema import Raw, Table
-    from imq.engine.result import Column
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
 
     Row = tuple[Raw, ...]
@@ -59,8 +59,16 @@ class Report(FileAction):
 
 
 def _plan_report(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    from .image_report import is_image_report, plan_image_report
+
     to = get_option_values(act, "to", context)
     query = act.query
+    if is_image_report(act, context):
+        return plan_image_report(act, context)
+    if (waste := get_option(act, "with waste") or get_option(act, "with no waste")) is not None:
+        raise StatementError(
+            f"{waste.name} is for reports of images to HTML files", code="option", span=waste.span, hints=(_PICTURES,)
+        )
     if query is None or not to:
         raise StatementError(
             f"report needs {'a query' if query is None else 'a file to write'}",
@@ -108,7 +116,7 @@ def _select_rows(
     select = context.bind(query)
     if not select.is_whole_rows:
         select, rows = context.rows(query, ())
-        columns = list_columns(select)
+        columns = (Column("count", "COUNT", DataType.NUMBER),) if select.count else list_columns(select)
         return columns, len(columns), None, rows
     table = select.table
     joins = frozenset(join.name for join in select.joins)
@@ -149,6 +157,7 @@ def _group_rows(
     return by_path
 
 
+_PICTURES = 'example: report of images where label.env = prod to "report.html"'
 _OF_IMAGES = ("cyclonedx", "spdx")
 """The formats whose documents describe images: a template writes one for each image."""
 
@@ -174,11 +183,16 @@ VERB = Verb(
     "report",
     'Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the'
     " rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without"
-    " as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. A file appears when it"
-    " is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged.",
-    'report packages of (images where in use) to "sbom/{{.Image}}.json" as spdx',
+    " as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md or .html. Images in an .html file"
+    " are a page with pictures, which loads nothing: layers by bytes and by what is shared, lineage, sizes of"
+    " repositories, ages, duplicates and waste, each with its statement, and a table that sorts and filters; without a"
+    " query it has all images of the source. Waste is found by reading layers: those of the store, and of other sources"
+    " with waste; with no waste skips it. A file appears when it is complete. An existing file is replaced with force"
+    " or after confirmation; skip existing leaves it unchanged.",
+    'report of images where label.env = prod to "report.html"',
     OperandKind.ROWS,
-    options=("to", "force", "skip existing", "dry run"),
+    options=("to", "force", "skip existing", "with waste", "with no waste", "dry run"),
+    operand_optional=True,
     path_options=("to",),
     formats_files=True,
     plan=_plan_report,

@@ -144,6 +144,13 @@ FUNCTIONS: dict[str, Function] = {
             takes_keys=True,
         ),
         Function(
+            "bar",
+            ((DataType.SIZE, DataType.NUMBER, DataType.DURATION),),
+            DataType.TEXT,
+            "a bar as long as the value: ten blocks for the largest value of the rows that the query selects before"
+            " limit and skip. Allowed in select",
+        ),
+        Function(
             "as_name",
             (_TEXT,),
             DataType.REFERENCE,

@@ -511,7 +511,7 @@ def _keep_left_rows(join: ir.Join) -> ir.Join:
     return join.replace(kind="left") if join.kind == "full" else join
 
 
-_ROWLESS = (ir.RowNumber, ir.Previous, ir.AggregateCall, ir.ImageField, ir.ImageRelation)
+_ROWLESS = (ir.RowNumber, ir.Previous, ir.Largest, ir.AggregateCall, ir.ImageField, ir.ImageRelation)
 """Values that are not those of one row alone."""
 
 

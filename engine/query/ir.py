@@ -148,6 +148,13 @@ class Previous(Record):
     kind: DataType
 
 
+class Largest(Record):
+    """The largest value of an expression over the rows that the query selects before its limits."""
+
+    value: Expr
+    kind: DataType
+
+
 class AggregateCall(Record):
     """An aggregate over the rows of a group; without an argument, over the rows themselves.
 
@@ -248,6 +255,7 @@ Expr = (
     | RowNumber
     | FunctionCall
     | Previous
+    | Largest
     | AggregateCall
     | Arithmetic
     | Comparison
@@ -365,6 +373,8 @@ def children(expression: Expr) -> tuple[Expr, ...]:
     match expression:
         case Previous(value, per):
             return (value, *per)
+        case Largest(value):
+            return (value,)
         case FunctionCall(arguments=parts) | And(parts) | Or(parts) | RowInSubquery(parts):
             return parts
         case Arithmetic(_, left, right) | Comparison(_, left, right) | ShownCondition(left, right):
@@ -417,8 +427,8 @@ def transform(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
 
 
 def has_previous(value: Expr) -> bool:
-    """Whether an expression reads the row before."""
-    return any(isinstance(part, Previous) for part in walk((value,)))
+    """Whether an expression reads the row before, or all rows, before the limits of its query."""
+    return any(isinstance(part, Previous | Largest) for part in walk((value,)))
 
 
 def get_subquery(value: Expr) -> Select | None:

@@ -341,6 +341,15 @@ class _VersionList(_ListAggregate):
     kind = DataType.VERSION
 
 
+def _make_bar(value: Raw, largest: Raw) -> str:
+    """Return the bar of a value: `BAR_WIDTH` full blocks for the largest value, and eighths of blocks."""
+    from imq.engine.units.bars import draw_bar
+
+    assert value is not None
+    assert largest is not None
+    return draw_bar(float(value), float(largest))
+
+
 _LIST_AGGREGATES = {
     "plain": _ListAggregate,
     "time": _TimeList,
@@ -360,6 +369,7 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[], Callable[..., Raw]]]] = {
     "size": (1, lambda: _make_cast(parse_size)),
     "duration": (1, lambda: _make_cast(parse_duration)),
     "split": (2, lambda: _null_propagating(_split)),
+    "bar": (2, lambda: _null_propagating(_make_bar)),
     "basename": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[2])),
     "dirname": (1, lambda: _null_propagating(lambda text: str(text).rstrip("/").rpartition("/")[0])),
     "as_name": (1, _make_as_name),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from imq.engine.catalog.json_values import parse_json
 from imq.engine.catalog.schema import DataType
+from imq.engine.units.bars import draw_split_bar
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .lineage import find_bases
 from .text_table import align_columns
 from .values import NONE_TEXT, format_rows
 
@@ -30,6 +32,8 @@ class _Marks(Record):
 
 _MARKS = _Marks(("├── ", "│   "), ("└── ", "    "))
 _ASCII_MARKS = _Marks(("|-- ", "|   "), ("`-- ", "    "))
+_BARS = ("█ UNIQUE ░ SHARED", "# UNIQUE - SHARED")
+"""The title of the bars, with the characters of Unicode and of ASCII."""
 _SHORT = 12
 """The digits of a short digest in a name."""
 _SIZES = {"size": "SIZE", "unique_size": "UNIQUE", "shared_size": "SHARED"}
@@ -107,16 +111,22 @@ def list_names(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> Iterator[str]:
-    """Yield images under a line of titles. Columns that are unknown or empty in all rows are left out."""
+    """Yield images under a line of titles. Columns that are unknown or empty in all rows are left out.
+
+    Where unique sizes are known, a bar shows the bytes of an image; those that it alone has are first.
+    """
     rows = list(row_set.rows)
     known = [at for at, name in enumerate(list_names(row_set.columns)) if name in _SIZES]
     known = [at for at in known if any(row[at] is not None for row in rows)]
     lines = [["IMAGE", "IMAGE ID", *(_SIZES[row_set.columns[at].name] for at in known), "NOTE"]]
-    by_source = nest_images(row_set.replace(rows=rows), [1, *known], options)
+    bars = _draw_bars(row_set.columns, rows, options)
+    if bars:
+        lines[0].insert(-1, _BARS[options.ascii])
+    by_source = nest_images(row_set.replace(rows=rows), [1, *known], options, bars)
     for source, images in by_source.items():
         roots: list[ImageNode] = images
         if len(by_source) > 1:
-            place = ImageNode([""] * (len(known) + 2), ())
+            place = ImageNode([""] * (len(lines[0]) - 1), ())
             place.names, place.children, roots = [source], images, [place]
         for root in roots:
             lines += _draw_image(root, marks, "", "")
@@ -125,11 +135,26 @@ def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> It
     yield from align_columns(lines) if rows else ()
 
 
-def nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions) -> dict[str, list[ImageNode]]:
+def _draw_bars(columns: Sequence[Column], rows: Sequence[tuple[Raw, ...]], options: DisplayOptions) -> list[str]:
+    """Return the bar of each row, as long as the bytes of the image are; empty when no unique size is known."""
+    names = list_names(columns)
+    sizes = [(int(row[names.index("size")] or 0), row[names.index("unique_size")]) for row in rows]
+    largest = max((size for size, unique in sizes if unique is not None), default=0)
+    if not largest:
+        return []
+    return [
+        "" if unique is None else draw_split_bar(int(unique), size, largest, ascii_only=options.ascii)
+        for size, unique in sizes
+    ]
+
+
+def nest_images(
+    row_set: RowSet, shown: Sequence[int], options: DisplayOptions, bars: Sequence[str] = ()
+) -> dict[str, list[ImageNode]]:
     """Return the images of each source that have no base among the rows, with those that are based on them.
 
-    The base of an image is the image with the most layers that are its lowest layers. Of images with the same layers
-    the first one is the base of others, and the next ones say so. Images keep the order of their first rows.
+    Of images with the same layers the first one is the base of others, and the next ones say so. Images keep the order
+    of their first rows.
     """
     places = {column.name: at for at, column in enumerate(row_set.columns)}
     images: dict[tuple[str, str], ImageNode] = {}
@@ -140,7 +165,8 @@ def nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions) 
         image = images.get((source, id_))
         if image is None:
             chains = parse_json(row[places["chain_ids"]])
-            image = images[source, id_] = ImageNode([*(cells[at] for at in shown), ""], chains, f"{source}/{id_}")
+            shown_cells = [*(cells[at] for at in shown), *bars[number : number + 1], ""]
+            image = images[source, id_] = ImageNode(shown_cells, chains, f"{source}/{id_}")
             roots.setdefault(source, [])
             if chains:
                 first = tops.setdefault((source, chains[-1]), image)
@@ -148,10 +174,11 @@ def nest_images(row_set: RowSet, shown: Sequence[int], options: DisplayOptions) 
                     image.cells[-1] = f"the layers of {first.names[0]}"
         name, at, digest = cells[places["name"]].partition("@sha256:")
         image.names.append(name + at + (digest if options.no_trunc else digest[:_SHORT]))
-    for (source, _), image in images.items():
-        bases = (base for chain in image.chains[-2::-1] if (base := tops.get((source, chain))) is not None)
-        base = next(bases, None)
-        (roots[source] if base is None else base.children).append(image)
+    listed = [(source, image) for (source, _), image in images.items()]
+    for (source, image), base in zip(
+        listed, find_bases([(source, image.chains) for source, image in listed]), strict=True
+    ):
+        (roots[source] if base is None else listed[base][1].children).append(image)
     return roots
 
 

@@ -42,6 +42,9 @@ def session(tmp_path: Path) -> Iterator[StoreSession]:
         yield session
 
 
+BARS = ["█", "UNIQUE", "░", "SHARED"]
+
+
 def draw(session: StoreSession, text: str, **options: bool) -> list[str]:
     """Return the lines of a result without the IDs of images."""
     (result,) = session.session.run(text)
@@ -53,13 +56,13 @@ def draw(session: StoreSession, text: str, **options: bool) -> list[str]:
 def test_bases_are_above_their_images(session: StoreSession) -> None:
     lines = draw(session, "images as tree")
     assert [line.split() for line in lines] == [
-        ["IMAGE", "IMAGE", "ID", "SIZE", "UNIQUE", "SHARED", "NOTE"],
-        ["other:1", "3B", "0B", "3B"],
-        ["debian:12", "5kB", "0B", "5kB"],
-        ["├──", "tool:1", "5kB", "0B", "5kB"],
-        ["└──", "python:3", "5.7kB", "0B", "5.7kB"],
-        ["└──", "app:1,", "app:1.1", "5.76kB", "60B", "5.7kB"],
-        ["debian:labelled", "5kB", "0B", "5kB", "the", "layers", "of", "debian:12"],
+        ["IMAGE", "IMAGE", "ID", "SIZE", "UNIQUE", "SHARED", *BARS, "NOTE"],
+        ["other:1", "3B", "0B", "3B", "░"],
+        ["debian:12", "5kB", "0B", "5kB", "░░░░░░░░░"],
+        ["├──", "tool:1", "5kB", "0B", "5kB", "░░░░░░░░░"],
+        ["└──", "python:3", "5.7kB", "0B", "5.7kB", "░░░░░░░░░░"],
+        ["└──", "app:1,", "app:1.1", "5.76kB", "60B", "5.7kB", "█░░░░░░░░░"],
+        ["debian:labelled", "5kB", "0B", "5kB", "░░░░░░░░░", "the", "layers", "of", "debian:12"],
     ]
     assert [line.index(name) for line in lines for name in ("tool:1", "python:3", "app:1,") if name in line] == [
         4,
@@ -73,6 +76,8 @@ def test_ascii(session: StoreSession) -> None:
     assert [line.split("  ")[0] for line in lines[1:] if line.startswith("|")] == ["|-- tool:1"]
     assert [line.split(" ")[0] for line in lines[1:] if line.startswith("`")] == ["`--"]
     assert all(line.isascii() for line in lines)
+    assert lines[0].endswith("# UNIQUE - SHARED   NOTE")
+    assert next(line for line in lines if "app:1" in line).endswith(" #---------")
 
 
 @pytest.mark.parametrize(
@@ -104,10 +109,10 @@ def test_sizes_that_no_row_knows_are_left_out(session: StoreSession, tmp_path: P
     assert lines[0].split() == ["IMAGE", "IMAGE", "ID"]
     both = draw(session, f'images in store, "{place}" where name in (base:1, top:1, python:3, app:1) as tree')
     assert [line.split() for line in both] == [
-        ["IMAGE", "IMAGE", "ID", "SIZE", "UNIQUE", "SHARED"],
+        ["IMAGE", "IMAGE", "ID", "SIZE", "UNIQUE", "SHARED", *BARS],
         ["store"],
-        ["└──", "python:3", "5.7kB", "0B", "5.7kB"],
-        ["└──", "app:1", "5.76kB", "60B", "5.7kB"],
+        ["└──", "python:3", "5.7kB", "0B", "5.7kB", "░░░░░░░░░░"],
+        ["└──", "app:1", "5.76kB", "60B", "5.7kB", "█░░░░░░░░░"],
         [place],
         ["└──", "base:1"],
         ["└──", "top:1"],

@@ -13,6 +13,8 @@ import zipfile
 import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+SUFFIXES = (".py", ".pyi", ".lark", ".md", ".html", ".css", ".js", ".LICENSE")
+"""The suffixes of files that belong in the wheel."""
 FOLDERS = {"imq": "dsl", "imq.grammar": "grammar", "imq.engine": "engine"}
 
 
@@ -65,7 +67,7 @@ def test_the_wheel_holds_every_module(checkout: pathlib.Path, tmp_path: pathlib.
     with zipfile.ZipFile(build("wheel", checkout, tmp_path)) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         entry_points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt")))
-    assert names == set(modules((".py", ".pyi", ".lark", ".md")).values())
+    assert names == set(modules(SUFFIXES).values())
     assert b"imq = imq.cli.main:run" in entry_points
 
 
@@ -76,7 +78,7 @@ def test_a_wheel_can_be_built_from_the_source_archive(checkout: pathlib.Path, tm
     (tmp_path / "again").mkdir()
     with zipfile.ZipFile(build("wheel", unpacked, tmp_path / "again")) as wheel:
         names = set(wheel.namelist())
-    assert set(modules((".py", ".pyi", ".lark", ".md")).values()) <= names
+    assert set(modules(SUFFIXES).values()) <= names
 
 
 def test_building_leaves_no_folders_in_the_project(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:

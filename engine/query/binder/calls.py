@@ -34,6 +34,8 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         return _bind_previous(binder, node)
     if node.per:
         raise make_keys_error(node)
+    if function.name == "bar":
+        _require_other_rows(binder, node, "all rows of the query", "use it in select, and its argument elsewhere")
     arguments: list[ir.Expr] = []
     for position, argument in enumerate(node.arguments):
         kinds = function.parameters[min(position, len(function.parameters) - 1)]
@@ -57,6 +59,9 @@ def bind_call(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
         check_group(arguments[1], arguments[2], node)
     if function.name == "date" and arguments[0].kind is DataType.TIME:
         return ir.FunctionCall(function, tuple(arguments), DataType.TEXT)  # the day of a time: 2024-01-31
+    if function.name == "bar":
+        binder.allows_previous = True
+        arguments.append(ir.Largest(arguments[0], arguments[0].kind))
     return ir.FunctionCall(function, tuple(arguments), function.returns or arguments[function.result_like].kind)
 
 
@@ -69,19 +74,23 @@ def make_keys_error(node: ast.Call) -> StatementError:
 
 def _bind_previous(binder: ExpressionBinder, node: ast.Call) -> ir.Expr:
     """Bind `previous(F per K, …)`. The query adds its order when it is bound."""
-    if not binder.allows_previous:
-        raise StatementError(
-            "previous is not allowed here: it reads the rows in the order of the query",
-            code="previous",
-            span=node.span,
-            hints=(
-                "use it in select; for a condition on it: (… select …, previous(size) as before) where size > .before",
-            ),
-        )
-    binder.allows_previous = False
+    hint = "use it in select; for a condition on it: (… select …, previous(size) as before) where size > .before"
+    _require_other_rows(binder, node, "the rows in the order of the query", hint)
     value, *keys = (binder.bind_value(part) for part in (*node.arguments, *node.per))
     binder.allows_previous = True
     return ir.Previous(value, tuple(keys), (), value.kind)
+
+
+def _require_other_rows(binder: ExpressionBinder, node: ast.Call, read: str, hint: str) -> None:
+    """Refuse a function that reads other rows outside `select`, and in the arguments of another one."""
+    if not binder.allows_previous:
+        raise StatementError(
+            f"{node.name} is not allowed here: it reads {read}",
+            code="previous",
+            span=node.span,
+            hints=(hint,),
+        )
+    binder.allows_previous = False
 
 
 def _check_argument_count(function: Function, node: ast.Call) -> None:

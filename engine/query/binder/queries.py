@@ -404,7 +404,7 @@ class _QueryBinder:
         for clause, value, span in clauses:
             if ir.has_previous(value):
                 raise StatementError(
-                    f'"{clause}" cannot use a column with previous: it decides which row is the one before',
+                    f'"{clause}" cannot use a column with previous or bar: it decides which rows these read',
                     code="previous",
                     span=span,
                     hints=("use parentheses: (… select …, previous(…) as before) order by before",),

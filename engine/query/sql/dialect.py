@@ -26,6 +26,7 @@ class Dialect:
     registered = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
         "list", "version", "compare_package_versions", "date", "number", "size", "duration",
+        "bar",
     })  # fmt: skip
     """Functions of the language that imq registers with SQLite."""
 

@@ -125,6 +125,8 @@ class SqlGenerator:
                 if keys:
                     clauses.append(f"ORDER BY {_write_order_by((self.write_value(key.value) for key in keys), keys)}")
                 return f"lag({self.write_value(value)}) OVER ({' '.join(clauses)})"
+            case ir.Largest(value):
+                return f"max({self.write_value(value)}) OVER ()"
             case ir.AggregateCall(aggregate, argument, distinct):
                 if aggregate.name in self._dialect.registered:
                     self.functions.add(aggregate.name)
