@@ -171,6 +171,11 @@ FORMATS: dict[str, OutputFormat] = {
             "a graph for Graphviz: images and their bases, other rows by the leading columns",
             _from_module("format_dot", "write_dot"),
         ),
+        OutputFormat(
+            "svg",
+            "a picture of images and of the layers that they share, with bars of their bytes",
+            _from_module("format_svg", "write_svg"),
+        ),
         OutputFormat("record", "one line a field, with all of each value; also as vertical", write_record),
         OutputFormat("vertical", "the same as record", write_record),
         OutputFormat("ids", "only the ids, one a line", write_ids),

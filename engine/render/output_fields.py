@@ -30,7 +30,7 @@ def list_output_fields(
         return None
     from .formats import get_format
 
-    if name in ("tree", "dot") and table.tree_fields:
+    if name in ("tree", "dot", "svg") and table.tree_fields:
         return [table.get_field(field) for field in table.tree_fields]
     output_format = get_format(name)
     if not output_format.shows_all_fields and not (every and output_format.is_for_programs):
