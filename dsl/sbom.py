@@ -68,6 +68,18 @@ def installed_components() -> list[Component]:
     return [python_component(), *(library_component(libraries[name]) for name in sorted(libraries))]
 
 
+def included_components() -> list[Component]:
+    """List the libraries whose code is in files of imq: the charts of reports."""
+    import re
+    from importlib.resources import files
+
+    script = files("imq.engine.render.report").joinpath("echarts.min.js").read_text("utf-8")
+    versions = re.findall(r"(?:Apache (ECharts)|With (zrender)) ([\d.]+\d)", script[:1000])
+    licences = {"echarts": "Apache-2.0", "zrender": "BSD-3-Clause"}
+    names = [((first or second).lower(), version) for first, second, version in versions]
+    return [Component(name, version, licences[name], f"pkg:npm/{name}@{version}") for name, version in names]
+
+
 def library_component(library: Distribution) -> Component:
     """Return the component of an installed library."""
     metadata = library.metadata
@@ -83,7 +95,7 @@ def library_component(library: Distribution) -> Component:
 def list_components() -> tuple[str, list[Component]]:
     """Return the form of this imq, "executable" or "package", and its components."""
     if not getattr(sys, "frozen", False):
-        return "package", installed_components()
+        return "package", [*installed_components(), *included_components()]
     from importlib import import_module
 
     return "executable", [Component(*row) for row in import_module("imq._components").COMPONENTS]

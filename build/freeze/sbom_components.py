@@ -11,10 +11,11 @@ import re
 import subprocess
 import sys
 from importlib.metadata import distribution, packages_distributions
+from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from imq.sbom import Component, installed_components, normalize_name
+from imq.sbom import Component, included_components, installed_components, normalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,6 +92,8 @@ def list_components(libraries: Iterable[str], modules: Iterable[str]) -> tuple[l
     if undeclared:
         raise SystemExit(f"freeze: packed modules that imq does not require: {', '.join(sorted(undeclared))}")
     components += _native_components(libraries, licence_texts)
+    texts = {"LICENSE": files("imq.engine.render.report").joinpath("echarts.LICENSE").read_bytes()}
+    components += (_add_licence_texts(component, texts, licence_texts) for component in included_components())
     return sorted(components, key=lambda component: component.package_url), licence_texts
 
 

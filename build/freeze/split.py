@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import marshal
 import os
@@ -69,6 +70,17 @@ def list_package_modules() -> list[str]:
         raise SystemExit("freeze: imq is not installed in this environment")
     names = (module.name for module in pkgutil.walk_packages(spec.submodule_search_locations, "imq."))
     return ["imq", *(name for name in names if name not in EXCLUDED_MODULES)]
+
+
+def list_package_files() -> list[tuple[str, str]]:
+    """List the files that imq reads of its packages: their paths, and the folders that have them when unpacked."""
+    name = "imq.engine.render.report"
+    (folder,) = importlib.import_module(name).__path__
+    return [
+        (os.path.join(folder, file), name.replace(".", "/"))
+        for file in sorted(os.listdir(folder))
+        if file.startswith(("page.", "echarts.")) and not file.endswith((".py", ".pyc"))
+    ]
 
 
 def is_superfluous(name: str) -> bool:

@@ -1,7 +1,7 @@
 """The output format `svg`: a picture of images and of the layers that they share.
 
-A node is an image, or layers that several images have as their lowest ones while no image consists of them. An edge goes
-from lower layers to the images and layers above them.
+A node is an image, or layers that several images have as their lowest ones while no image consists of them. An edge
+goes from lower layers to the images and layers above them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _ROW, _STEP, _MARGIN, _BAR = 26, 28, 16, 160
 _LETTER = 7.3
 """The width of a letter at 12 pixels, in pixels: an estimate for the width of the picture."""
 _STYLE = (
-    "text{font:12px ui-monospace,Menlo,Consolas,monospace;fill:#1b2330}.soft{fill:#566072}.edge{stroke:#b9c0cc;fill:none}"
+    "text{font:12px ui-monospace,Menlo,Consolas,monospace;fill:#1b2330}.soft{fill:#566072}"
+    ".edge{stroke:#b9c0cc;fill:none}"
     ".node{fill:#3d78c9}.shared{fill:#c3d6f2}.unique{fill:#1b4a8f}.back{fill:#fff}"
     "@media(prefers-color-scheme:dark){text{fill:#e6eaf0}.soft{fill:#a0aabb}.edge{stroke:#5a6475}.back{fill:#1b212b}"
     ".shared{fill:#3b639c}.unique{fill:#a9cbff}}"

@@ -11,6 +11,7 @@ import tomllib
 import zipfile
 
 import pytest
+from packaging.metadata import Metadata
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 SUFFIXES = (".py", ".pyi", ".lark", ".md", ".html", ".css", ".js", ".LICENSE")
@@ -69,6 +70,17 @@ def test_the_wheel_holds_every_module(checkout: pathlib.Path, tmp_path: pathlib.
         entry_points = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt")))
     assert names == set(modules(SUFFIXES).values())
     assert b"imq = imq.cli.main:run" in entry_points
+
+
+def test_the_metadata_is_ready_to_publish(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """`Metadata` raises for what an index refuses."""
+    with zipfile.ZipFile(build("wheel", checkout, tmp_path)) as wheel:
+        content = wheel.read(next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")))
+    metadata = Metadata.from_email(content, validate=True)
+    assert (metadata.license_expression, metadata.description_content_type) == ("MIT", "text/markdown")
+    assert metadata.summary is not None
+    assert {"pandas", "arrow"} <= set(metadata.provides_extra or ())
+    assert not any("License ::" in line for line in metadata.classifiers or ())
 
 
 def test_a_wheel_can_be_built_from_the_source_archive(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:

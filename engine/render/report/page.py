@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections import defaultdict
 from datetime import datetime
 from html import escape
+from importlib.resources import files
 from string import Template
 
 from imq.engine.render.lineage import find_bases
@@ -94,8 +94,7 @@ def write_page(facts: Facts, zone: tzinfo | None) -> Iterator[str]:
 
 
 def _read(name: str) -> str:
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
-        return file.read()
+    return files("imq.engine.render.report").joinpath(name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:

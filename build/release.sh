@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Makes the files of a release, in dist/VERSION:
+#
+#     bash build/release.sh [--executable FILE] [--snapshot] [FOLDER]
+#
+#   imq-VERSION-py3-none-any.whl, imq-VERSION.tar.gz   the wheel and the source archive, for `pip install` and `pipx run`
+#   imq-VERSION-linux-ARCH                             the static executable
+#   imq_VERSION_DEBARCH.deb                            the executable, the manual page and completion, for Debian
+#   imq-VERSION-oci-ARCH.tar                           an image with only the executable, made by imq itself
+#   imq-VERSION.cdx.json                               the components of the executable, in CycloneDX
+#   imq-VERSION-completion.tar.gz, imq.1               completion for bash, zsh and fish, and the manual page
+#   install.sh, SHA256SUMS                             installs the executable after its checksum was verified
+#
+# HEAD must have the tag vVERSION, and no file may be changed; --snapshot builds anything. --executable uses a file of
+# build/freeze/freeze.sh instead of building one. ARCH is that of this machine: run the script on arm64 too, and put
+# both folders together with `sha256sum`.
+set -euo pipefail
+checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+say() { printf 'release: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 2; }
+
+executable='' snapshot='' folder=''
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --executable) executable=$(realpath -- "${2:?--executable takes a file}"); shift ;;
+        --snapshot) snapshot=yes ;;
+        -*) fail "unknown option $1" ;;
+        *) folder=$1 ;;
+    esac
+    shift
+done
+
+version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' "$checkout/dsl/_version.py")
+arch=$(uname -m)
+case "$arch" in
+    x86_64) platform=linux/amd64 debian=amd64 ;;
+    aarch64) platform=linux/arm64 debian=arm64 ;;
+    *) fail "no executable is made for $arch" ;;
+esac
+if [ -z "$snapshot" ]; then
+    [ -z "$(git -C "$checkout" status --porcelain)" ] || fail 'files are changed; commit them, or use --snapshot'
+    git -C "$checkout" tag --points-at HEAD | grep -qxF "v$version" || fail "HEAD has no tag v$version; or use --snapshot"
+fi
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$checkout" log -1 --format=%ct 2>/dev/null || echo 315532800)}
+export SOURCE_DATE_EPOCH
+date="@$SOURCE_DATE_EPOCH"
+folder=${folder:-$checkout/dist/$version}
+mkdir -p -- "$folder"
+folder=$(cd -- "$folder" && pwd -P)
+[ -z "$(ls -A -- "$folder")" ] || fail "$folder is not empty"
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
+umask 022
+export TZ=UTC LC_ALL=C
+
+say "the wheel and the source archive of imq $version"
+environment=$(bash "$checkout/build/make_venv.sh" test)
+mkdir "$scratch/source"
+cp -R -- "$checkout"/{pyproject.toml,README.md,LICENSE,dsl,grammar,engine} "$scratch/source"
+find "$scratch/source" -name __pycache__ -prune -exec rm -rf {} +
+for kind in wheel sdist; do
+    (cd -- "$scratch/source" && "$environment/bin/python" -c \
+        "from setuptools import build_meta; build_meta.build_$kind('$folder')" >"$scratch/log" 2>&1) ||
+        { tail -n 20 "$scratch/log" >&2; exit 3; }
+done
+
+if [ -z "$executable" ]; then
+    bash "$checkout/build/freeze/freeze.sh"
+    executable=$checkout/dist/imq
+fi
+program=$folder/imq-$version-linux-$arch
+install -m 755 -- "$executable" "$program"
+export IMQ_CACHE=$scratch/cache IMQ_ROOT=$scratch/store HOME=$scratch
+imq() { "$program" --no-config "$@" </dev/null; }
+[ "$(imq --version)" = "imq $version" ] || fail "$executable is not imq $version"
+
+say 'the bill of materials, completion and the manual page'
+imq --version --json >"$folder/imq-$version.cdx.json"
+mkdir -p "$scratch/completion"
+imq completion bash >"$scratch/completion/imq.bash"
+imq completion zsh >"$scratch/completion/_imq"
+imq completion fish >"$scratch/completion/imq.fish"
+cp -- "$checkout/dsl/docs/imq.1" "$folder/imq.1"
+tar -C "$scratch/completion" --sort=name --mtime="$date" --owner=0 --group=0 --numeric-owner -cf - . |
+    gzip -9n >"$folder/imq-$version-completion.tar.gz"
+
+say 'the Debian package'
+root=$scratch/deb
+install -D -m 755 -- "$program" "$root/usr/bin/imq"
+install -D -m 644 -- "$scratch/completion/imq.bash" "$root/usr/share/bash-completion/completions/imq"
+install -D -m 644 -- "$scratch/completion/_imq" "$root/usr/share/zsh/vendor-completions/_imq"
+install -D -m 644 -- "$scratch/completion/imq.fish" "$root/usr/share/fish/vendor_completions.d/imq.fish"
+install -D -m 644 -- "$checkout/LICENSE" "$root/usr/share/doc/imq/copyright"
+mkdir -p "$root/usr/share/man/man1" "$root/DEBIAN"
+gzip -9n <"$folder/imq.1" >"$root/usr/share/man/man1/imq.1.gz"
+cat >"$root/DEBIAN/control" <<CONTROL
+Package: imq
+Version: $version
+Architecture: $debian
+Maintainer: The maintainers of imq <maintainers@localhost>
+Installed-Size: $(du -sk --apparent-size "$root/usr" | cut -f1)
+Section: admin
+Priority: optional
+Suggests: runc, ca-certificates
+Description: query language and engine for container images
+ One statement lists, pulls, copies, tags or removes the images that a condition
+ selects: in Docker and Podman, in registries, in layouts and archives, and in a
+ store of its own, which needs no daemon.
+CONTROL
+(cd -- "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+dpkg-deb --root-owner-group -Zgzip -z6 --build "$root" "$folder/imq_${version}_$debian.deb" >/dev/null
+
+say 'the image, by imq itself'
+image=$scratch/image
+install -D -m 755 -- "$program" "$image/usr/bin/imq"
+mkdir -p "$image/data"
+mkdir -m 1777 "$image/tmp"
+[ ! -f /etc/ssl/certs/ca-certificates.crt ] ||
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$image/etc/ssl/certs/ca-certificates.crt"
+find "$image" -exec touch --no-dereference --date="$date" {} +
+tar -C "$image" --sort=name --mtime="$date" --owner=0 --group=0 --numeric-owner -cf "$scratch/image.tar" .
+imq "import \"$scratch/image.tar\" as imq:$version platform $platform change 'ENTRYPOINT [\"/usr/bin/imq\"]',\
+ 'ENV IMQ_ROOT=/data', 'ENV IMQ_CACHE=/tmp', 'ENV PATH=/usr/bin', 'VOLUME /data'" >/dev/null
+imq "save imq:$version to \"oci-archive:$folder/imq-$version-oci-$arch.tar\"" >/dev/null
+
+install -m 755 -- "$checkout/build/install.sh" "$folder/install.sh"
+(cd -- "$folder" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | sort | xargs sha256sum >SHA256SUMS)
+say "$folder"
+cat -- "$folder/SHA256SUMS"
