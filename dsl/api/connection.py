@@ -12,6 +12,7 @@ from imq.grammar.errors import AssertionFailed, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .literals import Misuse, Node
+from .log import LoggingProgress
 from .results import Result, Row
 from .statements import Statement, explain, to_statement
 
@@ -56,7 +57,8 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
     - `config`: the path of a configuration file, or a `Configuration`. With an empty `Configuration`, no file is read.
     - `confirm`: a function that gets the planned removals and returns whether to execute them. Without it, actions are
       not confirmed.
-    - `progress`: whether to write the progress of transfers to standard error.
+    - `progress`: whether to write the progress of transfers to standard error. Without it, warnings and transfers go to
+      the logger `imq` of `logging`.
 
     Raises `UnknownName` for an unknown source, `StoreError` when the store cannot be opened, and `ImqError` with code
     `configuration` for an invalid configuration file.
@@ -98,7 +100,6 @@ class Connection:
         from imq.engine.configuration.configuration import Configuration
         from imq.engine.configuration.load import load_configuration
         from imq.engine.oci.platform import Platform
-        from imq.engine.progress import NullProgress
         from imq.engine.session.context import SessionContext
         from imq.engine.session.session import Session
 
@@ -115,7 +116,7 @@ class Connection:
                 clock=time.time_ns,
                 platform=Platform.parse(platform) if platform is not None else None,
                 insecure=frozenset(insecure),
-                progress=_create_progress() if progress else NullProgress(),
+                progress=_create_progress() if progress else LoggingProgress(),
                 confirm=self._confirm_with(confirm) if confirm is not None else None,
                 output_format="json",
                 reads_all_fields=True,  # they can be read as attributes

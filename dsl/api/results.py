@@ -119,6 +119,31 @@ class Row:
         return next((index for index, column in enumerate(self._columns) if _normalize_name(column.name) == key), None)
 
 
+def _missing_library(method: str, extra: str) -> ImportError:
+    return ImportError(f'{method} needs another library: pip install "imq[{extra}]"')
+
+
+def _find_arrow_type(arrow: Any, kind: DataType) -> Any:
+    """Return the type of Arrow for a column; None lets Arrow choose it."""
+    match kind:
+        case DataType.SIZE:
+            return arrow.int64()
+        case DataType.NUMBER:
+            return None
+        case DataType.TIME:
+            return arrow.timestamp("us", tz="UTC")
+        case DataType.DURATION:
+            return arrow.duration("us")
+        case DataType.BOOLEAN:
+            return arrow.bool_()
+        case DataType.LIST:
+            return None
+        case DataType.MAP:
+            return arrow.map_(arrow.string(), arrow.string())
+        case _:
+            return arrow.string()
+
+
 def _normalize_name(name: str) -> str:
     return "".join(char for char in name.lower() if char.isalnum())
 
@@ -273,6 +298,37 @@ class Result:
         from imq.grammar.ast import Output
 
         return result.replace(output=Output(format=form)) if form else result
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a `pandas.DataFrame` with Python's values; see `python_value`.
+
+        Times are datetimes in UTC, sizes numbers of bytes. It needs pandas: `pip install "imq[pandas]"`.
+        """
+        try:
+            from pandas import DataFrame  # heavy, and optional
+        except ImportError:
+            raise _missing_library("to_pandas", "pandas") from None
+        return DataFrame(self._plain_rows(), columns=self.columns)
+
+    def to_arrow(self) -> Any:
+        """Return the rows as a `pyarrow.Table`, as `to_pandas` does. It needs pyarrow: `pip install "imq[arrow]"`."""
+        try:
+            import pyarrow as pa  # heavy, and optional
+        except ImportError:
+            raise _missing_library("to_arrow", "arrow") from None
+        rows = self._plain_rows()
+        columns = {name: [row[place] for row in rows] for place, name in enumerate(self.columns)}
+        return pa.table({
+            name: pa.array([sorted(value.items()) if isinstance(value, dict) else value for value in values],
+                                _find_arrow_type(pa, column.type))
+            for (name, values), column in zip(columns.items(), self._columns, strict=True)
+        })  # fmt: skip
+
+    def _plain_rows(self) -> list[list[Any]]:
+        """Return the rows as lists; sizes are plain integers."""
+        if not self._columns:
+            raise TypeError("the result has no columns")
+        return [[int(value) if isinstance(value, Size) else value for value in row] for row in self._rows]
 
     def to_json(self) -> str:
         """Return the rows as JSON: sizes in bytes, times in RFC 3339."""

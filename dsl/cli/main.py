@@ -30,7 +30,7 @@ imq queries container images and acts on the results
 
 usage: imq [OPTION…] STATEMENT    default: standard input, or a session
        imq [OPTION…] -f FILE      run a script
-       imq help [TOPIC]           help on the language
+       imq help [TOPIC]           also: imq --help (-h), imq --version [--json]
        imq COMMAND …              docker's command lines: imq image ls --help
        imq demo                   a session on a sample store
        imq completion SHELL       completion script for bash, zsh or fish
@@ -43,7 +43,7 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --set NAME=VALUE  setting, variable     --insecure HOST   allow plain http
   --config FILE     configuration file    --no-config       read none
   --color WHEN      auto, always, never   --no-progress     lines, not bars
-  --spreadsheet     escape csv formulas   --version [--json]     -h, --help
+  --spreadsheet     escape csv formulas   --junit, --sarif FILE  of asserts
 """
 _DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.engine.session.session import Session
 
+    from .assertion_reports import AssertionReports
     from .options import Options
     from .output import Console
 
@@ -87,6 +88,7 @@ def run_text(console: Console, session: Session, text: str, options: Options, at
             console.write_version()
         if text in ("version", "exit"):
             return 0
+    reports = _report_assertions(console, session, text, options)
     try:
         for result in session.run(text, dry_run="dry_run" in options.flags, atoms=atoms, folder=folder or os.curdir):
             console.write(result, options)
@@ -96,7 +98,27 @@ def run_text(console: Console, session: Session, text: str, options: Options, at
 
         changed = explain_accident(error, text, options.words, raw_stream(console.stdout))
         raise changed from (error.__cause__ if changed is error else None)
+    finally:
+        if reports is not None:
+            reports.write()
     return console.exit_code
+
+
+def _report_assertions(console: Console, session: Session, text: str, options: Options) -> AssertionReports | None:
+    """Return the reports of the options, which the session fills; None without such options."""
+    paths = {form: path for form in ("junit", "sarif") if (path := options.value(form)) is not None}
+    if not paths:
+        return None
+    from imq._version import VERSION
+
+    from .assertion_reports import AssertionReports
+
+    script = options.value("file") or ""
+    reports = AssertionReports(paths, "" if script == "-" else script, text, VERSION)
+    session.context = session.context.replace(
+        on_assertion=lambda statement, outcome: reports.record(statement, outcome, console.display_options(options))
+    )
+    return reports
 
 
 _FAMILIAR_WORDS = frozenset({"desc", "describe", "exit", "quit", "show", "version"})

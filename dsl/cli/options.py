@@ -38,6 +38,8 @@ OPTIONS = (
     Option(("--insecure",), "HOST", "use plain HTTP for this host; repeatable"),
     Option(("--config",), "FILE", "read this configuration file instead of the user's"),
     Option(("--no-config",), "", "read no configuration"),
+    Option(("--junit",), "FILE", "write the outcomes of assert statements as JUnit XML"),
+    Option(("--sarif",), "FILE", "write failed assert statements as SARIF, for code scanning"),
     Option(("--color",), "WHEN", "auto, always or never"),
     Option(("--no-progress",), "", "write lines instead of progress bars"),
     Option(("--version",), "", "print the version"),

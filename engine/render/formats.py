@@ -135,6 +135,12 @@ FORMATS: dict[str, OutputFormat] = {
             "jsonl", "one JSON object a line", _from_module("formats_data", "write_jsonl"), is_for_programs=True
         ),
         OutputFormat(
+            "ansible",
+            "one JSON object for Ansible: changed, failed, msg and results",
+            _from_module("formats_data", "write_ansible"),
+            is_for_programs=True,
+        ),
+        OutputFormat(
             "yaml", "one YAML sequence of mappings", _from_module("formats_data", "write_yaml"), is_for_programs=True
         ),
         OutputFormat(

@@ -67,6 +67,24 @@ def _indent(text: str) -> str:
     return to_json(json.loads(text), indent=2).replace("\n", "\n  ")
 
 
+def write_ansible(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
+    """Yield one JSON object with the keys that Ansible's modules return.
+
+    `changed`: an action did something, or in a dry run would do it; never for a query. `failed`: an action failed, or
+    an assertion does not hold. `msg` has the first error.
+    """
+    names = [column.name for column in row_set.columns]
+    rows: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in _iter_values(row_set)]
+    is_action = row_set.table is not None and row_set.table.name == "outcomes"
+    errors = [error.message for error in row_set.errors]
+    yield to_json({
+        "changed": is_action and any(row["error"] is None and row["action"] != "stay" for row in rows),
+        "failed": bool(errors),
+        "msg": errors[0] if errors else "",
+        "results": rows,
+    }) + "\n"  # fmt: skip
+
+
 def write_jsonl(row_set: RowSet, _options: DisplayOptions) -> Iterator[str]:
     """Yield one JSON object a line."""
     for text in _iter_json(row_set):

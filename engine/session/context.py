@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
     from imq.engine.registry.settings import Settings
-    from imq.engine.result import RowSet
+    from imq.engine.result import Result, RowSet
+    from imq.grammar import ast
+    from imq.grammar.errors import ImqError
 
 
 class SessionContext(Record):
@@ -32,6 +34,8 @@ class SessionContext(Record):
     - `explains_plans`: plans of removals have the columns `created` and `because`, for a person who reads them.
     - `stdin` is read by `lines of stdin`; None: it is not available.
     - `version` is that of imq, which documents name.
+    - `on_assertion` is called after each `assert` with the statement and its outcome: an empty message, the offending
+      rows, or the error that kept it from being checked.
     - `finds_source`: without a store and a chosen source, statements use an engine of this machine.
     `prompt` asks the user for a value that no statement may contain, such as a password; None: no prompt is possible.
     - `missing_store` is what a query does without a store: `pass` (no rows), `warn` or `refuse`.
@@ -55,6 +59,7 @@ class SessionContext(Record):
     version: str = ""
     reads_all_fields: bool = False
     explains_plans: bool = False
+    on_assertion: Callable[[ast.Assert, Result | ImqError], None] | None = None
 
     def __hash__(self) -> int:
         """Hash by identity: a context holds mappings and functions."""

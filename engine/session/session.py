@@ -154,7 +154,7 @@ class Session:
                 case ast.Explain(inner):
                     return Message(self.explain(inner))
                 case ast.Assert():
-                    return self._queries.run_assertion(self._expand(statement))
+                    return self._check_assertion(statement)
                 case ast.Set():
                     return self.state.change_setting(self._expand(statement))
                 case ast.Let():
@@ -176,6 +176,20 @@ class Session:
             raise convert_error(problem) from problem
         finally:
             self.context.progress.stop()
+
+    def _check_assertion(self, statement: ast.Assert) -> Result:
+        report = self.context.on_assertion
+        try:
+            result = self._queries.run_assertion(self._expand(statement))
+        except ImqError as error:
+            if report is not None:
+                report(statement, error)
+            raise
+        if report is not None:
+            if isinstance(result, RowSet):
+                result = result.replace(rows=list(result.rows))
+            report(statement, result)
+        return result
 
     def _include(self, statement: ast.Include, *, dry_run: bool) -> Result:
         last: Result = Message("")
