@@ -32,8 +32,7 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
        imq [OPTION…] -f FILE      run a script
        imq help [TOPIC]           also: imq --help (-h), imq --version [--json]
        imq COMMAND …              docker's command lines: imq image ls --help
-       imq demo                   a session on a sample store
-       imq completion SHELL       completion script for bash, zsh or fish
+       imq demo                   a sample store; imq completion bash|zsh|fish
 
   --root DIR        the store             --source SOURCE   default source
   --output FORMAT   json, csv, tree, …    -q, --quiet       IDs only
