@@ -2,25 +2,33 @@
 
 Nearly no layer has such links. One that has them gets rows of its own for each stack, as does a layer that a stack has
 twice: each of the two hides other entries.
+
+The parent of an entry is resolved when the entry is reached in the archive, as container engines unpack it. A link that
+the layer replaces or deletes leads the entries before that to its target, and none after it.
 """
 
 from __future__ import annotations
 
-from imq.engine.layers.rooted_fs import TooManyLinks, follow_links
+from imq.engine.layers.rooted_fs import MAX_LINKS, TooManyLinks, follow_links
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .hiding import IS_VISIBLE
-from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, PACKAGE_COLUMNS, SCHEMA, write_linked_values
+from .schema import ENTRY_COLUMNS, IMPLIED_MODE, LINKED_COLUMNS, PACKAGE_COLUMNS, SCHEMA, write_linked_values
 
 if TYPE_CHECKING:
     import sqlite3
 
 _COLUMNS = ", ".join(ENTRY_COLUMNS)
 _MARKERS = f"({WHITEOUT}, {OPAQUE})"
-_IS_KEPT = f"""NOT EXISTS (SELECT 1 FROM {SCHEMA}.entry AS marker WHERE marker.layer = :layer
-    AND marker.directory = old.directory AND marker.name IN ('.wh.' || old.name, '.wh..wh..opq'))"""
-"""Whether the layer `:layer` does not delete the entry `old` of a lower layer."""
+_IS_OPEN_LINK = f"(own.type = {HARD_LINK} AND own.size IS NULL)"
+"""Whether the target of the entry `own`, a hard link, is unknown: it may be a symbolic link."""
+_SHAPES = frozenset({SYMLINK, HARD_LINK, DIRECTORY, WHITEOUT, OPAQUE})
+"""Types of entries that change where later paths lead."""
+_TABLES = (("entry", "name"), ("note", "name"), ("package", "file"))
+"""The tables with rows of a file, and the columns with its name."""
+_NO_TARGETS = frozenset({DIRECTORY, IMPLIED, WHITEOUT, OPAQUE})
+"""Types that no hard link can lead to."""
 
 
 def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: int) -> int:
@@ -33,36 +41,45 @@ def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: i
         FROM {SCHEMA}.layer WHERE key = ?""",
         (layer,),
     ).fetchone()
-    linked = _find_linked_directories(connection, layer)
-    if not (linked or has_lower_links or has_link_parents or is_repeated):
-        return layer
-    resolved = _copy_layer(connection, layer, chain, now)
-    view = _StackView(connection, resolved)
-    for directory in linked:
-        _move_entries(connection, resolved, directory, view)
-    if has_lower_links:
-        _resolve_hard_links(connection, resolved, view)
+    _find_linked_directories(connection, layer)
+    try:
+        (is_linked,) = connection.execute("SELECT EXISTS (SELECT 1 FROM linked)").fetchone()
+        if not (is_linked or has_lower_links or has_link_parents or is_repeated):
+            return layer
+        resolved = _copy_layer(connection, layer, chain, now)
+        for _ in range(MAX_LINKS):
+            if not _resolve_entries(connection, resolved):
+                break
+            _find_linked_directories(connection, resolved)  # a moved link may be on the way to other entries
+    finally:
+        connection.execute("DROP TABLE linked")
+    if is_linked:
+        _drop_replaced(connection, resolved)
     return resolved
 
 
-def _find_linked_directories(connection: sqlite3.Connection, layer: int) -> list[int]:
-    """Return the folders of a layer whose path is a symbolic link, in the layer or below, highest first."""
-    rows = connection.execute(
-        f"""WITH RECURSIVE used (key) AS (
-            SELECT DISTINCT directory FROM {SCHEMA}.entry WHERE layer = :layer
+def _find_linked_directories(connection: sqlite3.Connection, layer: int) -> None:
+    """Make the table `linked`: the folders of a layer that are, or are below, a link of the layer or of a lower one.
+
+    Whether the link is there when the archive reaches an entry is not decided here.
+    """
+    connection.execute("DROP TABLE IF EXISTS temp.linked")
+    connection.execute(
+        f"""CREATE TEMP TABLE linked AS WITH RECURSIVE used (key) AS (
+            SELECT DISTINCT directory FROM {SCHEMA}.entry WHERE layer = {int(layer)}
             UNION SELECT directory.parent FROM used JOIN {SCHEMA}.directory USING (key)
-                WHERE directory.parent IS NOT NULL)
-        SELECT directory.key, directory.path FROM used JOIN {SCHEMA}.directory USING (key)
-        WHERE EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = :layer
-                AND own.directory = directory.parent AND own.name = directory.name AND own.type = {SYMLINK})
-            OR (NOT EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = :layer
-                    AND own.directory = directory.parent AND own.name = directory.name AND own.type <> {IMPLIED})
-                AND EXISTS (SELECT 1 FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
+                WHERE directory.parent IS NOT NULL),
+        linked (key) AS (
+            SELECT directory.key FROM used JOIN {SCHEMA}.directory USING (key)
+            WHERE EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = {int(layer)}
+                    AND own.directory = directory.parent AND own.name = directory.name
+                    AND (own.type = {SYMLINK} OR {_IS_OPEN_LINK}))
+                OR EXISTS (SELECT 1 FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
                     AND old.directory = directory.parent AND old.name = directory.name
-                    WHERE old.type = {SYMLINK} AND {IS_VISIBLE} AND {_IS_KEPT}))""",
-        {"layer": layer},
-    ).fetchall()
-    return [key for key, _ in sorted(rows, key=lambda row: (row[1].count("/"), row[1]))]
+                    WHERE old.type = {SYMLINK} AND {IS_VISIBLE})
+            UNION SELECT directory.key FROM linked JOIN {SCHEMA}.directory ON directory.parent = linked.key)
+        SELECT key FROM linked"""
+    )
 
 
 def _copy_layer(connection: sqlite3.Connection, layer: int, chain: int, now: int) -> int:
@@ -100,33 +117,35 @@ class _Node(Record):
     link: str | None
 
 
+_NODE_COLUMNS = "old.layer, old.directory, old.name, old.type, old.link"
+_NEVER = 1 << 62
+"""An offset after every entry."""
+
+
 class _StackView:
-    """Finds paths in what a layer, on top of those in `lower`, shows."""
+    """Finds paths in what a layer, on top of those in `lower`, shows while its archive is unpacked."""
 
     def __init__(self, connection: sqlite3.Connection, layer: int) -> None:
         self._connection = connection
         self._layer = layer
 
-    def find(self, directory: int, name: str, before: int | None = None) -> _Node | None:
-        """Return the entry of a name in a folder; None when it does not exist.
+    def find_own(self, directory: int, name: str, until: int) -> _Node | None:
+        """Return the entry of the layer with a name in a folder, if it is in the archive up to the offset `until`."""
+        row = self._connection.execute(
+            f"""SELECT {_NODE_COLUMNS} FROM {SCHEMA}.entry AS old
+            WHERE old.layer = ? AND old.directory = ? AND old.name = ? AND old.type <> {IMPLIED} AND old.offset <= ?""",
+            (self._layer, directory, name, until),
+        ).fetchone()
+        return _Node(*row) if row is not None else None
 
-        With `before`, the own entries of the layer count only up to this offset of its archive.
-        """
-        columns = "old.layer, old.directory, old.name, old.type, old.link"
-        row = (
-            self._connection.execute(
-                f"""SELECT {columns} FROM {SCHEMA}.entry AS old
-            WHERE old.layer = ?1 AND old.directory = ?2 AND old.name = ?3 AND old.type <> {IMPLIED}
-                AND (?4 IS NULL OR old.offset <= ?4)""",
-                (self._layer, directory, name, before),
-            ).fetchone()
-            or self._connection.execute(
-                f"""SELECT {columns} FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
+    def find_lower(self, directory: int, name: str) -> _Node | None:
+        """Return the entry of the lower layers with a name in a folder."""
+        row = self._connection.execute(
+            f"""SELECT {_NODE_COLUMNS} FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
                 AND old.directory = ? AND old.name = ?
             WHERE old.type NOT IN {_MARKERS} AND {IS_VISIBLE} ORDER BY lower.position DESC LIMIT 1""",
-                (directory, name),
-            ).fetchone()
-        )
+            (directory, name),
+        ).fetchone()
         return _Node(*row) if row is not None else None
 
     def make_directory(self, path: str) -> int:
@@ -141,90 +160,138 @@ class _StackView:
         ).fetchone()
         return int(key)
 
-    def resolve(self, path: str) -> str:
-        """Return the path of a folder with all links followed, as in a chroot; too many links end at the root."""
+    def resolve(self, path: str, offset: int) -> tuple[int, int]:
+        """Return the folder to which a path leads, as in a chroot, when the archive is at `offset`.
 
-        def visit(directory: str, name: str) -> str | None:
-            node = self.find(self.make_directory(f"/{directory}" if directory else ""), name)
+        The second value is the offset of the next entry that may change this. Too many links end at the root.
+        """
+        changes = [_NEVER]
+        cleared: set[str] = set()  # folders of which the layer deleted what the lower layers have
+
+        def visit(parent: str, name: str) -> str | None:
+            directory = self.make_directory(f"/{parent}" if parent else "")
+            own = self.find_own(directory, name, offset)
+            next_change, is_cleared = self._connection.execute(
+                f"""SELECT min(offset) FILTER (WHERE offset > ?1), max(offset <= ?1 AND type IN {_MARKERS})
+                FROM {SCHEMA}.entry WHERE layer = ?2 AND directory = ?3 AND name IN (?4, '.wh.' || ?4, '.wh..wh..opq')
+                    AND type <> {IMPLIED}""",
+                (offset, self._layer, directory, name),
+            ).fetchone()
+            if next_change is not None:
+                changes.append(next_change)
+            if is_cleared or parent in cleared:
+                cleared.add(f"{parent}/{name}" if parent else name)
+                node = own
+            else:
+                node = own or self.find_lower(directory, name)
             return (node.link or "") if node is not None and node.type == SYMLINK else None
 
         try:
             resolved = follow_links(path, visit)
         except TooManyLinks:
-            return ""
-        return f"/{resolved}" if resolved else ""
+            resolved = ""
+        return self.make_directory(f"/{resolved}" if resolved else ""), min(changes)
 
 
-def _move_entries(connection: sqlite3.Connection, layer: int, directory: int, view: _StackView) -> None:
-    """Move the entries of a folder, and of those below it, to where its path leads."""
-    (path,) = connection.execute(f"SELECT path FROM {SCHEMA}.directory WHERE key = ?", (directory,)).fetchone()
-    target = view.resolve(path)
-    below = connection.execute(
-        f"""WITH RECURSIVE below (key) AS (
-            SELECT ? UNION SELECT directory.key FROM below JOIN {SCHEMA}.directory ON directory.parent = below.key)
-        SELECT directory.key, directory.path FROM below JOIN {SCHEMA}.directory USING (key)
-        WHERE key IN (SELECT directory FROM {SCHEMA}.entry WHERE layer = ?)""",
-        (directory, layer),
-    ).fetchall()
-    has_files = False
-    for key, old_path in below:
-        (shows,) = connection.execute(
-            f"""SELECT EXISTS (SELECT 1 FROM {SCHEMA}.entry WHERE layer = ? AND directory = ?
-                AND type NOT IN {_MARKERS})""",
-            (layer, key),
-        ).fetchone()
-        has_files = has_files or bool(shows)
-        new = view.make_directory(target + old_path[len(path) :])
-        connection.execute(  # of two entries of one path, the later one counts
-            f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND directory = ?2 AND EXISTS (
-                SELECT 1 FROM {SCHEMA}.entry AS other WHERE other.layer = ?1 AND other.directory = ?3
-                AND other.name = entry.name AND other.offset > coalesce(entry.offset, -1))""",
-            (layer, key, new),
-        )
-        connection.execute(
-            f"UPDATE OR REPLACE {SCHEMA}.entry SET directory = ? WHERE layer = ? AND directory = ?", (new, layer, key)
-        )
-        for table in ("note", "package"):
-            connection.execute(
-                f"UPDATE {SCHEMA}.{table} SET directory = ? WHERE layer = ? AND directory = ?", (new, layer, key)
-            )
-    connection.execute(  # the path is a link, so no folder is implied by it; its target may be new
-        f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND type = {IMPLIED}
-            AND (directory, name) = (SELECT parent, name FROM {SCHEMA}.directory WHERE key = ?2)""",
-        (layer, directory),
-    )
-    while has_files and target:
-        key = view.make_directory(target)
-        connection.execute(
-            f"""INSERT OR IGNORE INTO {SCHEMA}.entry (layer, directory, name, type, mode, uid, gid, size)
-            SELECT ?1, parent, name, {IMPLIED}, 493, 0, 0, 0 FROM {SCHEMA}.directory WHERE key = ?2""",
-            (layer, key),
-        )
-        target = target.rpartition("/")[0]
+def _resolve_entries(connection: sqlite3.Connection, layer: int) -> bool:
+    """Move the entries of linked folders to where they lead, in the order of the archive, and find hard links' targets.
 
-
-def _resolve_hard_links(connection: sqlite3.Connection, layer: int, view: _StackView) -> None:
-    """Give hard links the metadata of their targets in lower layers, and the layer with the content."""
-    links = connection.execute(
-        f"""SELECT directory, name, link, offset FROM {SCHEMA}.entry
-        WHERE layer = ? AND type = {HARD_LINK} AND size IS NULL ORDER BY offset""",
+    Return whether a symbolic link was moved.
+    """
+    view = _StackView(connection, layer)
+    rows = connection.execute(
+        f"""SELECT own.directory, directory.path, own.name, own.type, own.link, own.offset, {_IS_OPEN_LINK}
+        FROM {SCHEMA}.entry AS own JOIN {SCHEMA}.directory ON directory.key = own.directory
+        WHERE own.layer = ? AND own.type <> {IMPLIED} AND (own.directory IN (SELECT key FROM linked) OR {_IS_OPEN_LINK})
+        ORDER BY own.offset, directory.path, own.name""",
         (layer,),
     ).fetchall()
-    for directory, name, link, offset in links:
-        parent_path, _, target_name = link.rpartition("/")
-        parent = view.make_directory(view.resolve(parent_path))
-        node = view.find(parent, target_name, offset) or view.find(parent, target_name)
-        if node is None or node.type in _NO_TARGETS:
-            continue
+    known: dict[int, tuple[int, int]] = {}
+    has_moved_link = False
+    for directory, path, name, type_, link, offset, is_open in rows:
+        target, until = known.get(directory, (directory, -1))
+        if offset >= until:
+            target, until = known[directory] = view.resolve(path, offset)
+        if target != directory:
+            _move_entry(connection, layer, (directory, name), target, offset)
+            has_moved_link = has_moved_link or type_ in {SYMLINK, HARD_LINK}
+        if is_open:
+            _resolve_hard_link(connection, view, (layer, target, name), link, offset)
+        if type_ in _SHAPES:
+            known.clear()
+    return has_moved_link
+
+
+def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, str], target: int, offset: int) -> None:
+    """Move an entry, and what was read in it, to another folder; of two entries of one path, the later one counts."""
+    directory, name = place
+    replaced = connection.execute(
+        f"SELECT offset > ? FROM {SCHEMA}.entry WHERE layer = ? AND directory = ? AND name = ?",
+        (offset, layer, target, name),
+    ).fetchone()
+    if replaced is not None:
+        loser = directory if replaced[0] else target
+        for table, column in _TABLES:
+            connection.execute(
+                f"DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND directory = ? AND {column} = ?", (layer, loser, name)
+            )
+    for table, column in _TABLES:
         connection.execute(
-            f"""UPDATE {SCHEMA}.entry SET ({", ".join(LINKED_COLUMNS)}, content_layer)
-                = ({write_linked_values()}, coalesce(target.content_layer, target.layer))
-            FROM {SCHEMA}.entry AS target
-            WHERE target.layer = ? AND target.directory = ? AND target.name = ?
-                AND entry.layer = ? AND entry.directory = ? AND entry.name = ?""",
-            (node.layer, node.directory, node.name, layer, directory, name),
+            f"UPDATE {SCHEMA}.{table} SET directory = ? WHERE layer = ? AND directory = ? AND {column} = ?",
+            (target, layer, directory, name),
         )
 
 
-_NO_TARGETS = frozenset({DIRECTORY, IMPLIED, WHITEOUT, OPAQUE})
-"""Types that no hard link can lead to."""
+def _drop_replaced(connection: sqlite3.Connection, layer: int) -> None:
+    """Drop the entries below folders that the layer replaces by links, and find the implied folders again."""
+    connection.execute(
+        f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND (directory, name) IN (
+            WITH RECURSIVE below (key, offset) AS (
+                SELECT directory.key, own.offset FROM {SCHEMA}.entry AS own JOIN {SCHEMA}.directory
+                    ON directory.parent = own.directory AND directory.name = own.name
+                    WHERE own.layer = ?1 AND own.type IN ({SYMLINK}, {HARD_LINK})
+                UNION SELECT directory.key, below.offset FROM below
+                    JOIN {SCHEMA}.directory ON directory.parent = below.key)
+            SELECT own.directory, own.name FROM below JOIN {SCHEMA}.entry AS own ON own.directory = below.key
+            WHERE own.layer = ?1 AND own.offset < below.offset)""",
+        (layer,),
+    )
+    for table, column in _TABLES[1:]:
+        connection.execute(
+            f"""DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own
+                WHERE own.layer = {table}.layer AND own.directory = {table}.directory AND own.name = {table}.{column})""",
+            (layer,),
+        )
+    connection.execute(f"DELETE FROM {SCHEMA}.entry WHERE layer = ? AND type = {IMPLIED}", (layer,))
+    connection.execute(
+        f"""INSERT OR IGNORE INTO {SCHEMA}.entry (layer, directory, name, type, mode, uid, gid, size)
+        WITH RECURSIVE used (key) AS (
+            SELECT directory FROM {SCHEMA}.entry WHERE layer = ?1 AND type NOT IN {_MARKERS}
+            UNION SELECT parent FROM used JOIN {SCHEMA}.directory USING (key) WHERE parent IS NOT NULL)
+        SELECT ?1, parent, name, {IMPLIED}, {IMPLIED_MODE}, 0, 0, 0 FROM used JOIN {SCHEMA}.directory USING (key)
+        WHERE parent IS NOT NULL""",
+        (layer,),
+    )
+
+
+def _resolve_hard_link(
+    connection: sqlite3.Connection, view: _StackView, place: tuple[int, int, str], link: str, offset: int
+) -> None:
+    """Give a hard link the metadata of its target in a lower layer, and the layer with the content."""
+    parent_path, _, target_name = link.rpartition("/")
+    parent, _ = view.resolve(parent_path, offset)
+    node = (
+        view.find_own(parent, target_name, offset)
+        or view.find_lower(parent, target_name)
+        or view.find_own(parent, target_name, _NEVER)
+    )
+    if node is None or node.type in _NO_TARGETS:
+        return
+    connection.execute(
+        f"""UPDATE {SCHEMA}.entry SET ({", ".join(LINKED_COLUMNS)}, content_layer)
+            = ({write_linked_values()}, coalesce(target.content_layer, target.layer))
+        FROM {SCHEMA}.entry AS target
+        WHERE target.layer = ? AND target.directory = ? AND target.name = ?
+            AND entry.layer = ? AND entry.directory = ? AND entry.name = ?""",
+        (node.layer, node.directory, node.name, *place),
+    )

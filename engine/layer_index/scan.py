@@ -21,7 +21,15 @@ from imq.grammar.record import TYPE_CHECKING
 from .content_tap import ContentTap
 from .entry_types import DIRECTORY, FROM_TAR, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .path_text import to_text
-from .schema import ENTRY_COLUMNS, LINKED_COLUMNS, PACKAGE_COLUMNS, SCAN_TABLES, SCAN_VERSION, write_linked_values
+from .schema import (
+    ENTRY_COLUMNS,
+    IMPLIED_MODE,
+    LINKED_COLUMNS,
+    PACKAGE_COLUMNS,
+    SCAN_TABLES,
+    SCAN_VERSION,
+    write_linked_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,7 +44,6 @@ SCAN_ERRORS = (ImqError, OSError, sqlite3.Error)
 """What a scan raises, and adding it to an index: for a layer that cannot be unpacked, and for a full disk."""
 _BATCH = 5_000
 _NS_PER_SECOND = 1_000_000_000
-_DEFAULT_DIRECTORY_MODE = 0o755
 _INSERT_PACKAGE = f"INSERT INTO package VALUES ({', '.join('?' * (len(PACKAGE_COLUMNS) + 2))})"
 _INSERT = f"INSERT OR REPLACE INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({', '.join('?' * len(ENTRY_COLUMNS))})"
 
@@ -60,6 +67,7 @@ class LayerScanner:
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(SCAN_TABLES)
         self._connection.execute("CREATE TEMP TABLE hard_link (directory, name, target_directory, target_name)")
+        self._connection.execute("CREATE TEMP TABLE below_link (key INTEGER PRIMARY KEY)")
         self._connection.execute("BEGIN")
         self._walker = TarWalker(self._add_entry, (limits or LayerLimits()).archive)
         self._tap = ContentTap()
@@ -107,7 +115,7 @@ class LayerScanner:
             WITH RECURSIVE used (key) AS (
                 SELECT directory FROM entry WHERE type NOT IN ({WHITEOUT}, {OPAQUE})
                 UNION SELECT parent FROM used JOIN directory USING (key) WHERE parent IS NOT NULL)
-            SELECT parent, name, {IMPLIED}, {_DEFAULT_DIRECTORY_MODE}, 0, 0, 0 FROM used JOIN directory USING (key)
+            SELECT parent, name, {IMPLIED}, {IMPLIED_MODE}, 0, 0, 0 FROM used JOIN directory USING (key)
             WHERE parent IS NOT NULL"""
         )
         self._resolve_hard_links()
@@ -214,30 +222,31 @@ class LayerScanner:
     def _resolve_conflicts(self) -> bool:
         """Handle paths below an entry that is no folder; return whether some lead through a symbolic link.
 
-        A file that comes after them replaces the folder. Paths after a file are dropped: extraction refuses them.
+        Paths below a file are dropped: a file that comes after them replaces the folder, and extraction refuses paths
+        after it. Paths below a symbolic link, or a hard link to one, are kept: lower layers decide where they lead.
         """
         conflicts = self._connection.execute(
-            f"""SELECT directory.key, entry.type, entry.offset FROM directory
+            f"""SELECT directory.key, entry.type FROM directory
             JOIN entry ON entry.directory = directory.parent AND entry.name = directory.name
             WHERE entry.type <> {DIRECTORY}"""
         ).fetchall()
-        has_link_parents = False
-        for key, type_, offset in conflicts:
-            below = f"""directory IN (WITH RECURSIVE below (key) AS (
+        for key, type_ in conflicts:
+            below = f"""WITH RECURSIVE below (key) AS (
                 SELECT {key} UNION SELECT directory.key FROM below JOIN directory ON directory.parent = below.key)
-                SELECT key FROM below)"""
-            if type_ == SYMLINK:
-                self._connection.execute(f"DELETE FROM entry WHERE {below} AND offset < ?", (offset,))
-                (rest,) = self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM entry WHERE {below})").fetchone()
-                has_link_parents = has_link_parents or bool(rest)
+                SELECT key FROM below"""
+            if type_ in {SYMLINK, HARD_LINK}:
+                self._connection.execute(f"INSERT OR IGNORE INTO below_link {below}")
             else:
-                self._connection.execute(f"DELETE FROM entry WHERE {below}")
-        return has_link_parents
+                self._connection.execute(f"DELETE FROM entry WHERE directory IN ({below})")
+        (has_link_parents,) = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM entry WHERE directory IN (SELECT key FROM below_link))"
+        ).fetchone()
+        return bool(has_link_parents)
 
     def _resolve_hard_links(self) -> None:
         """Give hard links the metadata and content of their target, if this layer has it before the link.
 
-        A target that comes later replaces one of a lower layer, to which the link leads. The entries of a table of
+        A target below a symbolic link is left to the index, which resolves its path in a stack. One that comes later replaces one of a lower layer, to which the link leads. The entries of a table of
         contents have no order: their offset is 0.
         """
         connection = self._connection
@@ -251,6 +260,7 @@ class LayerScanner:
                 AND entry.type = {HARD_LINK} AND entry.size IS NULL AND directory.path = hard_link.target_directory
                 AND target.directory = directory.key AND target.name = hard_link.target_name
                 AND target.offset <= entry.offset AND target.size IS NOT NULL
+                AND directory.key NOT IN (SELECT key FROM below_link)
                 AND target.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})"""
         ).rowcount:
             pass  # a hard link can lead to another one

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .entry_types import FILE, HARD_LINK
 
-SCAN_VERSION = 4
+SCAN_VERSION = 5
 """Increased when the rows of a scan change: layers are scanned again."""
 
 _ENTRY_COLUMNS = """
@@ -65,10 +65,13 @@ CREATE TABLE package (directory INTEGER NOT NULL, file TEXT NOT NULL, {_PACKAGE_
 CREATE TABLE note (directory INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, document NOT NULL);
 CREATE TABLE scan (
     diff_id TEXT NOT NULL, version INTEGER NOT NULL, paths INTEGER NOT NULL, tar_size INTEGER NOT NULL,
-    has_link_parents INTEGER NOT NULL,  -- whether a path of the layer leads through a symbolic link of the layer
+    has_link_parents INTEGER NOT NULL,  -- whether a path of the layer leads through a link of the layer
     has_lower_links INTEGER NOT NULL    -- whether a hard link leads to a file of a lower layer
 );
 """
+
+IMPLIED_MODE = 0o755
+"""The mode of folders without an entry."""
 
 SCHEMA = "files"
 """The name under which the index of a store is attached."""

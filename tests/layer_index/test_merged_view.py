@@ -8,7 +8,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from imq.engine.layer_index.index import FileIndex
 from imq.engine.layer_index.path_text import to_path, to_text
@@ -164,6 +164,16 @@ def is_ordinary(members: list[Member]) -> bool:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(entries(), max_size=6).filter(is_ordinary), min_size=1, max_size=4))
+@example([[symlink("a", "b")], [member("a/c", b"1"), member(".wh.a")]])  # the link is deleted after its use
+@example([[symlink("a", "b")], [member(".wh.a"), member("a/c", b"1")]])
+@example([[symlink("a", "b")], [member("a/c", b"1"), member(".wh.a"), member("a/b", b"2")]])
+@example([[symlink("a", "b")], [member("a/c", b"1"), folder("a")]])
+@example([[symlink("a", "b")], [member("a/c", b"1"), symlink("a", "/c"), member("a/b", b"2")]])
+@example([[member("a/a", b"")], [member("a/c", b"1"), symlink("a", "/c")]])  # the folder is replaced, not followed
+@example([[symlink("a", "/b"), symlink("b/c", "../c")], [member("a/c/a", b"1")]])  # a link behind a link
+@example([[symlink("a/b", "../c")], [member(".wh.a"), member("a/b/c", b"1")]])
+@example([[symlink("a", "b")], [symlink("a/c", "/c"), member("b/c/a", b"1"), link("b/a", "a/c/a")]])
+@example([[symlink("a", "b")], [link("c", "a"), member("c/a", b"1")]])  # a hard link to a symbolic link
 def test_drawn_stacks(index: FileIndex, scratch: pathlib.Path, drawn: list[list[Member]]) -> None:
     stack = [stacked(archive(members)) for members in drawn]
     try:
