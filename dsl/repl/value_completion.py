@@ -91,7 +91,8 @@ def quote_value(value: str, kind: str) -> str:
         return value
     if kind == "key":
         return value if all(char.isalnum() or char in "_-/" for char in value) else quote(value)
-    return value if is_bare_word(value) and not is_field_name(value) else quote(value)
+    is_field = kind != "path" and is_field_name(value)  # no field can be where a path is
+    return value if is_bare_word(value) and not is_field else quote(value)
 
 
 class ValueCache:

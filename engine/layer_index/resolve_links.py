@@ -243,13 +243,13 @@ def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, st
 
 
 def _drop_replaced(connection: sqlite3.Connection, layer: int) -> None:
-    """Drop the entries below folders that the layer replaces by links, and find the implied folders again."""
+    """Drop the entries below folders that the layer replaces later, and find the implied folders again."""
     connection.execute(
         f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND (directory, name) IN (
             WITH RECURSIVE below (key, offset) AS (
                 SELECT directory.key, own.offset FROM {SCHEMA}.entry AS own JOIN {SCHEMA}.directory
                     ON directory.parent = own.directory AND directory.name = own.name
-                    WHERE own.layer = ?1 AND own.type IN ({SYMLINK}, {HARD_LINK})
+                    WHERE own.layer = ?1 AND own.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})
                 UNION SELECT directory.key, below.offset FROM below
                     JOIN {SCHEMA}.directory ON directory.parent = below.key)
             SELECT own.directory, own.name FROM below JOIN {SCHEMA}.entry AS own ON own.directory = below.key
