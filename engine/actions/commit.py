@@ -65,8 +65,8 @@ class CommitContainer(Record):
             reserve_layers(ingest, base)
             runtime = _make_runtime(container)
             apply_instructions(runtime, self.changes)
-            with containers.open_changes(container, pause=self.pause) as upper:
-                layer = _store_changes(ingest, upper)
+            with containers.open_changes(container, pause=self.pause) as pieces:
+                layer = _store_changes(ingest, pieces)
             step = Step(
                 " ".join([container.document["Path"], *container.document["Args"]]),
                 self.message,
@@ -101,13 +101,10 @@ def _make_runtime(container: Container) -> dict[str, Any]:
     return {key: copy.deepcopy(config[key]) for key in _CONFIG_KEYS if config.get(key)}
 
 
-def _store_changes(ingest: Ingest, upper: str) -> ImportedLayer | None:
+def _store_changes(ingest: Ingest, pieces: Iterator[bytes]) -> ImportedLayer | None:
     """Store the changes of a container as a layer; None when there are none."""
     from itertools import chain
 
-    from imq.engine.layers.pack import pack_overlay_layer
-
-    pieces = pack_overlay_layer(upper)
     first = next(pieces, None)
     return None if first is None else ingest.import_layer(chain((first,), pieces), "", recompress="gzip")
 

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from imq.engine.oci.platform import host_platform
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, StoreError
@@ -25,11 +25,13 @@ from .bundle import (
     read_kernel_version,
 )
 from .document import CreateOptions, ImageFacts, make_document, name_taken, no_such_container
+from .drivers import COPY, OVERLAY, choose_driver, driver_of, writable_folder
 from .folder import (
     BUNDLE,
     CREATING,
     DOCUMENT,
     FOLDER,
+    LISTING,
     LOG,
     PAUSED,
     REMOVING,
@@ -52,7 +54,7 @@ from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_hints, f
 from .users import User, find_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from typing import Any
 
     from imq.engine.store.directory import Directory
@@ -66,6 +68,8 @@ _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
 DEFAULT_STOP_TIMEOUT = 10
 _POLL = 0.01
+_WRITABLE_KEYS = {OVERLAY: "UpperDir", COPY: "MergedDir"}
+"""The names that `docker inspect` has for the folder in which a container writes."""
 _RUNTIME_STATE = "runtime"
 """The folder in `containers/` where the runtime keeps the state of running containers."""
 
@@ -184,8 +188,11 @@ class Containers:
             "HostnamePath": os.path.join(path, "hostname"),
             "HostsPath": os.path.join(path, "hosts"),
             "RestartCount": state.restart_count,
-            "Driver": "overlay2",
-            "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": os.path.join(path, "upper")}},
+            "Driver": driver_of(container.document),
+            "GraphDriver": {
+                "Name": driver_of(container.document),
+                "Data": {_WRITABLE_KEYS[driver_of(container.document)]: self._writable_path(container)},
+            },
         }
 
     @contextmanager
@@ -237,17 +244,28 @@ class Containers:
         for mount in options.mounts:
             _check_source(mount)
         folder = unpacked.open_folder(store)
-        with unpacked.hold_layers(folder):
+        with unpacked.hold_layers(folder), store_errors("create the container", store.root):
             layers = unpacked.list_image_layers(store, image.manifest)
-            unpacked.unpack_missing(store, folder, layers, on_read)
-            _find_user_in([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
-            with store_errors("create the container", store.root):
-                self._make_folder(id_, document)
-                try:
-                    self._publish(id_, name, image, durable=not options.auto_remove)
-                except BaseException:
+            document["Driver"] = choose_driver(folder)
+            if document["Driver"] == OVERLAY:
+                unpacked.unpack_missing(store, folder, layers, on_read)
+                _find_user_in([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
+            lock = -1
+            try:
+                lock = self._make_folder(id_, document)
+                if document["Driver"] == COPY:
+                    root = os.path.join(self.path_of(id_) + CREATING, "rootfs")
+                    unpacked.unpack_root(store, folder, layers, root, on_read)
+                    _find_user_in([root], document["Config"]["User"])
+                    self._list_files(id_, durable=not options.auto_remove)
+                self._publish(id_, name, image, durable=not options.auto_remove)
+            except BaseException:
+                with suppress(FileNotFoundError):
                     remove_folder(self.path_of(id_) + CREATING, State())
-                    raise
+                raise
+            finally:
+                if lock >= 0:
+                    os.close(lock)
         return Container(id_, name, document)
 
     def _choose_name(self, id_: str) -> str:
@@ -258,23 +276,42 @@ class Containers:
         used = {name for (name,) in self.store.index.connection.execute("SELECT name FROM container")}
         return choose_name(id_, used)
 
-    def _make_folder(self, id_: str, document: Mapping[str, Any]) -> None:
+    def _make_folder(self, id_: str, document: Mapping[str, Any]) -> int:
+        """Make the folder of a new container, without its files, and return the descriptor that holds its lock."""
         containers = self.store.layout.make_directory(FOLDER)
         os.chmod(containers.descriptor, 0o700)
         path = self.path_of(id_) + CREATING
         os.mkdir(path, 0o700)
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = -1
         try:
-            os.close(lock_container(folder))
-            for name in ("upper", "work", "rootfs", "volumes"):
+            lock = lock_container(folder)
+            overlay = ("upper", "work", "rootfs") if document["Driver"] == OVERLAY else ()
+            for name in (*overlay, "volumes"):
                 os.mkdir(name, 0o755, dir_fd=folder)
                 os.chmod(name, 0o755, dir_fd=folder)  # noqa: S103 - whatever the umask is; the root of a container
             for mount in document["Mounts"]:
                 if mount["Type"] == "volume":
                     os.mkdir(os.path.join("volumes", os.path.basename(mount["Source"])), 0o755, dir_fd=folder)
             write_json(folder, DOCUMENT, document, 0o600, durable=not document["HostConfig"]["AutoRemove"])
+        except BaseException:
+            if lock >= 0:
+                os.close(lock)
+            raise
         finally:
             os.close(folder)
+        return lock
+
+    def _list_files(self, id_: str, *, durable: bool) -> None:
+        """Write the listing of the files of a new container, by which its changes are known."""
+        from imq.engine.layers.pack_changes import list_files
+        from imq.engine.store.atomic_files import sync_file_system
+
+        path = self.path_of(id_) + CREATING
+        with open(os.path.join(path, LISTING), "xb") as file:
+            file.writelines(list_files(os.path.join(path, "rootfs")))
+        if durable:
+            sync_file_system(self._containers_directory())
 
     def _publish(self, id_: str, name: str, image: ImageFacts, *, durable: bool) -> None:
         """Give the folder its name, unless another container has the same name, or the image was removed."""
@@ -409,8 +446,11 @@ class Containers:
     def _list_layers(self, container: Container) -> list[str]:
         """Return the folders of the layers of a container, the highest first."""
         layers = os.path.join(self.store.root, unpacked.FOLDER)
-        own = os.path.join(self.path_of(container.id), "upper")
-        return [own, *(os.path.join(layers, name) for name in _stack(container.document))]
+        lower = [os.path.join(layers, name) for name in _stack(container.document)]
+        return [self._writable_path(container), *(lower if driver_of(container.document) == OVERLAY else ())]
+
+    def _writable_path(self, container: Container) -> str:
+        return os.path.join(self.path_of(container.id), writable_folder(container.document))
 
     def _start_monitor(
         self, container: Container, runtime: str, lock: int, *, attach: bool, stdin: bool
@@ -428,7 +468,7 @@ class Containers:
             "id": container.id,
             "folder": path,
             "unpacked": os.path.join(self.store.root, unpacked.FOLDER),
-            "layers": _stack(document),
+            "layers": _stack(document) if driver_of(document) == OVERLAY else (),
             "runtime": runtime,
             "runtime_root": os.path.join(self.path, _RUNTIME_STATE),
             "timeout": TIMEOUT,
@@ -656,10 +696,10 @@ class Containers:
     # Changes
 
     @contextmanager
-    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[str]:
-        """Return the folder of the files that a container has changed; with `pause` it is frozen during the block.
+    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[Iterator[bytes]]:
+        """Return what a container has changed, as a layer in pieces, of which there are none without changes.
 
-        A stopped container is not started meanwhile.
+        With `pause` the container is frozen during the block. A stopped one is not started meanwhile.
         """
         _require_root()
         with self._open(container.id) as folder:
@@ -669,13 +709,25 @@ class Containers:
             try:
                 if paused:
                     self.pause(container)
-                yield os.path.join(self.path_of(container.id), "upper")
+                with closing(self._pack_changes(container)) as pieces:
+                    yield pieces
             finally:
                 if paused:
                     with suppress(Conflict):
                         self.unpause(container)
                 if lock >= 0:
                     os.close(lock)
+
+    def _pack_changes(self, container: Container) -> Generator[bytes]:
+        if driver_of(container.document) == OVERLAY:
+            from imq.engine.layers.pack import pack_overlay_layer
+
+            yield from pack_overlay_layer(self._writable_path(container))
+            return
+        from imq.engine.layers.pack_changes import pack_changes
+
+        with open(os.path.join(self.path_of(container.id), LISTING), "rb") as listing:
+            yield from pack_changes(self._writable_path(container), listing)
 
     # Removing
 
@@ -698,7 +750,7 @@ class Containers:
             with self._open(container.id) as folder:
                 lock = self._lock_stopped(folder, container)
                 try:
-                    freed = measure_tree(os.path.join(self.path_of(container.id), "upper")) or 0
+                    freed = measure_tree(self._writable_path(container)) or 0
                     self._delete_runtime_state(container.id, read_state(folder))
                     self._remove_folder(container.id, read_state(folder))
                 finally:

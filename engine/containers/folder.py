@@ -4,10 +4,12 @@
     state.json          how its last run began or ended; replaced by the monitor, missing before the first run
     lock                locked by the monitor from before the start until `state.json` says how the run ended
     config.json         the bundle of the OCI runtime; written at each start
-    upper, work         the writable layer of the overlay file system
+    upper, work         the writable layer of the overlay file system, with the driver overlay2
     attach              the socket on which the monitor takes further clients, while the container runs
     paused, stopping    empty files: the processes are frozen; a user has stopped the container
-    rootfs              where the monitor mounts the overlay, in a mount namespace of its own
+    rootfs              where the monitor mounts the overlay, in a mount namespace of its own; with the driver vfs, the
+                        files of the container
+    listing             with the driver vfs: the metadata of each file at its creation, by which changed ones are known
     volumes/N           the volumes that the image declares
     hosts, hostname, resolv.conf
     log                 standard output and error, in docker's format `json-file`
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 FOLDER = "containers"
 CREATING, REMOVING = ".creating", ".removing"
 DOCUMENT, STATE, LOCK, BUNDLE, LOG, PAUSED = "container.json", "state.json", "lock", "config.json", "log", "paused"
+LISTING = "listing"
+"""The metadata of the files of a container with the driver vfs, as they were copied."""
 STOPPING = "stopping"
 """An empty file: a user has stopped the container, so it is not restarted."""
 ATTACH = "attach"

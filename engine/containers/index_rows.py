@@ -12,7 +12,7 @@ from imq.engine.store.index_rows import to_json
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
-from .folder import DOCUMENT, FOLDER, ID_LENGTH, LOG, State, read_json, read_state
+from .folder import DOCUMENT, FOLDER, ID_LENGTH, LISTING, LOG, State, read_json, read_state
 from .removal import list_uses
 
 if TYPE_CHECKING:
@@ -176,9 +176,23 @@ def measure_written(index: StoreIndex, layout: Layout) -> None:
     sizes: list[tuple[int | None, int | None, str]] = []
     for (id_,) in rows:
         path = os.path.join(layout.root, FOLDER, id_)
-        sizes.append((measure_tree(os.path.join(path, "upper")), _size_of(os.path.join(path, LOG)), id_))
+        sizes.append((_measure_changes(path), _size_of(os.path.join(path, LOG)), id_))
     with index.sql_transaction() as transaction:
         transaction.executemany("UPDATE container SET size_rw = ?, log_size = ? WHERE id = ?", sizes)
+
+
+def _measure_changes(path: str) -> int | None:
+    """Return the bytes of the files that a container wrote; None when they cannot be read."""
+    listing = os.path.join(path, LISTING)
+    try:
+        with open(listing, "rb") as lines:
+            from imq.engine.layers.pack_changes import measure_changes
+
+            return measure_changes(os.path.join(path, "rootfs"), lines)
+    except FileNotFoundError:
+        return measure_tree(os.path.join(path, "upper"))
+    except OSError:
+        return None
 
 
 def _size_of(path: str) -> int | None:

@@ -1,6 +1,7 @@
 """The monitor: a small process beside each running container, like conmon. It outlives the imq that started it.
 
-It mounts the file system of the container in a mount namespace of its own, so that nothing stays mounted when it ends,
+It mounts the file system of the container in a mount namespace of its own, so that nothing stays mounted when it ends
+(with the driver vfs the files are there already),
 lets the OCI runtime create and start the container, writes what the container prints to the log, waits for its end, and
 writes the exit code to `state.json`. All that time it holds the lock of the container.
 
@@ -122,12 +123,18 @@ class _Monitor:
     def _mount(self) -> None:
         """Mount the file system, and copy what the image has in its volumes at the first start."""
         system_calls.enter_mount_namespace()
+        if self._job["layers"]:
+            self._mount_overlay()
+        for volume in self._job["new_volumes"]:
+            _fill_volume(self._rootfs, volume["target"], volume["source"])
+
+    def _mount_overlay(self) -> None:
         os.makedirs(self._rootfs, mode=0o700, exist_ok=True)
         os.chdir(self._job["unpacked"])
         inside = os.path.relpath(self._path, self._job["unpacked"])
         options = (
             f"lowerdir={':'.join(self._job['layers'])},upperdir={inside}/upper,workdir={inside}/work"
-            ",index=off,metacopy=off,redirect_dir=off"
+            f",{system_calls.PLAIN_OVERLAY}"
         )
         try:
             system_calls.mount_overlay(self._rootfs, options)
@@ -138,8 +145,6 @@ class _Monitor:
         finally:
             os.chdir("/")
         self._is_mounted = True
-        for volume in self._job["new_volumes"]:
-            _fill_volume(self._rootfs, volume["target"], volume["source"])
 
     def _start(self) -> tuple[dict[int, str], int, int]:
         """Start the container; return where its output is read and its input is written, and its terminal."""

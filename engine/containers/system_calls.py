@@ -10,6 +10,8 @@ _MS_REC, _MS_SLAVE = 0x4000, 0x80000
 _MNT_DETACH = 2
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
+PLAIN_OVERLAY = "index=off,metacopy=off,redirect_dir=off"
+"""Options by which the upper folder of an overlay has whole files under their own names."""
 
 
 def _call(name: str, *arguments: object) -> None:

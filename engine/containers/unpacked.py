@@ -3,6 +3,7 @@
     unpacked/NAME        a layer of the overlay file system; NAME is the beginning of its diff ID
     unpacked/NAME.json   its whole diff ID and its size
     unpacked/base        the lowest layer of every container: mount points, and files that containers expect
+    unpacked/overlay     where overlayfs was found to work
     unpacked/lock        shared while layers are added to a new container, exclusive while unneeded ones are removed
 
 The mount options of a file system have at most 4095 bytes, and an image up to 127 layers: so the names are short.
@@ -23,6 +24,7 @@ from .folder import FOLDER as CONTAINERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from imq.engine.layers.layer_stack import StackedLayer
     from imq.engine.oci.digest import Digest
     from imq.engine.store.directory import Directory
     from imq.engine.store.store import Store
@@ -32,7 +34,10 @@ BASE = "base"
 _LOCK = "lock"
 _NAME_LENGTH = 24
 """Hex digits of a name: nobody can find another layer with the same 96 bits."""
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""The end of the name of what is being made."""
+TESTED = "overlay"
+"""The file that says on which file system, and with which kernel, overlayfs works: see `drivers`."""
 _REMOVED = ".removed"
 _BASE_FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
 _BASE_FILES = ("dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf")
@@ -92,28 +97,62 @@ def unpack_missing(
                 raise Malformed(f"{folder.path_of(name_of(layer.diff_id))} is not the layer {layer.diff_id}")
 
 
-def _unpack(store: Store, folder: Directory, layer: LayerRow, on_read: Callable[[int], None]) -> None:
+def unpack_root(
+    store: Store,
+    folder: Directory,
+    layers: Sequence[LayerRow],
+    root: str,
+    on_read: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Create a folder with the files of all layers, and the base below them, for a container without overlayfs.
+
+    Raises `DigestMismatch` and `Malformed` for a corrupt layer, and `OSError`.
+    """
+    import hashlib
+    from io import BytesIO
+
     from imq.engine.layers.layer_stack import StackedLayer
-    from imq.engine.layers.remove_tree import remove_tree
-    from imq.engine.layers.unpack_overlay import unpack_overlay_layer
+    from imq.engine.layers.pack import pack_tree
+    from imq.engine.layers.unpack import unpack_layers
+    from imq.engine.oci.digest import Digest
+    from imq.engine.store.measure import find_corruption
+
+    _make_base(folder)
+    content = b"".join(pack_tree(folder.path_of(BASE)))
+    digest = Digest(f"sha256:{hashlib.sha256(content).hexdigest()}")
+    base = StackedLayer(digest, digest, "", lambda: BytesIO(content))
+    try:
+        unpack_layers((base, *(_stack_layer(store, layer, on_read) for layer in layers)), root, privileged=True)
+    except (DigestMismatch, Malformed) as problem:
+        raise find_corruption(store, [layer.digest for layer in layers], problem) from None
+
+
+def _stack_layer(store: Store, layer: LayerRow, on_read: Callable[[int], None]) -> StackedLayer:
+    from imq.engine.layers.layer_stack import StackedLayer
     from imq.engine.oci import media_types
     from imq.engine.progress import CountingReader
-    from imq.engine.store.atomic_files import sync_file_system
-    from imq.engine.store.layout import unknown_layer_type
-    from imq.engine.store.measure import find_corruption
 
     if not media_types.is_layer(layer.media_type):
         from imq.engine.oci.manifest import Descriptor
+        from imq.engine.store.layout import unknown_layer_type
 
         raise unknown_layer_type(Descriptor(layer.media_type, layer.digest, 0))
-    name = name_of(layer.diff_id)
-    partial = f"{name}.{os.getpid()}{_PARTIAL}"
-    path = folder.path_of(partial)
-    stacked = StackedLayer(
+    return StackedLayer(
         layer.digest, layer.diff_id, None, lambda: CountingReader(store.open_blob(layer.digest), on_read)
     )
+
+
+def _unpack(store: Store, folder: Directory, layer: LayerRow, on_read: Callable[[int], None]) -> None:
+    from imq.engine.layers.remove_tree import remove_tree
+    from imq.engine.layers.unpack_overlay import unpack_overlay_layer
+    from imq.engine.store.atomic_files import sync_file_system
+    from imq.engine.store.measure import find_corruption
+
+    name = name_of(layer.diff_id)
+    partial = f"{name}.{os.getpid()}{PARTIAL}"
+    path = folder.path_of(partial)
     try:
-        result = unpack_overlay_layer(stacked, path)
+        result = unpack_overlay_layer(_stack_layer(store, layer, on_read), path)
     except (DigestMismatch, Malformed) as problem:
         raise find_corruption(store, [layer.digest], problem) from None
     try:
@@ -134,7 +173,7 @@ def _make_base(folder: Directory) -> None:
         return
     from imq.engine.layers.remove_tree import remove_tree
 
-    partial = f"{BASE}.{os.getpid()}{_PARTIAL}"
+    partial = f"{BASE}.{os.getpid()}{PARTIAL}"
     path = folder.path_of(partial)
     os.mkdir(path)
     try:
@@ -199,7 +238,11 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
         needed = {name_of(diff_id) for diff_id in list_needed()}
         for name in folder.list_names():
             base, _, ending = name.partition(".")
-            if name in (BASE, _LOCK) or (base in needed and not ending) or (base in needed and ending == "json"):
+            if (
+                name in (BASE, _LOCK, TESTED)
+                or (base in needed and not ending)
+                or (base in needed and ending == "json")
+            ):
                 continue
             if ending == "json":
                 facts = read_json(folder.descriptor, name)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _PIECE_SIZE = 256 * 1024
 _BLOCK_SIZE = 512
+_END = bytes(2 * _BLOCK_SIZE)
+"""What ends an archive."""
 _WHITEOUT_MODE = 0o600
 _PACKED_XATTRS = ("user.", "security.capability")
 """Attributes of the files; other namespaces belong to this host (labels, overlay marks, integrity keys)."""
@@ -40,7 +42,7 @@ def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[bytes]:
     """
     if not os.path.isdir(root):
         raise NotFound(f"no such directory: {root}", hints=("import takes a directory or an archive",))
-    yield from _join_parts(_TreePacker(root, max_depth).iter_parts())
+    yield from join_parts(chain(TreePacker(root, max_depth).iter_parts(), (b"",)))  # an archive even of no files
 
 
 def pack_overlay_layer(root: str) -> Iterator[bytes]:
@@ -49,52 +51,53 @@ def pack_overlay_layer(root: str) -> Iterator[bytes]:
     Devices that hide files become whiteouts, folders that hide lower ones get an opaque whiteout, as in docker. The
     archive of a layer without files has no bytes at all. Raises the errors of `pack_tree`.
     """
-    parts = _OverlayPacker(root, None).iter_parts()
-    first = next(parts, None)
-    if first is not None:
-        yield from _join_parts(chain((first,), parts))
+    yield from join_parts(_OverlayPacker(root, None).iter_parts())
 
 
-def _join_parts(parts_of_tree: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield parts of an archive in pieces of about 256 KiB, and the end of the archive."""
+def join_parts(parts_of_tree: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield parts of an archive in pieces of about 256 KiB, and the end of the archive; nothing without parts."""
     parts: list[bytes] = []
     buffered = 0
+    is_empty = True
     for part in parts_of_tree:
+        is_empty = False
         parts.append(part)
         buffered += len(part)
         if buffered >= _PIECE_SIZE:
             yield b"".join(parts)
             parts.clear()
             buffered = 0
-    yield b"".join((*parts, bytes(2 * _BLOCK_SIZE)))
+    if not is_empty:
+        yield b"".join((*parts, _END))
 
 
-class _TreePacker:
+class TreePacker:
     """One pass over a tree."""
 
     def __init__(self, root: str, max_depth: int | None) -> None:
-        self._root = root
+        self.root = root
         self._max_depth = max_depth
         self._first_names: dict[tuple[int, int], str] = {}  # of files with several names, by device and inode
         self._without_xattrs: set[int] = set()  # devices with a file system without extended attributes
 
     def iter_parts(self) -> Iterator[bytes]:
         """Yield headers, contents and padding."""
-        for path, name, status in self._iter_entries():
-            yield from self._pack_entry(path, name, status)
+        for path, name, status in self.iter_entries():
+            yield from self.pack_entry(path, name, status)
 
-    def _pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+    def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+        """Yield the header, the content and the padding of an entry."""
         first_name = self._find_first_name(status, name)
         if first_name is not None:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = tarfile.LNKTYPE, first_name
-            yield self._encode_header(self._set_common_fields(info, status))
+            yield self.encode_header(self.set_common_fields(info, status))
         elif stat.S_ISREG(status.st_mode):
             yield from self._pack_file(path, name, status)
         elif not stat.S_ISSOCK(status.st_mode):  # which no archive can hold
-            yield self._encode_header(self._make_info(path, name, status))
+            yield self.encode_header(self._make_info(path, name, status))
 
-    def _iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
+    def iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
         """Yield path, relative name and status of each entry in byte order, a directory before its children."""
         pending = [self._iter_names("")]
         while pending:
@@ -102,7 +105,7 @@ class _TreePacker:
             if name is None:
                 pending.pop()
                 continue
-            path = os.path.join(self._root, name)
+            path = os.path.join(self.root, name)
             with _ReadErrors(path):
                 status = os.lstat(path)
             if self._max_depth is not None and name.count("/") >= self._max_depth:
@@ -112,7 +115,7 @@ class _TreePacker:
                 pending.append(self._iter_names(name + "/"))
 
     def _iter_names(self, prefix: str) -> Iterator[str]:
-        directory = os.path.join(self._root, prefix)
+        directory = os.path.join(self.root, prefix)
         with _ReadErrors(directory):
             names = os.listdir(directory)
         for name in sorted(names, key=os.fsencode):
@@ -133,7 +136,7 @@ class _TreePacker:
                 status = os.fstat(descriptor)
                 if not os.path.samestat(status, listed_status):
                     raise _changed_error(path)
-                yield self._encode_header(self._make_info(path, name, status))
+                yield self.encode_header(self._make_info(path, name, status))
                 remaining = status.st_size
                 while remaining:
                     piece = os.read(descriptor, min(_PIECE_SIZE, remaining))
@@ -164,9 +167,9 @@ class _TreePacker:
             info.type = tarfile.CHRTYPE if stat.S_ISCHR(mode) else tarfile.BLKTYPE
             info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         info.pax_headers = self._read_xattrs(path, status.st_dev)
-        return self._set_common_fields(info, status)
+        return self.set_common_fields(info, status)
 
-    def _set_common_fields(self, info: tarfile.TarInfo, status: os.stat_result) -> tarfile.TarInfo:
+    def set_common_fields(self, info: tarfile.TarInfo, status: os.stat_result) -> tarfile.TarInfo:
         """Set the fields that every entry has."""
         info.mode = stat.S_IMODE(status.st_mode)
         info.uid, info.gid = status.st_uid, status.st_gid
@@ -174,7 +177,8 @@ class _TreePacker:
         return info
 
     @staticmethod
-    def _encode_header(info: tarfile.TarInfo) -> bytes:
+    def encode_header(info: tarfile.TarInfo) -> bytes:
+        """Return the header of an entry."""
         return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
     def _read_xattrs(self, path: str, device: int) -> dict[str, str]:
@@ -198,22 +202,22 @@ class _TreePacker:
         return records
 
 
-class _OverlayPacker(_TreePacker):
+class _OverlayPacker(TreePacker):
     """One pass over the writable layer of an overlay file system."""
 
-    def _pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+    def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE:
             yield self._encode_whiteout(whiteout_name(name), status, _WHITEOUT_MODE)
             return
-        yield from super()._pack_entry(path, name, status)
+        yield from super().pack_entry(path, name, status)
         if stat.S_ISDIR(status.st_mode) and _is_opaque(path):
             yield self._encode_whiteout(f"{name}/{OPAQUE_NAME}", status, stat.S_IMODE(status.st_mode) & 0o777)
 
     def _encode_whiteout(self, name: str, status: os.stat_result, mode: int) -> bytes:
         info = tarfile.TarInfo(name)
-        self._set_common_fields(info, status)
+        self.set_common_fields(info, status)
         info.mode = mode
-        return self._encode_header(info)
+        return self.encode_header(info)
 
 
 def _is_opaque(path: str) -> bool:

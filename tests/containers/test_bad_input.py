@@ -180,7 +180,7 @@ def test_a_full_disk_during_the_creation_leaves_no_half_container(small_machine:
     assert machine.failure_code("run box:1 true") == "no-space"
     assert machine.rows("containers") == []
     unpacked = pathlib.Path(machine.root, "unpacked")
-    assert [name for name in os.listdir(unpacked) if name not in ("base", "lock")] == []
+    assert [name for name in os.listdir(unpacked) if name not in ("base", "lock", "overlay")] == []
     filler.unlink()
     machine.do("run box:1 true with auto_remove = true")
 

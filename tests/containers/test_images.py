@@ -68,7 +68,9 @@ def test_force_removes_the_image_of_stopped_containers(machine: Machine) -> None
     machine.do_all("start one1", "wait one1")  # its unpacked layers are still there
     assert machine.failure_code("commit one1 as a:1") == "no-such-image"
     machine.do("rm container one1")
-    assert [name for name in os.listdir(pathlib.Path(machine.root, "unpacked")) if name not in ("base", "lock")] == []
+    assert [
+        name for name in os.listdir(pathlib.Path(machine.root, "unpacked")) if name not in ("base", "lock", "overlay")
+    ] == []
 
 
 def test_force_removes_only_the_names_of_a_running_image(machine: Machine) -> None:

@@ -74,7 +74,6 @@ class StoreContents:
 
     def _read_container(self, id_: str) -> ImageLayers:
         from imq.engine.containers.containers import Containers
-        from imq.engine.layers.pack import pack_overlay_layer
         from imq.engine.sources.contents.container_layer import ContainerLayer
 
         containers = Containers(self._store, "", self._environment)
@@ -88,8 +87,8 @@ class StoreContents:
         changes = self._changes.get(id_)
         if changes is None:
             changes = ContainerLayer(self._environment)
-            with containers.open_changes(container, pause=False) as upper:
-                for piece in pack_overlay_layer(upper):
+            with containers.open_changes(container, pause=False) as pieces:
+                for piece in pieces:
                     changes.write(piece)
             self._changes[id_] = changes
         diff_id = changes.finish()
