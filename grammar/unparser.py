@@ -219,6 +219,13 @@ def _parenthesize(text: str) -> str:
     return f"(.{text})" if begins_query(text) else f"({text})"
 
 
+def _ends_with_image(node: ast.Expr) -> bool:
+    """Whether an expression, written without parentheses, ends with the image of a field such as `size of redis:7`."""
+    if isinstance(node, ast.Arithmetic) and _PRECEDENCE[node.operator] == _PRODUCT:
+        return _ends_with_image(node.right)
+    return isinstance(node, ast.ImageField)
+
+
 def _unparse_operator(node: ast.Expr, *, right: bool) -> tuple[int, str]:
     match node:
         case ast.Literal():
@@ -244,6 +251,8 @@ def _unparse_operator(node: ast.Expr, *, right: bool) -> tuple[int, str]:
         case ast.Arithmetic(operator, left, other):
             precedence = _PRECEDENCE[operator]
             first = _unparse_expr(left, precedence, right=right)
+            if operator == "/" and _ends_with_image(left):  # a slash after an image would begin a path
+                first = _parenthesize(first)
             return precedence, f"{first} {operator} {_unparse_expr(other, precedence + 1, right=True)}"
         case ast.Comparison(operator, left, other):
             return _COMPARISON, f"{_unparse_expr(left, _SUM)} {operator} {_unparse_expr(other, _SUM, right=True)}"

@@ -41,11 +41,11 @@ class Change(DerivedImage):
 
 
 def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    image, *others = act.references
+    image, *others = act.references or (None,)
     changes = (*context.literals(others), *get_option_values(act, "change", context))
-    if not changes:
+    if image is None or not changes:
         raise StatementError(
-            "change needs Dockerfile instructions",
+            "change needs an image by its name" if image is None else "change needs Dockerfile instructions",
             code="operand",
             span=act.span,
             hints=('example: change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2',),

@@ -6,7 +6,7 @@ from imq.engine.containers.attachment import parse_detach_keys, require_terminal
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
 from imq.engine.sources.container_values import read_flag
-from imq.grammar.errors import ImqError
+from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
@@ -77,6 +77,13 @@ def wait_for_end(
 
 
 def _plan_run(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if not act.references:
+        raise StatementError(
+            "run needs an image by its name, not a query of images",
+            code="operand",
+            span=act.span,
+            hints=("example: run redis:7 redis-server --port 7000",),
+        )
     if (planner := find_planner(act.replace(references=act.references[:1]), context)) is not None:
         return planner(act, context)
     image, *words = act.references

@@ -27,6 +27,7 @@ _SHAPES = frozenset({SYMLINK, HARD_LINK, DIRECTORY, WHITEOUT, OPAQUE})
 """Types of entries that change where later paths lead."""
 _TABLES = (("entry", "name"), ("note", "name"), ("package", "file"))
 """The tables with rows of a file, and the columns with its name."""
+_DIRECTORIES = frozenset({DIRECTORY, IMPLIED})
 _NO_TARGETS = frozenset({DIRECTORY, IMPLIED, WHITEOUT, OPAQUE})
 """Types that no hard link can lead to."""
 
@@ -213,7 +214,7 @@ def _resolve_entries(connection: sqlite3.Connection, layer: int) -> bool:
         if offset >= until:
             target, until = known[directory] = view.resolve(path, offset)
         if target != directory:
-            _move_entry(connection, layer, (directory, name), target, offset)
+            _move_entry(connection, layer, (directory, name), target)
             has_moved_link = has_moved_link or type_ in {SYMLINK, HARD_LINK}
         if is_open:
             _resolve_hard_link(connection, view, (layer, target, name), link, offset)
@@ -222,15 +223,18 @@ def _resolve_entries(connection: sqlite3.Connection, layer: int) -> bool:
     return has_moved_link
 
 
-def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, str], target: int, offset: int) -> None:
+def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, str], target: int) -> None:
     """Move an entry, and what was read in it, to another folder; of two entries of one path, the later one counts."""
     directory, name = place
-    replaced = connection.execute(
-        f"SELECT offset > ? FROM {SCHEMA}.entry WHERE layer = ? AND directory = ? AND name = ?",
-        (offset, layer, target, name),
-    ).fetchone()
-    if replaced is not None:
-        loser = directory if replaced[0] else target
+    earlier, *later = connection.execute(
+        f"""SELECT directory, offset, type FROM {SCHEMA}.entry
+        WHERE layer = ? AND name = ? AND directory IN (?, ?) ORDER BY offset, directory = ?""",
+        (layer, name, directory, target, directory),
+    ).fetchall()
+    if later:
+        loser, offset, type_ = earlier
+        if type_ not in _DIRECTORIES:
+            _drop_below(connection, layer, (target, name), offset)
         for table, column in _TABLES:
             connection.execute(
                 f"DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND directory = ? AND {column} = ?", (layer, loser, name)
@@ -242,20 +246,28 @@ def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, st
         )
 
 
+def _drop_below(connection: sqlite3.Connection, layer: int, place: tuple[int, str], offset: int) -> None:
+    """Drop the entries below a path that come before the offset of the entry that replaces the folder."""
+    connection.execute(
+        f"""DELETE FROM {SCHEMA}.entry WHERE layer = ? AND offset < ? AND directory IN (
+            WITH RECURSIVE below (key) AS (
+                SELECT key FROM {SCHEMA}.directory WHERE parent = ? AND name = ?
+                UNION SELECT directory.key FROM below JOIN {SCHEMA}.directory ON directory.parent = below.key)
+            SELECT key FROM below)""",
+        (layer, offset, *place),
+    )
+
+
 def _drop_replaced(connection: sqlite3.Connection, layer: int) -> None:
     """Drop the entries below folders that the layer replaces later, and find the implied folders again."""
-    connection.execute(
-        f"""DELETE FROM {SCHEMA}.entry WHERE layer = ?1 AND (directory, name) IN (
-            WITH RECURSIVE below (key, offset) AS (
-                SELECT directory.key, own.offset FROM {SCHEMA}.entry AS own JOIN {SCHEMA}.directory
-                    ON directory.parent = own.directory AND directory.name = own.name
-                    WHERE own.layer = ?1 AND own.type NOT IN ({DIRECTORY}, {IMPLIED}, {WHITEOUT}, {OPAQUE})
-                UNION SELECT directory.key, below.offset FROM below
-                    JOIN {SCHEMA}.directory ON directory.parent = below.key)
-            SELECT own.directory, own.name FROM below JOIN {SCHEMA}.entry AS own ON own.directory = below.key
-            WHERE own.layer = ?1 AND own.offset < below.offset)""",
+    replacing = connection.execute(
+        f"""SELECT own.directory, own.name, own.offset FROM {SCHEMA}.entry AS own JOIN {SCHEMA}.directory
+            ON directory.parent = own.directory AND directory.name = own.name
+        WHERE own.layer = ? AND own.type NOT IN ({DIRECTORY}, {IMPLIED})""",
         (layer,),
-    )
+    ).fetchall()
+    for directory, name, offset in replacing:
+        _drop_below(connection, layer, (directory, name), offset)
     for table, column in _TABLES[1:]:
         connection.execute(
             f"""DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own

@@ -23,6 +23,21 @@ def test_any_tree_is_unparsed_and_parsed_to_an_equal_tree(tree: ast.Statement) -
     assert parse(written, VOCABULARY) == (tree,), written
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images select (size of latest) / latest",
+        "images select (2 * size of latest) / latest",
+        "images select (size of latest) / 2 * size",
+        "images select size / size of latest",
+        "images where size > (size of latest + 1) / 2",
+    ],
+)
+def test_an_image_before_a_slash_is_parsed_back(text: str) -> None:
+    (tree,) = parse(text, VOCABULARY)
+    assert parse(unparse(tree), VOCABULARY) == (tree,), unparse(tree)
+
+
 @given(st.text(max_size=40))
 def test_any_quoted_string_is_parsed_back(text: str) -> None:
     (ask,) = parse(f"images where tag = {quote(text)}", VOCABULARY)

@@ -32,6 +32,12 @@ def test_star_can_be_combined_with_other_columns(session: Session) -> None:
     assert [column.name for column in result.columns] == ["double", *(field.name for field in TABLES["history"].fields)]
 
 
+def test_a_field_beside_the_star_is_selected_once(session: Session) -> None:
+    names = [field.name for field in TABLES["history"].fields]
+    result = answer(session, f"history of redis:7 select *, {names[0]}")
+    assert [column.name for column in result.columns] == [*names[1:], names[0]]
+
+
 def test_star_of_a_subquery_is_its_columns(session: Session) -> None:
     assert [column.name for column in answer(session, "(images select name, size) select *").columns] == [
         "name",
@@ -47,7 +53,8 @@ def test_a_quoted_star_is_a_string(session: Session) -> None:
     ("text", "code"),
     [
         ("images select * as all", "column"),
-        ("images select *, name", "repeated"),
+        ("images select *, name, name", "repeated"),
+        ("images select *, *", "repeated"),
         ("images select * group by tag", "not-grouped"),
         ("images group by *", "column"),
         ("images order by *", "column"),

@@ -174,6 +174,7 @@ def is_ordinary(members: list[Member]) -> bool:
 @example([[symlink("a/b", "../c")], [member(".wh.a"), member("a/b/c", b"1")]])
 @example([[symlink("a", "b")], [symlink("a/c", "/c"), member("b/c/a", b"1"), link("b/a", "a/c/a")]])
 @example([[symlink("a", "c"), folder("a/a"), member("c", b"1")]])  # a file replaces what the link led to
+@example([[member("b/a", b"1"), symlink("b", "/"), member("a", b"2"), folder("b/b")]])  # a link that leads to itself
 @example([[symlink("a", "b")], [link("c", "a"), member("c/a", b"1")]])  # a hard link to a symbolic link
 def test_drawn_stacks(index: FileIndex, scratch: pathlib.Path, drawn: list[list[Member]]) -> None:
     stack = [stacked(archive(members)) for members in drawn]
