@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 EXECUTABLE = 0o755
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.join(HERE, os.pardir, os.pardir)
+OPTIONAL = frozenset({"pandas", "pyarrow"})
+"""Libraries that the Python API uses when they are installed. The executable has no Python API."""
 COMPILE = ("gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 
 HEADER = """\
@@ -103,7 +105,11 @@ def refuse_gaps(report: str) -> None:
     gap = re.compile(r"(missing|excluded) module named '?([\w.]+)'? - imported by .*?\b(imq[\w.]*) \((?!conditional\))")
     with open(report, encoding="utf-8") as file:
         matches = [line.groups() for line in map(gap.search, file) if line]
-    gaps = [f"{by} imports {name}" for kind, name, by in matches if kind == "excluded" or not is_attribute(name)]
+    gaps = [
+        f"{by} imports {name}"
+        for kind, name, by in matches
+        if name not in OPTIONAL and (kind == "excluded" or not is_attribute(name))
+    ]
     if gaps:
         raise SystemExit("freeze: not in the executable: " + "; ".join(gaps))
 
