@@ -115,6 +115,6 @@ check_types
 if [ -n "$making_root" ]; then
     wait "$making_root" || say 'imq: skipping tests of the engines of Debian 13'
 fi
-[ $# -gt 0 ] || set -- --numprocesses=auto --dist=loadgroup
+[ $# -gt 0 ] || set -- --numprocesses=auto
 check pytest -o cache_dir=.cache/pytest "$@"
 exit "$status"

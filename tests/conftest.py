@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from typing import Any
 
 import pytest
 from support.engines import (
@@ -41,10 +41,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the hook of pytest-xdist that reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one worker process run all tests of a folder: they share engines and registries."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        tests = config.rootpath / "tests"
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(tests).parts[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With several worker processes, let one of them run all tests of a folder: they share engines and registries."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FolderScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition("::")[0].removeprefix("tests/").partition("/")[0]
+
+    return FolderScheduling(config, log)
