@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from threading import Thread
 
 from imq.grammar.record import TYPE_CHECKING
 
-from . import system_calls
 from .folder import read_json, write_json
 from .unpacked import PARTIAL, TESTED
 
@@ -52,6 +50,8 @@ def choose_driver(folder: Directory) -> str:
 
 def _takes_overlay(folder: Directory) -> bool:
     """Whether layers can be unpacked and mounted in a folder. True when this process may not mount at all."""
+    from threading import Thread
+
     from imq.engine.layers.remove_tree import remove_tree
     from imq.engine.layers.whiteout import OPAQUE_ATTRIBUTE, OPAQUE_VALUE, WHITEOUT_DEVICE
     from imq.engine.store.atomic_files import is_disk_full
@@ -84,6 +84,8 @@ def _mounts_overlay(path: str) -> bool:
 
     The calling thread gets a mount namespace and a working directory of its own, which end with it.
     """
+    from . import system_calls
+
     try:
         system_calls.enter_mount_namespace()
     except OSError:

@@ -359,6 +359,8 @@ class _Monitor:
 
 def _import_removal() -> None:
     """Import what the end of a container needs, while the runtime starts it."""
+    from imq.engine.layers import remove_tree  # noqa: F401
+
     from . import removal  # noqa: F401
 
 

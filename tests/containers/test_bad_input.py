@@ -206,3 +206,9 @@ def test_without_an_init_a_container_that_needs_one_does_not_start(
     monkeypatch.setattr(runtime, "_INITS", ("nothing-here",))
     assert machine.failure_code("run box:1 true with init = true") == "no-init"
     assert machine.rows("containers") == []
+
+
+def test_a_container_with_very_deep_folders_is_removed(machine: Machine) -> None:
+    machine.do('run box:1 sh -c "i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done" as deep')
+    machine.do("rm container deep")
+    assert set(os.listdir(pathlib.Path(machine.root, "containers"))) <= {"runtime", "last-used"}
