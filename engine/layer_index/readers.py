@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .content_tap import ContentReader
 
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EXECUTABLE = 0o111
 _ACCOUNT_FILES = frozenset({b"etc/passwd", b"etc/group"})
 _MAX_ACCOUNTS = 4 << 20
@@ -172,4 +173,4 @@ def _pack_owned(row: OwnedFiles) -> bytes:
         "size": row.size,
         "files": [[to_text(path), checksum] for path, checksum in row.files],
     }
-    return pack_words(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    return pack_words(_encode_json(document))

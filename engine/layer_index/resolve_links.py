@@ -235,6 +235,11 @@ def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, st
         loser, offset, type_ = earlier
         if type_ not in _DIRECTORIES:
             _drop_below(connection, layer, (target, name), offset)
+            connection.execute(  # if the later one is a folder, it is new: lower layers have nothing in it
+                f"""INSERT OR IGNORE INTO {SCHEMA}.entry (layer, directory, name, type, offset)
+                SELECT ?, key, '.wh..wh..opq', {OPAQUE}, ? FROM {SCHEMA}.directory WHERE parent = ? AND name = ?""",
+                (layer, offset, target, name),
+            )
         for table, column in _TABLES:
             connection.execute(
                 f"DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND directory = ? AND {column} = ?", (layer, loser, name)

@@ -44,6 +44,7 @@ SCAN_ERRORS = (ImqError, OSError, sqlite3.Error)
 """What a scan raises, and adding it to an index: for a layer that cannot be unpacked, and for a full disk."""
 _BATCH = 5_000
 _NS_PER_SECOND = 1_000_000_000
+_NO_DEVICE = (0, 0)
 _INSERT_PACKAGE = f"INSERT INTO package VALUES ({', '.join('?' * (len(PACKAGE_COLUMNS) + 2))})"
 _INSERT = f"INSERT OR REPLACE INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({', '.join('?' * len(ENTRY_COLUMNS))})"
 
@@ -150,25 +151,26 @@ class LayerScanner:
             raise Malformed(f"{entry.path!r} has an unknown entry type", code="entry-type")
         if parent_path != self._parent_path:
             self._parent_path, self._parent = parent_path, self._number_directory(parent_path)
+        text = to_text(name)
         link: str | None = None
+        size: int | None = entry.real_size
         if type_ == SYMLINK:
             link = to_text(entry.link_target)
         elif type_ == HARD_LINK:
             target = to_text(clean_path(entry.link_target, MAX_DEPTH, clamp=True))
-            link = f"/{target}"
+            link, size = f"/{target}", None
             if target == to_text(path):
                 return  # a link to itself changes nothing
             target_directory, _, target_name = link.rpartition("/")
-            self._hard_links.append((self._parent, to_text(name), target_directory, target_name))
+            self._hard_links.append((self._parent, text, target_directory, target_name))
         seconds, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
-        is_link = type_ == HARD_LINK
         self._rows.append((
-            self._parent, to_text(name), type_, entry.mode, entry.uid, entry.gid, None if is_link else entry.real_size,
-            seconds, nanoseconds or None, link, entry.offset, entry.size if entry.size != entry.real_size else None,
-            _encode_details(entry) if entry.xattrs or entry.segments or entry.device != (0, 0) or entry.map_in_content
-            else None, None,
+            self._parent, text, type_, entry.mode, entry.uid, entry.gid, size, seconds, nanoseconds or None, link,
+            entry.offset, entry.size if entry.size != entry.real_size else None,
+            _encode_details(entry) if entry.xattrs or entry.segments or entry.device != _NO_DEVICE
+            or entry.map_in_content else None, None,
         ))  # fmt: skip
-        if entry.type == "directory":
+        if type_ == DIRECTORY:
             self._number_directory(path)
         elif entry.type == "file" and (reader := self._find_reader(path, entry)) is not None:
             self._tap.open(path, entry, reader)
@@ -190,22 +192,24 @@ class LayerScanner:
     def _write_findings(self) -> None:
         """Write what the readers found. Rows on a file that was replaced later in the archive are dropped."""
         written: set[str] = set()
+        machines: list[tuple[object, ...]] = []
+        packages: list[tuple[object, ...]] = []
+        notes: list[tuple[object, ...]] = []
         for path, offset, findings in self._tap.take_findings():
             place = self._locate(path)
             if findings.machine is not None:
-                self._connection.execute(
-                    "UPDATE entry SET machine = ? WHERE directory = ? AND name = ? AND offset = ?",
-                    (findings.machine, *place, offset),
-                )
+                machines.append((findings.machine, *place, offset))
             if path in written:
-                self._connection.execute("DELETE FROM package WHERE directory = ? AND file = ?", place)
-                self._connection.execute("DELETE FROM note WHERE directory = ? AND name = ?", place)
+                packages = [row for row in packages if row[:2] != place]
+                notes = [row for row in notes if row[:2] != place]
             written.add(path)
-            packages = [(*place, *row) for row in findings.packages]
-            self._connection.executemany(_INSERT_PACKAGE, packages)
-            self._connection.executemany(
-                "INSERT INTO note VALUES (?, ?, ?, ?)", [(*place, *note) for note in findings.notes]
-            )
+            packages += [(*place, *row) for row in findings.packages]
+            notes += [(*place, *note) for note in findings.notes]
+        self._connection.executemany(
+            "UPDATE entry SET machine = ? WHERE directory = ? AND name = ? AND offset = ?", machines
+        )
+        self._connection.executemany(_INSERT_PACKAGE, packages)
+        self._connection.executemany("INSERT INTO note VALUES (?, ?, ?, ?)", notes)
 
     def _locate(self, path: str) -> tuple[int, str]:
         parent_path, _, name = path.rpartition("/")

@@ -199,6 +199,35 @@ def test_damage_raises_only_malformed(form, data):
             feed_all(walker, archive[:cut])
 
 
+def walk_or_refuse(archive: bytes, chunk: int) -> list[TarEntry] | str:
+    entries: list[TarEntry] = []
+    walker = TarWalker(entries.append)
+    try:
+        for start in range(0, len(archive), chunk):
+            walker.feed(archive[start : start + chunk])
+        walker.finish()
+    except Malformed as error:
+        return error.message
+    return entries
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT], ids=["ustar", "gnu"])
+@given(at=st.integers(0, 511), written=st.binary(min_size=1, max_size=12), kind=st.sampled_from(sorted(TYPES)))
+def test_headers_in_one_piece_are_read_like_those_in_parts(form, at, written, kind):
+    """Whole headers are read field by field at once, those in parts by the general reader."""
+    info = tarfile.TarInfo("folder/name")
+    info.type, info.linkname, info.uname = kind, "target", "root"
+    header = bytearray(info.tobuf(form))
+    if kind == tarfile.GNUTYPE_SPARSE:
+        header[156:157] = tarfile.REGTYPE
+    header[at : at + len(written)] = written[: 512 - at]
+    if not 148 - len(written) < at < 156:
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+    archive = bytes(header) + tarfile.TarInfo("next").tobuf(form) + bytes(1024)
+    assert walk_or_refuse(archive, len(archive)) == walk_or_refuse(archive, 500)
+
+
 def test_one_byte_at_a_time():
     archive = extended(b"x", record("path", b"p" * 600)) + member("short", b"content") + member("next") + END
     entries, _ = walk(archive, chunk=1)
