@@ -108,10 +108,9 @@ def make_bundle(options: BundleOptions) -> dict[str, Any]:
 def make_process(options: BundleOptions, *, privileged: bool = False) -> dict[str, Any]:
     """Return the object `process`, which `exec` takes too; with `privileged` it has all capabilities."""
     host = options.host_config
-    user: dict[str, Any] = {"uid": options.user.uid, "gid": options.user.gid}
-    groups = list(options.user.groups)
-    if groups:
-        user["additionalGids"] = groups
+    # the main group too, as in docker: a program that changes its group keeps it, so a mode like 0705 still denies access
+    groups = list(dict.fromkeys((options.user.gid, *options.user.groups)))
+    user: dict[str, Any] = {"uid": options.user.uid, "gid": options.user.gid, "additionalGids": groups}
     capabilities = list(list_capabilities({"Privileged": True} if privileged else host))
     effective = capabilities if options.user.uid == 0 else []  # as in docker: other users have none
     process = {

@@ -15,7 +15,7 @@ import pytest
 from imq.cli.main import Cli
 from imq.engine.containers.containers import Containers
 from store.support.stores import StoreSession
-from support.engines import mounts_under
+from support.engines import Dockerd, mounts_under
 from support.servers import require_programs
 
 if TYPE_CHECKING:
@@ -67,10 +67,16 @@ class Machine(StoreSession):
         with open(f"/proc/{self.state(name)['pid']}/status") as file:
             return int(next(line for line in file if line.startswith("PPid")).split()[1])
 
+    @property
+    def prefix(self) -> list[str]:
+        """The first words of command lines of imq on this store."""
+        return [sys.executable, "-m", "imq", "--root", self.root]
+
     def command(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line of imq on this store."""
-        arguments = [sys.executable, "-m", "imq", "--root", self.root, *words]
-        return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60, **options)
+        return subprocess.run(
+            [*self.prefix, *words], capture_output=True, text=True, check=False, timeout=60, **options
+        )
 
     def line(self, *words: str) -> tuple[int, str, str]:
         """Run a command line in this process; return its exit code and what imq itself writes."""
@@ -141,3 +147,12 @@ def machine(archive: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Machine]:
     assert [id_ for id_ in ids if os.path.exists(f"/sys/fs/cgroup/memory/imq/{id_}")] == []
     runtime = tmp_path / "store" / "containers" / "runtime"
     assert not runtime.exists() or list(runtime.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory: pytest.TempPathFactory, archive: pathlib.Path) -> Iterator[Dockerd]:
+    """A dockerd with the image `box:1`."""
+    require_programs("dockerd", "docker")
+    with Dockerd(tmp_path_factory.mktemp("dockerd")) as engine:
+        engine.run("load", "-i", str(archive))
+        yield engine

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engines import Dockerd
-from support.servers import require_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .conftest import Machine
 
 SCRIPT = """
@@ -54,15 +51,6 @@ def config_of(machine: Machine, name: str) -> dict[str, Any]:
     path = pathlib.Path(machine.root, "blobs", *row["id"].split(":"))
     document: dict[str, Any] = json.loads(path.read_text())
     return document
-
-
-@pytest.fixture(scope="session")
-def dockerd(tmp_path_factory: pytest.TempPathFactory, archive: pathlib.Path) -> Iterator[Dockerd]:
-    """A dockerd with the image `box:1`."""
-    require_programs("dockerd", "docker")
-    with Dockerd(tmp_path_factory.mktemp("dockerd")) as engine:
-        engine.run("load", "-i", str(archive))
-        yield engine
 
 
 def test_commit_makes_the_layer_of_docker_commit(machine: Machine, dockerd: Dockerd, tmp_path: pathlib.Path) -> None:

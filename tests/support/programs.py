@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import platform
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BASE = 0x400000
 _HEADERS = 64 + 56
@@ -94,6 +98,44 @@ _COPY = bytes.fromhex(
     "b83c000000"  # mov eax, exit
     "0f05"  # syscall
 )
+
+
+_CALL = bytes.fromhex(
+    "4881ec00100000"  # sub rsp, 4096
+    "4c8d2553000000"  # lea r12, [rip + 83]: the numbers after the program
+    "4989e5"  # mov r13, rsp
+    "410fb70424"  # next: movzx eax, word [r12]
+    "3dffff0000"  # cmp eax, 65535: the end
+    "7426"  # je done
+    "4983c402"  # add r12, 2
+    "31ff31f631d2"  # the arguments are 0: xor edi, edi; xor esi, esi; xor edx, edx
+    "4531d24531c04531c9"  # xor r10d, r10d; xor r8d, r8d; xor r9d, r9d
+    "0f05"  # syscall
+    "85c0"  # test eax, eax
+    "7802"  # js failed
+    "31c0"  # xor eax, eax
+    "f7d8"  # failed: neg eax
+    "41884500"  # mov [r13], al
+    "49ffc5"  # inc r13
+    "ebce"  # jmp next
+    "4c89ea"  # done: mov rdx, r13
+    "4829e2"  # sub rdx, rsp
+    "b801000000"  # mov eax, write
+    "bf01000000"  # mov edi, stdout
+    "4889e6"  # mov rsi, rsp
+    "0f05"  # syscall
+    "31ff"  # xor edi, edi
+    "b83c000000"  # mov eax, exit
+    "0f05"  # syscall
+)
+
+
+def call_program(numbers: Sequence[int]) -> bytes:
+    """Return a program that makes system calls with arguments of 0 and writes their error numbers as bytes to stdout.
+
+    A call that succeeds gives 0. The test is skipped on other machines than x86-64.
+    """
+    return _make_program(_CALL + struct.pack(f"<{len(numbers) + 1}H", *numbers, 0xFFFF))
 
 
 def copy_program() -> bytes:
