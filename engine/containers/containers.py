@@ -51,7 +51,7 @@ from .network_files import make_network_files
 from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
 from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_hints, find_init, find_runtime, spawn
-from .users import User, find_user
+from .users import User, find_user, has_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -249,14 +249,14 @@ class Containers:
             document["Driver"] = choose_driver(folder)
             if document["Driver"] == OVERLAY:
                 unpacked.unpack_missing(store, folder, layers, on_read)
-                _find_user_in([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
+                _check_user([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
             lock = -1
             try:
                 lock = self._make_folder(id_, document)
                 if document["Driver"] == COPY:
                     root = os.path.join(self.path_of(id_) + CREATING, "rootfs")
                     unpacked.unpack_root(store, folder, layers, root, on_read)
-                    _find_user_in([root], document["Config"]["User"])
+                    _check_user([root], document["Config"]["User"])
                     self._list_files(id_, durable=not options.auto_remove)
                 self._publish(id_, name, image, durable=not options.auto_remove)
             except BaseException:
@@ -1003,6 +1003,12 @@ def _stack(document: Mapping[str, Any]) -> list[str]:
     names = [unpacked.name_of(diff_id) for diff_id in document["Layers"]]
     highest = list(dict.fromkeys(reversed(names)))
     return [*highest, unpacked.BASE]
+
+
+def _check_user(layers: Sequence[str], text: str) -> None:
+    """Raise `StatementError` for a user or group that the files of an image do not have."""
+    if has_names(text):
+        _find_user_in(layers, text)
 
 
 def _find_user_in(layers: Sequence[str], text: str, groups: Sequence[str] = ()) -> User:

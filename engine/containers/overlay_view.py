@@ -35,7 +35,8 @@ class OverlayView(DirectoryTree):
 
     def __init__(self, layers: Sequence[str]) -> None:
         super().__init__(MAX_DEPTH)
-        self._layers = [RootedDirectory(layer, MAX_DEPTH) for layer in layers]
+        # without openat2: the paths are short, and it loads ctypes
+        self._layers = [RootedDirectory(layer, MAX_DEPTH, use_openat2=False) for layer in layers]
         self._folders: dict[str, list[tuple[RootedDirectory, str]]] = {}
 
     def __enter__(self) -> Self:

@@ -62,6 +62,11 @@ def find_user(text: str, read: Callable[[str], bytes | None]) -> User:
     return User(uid, gid, tuple(dict.fromkeys(one for one in groups if one != gid)), home)
 
 
+def has_names(text: str) -> bool:
+    """Whether `USER[:GROUP]` has a name, which the files of an image may lack."""
+    return any(part and _parse_id(part) is None for part in text.split(":", 1))
+
+
 def _parse_id(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and int(text[:12]) <= _MAX_ID else None
 

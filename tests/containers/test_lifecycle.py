@@ -54,7 +54,7 @@ def test_the_environment_the_user_and_the_folder_are_those_of_the_image_and_the_
     script = 'sh -c "id; pwd; hostname; echo $A $B $C; cat /proc/1/limits | head -1; cat /etc/hosts | wc -l"'
     machine.do(f'run box:1 {script} with env.B = given, env = "C=new", user = app, workdir = /tmp, hostname = host1')
     lines = capfd.readouterr().out.splitlines()
-    assert lines[:4] == ["uid=1000(app) gid=1001(app) groups=2000(extra)", "/tmp", "host1", "image given new"]
+    assert lines[:4] == ["uid=1000(app) gid=1001(app) groups=1001(app),2000(extra)", "/tmp", "host1", "image given new"]
 
 
 def test_every_field_that_the_store_can_know(machine: Machine, tmp_path: pathlib.Path) -> None:
