@@ -275,8 +275,9 @@ def _drop_replaced(connection: sqlite3.Connection, layer: int) -> None:
         _drop_below(connection, layer, (directory, name), offset)
     for table, column in _TABLES[1:]:
         connection.execute(
-            f"""DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own
-                WHERE own.layer = {table}.layer AND own.directory = {table}.directory AND own.name = {table}.{column})""",
+            f"""DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND NOT EXISTS (
+                SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = {table}.layer
+                AND own.directory = {table}.directory AND own.name = {table}.{column})""",
             (layer,),
         )
     connection.execute(f"DELETE FROM {SCHEMA}.entry WHERE layer = ? AND type = {IMPLIED}", (layer,))

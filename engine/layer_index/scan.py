@@ -250,8 +250,9 @@ class LayerScanner:
     def _resolve_hard_links(self) -> None:
         """Give hard links the metadata and content of their target, if this layer has it before the link.
 
-        A target below a symbolic link is left to the index, which resolves its path in a stack. One that comes later replaces one of a lower layer, to which the link leads. The entries of a table of
-        contents have no order: their offset is 0.
+        A target below a symbolic link is left to the index, which resolves its path in a stack. A target that comes
+        later replaces one of a lower layer, to which the link leads. The entries of a table of contents have no order:
+        their offset is 0.
         """
         connection = self._connection
         if connection.execute("SELECT 1 FROM hard_link LIMIT 1").fetchone() is None:
