@@ -11,7 +11,7 @@ from struct import Struct
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .elf_machine import find_machine
+from .elf_machine import HEADER_SIZE, find_machine
 from .package import Package, Problem
 from .reader import decode, read_up_to
 
@@ -75,8 +75,11 @@ def scan_executable(file: BinaryIO, path: str) -> Rows:
 
 def _scan(reader: _RangeReader, head: bytes, path: str) -> Rows:
     elf = _parse_elf(head)
-    if elf is None:
-        return
+    if elf is not None:
+        yield from _scan_segments(reader, elf, path)
+
+
+def _scan_segments(reader: _RangeReader, elf: _Elf, path: str) -> Rows:
     for segment in elf.segments:
         if segment.flags & (_PF_X | _PF_W) == _PF_W:
             offset = _find_block(reader, segment)
@@ -96,6 +99,7 @@ class ExecutableFeed:
         self._path = path
         self._head = bytearray()
         self._offset = 0
+        self._elf: _Elf | None = None
         self._needed: tuple[tuple[int, int], ...] | None = None  # None until the head is complete
         self._parts = _Parts()
 
@@ -107,7 +111,8 @@ class ExecutableFeed:
             if self._head[:4] != _ELF[: len(self._head)]:
                 self._needed = ()
             elif len(self._head) == _HEAD:
-                self._needed = _list_needed(bytes(self._head))
+                self._elf = _parse_elf(self._head)
+                self._needed = _list_needed(self._elf, self._head) if self._elf is not None else ()
         for first, end in self._needed or ():
             if first < self._offset and start < end:
                 self._parts.add(max(first, start), piece[max(first - start, 0) : end - start])
@@ -117,8 +122,11 @@ class ExecutableFeed:
         """Yield the rows of the executable."""
         try:
             if self._is_elf():
-                self._parts.add(0, self._head)
-                yield from _scan(self._parts, bytes(self._head), self._path)
+                if self._needed is None:
+                    self._elf = _parse_elf(self._head)
+                if self._elf is not None:
+                    self._parts.add(0, self._head)
+                    yield from _scan_segments(self._parts, self._elf, self._path)
         finally:
             self.close()
 
@@ -173,19 +181,21 @@ class _Parts:
         while len(found) < size:
             at = offset + len(found)
             piece = next(
-                (part[at - start :] for start, part in self._parts.items() if start <= at < start + len(part)), None
+                (
+                    bytes(memoryview(part)[at - start : at - start + size - len(found)])
+                    for start, part in self._parts.items()
+                    if start <= at < start + len(part)
+                ),
+                None,
             )
             if piece is None:
                 break
-            found += piece[: size - len(found)]
+            found = found + piece if found else piece
         return found or None
 
 
-def _list_needed(head: bytes) -> tuple[tuple[int, int], ...]:
+def _list_needed(elf: _Elf, head: bytes | bytearray) -> tuple[tuple[int, int], ...]:
     """Return the ranges of a file that can be needed, after the head."""
-    elf = _parse_elf(head)
-    if elf is None:
-        return ()
     has_note = any(_GO_NOTE in head[segment.offset : segment.offset + segment.size] for segment in elf.notes)
     ranges = [
         (max(segment.offset, _HEAD), segment.offset + segment.size)
@@ -225,7 +235,7 @@ class _ForwardReader:
             size -= len(piece)
 
 
-def _parse_elf(head: bytes) -> _Elf | None:
+def _parse_elf(head: bytes | bytearray) -> _Elf | None:
     """Return the segments that are loaded, by their offsets; None for what no ELF executable begins with."""
     if len(head) < 64 or head[4] not in (1, 2) or head[5] not in (1, 2):
         return None
@@ -251,7 +261,7 @@ def _parse_elf(head: bytes) -> _Elf | None:
             start, address = segment.offset + overlap, segment.address + overlap
             loaded.append(_Segment(start, address, segment.size - overlap, segment.flags))
             end = segment.offset + segment.size
-    return _Elf(order, find_machine(head) or "", tuple(loaded), tuple(segments[_PT_NOTE]))
+    return _Elf(order, find_machine(bytes(head[:HEADER_SIZE])) or "", tuple(loaded), tuple(segments[_PT_NOTE]))
 
 
 def _find_block(reader: _RangeReader, segment: _Segment) -> int | None:
