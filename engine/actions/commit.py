@@ -98,7 +98,10 @@ def _find_manifest(container: Container, context: ExecutionContext) -> Digest:
 
 def _make_runtime(container: Container) -> dict[str, Any]:
     config = container.document["Config"]
-    return {key: copy.deepcopy(config[key]) for key in _CONFIG_KEYS if config.get(key)}
+    runtime = {key: copy.deepcopy(config[key]) for key in _CONFIG_KEYS if config.get(key)}
+    if "Env" in runtime:  # without those that the container does not have although its image does
+        runtime["Env"] = [pair for pair in runtime["Env"] if "=" in pair]
+    return runtime
 
 
 def _store_changes(ingest: Ingest, pieces: Iterator[bytes]) -> ImportedLayer | None:

@@ -13,6 +13,7 @@ from imq.engine.containers.document import CreateOptions
 from imq.engine.sources.container_values import (
     Value,
     invalid_value,
+    read_file_variables,
     read_flag,
     read_named_values,
     read_seconds,
@@ -84,11 +85,9 @@ def read_create_options(
     host: dict[str, Any] = {}
     for value in values:
         if value.name == "env":
-            pair = f"{value.key}={value.text}" if value.key else read_variable(value.text, variables)
-            environment += [pair] if pair else []
+            environment.append(f"{value.key}={value.text}" if value.key else read_variable(value.text, variables))
         elif value.name == "env_file":
-            pairs = (read_variable(line, variables) for line in _read_lines(value, folder))
-            from_files += [pair for pair in pairs if pair]
+            from_files += read_file_variables(_read_lines(value, folder), variables)
         elif value.name == "label_file":
             parts = (line.partition("=") for line in _read_lines(value, folder))
             labels += [(name, text) for name, _, text in parts]

@@ -132,8 +132,13 @@ def make_process(options: BundleOptions, *, privileged: bool = False) -> dict[st
 
 
 def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
-    """Return variables, each once: the last value wins."""
+    """Return variables, each once: the last value wins. One without `=` stands for a variable that is not set."""
     return tuple({pair.partition("=")[0]: pair for part in parts for pair in part}.values())
+
+
+def make_environment(*parts: Sequence[str]) -> tuple[str, ...]:
+    """Return the variables of a process, merged; those that are not set are left out."""
+    return tuple(pair for pair in merge_environment(*parts) if "=" in pair)
 
 
 def default_environment(hostname: str, *, terminal: bool = False) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from .bundle import (
     default_environment,
     make_arguments,
     make_bundle,
+    make_environment,
     make_process,
-    merge_environment,
     read_kernel_version,
 )
 from .document import CreateOptions, ImageFacts, make_document, name_taken, no_such_container
@@ -418,7 +418,7 @@ class Containers:
         bundle = make_bundle(
             BundleOptions(
                 arguments=arguments,
-                environment=merge_environment(
+                environment=make_environment(
                     default_environment(hostname, terminal=bool(config.get("Tty"))), config["Env"]
                 ),
                 workdir=config["WorkingDir"],
@@ -671,7 +671,7 @@ class Containers:
         default = default_environment(config["Hostname"], terminal=program.terminal)
         options = BundleOptions(
             program.arguments,
-            merge_environment(default, config["Env"], program.environment),
+            make_environment(default, config["Env"], program.environment),
             program.workdir or config["WorkingDir"],
             self._find_user(container, program.user or config["User"]),
             container.document["HostConfig"],

@@ -14,7 +14,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .action_options import get_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from .action import PlanContext
@@ -110,5 +110,13 @@ def invalid_value(value: Value, expected: str) -> StatementError:
 
 
 def read_variable(text: str, variables: Mapping[str, str]) -> str:
-    """Return a variable of docker's flag -e; one without a value has that of `variables`, "" when it is not there."""
-    return text if "=" in text else f"{text}={variables[text]}" if text in variables else ""
+    """Return a variable of docker's flag -e; one without a value has that of `variables`.
+
+    One that is not there stays without a value: then a container does not have it, even if its image does.
+    """
+    return text if "=" in text or text not in variables else f"{text}={variables[text]}"
+
+
+def read_file_variables(lines: Iterable[str], variables: Mapping[str, str]) -> list[str]:
+    """Return the variables of the lines of a file; those without a value here or in `variables` are left out."""
+    return [pair for pair in (read_variable(line, variables) for line in lines) if "=" in pair]

@@ -65,3 +65,16 @@ def test_processes_may_do_what_they_may_in_docker(
         denied = {name for name, number in errors.items() if number in DENIED}
         assert {"mount", "unshare", "bpf", "keyctl", "add_key", "reboot", "setns"} <= denied
         assert "chroot" not in denied
+
+
+def test_variables_without_values_are_those_of_docker(
+    shared_machine: Machine, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A", "of-process")
+    monkeypatch.delenv("B", raising=False)
+    words = ["run", "--rm", "--network=none", "-e", "A", "-e", "B", "-e", "NOT_SET_ANYWHERE", "-e", "C=", "box:1"]
+    program = ["sh", "-c", "env | grep -v ^HOSTNAME= | sort"]
+    theirs = run([*dockerd.client, *words, *program])
+    assert b"A=of-process\nC=\n" in theirs
+    assert b"B=" not in theirs, "the image has it"
+    assert run([*shared_machine.prefix, *words, *program]) == theirs

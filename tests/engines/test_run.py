@@ -159,7 +159,7 @@ def test_variables_without_values_are_those_of_the_session(
         made = inspect(tools, name)["Config"]["Env"]
         assert home in made
         assert ("GIVEN=file" in made) == (name == "two")
-        assert [pair for pair in made if pair.startswith("OF_THIS_PROCESS")] == []
+        assert [pair for pair in made if pair.startswith("OF_THIS_PROCESS=")] == []
 
 
 def test_a_run_that_takes_too_long_is_stopped(tools: Place) -> None:

@@ -7,6 +7,7 @@ import re
 
 from imq.engine.sources.container_values import (
     invalid_value,
+    read_file_variables,
     read_flag,
     read_named_values,
     read_seconds,
@@ -133,14 +134,13 @@ def read_exec_spec(act: ast.ActionStatement, words: Sequence[str], context: Plan
 def _set_environment(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add a variable; one without a value has that of this process, as with docker's flag -e."""
     pair = f"{value.key}={value.text}" if value.key else read_variable(value.text, context.environment)
-    if pair:
-        document.setdefault("Env", []).append(pair)
+    document.setdefault("Env", []).append(pair)
 
 
 def _set_environment_file(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add the variables of a file before those that are given by themselves."""
-    pairs = (read_variable(line, context.environment) for line in _read_lines(value, context.folder))
-    document["Env"] = [*filter(None, pairs), *document.get("Env", ())]
+    pairs = read_file_variables(_read_lines(value, context.folder), context.environment)
+    document["Env"] = [*pairs, *document.get("Env", ())]
 
 
 def _set_label_file(document: dict[str, Any], value: Value, context: PlanContext) -> None:

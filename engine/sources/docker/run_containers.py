@@ -25,7 +25,8 @@ from .tag import find_id
 from .targets import find_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from imq.engine.docker_engine.client import EngineClient, EngineStream
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -69,9 +70,8 @@ class CreateContainer(Record):
             raise changed_error(self.image)
         query = {"name": self.spec.name} if self.spec.name else {}
         image = self.image if self.image == self.id else to_full_name(self.image)
-        answer = read_object(
-            client.post_json("containers/create", query, {"Image": image, **self.spec.document}, timeout=_CREATING)
-        )
+        document = {"Image": image, **_without_unset_variables(client, self.spec.document)}
+        answer = read_object(client.post_json("containers/create", query, document, timeout=_CREATING))
         id_ = read_text(answer.get("Id"))
         if id_ is None:
             raise protocol_error(client.endpoint, "its response for create has no ID of a container")
@@ -170,7 +170,7 @@ class ExecInEngine(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Run the program until it ends, unless it is detached. Raises `ProgramEnded` for another exit code than 0."""
         client = context.get_shared(EngineClients).get(self.source)
-        document = self.spec.document
+        document = _without_unset_variables(client, self.spec.document)
         made = read_object(client.post_json(f"containers/{self.id}/exec", None, document, timeout=_CREATING))
         id_ = read_text(made.get("Id"))
         if id_ is None:
@@ -199,6 +199,17 @@ class ExecInEngine(Record):
             program = document["Cmd"][0]
             raise _make_ended(f"{program} exited with code {code} in the container {self.container}", "exec", code)
         yield self.describe()
+
+
+def _without_unset_variables(client: EngineClient, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document for podman without variables that have no value: it takes those of its own process.
+
+    Docker leaves them out of the container, even if its image has them.
+    """
+    variables = document.get("Env") or ()
+    if all("=" in one for one in variables) or client.ping().kind != "podman":
+        return dict(document)
+    return {**document, "Env": [one for one in variables if "=" in one]}
 
 
 @contextmanager
