@@ -88,6 +88,31 @@ def test_files_show_the_merged_tree(store: StoreSession) -> None:
     assert passwd == {"path": "/etc/passwd", "mode": "0600", "layer_index": 1, "directory": "/etc", "uid": 0}
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "status = deleted",
+        "status = overwritten",
+        "status = whiteout",
+        "status = visible",
+        "status in (deleted, overwritten)",
+        "status not in (visible, whiteout)",
+        "status in (visible, whiteout)",
+        "not status = deleted and not status = whiteout",
+        "status like '*e*' and path like '/etc/**'",
+        "status = deleted or size > 3",
+        "status = deleted and size > 3 or status = whiteout",
+        "status = visible and status = deleted",
+        "status is unknown",
+    ],
+)
+def test_a_condition_on_the_status_selects_of_all_rows(store: StoreSession, condition: str) -> None:
+    """The condition is evaluated when the entries are read; in rows of a query it is evaluated afterwards."""
+    rows = "all files of app:1, app:2 select image, layer_index, path, size, status"
+    read = store.rows(f"{rows.replace(' select', f' where {condition} select', 1)} order by image, layer_index, path")
+    assert read == store.rows(f"({rows}) where {condition} order by image, layer_index, path")
+
+
 def test_all_files_say_what_hides_them(store: StoreSession) -> None:
     rows = store.rows('all files of app:2 where path like "/etc/*" select layer_index, status, path')
     assert [tuple(row.values()) for row in rows] == [

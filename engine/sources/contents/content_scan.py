@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 
 from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.query.fetch_plan import weaken_condition
 from imq.engine.query.sql.statements import Sql, write_row_condition
 from imq.engine.sources.scan_rows import ScanRows
 from imq.grammar.record import TYPE_CHECKING
@@ -13,9 +14,10 @@ from .indexer import LayerIndexer
 from .protocol import ARTIFACT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.query import ir
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
     from imq.grammar.errors import ImqError
@@ -134,11 +136,12 @@ class ContentScan(ScanRows):
         self._has_whole_stack = True
         return table
 
-    def write_filter(self, row: str) -> Sql:
-        """Return the SQL of the condition of the scan on the columns of `row`."""
-        if self.scan.condition is None:
+    def write_filter(self, row: str, is_covered: Callable[[ir.Expr], bool] = lambda _: True) -> Sql:
+        """Return the SQL of the condition of the scan on the columns of `row`: of the part that is covered."""
+        part = weaken_condition(self.scan.condition, is_covered) if self.scan.condition is not None else None
+        if part is None:
             return Sql("1", {})
-        condition = write_row_condition(self.scan.condition, row, self.scan.now)
+        condition = write_row_condition(part, row, self.scan.now)
         self.context.runner.register_functions(condition)
         return condition
 

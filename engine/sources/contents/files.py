@@ -22,6 +22,7 @@ from imq.engine.layer_index.entry_types import (
 )
 from imq.engine.layer_index.schema import ACCOUNT_NOTE, SCHEMA
 from imq.engine.oci.digest import Digest
+from imq.engine.query import ir
 from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -88,8 +89,35 @@ FIELDS = {
 }
 """The SQL of the fields that an entry of a layer has, whatever image the layer is in."""
 FILTERED_FIELDS = frozenset(FIELDS)
+FILTERED_FIELDS_OF_ALL = FILTERED_FIELDS | {"status"}
+"""The status of an entry depends on the image; that of a file says how a container differs from its image."""
 _IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index", "layer")
 _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
+
+
+_WHITEOUT = "whiteout"
+_HIDDEN = {"overwritten": OVERWRITTEN, "deleted": DELETED}
+"""The statuses of entries that an upper layer hides, and why, as in the index."""
+_STATUSES = ("visible", *_HIDDEN, _WHITEOUT)
+
+
+def _write_markers(statuses: frozenset[str]) -> str:
+    """Return the SQL that leaves out entries that cannot have these statuses, by their types."""
+    if statuses == {_WHITEOUT}:
+        return f"AND entry.type IN ({WHITEOUT}, {OPAQUE})"
+    return "" if _WHITEOUT in statuses else f"AND entry.type NOT IN ({WHITEOUT}, {OPAQUE})"
+
+
+def _reads_status_alone(condition: ir.Expr) -> bool:
+    return all(name == "status" for name in _list_fields(condition))
+
+
+def _reads_no_status(condition: ir.Expr) -> bool:
+    return all(name != "status" for name in _list_fields(condition))
+
+
+def _list_fields(condition: ir.Expr) -> list[str]:
+    return [value.field.name for value in ir.walk((condition,)) if isinstance(value, ir.Column | ir.MapItem)]
 
 
 class FileScan(ContentScan):
@@ -118,23 +146,27 @@ class FileScan(ContentScan):
     def insert_rows(self) -> None:
         """Insert the entries of the wanted layers for which the condition of the scan holds, for each image."""
         self._skip_layers()
-        condition = self.write_filter("entry")
+        condition = self.write_filter("entry", _reads_no_status)
         fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
-        markers = "" if self._shows_all else f"AND entry.type NOT IN ({WHITEOUT}, {OPAQUE})"
+        statuses = self._find_statuses() if self._shows_all else frozenset()
         entries = f"""SELECT entry.layer AS _layer, entry.directory AS _directory, entry.name AS _entry_name,
                 entry.type AS _type, {fields}
-            FROM temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key {markers}
+            FROM {self._write_places(statuses)} {_write_markers(statuses)}
             CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory"""
         place = ("entry._layer", "entry._directory", "entry._entry_name")
         is_hidden = f"EXISTS ({self.write_hidden('1', *place)})"
         columns = ", ".join(("stack.number", *(f'entry."{name}"' for name in (*_KEY_COLUMNS[1:], *FIELDS))))
         status, visible = self._write_status(), f"NOT {is_hidden}"
         if self._shows_all:
-            reasons = {OVERWRITTEN: "overwritten", DELETED: "deleted"}
-            reason = self.write_hidden(_write_case("hidden.status", reasons), *place)
-            status = f"""iif(entry._type IN ({WHITEOUT}, {OPAQUE}), 'whiteout',
+            reason = self.write_hidden(
+                _write_case("hidden.status", {reason: name for name, reason in _HIDDEN.items()}), *place
+            )
+            status = f"""iif(entry._type IN ({WHITEOUT}, {OPAQUE}), '{_WHITEOUT}',
                 coalesce(({reason} LIMIT 1), 'visible'))"""
             visible = f"NOT (entry._type = {IMPLIED} AND {is_hidden})"
+            if len(statuses) < len(_STATUSES):
+                listed = ", ".join(f"'{name}'" for name in sorted(statuses))
+                visible += f" AND {status} IN ({listed})"
         names = ", ".join(f'"{name}"' for name in self.columns)
         image = "stack.lookup, stack.image, stack.name, stack.source, stack.position, stack.diff_id"
         chosen = f"""(SELECT * FROM ({entries}) AS entry WHERE {condition.text}) AS entry
@@ -154,6 +186,28 @@ class FileScan(ContentScan):
                 AND hidden.name = entry._entry_name AND hidden.chain = top.chain AND hidden.status = {DELETED}""",
             condition.parameters,
         )
+
+    def _find_statuses(self) -> frozenset[str]:
+        """Return the statuses in layers that rows of the result can have, by the condition of the scan."""
+        condition = self.write_filter("entry", _reads_status_alone)
+        values = ", ".join(f"('{name}')" for name in _STATUSES)
+        rows = self.connection.execute(
+            f"SELECT status FROM (SELECT column1 AS status FROM (VALUES {values})) AS entry WHERE {condition.text}",
+            condition.parameters,
+        )
+        return frozenset(status for (status,) in rows)
+
+    def _write_places(self, statuses: frozenset[str]) -> str:
+        """Return the SQL of the entries of the wanted layers; of the hidden ones alone if no others are needed."""
+        if not statuses or not statuses <= _HIDDEN.keys():
+            return f"temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key"
+        reasons = ", ".join(str(_HIDDEN[name]) for name in sorted(statuses))
+        return f"""(SELECT DISTINCT hidden.layer, hidden.directory, hidden.name
+            FROM (SELECT DISTINCT chain FROM temp.{self.stack}) AS upper
+            CROSS JOIN {SCHEMA}.hidden ON hidden.chain = upper.chain AND hidden.status IN ({reasons})
+            WHERE hidden.layer IN (SELECT key FROM temp.{self.wanted})) AS place
+            CROSS JOIN {SCHEMA}.entry ON entry.layer = place.layer AND entry.directory = place.directory
+                AND entry.name = place.name"""
 
     def _list_tops(self) -> str:
         """Return the SQL of whether a row `top` of the stacks has the changes of a container; "" without containers."""

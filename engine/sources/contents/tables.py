@@ -46,7 +46,7 @@ _LEVELS: dict[str, dict[FetchLevel, str]] = {
 }
 _FILTERED_FIELDS = {
     "files": files.FILTERED_FIELDS,
-    "all_files": files.FILTERED_FIELDS,
+    "all_files": files.FILTERED_FIELDS_OF_ALL,
     "archive_files": frozenset[str](),
     "packages": packages.FILTERED_FIELDS,
     "os_releases": frozenset[str](),
