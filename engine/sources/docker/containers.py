@@ -201,7 +201,8 @@ def _read_details(document: Mapping[str, Any], *, is_local: bool) -> tuple[objec
     """Return the values of `_DETAIL_COLUMNS` of an inspected container."""
     state, host, config = (read_object(document.get(key)) for key in ("State", "HostConfig", "Config"))
     running = read_boolean(state.get("Running")) or False
-    env = {name: value for name, _, value in (text.partition("=") for text in read_texts(config.get("Env")))}
+    variables = (text.partition("=") for text in read_texts(config.get("Env")))
+    env = {name: value for name, equals, value in variables if equals}  # without one it is not set in the container
     health = read_text(read_object(state.get("Health")).get("Status"))
     policy = read_text(read_object(host.get("RestartPolicy")).get("Name"))
     path = read_text(document.get("LogPath")) or read_text(read_object(host.get("LogConfig")).get("Path"))
