@@ -71,6 +71,8 @@ def test_a_container_on_an_overlay_has_a_copy_of_its_image(overlaid: Machine) ->
     assert overlaid.rows("containers where name = one1 select size_rw") == [{"size_rw": len("image\n")}]
     done = overlaid.command("run", "--rm", "-u", "app", "-v", f"{overlaid.root}:/store:ro", "box:1", "id", "-un")
     assert (done.returncode, done.stdout) == (0, "app\n"), done.stderr
+    done = overlaid.command("run", "--rm", "--read-only", "box:1", "sh", "-c", "cat /etc/hosts > /dev/null && touch /x")
+    assert (done.returncode, "Read-only file system" in done.stderr) == (1, True), done.stderr
     assert [row["name"] for row in overlaid.rows("containers")] == ["one1"]
 
 
