@@ -108,7 +108,7 @@ def make_bundle(options: BundleOptions) -> dict[str, Any]:
 def make_process(options: BundleOptions, *, privileged: bool = False) -> dict[str, Any]:
     """Return the object `process`, which `exec` takes too; with `privileged` it has all capabilities."""
     host = options.host_config
-    # the main group too, as in docker: a program that changes its group keeps it, so a mode like 0705 still denies access
+    # the main group too, as in docker: a program that changes its group keeps it, so a mode of 0705 denies access
     groups = list(dict.fromkeys((options.user.gid, *options.user.groups)))
     user: dict[str, Any] = {"uid": options.user.uid, "gid": options.user.gid, "additionalGids": groups}
     capabilities = list(list_capabilities({"Privileged": True} if privileged else host))

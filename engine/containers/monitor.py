@@ -1,9 +1,9 @@
 """The monitor: a small process beside each running container, like conmon. It outlives the imq that started it.
 
 It mounts the file system of the container in a mount namespace of its own, so that nothing stays mounted when it ends;
-with the driver vfs, the files are there already. It lets the OCI runtime create and start the container, writes what the
-container prints to the log, waits for its end, and writes the exit code to `state.json`. All that time it holds the lock
-of the container.
+with the driver vfs, the files are there already. It lets the OCI runtime create and start the container, writes what
+the container prints to the log, waits for its end, and writes the exit code to `state.json`. All that time it holds the
+lock of the container.
 
 Its clients are the imq that started it and those that attach later, over the socket `attach` in the folder of the
 container. Each has a control socket, on which the monitor reports, one line of JSON each, that the container has

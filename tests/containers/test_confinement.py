@@ -21,8 +21,9 @@ FLAGS = (
 )  # fmt: skip
 STATUS = "grep -E '^(Cap...|NoNewPrivs|Seccomp|Uid|Gid|Groups):' /proc/self/status"
 CALLS = {
-    "chroot": 161, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169, "iopl": 172, "ioperm": 173,
-    "init_module": 175, "delete_module": 176, "quotactl": 179, "add_key": 248, "request_key": 249, "keyctl": 250,
+    "chroot": 161, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169, "iopl": 172,
+    "ioperm": 173, "init_module": 175, "delete_module": 176,
+    "quotactl": 179, "add_key": 248, "request_key": 249, "keyctl": 250,
     "unshare": 272, "perf_event_open": 298, "open_by_handle_at": 304, "setns": 308,
     "kcmp": 312, "bpf": 321, "userfaultfd": 323, "move_mount": 429, "fsopen": 430,
     "pidfd_open": 434, "clone3": 435,

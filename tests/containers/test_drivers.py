@@ -93,7 +93,8 @@ def test_changes_are_those_of_an_overlay(overlaid: Machine, machine: Machine) ->
 
 def test_a_change_that_keeps_size_and_time_is_found(overlaid: Machine) -> None:
     overlaid.do(
-        'run box:1 sh -c "touch -r /etc/group /tmp/time; echo R | busybox dd of=/etc/group bs=1 count=1 conv=notrunc; touch -r /tmp/time /etc/group;'
+        'run box:1 sh -c "touch -r /etc/group /tmp/time; echo R | busybox dd of=/etc/group bs=1 count=1 conv=notrunc;'
+        " touch -r /tmp/time /etc/group;"
         ' rm /tmp/time" as one1'
     )
     paths = [row[0] for row in list_layer(overlaid, "one1")]
