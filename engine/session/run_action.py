@@ -113,7 +113,7 @@ class ActionRunner:
         unmet = [error for _, error in problems if isinstance(error, EngineError)]
         output = ast.Output() if verb.formats_files else statement.output
         listed = build_outcome_rows([action.describe() for action in actions], output, output_format, unmet)
-        if verb.removes and self._resources.context.explains_plans:
+        if verb.removes and self._resources.context.explains_plans and output.format is None:
             from imq.engine.actions.plan_details import add_details
 
             listed = add_details(listed, statement.query, context)

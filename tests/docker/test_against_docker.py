@@ -429,7 +429,7 @@ def test_the_statement_of_a_line_is_explained(engine: Engine) -> None:
     explained = engine.run_imq("--explain images -a -q")
     assert (explained.code, explained.stderr) == (0, "")
     assert "images" in explained.stdout
-    assert engine.run_imq("--output jsonl images -a").stdout.count('"dangling":') == engine.run_imq(
+    assert engine.run_imq("--output jsonl images -a").stdout.count('"repository":') == engine.run_imq(
         "images -aq"
     ).stdout.count("\n")
 

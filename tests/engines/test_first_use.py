@@ -150,12 +150,13 @@ def test_an_empty_result_says_where_imq_looked(newcomer: Newcomer, statement: st
     ran = newcomer.run(statement)
     assert ran.code == 0
     table, _, _ = statement.partition(" ")
-    first, docker, podman, add, other = ran.stderr.splitlines()
+    first, docker, podman, add, sample, other = ran.stderr.splitlines()
     assert first == f"no {table} found: the store {newcomer.store} is empty, and no engine responds"
     assert docker.startswith(f"  docker at unix://{newcomer.folder}/missing-docker.sock is not reachable")
     assert podman.startswith(f"  podman at unix://{newcomer.folder}/missing-podman.sock is not reachable")
     assert "imq pull" in add
     assert "imq load" in add
+    assert "imq demo" in sample
     assert "--source" in other
     assert "use SOURCE" in other
     assert not newcomer.store.exists()

@@ -49,7 +49,7 @@ KILLS = int(os.environ.get("IMQ_KILLS", "0"))
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where stores are: a process that dies leaves there what it leaves on a disk, and syncing costs nothing."""
 BASE = layer({"base": random.Random(1).randbytes(3000)}, "gzip")
-HEAVY = layer({"heavy": random.Random(2).randbytes(1_500_000)}, "gzip")
+HEAVY = layer({"heavy": random.Random(2).randbytes(6_000_000)}, "gzip")
 """More than travels in one piece: a pull that is killed inside it leaves a part, with which the next one goes on."""
 PULLED = [
     Image([BASE, layer({"own": b"own%d" % number * 300}, "gzip")], labels={"n": str(number)}) for number in range(3)

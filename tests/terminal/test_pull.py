@@ -62,7 +62,7 @@ def test_an_interrupted_pull_resumes_in_the_same_session(lab: TerminalLab, regis
         terminal.wait("\n0\n")
         terminal.wait_for_prompt()
         terminal.enter(f"pull {proxy.host}/team/app:1")
-        screen = terminal.wait("downloaded newer").rpartition("imq> pull")[2]
+        screen = terminal.wait("downloaded new").rpartition("imq> pull")[2]
         assert screen.count(": Already exists") == 1  # the small layer was complete
         assert screen.count(": Pull complete") == 1
         terminal.wait_for_prompt()

@@ -139,6 +139,7 @@ def test_meta_commands(lab: TerminalLab) -> None:
     terminal.wait_for_prompt()
     terminal.press("Enter")
     terminal.wait("images without a tag")
+    terminal.resize(120, 80)
     terminal.enter("\\?")
     terminal.wait("\\timing [on|off]")
     terminal.enter("\\form jsonl")

@@ -46,12 +46,10 @@ def test_a_docker_line_keeps_the_state_of_the_session(terminal: Terminal) -> Non
 
 def test_no_error_shows_below_a_docker_line(terminal: Terminal) -> None:
     terminal.type("images --filter dangling=true -q ")
-    terminal.wait("-q")
-    assert "^" not in terminal.screen()
+    terminal.wait(lambda screen: "-q" in screen and "^" not in screen)
     terminal.press("C-u")
     terminal.type("images -x where ( ")
-    terminal.wait("where (")
-    assert "^" not in terminal.screen()
+    terminal.wait(lambda screen: "where (" in screen and "^" not in screen)
 
 
 def test_rows_are_counted_after_tables_only(terminal: Terminal) -> None:
@@ -141,6 +139,7 @@ def test_views_are_kept_in_the_configuration(terminal: Terminal, lab: TerminalLa
 
 
 def test_tables_are_described(terminal: Terminal) -> None:
+    terminal.resize(120, 150)
     terminal.enter("\\d containers")
     terminal.wait("published_ports")
     terminal.enter("\\d")
