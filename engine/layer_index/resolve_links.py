@@ -67,19 +67,20 @@ def _find_linked_directories(connection: sqlite3.Connection, layer: int) -> None
     connection.execute("DROP TABLE IF EXISTS temp.linked")
     connection.execute(
         f"""CREATE TEMP TABLE linked AS WITH RECURSIVE used (key) AS (
-            SELECT DISTINCT directory FROM {SCHEMA}.entry WHERE layer = {int(layer)}
+            SELECT DISTINCT directory FROM {SCHEMA}.entry WHERE layer = :layer
             UNION SELECT directory.parent FROM used JOIN {SCHEMA}.directory USING (key)
                 WHERE directory.parent IS NOT NULL),
         linked (key) AS (
             SELECT directory.key FROM used JOIN {SCHEMA}.directory USING (key)
-            WHERE EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = {int(layer)}
+            WHERE EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = :layer
                     AND own.directory = directory.parent AND own.name = directory.name
                     AND (own.type = {SYMLINK} OR {_IS_OPEN_LINK}))
                 OR EXISTS (SELECT 1 FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
                     AND old.directory = directory.parent AND old.name = directory.name
                     WHERE old.type = {SYMLINK} AND {IS_VISIBLE})
             UNION SELECT directory.key FROM linked JOIN {SCHEMA}.directory ON directory.parent = linked.key)
-        SELECT key FROM linked"""
+        SELECT key FROM linked""",
+        {"layer": layer},
     )
 
 
@@ -217,7 +218,7 @@ def _resolve_entries(connection: sqlite3.Connection, layer: int) -> bool:
             _move_entry(connection, layer, (directory, name), target)
             has_moved_link = has_moved_link or type_ in {SYMLINK, HARD_LINK}
         if is_open:
-            _resolve_hard_link(connection, view, (layer, target, name), link, offset)
+            _resolve_hard_link(connection, view, (layer, target, name, offset), link)
         if type_ in _SHAPES:
             known.clear()
     return has_moved_link
@@ -226,13 +227,15 @@ def _resolve_entries(connection: sqlite3.Connection, layer: int) -> bool:
 def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, str], target: int) -> None:
     """Move an entry, and what was read in it, to another folder; of two entries of one path, the later one counts."""
     directory, name = place
-    earlier, *later = connection.execute(
+    found = connection.execute(
         f"""SELECT directory, offset, type FROM {SCHEMA}.entry
         WHERE layer = ? AND name = ? AND directory IN (?, ?) ORDER BY offset, directory = ?""",
         (layer, name, directory, target, directory),
     ).fetchall()
-    if later:
-        loser, offset, type_ = earlier
+    if all(one != directory for one, _, _ in found):
+        return  # another entry that leads to this path, without an order between them, has replaced it
+    if len(found) > 1:
+        loser, offset, type_ = found[0]
         if type_ not in _DIRECTORIES:
             _drop_below(connection, layer, (target, name), offset)
             connection.execute(  # if the later one is a folder, it is new: lower layers have nothing in it
@@ -293,9 +296,13 @@ def _drop_replaced(connection: sqlite3.Connection, layer: int) -> None:
 
 
 def _resolve_hard_link(
-    connection: sqlite3.Connection, view: _StackView, place: tuple[int, int, str], link: str, offset: int
+    connection: sqlite3.Connection, view: _StackView, place: tuple[int, int, str, int], link: str
 ) -> None:
-    """Give a hard link the metadata of its target in a lower layer, and the layer with the content."""
+    """Give a hard link the metadata of its target in a lower layer, and the layer with the content.
+
+    `place` has its layer, folder, name and offset: a later entry of the same path may have replaced it.
+    """
+    offset = place[-1]
     parent_path, _, target_name = link.rpartition("/")
     parent, _ = view.resolve(parent_path, offset)
     node = (
@@ -310,6 +317,7 @@ def _resolve_hard_link(
             = ({write_linked_values()}, coalesce(target.content_layer, target.layer))
         FROM {SCHEMA}.entry AS target
         WHERE target.layer = ? AND target.directory = ? AND target.name = ?
-            AND entry.layer = ? AND entry.directory = ? AND entry.name = ?""",
+            AND entry.layer = ? AND entry.directory = ? AND entry.name = ? AND entry.offset = ?
+            AND entry.type = {HARD_LINK}""",
         (node.layer, node.directory, node.name, *place),
     )

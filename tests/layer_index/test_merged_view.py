@@ -191,6 +191,7 @@ def lists_a_folder_behind_a_link_twice(drawn: list[list[Member]]) -> bool:
 @example([[symlink("a", "c"), folder("a/a"), member("c", b"1")]])  # a file replaces what the link led to
 @example([[member("b/a", b"1"), symlink("b", "/"), member("a", b"2"), folder("b/b")]])  # a link that leads to itself
 @example([[folder("c/a/a")], [symlink("c/a", "../c"), folder("c/a/a")]])
+@example([[symlink("a", "b"), member("c", b"1")], [link("a/x", "c"), member("b/x", b"2")]])  # a link that is replaced
 @example([[symlink("a", "b")], [link("c", "a"), member("c/a", b"1")]])  # a hard link to a symbolic link
 def test_drawn_stacks(index: FileIndex, scratch: pathlib.Path, drawn: list[list[Member]]) -> None:
     assume(not lists_a_folder_behind_a_link_twice(drawn))
