@@ -261,6 +261,8 @@ class _Containers(Path):
     """the user that the container runs as; unknown means root"""
     read_only: Path
     """the root file system is read-only"""
+    driver: Path
+    """what made the root file system of layers. Example: overlay2, vfs"""
     kind: Path
     """container, the sandbox of a pod, or the working container of a build tool"""
     pod: Path
@@ -1003,6 +1005,8 @@ class _Fields:
     """packages: the operating system of the image. Example: debian 12"""
     download_size: Path
     """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
+    driver: Path
+    """containers: what made the root file system of layers. Example: overlay2, vfs"""
     efficiency: Path
     """waste: the smallest copies of all files, divided by all copies; a deletion counts as a copy. 1 is the best; the score of dive"""
     empty: Path

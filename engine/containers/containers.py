@@ -25,24 +25,28 @@ from .bundle import (
     read_kernel_version,
 )
 from .document import CreateOptions, ImageFacts, make_document, name_taken, no_such_container
-from .drivers import COPY, OVERLAY, choose_driver, driver_of, writable_folder
+from .drivers import choose_driver
 from .folder import (
     BUNDLE,
+    COPY,
     CREATING,
     DOCUMENT,
     FOLDER,
     LISTING,
     LOG,
+    OVERLAY,
     PAUSED,
     REMOVING,
     STATE,
     STOPPING,
     State,
+    driver_of,
     lock_container,
     read_boot_id,
     read_json,
     read_state,
     read_ticks,
+    writable_folder,
     write_file,
     write_json,
 )

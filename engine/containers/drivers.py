@@ -12,26 +12,11 @@ from contextlib import suppress
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .folder import read_json, write_json
+from .folder import COPY, OVERLAY, read_json, write_json
 from .unpacked import PARTIAL, TESTED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
     from imq.engine.store.directory import Directory
-
-OVERLAY, COPY = "overlay2", "vfs"
-
-
-def driver_of(document: Mapping[str, Any]) -> str:
-    """Return the driver of a container, which it has for good."""
-    return str(document.get("Driver", OVERLAY))
-
-
-def writable_folder(document: Mapping[str, Any]) -> str:
-    """Return the name of the folder of a container in which the container writes."""
-    return "rootfs" if driver_of(document) == COPY else "upper"
 
 
 def choose_driver(folder: Directory) -> str:

@@ -38,6 +38,8 @@ LISTING = "listing"
 """The metadata of the files of a container with the driver vfs, as they were copied."""
 STOPPING = "stopping"
 """An empty file: a user has stopped the container, so it is not restarted."""
+OVERLAY, COPY = "overlay2", "vfs"
+"""The drivers of root file systems, by docker's names: layers that are mounted, and a copy of their files."""
 ATTACH = "attach"
 """The socket on which a monitor takes further clients."""
 ID_LENGTH = 64
@@ -205,3 +207,13 @@ def _exists(directory: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def driver_of(document: Mapping[str, Any]) -> str:
+    """Return the driver of a container, which it has for good."""
+    return str(document.get("Driver", OVERLAY))
+
+
+def writable_folder(document: Mapping[str, Any]) -> str:
+    """Return the name of the folder of a container in which the container writes."""
+    return "rootfs" if driver_of(document) == COPY else "upper"

@@ -12,7 +12,7 @@ from imq.engine.store.index_rows import to_json
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
-from .folder import DOCUMENT, FOLDER, ID_LENGTH, LISTING, LOG, State, read_json, read_state
+from .folder import DOCUMENT, FOLDER, ID_LENGTH, LISTING, LOG, State, driver_of, read_json, read_state
 from .removal import list_uses
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[obj
         "pid_mode": host.get("PidMode") or None,
         "user": config.get("User") or None,
         "read_only": bool(host.get("ReadonlyRootfs")),
+        "driver": driver_of(document),
         "kind": "container",
         "source": "store",
     }

@@ -61,7 +61,7 @@ def list_layer(machine: Machine, container: str) -> list[tuple[object, ...]]:
 def test_a_container_on_an_overlay_has_a_copy_of_its_image(overlaid: Machine) -> None:
     (outcome,) = overlaid.do('run box:1 sh -c "cat /data/seed; id -u app; echo $B > /out; cat /etc/mtab" as one1')
     assert outcome["error"] is None
-    assert overlaid.containers.inspect(overlaid.container("one1")["id"])["Driver"] == "vfs"
+    assert overlaid.container("one1")["driver"] == "vfs"
     code, output, errors = overlaid.line("inspect", "-f", "{{.Driver}} {{.GraphDriver.Data.MergedDir}}", "one1")
     folder = overlaid.folder("one1")
     assert (code, output) == (0, f"vfs {folder}/rootfs\n"), errors
@@ -80,7 +80,7 @@ def test_changes_are_those_of_an_overlay(overlaid: Machine, machine: Machine) ->
     for each in (overlaid, machine):
         each.do(f'run box:1 sh -c "{CHANGES}" as one1')
         each.do("run box:1 true as same1")
-    assert machine.containers.inspect(machine.container("one1")["id"])["Driver"] == "overlay2"
+    assert machine.container("one1")["driver"] == "overlay2"
     changes = list_layer(machine, "one1")
     assert len(changes) > 10
     assert list_layer(overlaid, "one1") == changes

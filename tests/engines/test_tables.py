@@ -286,6 +286,7 @@ class TestContainers:
             (said,) = prepared.inspect("container", row["id"])
             assert row["finished"][:19] == said["State"]["FinishedAt"][:19]
             assert row["started"][:19] == said["State"]["StartedAt"][:19]
+            assert row["driver"] == said["Driver"]
             assert row["log_path"] == (said.get("LogPath") or said["HostConfig"]["LogConfig"]["Path"])
             assert row["log_size"] == 0
 

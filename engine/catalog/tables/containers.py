@@ -76,6 +76,7 @@ CONTAINERS = Table(
         Field("pid_mode", DataType.TEXT, "the PID namespace when it is not the container's own. Example: host"),
         Field("user", DataType.TEXT, "the user that the container runs as; unknown means root"),
         Field("read_only", DataType.BOOLEAN, "the root file system is read-only"),
+        Field("driver", DataType.TEXT, "what made the root file system of layers. Example: overlay2, vfs"),
         Field(
             "kind",
             DataType.TEXT,

@@ -31,7 +31,7 @@ class Containers(ScanRows):
     columns = (
         "_lookup", "source", "id", "name", "image", "image_id", "image_digest", "command", "env", "label", "status",
         "exit_code", "created", "finished", "mounts", "memory_limit", "cpu_limit", "network_mode", "pid_mode", "user",
-        "read_only", "kind", "pod", "namespace", "_snapshotter", "_key",
+        "read_only", "kind", "pod", "namespace", "driver", "_key",
     )  # fmt: skip
     fetched_columns = ("size_rw",)
 
@@ -74,7 +74,7 @@ class Containers(ScanRows):
     def fetch(self, _request: FetchRequest, /) -> None:
         """Fetch the sizes of the snapshots of the chosen rows."""
         rows = []
-        for row, source, snapshotter, key in self.read_selected("1", "t._row, t.source, t._snapshotter, t._key"):
+        for row, source, snapshotter, key in self.read_selected("1", "t._row, t.source, t.driver, t._key"):
             if not snapshotter or not key:
                 continue
             try:
@@ -119,7 +119,7 @@ def _container_row(use: ContainerUse, source: str, looked_up: object, namespace:
         memory if isinstance(memory, int) and memory > 0 else None, _read_cpus(resources),
         _share_of_host(linux, "network"), _share_of_host(linux, "pid"), _read_user(process),
         _get_object(spec, "root").get("readonly") is True, labels.get(_KIND_LABEL) or "container",
-        labels.get(_POD_LABEL), labels.get(_NAMESPACE_LABEL) or namespace, record.snapshotter, record.snapshot_key,
+        labels.get(_POD_LABEL), labels.get(_NAMESPACE_LABEL) or namespace, record.snapshotter or None, record.snapshot_key,
         problem,
     )  # fmt: skip
     return replace_surrogates(row)

@@ -34,7 +34,7 @@ _STATES = {"configured": "created", "stopped": "exited"}
 _DETAIL_COLUMNS = (
     "command", "env", "health", "exit_code", "oom_killed", "restart_count", "restart_policy", "started", "finished",
     "log_path", "log_size", "volumes_from", "memory_limit", "cpu_limit", "privileged", "network_mode", "pid_mode",
-    "user", "read_only",
+    "user", "read_only", "driver",
 )  # fmt: skip
 _POD_LABEL = "io.kubernetes.pod.name"
 _NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
@@ -217,7 +217,7 @@ def _read_details(document: Mapping[str, Any], *, is_local: bool) -> tuple[objec
         to_json([text.partition(":")[0] for text in read_texts(host.get("VolumesFrom"))]),
         read_integer(host.get("Memory")) or None, _read_cpus(host), read_boolean(host.get("Privileged")), mode,
         None if pid_mode == "private" else pid_mode, read_text(config.get("User")),
-        read_boolean(host.get("ReadonlyRootfs")),
+        read_boolean(host.get("ReadonlyRootfs")), read_text(document.get("Driver")) or None,
     )  # fmt: skip
 
 

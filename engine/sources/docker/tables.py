@@ -146,6 +146,7 @@ TABLES: dict[str, Table] = {
             CONTAINER_DETAILS: (
                 "command env health exit_code oom_killed restart_count restart_policy started finished log_size"
                 " log_path volumes_from memory_limit cpu_limit privileged network_mode pid_mode user read_only"
+                " driver"
             ),
             CONTAINER_SIZES: "size_rw size_rootfs",
         }
