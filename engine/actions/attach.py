@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.container_values import read_flag
+from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import ContainerAction, choose_containers, find_container_planner, open_containers
-from .container_options import default_detach_keys, read_values
+from .container_options import default_detach_keys
 from .run import wait_for_end
 from .verb import OperandKind, Verb
 
@@ -48,7 +48,7 @@ def _plan_attach(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     if find_container_planner(act, context) is not None:
         raise StatementError("attach takes containers of the store", code="operand", span=act.span)
     stdin, keys = True, default_detach_keys()
-    for value in read_values(act, ("stdin", "detach_keys"), context):
+    for value in read_named_values(act, ("stdin", "detach_keys"), context):
         if value.name == "stdin":
             stdin = read_flag(value)
         else:

@@ -8,14 +8,13 @@ from imq.engine.oci.digest import Digest
 from imq.engine.oci.dockerfile_changes import apply_instructions
 from imq.engine.sources.action import Failed, Outcome
 from imq.engine.sources.action_options import bind_whole_rows, get_option_values, list_container_names, parse_tag_name
-from imq.engine.sources.container_values import read_flag
+from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar import ast
 from imq.grammar.errors import ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import Chosen, find_container, find_container_planner, open_containers
-from .container_options import read_values
 from .derived_images import set_name
 from .verb import OperandKind, Verb
 
@@ -126,7 +125,7 @@ def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     apply_instructions({}, changes)
     messages = get_option_values(act, "message", context)
     author, pause = "", True
-    for value in read_values(act, ("author", "pause"), context):
+    for value in read_named_values(act, ("author", "pause"), context):
         if value.name == "author":
             author = value.text
         else:

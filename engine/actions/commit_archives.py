@@ -10,13 +10,12 @@ from imq.engine.oci.dockerfile_changes import apply_instructions
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values, list_source_refs, parse_tag_name
 from imq.engine.sources.archives import ArchivePlace
-from imq.engine.sources.container_values import read_flag
+from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .container_options import read_values
 from .import_image import send_image
 from .origins import Origin, open_images
 
@@ -108,7 +107,7 @@ def plan_archived_commits(act: ast.ActionStatement, context: PlanContext) -> lis
     changes = tuple(get_option_values(act, "change", context))
     apply_instructions({}, changes)
     author = ""
-    for value in read_values(act, ("author", "pause"), context):
+    for value in read_named_values(act, ("author", "pause"), context):
         if value.name == "author":
             author = value.text
         elif read_flag(value):

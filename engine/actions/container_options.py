@@ -15,13 +15,14 @@ from imq.engine.sources.container_values import (
     invalid_value,
     read_file_variables,
     read_flag,
+    read_lines,
     read_named_values,
     read_seconds,
     read_size,
     read_variable,
     read_words,
 )
-from imq.grammar.errors import NotFound, StatementError
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import host_options
@@ -37,30 +38,6 @@ if TYPE_CHECKING:
 _TRUE = ("true", "1")
 
 
-def read_values(act: ast.ActionStatement, known: Sequence[str], context: PlanContext) -> list[Value]:
-    """Return the values of `with`, by their declared names. Raises `UnknownName` for others."""
-    return read_named_values(act, known, _ALIASES, context)
-
-
-_ALIASES = {
-    "env": ("environment",),
-    "label": ("labels",),
-    "mount": ("mounts", "volume", "volumes"),
-    "network_mode": ("network", "net"),
-    "memory_limit": ("memory",),
-    "cpu_limit": ("cpus",),
-    "auto_remove": ("rm",),
-    "id_file": ("cidfile",),
-    "stdin": ("interactive",),
-    "detach": ("detached",),
-    "terminal": ("tty",),
-    "pid_mode": ("pid",),
-    "ipc_mode": ("ipc",),
-    "uts_mode": ("uts",),
-    "restart_policy": ("restart",),
-    "ulimit": ("ulimits",),
-}
-"""Further names of values: those of docker's flags."""
 CREATION = (
     "name", "env", "env_file", "label", "label_file", "user", "workdir", "hostname", "entrypoint", "mount",
     "network_mode", "read_only", "memory_limit", "cpu_limit", "pids_limit", "stop_signal", "stop_timeout",
@@ -87,9 +64,9 @@ def read_create_options(
         if value.name == "env":
             environment.append(f"{value.key}={value.text}" if value.key else read_variable(value.text, variables))
         elif value.name == "env_file":
-            from_files += read_file_variables(_read_lines(value, folder), variables)
+            from_files += read_file_variables(read_lines(value, folder), variables)
         elif value.name == "label_file":
-            parts = (line.partition("=") for line in _read_lines(value, folder))
+            parts = (line.partition("=") for line in read_lines(value, folder))
             labels += [(name, text) for name, _, text in parts]
         elif value.name == "label":
             name, _, text = (value.key, "", value.text) if value.key else value.text.partition("=")
@@ -116,24 +93,6 @@ def read_create_options(
         host_config=host,
         **single,
     )
-
-
-def _read_lines(value: Value, folder: str) -> list[str]:
-    """Return the lines of a file of variables or labels, without comments."""
-    path = os.path.join(folder, value.text)
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            lines = [line.rstrip("\r\n").lstrip() for line in file]
-    except OSError as problem:
-        raise NotFound(f"{path} cannot be read: {problem.strerror}", code="no-such-file", span=value.span) from None
-    kept = [line for line in lines if line and not line.startswith("#")]
-    for line in kept:
-        name = line.partition("=")[0]
-        if not name or any(character.isspace() for character in name):
-            raise StatementError(
-                f"variable '{name}' contains whitespaces, or has no name, in {path}", code="option", span=value.span
-            )
-    return kept
 
 
 def _read_port(value: Value) -> str:
@@ -252,7 +211,7 @@ def read_signal(value: Value) -> str:
 def read_stop_options(act: ast.ActionStatement, context: PlanContext) -> tuple[int | None, str]:
     """Return the `timeout` of `with` in seconds, None if absent, and the `signal`, "" if absent."""
     timeout, signal = None, ""
-    for value in read_values(act, ("timeout", "signal"), context):
+    for value in read_named_values(act, ("timeout", "signal"), context):
         if value.name == "timeout":
             timeout = read_seconds(value)
         else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from imq.engine.containers.attachment import parse_detach_keys
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.container_values import read_flag
+from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import ContainerAction, find_container_planner, open_containers, plan_for_containers
-from .container_options import default_detach_keys, read_values
+from .container_options import default_detach_keys
 from .run import wait_for_end
 from .verb import OperandKind, Verb
 
@@ -64,7 +64,7 @@ class StartAttached(Start):
 def _plan_start(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if find_container_planner(act, context) is not None:
         return plan_for_containers(act, context, Start)
-    values = read_values(act, ("attach", "stdin", "detach_keys"), context)
+    values = read_named_values(act, ("attach", "stdin", "detach_keys"), context)
     flags = {value.name for value in values if value.name != "detach_keys" and read_flag(value)}
     keys = next((parse_detach_keys(value.text) for value in values if value.name == "detach_keys"), None)
     if not flags:

@@ -5,9 +5,11 @@ They have the names of the fields of the table `containers`, and those of docker
 
 from __future__ import annotations
 
+import os
+
 from imq.engine.catalog.schema import casefold_name
 from imq.grammar import ast
-from imq.grammar.errors import StatementError, UnknownName, closest_hint, join_names
+from imq.grammar.errors import NotFound, StatementError, UnknownName, closest_hint, join_names
 from imq.grammar.lexer import split_path
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -19,6 +21,26 @@ if TYPE_CHECKING:
 
     from .action import PlanContext
 
+_ALIASES = {
+    "env": ("environment",),
+    "label": ("labels",),
+    "mount": ("mounts", "volume", "volumes"),
+    "network_mode": ("network", "net"),
+    "memory_limit": ("memory",),
+    "cpu_limit": ("cpus",),
+    "auto_remove": ("rm",),
+    "stdin": ("interactive",),
+    "terminal": ("tty",),
+    "detach": ("detached",),
+    "publish": ("ports", "published_ports"),
+    "restart_policy": ("restart",),
+    "ulimit": ("ulimits",),
+    "pid_mode": ("pid",),
+    "ipc_mode": ("ipc",),
+    "uts_mode": ("uts",),
+    "id_file": ("cidfile",),
+}
+"""Further names of values: those of docker's flags."""
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -31,15 +53,13 @@ class Value(Record):
     span: Any = None
 
 
-def read_named_values(
-    act: ast.ActionStatement, known: Sequence[str], aliases: Mapping[str, Sequence[str]], context: PlanContext
-) -> list[Value]:
+def read_named_values(act: ast.ActionStatement, known: Sequence[str], context: PlanContext) -> list[Value]:
     """Return the values of `with`, by their declared names. Raises `UnknownName` for others."""
     option = get_option(act, "with")
     if option is None:
         return []
     texts = context.literals(option.values[1::2])
-    folded = {casefold_name(alias): name for name in known for alias in (name, *aliases.get(name, ()))}
+    folded = {casefold_name(alias): name for name in known for alias in (name, *_ALIASES.get(name, ()))}
     values = []
     for node, text in zip(option.values[::2], texts, strict=True):
         assert isinstance(node, ast.Literal)
@@ -100,6 +120,24 @@ def read_size(value: Value) -> int:
     if size is None:
         raise invalid_value(value, "a size: 512MB, 1GiB")
     return size
+
+
+def read_lines(value: Value, folder: str) -> list[str]:
+    """Return the lines of a file of variables or labels, without comments."""
+    path = os.path.join(folder, value.text)
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line.rstrip("\r\n").lstrip() for line in file]
+    except OSError as problem:
+        raise NotFound(f"{path} cannot be read: {problem.strerror}", code="no-such-file", span=value.span) from None
+    kept = [line for line in lines if line and not line.startswith("#")]
+    for line in kept:
+        name = line.partition("=")[0]
+        if not name or any(character.isspace() for character in name):
+            raise StatementError(
+                f"variable '{name}' contains whitespaces, or has no name, in {path}", code="option", span=value.span
+            )
+    return kept
 
 
 def invalid_value(value: Value, expected: str) -> StatementError:

@@ -9,6 +9,7 @@ from imq.engine.sources.container_values import (
     invalid_value,
     read_file_variables,
     read_flag,
+    read_lines,
     read_named_values,
     read_seconds,
     read_size,
@@ -26,26 +27,6 @@ if TYPE_CHECKING:
     from imq.engine.sources.container_values import Value
     from imq.grammar import ast
 
-ALIASES = {
-    "env": ("environment",),
-    "label": ("labels",),
-    "mount": ("mounts", "volume", "volumes"),
-    "network_mode": ("network", "net"),
-    "memory_limit": ("memory",),
-    "cpu_limit": ("cpus",),
-    "auto_remove": ("rm",),
-    "stdin": ("interactive",),
-    "terminal": ("tty",),
-    "detach": ("detached",),
-    "publish": ("ports", "published_ports"),
-    "restart_policy": ("restart",),
-    "ulimit": ("ulimits",),
-    "pid_mode": ("pid",),
-    "ipc_mode": ("ipc",),
-    "uts_mode": ("uts",),
-    "id_file": ("cidfile",),
-}
-"""Further names of values: those of docker's flags."""
 CREATION = (
     "name", "env", "env_file", "label", "label_file", "user", "group_add", "workdir", "hostname", "entrypoint", "mount",
     "tmpfs", "volumes_from", "network_mode", "publish", "expose", "add_host", "dns", "dns_search", "dns_option",
@@ -97,7 +78,7 @@ def read_spec(
     if arguments:
         document["Cmd"] = list(arguments)
     single: dict[str, Any] = {}
-    for value in read_named_values(act, known, ALIASES, context):
+    for value in read_named_values(act, known, context):
         if value.name == "name":
             single["name"] = value.text
         elif value.name == "detach":
@@ -118,7 +99,7 @@ def read_exec_spec(act: ast.ActionStatement, words: Sequence[str], context: Plan
     document: dict[str, Any] = {"Cmd": list(words)}
     detach = False
     known = ("env", "env_file", "user", "workdir", "detach", "stdin", "terminal", "privileged")
-    for value in read_named_values(act, known, ALIASES, context):
+    for value in read_named_values(act, known, context):
         if value.name == "detach":
             detach = read_flag(value)
         elif value.name == "privileged":
@@ -139,25 +120,14 @@ def _set_environment(document: dict[str, Any], value: Value, context: PlanContex
 
 def _set_environment_file(document: dict[str, Any], value: Value, context: PlanContext) -> None:
     """Add the variables of a file before those that are given by themselves."""
-    pairs = read_file_variables(_read_lines(value, context.folder), context.environment)
+    pairs = read_file_variables(read_lines(value, context.folder), context.environment)
     document["Env"] = [*pairs, *document.get("Env", ())]
 
 
 def _set_label_file(document: dict[str, Any], value: Value, context: PlanContext) -> None:
-    for line in _read_lines(value, context.folder):
+    for line in read_lines(value, context.folder):
         name, _, text = line.partition("=")
         document.setdefault("Labels", {}).setdefault(name, text)
-
-
-def _read_lines(value: Value, folder: str) -> list[str]:
-    """Return the lines of a file of variables or labels, without comments."""
-    path = os.path.join(folder, value.text)
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            lines = [line.rstrip("\r\n").lstrip() for line in file]
-    except OSError as problem:
-        raise NotFound(f"{path} cannot be read: {problem.strerror}", code="no-such-file", span=value.span) from None
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _set_label(document: dict[str, Any], value: Value, _context: PlanContext) -> None:
