@@ -8,11 +8,12 @@ from imq.engine.oci.digest import Digest
 from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
+from imq.engine.sources.container_values import read_named_values
 from imq.grammar.errors import Conflict, ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
-from .container_options import CREATION, read_create_options, read_values
+from .container_options import CREATION, read_create_options
 from .derived_images import find_base
 from .operands import find_planner
 from .verb import OperandKind, Verb
@@ -102,7 +103,7 @@ def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             hints=("example: create web from redis:7",),
         )
     option = next(option for option in act.options if option.name == "from")
-    values = read_values(act, CREATION, context)
+    values = read_named_values(act, CREATION, context)
     arguments = get_option_values(act, "run", context)
     options = read_create_options(values, arguments, context.folder, context.environment)
     if names:

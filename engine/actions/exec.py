@@ -8,13 +8,13 @@ import sys
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values, names_containers
-from imq.engine.sources.container_values import read_flag
+from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import choose_containers, find_container_planner, open_containers
-from .container_options import read_create_options, read_values
+from .container_options import read_create_options
 from .operands import build_names_query
 from .verb import OperandKind, Verb
 
@@ -105,7 +105,7 @@ def _plan_in_containers(act: ast.ActionStatement, words: list[str], context: Pla
     """Return the runs of a program in the containers that are named."""
     if (planner := find_container_planner(act, context)) is not None:
         return planner(act, context)
-    values = read_values(act, _IN_CONTAINER, context)
+    values = read_named_values(act, _IN_CONTAINER, context)
     texts = {value.name: value.text for value in values}
     flags = {value.name for value in values if value.name in _FLAGS and read_flag(value)}
     variables = [value for value in values if value.name in ("env", "env_file")]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from imq.engine.sources.action import Outcome
+from imq.engine.sources.container_values import read_named_values
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import ContainerAction, plan_for_containers
-from .container_options import read_signal, read_values
+from .container_options import read_signal
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Kill(ContainerAction):
 
 
 def _plan_kill(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    signals = [read_signal(value) for value in read_values(act, ("signal",), context)]
+    signals = [read_signal(value) for value in read_named_values(act, ("signal",), context)]
     return plan_for_containers(act, context, lambda chosen: Kill(chosen, signals[-1] if signals else "KILL"))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from imq.engine.containers.attachment import parse_detach_keys, require_terminal
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
-from imq.engine.sources.container_values import read_flag
+from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
-from .container_options import RUNNING, default_detach_keys, read_create_options, read_values
+from .container_options import RUNNING, default_detach_keys, read_create_options
 from .create import Create, plan_creation
 from .operands import find_planner
 from .verb import OperandKind, Verb
@@ -88,7 +88,7 @@ def _plan_run(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         return planner(act, context)
     image, *words = act.references
     arguments = [*context.literals(words), *get_option_values(act, "run", context)]
-    values = read_values(act, RUNNING, context)
+    values = read_named_values(act, RUNNING, context)
     options = read_create_options(values, arguments, context.folder, context.environment)
     names = get_option_values(act, "as", context)
     if names:

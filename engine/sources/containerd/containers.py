@@ -119,8 +119,8 @@ def _container_row(use: ContainerUse, source: str, looked_up: object, namespace:
         memory if isinstance(memory, int) and memory > 0 else None, _read_cpus(resources),
         _share_of_host(linux, "network"), _share_of_host(linux, "pid"), _read_user(process),
         _get_object(spec, "root").get("readonly") is True, labels.get(_KIND_LABEL) or "container",
-        labels.get(_POD_LABEL), labels.get(_NAMESPACE_LABEL) or namespace, record.snapshotter or None, record.snapshot_key,
-        problem,
+        labels.get(_POD_LABEL), labels.get(_NAMESPACE_LABEL) or namespace, record.snapshotter or None,
+        record.snapshot_key, problem,
     )  # fmt: skip
     return replace_surrogates(row)
 
