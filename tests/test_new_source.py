@@ -143,22 +143,22 @@ def test_rows_of_several_sources_are_put_together(session: Session) -> None:
 
 
 def test_an_action_is_planned_and_executed_by_the_source(session: Session) -> None:
-    planned = answer(session, "dry run rm images in test where size > 150")
+    planned = answer(session, "dry run rm images in test where size > 150B")
     assert [row[1] for row in planned] == ["db:1", "web:2"]
     assert answer(session, "images in test count") == [3]
-    removed = answer(session, "rm images in test where size > 150")
+    removed = answer(session, "rm images in test where size > 150B")
     assert [row[:2] for row in removed] == [("remove", "db:1"), ("remove", "web:2")]
     assert answer(session, "images in test select name") == ["web:1"]
 
 
 def test_a_verb_that_it_does_not_plan_is_refused(session: Session) -> None:
     with pytest.raises(StatementError, match="untag does not support rows of test"):
-        answer(session, "untag images in test where size > 150")
+        answer(session, "untag images in test where size > 150B")
 
 
 def test_a_removal_from_several_sources_is_one_plan(session: Session) -> None:
     stored = set(answer(session, "images in store where size > 150 select id"))
-    planned = answer(session, "dry run rm images in test, store where size > 150 as json")
+    planned = answer(session, "dry run rm images in test, store where size > 150B as json")
     assert {row[1] for row in planned} >= {"db:1", "web:2"}
     assert {row[2] for row in planned} >= stored != set()
     assert answer(session, "images in test count") == [3]
@@ -166,7 +166,7 @@ def test_a_removal_from_several_sources_is_one_plan(session: Session) -> None:
 
 def test_another_action_works_on_one_source_at_a_time(session: Session) -> None:
     with pytest.raises(StatementError, match="takes rows of one source"):
-        answer(session, 'tag images in test, store where size > 150 as "x:{{.Tag}}"')
+        answer(session, 'tag images in test, store where size > 150B as "x:{{.Tag}}"')
 
 
 def test_without_its_line_it_is_unknown(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ class LineEditor:
             color_depth=None if colored else ColorDepth.DEPTH_1_BIT,
             include_default_pygments_style=False,
         )
-        self._last_error: tuple[str, StatementError | None] = ("", None)
+        self._last_check: tuple[str, StatementError | None, bool] = ("", None, True)
         self._prompt_text = ""
         self._add_error_line()
 
@@ -98,7 +98,7 @@ class LineEditor:
     def invalidate(self) -> None:
         """Discard cached values, since a statement has run."""
         self._values.invalidate()
-        self._last_error = ("", None)
+        self._last_check = ("", None, True)
 
     def close(self) -> None:
         """Stop the threads that look up values."""
@@ -138,22 +138,25 @@ class LineEditor:
         text = document.text
         if _is_command(text):
             return None
-        if self._last_error[0] != text:
-            self._last_error = (text, self._find_syntax_error(text))
-        error = self._last_error[1]
-        if error is None and text.strip():
+        if self._last_check[0] != text:
+            self._last_check = (text, *self._check_syntax(text))
+        _, error, is_statement = self._last_check
+        if is_statement and text.strip():
             error = self._values.find_error(text)
         return error if error is not None and is_certain(error, document.cursor_position, text) else None
 
-    def _find_syntax_error(self, text: str) -> StatementError | None:
-        """Return the syntax error of a statement; None for docker's lines and those of other shells, which are read."""
+    def _check_syntax(self, text: str) -> tuple[StatementError | None, bool]:
+        """Return the syntax error of a statement, and whether it has none.
+
+        Docker's lines, and those of other shells that are read, are no statements and have no error.
+        """
         if (parts := split_command(text)) is not None:
             text = parts[0]
         error = find_error(text, self._session.vocabulary)
-        if error is None or read_familiar(text) is not None:
-            return None
+        if error is None:
+            return None, True
         is_docker = has_docker_flag(text) or find_docker_line(text, self._session.vocabulary) is not None
-        return None if is_docker else error
+        return None if is_docker or read_familiar(text) is not None else error, False
 
     def _render_toolbar(self) -> StyleAndTextTuples:
         """Return the toolbar, in one line of the screen."""

@@ -168,7 +168,7 @@ def test_light_and_dark(page: Browser, width: int) -> None:
         colors.append(page.run("return getComputedStyle(document.body).backgroundColor"))
         picture = page.take_screenshot()
         assert struct.unpack(">II", picture[16:24]) == (width, 900)
-        assert page.run("return document.documentElement.scrollWidth") == width
+        wait_until(lambda: page.run("return document.documentElement.scrollWidth") == width)  # charts are drawn again
     page.click("#theme")
     colors.append(page.run("return getComputedStyle(document.body).backgroundColor"))
     assert (colors[0] != colors[1], colors[2]) == (True, colors[0])
