@@ -115,6 +115,10 @@ check_types
 if [ -n "$making_root" ]; then
     wait "$making_root" || say 'imq: skipping tests of the engines of Debian 13'
 fi
-[ $# -gt 0 ] || set -- --numprocesses=auto
+if [ $# -eq 0 ]; then
+    scratch=$(mktemp -d) # a short path: podman refuses folders with more than 50 characters
+    trap 'rm -rf --one-file-system "$scratch" || true' EXIT
+    set -- --numprocesses=auto --basetemp="$scratch"
+fi
 check pytest -o cache_dir=.cache/pytest "$@"
 exit "$status"
