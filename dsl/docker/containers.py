@@ -172,12 +172,7 @@ def run_exec(context: CommandContext, _parsed: ParsedFlags, statements: Statemen
     """Run the program and return its exit code."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
-    _, errors = context.run_action(act)
-    for error in errors:
-        if error.code != "exec":
-            return context.report_error(error)
-        return int(getattr(error, "exit_status", 1))
-    return 0
+    return _run_program(context, act, "exec")
 
 
 def _make_compiler(
@@ -237,11 +232,16 @@ def run_attached(context: CommandContext, _parsed: ParsedFlags, statements: Stat
     """Pass the streams of the container on; return its exit code."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
+    return _run_program(context, act, "container-failed")
+
+
+def _run_program(context: CommandContext, act: ast.ActionStatement, ended: str) -> int:
+    """Run an action on one program, and return its exit code. An error with the code `ended` has it."""
     _, errors = context.run_action(act)
-    for problem in errors:
-        if problem.code != "container-failed":
-            return context.report_error(problem)
-        return int(getattr(problem, "exit_status", 1))
+    for error in errors:
+        if error.code != ended:
+            return context.report_error(error)
+        return int(getattr(error, "exit_status", 1))
     return 0
 
 

@@ -27,7 +27,6 @@ _ADOPTION_POLL = 0.002
 _DRAIN = 2.0
 """The maximum seconds to read what is left in the pipes after the container has ended."""
 _MAX_MESSAGE = 64 << 10
-_HANGUP = select.POLLHUP | select.POLLERR
 CLIENT_STREAMS = ("stdin", "stdout", "stderr")
 """The descriptors that a client sends when it attaches, in this order."""
 

@@ -69,6 +69,21 @@ def require_one_image(named: Sequence[tuple[Reference, T]], act: ast.ActionState
     return by_name
 
 
+def require_one_old_name(
+    named: Sequence[tuple[Reference, T]], act: ast.ActionStatement
+) -> dict[tuple[str, Reference], T]:
+    """Return the targets of `rename` that get another name, by their source and new name.
+
+    Raises `StatementError` when two old names get one new name.
+    """
+    renamed: dict[tuple[str, Reference], T] = {}
+    for name, target in named:
+        other = renamed.setdefault((target.source, name), target)
+        if other.name != target.name:
+            raise make_two_names_error(name, other.text, target.text, act)
+    return {key: target for key, target in renamed.items() if str(key[1]) != target.name}
+
+
 def make_two_images_error(name: Reference, one: Digest, other: Digest, act: ast.ActionStatement) -> StatementError:
     """Return the error for a template that gives two images one name."""
     return StatementError(

@@ -106,17 +106,6 @@ class IndexDocument:
         self._load(root)
         return root in self._old_roots
 
-    def iter_roots(self) -> Iterator[IndexEntry]:
-        """Yield one entry of each root: every line is parsed."""
-        seen: set[str] = set()
-        for start in self._iter_lines():
-            self._load(self._parse_line(start).descriptor.digest)
-        for key in sorted(self._entries):
-            entry = self._entries[key]
-            if entry.descriptor.digest not in seen:
-                seen.add(entry.descriptor.digest)
-                yield entry
-
     def list_plain(self) -> set[tuple[str, str | None]]:
         """Return root and name of the entries whose text shows them at once: of most entries that imq wrote.
 

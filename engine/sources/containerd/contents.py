@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import is_digest
-from imq.engine.sources.contents.protocol import ImageLayers, plan_single_reads, read_each
+from imq.engine.sources.contents.protocol import (
+    ImageLayers,
+    make_image_removed_error,
+    plan_single_reads,
+    read_each,
+)
 from imq.engine.sources.layouts.contents import ListedContents, make_image
 from imq.grammar.errors import ImqError, Interrupted, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -61,10 +66,7 @@ class NamespaceContents(ListedContents):
         if use is None:
             raise NotFound(f"No such container: {id_}", code="no-such-container")
         if use.listed is None or use.image is None:
-            raise NotFound(
-                f"the image of the container {id_} was removed, so its files cannot be told from its changes",
-                code="no-such-image",
-            )
+            raise make_image_removed_error(id_)
         base = make_image((use.listed,), use.image, id_, text)
         changes = self._reader.read_changes(text, use)
         handle = ContainerHandle(use.image, use, changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.new_names import list_new_names, make_two_names_error, require_one_image
+from imq.engine.sources.new_names import list_new_names, require_one_image, require_one_old_name
 from imq.grammar.errors import Conflict, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -79,12 +79,7 @@ def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the new names of `rename`, then the removal of each old name that no image gets."""
     named, failures = list_new_names(act, context, find_targets, render_targets)
-    renamed: dict[tuple[str, Reference], NamespaceTarget] = {}
-    for name, target in named:
-        other = renamed.setdefault((target.source, name), target)
-        if other.name != target.name:
-            raise make_two_names_error(name, other.text, target.text, act)
-    renamed = {key: target for key, target in renamed.items() if str(key[1]) != target.name}
+    renamed = require_one_old_name(named, act)
     tags = [_plan_name(name, target, context) for (_, name), target in renamed.items()]
     return [*tags, *plan_old_names(renamed, {(tag.source, tag.name): tag.record for tag in tags}, context), *failures]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from imq.grammar.errors import ImqError, Interrupted
+from imq.grammar.errors import ImqError, Interrupted, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -124,6 +124,14 @@ class LayerContents(Protocol):
 
     def add_problem(self, view: str, subject: str, error: ImqError, /) -> None:
         """Record that the image `subject` of a scan could not be read."""
+
+
+def make_image_removed_error(container: str) -> NotFound:
+    """Return the error for the files of a container whose image is not there any more."""
+    return NotFound(
+        f"the image of the container {container} was removed, so its files cannot be told from its changes",
+        code="no-such-image",
+    )
 
 
 def plan_single_reads(

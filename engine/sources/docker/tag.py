@@ -6,7 +6,7 @@ from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.new_names import list_new_names, make_two_names_error, require_one_image
+from imq.engine.sources.new_names import list_new_names, require_one_image, require_one_old_name
 from imq.grammar import ast
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -86,12 +86,7 @@ def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     """Return the new names of `rename`, then the removal of each old name that no image gets."""
     named, failures = list_new_names(act, context, find_targets, render_targets)
-    renamed: dict[tuple[str, Reference], EngineTarget] = {}
-    for name, target in named:
-        other = renamed.setdefault((target.source, name), target)
-        if other.name != target.name:
-            raise make_two_names_error(name, other.text, target.text, act)
-    renamed = {key: target for key, target in renamed.items() if str(key[1]) != target.name}
+    renamed = require_one_old_name(named, act)
     tags = _plan_names([(name, target) for (_, name), target in renamed.items()], act, context)
     return [*tags, *plan_old_names(renamed, context), *failures]
 

@@ -7,8 +7,8 @@ from contextlib import closing
 from functools import partial
 
 from imq.engine.oci.digest import Digest
-from imq.engine.sources.contents.protocol import ImageLayers, plan_single_reads
-from imq.grammar.errors import ImqError, Interrupted, NotFound
+from imq.engine.sources.contents.protocol import ImageLayers, make_image_removed_error, plan_single_reads
+from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ class StoreContents:
         container = containers.read(id_)
         base = next(self._list_by_id(str(container.document["Image"]), None), None)
         if base is None:
-            raise NotFound(
-                f"the image of the container {container.name} was removed, and with it what tells changes from files",
-                code="no-such-image",
-            )
+            raise make_image_removed_error(container.name)
         changes = self._changes.get(id_)
         if changes is None:
             changes = ContainerLayer(self._environment)
