@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.engine_images import ONE, TWO, Place, clear, connect
+from support.engines import Dockerd
 from support.images import docker_archive
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def fill(request: pytest.FixtureRequest, archive: bytes, folder: pathlib.Path) -
     engine: Engine = request.getfixturevalue(request.param)
     name = "podman" if engine.kind == "podman" else "docker"
     clear(engine)
+    if isinstance(engine, Dockerd) and engine.uses_containerd_images:
+        engine.keep_content(archive)
     engine.run("load", stdin=archive)
     with connect(folder, name, engine) as connection:
         place = Place(name, engine, connection, folder)
