@@ -29,6 +29,7 @@ dockerd          docker.io        command lines compared with docker
 containerd       containerd       namespaces of containerd
 ctr              containerd       namespaces of containerd
 runc             runc             containers of containerd and of the store
+crun             crun             containers of the store, with another runtime
 busybox          busybox-static   programs in containers of the store
 redis-server     redis-server     a real server in a container of the store
 nginx            nginx-light      a real server in a container of the store

@@ -118,7 +118,7 @@ _CREATION = (
     Flag("pull", "", "string", "Pull image before running: always, missing or never (default)"),
     Flag("quiet", "q", "", "Suppress the pull output"),
     _TRUST,
-    Flag("restart", "", "string", "Restart policy to apply when a container exits: no or on-failure[:COUNT]"),
+    Flag("restart", "", "string", "Restart policy: no, on-failure[:COUNT], always or unless-stopped, until a reboot"),
     Flag("publish", "p", "list", "Publish a container's port(s) to the host", refusal=_NO_PORTS, in_engine=True),
     Flag("publish-all", "P", "", "Publish all exposed ports to random ports", refusal=_NO_PORTS),
     Flag("attach", "a", "list", "Attach to STDIN, STDOUT or STDERR", refusal="run attaches both outputs; -i the input"),

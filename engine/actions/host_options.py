@@ -19,7 +19,7 @@ _LIMITS = (
 )  # fmt: skip
 _UNLIMITED = (1 << 64) - 1
 _MAX_OOM_SCORE = 1000
-_RESTART_HINT = "no or on-failure[:COUNT]: a unit of systemd that runs imq start also starts it after a reboot"
+_RESTART_POLICIES = ("no", "on-failure", "always", "unless-stopped")
 
 
 def read_number(value: Value) -> int:
@@ -210,16 +210,14 @@ def read_mode(value: Value) -> str:
 
 
 def read_restart_policy(value: Value) -> dict[str, Any]:
-    """Return a restart policy: no, or on-failure[:COUNT]."""
+    """Return a restart policy: no, on-failure[:COUNT], always or unless-stopped."""
     name, colon, count = value.text.partition(":")
-    if name not in ("no", "on-failure") or (colon and (name == "no" or not count.isdecimal())):
-        known = name in ("always", "unless-stopped")
-        reason = "is not supported: no daemon starts containers after a reboot" if known else "is invalid"
+    if name not in _RESTART_POLICIES or (colon and (name != "on-failure" or not count.isdecimal())):
         raise StatementError(
-            f'the restart policy "{value.text}" {reason}',
+            f'the restart policy "{value.text}" is invalid',
             code="restart-policy",
             span=value.span,
-            hints=(_RESTART_HINT,),
+            hints=("policies: no, on-failure[:COUNT], always, unless-stopped",),
         )
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 

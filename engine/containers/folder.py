@@ -40,6 +40,8 @@ STOPPING = "stopping"
 """An empty file: a user has stopped the container, so it is not restarted."""
 OVERLAY, COPY = "overlay2", "vfs"
 """The drivers of root file systems, by docker's names: layers that are mounted, and a copy of their files."""
+ALWAYS_RESTARTED = ("always", "unless-stopped")
+"""Restart policies by which a container is started again whatever its exit code; without a daemon they are the same."""
 ATTACH = "attach"
 """The socket on which a monitor takes further clients."""
 ID_LENGTH = 64

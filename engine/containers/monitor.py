@@ -23,7 +23,19 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import system_calls
 from .exchange import Client, Exchange, set_terminal_size
-from .folder import ATTACH, LOG, PAUSED, STATE, STOPPING, State, overwrite_json, read_boot_id, read_ticks, write_json
+from .folder import (
+    ALWAYS_RESTARTED,
+    ATTACH,
+    LOG,
+    PAUSED,
+    STATE,
+    STOPPING,
+    State,
+    overwrite_json,
+    read_boot_id,
+    read_ticks,
+    write_json,
+)
 from .log_file import STREAMS, LogWriter
 from .runtime import Runtime, RuntimeFailed, exit_code_of
 from .sockets import accept, open_listener, receive_descriptors
@@ -274,12 +286,12 @@ class _Monitor:
     # Restarting
 
     def _restarts(self, exit_code: int) -> bool:
-        """Whether the container is started again: it failed, was not stopped, and has tries left."""
+        """Whether the container is started again: by its policy, unless it was stopped, or has no tries left."""
         policy = self._job["restart"]
         limit = policy["MaximumRetryCount"]
+        is_covered = policy["Name"] in ALWAYS_RESTARTED or (policy["Name"] == "on-failure" and exit_code != 0)
         return (
-            policy["Name"] == "on-failure"
-            and exit_code != 0
+            is_covered
             and not self._is_over_time
             and not (limit and self._restart_count >= limit)
             and not self._is_stopping()

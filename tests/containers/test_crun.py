@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.servers import require_programs
 
 if TYPE_CHECKING:
     from .conftest import Machine
@@ -30,8 +30,8 @@ containers select name as csv;
 """
 
 
-@pytest.mark.skipif(shutil.which("crun") is None, reason="crun is not installed")
 def test_crun_runs_containers(machine: Machine) -> None:
+    require_programs("crun")
     hybrid = os.path.ismount(UNIFIED)
     words = [sys.executable, "-m", "imq", "--root", machine.root, "--yes", "-f", "-"]
     script = f'umount {UNIFIED}; exec "$@"' if hybrid else 'exec "$@"'
@@ -48,8 +48,8 @@ def test_crun_runs_containers(machine: Machine) -> None:
     assert lines[-1].upper() == "NAME"
 
 
-@pytest.mark.skipif(shutil.which("crun") is None, reason="crun is not installed")
 def test_a_refusal_of_crun_says_what_helps(machine: Machine) -> None:
+    require_programs("crun")
     if not os.path.ismount(UNIFIED):
         pytest.skip("crun runs on this machine as it is")
     done = machine.command("set runtime = crun; run box:1 true")

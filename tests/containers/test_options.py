@@ -67,7 +67,9 @@ REFUSED = {
     "-p 80:80": "--network host",
     "--publish-all": "--network host",
     "--network bridge": "network_mode = host",
-    "--restart always": "no daemon starts containers after a reboot",
+    "--restart always:3": "is invalid",
+    "--rm --restart always": "exclude each other",
+    "--restart sometimes": "policies: no, on-failure[:COUNT], always, unless-stopped",
     "--rm --restart on-failure": "exclude each other",
     "--restart no:1": "is invalid",
     "--cap-add NOTHING": "invalid capability",
@@ -141,6 +143,23 @@ def test_a_container_that_fails_is_restarted(machine: Machine) -> None:
         time.sleep(0.05)
     assert (row["exit_code"], row["restart_count"]) == (3, 2)
     assert [line["text"] for line in machine.rows("logs of twice")] == ["x"] * 3
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped"])
+def test_a_container_that_ends_is_restarted_until_it_is_stopped(machine: Machine, policy: str) -> None:
+    machine.line("run", "-d", "--name", "again", "--restart", policy, "box:1", "sh", "-c", "echo x; sleep 0.05")
+    deadline = time.monotonic() + LIMIT
+    while machine.container("again")["restart_count"] < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    row = machine.container("again")
+    assert row["restart_count"] >= 2
+    assert row["restart_policy"] == policy
+    machine.do("stop again")
+    row = machine.container("again")
+    assert row["status"] == "exited"
+    count = len(machine.rows("logs of again"))
+    machine.containers.recover()
+    assert (machine.container("again"), len(machine.rows("logs of again"))) == (row, count)
 
 
 def test_a_container_that_is_stopped_is_not_restarted(machine: Machine) -> None:
