@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from imq.engine.store.store import Store
 
     from .attachment import Attachment
+    from .changes import Change
 
 _LOCK_TIMEOUT = 15.0
 """The maximum seconds that a monitor needs to end after its container, or another process to start it."""
@@ -732,6 +733,17 @@ class Containers:
 
         with open(os.path.join(self.path_of(container.id), LISTING), "rb") as listing:
             yield from pack_changes(self._writable_path(container), listing)
+
+    def list_changes(self, container: Container) -> Iterator[Change]:
+        """Yield the paths that a container changed. Raises `ImqError` for files that cannot be read."""
+        from .changes import list_copy_changes, list_overlay_changes
+
+        writable, *lower = self._list_layers(container)
+        if driver_of(container.document) == OVERLAY:
+            yield from list_overlay_changes(writable, lower)
+            return
+        with open(os.path.join(self.path_of(container.id), LISTING), "rb") as listing:
+            yield from list_copy_changes(writable, listing)
 
     # Removing
 

@@ -22,10 +22,10 @@ def is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE
 
 
-def is_opaque(descriptor: int) -> bool:
-    """Whether an open folder of a layer hides the files of lower layers in it."""
+def is_opaque(folder: int | str) -> bool:
+    """Whether a folder of a layer, open or by its path, hides the files of lower layers in it."""
     try:
-        return os.getxattr(descriptor, OPAQUE_ATTRIBUTE) == OPAQUE_VALUE
+        return os.getxattr(folder, OPAQUE_ATTRIBUTE) == OPAQUE_VALUE
     except OSError:
         return False
 

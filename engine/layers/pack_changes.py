@@ -46,13 +46,21 @@ def measure_changes(root: str, listing: Iterable[bytes]) -> int | None:
     total = 0
     seen: set[tuple[int, int]] = set()
     try:
-        for _, status in _ChangePacker(root, None).iter_changes(listing):
+        for _, _, status in iter_changes(root, listing):
             if status is not None and stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_size
     except ImqError:
         return None
     return total
+
+
+def iter_changes(root: str, listing: Iterable[bytes]) -> Iterator[tuple[str, bool, os.stat_result | None]]:
+    """Yield each changed name of a tree, whether it was listed, and its status, None for a removed one.
+
+    Folders come before the changes in them. Raises the errors of `pack_tree`.
+    """
+    return _ChangePacker(root, None).iter_changes(listing)
 
 
 def _describe(status: os.stat_result) -> tuple[int, ...]:
@@ -73,28 +81,25 @@ class _ChangePacker(TreePacker):
 
     def iter_changed_parts(self, listing: Iterable[bytes]) -> Iterator[bytes]:
         """Yield headers, contents and padding of what changed."""
-        for name, status in self.iter_changes(listing):
+        for name, _, status in self.iter_changes(listing):
             if status is None:
                 yield self._encode_whiteout(name)
             else:
                 yield from self.pack_entry(os.path.join(self.root, name), name, status)
 
-    def iter_changes(self, listing: Iterable[bytes]) -> Iterator[tuple[str, os.stat_result | None]]:
-        """Yield the name and the status of what is new or different, and None as the status of what was removed.
-
-        Folders come before the changes in them.
-        """
-        folders: list[tuple[str, os.stat_result]] = []  # above the current name, not yielded yet
+    def iter_changes(self, listing: Iterable[bytes]) -> Iterator[tuple[str, bool, os.stat_result | None]]:
+        """Yield what `iter_changes` of this module yields."""
+        folders: list[tuple[str, bool, os.stat_result]] = []  # above the current name, not yielded yet
         for name, old, status in self._iter_pairs(listing):
             while folders and not name.startswith(f"{folders[-1][0]}/"):
                 folders.pop()
             if status is not None and old == [*_describe(status)]:
                 if stat.S_ISDIR(status.st_mode):
-                    folders.append((name, status))
+                    folders.append((name, True, status))
                 continue
             yield from folders
             folders.clear()
-            yield name, status
+            yield name, old is not None, status
 
     def _iter_pairs(self, listing: Iterable[bytes]) -> Iterator[tuple[str, list[int] | None, os.stat_result | None]]:
         """Yield each name with its metadata in the listing and its status now, each None without it.

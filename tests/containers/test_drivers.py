@@ -89,6 +89,8 @@ def test_changes_are_those_of_an_overlay(overlaid: Machine, machine: Machine) ->
         assert each.rows("layers of same:made select count() as n") == [{"n": 1}]
     query = "files of container one1 where status != unchanged order by path select path, status"
     assert overlaid.rows(query) == machine.rows(query) != []
+    query = "changes of one1 select path, status, type, size, mode, link_target"
+    assert overlaid.rows(query) == machine.rows(query) != []
 
 
 def test_a_change_that_keeps_size_and_time_is_found(overlaid: Machine) -> None:

@@ -98,6 +98,12 @@ CONTAINERS = Table(
     target=TargetKind.IMAGES,
 )
 
+CONTAINER_ROW_RELATIONS = tuple(
+    Relation(name, name, doc, "lookup id source", lookup_fields=("id", "source"))
+    for name, doc in (("logs", "the lines of its log"), ("changes", "the paths that it changed"))
+)
+"""The relations of containers whose source has these tables."""
+
 BUILD_CACHE = Table(
     "build_cache",
     "One row for each record of the build cache of an engine.",

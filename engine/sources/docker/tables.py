@@ -13,6 +13,7 @@ from imq.engine.catalog.schema import (
 )
 from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, SERVICES
 from imq.engine.catalog.tables.changes import CHANGES
+from imq.engine.catalog.tables.containers import CONTAINER_ROW_RELATIONS
 from imq.engine.catalog.tables.images import LINEAGE_RELATIONS
 from imq.engine.catalog.tables.layers import RECLAIM
 from imq.engine.catalog.tables.local import USAGE
@@ -111,8 +112,7 @@ _CONTAINERS = CONTAINERS.replace(
             lookup_fields=("image_id", "source"),
         ),
         *make_content_relations("id", owner="container"),
-        Relation("logs", "logs", "the lines of its log", "lookup id source", lookup_fields=("id", "source")),
-        Relation("changes", "changes", "the paths that it changed", "lookup id source", lookup_fields=("id", "source")),
+        *CONTAINER_ROW_RELATIONS,
         make_registry_relation("image"),
     ),
 )

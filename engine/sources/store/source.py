@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import FetchLevel
 from imq.engine.catalog.tables import BLOBS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, RECLAIM
+from imq.engine.catalog.tables.containers import CONTAINER_ROW_RELATIONS
 from imq.engine.query.source import LateTables, NativeTable, Place, Source, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.grammar.errors import ImqError
@@ -29,6 +30,7 @@ _LISTING = "none: the files of the blobs are listed"
 _DOCUMENTS = "none: the indexes and manifests are read"
 WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
+_CHANGES = "none: the folders of the containers are read"
 _LOGS = "none: the logs of the containers are read"
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
@@ -48,7 +50,7 @@ class StoreSource(Source):
         ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
         ready["reclaim"] = StagedTable(RECLAIM, (), _NOTHING, _NOTHING, self._scan_reclaim, lists_all=True)
-        late = (*CONTENT_TABLES, "platforms")
+        late = (*CONTENT_TABLES, "platforms", "changes")
         self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
         self._changes: dict[str, ContainerLayer] = {}
@@ -70,16 +72,29 @@ class StoreSource(Source):
         return StoreReclaim(self._store, request)
 
     def _make_provider(self, table: Table) -> NativeTable:
-        levels = {WRITTEN: "size_rw log_size"} if table is CONTAINERS else {UNPACKED: _SIZES.get(table.name, "")}
+        if table is CONTAINERS:
+            table = table.replace(relations=(*table.relations, *CONTAINER_ROW_RELATIONS))
+        levels = (
+            {WRITTEN: "size_rw log_size"} if table.name == CONTAINERS.name else {UNPACKED: _SIZES.get(table.name, "")}
+        )
         return NativeTable(table.with_levels(levels).replace(source=NAME), self._prepare, self._describe_pending)
 
     def _make_late_providers(self) -> Mapping[str, TableProvider]:
+        from imq.engine.catalog.tables.changes import CHANGES
         from imq.engine.catalog.tables.registry import PLATFORMS
         from imq.engine.sources.contents.tables import make_content_providers
 
         table = PLATFORMS.replace(relations=(), source=NAME)
         platforms = StagedTable(table, (), _DOCUMENTS, _DOCUMENTS, self._scan_platforms, lists_all=True)
-        return {**make_content_providers(self._context, self.open_contents), "platforms": platforms}
+        table = CHANGES.replace(source=NAME)
+        changes = StagedTable(table, (), _CHANGES, _CHANGES, self._scan_changes, lists_all=True)
+        providers = make_content_providers(self._context, self.open_contents)
+        return {**providers, "platforms": platforms, "changes": changes}
+
+    def _scan_changes(self, request: ScanRequest) -> TableScan:
+        from .changes import StoreChanges
+
+        return StoreChanges(self._store, request, self._context.environment, self._problems)
 
     def _scan_platforms(self, request: ScanRequest) -> TableScan:
         from .platforms import open_platforms
