@@ -972,9 +972,9 @@ class _Fields:
     comment: Path
     """history: the comment of the builder"""
     container: Path
-    """logs: the name of the container; changes: the name of the container"""
+    """logs: the name of the container; changes: the name of the container; mounts: the name of the container"""
     container_id: Path
-    """logs: the ID of the container; changes: the ID of the container"""
+    """logs: the ID of the container; changes: the ID of the container; mounts: the ID of the container"""
     containers: _Containers
     """images: the containers made from the image; images: the number of containers made from the image"""
     content: Path
@@ -993,6 +993,8 @@ class _Fields:
     """build_cache: the build step that made it; search: the description of its owner"""
     desired: Path
     """services: the number of tasks that should run"""
+    destination: Path
+    """mounts: the path in the container"""
     diff_id: Path
     """layers: the digest of the uncompressed layer"""
     diff_ids: Path
@@ -1006,7 +1008,7 @@ class _Fields:
     download_size: Path
     """images: bytes of the config and the compressed layers; layers: bytes of the compressed layer; tags: bytes of the config and the compressed layers; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers"""
     driver: Path
-    """containers: what made the root file system of layers. Example: overlay2, vfs"""
+    """containers: what made the root file system of layers. Example: overlay2, vfs; mounts: the driver of the volume. Example: local"""
     efficiency: Path
     """waste: the smallest copies of all files, divided by all copies; a deletion counts as a copy. 1 is the best; the score of dive"""
     empty: Path
@@ -1046,7 +1048,7 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; reclaim: the image ID; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; files: the ID of the image, or of the container; all_files: the ID of the image, or of the container; archive_files: the ID of the image, or of the container; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; mounts: the name of the image that the container was created with; files: the ID of the image, or of the container; all_files: the ID of the image, or of the container; archive_files: the ID of the image, or of the container; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
     image_created: Path
     """packages: when the image was created"""
     image_digest: Path
@@ -1160,7 +1162,7 @@ class _Fields:
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     path: Path
-    """changes: the path, from the root of the image. Example: /etc/passwd; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; archive_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
+    """changes: the path, from the root of the image. Example: /etc/passwd; mounts: the path in the container; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; archive_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
     paths: Path
     """waste: the number of paths with wasted bytes"""
     permissions: Path
@@ -1187,6 +1189,8 @@ class _Fields:
     """containers: the container runs with all privileges of the host"""
     problem: Path
     """tags: why its registry did not return more; repositories: why its registry did not return more; platforms: why its registry did not return more; manifests: why its registry did not return more; referrers: why its registry did not return more; sources: why it does not respond"""
+    propagation: Path
+    """mounts: how mounts in it are passed on. Example: rprivate, rshared"""
     published_ports: Path
     """containers: the ports of the host that lead to the container. Example: 8080/tcp"""
     pulled_at: Path
@@ -1196,7 +1200,7 @@ class _Fields:
     reachable: Path
     """sources: it responds; for a group, all members respond"""
     read_only: Path
-    """containers: the root file system is read-only"""
+    """containers: the root file system is read-only; mounts: the container cannot write to it"""
     reclaimable: Path
     """usage: the bytes that no active item needs"""
     reference: Path
@@ -1246,7 +1250,9 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; mounts: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    source_path: Path
+    """mounts: the path on the host; unknown of a tmpfs"""
     source_version: Path
     """packages: the version of the source package"""
     stars: Path
@@ -1269,6 +1275,8 @@ class _Fields:
     """repositories: the number of tags"""
     tags: _Tags
     """repositories: its tags; manifests: its tags; unknown when it has none"""
+    target: Path
+    """mounts: the path in the container"""
     text: Path
     """logs: the line, without its line ending"""
     time: Path
@@ -1278,7 +1286,7 @@ class _Fields:
     total: Path
     """usage: the number of items"""
     type: Path
-    """build_cache: the type. Example: regular, source.local; changes: the type; unknown of a deleted path; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; archive_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
+    """build_cache: the type. Example: regular, source.local; changes: the type; unknown of a deleted path; mounts: bind is a path of the host, volume is managed by the engine, tmpfs is memory; files: the type; a further name of a file is a hardlink; all_files: the type; a further name of a file is a hardlink; archive_files: the type; a further name of a file is a hardlink; packages: the package system; usage: the type"""
     uid: Path
     """files: the number of the owner; all_files: the number of the owner; archive_files: the number of the owner"""
     unique_size: Path
@@ -1307,6 +1315,8 @@ class _Fields:
     """images: the pre-release part of the version. Example: rc1, beta.2; tags: the pre-release part of the version. Example: rc1, beta.2"""
     version_variant: Path
     """images: the variant after the version. Example: alpine, bookworm-slim; tags: the variant after the version. Example: alpine, bookworm-slim"""
+    volume: Path
+    """mounts: the name of the volume"""
     volumes: Path
     """images: the declared volumes; tags: the declared volumes"""
     volumes_from: Path
@@ -1353,6 +1363,8 @@ build_cache: Table
 """One row for each record of the build cache of an engine."""
 changes: Table
 """One row for each path of a container that is not as in its image, as docker diff shows it: changes of web, changes of (containers in docker where …), changes in docker."""
+mounts: Table
+"""One row for each mount of a container, running or stopped: mounts of web, mounts of (containers in docker where …), mounts in docker."""
 tags: Table
 """One row for each tag of repositories in registries. For an index the row describes the image for this machine, or for the platform in the condition (platform = linux/arm64)."""
 repositories: Table
@@ -1413,7 +1425,7 @@ def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | Non
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine has already is not copied again. from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
     ...
-def create(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+def create(*operands: _Name | Query, from_: _Path | None = ..., in_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create a container from an image of the store or of an engine. After run: the command line that replaces the image's command. After with: its options, by the names of fields of containers or of docker's flags. In text: `create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB`"""
     ...
 def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: bool = ...) -> Statement:

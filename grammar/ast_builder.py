@@ -188,6 +188,11 @@ class Builder:
     def append_as_in(self, options: list[Any], name: ast.Literal, places: list[ast.Literal], span: Span) -> list[Any]:
         return [*options, ast.Option("as", (name,), name.span), ast.Option("from", tuple(places), span)]
 
+    def append_from_in(
+        self, options: list[Any], names: list[ast.Literal], places: list[ast.Literal], span: Span
+    ) -> list[Any]:
+        return [*options, ast.Option("from", tuple(names), names[0].span), ast.Option("in", tuple(places), span)]
+
     def option_to(self, value: ast.Literal, span: Span) -> ast.Option:
         return ast.Option("to", (value,), span)
 

@@ -104,12 +104,10 @@ def get_verb(statement: ast.ActionStatement) -> Verb:
         if option.name not in verb.options:
             names = ", ".join(verb.options) or "none"
             words = '"in" or "from"' if option.name == "from" else f'"{option.name}"'
-            raise StatementError(
-                f"{verb.name} does not take {words}",
-                code="option",
-                span=option.span,
-                hints=(f"options: {names}",),
-            )
+            hints = [f"options: {names}"]
+            if option.name == "from" and "to" in verb.options:
+                hints.append(f"to choose where the images go: {verb.name} … to SOURCE")
+            raise StatementError(f"{verb.name} does not take {words}", code="option", span=option.span, hints=hints)
         if option.name == "from" and statement.query is not None:
             raise StatementError(
                 "a query names its source itself",

@@ -7,9 +7,9 @@ import os
 from imq.engine.oci.digest import Digest
 from imq.engine.progress import make_byte_counter
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values
+from imq.engine.sources.action_options import get_option_values, name_image
 from imq.engine.sources.container_values import read_named_values
-from imq.grammar.errors import Conflict, ImqError, StatementError
+from imq.grammar.errors import Conflict, ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
@@ -90,25 +90,16 @@ def plan_creation(
 
 
 def _plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    others = tuple(option for option in act.options if option.name != "from")
-    if (planner := find_planner(act.replace(references=(), options=others), context)) is not None:
+    of_image = name_image(act)
+    if (planner := find_planner(of_image.replace(references=()), context)) is not None:
         return planner(act, context)
-    images = get_option_values(act, "from", context)
     names = context.literals(act.references)
-    if len(images) != 1 or len(names) > 1:
-        raise StatementError(
-            "create takes one name and one image",
-            code="operand",
-            span=act.span,
-            hints=("example: create web from redis:7",),
-        )
-    option = next(option for option in act.options if option.name == "from")
     values = read_named_values(act, CREATION, context)
     arguments = get_option_values(act, "run", context)
     options = read_create_options(values, arguments, context.folder, context.environment)
     if names:
         options = options.replace(name=names[0])
-    return [plan_creation(option.values[0], options, values, context)]
+    return [plan_creation(of_image.references[0], options, values, context)]
 
 
 VERB = Verb(
@@ -117,10 +108,10 @@ VERB = Verb(
     " image's command. After with: its options, by the names of fields of containers or of docker's flags.",
     "create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB",
     OperandKind.CONTAINER_NAME,
-    options=("from", "run", "with", "dry run"),
+    options=("from", "in", "run", "with", "dry run"),
     operand_optional=True,
     docker_differences=(
-        "An engine makes a container of its own image with use docker, or --source docker; it also takes publish,"
+        "An engine makes a container of its own image: create web from redis:7 in docker; it also takes publish,"
         " volumes_from and names of volumes. A container of the store has no network,"
         " or that of the host with network_mode = host: there are no bridges and no published ports. Mounts are folders"
         " of this machine, which must exist, or type=tmpfs. A restart policy holds until a reboot: no daemon starts"

@@ -82,6 +82,30 @@ def require_terminal() -> None:
         )
 
 
+@contextmanager
+def raw_terminal(on_resize: Callable[[], object]) -> Iterator[None]:
+    """Pass keys on as they are typed during the block. Raises `NoTerminal`.
+
+    `on_resize` is called in a signal handler, whenever the size of the terminal changes.
+    """
+    import signal
+    import termios
+    import threading
+    import tty
+
+    require_terminal()
+    old = termios.tcgetattr(0)
+    tty.setraw(0, termios.TCSANOW)  # what was typed already is kept
+    is_main = threading.current_thread() is threading.main_thread()  # others cannot set a handler
+    handler = signal.signal(signal.SIGWINCH, lambda *_: on_resize()) if is_main else None
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGWINCH, handler)
+        termios.tcsetattr(0, termios.TCSADRAIN, old)
+
+
 def follow(attachment: Attachment, keys: bytes, send_signal: Callable[[str], None]) -> int | None:
     """Pass on the streams until the container ends; return its exit code, None when the user detaches.
 
@@ -90,7 +114,7 @@ def follow(attachment: Attachment, keys: bytes, send_signal: Callable[[str], Non
     """
     sys.stdout.flush()
     session = _Session(attachment, keys)
-    with session.raw_terminal() if attachment.terminal and attachment.stdin >= 0 else nullcontext():
+    with raw_terminal(session.send_size) if attachment.terminal and attachment.stdin >= 0 else nullcontext():
         try:
             while session.is_open:
                 try:
@@ -186,23 +210,8 @@ class _Session:
             raise RuntimeFailed(report["error"])
         return int(report["exit_code"])
 
-    @contextmanager
-    def raw_terminal(self) -> Iterator[None]:
-        """Pass keys on as they are typed, and changes of the size of the terminal, during the block."""
-        import signal
-        import termios
-        import tty
-
-        old = termios.tcgetattr(0)
-        tty.setraw(0, termios.TCSANOW)  # what was typed already is kept
-        handler = signal.signal(signal.SIGWINCH, lambda *_: self._send_size())
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGWINCH, handler)
-            termios.tcsetattr(0, termios.TCSADRAIN, old)
-
-    def _send_size(self) -> None:
+    def send_size(self) -> None:
+        """Send the size of the terminal to the monitor."""
         if (size := read_terminal_size()) is not None:
             send_control(self._attachment.control, {"size": size})
 

@@ -33,6 +33,25 @@ def get_named_values(act: ast.ActionStatement, context: PlanContext) -> list[tup
     return list(zip(context.literals(option.values[::2]), context.literals(option.values[1::2]), strict=True))
 
 
+def name_image(act: ast.ActionStatement) -> ast.ActionStatement:
+    """Return `create NAME from IMAGE in SOURCE` as a statement about the image: its reference, with `from SOURCE`.
+
+    Raises `StatementError` unless it has one name, or none, and one image.
+    """
+    image, place = get_option(act, "from"), get_option(act, "in")
+    if image is None or len(image.values) != 1 or len(act.references) > 1:
+        raise StatementError(
+            f"{act.verb} takes one name and one image",
+            code="operand",
+            span=act.span,
+            hints=("example: create web from redis:7", "in an engine: create web from redis:7 in docker"),
+        )
+    others = tuple(one for one in act.options if one not in (image, place))
+    if place is not None:
+        others = (*others, ast.Option("from", place.values, place.span))
+    return act.replace(references=image.values, options=others)
+
+
 def list_source_refs(act: ast.ActionStatement, context: PlanContext) -> tuple[SourceRef, ...]:
     """Return the sources of an action's references: those of the option `from`, else the default ones."""
     option = get_option(act, "from")

@@ -140,3 +140,33 @@ def test_a_container_without_its_image(changed: Place) -> None:
     place.engine.run("rmi", "-f", NAME)
     with pytest.raises(imq.NotFound, match="the image of the container web was removed"):
         place.connection("files of container web in docker")
+
+
+def test_what_is_mounted_is_not_part_of_a_container(place: Place, tmp_path: pathlib.Path) -> None:
+    """A mount point is an empty folder or file, also in a folder that the container added."""
+    path = tmp_path / "files.tar"
+    image = Image((program_layer("remove", remove_program()),), settings={"Entrypoint": ["/remove"], "Cmd": ["/gone"]})
+    docker_archive(path, [(image, [NAME])])
+    place.engine.run("load", stdin=path.read_bytes())
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "big").write_text("of the host")
+    (host / "one").write_text("of the host")
+    limits = LIMITS.get(place.name, ())
+    folder, file = ("--volume", f"{host}:/added/folder:ro"), ("--volume", f"{host}/one:/added/file")
+    mounts = (*folder, *file, "--volume", "data:/data")
+    place.engine.run("run", "--name", "web", "--network", "none", *limits, *mounts, NAME)
+    query = f"files of container web in {place.name} where status = added select path, type, size"
+    assert list_rows(place, query) == [
+        ("/added", "directory", 0),
+        ("/added/file", "file", 0),
+        ("/added/folder", "directory", 0),
+        ("/data", "directory", 0),
+    ]
+    rows = [tuple(row) for row in place.connection(f"mounts of web in {place.name} select type, target, read_only")]
+    assert rows == [("bind", "/added/file", 0), ("bind", "/added/folder", 1), ("volume", "/data", 0)]
+    of_host = f'containers in {place.name} where any mounts where type = bind and source_path = "{host}" select name'
+    assert [row.name for row in place.connection(of_host)] == ["web"]
+    assert [row.volume for row in place.connection(f"mounts in {place.name} where type = volume")] == ["data"]
+    (mounted,) = place.connection(f"containers in {place.name} where name = web select mounts")
+    assert mounted.mounts == [f"{host}/one:/added/file", f"{host}:/added/folder:ro", "data:/data"]

@@ -175,8 +175,12 @@ def test_a_run_that_takes_too_long_is_stopped(tools: Place) -> None:
 def test_nothing_is_made_in_a_dry_run_or_of_a_name_that_moved(tools: Place) -> None:
     (row,) = tools.connection(f"run {NAME} in {tools.name} as web with {WITH}", dry_run=True)
     assert (row.action, row.target, row.note) == ("run", "web", f"from {NAME} in {tools.name}")
-    (row,) = tools.connection(f"use {tools.name}; create web from {NAME}", dry_run=True)
-    assert row.action == "create"
+    for text in (f"use {tools.name}; create web from {NAME}", f"create web from {NAME} in {tools.name}"):
+        (row,) = tools.connection(text, dry_run=True)
+        assert (row.action, row.target, row.note) == ("create", "web", f"from {NAME} in {tools.name}")
+    with pytest.raises(imq.StatementError, match="one name and one image") as caught:
+        tools.connection(f"create web from {NAME}, {NAME} in {tools.name}")
+    assert "in an engine: create web from redis:7 in docker" in caught.value.hints
     assert tools.engine.run("ps", "-aq") == ""
     for text in ("publish = 'a:b'", "mount = 'x'", "ulimit = nofile", "memory_limit = much", "read_only = maybe"):
         with pytest.raises(imq.StatementError):
@@ -210,6 +214,7 @@ def test_a_terminal(tools: Place) -> None:
         environment = {**os.environ, variable: tools.engine.address, "IMQ_ROOT": str(tools.folder / "none")}
         environment |= {"HOME": str(tools.folder / "home")}
         words = ["--source", tools.name, "run", "--rm", "-it", *FLAGS, NAME, "/copy"]
+        os.write(main, b"early\r")  # keys that are typed before the program starts are for it too
         with subprocess.Popen(
             [sys.executable, "-m", "imq", *words], stdin=side, stdout=side, stderr=side, env=environment,
             start_new_session=True,
@@ -217,7 +222,7 @@ def test_a_terminal(tools: Place) -> None:
             wait_until(lambda: tools.engine.run("ps", "-q") != "")
             os.write(main, b"typed\r")
             seen = b""
-            while seen.count(b"typed") < 2:  # the echo of the terminal, and the copy
+            while seen.count(b"typed") < 2 or seen.count(b"early") < 3:  # echoes of terminals, and the copy
                 seen += os.read(main, 4096)
             os.write(main, b"\x04")
             assert process.wait(20) == 0

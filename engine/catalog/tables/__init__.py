@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LATE_MODULES = {
-    "changes": ("changes",),
+    "changes": ("changes", "mounts"),
     "registry": ("tags", "repositories", "platforms", "manifests", "referrers", "search"),
     "files": ("files", "all_files", "archive_files"),
     "packages": ("packages", "os_releases"),

@@ -6,18 +6,18 @@ Without a terminal, output comes in frames with a header of 8 bytes, which has t
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from threading import Thread, current_thread, main_thread
+from contextlib import contextmanager
+from threading import Thread
 from time import sleep
 
+from imq.engine.containers.attachment import raw_terminal
 from imq.engine.docker_engine.errors import protocol_error
-from imq.grammar.errors import EngineError, ImqError, StatementError
+from imq.grammar.errors import EngineError, ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterator
 
     from imq.engine.docker_engine.client import EngineClient, EngineStream
 
@@ -59,51 +59,30 @@ def pass_on(stream: EngineStream, *, is_multiplexed: bool, reads_stdin: bool, in
             return
 
 
-class RawTerminal:
-    """The terminal of this process while it is that of a program: keys go to the program, and sizes to the engine.
+@contextmanager
+def resized_terminal(client: EngineClient, path: str) -> Iterator[None]:
+    """Make the terminal of this process that of a program: keys go to the program, and sizes to the engine.
 
-    `resize_path` is that of the request for a size. A context manager; raises `StatementError` when standard input is
-    no terminal.
+    `path` is that of the request for a size. Raises `NoTerminal` when standard input is no terminal.
     """
 
-    def __init__(self, client: EngineClient, resize_path: str) -> None:
-        self._client = client
-        self._resize_path = resize_path
-        self._saved: list[Any] = []
-        self._handler: Any = None
+    def start_resize() -> None:  # a handler of a signal must not wait
+        Thread(target=_resize, args=(client, path), daemon=True).start()
 
-    def __enter__(self) -> None:
-        import termios
-        import tty
+    with raw_terminal(start_resize):
+        start_resize()
+        yield
 
-        if not os.isatty(0):
-            raise StatementError("the input device is not a TTY", code="terminal")
-        self._saved = termios.tcgetattr(0)
-        tty.setraw(0)
-        if current_thread() is main_thread():
-            self._handler = signal.signal(signal.SIGWINCH, lambda *_: self._start_resize())
-        self._start_resize()
 
-    def __exit__(self, *_: object) -> None:
-        import termios
-
-        if self._handler is not None:
-            signal.signal(signal.SIGWINCH, self._handler)
-        termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
-
-    def _start_resize(self) -> None:
-        """Send the size in a thread: a handler of a signal must not wait."""
-        Thread(target=self._resize, daemon=True).start()
-
-    def _resize(self) -> None:
-        for pause in _RESIZE_PAUSES:  # the program may not have started yet
-            try:
-                size = os.get_terminal_size(0)
-                self._client.post_json(self._resize_path, {"h": str(size.lines), "w": str(size.columns)})
-            except (OSError, ImqError):
-                sleep(pause)
-            else:
-                return
+def _resize(client: EngineClient, path: str) -> None:
+    for pause in _RESIZE_PAUSES:  # the program may not have started yet
+        try:
+            size = os.get_terminal_size(0)
+            client.post_json(path, {"h": str(size.lines), "w": str(size.columns)})
+        except (OSError, ImqError):
+            sleep(pause)
+        else:
+            return
 
 
 class _FrameCopier:

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
-
-from imq.engine.docker_engine.errors import protocol_error
-from imq.engine.oci.timestamp import parse_time
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
-from .container_changes import list_changes
+from .container_changes import list_changes, read_stat
 from .container_rows import ContainerRowsScan
-from .json_documents import read_integer, read_text
 from .tables import CHANGED_PATHS
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from imq.engine.catalog.schema import Raw
     from imq.engine.query.source import FetchRequest
 
-_STAT_HEADER = "x-docker-container-path-stat"
-_TYPES = {
-    1 << 31: "directory",
-    1 << 27: "symlink",
-    1 << 25: "fifo",
-    1 << 24: "socket",
-    1 << 21: "char",
-    1 << 26: "block",
-}
-"""The type by the bits of Go's `FileMode`, the first that is set; a character device has two of them."""
-_SPECIAL_BITS = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
-"""Setuid, setgid and sticky in Go's `FileMode`, and in the mode of a file."""
 _DETAIL_COLUMNS = ("type", "size", "mode", "mtime", "link_target")
 
 
@@ -82,16 +62,5 @@ class Changes(ContainerRowsScan):
     def _read_stat(self, row: tuple[Raw, ...]) -> tuple[Raw, ...]:
         """Return the values of `_DETAIL_COLUMNS` of a path."""
         _, source, id_, path = row
-        client = self.reader.client(str(source))
-        with client.open_stream("HEAD", f"containers/{id_}/archive", {"path": str(path)}) as response:
-            encoded = response.headers.get(_STAT_HEADER, "")
-        try:
-            stat: dict[str, Any] = json.loads(base64.b64decode(encoded))
-            bits = int(stat["mode"])
-        except (ValueError, TypeError, KeyError):
-            raise protocol_error(client.endpoint, f"it does not describe the path {path}") from None
-        kind = next((name for bit, name in _TYPES.items() if bits & bit), "file")
-        mode = bits & 0o777 | sum(own for bit, own in _SPECIAL_BITS if bits & bit)
-        size = read_integer(stat.get("size")) if kind == "file" else 0
-        target = read_text(stat.get("linkTarget")) if kind == "symlink" else None
-        return kind, size, f"{mode:04o}", parse_time(stat.get("mtime")), target
+        stat = read_stat(self.reader.client(str(source)), str(id_), str(path))
+        return stat.kind, stat.size, f"{stat.mode:04o}", stat.mtime, stat.link_target

@@ -173,7 +173,7 @@ def _container_row(item: Mapping[str, Any], source: str, looked_up: str, positio
         looked_up, source, item["Id"], name.removeprefix("/") or None, image,
         item["ImageID"] or None, to_json(labels), _STATES.get(state or "", state), seconds_to_time(item.get("Created")),
         to_json(list(dict.fromkeys(ports))), to_json(list(dict.fromkeys(published))),
-        to_json([_format_mount(one) for one in read_objects(item.get("Mounts"))]), to_json(networks),
+        to_json(_format_mounts(read_objects(item.get("Mounts")))), to_json(networks),
         _BUILD if state == BUILD_STATE else "container", item.get("PodName") or labels.get(_POD_LABEL),
         labels.get(_NAMESPACE_LABEL), listed, position, None,
     )  # fmt: skip
@@ -190,6 +190,11 @@ def _format_port(port: Mapping[str, Any]) -> str:
         return own
     address = read_text(port.get("IP")) or "0.0.0.0"  # noqa: S104 - how docker prints it
     return f"{f'[{address}]' if ':' in address else address}:{port['PublicPort']}->{own}"
+
+
+def _format_mounts(mounts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the mounts by their targets: docker lists them in any order."""
+    return [_format_mount(one) for one in sorted(mounts, key=lambda one: str(one.get("Destination")))]
 
 
 def _format_mount(mount: Mapping[str, Any]) -> str:

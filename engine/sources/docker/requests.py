@@ -34,6 +34,7 @@ _LISTINGS = {
     "containers": "containers/json?all=1",
     "logs": "containers/json?all=1",
     "changes": "containers/json?all=1",
+    "mounts": "containers/json?all=1",
     "layers": "images/ID/json, images/ID/history",
     "history": "images/ID/json, images/ID/history",
     "usage": "system/df",

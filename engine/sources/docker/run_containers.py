@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs
+from imq.engine.sources.action_options import get_option_values, list_source_refs, name_image
 from imq.engine.store.atomic_files import store_errors
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, EngineError, ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .attached_streams import RawTerminal, pass_on
+from .attached_streams import pass_on, resized_terminal
 from .clients import EngineClients
 from .container_spec import CREATION, RUNNING, read_exec_spec, read_spec
 from .container_verbs import WAITING, plan_each
@@ -136,7 +136,7 @@ class RunContainer(Record):
                     client.open_stream("POST", wait, {"condition": "next-exit"}, timeout=WAITING)
                 )
                 if spec.has_terminal and spec.keeps_stdin:
-                    streams.enter_context(RawTerminal(client, f"containers/{id_}/resize"))
+                    streams.enter_context(resized_terminal(client, f"containers/{id_}/resize"))
                 client.post_json(f"containers/{id_}/start", timeout=_CREATING)
             streams.enter_context(_Deadline(client, id_, spec.timeout))
             pass_on(
@@ -183,7 +183,7 @@ class ExecInEngine(Record):
         reads_stdin = bool(document.get("AttachStdin"))
         with ExitStack() as stack:
             if self.spec.has_terminal and reads_stdin:
-                stack.enter_context(RawTerminal(client, f"exec/{id_}/resize"))
+                stack.enter_context(resized_terminal(client, f"exec/{id_}/resize"))
             body, headers = json.dumps(start).encode(), {"Content-Type": "application/json"}
             streams = stack.enter_context(
                 client.open_stream("POST", f"exec/{id_}/start", body=body, headers=headers, timeout=WAITING)
@@ -295,19 +295,9 @@ def _raise_interrupt() -> None:
 
 
 def plan_create(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the container that `create NAME from IMAGE` makes, in the engine that is the default source."""
-    option = get_option(act, "from")
-    names = context.literals(act.references)
-    if option is None or len(option.values) != 1 or len(names) > 1:
-        raise StatementError(
-            "create takes one name and one image",
-            code="operand",
-            span=act.span,
-            hints=("example: create web from redis:7",),
-        )
+    """Return the container that `create NAME from IMAGE` makes, in the engine that has the image."""
+    named, names = name_image(act), context.literals(act.references)
     spec = read_spec(act, get_option_values(act, "run", context), CREATION, context)
-    others = tuple(one for one in act.options if one.name != "from")
-    named = act.replace(references=option.values, options=others)
     return list(_plan_creations(named, spec.replace(name=names[0]) if names else spec, context))
 
 

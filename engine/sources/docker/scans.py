@@ -8,6 +8,7 @@ from .changes import Changes
 from .containers import BuildCache, Containers, Usage
 from .images import History, Images, Layers
 from .logs import Logs
+from .mounts import Mounts
 from .platforms import Platforms
 from .reclaim import EngineReclaim
 from .services import Services
@@ -26,6 +27,7 @@ SCANS: Mapping[str, Callable[[EngineReader, ScanRequest], TableScan]] = {
     "containers": Containers,
     "logs": Logs,
     "changes": Changes,
+    "mounts": Mounts,
     "usage": Usage,
     "build_cache": BuildCache,
     "services": Services,

@@ -12,7 +12,7 @@ from imq.engine.catalog.schema import (
     make_registry_relation,
 )
 from imq.engine.catalog.tables import BUILD_CACHE, CONFIG_FIELDS, CONTAINERS, HISTORY, IMAGES, LAYERS, LOGS, SERVICES
-from imq.engine.catalog.tables.changes import CHANGES
+from imq.engine.catalog.tables.changes import CHANGES, MOUNTS
 from imq.engine.catalog.tables.containers import CONTAINER_ROW_RELATIONS
 from imq.engine.catalog.tables.images import LINEAGE_RELATIONS
 from imq.engine.catalog.tables.layers import RECLAIM
@@ -113,6 +113,7 @@ _CONTAINERS = CONTAINERS.replace(
         ),
         *make_content_relations("id", owner="container"),
         *CONTAINER_ROW_RELATIONS,
+        Relation("mounts", "mounts", "what it mounts", "lookup id source", lookup_fields=("id", "source")),
         make_registry_relation("image"),
     ),
 )
@@ -154,6 +155,7 @@ TABLES: dict[str, Table] = {
     "changes": CHANGES.replace(has_containers=True).with_levels(
         {CHANGED_PATHS: "path name directory status", CHANGE_DETAILS: "type size mode mtime link_target"}
     ),
+    "mounts": MOUNTS.replace(has_containers=True).with_levels({}),
     "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
