@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from imq.grammar.errors import NotFound
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.engines import Dockerd
 
     from .conftest import Machine
@@ -54,3 +56,21 @@ def test_files_that_a_new_folder_hides_are_deleted(machine: Machine) -> None:
     machine.do('run box:1 sh -c "rm -r /etc; mkdir /etc; echo x > /etc/group" as web')
     found = {(row["status"], row["path"]) for row in machine.rows("changes of web")}
     assert {("changed", "/etc"), ("changed", "/etc/group"), ("deleted", "/etc/passwd")} <= found
+
+
+def test_mounts_are_those_of_docker(machine: Machine, dockerd: Dockerd, tmp_path: Path) -> None:
+    """The store has volumes without names alone, so the sources of volumes differ."""
+    flags = ("-v", f"{tmp_path}:/host:ro", "--tmpfs", "/scratch")
+    dockerd.run("create", "--name", "web", "--network", "none", *flags, "box:1")
+    machine.do(f"create web from box:1 with mount = '{tmp_path}:/host:ro', tmpfs = '/scratch'")
+    columns = "type, target, read_only, if(type = volume, '', source_path) as origin"
+    rows = [
+        [tuple(row.values()) for row in machine.rows(f'mounts of web in "{place}" select {columns}')]
+        for place in (dockerd.address, "store")
+    ]
+    dockerd.run("rm", "-v", "web")
+    expected = [("volume", "/data", 0, ""), ("bind", "/host", 1, str(tmp_path)), ("tmpfs", "/scratch", 0, None)]
+    assert rows == [expected, expected]
+    of_memory = machine.rows("containers where any mounts where type = tmpfs select name")
+    assert [row["name"] for row in of_memory] == ["web"]
+    assert machine.failure_code("mounts of nope") == NotFound("", code="no-such-container").code

@@ -100,7 +100,11 @@ CONTAINERS = Table(
 
 CONTAINER_ROW_RELATIONS = tuple(
     Relation(name, name, doc, "lookup id source", lookup_fields=("id", "source"))
-    for name, doc in (("logs", "the lines of its log"), ("changes", "the paths that it changed"))
+    for name, doc in (
+        ("logs", "the lines of its log"),
+        ("changes", "the paths that it changed"),
+        ("mounts", "what it mounts"),
+    )
 )
 """The relations of containers whose source has these tables."""
 

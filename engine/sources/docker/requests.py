@@ -11,6 +11,7 @@ from .tables import (
     CHANGED_PATHS,
     CONTAINER_DETAILS,
     CONTAINER_DIGESTS,
+    CONTAINER_MOUNTS,
     CONTAINER_NAMES,
     CONTAINER_SIZES,
     IMAGE_BASES,
@@ -59,6 +60,7 @@ _LEVELS = {
     ("containers", CONTAINER_SIZES.name): "containers/json?all=1&size=1",
     ("changes", CHANGED_PATHS.name): "containers/ID/changes",
     ("changes", CHANGE_DETAILS.name): "containers/ID/archive?path=PATH (HEAD)",
+    ("mounts", CONTAINER_MOUNTS.name): "containers/ID/json",
     ("logs", LOG_LINES.name): "containers/ID/logs, containers/ID/json",
 }
 

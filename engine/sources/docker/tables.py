@@ -49,6 +49,8 @@ CONTAINER_LEVELS = (CONTAINER_NAMES, CONTAINER_DIGESTS, CONTAINER_DETAILS, CONTA
 LOG_LINES = FetchLevel("lines", "the lines of the logs", "1 request for each container, and 1 for its settings")
 LOG_LEVELS = (LOG_LINES,)
 
+CONTAINER_MOUNTS = FetchLevel("mounts", "what they mount", "1 request for each container")
+
 CHANGED_PATHS = FetchLevel("changes", "the paths that they changed", "1 request for each container")
 CHANGE_DETAILS = FetchLevel("files", "what these paths are", "1 request for each path")
 CHANGE_LEVELS = (CHANGED_PATHS, CHANGE_DETAILS)
@@ -113,7 +115,6 @@ _CONTAINERS = CONTAINERS.replace(
         ),
         *make_content_relations("id", owner="container"),
         *CONTAINER_ROW_RELATIONS,
-        Relation("mounts", "mounts", "what it mounts", "lookup id source", lookup_fields=("id", "source")),
         make_registry_relation("image"),
     ),
 )
@@ -155,7 +156,9 @@ TABLES: dict[str, Table] = {
     "changes": CHANGES.replace(has_containers=True).with_levels(
         {CHANGED_PATHS: "path name directory status", CHANGE_DETAILS: "type size mode mtime link_target"}
     ),
-    "mounts": MOUNTS.replace(has_containers=True).with_levels({}),
+    "mounts": MOUNTS.replace(has_containers=True).with_levels(
+        {CONTAINER_MOUNTS: "type source_path volume target read_only driver propagation"}
+    ),
     "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
@@ -169,8 +172,9 @@ LEVELS = {
     "containers": CONTAINER_LEVELS,
     "logs": LOG_LEVELS,
     "changes": CHANGE_LEVELS,
+    "mounts": (CONTAINER_MOUNTS,),
 }
-ROWS_OF_CONTAINERS = ("logs", "changes")
+ROWS_OF_CONTAINERS = ("logs", "changes", "mounts")
 """Tables of which containers are listed, and replaced by their rows."""
 TIME_FIELDS = {"logs": "time"}
 """The `time_field` of a table (see query/source.py)."""

@@ -31,6 +31,7 @@ _DOCUMENTS = "none: the indexes and manifests are read"
 WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
 _CHANGES = "none: the folders of the containers are read"
+_DOCUMENTS_OF_CONTAINERS = "none: the documents of the containers are read"
 _LOGS = "none: the logs of the containers are read"
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
@@ -50,7 +51,7 @@ class StoreSource(Source):
         ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
         ready["reclaim"] = StagedTable(RECLAIM, (), _NOTHING, _NOTHING, self._scan_reclaim, lists_all=True)
-        late = (*CONTENT_TABLES, "platforms", "changes")
+        late = (*CONTENT_TABLES, "platforms", "changes", "mounts")
         self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
         self._changes: dict[str, ContainerLayer] = {}
@@ -80,7 +81,7 @@ class StoreSource(Source):
         return NativeTable(table.with_levels(levels).replace(source=NAME), self._prepare, self._describe_pending)
 
     def _make_late_providers(self) -> Mapping[str, TableProvider]:
-        from imq.engine.catalog.tables.changes import CHANGES
+        from imq.engine.catalog.tables.changes import CHANGES, MOUNTS
         from imq.engine.catalog.tables.registry import PLATFORMS
         from imq.engine.sources.contents.tables import make_content_providers
 
@@ -88,8 +89,17 @@ class StoreSource(Source):
         platforms = StagedTable(table, (), _DOCUMENTS, _DOCUMENTS, self._scan_platforms, lists_all=True)
         table = CHANGES.replace(source=NAME)
         changes = StagedTable(table, (), _CHANGES, _CHANGES, self._scan_changes, lists_all=True)
+        table = MOUNTS.replace(source=NAME)
+        mounts = StagedTable(
+            table, (), _DOCUMENTS_OF_CONTAINERS, _DOCUMENTS_OF_CONTAINERS, self._scan_mounts, lists_all=True
+        )
         providers = make_content_providers(self._context, self.open_contents)
-        return {**providers, "platforms": platforms, "changes": changes}
+        return {**providers, "platforms": platforms, "changes": changes, "mounts": mounts}
+
+    def _scan_mounts(self, request: ScanRequest) -> TableScan:
+        from .mounts import StoreMounts
+
+        return StoreMounts(self._store, request, self._context.environment)
 
     def _scan_changes(self, request: ScanRequest) -> TableScan:
         from .changes import StoreChanges
