@@ -21,6 +21,7 @@ from support.prepared_engines import (
     prepared_docker,
     prepared_podman,
 )
+from support.recipe_store import recipe_root
 
 __all__ = [
     "containerd",
@@ -34,6 +35,7 @@ __all__ = [
     "prepared_debian_podman",
     "prepared_docker",
     "prepared_podman",
+    "recipe_root",
 ]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -227,12 +227,16 @@ together, and every row has its source.""",
 A removal is rm with a query. dry run lists it; without it the list is shown for confirmation, and exactly that list
 is done. A row for which the condition is unknown stays, and the plan says why.
 
-except newest N per F keeps the newest of each group; until total size <= SIZE and until disk use <= 80% remove only
-as much as needed; when disk use > 85% is a threshold. tags of REPOSITORY does the same in a registry.""",
+except newest N per F keeps the newest of each group of the rows that the condition selects; rm (images except newest
+N per F) where … keeps the newest of all. until total size <= SIZE and until disk use <= 80% remove only as much as
+needed; when disk use > 85% is a threshold. last_used is when a container last used an image, pulled_at when it came.
+tags of REPOSITORY does the same in a registry.""",
         (
             ("dry run prune", "unnamed and unused images"),
             ("dry run rm images where older than 90d and not in use", "by age"),
             ("dry run rm images where repository like team/* except newest 1 per repository", "the newest stay"),
+            ("dry run rm (images except newest 1 per repository) where older than 30d", "old ones, but not the newest"),
+            ("dry run rm images where not in use and coalesce(last_used, pulled_at) < 30d ago", "by the last use"),
             ("dry run rm images where not in use order by last_used until total size <= 200kB", "by size"),
             ("dry run rm images where tag like pr-* and older than 7d", "by tag and age"),
             ("assert no images where dangling and in use", "a check for scripts: exit code 1 when it fails"),

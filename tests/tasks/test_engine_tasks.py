@@ -25,7 +25,7 @@ from support.images import Image, Layout, docker_archive, layer
 from support.inside_images import make_inside_images
 from support.prepared_engines import PreparedEngine
 from support.servers import require_programs
-from support.statement_rows import check_rows, read_last_rows
+from support.statement_rows import check_rows, read_all_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def test_engine_task(task: dict[str, Any], request: pytest.FixtureRequest, folde
     session = open_session(folder / "store", environment=environment)
     statements = session.parse(text)
     assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
-    rows = read_last_rows(session, text)
+    rows = read_all_rows(session, text)
     session.close()
     check_rows(task, rows, host)
 
@@ -149,7 +149,7 @@ def test_task_about_the_insides_of_images(
     with closing(open_session(inside_root, environment={"DOCKER_HOST": inside_docker.address})) as session:
         statements = session.parse(task["imq"])
         assert parse("; ".join(map(unparse, statements)), session.vocabulary) == statements
-        check_rows(task, read_last_rows(session, task["imq"]))
+        check_rows(task, read_all_rows(session, task["imq"]))
 
 
 @pytest.mark.parametrize("task", CHECKED, ids=ids(CHECKED))
@@ -211,7 +211,7 @@ def test_changes_of_running_containers_outside_a_list_fail_the_check(dockerd: Do
             assert [(row["container"], row["status"], row["path"]) for row in found] == [("runs", "added", "/added")]
             assert result.exit_code == 1
             (folder / "allowed.txt").write_text("/added\n")
-            check_rows({"expected": []}, read_last_rows(session, get_statements(271)))
+            check_rows({"expected": []}, read_all_rows(session, get_statements(271)))
     finally:
         clear(dockerd)
 
