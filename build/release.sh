@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the files of a release, in dist/VERSION:
 #
-#     bash build/release.sh [--executable FILE] [--snapshot] [FOLDER]
+#     bash build/release.sh [--arch ARCH] [--executable FILE] [--snapshot] [FOLDER]
 #
 #   imq-VERSION-py3-none-any.whl, imq-VERSION.tar.gz   the wheel and the source archive, for `pip install` and `pipx run`
 #   imq-VERSION-linux-ARCH                             the static executable
@@ -12,17 +12,23 @@
 #   install.sh, SHA256SUMS                             installs the executable after its checksum was verified
 #
 # HEAD must have the tag vVERSION, and no file may be changed; --snapshot builds anything. --executable uses a file of
-# build/freeze/freeze.sh instead of building one. ARCH is that of this machine: run the script on arm64 too, and put
-# both folders together with `sha256sum`.
+# build/freeze/freeze.sh instead of building one.
+#
+# ARCH is amd64 or arm64; default: that of this machine. The executable for another one is built by qemu, as root, in a
+# root file system of Debian (build/emulate.sh, build/freeze/freeze_in_root.sh): a quarter of an hour on two cores
+# without the emulator's speed on larger machines. A release has the files of both: make each in a folder of its own, put
+# them together, and write SHA256SUMS again with `sha256sum`.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 say() { printf 'release: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 2; }
 
-executable='' snapshot='' folder=''
+executable='' snapshot='' folder='' arch=$(uname -m)
+arguments=("$@")
 while [ $# -gt 0 ]; do
     case "$1" in
+        --arch) arch=${2:?--arch takes an architecture}; shift ;;
         --executable) executable=$(realpath -- "${2:?--executable takes a file}"); shift ;;
         --snapshot) snapshot=yes ;;
         -*) fail "unknown option $1" ;;
@@ -32,12 +38,18 @@ while [ $# -gt 0 ]; do
 done
 
 version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' "$checkout/dsl/_version.py")
-arch=$(uname -m)
 case "$arch" in
-    x86_64) platform=linux/amd64 debian=amd64 ;;
-    aarch64) platform=linux/arm64 debian=arm64 ;;
-    *) fail "no executable is made for $arch" ;;
+    x86_64 | x86-64 | amd64) arch=x86_64 debian=amd64 machine=3e00 ;; # e_machine of ELF
+    aarch64 | arm64) arch=aarch64 debian=arm64 machine=b700 ;;
+    *) fail "no executable is made for $arch; expected amd64 or arm64" ;;
 esac
+platform=linux/$debian
+if [ -n "$executable" ] && [ "$(od -An -tx1 -j18 -N2 "$executable" | tr -d ' ')" != "$machine" ]; then
+    fail "$executable is no executable for $debian"
+fi
+if [ "$arch" != "$(uname -m)" ] && [ -z "${IMQ_EMULATED:-}" ]; then
+    IMQ_EMULATED=yes exec bash "$checkout/build/emulate.sh" "$arch" bash "${BASH_SOURCE[0]}" "${arguments[@]}"
+fi
 if [ -z "$snapshot" ]; then
     [ -z "$(git -C "$checkout" status --porcelain)" ] || fail 'files are changed; commit them, or use --snapshot'
     git -C "$checkout" tag --points-at HEAD | grep -qxF "v$version" || fail "HEAD has no tag v$version; or use --snapshot"
@@ -65,9 +77,12 @@ for kind in wheel sdist; do
         { tail -n 20 "$scratch/log" >&2; exit 3; }
 done
 
-if [ -z "$executable" ]; then
+if [ -z "$executable" ] && [ "$arch" = "$(uname -m)" ]; then
     bash "$checkout/build/freeze/freeze.sh"
     executable=$checkout/dist/imq
+elif [ -z "$executable" ]; then
+    bash "$checkout/build/freeze/freeze_in_root.sh" "$arch"
+    executable=$checkout/dist/imq-$arch
 fi
 program=$folder/imq-$version-linux-$arch
 install -m 755 -- "$executable" "$program"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 KEEP = "keep"
 """The action of rows that `except newest` keeps: they are shown, and nothing is done to them."""
+STAY = "stay"
+"""The action of rows for which the condition is unknown; their note says why."""
 _ADDED = (Column("created", "CREATED", DataType.TIME), Column("because", "BECAUSE", DataType.TEXT))
 
 
@@ -36,39 +38,53 @@ def add_details(planned: RowSet, query: ast.RowSource | None, context: PlanConte
 
 
 class _Details:
-    """The details of the rows of one query: by ID and by name, and the text of its condition."""
+    """The details of the rows of one query: by ID and by name, and which parts of its condition hold for them."""
 
     def __init__(self, query: ast.Query, context: PlanContext) -> None:
-        from imq.grammar.unparser import unparse
-
         self._query = query
         self._context = context
         self._keys = query.keep_newest.per if query.keep_newest is not None else ()
-        self._condition = unparse(query.where) if query.where is not None else ""
+        self._everything = query.replace(keep_newest=None, limit=None, skip=None, until=None)
         self._chosen = self._read(query)
         self._spared: list[Row] = []
         if query.keep_newest is not None:
-            everything = query.replace(keep_newest=None, limit=None, skip=None, until=None)
             chosen = {row[:2] for row in self._chosen}
-            self._spared = [row for row in self._read(everything) if row[:2] not in chosen]
+            self._spared = [row for row in self._read(self._everything) if row[:2] not in chosen]
+        where = query.where
+        self._conjuncts = where.operands if isinstance(where, ast.And) else () if where is None else (where,)
+        self._branches = [self._find_branches(position) for position in range(len(self._conjuncts))]
+        self._texts: dict[tuple[tuple[ast.Expr, ...], ...], str] = {}
 
     def _read(self, query: ast.Query) -> list[Row]:
         """Return ID, name and time of the rows of a query, and the values of its groups."""
         fields = (ast.Field(("id",)), ast.Field(("name",)), ast.Field(("created",)), *self._keys)
-        columns = tuple(ast.Column(field, name=f"column{number}") for number, field in enumerate(fields))
-        _, rows = self._context.lookup(query.replace(select=columns, count=False, until=None), ())
+        _, rows = self._context.lookup(_select(query, fields), ())
         return rows
+
+    def _find_branches(self, position: int) -> dict[ast.Expr, set[Row]]:
+        """Return the rows, as ID and name, for which each operand of an `or` certainly holds; empty without an `or`."""
+        conjunct = self._conjuncts[position]
+        found: dict[ast.Expr, set[Row]] = {}
+        for branch in conjunct.operands if isinstance(conjunct, ast.Or) else ():
+            where = _join((*self._conjuncts[:position], branch, *self._conjuncts[position + 1 :]))
+            fields = (ast.Field(("id",)), ast.Field(("name",)))
+            _, rows = self._context.rows(_select(self._everything.replace(where=where), fields), ())
+            found[branch] = set(rows)
+        return found
 
     def add(self, planned: RowSet) -> RowSet:
         """Return the plan with its details."""
         names = [column.name for column in planned.columns]
-        target, image = names.index("target"), names.index("image") if "image" in names else -1
+        action, target = names.index("action"), names.index("target")
+        image = names.index("image") if "image" in names else -1
         by_id = {row[0]: row for row in self._chosen}
         by_name = {row[1]: row for row in self._chosen if row[1] is not None}
         rows: list[Row] = []
         for row in planned.rows:
             known = by_name.get(str(row[target]).split(", ")[0]) or (by_id.get(row[image]) if image >= 0 else None)
-            rows.append((*row, *((known[2], self._explain_choice(known)) if known is not None else (None, None))))
+            created = known[2] if known is not None else None
+            reason = self._explain_choice(known) if known is not None and row[action] != STAY else None
+            rows.append((*row, created, reason))
         for spared in self._spared:
             cells: dict[str, Raw] = {"action": KEEP, "target": spared[1] or "<none>", "image": spared[0]}
             rows.append((*(cells.get(name) for name in names), spared[2], self._explain_rank(spared, "")))
@@ -82,7 +98,15 @@ class _Details:
 
     def _explain_choice(self, row: Row) -> str | None:
         ranked = self._explain_rank(row, "not ") if self._query.keep_newest is not None else ""
-        return ", ".join(filter(None, (self._condition, ranked))) or None
+        return ", ".join(filter(None, (self._explain_condition(row), ranked))) or None
+
+    def _explain_condition(self, row: Row) -> str:
+        """Return the condition, of each `or` only the operands that hold for the row."""
+        parts = []
+        for conjunct, branches in zip(self._conjuncts, self._branches, strict=True):
+            holding = tuple(branch for branch, rows in branches.items() if row[:2] in rows)
+            parts.append(holding or (conjunct,))  # none: each may fail, but not all of them
+        return self._texts.get(key := tuple(parts)) or self._texts.setdefault(key, _unparse_branches(parts))
 
     def _explain_rank(self, row: Row, negation: str) -> str:
         """Return a text such as `newest 3 of team/app`."""
@@ -93,7 +117,26 @@ class _Details:
         return f"{negation}newest {unparse(self._query.keep_newest.count)}{f' of {group}' if group else ''}"
 
 
+def _select(query: ast.Query, fields: Sequence[ast.Expr]) -> ast.Query:
+    """Return the query of these fields of all rows of a query."""
+    columns = tuple(ast.Column(field, name=f"column{number}") for number, field in enumerate(fields))
+    return query.replace(select=columns, count=False, until=None)
+
+
+def _join(conditions: Sequence[ast.Expr]) -> ast.Expr:
+    """Return the conjunction of conditions, without one in another."""
+    flat = [part for one in conditions for part in (one.operands if isinstance(one, ast.And) else (one,))]
+    return ast.And(tuple(flat)) if len(flat) > 1 else flat[0]
+
+
+def _unparse_branches(parts: Sequence[tuple[ast.Expr, ...]]) -> str:
+    """Return the text of a condition whose conjuncts have these alternatives."""
+    from imq.grammar.unparser import unparse
+
+    return unparse(_join([ast.Or(part) if len(part) > 1 else part[0] for part in parts])) if parts else ""
+
+
 def count_planned(rows: Sequence[Row], columns: Sequence[Column]) -> int:
     """Return the number of rows of a plan that change something: not those that stay or are kept."""
     action = [column.name for column in columns].index("action")
-    return sum(row[action] not in (KEEP, "stay") for row in rows)
+    return sum(row[action] not in (KEEP, STAY) for row in rows)
