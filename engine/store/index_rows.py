@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from imq.engine.catalog.tables import MAP_TABLES
 from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.digest import Digest
@@ -11,7 +13,7 @@ from . import mentions
 from .config_columns import JSON_COLUMNS, STRING_COLUMNS, read_documents, read_strings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from sqlite3 import Connection
     from typing import Any
 
@@ -175,9 +177,15 @@ def _build_image_row(
 
 def to_json(value: object) -> str | None:
     """Return a value as compact JSON; None stays None."""
+    return None if value is None else _get_encoder()(value)
+
+
+@cache
+def _get_encoder() -> Callable[[object], str]:
+    """Return what encodes compact JSON; `json.dumps` would make a new encoder for each value."""
     import json
 
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def build_step_rows(image: int | str, config: Config, layers: int) -> Iterator[tuple[Any, ...]]:

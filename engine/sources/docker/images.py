@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imq.engine.oci.chain_id import compute_chain_ids
 from imq.engine.oci.timestamp import parse_time
-from imq.engine.store.index_rows import to_json
+from imq.engine.sources.scan_rows import ScanRows
+from imq.engine.store.index_rows import replace_surrogates, to_json
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -51,9 +52,18 @@ class Images(EngineScan):
         for source, id_ in self.group_lookups(names):
             requested.setdefault(source, set()).add(id_)
         sources = tuple(requested) if self.scan.lookup_fields else self.sources
-        for source, items in self.list_from_engines(sources, self.reader.list_images):
+        for source, rows in self.list_from_engines(sources, self._list_image_rows):
             ids = requested.get(source) if self.scan.lookup_fields else None
-            self.insert(row for item in items if ids is None or item["Id"] in ids for row in _image_rows(item, source))
+            ScanRows.insert(self, rows if ids is None else (row for row in rows if row[0] in ids))
+
+    def _list_image_rows(self, source: str) -> Sequence[tuple[Raw, ...]]:
+        """Return the rows of all images of an engine, which several scans of a statement can have."""
+
+        def make_rows() -> list[tuple[Raw, ...]]:
+            images = self.reader.list_images(source)
+            return [replace_surrogates(row) for image in images for row in _image_rows(image, source)]
+
+        return self.reader.keep(source, "rows of images", make_rows)
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch the fields of a level for the chosen rows."""

@@ -104,10 +104,15 @@ class EngineReader:
 
     def get_document(self, source: str, path: str, **query: str) -> Any:
         """Return a document that is requested once in a statement."""
-        key = source, f"{path}?{sorted(query.items())}"
+        return self.keep(source, f"{path}?{sorted(query.items())}", lambda: self.client(source).get_json(path, query))
+
+    def keep(self, source: str, subject: str, make: Callable[[], T]) -> T:
+        """Return what `make` returned for this subject of an engine the first time in a statement."""
+        key = source, subject
         if key not in self._listings:
-            self._listings[key] = self.client(source).get_json(path, query)
-        return self._listings[key]
+            self._listings[key] = make()
+        kept: T = self._listings[key]
+        return kept
 
     def get_disk_usage(self, source: str, **query: str) -> Mapping[str, Any]:
         """Return the disk usage of an engine; it is requested once in a statement."""
@@ -119,6 +124,9 @@ class EngineReader:
         Intermediate images of the classic builder are in it when the session shows them. They are marked as
         `Intermediate`, but for the image store of containerd, in which they are dangling.
         """
+        return self.keep(source, "images", lambda: self._list_images(source))
+
+    def _list_images(self, source: str) -> list[dict[str, Any]]:
         listed = self.list_documents(source, "images/json")
         is_containerd = any(map(is_stored_by_containerd, listed))
         if self._context.shows_intermediate_images:
@@ -140,11 +148,8 @@ class EngineReader:
 
     def list_containers(self, source: str, *, sizes: bool = False) -> list[dict[str, Any]]:
         """Return the listing of an engine's containers, as `container_listing.py` has it, once in a statement."""
-        key = source, f"containers, sizes: {sizes}"
-        if key not in self._listings:
-            self._listings[key] = list_containers(self.client(source), sizes=sizes)
-        listing: list[dict[str, Any]] = self._listings[key]
-        return listing
+        subject = f"containers, sizes: {sizes}"
+        return self.keep(source, subject, lambda: list_containers(self.client(source), sizes=sizes))
 
     def inspect_image(self, source: str, name: str) -> dict[str, Any]:
         """Return the inspected image with this ID or name. Raises `NotFound`."""
@@ -212,13 +217,12 @@ class EngineReader:
 
     def read_container_layer(self, source: str, id_: str) -> ContainerLayer:
         """Return the changes of a container as a layer; they are read once in a statement. Raises `NotFound`."""
-        key = source, f"changes of {id_}"
-        if key not in self._listings:
-            from .container_layer import read_container_layer
+        from .container_layer import read_container_layer
 
-            self._listings[key] = read_container_layer(self.client(source), id_, self._context.environment)
-        layer: ContainerLayer = self._listings[key]
-        return layer
+        environment = self._context.environment
+        return self.keep(
+            source, f"changes of {id_}", lambda: read_container_layer(self.client(source), id_, environment)
+        )
 
     def has_containerd_images(self, source: str) -> bool:
         """Whether an engine is docker with its image store of containerd, where the ID of an image is its digest."""

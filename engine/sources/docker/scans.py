@@ -1,36 +1,35 @@
-"""The scan of each table of engines."""
+"""The scan of each table of engines, whose module is imported when the table is read."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from imq.grammar.record import TYPE_CHECKING
 
-from .changes import Changes
-from .containers import BuildCache, Containers, Usage
-from .images import History, Images, Layers
-from .logs import Logs
-from .mounts import Mounts
-from .platforms import Platforms
-from .reclaim import EngineReclaim
-from .services import Services
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from imq.engine.query.source import ScanRequest, TableScan
 
     from .reader import EngineReader
 
-SCANS: Mapping[str, Callable[[EngineReader, ScanRequest], TableScan]] = {
-    "images": Images,
-    "layers": Layers,
-    "history": History,
-    "containers": Containers,
-    "logs": Logs,
-    "changes": Changes,
-    "mounts": Mounts,
-    "usage": Usage,
-    "build_cache": BuildCache,
-    "services": Services,
-    "platforms": Platforms,
-    "reclaim": EngineReclaim,
+_SCANS = {
+    "images": ("images", "Images"),
+    "layers": ("images", "Layers"),
+    "history": ("images", "History"),
+    "containers": ("containers", "Containers"),
+    "logs": ("logs", "Logs"),
+    "changes": ("changes", "Changes"),
+    "mounts": ("mounts", "Mounts"),
+    "usage": ("containers", "Usage"),
+    "build_cache": ("containers", "BuildCache"),
+    "services": ("services", "Services"),
+    "platforms": ("platforms", "Platforms"),
+    "reclaim": ("reclaim", "EngineReclaim"),
 }
+"""The module and the class of each table."""
+
+
+def make_scan(reader: EngineReader, request: ScanRequest, table: str) -> TableScan:
+    """Return the scan of a table."""
+    module, name = _SCANS[table]
+    scan: TableScan = getattr(import_module(f"{__package__}.{module}"), name)(reader, request)
+    return scan

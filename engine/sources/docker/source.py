@@ -187,9 +187,9 @@ class DockerSource(ReaderSource):
         return inspect(self.reader(), act, context)
 
     def _scan(self, table: str, request: ScanRequest) -> TableScan:
-        from .scans import SCANS
+        from .scans import make_scan
 
-        return SCANS[table](self.reader(), request)
+        return make_scan(self.reader(), request, table)
 
 
 def _plan(verb: str, act: ast.ActionStatement, context: PlanContext) -> list[Action]:
