@@ -16,6 +16,8 @@ Modules with records start with `from __future__ import annotations`.
 
 from __future__ import annotations
 
+from _operator import attrgetter  # the module operator is not needed for it
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +31,17 @@ else:
 
 @dataclass_transform(frozen_default=True)
 class _RecordType(type):
-    """Turns the annotations of a class body into slots, defaults and match order."""
+    """Turns the annotations of a class body into slots, defaults and match order.
+
+    `_setters` and `_get_values` are those of the slots: they take half the time of access by name.
+    """
 
     _fields: tuple[str, ...]
     _values: tuple[str, ...]
     _defaults: dict[str, Any]
     _checks: bool
+    _setters: tuple[Callable[[Any, Any], None], ...]
+    _get_values: Callable[[Any], tuple[Any, ...]]
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> _RecordType:
         inherited: tuple[str, ...] = ()
@@ -63,7 +70,13 @@ class _RecordType(type):
         body["_values"] = body["__match_args__"] = values
         body["_defaults"] = defaults
         body["_checks"] = checks
-        return type.__new__(mcs, name, bases, body)
+        created = type.__new__(mcs, name, bases, body)
+        created._setters = tuple([getattr(created, field).__set__ for field in fields])
+        if len(values) > 1:
+            created._get_values = attrgetter(*values)
+        else:
+            created._get_values = lambda record: tuple([getattr(record, field) for field in values])
+        return created
 
 
 class Record(metaclass=_RecordType):
@@ -73,11 +86,10 @@ class Record(metaclass=_RecordType):
 
         def __init__(self, *args, **named):
             """Accept the fields by position or by name, as a dataclass does."""
-            fields = self._fields
-            assign = object.__setattr__
-            for field, value in zip(fields, args, strict=False):
-                assign(self, field, value)
-            if named or len(args) != len(fields):
+            setters = self._setters
+            for assign, value in zip(setters, args, strict=False):
+                assign(self, value)
+            if named or len(args) != len(setters):
                 self._assign_rest(args, named)
             if self._checks:
                 self.check()
@@ -118,16 +130,14 @@ class Record(metaclass=_RecordType):
         values = [changes.pop(field) if field in changes else getattr(self, field) for field in fields]
         return type(self)(*values, **changes)
 
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field) for field in type(self)._values)
-
     def __eq__(self, other: object) -> bool:
         """Compare by class and by every field but `span`."""
-        return type(self) is type(other) and self._key() == other._key()
+        get_values = type(self)._get_values
+        return type(self) is type(other) and get_values(self) == get_values(other)
 
     def __hash__(self) -> int:
         """Agree with `__eq__`."""
-        return hash((type(self), *self._key()))
+        return hash((type(self), type(self)._get_values(self)))
 
     def __repr__(self) -> str:
         """Print as the call that makes an equal value."""

@@ -120,9 +120,10 @@ def check_targets(targets: Sequence[Target], act: ast.ActionStatement, context: 
 
     from . import get_verb
 
+    targets = list(dict.fromkeys(targets))
     images = [(target.name, target.root, target.id) for target in targets]
     check_images(context.store.index, images, reads_documents=not get_verb(act).removes)
-    return list(dict.fromkeys(targets))
+    return targets
 
 
 def _find_target(text: str, context: PlanContext) -> Target:
@@ -226,7 +227,7 @@ def parse_target_row(row: Sequence[Raw]) -> Target:
         )
     if id_ is None:
         raise unreadable_image(str(name) if name is not None else Digest(str(root)).short)
-    return Target(None if name is None else str(name), Digest(str(root)), Digest(str(id_)))
+    return Target(None if name is None else str(name), Digest(root), Digest(id_), False, False, None, None, 0)
 
 
 def get_target_query(act: ast.ActionStatement, context: PlanContext) -> ast.Query:

@@ -19,7 +19,7 @@ from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from typing import ClassVar
 
     from imq.engine.sources.action import Action, PlanContext
@@ -46,6 +46,17 @@ SELECT last, sum(size) FROM (
 ) GROUP BY last
 """
 """The bytes that become free, by the position of the last removed image that has them."""
+_SELECT_FREED_BY_MANY = """
+WITH freed AS MATERIALIZED (
+    SELECT blob, max(position) AS last FROM reaching LEFT JOIN temp.removed ON removed.root = reaching.root
+    GROUP BY blob HAVING count(*) = count(position)
+)
+SELECT last, sum(size) FROM freed CROSS JOIN descriptor ON descriptor.key = freed.blob GROUP BY last
+"""
+"""The same, when every digest has one descriptor: all blobs are read once, in the order of an index."""
+_MANY = 1000
+"""The number of images from which the whole index is read in place of one row for each of them."""
+_NO_USERS = frozenset[str]()
 
 
 class Remove(StoreAction):
@@ -58,12 +69,12 @@ class Remove(StoreAction):
     root: Digest
     id: Digest
     frees: int = 0
-    users: frozenset[str] = frozenset()
+    users: frozenset[str] = _NO_USERS
     frees_layers: ClassVar[bool] = True
 
     def describe(self) -> Outcome:
         """Return the names, the image and the size."""
-        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees)
+        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees, None, None)
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the entries of the image, unless its names, or the containers that use it, have changed."""
@@ -295,15 +306,20 @@ def plan_removals(
 
     `failures` are those of other references of the statement. The error of the only reference is raised.
     """
-    names = _fetch_names(context, {target.root for target in targets})
-    remaining_platforms = _find_remaining_platforms(targets, context)
+    roots = {target.root for target in targets}
+    shared = _find_shared_roots(context, roots)
+    names = _fetch_target_names(targets, shared, context)
+    remaining_platforms = _find_remaining_platforms(targets, shared, context)
     removed_names: dict[Digest, set[str]] = {}
     failures = list(failures)
     is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
     remaining_indexes: dict[Digest, list[str]] = {}
-    uses = find_uses(context.store, {target.root for target in targets})
+    uses = find_uses(context.store, roots)
     for target in targets:
+        if (only_name := _get_only_name(target, shared)) is not None:
+            removed_names[target.root] = {only_name}
+            continue
         image_names = names[target.root]
         others = remaining_platforms.get(target.root)
         conflict: ImqError | None = None
@@ -335,6 +351,22 @@ def plan_removals(
         raise next(iter(refusals.values()))
     failures += [Failed("rm", ", ".join(names[root]) or ids[root].short, one) for root, one in refusals.items()]
     removed_names = {root: removed for root, removed in removed_names.items() if root not in refusals}
+    actions = _plan_names(removed_names, names, ids, uses, context)
+    if digest_untags:
+        removed_roots = {action.root for action in actions if isinstance(action, Remove)}
+        actions += [untag for untag in digest_untags if untag.root not in removed_roots]
+    stays = [_skip_index(names[root], root, ids[root], platforms) for root, platforms in remaining_indexes.items()]
+    return [*actions, *stays, *failures]
+
+
+def _plan_names(
+    removed_names: Mapping[Digest, set[str]],
+    names: Mapping[Digest, list[str]],
+    ids: Mapping[Digest, Digest],
+    uses: Mapping[str, tuple[ImageUse, ...]],
+    context: PlanContext,
+) -> list[Action]:
+    """Return the removal of each image that loses all its names, and an action for each name of one that stays."""
     removed_roots = [
         root
         for root, names_to_remove in removed_names.items()
@@ -344,13 +376,11 @@ def plan_removals(
     actions: list[Action] = []
     for root, names_to_remove in removed_names.items():
         if root in frees:
-            users = frozenset(use.id for use in uses.get(root, ()))
+            users = frozenset(use.id for use in uses[root]) if root in uses else _NO_USERS
             actions.append(Remove(tuple(names[root]), root, ids[root], frees[root], users))
         else:
             actions += [Untag(name, root, ids[root]) for name in names[root] if name in names_to_remove]
-    actions += [untag for untag in digest_untags if untag.root not in frees]
-    actions += [_skip_index(names[root], root, ids[root], platforms) for root, platforms in remaining_indexes.items()]
-    return actions + failures
+    return actions
 
 
 def _skip_index(names: Sequence[str], root: Digest, id_: Digest, platforms: Sequence[str]) -> Skip:
@@ -373,16 +403,44 @@ def _platform_of(target: Target, context: PlanContext) -> str:
     return str(row[0]) if row and row[0] else "OS/ARCH"
 
 
-def _find_remaining_platforms(targets: list[Target], context: PlanContext) -> dict[Digest, list[str]]:
-    """Return the remaining platforms of each index that has only some of its images among the targets."""
+def _find_shared_roots(context: PlanContext, roots: set[Digest]) -> set[Digest]:
+    """Return those of the roots that have several rows in `entry`: several names, or images for several platforms."""
+    import json
+
+    connection = context.store.index.connection
+    if len(roots) > _MANY:
+        rows = connection.execute("SELECT root FROM entry GROUP BY root HAVING count(*) > 1")
+    else:
+        rows = connection.execute(
+            "SELECT root FROM entry WHERE root IN (SELECT value FROM json_each(?)) GROUP BY root HAVING count(*) > 1",
+            (json.dumps(list(roots)),),
+        )
+    return roots.intersection(root for (root,) in rows)
+
+
+def _get_only_name(target: Target, shared: Container[Digest]) -> str | None:
+    """Return the name of a target that is the only name of its only image, as most rows of queries are; else None."""
+    return None if target.every or target.digest is not None or target.root in shared else target.name
+
+
+def _find_remaining_platforms(
+    targets: list[Target], shared: Container[Digest], context: PlanContext
+) -> dict[Digest, list[str]]:
+    """Return the remaining platforms of each index that has only some of its images among the targets.
+
+    `shared` are the roots with several rows in `entry`.
+    """
     import json
 
     selected: dict[Digest, set[Digest]] = {}
     for target in targets:
-        selected.setdefault(target.root, set()).add(target.id)
+        if target.root in shared:
+            selected.setdefault(target.root, set()).add(target.id)
     for target in targets:
         if target.every:
             selected.pop(target.root, None)
+    if not selected:
+        return {}
     rows = context.store.index.connection.execute(
         "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
         " (SELECT root FROM entry WHERE root IN (SELECT value FROM json_each(?))"
@@ -405,19 +463,30 @@ def _is_one_name(names: list[str]) -> bool:
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
 
 
+def _fetch_target_names(
+    targets: Sequence[Target], shared: Container[Digest], context: PlanContext
+) -> dict[Digest, list[str]]:
+    """Return the names of the root of each target. `shared` are the roots with several rows in `entry`."""
+    names = {target.root: [target.name] for target in targets if target.name is not None}
+    others = {target.root for target in targets if _get_only_name(target, shared) is None}
+    return names | _fetch_names(context, others) if others else names
+
+
 def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
     """Return the names of each root; those without an image in the index are read from index.json."""
     import json
 
     names: dict[Digest, list[str]] = {root: [] for root in roots}
     rows = context.store.index.connection.execute(
-        "SELECT DISTINCT root, name FROM entry"
-        " WHERE name IS NOT NULL AND root IN (SELECT value FROM json_each(?)) ORDER BY name",
+        "SELECT DISTINCT root, name FROM entry WHERE root IN (SELECT value FROM json_each(?)) ORDER BY name",
         (json.dumps(sorted(roots)),),
     )
+    missing = set(roots)
     for root, name in rows:
-        names[root].append(name)
-    for root in [root for root, found in names.items() if not found]:
+        missing.discard(root)
+        if name is not None:
+            names[root].append(name)
+    for root in missing:
         entries = context.store.layout.find_entries(root)
         names[root] = list(dict.fromkeys(str(entry.name) for entry in entries if entry.name is not None))
     return names
@@ -447,8 +516,9 @@ def _compute_freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[D
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS removed (root INTEGER PRIMARY KEY, position INTEGER NOT NULL)")
     connection.execute("DELETE FROM temp.removed")
     connection.execute(_INSERT_REMOVED, (json.dumps(roots),))
-    rows = connection.execute(_SELECT_FREED)
-    sizes = dict(rows.fetchall())
+    repeated = "SELECT 1 FROM descriptor GROUP BY digest HAVING count(*) > 1 LIMIT 1"
+    reads_all = len(roots) > _MANY and connection.execute(repeated).fetchone() is None
+    sizes = dict(connection.execute(_SELECT_FREED_BY_MANY if reads_all else _SELECT_FREED).fetchall())
     return {root: sizes.get(position, 0) for position, root in enumerate(roots)}
 
 

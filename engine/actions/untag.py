@@ -85,7 +85,7 @@ def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
     """
     name = format_reference(target)
     repository = parse_name(name).canonical_name
-    entries = [entry for entry in context.store.layout.read_entries() if entry.descriptor.digest == target.root]
+    entries = context.store.layout.find_entries(target.root)
     same = [entry for entry in entries if entry.name is not None and entry.name.canonical_name == repository]
     if any(target.digest in (entry.digest, *entry.other_digests) for entry in same):
         return Untag(name, target.root, target.id)

@@ -293,11 +293,15 @@ class Limit(Record):
 
 
 class KeepNewest(Record):
-    """`except newest`: leaves out the newest rows, and rows whose `by` is unknown: no age rule can match them."""
+    """`except newest`: leaves out the newest rows, and rows whose `by` is unknown: no age rule can match them.
+
+    `is_inverted`: takes the rows that it leaves out instead.
+    """
 
     count: int
     per: tuple[Expr, ...]
     by: Expr
+    is_inverted: bool = False
 
 
 class UntilSize(Record):

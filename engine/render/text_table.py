@@ -78,7 +78,10 @@ def align_columns(lines: Iterable[list[str]], min_width: int = 0) -> Iterator[st
 def measure_columns(table: Sequence[list[str]], min_width: int = 0) -> list[int]:
     """Return the width of each column of a table, without its gap."""
     least = min_width - len(COLUMN_GAP)
-    return [max(least, *map(display_width, column)) for column in zip(*table, strict=True)]
+    return [
+        max(least, *map(len if "".join(column).isascii() else display_width, column))
+        for column in zip(*table, strict=True)
+    ]
 
 
 def fit_columns(
@@ -120,7 +123,11 @@ def cut_text(text: str, width: int) -> str:
 
 
 def _write_lines(table: Sequence[list[str]], widths: Sequence[int]) -> Iterator[str]:
+    template = COLUMN_GAP.join(f"%-{width}s" for width in widths)
     for line in table:
+        if "".join(line).isascii():
+            yield (template % tuple(line)).rstrip() + "\n"
+            continue
         cells = [
             cell + " " * (column_width - display_width(cell)) for cell, column_width in zip(line, widths, strict=True)
         ]

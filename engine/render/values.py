@@ -5,6 +5,9 @@ SQLite returns strings and numbers; the data type of the field says how to read 
 
 from __future__ import annotations
 
+from itertools import islice
+from types import NoneType
+
 from imq.engine.catalog.json_values import get_version_text, parse_json, to_json_value
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.timestamp import format_time
@@ -15,7 +18,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .text_table import replace_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import tzinfo
 
     from imq.engine.catalog.schema import Raw
@@ -25,6 +28,8 @@ NONE_TEXT = "<none>"
 _NANOSECONDS = 1_000_000_000
 _MAX_STRING_LENGTH = 60
 """Longest string that a table on a terminal shows in full, in characters. Docker truncates commands at 45."""
+
+_ROWS_FORMATTED_TOGETHER = 10_000
 
 
 class DisplayOptions(Record):
@@ -77,8 +82,31 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
 def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[list[str]]:
     """Yield the rows of a result, each value formatted for a table."""
     types = [column.type for column in row_set.columns]
-    for row in row_set.rows:
-        yield [format_value(data_type, raw, options) for data_type, raw in zip(types, row, strict=True)]
+    rows = iter(row_set.rows)
+    while some := list(islice(rows, _ROWS_FORMATTED_TOGETHER)):
+        columns = zip(types, zip(*some, strict=True), strict=True)
+        cells = [_format_column(data_type, values, options) for data_type, values in columns]
+        yield from map(list, zip(*cells, strict=True))
+
+
+def _format_column(data_type: DataType, values: Sequence[Raw], options: DisplayOptions) -> Sequence[str]:
+    """Return the values of a column as `format_value` does. Strings are checked together, other values once each."""
+    kinds = set(map(type, values)) - {NoneType}
+    if all(issubclass(kind, str) for kind in kinds):
+        missing = format_value(data_type, None, options)
+        strings = [missing if value is None else str(value) for value in values]
+        if data_type is DataType.DIGEST and not options.no_trunc:
+            strings = [string.rpartition(":")[2][:12] for string in strings]
+        is_plain = data_type in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST)
+        together = "".join(strings)
+        if data_type is DataType.TEXT:
+            is_plain = options.width is None and (options.no_trunc or "sha256:" not in together)
+        if is_plain and together.isprintable():
+            return strings
+    elif kinds == {int}:
+        distinct = {value: format_value(data_type, value, options) for value in set(values)}
+        return [distinct[value] for value in values]
+    return [format_value(data_type, value, options) for value in values]
 
 
 def _truncate(string: str, options: DisplayOptions) -> str:

@@ -226,6 +226,8 @@ class QueryRunner:
 
     def _warn_of_kept_names(self, chosen: Select, now: int) -> None:
         """Warn when `except newest N` of a removal keeps N names of fewer images."""
+        from imq.engine.query.sql.statements import write_kept_counts
+
         for select in _walk_bases(chosen):
             newest, table = select.keep_newest, select.table
             identity = {"images": "id", "tags": "digest"}.get(table.name)
@@ -236,13 +238,12 @@ class QueryRunner:
             values = (*newest.per, *(ColumnValue(table.get_field(name)) for name in ("source", identity, "name")))
             columns = tuple(Projection("", value, "") for value in values)
             unlimited = select.replace(columns=columns, is_whole_rows=False, skip=None, limit=None, until=None)
-            removed = set(self._resources.runner.run(plan(unlimited, now).sql))
-            every = self._resources.runner.run(plan(unlimited.replace(keep_newest=None), now).sql)
-            kept = [row for row in every if row not in removed and None not in row[-3:]]
-            images = len({row[:-1] for row in kept})
-            if images < len(kept):
+            counts = self._resources.runner.first_row(write_kept_counts(unlimited, now))
+            assert counts is not None
+            names, images = (int(count or 0) for count in counts)
+            if images < names:
                 self._resources.progress.warn(
-                    f"except newest counts names: the {len(kept)} that stay are of {images}"
+                    f"except newest counts names: the {names} that stay are of {images}"
                     f" image{'' if images == 1 else 's'}"
                 )
 

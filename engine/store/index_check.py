@@ -33,10 +33,15 @@ def check_images(
 
     With `reads_documents` the ID must also be that of an image of the root. Names are those of one entry each.
     """
-    distinct = dict.fromkeys(images)
+    distinct = list(dict.fromkeys(images))
     if not reads_documents and len(distinct) > _MANY:
         plain = index.layout.list_plain_entries()
-        distinct = dict.fromkeys(image for image in distinct if (image[1], image[0]) not in plain)
+        roots = {root for root, _ in plain}
+        distinct = [
+            (name, root, id_)
+            for name, root, id_ in distinct
+            if ((root, name) not in plain if name is not None else root not in roots)
+        ]
     for name, root, id_ in distinct:
         entries = index.layout.find_entries(root)
         if not entries or (name is not None and all(str(entry.name) != name for entry in entries)):

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 _SEPARATOR = b",\n"
 _END = b"]}"
-_PLAIN = (
-    rf'^\{{"mediaType":"[^"\\]*","digest":"([^"\\]*)","size":\d+,"annotations":\{{(?:"{REF_NAME}":"([^"\\]*)")?([^\n]*)'
-)
-"""A line as imq writes a new entry: the root, the name in its annotations, and the rest."""
+_PLAIN = rf'\n\{{"mediaType":"[^"\\]*","digest":"([^"\\]*)","size":\d+,"annotations":\{{(?:"{REF_NAME}":"([^"\\]*)"%s)?'
+"""The start of a line as imq writes a new entry: the root, and the name in its annotations."""
+_WITHOUT_OTHER_NAME = rf"(?![^\n]*{CONTAINERD_NAME})"
 _MAX_SEARCHES = 16
 """The number of searches of the whole text, after which the lines are listed by what is searched."""
 _DIGEST = rb'"digest":"([^"\\]*)"'
@@ -106,19 +105,13 @@ class IndexDocument:
         self._load(root)
         return root in self._old_roots
 
-    def list_plain(self) -> set[tuple[str, str | None]]:
+    def list_plain(self) -> set[tuple[str, str]]:
         """Return root and name of the entries whose text shows them at once: of most entries that imq wrote.
 
-        The name is as it is written, and None means that the root has an entry. Edits are ignored.
+        The name is as it is written. It is empty when there is none, or when it takes parsing. Edits are ignored.
         """
-        found: set[tuple[str, str | None]] = set()
-        named = CONTAINERD_NAME.encode()
-        for match in re.finditer(_PLAIN.encode(), self._content, re.MULTILINE):
-            root = match[1].decode()
-            found.add((root, None))
-            if match[2] is not None and named not in match[3]:
-                found.add((root, match[2].decode()))
-        return found
+        text = self._content.decode(errors="replace")
+        return set(re.findall(_PLAIN % (_WITHOUT_OTHER_NAME if CONTAINERD_NAME in text else ""), text))
 
     def list_digests(self) -> set[bytes]:
         """Return all roots, and what other digests the entries have: the lines are searched and not parsed."""

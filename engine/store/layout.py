@@ -296,7 +296,7 @@ class Layout:
         """Return the entry of the current index.json with this name, as `find_entries` does."""
         return self._get_document().find_named(name)
 
-    def list_plain_entries(self) -> set[tuple[str, str | None]]:
+    def list_plain_entries(self) -> set[tuple[str, str]]:
         """Return what the text of index.json shows of its entries; see `IndexDocument.list_plain`."""
         return self._get_document().list_plain()
 

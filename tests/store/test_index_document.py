@@ -69,3 +69,18 @@ def test_edits_are_those_of_a_list() -> None:
         for entry in again.entries_of(root):
             again.drop(entry)
     assert json.loads(b"".join(again.encode()))["manifests"] == []
+
+
+def test_plain_entries_are_those_whose_text_shows_root_and_name() -> None:
+    def write(name: str | None, key: str = REF_NAME, **annotations: str) -> IndexEntry:
+        names = {key: name} if name is not None else {}
+        root = Descriptor(media_types.OCI_MANIFEST, Digest.of((name or "").encode()), 2)
+        return IndexEntry.read(root.replace(annotations={**names, **annotations}).to_json(), "an entry")
+
+    plain, unnamed, escaped = write("redis:7"), write(None, other="x"), write('a"b')
+    document = IndexDocument(encode({"manifests": []}, [plain, unnamed, escaped]))
+    shown = {(plain.descriptor.digest, "redis:7"), (unnamed.descriptor.digest, ""), (escaped.descriptor.digest, "")}
+    assert document.list_plain() == shown
+    renamed = write("app:1", note="", **{CONTAINERD_NAME: "docker.io/library/other:1"})  # containerd's name counts
+    document = IndexDocument(encode({"manifests": []}, [plain, renamed, unnamed, escaped]))
+    assert document.list_plain() == shown | {(renamed.descriptor.digest, "")}

@@ -221,24 +221,32 @@ class Dialect:
   FROM removed LEFT JOIN freed ON freed.step = removed._step)
 SELECT * FROM remaining WHERE _remaining {enough} {limit}"""
 
-    def write_until_size(self, rows: str, order: str, limit: str, *, is_strict: bool, frees: bool = False) -> str:
+    def write_until_size(
+        self, rows: str, columns: str, order: str, limit: str, *, is_strict: bool, frees: bool = False
+    ) -> str:
         """Write the query for the first of these rows whose removal leaves at most `limit` bytes, or `frees` that many.
 
-        The rows have the columns `_root` and `_entry`. A blob is freed by the row that removes the last name of the
-        last image with this blob. A row is taken while the blobs that the rows before it leave are still too large.
+        `columns` are those of the result. The rows have the column `_entry`. A blob is freed by the row that removes
+        the last name of the last image with this blob. A row is taken while the blobs that the rows before it leave are
+        still too large. Blobs are read in the order of an index; those whose digest has several descriptors are grouped
+        by digest.
         """
         enough = ">=" if is_strict else ">"
         if frees:
             limit = f"(SELECT coalesce(sum(size), 0) FROM blobs) - {limit}"
-        return f"""WITH removed AS (SELECT *, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
+        return f"""WITH removed AS (SELECT {columns}, row_number() OVER (ORDER BY {order}) AS _step FROM ({rows})),
  removed_roots AS MATERIALIZED (SELECT descriptor.key AS root, step FROM (
-  SELECT _root, max(_step) AS step FROM removed GROUP BY _root
-  HAVING count(DISTINCT _entry) = (SELECT count(*) FROM entry WHERE entry.root = removed._root))
-  CROSS JOIN descriptor ON descriptor.digest = _root),
+  SELECT entry.root AS digest, max(_step) AS step FROM entry LEFT JOIN removed ON removed._entry = entry.key
+  GROUP BY entry.root HAVING count(*) = count(_step)) AS gone
+  CROSS JOIN descriptor ON descriptor.digest = gone.digest),
  reached AS MATERIALIZED (SELECT blob, max(step) AS step, count(*) = count(step) AS is_freed
   FROM reaching LEFT JOIN removed_roots ON removed_roots.root = reaching.root GROUP BY blob),
- blobs AS MATERIALIZED (SELECT max(size) AS size, max(step) AS step, min(is_freed) AS is_freed
-  FROM descriptor CROSS JOIN reached ON reached.blob = descriptor.key GROUP BY digest),
+ repeated AS MATERIALIZED (SELECT key, digest, size FROM descriptor
+  WHERE digest IN (SELECT digest FROM descriptor GROUP BY digest HAVING count(*) > 1)),
+ blobs AS MATERIALIZED (SELECT size, step, is_freed FROM reached CROSS JOIN descriptor ON descriptor.key = reached.blob
+  WHERE blob NOT IN (SELECT key FROM repeated)
+  UNION ALL SELECT max(size), max(step), min(is_freed)
+  FROM repeated CROSS JOIN reached ON reached.blob = repeated.key GROUP BY digest),
  freed AS (SELECT step, sum(size) AS size FROM blobs WHERE is_freed GROUP BY step),
  remaining AS (SELECT removed.*, (SELECT coalesce(sum(size), 0) FROM blobs)
   - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _remaining

@@ -362,7 +362,7 @@ class SqlGenerator:
             source = self._write_joins(select, row, source)
             source += self._write_conditions(select, row, outer)
             if select.keep_newest or select.until or _has_groups(select.limit) or _has_groups(select.skip):
-                return self._write_windowed(select, outputs(row), source)
+                return self._write_windowed(select, outputs(row), source, ordered=ordered)
             text = f"SELECT {_write_select_list(outputs(row))}{source}"
             if select.order and (ordered or select.limit or select.skip):
                 text += (
@@ -512,14 +512,16 @@ class SqlGenerator:
             return ", ".join(parameters)
         return " UNION ".join([*parts, *(f"SELECT {parameter}" for parameter in parameters)])
 
-    def _write_windowed(self, select: ir.Select, columns: list[tuple[str, str]], source: str) -> str:
+    def _write_windowed(self, select: ir.Select, columns: list[tuple[str, str]], source: str, *, ordered: bool) -> str:
         """Write a query that counts rows, per group or overall: `except newest`, then `skip`, `limit`, `until`.
 
         Each step counts the rows that the previous step left. `except newest` and `skip` are used by retention rules:
         they leave out a row whose group is unknown. `limit` counts these rows as one group, as `group by` does: a
-        removal by it takes no more of them than of any group.
+        removal by it takes no more of them than of any group. Of a table of the store, only the values that are needed
+        to count are read of all rows; the columns are read of those that remain.
         """
-        inner = list(columns)
+        is_keyed = not select.table.is_staged and select.table.view != DERIVED and not select.joins and not select.group
+        inner = [(f"{self._alias}._row", "_row")] if is_keyed else list(columns)
         inner += [(self.write_value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
         order = _write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
@@ -538,18 +540,21 @@ class SqlGenerator:
         for at, (per, _, _) in enumerate(steps):
             inner += [(self.write_value(key), f"_p{at}_{place}") for place, key in enumerate(per)]
         if select.until is not None:
-            taken = {name for _, name in columns}
+            taken = {name for _, name in inner}
             if select.table.is_staged:
                 inner += [(f"{self._alias}.{name}", f"_until_{name}") for name in ("_row", "id", "source", "size")]
             else:
-                inner += [(f"{self._alias}.{name}", name) for name in ("_root", "_entry") if name not in taken]
+                inner += [] if "_entry" in taken else [(f"{self._alias}._entry", "_entry")]
         text = f"SELECT {_write_select_list(inner)}{source}"
         for at, (per, by, kept) in enumerate(steps):
             partition = f"PARTITION BY {', '.join(f'_p{at}_{place}' for place in range(len(per)))} " if per else ""
             text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _n{at} FROM ({text})"
-            text = f"SELECT * FROM ({text}) WHERE _n{at} {kept}"
+            condition = f"_n{at} {kept}"
             if at in steps_without_nulls:
-                text += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
+                condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
+            if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted:
+                condition = f"NOT ({condition})"
+            text = f"SELECT * FROM ({text}) WHERE {condition}"
         if select.until is not None and select.until.layers is not None:
             layers = select.until.layers
             text = self._dialect.write_until_freed(
@@ -564,12 +569,20 @@ class SqlGenerator:
         elif select.until is not None:
             text = self._dialect.write_until_size(
                 text,
+                "_row, _entry" if is_keyed else "*",
                 order,
                 self.add_parameter(select.until.size),
                 is_strict=select.until.is_strict,
                 frees=select.until.frees,
             )
-        return f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) ORDER BY {order}"
+        if is_keyed:
+            row = self._alias
+            text = f"FROM {select.table.sql_name} AS {row} WHERE {row}._row IN (SELECT _row FROM ({text}))"
+            text = f"SELECT {_write_select_list(columns)} {text}"
+            order = _write_order_by((self.write_value(key.value) for key in select.order), select.order)
+        else:
+            text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text})"
+        return f"{text} ORDER BY {order}" if ordered and order else text
 
 
 def _name_columns(writer: SqlGenerator, select: ir.Select) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ __all__ = [
     "quote_name",
     "write_check",
     "write_condition",
+    "write_kept_counts",
     "write_non_digest_check",
     "write_row_condition",
     "write_select",
@@ -87,6 +88,26 @@ def write_unknown_check(select: ir.Select, now: int) -> Sql:
     column = select.columns[0].value
     text = writer.write_select(select, lambda _: [(writer.write_value(column), "value")], ordered=False)
     return _finish(writer, f"SELECT 1 FROM ({text}) WHERE value IS NULL LIMIT 1")
+
+
+def write_kept_counts(select: ir.Select, now: int) -> Sql:
+    """Return the SQL that counts the rows that `except newest` of a query leaves out, and the images of these rows.
+
+    The columns of the query identify an image, except the last one, its name. Rows that lack one of the last three
+    columns (the source, an ID and the name) are not counted.
+    """
+    assert select.keep_newest is not None
+    writer = SqlGenerator(now)
+    kept = select.replace(keep_newest=select.keep_newest.replace(is_inverted=True))
+    names = [f"c{place}" for place in range(len(select.columns))]
+
+    def outputs(_: str) -> list[tuple[str, str]]:
+        return [(writer.write_value(column.value), name) for column, name in zip(kept.columns, names, strict=True)]
+
+    known = " AND ".join(f"{name} IS NOT NULL" for name in names[-3:])
+    rows = writer.add_cte(f"SELECT * FROM ({writer.write_select(kept, outputs, ordered=False)}) WHERE {known}")
+    images = f"SELECT DISTINCT {', '.join(names[:-1])} FROM {rows}"
+    return _finish(writer, f"SELECT (SELECT count(*) FROM {rows}), (SELECT count(*) FROM ({images}))")
 
 
 def write_non_digest_check(select: ir.Select, now: int) -> Sql:
