@@ -292,11 +292,11 @@ class Console:
 
         Raises `NeedsConfirmation` when there is no terminal.
         """
-        from imq.engine.actions.plan_details import KEEP
+        from imq.engine.actions.plan_details import count_planned
 
         rows = list(planned.rows)
         planned = planned.replace(rows=rows)
-        count = sum(row[0] != KEEP for row in rows) - len(planned.errors)
+        count = count_planned(rows, planned.columns) - len(planned.errors)
         if not self._is_interactive():
             raise NeedsConfirmation(
                 f"{count} action{' needs' if count == 1 else 's need'} confirmation, and there is no terminal:"

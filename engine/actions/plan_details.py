@@ -43,11 +43,12 @@ class _Details:
     def __init__(self, query: ast.Query, context: PlanContext) -> None:
         self._query = query
         self._context = context
-        self._keys = query.keep_newest.per if query.keep_newest is not None else ()
+        self._newest = query.keep_newest
+        self._keys = self._newest.per if self._newest is not None else ()
         self._everything = query.replace(keep_newest=None, limit=None, skip=None, until=None)
         self._chosen = self._read(query)
         self._spared: list[Row] = []
-        if query.keep_newest is not None:
+        if self._newest is not None:
             chosen = {row[:2] for row in self._chosen}
             self._spared = [row for row in self._read(self._everything) if row[:2] not in chosen]
         where = query.where
@@ -56,8 +57,10 @@ class _Details:
         self._texts: dict[tuple[tuple[ast.Expr, ...], ...], str] = {}
 
     def _read(self, query: ast.Query) -> list[Row]:
-        """Return ID, name and time of the rows of a query, and the values of its groups."""
-        fields = (ast.Field(("id",)), ast.Field(("name",)), ast.Field(("created",)), *self._keys)
+        """Return ID, name and time of the rows, and the order and groups of `except newest`."""
+        created = ast.Field(("created",))
+        by = self._newest.by if self._newest is not None else None
+        fields = (ast.Field(("id",)), ast.Field(("name",)), created, by or created, *self._keys)
         _, rows = self._context.lookup(_select(query, fields), ())
         return rows
 
@@ -87,7 +90,7 @@ class _Details:
             rows.append((*row, created, reason))
         for spared in self._spared:
             cells: dict[str, Raw] = {"action": KEEP, "target": spared[1] or "<none>", "image": spared[0]}
-            rows.append((*(cells.get(name) for name in names), spared[2], self._explain_rank(spared, "")))
+            rows.append((*(cells.get(name) for name in names), spared[2], self._explain_rank(spared)))
         added = [position for position in (-2, -1) if any(row[position] is not None for row in rows)]
         kept = [*range(len(names)), *(len(names) + 2 + position for position in added)]
         columns = (*planned.columns, *_ADDED)
@@ -97,24 +100,32 @@ class _Details:
         )
 
     def _explain_choice(self, row: Row) -> str | None:
-        ranked = self._explain_rank(row, "not ") if self._query.keep_newest is not None else ""
+        ranked = f"not {self._explain_rank(row)}" if self._newest is not None else ""
         return ", ".join(filter(None, (self._explain_condition(row), ranked))) or None
 
     def _explain_condition(self, row: Row) -> str:
-        """Return the condition, of each `or` only the operands that hold for the row."""
+        """Return the operands of each `or` that hold for the row; the whole condition when it has no `or`.
+
+        What else the condition says holds for all rows of the plan.
+        """
         parts = []
         for conjunct, branches in zip(self._conjuncts, self._branches, strict=True):
-            holding = tuple(branch for branch, rows in branches.items() if row[:2] in rows)
-            parts.append(holding or (conjunct,))  # none: each may fail, but not all of them
+            if branches or not any(self._branches):
+                holding = tuple(branch for branch, rows in branches.items() if row[:2] in rows)
+                parts.append(holding or (conjunct,))  # none: each may fail, but not all of them
         return self._texts.get(key := tuple(parts)) or self._texts.setdefault(key, _unparse_branches(parts))
 
-    def _explain_rank(self, row: Row, negation: str) -> str:
-        """Return a text such as `newest 3 of team/app`."""
+    def _explain_rank(self, row: Row) -> str:
+        """Return a text such as `newest 3 of team/app`, or `repository is unknown` for a row without a rank."""
         from imq.grammar.unparser import unparse
 
-        assert self._query.keep_newest is not None
-        group = ", ".join(str(value) for value in row[3:] if value is not None)
-        return f"{negation}newest {unparse(self._query.keep_newest.count)}{f' of {group}' if group else ''}"
+        assert self._newest is not None
+        order = self._newest.by or ast.Field(("created",))
+        for key, value in zip((*self._keys, order), (*row[4:], row[3]), strict=True):
+            if value is None:
+                return f"{unparse(key)} is unknown"
+        group = ", ".join(map(str, row[4:]))
+        return f"newest {unparse(self._newest.count)}{f' of {group}' if group else ''}"
 
 
 def _select(query: ast.Query, fields: Sequence[ast.Expr]) -> ast.Query:

@@ -12,10 +12,10 @@ from imq.grammar.errors import StatementError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from imq.engine.catalog.schema import DataType
-    from imq.engine.result import Documents, RowSet
+    from imq.engine.result import Column, Documents, RowSet
     from imq.grammar.ast import Output
 
     from .values import DisplayOptions
@@ -48,6 +48,11 @@ class OutputFormat(Record):
 
 _OUTCOMES = "outcomes"
 """The table of plans and their results, whose targets are never cut: a person confirms them."""
+_OMITTED = ("because", "created", "image")
+"""Columns of a plan that a narrow terminal omits, the first one first; the last one when all images have names."""
+_READABLE_WIDTH = 24
+"""The width in columns to which a reason may be cut."""
+_DIGEST_IN_NAME = r"(@sha256:[0-9a-f]{12})[0-9a-f]{52}$"
 
 
 def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
@@ -55,7 +60,7 @@ def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
 
     On a terminal long cells are cut to its width. Where that is not enough, or when it is requested, rows are records.
     """
-    from .text_table import MIN_COLUMN_WIDTH, align_columns, fit_columns, measure_columns, replace_controls
+    from .text_table import MIN_COLUMN_WIDTH, MIN_CUT_WIDTH, align_columns, fit_columns, replace_controls
     from .values import format_rows, format_value
 
     if row_set.single:
@@ -73,18 +78,49 @@ def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     row_set = row_set.replace(rows=rows)
     is_outcome = row_set.table is not None and row_set.table.name == _OUTCOMES
     table = [titles, *format_rows(row_set, options.replace(width=None) if is_outcome else options)]
-    widths = measure_columns(table, MIN_COLUMN_WIDTH)
     if options.no_trunc:
         yield from align_columns(table, MIN_COLUMN_WIDTH)
         return
-    cuttable = [is_cuttable(column.type) and not (is_outcome and column.name == "target") for column in row_set.columns]
-    lines = fit_columns(table, widths, options.width, cuttable)
+    if is_outcome:
+        lines = _fit_outcomes(table, row_set.columns, options.width)
+    else:
+        smallest = [MIN_CUT_WIDTH if is_cuttable(column.type) else None for column in row_set.columns]
+        lines = fit_columns(table, options.width, smallest, MIN_COLUMN_WIDTH)
     if lines is not None:
         yield from lines
     elif options.expanded == "auto" and rows:
         yield from write_record(row_set, options)
     else:
         yield from align_columns(table, MIN_COLUMN_WIDTH)
+
+
+def _fit_outcomes(table: Sequence[list[str]], columns: Sequence[Column], width: int) -> Iterator[str] | None:
+    """Return the lines of a plan or its results that fit a terminal: the names of targets are whole.
+
+    A digest in a name is as short as an ID. Columns that do not fit are omitted.
+    """
+    import re
+
+    from .text_table import MIN_COLUMN_WIDTH, MIN_CUT_WIDTH, fit_columns
+
+    names = [column.name for column in columns]
+    target = names.index("target")
+    table = [[*line[:target], re.sub(_DIGEST_IN_NAME, r"\1", line[target]), *line[target + 1 :]] for line in table]
+    smallest = [
+        None if column.name == "target" or not is_cuttable(column.type)
+        else _READABLE_WIDTH if column.name == "because"
+        else MIN_CUT_WIDTH
+        for column in columns
+    ]  # fmt: skip
+    kept = list(range(len(names)))
+    for omitted in (None, *_OMITTED):
+        if omitted == "image" and any(line[target] == "<none>" for line in table):
+            break
+        kept = [position for position in kept if names[position] != omitted]
+        lines = [[line[position] for position in kept] for line in table]
+        if found := fit_columns(lines, width, [smallest[position] for position in kept], MIN_COLUMN_WIDTH):
+            return found
+    return None
 
 
 def is_cuttable(data_type: DataType) -> bool:

@@ -85,17 +85,18 @@ def measure_columns(table: Sequence[list[str]], min_width: int = 0) -> list[int]
 
 
 def fit_columns(
-    table: Sequence[list[str]], widths: Sequence[int], width: int, cuttable: Sequence[bool]
+    table: Sequence[list[str]], width: int, smallest: Sequence[int | None], min_width: int = 0
 ) -> Iterator[str] | None:
     """Return the lines of a table that is at most `width` wide, long cells cut; None when that is not possible.
 
-    The first line has the titles, which stay whole. Only `cuttable` columns are cut, the widest first, to a width that
-    is the same for all of them and at least `MIN_CUT_WIDTH`.
+    The first line has the titles, which stay whole. `smallest` are the widths to which columns may be cut, None for
+    those that may not. The widest ones are cut first, all to the same width. `min_width`: see `align_columns`.
     """
+    widths = measure_columns(table, min_width)
     gaps = len(COLUMN_GAP) * (len(widths) - 1)
     least = [
-        min(size, max(MIN_CUT_WIDTH, display_width(title))) if can_cut else size
-        for size, title, can_cut in zip(widths, table[0], cuttable, strict=True)
+        size if smallest_width is None else min(size, max(smallest_width, display_width(title)))
+        for size, title, smallest_width in zip(widths, table[0], smallest, strict=True)
     ]
     low, high = 0, max(widths, default=0)
     while low < high:  # the largest width to which cells are cut so that the table fits

@@ -1,4 +1,4 @@
-"""A store for the recipes of the documents: for each of them images and containers that it selects, and that it leaves."""
+"""A store for the recipes of the documents: images and containers that each of them selects, and others."""
 
 from __future__ import annotations
 
