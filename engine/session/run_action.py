@@ -125,7 +125,10 @@ class ActionRunner:
         existing = list_unconfirmed_overwrites(actions)
         if (needs_confirmation or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
-        return build_outcome_rows(list(self._execute(actions)), output, output_format, unmet)
+        outcomes = list(self._execute(actions))
+        if not verb.removes and self._resources.store.layout.exists:
+            self._resources.note_change_of_default()
+        return build_outcome_rows(outcomes, output, output_format, unmet)
 
     def _warn_of_unreadable_images(
         self, statement: ast.ActionStatement, context: PlanContext, actions: Sequence[Action]

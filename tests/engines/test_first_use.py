@@ -145,6 +145,39 @@ def test_the_store_is_the_default_when_it_has_images(with_docker: Newcomer) -> N
     assert with_docker.run("images count").stderr == note("docker", with_docker.docker)
 
 
+def test_the_change_from_an_engine_to_the_store_is_reported_once(with_docker: Newcomer) -> None:
+    path = with_docker.folder / "one.tar"
+    docker_archive(path, [(ONE, ["mine:1"])])
+    changed = (
+        "source: the store, since it has images now, and no longer docker; to keep docker: --source docker,"
+        ' IMQ_SOURCE=docker, or source = "docker" in the configuration\n'
+    )
+    assert with_docker.run("images count").stderr == note("docker", with_docker.docker)
+    assert with_docker.run("--source", "docker", f'load "{path}" to store').stderr == ""
+    ran = with_docker.run("images count")
+    assert (ran.stdout, ran.stderr) == ("1\n", changed), "by the first statement that reads another source"
+    assert with_docker.run("images count").stderr == ""
+    assert with_docker.run("--yes", "rm mine:1").stderr == ""
+    ran = with_docker.run(f'images count; load "{path}"; images count')
+    assert (ran.stdout.splitlines()[0], ran.stdout.splitlines()[-1]) == ("3", "3"), "a session keeps its source"
+    assert ran.stderr == note("docker", with_docker.docker)
+    assert with_docker.run("images count").stderr == changed
+    assert with_docker.run("--yes", "rm mine:1").code == 0
+    assert with_docker.run("images count").stderr == note("docker", with_docker.docker)
+    assert with_docker.run(f'load "{path}"').stderr.endswith(changed), "by the action that brings the first image"
+    assert with_docker.run("images count").stderr == ""
+
+
+def test_the_last_source_is_kept_for_the_user(with_docker: Newcomer) -> None:
+    """The file cannot be written: the note that names the engine is written each time, and no other."""
+    with_docker.more["XDG_STATE_HOME"] = "/proc/none"
+    for _ in range(2):
+        assert with_docker.run("images count").stderr == note("docker", with_docker.docker)
+    with_docker.more["XDG_STATE_HOME"] = str(with_docker.folder / "state")
+    assert with_docker.run("images count").code == 0
+    assert (with_docker.folder / "state" / "imq" / "source").read_text() == "docker\n"
+
+
 @pytest.mark.parametrize("statement", ["images", "images count", "images where size > 1", "containers", "layers"])
 def test_an_empty_result_says_where_imq_looked(newcomer: Newcomer, statement: str) -> None:
     ran = newcomer.run(statement)
