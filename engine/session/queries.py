@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from itertools import chain, islice
 
-from imq.engine.catalog.tables import DataType
+from imq.engine.catalog.tables import TABLES, DataType, TargetKind
 from imq.engine.query.binder import Scope, bind, bind_condition
 from imq.engine.query.fetch_executor import FetchExecutor
 from imq.engine.query.ir import Column as ColumnValue
@@ -30,6 +30,7 @@ from imq.engine.query.plan import (
     plan_values,
     reads_documents,
 )
+from imq.engine.query.source import StagedTable
 from imq.engine.result import Column, Message, RowSet, get_exit_code
 from imq.engine.store.index import INDEX_MISMATCH
 from imq.grammar import ast
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.tables import Table
     from imq.engine.query.ir import Expr, Select
     from imq.engine.query.plan import AssertionPlan, Plan, QueryPlan
-    from imq.engine.query.source import Estimator
+    from imq.engine.query.source import Estimator, Source
     from imq.engine.result import Result
 
     from .resources import Resources
@@ -139,7 +140,51 @@ class QueryRunner:
     # Running
 
     def run_query(self, statement: ast.QueryStatement) -> RowSet:
-        """Run a query statement. The errors of the result are those of rows that could not be fetched or read."""
+        """Run a query statement. The errors of the result are those of rows that could not be fetched or read.
+
+        A name with a host after `of` that the engine of the default source lacks is read from its registry, as it is
+        with the store. When the engine has it, a note says so.
+        """
+        remote = self._add_registry(statement)
+        if remote is None:
+            return self._run_query(statement)
+        source = self._resources.state.current_source
+        try:
+            result = self._run_query(statement)
+        except NotFound:
+            self._resources.progress.note(f"{source} does not have this image: its registry is read")
+            return self._run_query(remote)
+        from imq.grammar.unparser import unparse
+
+        self._resources.progress.note(
+            f"{source} has this image and is read, not the registry: for that, {unparse(remote.query)}"
+        )
+        return result
+
+    def _add_registry(self, statement: ast.QueryStatement) -> ast.QueryStatement | None:
+        """Return a query of one name with a host, and without a source, as a query of its registry.
+
+        None for any other query, and when the default source is no engine.
+        """
+        query, resources = statement.query, self._resources
+        if not isinstance(query, ast.Query) or query.sources or len(query.targets) != 1:
+            return None
+        target = query.targets[0]
+        if not isinstance(target, ast.Literal) or TABLES[query.table].target is not TargetKind.IMAGES:
+            return None
+        host = target.text.partition("/")[0]
+        if host in (target.text, "localhost"):  # podman's prefix of names without a registry
+            return None
+        sources = resources.sources
+        holders = [sources[use.source] for use in sources.find_uses(query.table)]
+        own = {sources[ref.source] for ref in resources.default_refs(query.table)}
+        if any(one.match_name(target.text) is None or not _lists_images(one) for one in own) or not any(
+            one.has_target(target.text) for one in holders if one.match_name(target.text) is None
+        ):
+            return None
+        return statement.replace(query=query.replace(sources=(ast.Literal(host),)))
+
+    def _run_query(self, statement: ast.QueryStatement) -> RowSet:
         planned = self.plan_output(statement, self.make_scope())
         if planned.steps:
             from imq.engine.query.unavailable_fields import list_unavailable_fields
@@ -459,6 +504,11 @@ class QueryRunner:
                 return RowSet(columns, [values], output)
             case _:
                 return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)
+
+
+def _lists_images(source: Source) -> bool:
+    """Whether the images of a source are listed by a statement: it is not the store."""
+    return isinstance(source.tables.get("images"), StagedTable)
 
 
 def _find_untagged_name(condition: ast.Expr | None) -> str:

@@ -39,8 +39,8 @@ CHANGES = Table(
 
 MOUNTS = Table(
     "mounts",
-    "One row for each mount of a container, running or stopped: mounts of web, mounts of (containers in docker where …),"
-    " mounts in docker.",
+    "One row for each mount of a container, running or stopped: mounts of web, mounts of (containers in docker where"
+    " …), mounts in docker.",
     (
         Field("container", DataType.TEXT, "the name of the container"),
         Field("container_id", DataType.DIGEST, "the ID of the container", title="CONTAINER ID", has_algorithm=False),

@@ -270,13 +270,6 @@ class _QueryBinder:
         query, table = self._query, self._table
         if not query.targets or table.target is TargetKind.FILE or table.is_staged:
             return None
-        if table.target is TargetKind.NOTHING:
-            raise StatementError(
-                f'"{table.name}" takes no "of"',
-                code="target",
-                span=query.span,
-                hints=("name the image in where: images where name = redis:7",) if table.name == "images" else (),
-            )
         return tuple(self._bind_target(target) for target in query.targets)
 
     def _bind_target(self, target: ast.Literal | ast.Variable | ast.RowSource) -> int | ir.Select:

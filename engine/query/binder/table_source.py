@@ -25,6 +25,8 @@ _EXAMPLES = {
     TargetKind.TERM: "redis",
     TargetKind.REPOSITORIES: "of registry.local:5000/team/app",
 }
+_SHOWN_NAME = "image_name"
+"""The field of rows that shows by which name of an image they were selected."""
 
 
 def check_reference(node: ast.Literal) -> None:
@@ -67,6 +69,13 @@ class TableResolver:
             )
         if table.target_fields:
             return self._bind_rows_of_images(table)
+        if self._targets and table.target is TargetKind.NOTHING:
+            raise StatementError(
+                f'"{table.name}" takes no "of"',
+                code="target",
+                span=self._query.span,
+                hints=("name the image in where: images where name = redis:7",) if table.name == "images" else (),
+            )
         if table.target is TargetKind.CONTAINERS:
             self._targets = [target for target in self._targets if not _is_every_container(target)]
         uses = self._find_uses(table)
@@ -129,6 +138,8 @@ class TableResolver:
         refs: dict[SourceRef, None] = {}
         for node in self._query.sources:
             for ref in self._fetch.sources.resolve_all(self._expressions.require_literal(node).text, node.span):
+                if (use := self._find_use_of_names(table, ref)) is not None and len(self._query.sources) == 1:
+                    return [use]
                 self._check_lists_all(table, ref, node)
                 refs[ref] = None
         if refs:
@@ -136,6 +147,15 @@ class TableResolver:
         if self._targets and table.target is not TargetKind.FILE:
             return self._find_default_uses(table) or self._find_uses_of_targets(table)
         return self._group_uses(table, self._scope.default_refs(table.name)) or [self._find_only_use(table)]
+
+    def _find_use_of_names(self, table: Table, ref: SourceRef) -> TableUse | None:
+        """Return the use of a table of which a source has rows of names alone, when its own names are after `of`."""
+        provider = self._fetch.sources[ref.source].tables.get(table.name)
+        if not isinstance(provider, StagedTable) or provider.lists_all or not self._targets:
+            return None
+        names = [target.text for target in self._targets if isinstance(target, ast.Literal)]
+        is_own = len(names) == len(self._targets) and all(name.startswith(f"{ref.text}/") for name in names)
+        return TableUse(provider, ref.source) if is_own else None
 
     def _group_uses(self, table: Table, refs: Sequence[SourceRef]) -> list[TableUse]:
         """Return the use of the table in each source that can list all of its rows, with the references to it."""
@@ -251,7 +271,7 @@ class TableResolver:
             code="place",
             span=node.span,
             hints=(
-                f"example: {table.name} of {ref.text}/app:1"
+                f"example: {table.name} of {ref.text}/app:1 in {ref.text}"
                 if provider is not None
                 else f"{source.title} serve{'' if source.title.endswith('s') else 's'}: {join_names(source.tables)}",
             ),
@@ -269,7 +289,8 @@ class TableResolver:
     def _bind_names(self, target: ast.Variable | ast.RowSource, table: Table) -> ir.Select:
         """Bind a query of names: whole rows provide their names, another query its single column of strings.
 
-        The contents of images are looked up by the lookup fields of the relation of these rows, if it has one.
+        The contents of images are looked up by the lookup fields of the relation of these rows, if it has one. The name
+        of each row follows when the contents show it.
         """
         select = self._bind_rows(target)
         relation = select.table.find_relation(table.name) or next(
@@ -284,6 +305,9 @@ class TableResolver:
             and table.target in (TargetKind.IMAGES, TargetKind.CONTAINERS)
         ):
             fields = [select.table.get_field(name) for name in relation.lookup_fields]
+            shown = select.table.find_field("name") if table.find_field(_SHOWN_NAME) is not None else None
+            if shown is not None and shown not in fields:
+                fields.append(shown)
             columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
             return select.replace(columns=columns, is_whole_rows=False)
         if select.is_whole_rows and select.table.name == "containers" and table.target is TargetKind.IMAGES:

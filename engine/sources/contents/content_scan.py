@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from .protocol import ImageLayers, LayerContents
 
+_KEY_VALUES = 2
+"""The number of values by which an image is looked up."""
+
 
 class ContentScan(ScanRows):
     """Rows of the contents of images.
@@ -53,7 +56,7 @@ class ContentScan(ScanRows):
         self.create(self.view_fields)
         self.unread = f"{self.scan.view}_unread"
         self.connection.execute(f"CREATE TEMP TABLE {self.unread} (_lookup, source, place)")
-        images = list(self.contents.list_images(self.scan, names))
+        images = self._list_images(names)
         indexer = LayerIndexer(self.context)
         if self.takes_tables:
             images = indexer.list_by_tables(images)
@@ -62,6 +65,25 @@ class ContentScan(ScanRows):
             self.add_unread(images[position], error, is_only=len(images) == 1)
         self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
         self.insert_rows()
+
+    def _list_images(self, names: Sequence[tuple[Raw, ...]]) -> list[ImageLayers]:
+        """Return the images of the scan. A third value of `names` is the name by which a row of an image was selected.
+
+        An image that several names select is listed once, with the first of them.
+        """
+        if not any(len(name) > _KEY_VALUES for name in names):
+            return list(self.contents.list_images(self.scan, names))
+        shown: dict[tuple[Raw, ...], str] = {}
+        for *key, name in names:
+            if name is not None:
+                shown.setdefault(tuple(key), str(name))
+        keys = list(dict.fromkeys(name[:_KEY_VALUES] for name in names))
+        return [
+            image.replace(name=name)
+            if (name := shown.get((image.lookup, image.source)) or shown.get((image.lookup, image.digest)))
+            else image
+            for image in self.contents.list_images(self.scan, keys)
+        ]
 
     def add_unread(self, image: ImageLayers, error: ImqError, *, is_only: bool = False) -> None:
         """Record an image that could not be read completely. Raises the error of the only image that a query is of."""

@@ -1,0 +1,66 @@
+"""Names after `of`: which of several names rows show, and whether an engine or a registry is read."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import imq
+import pytest
+from support.servers import Registry, require_programs
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from support.engine_images import Place
+
+
+def test_rows_show_the_name_that_was_selected(place: Place) -> None:
+    """Names of one image: rows of its files are listed once, with the first of the selected names."""
+    place.connection(f"copy localhost/app:1, localhost/app:latest from {place.name} to store")
+    for source in (place.name, "store"):
+        for condition, name in (
+            ("tag = latest", "localhost/app:latest"),
+            ("tag = 1", "localhost/app:1"),
+            ("repository = localhost/app", "localhost/app:1"),
+        ):
+            images = f"(images in {source} where {condition})"
+            rows = place.connection(f"files of {images} select image_name, path")
+            assert [(row.image_name, row.path) for row in rows] == [(name, "/one")], (source, condition)
+            assert [row.image_name for row in place.connection(f"waste of {images}")] == [name]
+
+
+def test_a_name_with_a_host_is_read_from_the_engine_or_else_from_the_registry(
+    docker_place: Place, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    require_programs("docker-registry")
+    caplog.set_level(logging.INFO, "imq")
+    with Registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/team/app:1"
+        session = docker_place.connection
+        session(f"push localhost/app:1 from docker to {name}; use docker")
+        caplog.clear()
+        (row,) = session(f"layers of {name} select media_type")
+        assert row.media_type is not None
+        assert caplog.messages == ["docker does not have this image: its registry is read"]
+        session(f"tag localhost/app:1 as {name}")
+        caplog.clear()
+        (row,) = session(f"layers of {name} select media_type")
+        assert row.media_type is None, "as docker lists layers"
+        (said,) = caplog.messages
+        assert said.startswith("docker has this image and is read, not the registry: for that, layers of ")
+        (row,) = session(said.partition("for that, ")[2])
+        assert row.media_type is not None
+        assert [row.path for row in session(f"files of {name} in {registry.host}")] == ["/one"]
+        caplog.clear()
+        for statement in (f"layers of {name} in docker", "layers of localhost/app:1", f"platforms of {name}"):
+            assert len(list(session(statement))) == 1
+        assert caplog.messages == []
+    with pytest.raises(imq.StatementError, match="cannot be read from"):
+        session("layers of localhost/app:1 in 127.0.0.1:1")
+
+
+@pytest.mark.parametrize("statement", ["images of localhost/app:1 in {}", "usage of localhost/app:1 in {}"])
+def test_a_name_that_a_table_does_not_take_is_refused(docker_place: Place, statement: str) -> None:
+    with pytest.raises(imq.StatementError, match='takes no "of"'):
+        docker_place.connection(statement.format("docker"))
