@@ -50,7 +50,7 @@ _OUTCOMES = "outcomes"
 """The table of plans and their results, whose targets are never cut: a person confirms them."""
 _OMITTED = ("because", "created", "image")
 """Columns of a plan that a narrow terminal omits, the first one first; the last one when all images have names."""
-_READABLE_WIDTH = 24
+_READABLE_WIDTH = 16
 """The width in columns to which a reason may be cut."""
 _DIGEST_IN_NAME = r"(@sha256:[0-9a-f]{12})[0-9a-f]{52}$"
 
