@@ -1471,7 +1471,7 @@ def pause(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = .
     """Freeze the processes of containers. In text: `pause web`"""
     ...
 def prune(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. In text: `prune images where older than 7d`"""
+    """Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. Containers without processes and unused records of a build cache are pruned by a query of them: prune containers, prune build_cache in docker. In text: `prune images where older than 7d`"""
     ...
 def pull(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Fetch images and artifacts from their registries; layers that are stored already are not downloaded again. The default is one platform. Several platforms, or all, are stored together with their index. After to, the engine that pulls: pull redis:7 to docker. In text: `pull redis:7 platform linux/amd64, linux/arm64`"""

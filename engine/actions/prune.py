@@ -99,7 +99,9 @@ def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Actio
 
 VERB = Verb(
     "prune",
-    "Remove images that are dangling and not in use: those of a query, or all of them and partial downloads.",
+    "Remove images that are dangling and not in use: those of a query, or all of them and partial downloads. Containers"
+    " without processes and unused records of a build cache are pruned by a query of them: prune containers, prune"
+    " build_cache in docker.",
     "prune images where older than 7d",
     OperandKind.IMAGES,
     options=("from", "dry run"),
@@ -110,7 +112,8 @@ VERB = Verb(
     docker_differences=(
         "As in docker, images with a digest but no tag are dangling and are removed. So are partial downloads. "
         "For docker's prune -a: rm images where not in use. While an image cannot be read, prune is refused: any blob "
-        "may belong to that image."
+        "may belong to that image. As docker builder prune does, prune build_cache keeps records that images share; "
+        "rm build_cache where … removes these too."
     ),
     plan=_plan_prune,
 )

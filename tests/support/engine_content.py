@@ -157,19 +157,25 @@ def build_images(engine: Dockerd) -> None:
     With the image store of containerd there is no `cached:1`: BuildKit takes its context from buildx alone there.
     """
     builds = [("1", "classic:1")] if engine.uses_containerd_images else [("1", "classic:1"), ("2", "cached:1")]
-    program, dockerfile = wait_program(), b'FROM scratch\nCOPY wait /wait\nLABEL x=y\nENV A=b\nCMD ["/wait"]\n'
+    for version, name in builds:
+        build_image(
+            engine, name, b'FROM scratch\nCOPY wait /wait\nLABEL x=y\nENV A=b\nCMD ["/wait"]\n', version=version
+        )
+
+
+def build_image(engine: Dockerd, name: str, dockerfile: bytes, *, version: str = "2") -> None:
+    """Build an image; the program `wait` is in the context. `version` 1 is the classic builder, 2 is BuildKit."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, content in (("wait", program), ("Dockerfile", dockerfile)):
-            member = tarfile.TarInfo(name)
+        for path, content in (("wait", wait_program()), ("Dockerfile", dockerfile)):
+            member = tarfile.TarInfo(path)
             member.size, member.mode = len(content), 0o755
             tar.addfile(member, io.BytesIO(content))
     endpoint = find_endpoint(engine.address, {}, "/nonexistent")
     assert endpoint is not None
-    with EngineClient(endpoint) as client:
-        for version, name in builds:
-            content = archive.getvalue()
-            options = {"version": version, "t": name}
-            headers = {"Content-Type": "application/x-tar"}
-            with client.open_stream("POST", "build", options, body=content, headers=headers) as progress:
-                assert b'"error"' not in progress.read()
+    options, headers = {"version": version, "t": name}, {"Content-Type": "application/x-tar"}
+    with (
+        EngineClient(endpoint) as client,
+        client.open_stream("POST", "build", options, body=archive.getvalue(), headers=headers) as progress,
+    ):
+        assert b'"error"' not in progress.read()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ACTIVE = ("running", "paused", "restarting")
 """The states of containers that have processes."""
+STOPPED = ("created", "exited", "dead", "initialized")
+"""The states of containers that `docker container prune` and `podman container prune` remove."""
 
 
 def list_containers(client: EngineClient, *, sizes: bool = False) -> list[dict[str, Any]]:

@@ -21,7 +21,9 @@ from .container_listing import ACTIVE, find_users, name_container
 from .image_documents import is_stored_by_containerd, list_names, to_full_name
 from .json_documents import read_integer, read_objects
 from .named_containers import select_containers
-from .remove_containers import plan_container_removal
+from .remove_cache import TABLE as CACHE_TABLE
+from .remove_cache import plan_cache_removal
+from .remove_containers import plan_container_prune, plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
 
 if TYPE_CHECKING:
@@ -190,8 +192,11 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             raise StatementError(f"{act.verb} in an engine does not take {name}", code="option", span=option.span)
     if names_containers(act):
         act = act.replace(references=(), query=select_containers(act, context))
-    if act.query is not None and context.bind(act.query).table.name == "containers":
+    table = context.bind(act.query).table.name if act.query is not None else ""
+    if table == "containers":
         return plan_container_removal(act, context)
+    if table == CACHE_TABLE:
+        return plan_cache_removal(act, context)
     force = get_option(act, "force") is not None
     if context.delegation is not None and act.query is None:
         keeps_parents, refs = context.delegation.keeps_parents, list_source_refs(act, context)
@@ -202,7 +207,15 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
 
 
 def plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the removals of `prune`: images without a tag that no container uses."""
+    """Return the removals of `prune`: images without a tag that no container uses, or unused rows of its query.
+
+    Of containers those without processes are removed, and of records of a build cache those that no image shares.
+    """
+    table = context.bind(act.query).table.name if act.query is not None else ""
+    if table == CACHE_TABLE:
+        return plan_cache_removal(act, context, prunes=True)
+    if table == "containers":
+        return plan_container_prune(act, context)
     unused = ast.And((ast.Field(("dangling",)), ast.Not(ast.Field(("in_use",)))))
     targets, failures = find_targets(act, context, unused)
     return _plan(targets, failures, context, verb=act.verb, force=False)

@@ -16,7 +16,7 @@ from imq.grammar.errors import Conflict, EngineError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
-from .container_listing import ACTIVE
+from .container_listing import ACTIVE, STOPPED
 from .json_documents import read_object, read_text
 from .podman_documents import BUILD_STATE
 
@@ -86,6 +86,15 @@ def plan_container_removal(act: ast.ActionStatement, context: PlanContext) -> li
             id_of_image = Digest(str(image)) if image else None
             actions[key] = RemoveContainer(*key, text, str(status), id_of_image, force=force)
     return list(actions.values())
+
+
+def plan_container_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the removal of each container of a query that has no processes, but those of build tools."""
+    assert act.query is not None
+    bind_whole_rows(act, context)
+    stopped = tuple(ast.Literal(status, quoted=True) for status in STOPPED)
+    query = ast.Query("", base=act.query, where=ast.In(ast.Field(("status",)), stopped), span=act.query.span)
+    return plan_container_removal(act.replace(query=query), context)
 
 
 def _active_error(name: str, status: str) -> Conflict:
