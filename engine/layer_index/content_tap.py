@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Protocol
 
-    from imq.engine.layers.tar_entry import TarEntry
-
     class ContentReader(Protocol):
         """Reads the content of one entry."""
 
@@ -44,9 +42,9 @@ class ContentTap:
         """Take the next piece of the archive, before its entries are opened."""
         self._piece = memoryview(piece)
 
-    def open(self, path: str, entry: TarEntry, reader: ContentReader) -> None:
-        """Feed the content of an entry, whose header was just read, to a reader."""
-        self._open.append((path, entry.offset, entry.offset, entry.offset + entry.size, reader))
+    def open(self, path: str, offset: int, size: int, reader: ContentReader) -> None:
+        """Feed the content of a file, whose header was just read, to a reader: `size` bytes at `offset`."""
+        self._open.append((path, offset, offset, offset + size, reader))
 
     def end_piece(self) -> None:
         """Feed the parts of the current piece, after its entries are opened."""

@@ -66,6 +66,7 @@ class FileIndex:
 
     def _add_scanned(self, now: int) -> None:
         connection = self.connection
+        connection.execute("CREATE TEMP TABLE scanned_directory (key INTEGER PRIMARY KEY, own INTEGER NOT NULL)")
         key = connection.execute(
             f"""INSERT OR IGNORE INTO {SCHEMA}.layer
                 (diff_id, stack, paths, tar_size, has_link_parents, has_lower_links, used_at)
@@ -75,25 +76,26 @@ class FileIndex:
         ).fetchone()
         if key is None:  # another process was faster
             return
-        connection.execute(
-            f"INSERT OR IGNORE INTO {SCHEMA}.directory (name, path)"
-            " SELECT name, path FROM scanned.directory ORDER BY path"
-        )
-        connection.execute(
-            f"""CREATE TEMP TABLE scanned_directory AS SELECT own.key AS own, stored.key AS key
-            FROM scanned.directory AS own JOIN {SCHEMA}.directory AS stored USING (path) ORDER BY own.key"""
-        )
-        connection.execute(
-            f"""UPDATE {SCHEMA}.directory SET parent = up.key
-            FROM scanned.directory AS own, scanned_directory AS down, scanned_directory AS up
-            WHERE directory.key = down.key AND down.own = own.key AND up.own = own.parent
-                AND directory.parent IS NULL"""
+        connection.execute(  # a new directory has the next key, and its parent a lower one
+            f"""INSERT INTO temp.scanned_directory (key, own)
+            SELECT coalesce(stored.key, last + row_number() OVER (PARTITION BY stored.key IS NULL ORDER BY own.key)),
+                own.key
+            FROM scanned.directory AS own LEFT JOIN {SCHEMA}.directory AS stored USING (path)
+                CROSS JOIN (SELECT coalesce(max(key), 0) AS last FROM {SCHEMA}.directory)
+            ORDER BY 1"""
         )
         connection.execute("CREATE UNIQUE INDEX temp.scanned_directory_own ON scanned_directory (own)")
         connection.execute(
+            f"""INSERT INTO {SCHEMA}.directory (key, parent, name, path)
+            SELECT down.key, up.key, own.name, own.path FROM temp.scanned_directory AS down
+            CROSS JOIN scanned.directory AS own ON own.key = down.own
+            LEFT JOIN temp.scanned_directory AS up ON up.own = own.parent
+            WHERE down.key > (SELECT coalesce(max(key), 0) FROM {SCHEMA}.directory)"""
+        )
+        connection.execute(  # in the order of the rows, without sorting them
             f"""INSERT INTO {SCHEMA}.entry (layer, directory, {_COLUMNS})
-            SELECT ?, scanned_directory.key, {_COLUMNS} FROM scanned.entry
-            JOIN scanned_directory ON scanned_directory.own = entry.directory
+            SELECT ?, scanned_directory.key, {_COLUMNS} FROM temp.scanned_directory
+            CROSS JOIN scanned.entry ON entry.directory = scanned_directory.own
             ORDER BY scanned_directory.key, name""",
             key,
         )
@@ -110,17 +112,11 @@ class FileIndex:
         self._add_words(*key)
 
     def _add_words(self, layer: int) -> None:
-        from .words import pack_words
+        from .words import pack_text
 
-        (names,) = self.connection.execute(
-            f"SELECT group_concat(name, char(10)) FROM {SCHEMA}.entry WHERE layer = ?", (layer,)
-        ).fetchone()
-        (paths,) = self.connection.execute(
-            f"""SELECT group_concat(path, char(10)) FROM {SCHEMA}.directory
-            WHERE key IN (SELECT directory FROM {SCHEMA}.entry WHERE layer = ?)""",
-            (layer,),
-        ).fetchone()
-        packed = pack_words(f"{names or ''}\n{paths or ''}")
+        (names,) = self.connection.execute("SELECT group_concat(name, char(10)) FROM scanned.entry").fetchone()
+        (paths,) = self.connection.execute("SELECT group_concat(path, char(10)) FROM scanned.directory").fetchone()
+        packed = pack_text(f"{names or ''}\n{paths or ''}".encode())
         self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
 
     def stack(self, diff_ids: Sequence[Digest], now: int) -> StackKeys:

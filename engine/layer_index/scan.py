@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from itertools import groupby
 
 from imq.engine.layers.file_metadata import HOST_XATTRS
 from imq.engine.layers.layer_reader import LayerDecompressor, LayerLimits
 from imq.engine.layers.rooted_fs import MAX_DEPTH, clean_path
+from imq.engine.layers.tar_entry import TarEntry
 from imq.engine.layers.tar_walker import TarWalker
 from imq.engine.layers.whiteout import OPAQUE as HIDES_ALL
 from imq.engine.layers.whiteout import is_aufs_metadata, whiteout_target
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from imq.engine.layers.tar_entry import TarEntry
+    from imq.engine.layers.tar_walker import OrdinaryEntry
     from imq.engine.oci.digest import Digest
 
     from .content_tap import ContentReader
+
+    FindReader = Callable[[str, int, int, bool], ContentReader | None]
+    """Returns the reader of the content of a file: by its path, mode and size, and whether it is sparse."""
 
 SCAN_ERRORS = (ImqError, OSError, sqlite3.Error)
 """What a scan raises, and adding it to an index: for a layer that cannot be unpacked, and for a full disk."""
@@ -46,21 +51,31 @@ _BATCH = 5_000
 _NS_PER_SECOND = 1_000_000_000
 _NO_DEVICE = (0, 0)
 _INSERT_PACKAGE = f"INSERT INTO package VALUES ({', '.join('?' * (len(PACKAGE_COLUMNS) + 2))})"
-_INSERT = f"INSERT OR REPLACE INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({', '.join('?' * len(ENTRY_COLUMNS))})"
+_ORDINARY_COLUMNS = ("directory", "name", "type", "mode", "uid", "gid", "size", "mtime", "link", "offset")
+_INSERTS = {
+    len(columns): f"INSERT OR REPLACE INTO entry ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    for columns in (_ORDINARY_COLUMNS, ENTRY_COLUMNS)
+}
+"""How a row is inserted, by the number of its values: most rows have only those of an ordinary header."""
+_NO_NAMES = frozenset({"", ".", ".."})
+
+
+def _read_nothing(_path: str, _mode: int, _size: int, _is_sparse: bool) -> None:
+    """Read no contents."""
 
 
 class LayerScanner:
     """Writes the rows of one layer to a new database at `path`. Call feed() with its archive, then finish().
 
-    A caller that walks the archive itself calls begin_piece(), add_entry() and end_piece() in place of feed(). Any
-    thread may do so, one after the other. `find_reader` returns the reader of an entry's content, or None; see
-    `ContentTap`. Raises `Malformed` for archives that cannot be unpacked.
+    A caller that walks the archive itself calls begin_piece(), add_entry() or add_ordinary(), and end_piece() in place
+    of feed(). Any thread may do so, one after the other. `find_reader` returns the reader of a file's content, or None;
+    see `ContentTap`. Raises `Malformed` for archives that cannot be unpacked.
     """
 
     def __init__(
         self,
         path: str,
-        find_reader: Callable[[str, TarEntry], ContentReader | None] = lambda _path, _entry: None,
+        find_reader: FindReader = _read_nothing,
         limits: LayerLimits | None = None,
     ) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -70,7 +85,7 @@ class LayerScanner:
         self._connection.execute("CREATE TEMP TABLE hard_link (directory, name, target_directory, target_name)")
         self._connection.execute("CREATE TEMP TABLE below_link (key INTEGER PRIMARY KEY)")
         self._connection.execute("BEGIN")
-        self._walker = TarWalker(self._add_entry, (limits or LayerLimits()).archive)
+        self._walker = TarWalker(self.add_entry, (limits or LayerLimits()).archive, self.add_ordinary)
         self._tap = ContentTap()
         self._find_reader = find_reader
         self._rows: list[tuple[Any, ...]] = []
@@ -78,12 +93,14 @@ class LayerScanner:
         self._directories: dict[str, int] = {}
         self._new_directories: list[tuple[int, int | None, str, str]] = []
         self._root = self._number_directory("")
-        self._parent_path, self._parent = "", self._root
+        self._parent_path, self._parent = "", self._root  # of the last entry
+        self._written_parent: str | None = None  # its path as in the archive; None: it was not ordinary
         self._size = 0
-        self._is_walked = False  # by the caller
+        self._is_fed = False
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Scan the next piece of the decompressed archive."""
+        self._is_fed = True
         self.begin_piece(piece)
         self._walker.feed(piece)
         self.end_piece()
@@ -99,12 +116,85 @@ class LayerScanner:
 
     def add_entry(self, entry: TarEntry) -> None:
         """Add an entry that the caller walked to, or that a table of contents has."""
-        self._is_walked = True
-        self._add_entry(entry)
+        path = clean_path(entry.path, MAX_DEPTH)
+        parent_path, _, name = path.rpartition("/")
+        type_ = FROM_TAR.get(entry.type)
+        if ".wh." in path:
+            if is_aufs_metadata(path):
+                return
+            hidden = whiteout_target(name)
+            if hidden is not None:
+                type_ = OPAQUE if hidden == HIDES_ALL else WHITEOUT
+        if not name:
+            return
+        if type_ is None:
+            raise Malformed(f"{entry.path!r} has an unknown entry type", code="entry-type")
+        if parent_path != self._parent_path:
+            self._parent_path, self._parent = parent_path, self._number_directory(parent_path)
+            self._written_parent = None
+        text = to_text(name)
+        link: str | None = None
+        size: int | None = entry.real_size
+        if type_ == SYMLINK:
+            link = to_text(entry.link_target)
+        elif type_ == HARD_LINK:
+            target = to_text(clean_path(entry.link_target, MAX_DEPTH, clamp=True))
+            link, size = f"/{target}", None
+            if target == to_text(path):
+                return  # a link to itself changes nothing
+            target_directory, _, target_name = link.rpartition("/")
+            self._hard_links.append((self._parent, text, target_directory, target_name))
+        seconds, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
+        self._rows.append((
+            self._parent, text, type_, entry.mode, entry.uid, entry.gid, size, seconds, nanoseconds or None, link,
+            entry.offset, entry.size if entry.size != entry.real_size else None,
+            _encode_details(entry) if entry.xattrs or entry.segments or entry.device != _NO_DEVICE
+            or entry.map_in_content else None, None,
+        ))  # fmt: skip
+        if type_ == DIRECTORY:
+            self._number_directory(path)
+        elif entry.type == "file":
+            is_sparse = entry.segments is not None or entry.map_in_content
+            if (reader := self._find_reader(path, entry.mode, entry.size, is_sparse)) is not None:
+                self._tap.open(path, entry.offset, entry.size, reader)
+        if len(self._rows) >= _BATCH:
+            self._write_rows()
+
+    def add_ordinary(self, entry: OrdinaryEntry) -> None:
+        """Add an entry that the caller walked to, an ordinary one."""
+        path, kind, size, mode, uid, gid, seconds, link, offset, _ = entry
+        written_parent, _, name = path.rpartition("/")
+        if kind == "link" or name in _NO_NAMES or ".wh." in path or not self._enter(written_parent):
+            self.add_entry(TarEntry(
+                path, kind, size, size, mode, uid, gid, "", "", seconds * _NS_PER_SECOND, link, (), (0, 0), offset,
+            ))  # fmt: skip
+            return
+        if kind == "directory":
+            self._number_directory(f"{self._parent_path}/{name}" if self._parent_path else name)
+        elif kind == "file":
+            clean = f"{self._parent_path}/{name}" if self._parent_path else name
+            if (reader := self._find_reader(clean, mode, size, False)) is not None:
+                self._tap.open(clean, offset, size, reader)
+        self._rows.append((
+            self._parent, name if name.isascii() else to_text(name), FROM_TAR[kind], mode, uid, gid, size, seconds,
+            to_text(link) if kind == "symlink" else None, offset,
+        ))  # fmt: skip
+        if len(self._rows) >= _BATCH:
+            self._write_rows()
+
+    def _enter(self, written: str) -> bool:
+        """Make a folder that of the next entry, by its path as in the archive; return False for an unusual path."""
+        if written != self._written_parent:
+            if ".." in written or written.count("/") >= MAX_DEPTH - 1:
+                return False
+            self._parent_path = clean_path(written.rstrip("/"), MAX_DEPTH)
+            self._parent = self._number_directory(self._parent_path)
+            self._written_parent = written
+        return True
 
     def finish(self, diff_id: Digest) -> None:
         """Complete the database of the layer. Raises `Malformed` when the archive is truncated."""
-        if not self._is_walked:
+        if self._is_fed:
             self._walker.finish()
         self._write_rows()
         connection = self._connection
@@ -134,48 +224,6 @@ class LayerScanner:
     def close(self) -> None:
         """Close the database. Idempotent."""
         self._connection.close()
-
-    def _add_entry(self, entry: TarEntry) -> None:
-        path = clean_path(entry.path, MAX_DEPTH)
-        parent_path, _, name = path.rpartition("/")
-        type_ = FROM_TAR.get(entry.type)
-        if ".wh." in path:
-            if is_aufs_metadata(path):
-                return
-            hidden = whiteout_target(name)
-            if hidden is not None:
-                type_ = OPAQUE if hidden == HIDES_ALL else WHITEOUT
-        if not name:
-            return
-        if type_ is None:
-            raise Malformed(f"{entry.path!r} has an unknown entry type", code="entry-type")
-        if parent_path != self._parent_path:
-            self._parent_path, self._parent = parent_path, self._number_directory(parent_path)
-        text = to_text(name)
-        link: str | None = None
-        size: int | None = entry.real_size
-        if type_ == SYMLINK:
-            link = to_text(entry.link_target)
-        elif type_ == HARD_LINK:
-            target = to_text(clean_path(entry.link_target, MAX_DEPTH, clamp=True))
-            link, size = f"/{target}", None
-            if target == to_text(path):
-                return  # a link to itself changes nothing
-            target_directory, _, target_name = link.rpartition("/")
-            self._hard_links.append((self._parent, text, target_directory, target_name))
-        seconds, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
-        self._rows.append((
-            self._parent, text, type_, entry.mode, entry.uid, entry.gid, size, seconds, nanoseconds or None, link,
-            entry.offset, entry.size if entry.size != entry.real_size else None,
-            _encode_details(entry) if entry.xattrs or entry.segments or entry.device != _NO_DEVICE
-            or entry.map_in_content else None, None,
-        ))  # fmt: skip
-        if type_ == DIRECTORY:
-            self._number_directory(path)
-        elif entry.type == "file" and (reader := self._find_reader(path, entry)) is not None:
-            self._tap.open(path, entry, reader)
-        if len(self._rows) >= _BATCH:
-            self._write_rows()
 
     def _number_directory(self, path: str) -> int:
         key = self._directories.get(path)
@@ -217,7 +265,8 @@ class LayerScanner:
 
     def _write_rows(self) -> None:
         self._connection.executemany("INSERT INTO directory VALUES (?, ?, ?, ?)", self._new_directories)
-        self._connection.executemany(_INSERT, self._rows)
+        for size, rows in groupby(self._rows, len):
+            self._connection.executemany(_INSERTS[size], rows)
         self._connection.executemany("INSERT INTO hard_link VALUES (?, ?, ?, ?)", self._hard_links)
         self._rows.clear()
         self._hard_links.clear()
@@ -289,7 +338,7 @@ def _encode_details(entry: TarEntry) -> str | None:
 def scan_layer(
     chunks: Iterable[bytes | memoryview],
     path: str,
-    find_reader: Callable[[str, TarEntry], ContentReader | None] = lambda _path, _entry: None,
+    find_reader: FindReader = _read_nothing,
     limits: LayerLimits | None = None,
     *,
     algorithm: str = "sha256",

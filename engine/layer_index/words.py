@@ -6,18 +6,18 @@ _LEVEL = 3
 _WILDCARDS = "*?["
 
 
-def pack_words(text: str) -> bytes:
-    """Return the string, compressed."""
+def pack_text(text: bytes) -> bytes:
+    """Return a text, compressed."""
     from imq.engine.layers.zstd import zstd
 
-    return bytes(zstd.compress(text.encode(), _LEVEL))
+    return bytes(zstd.compress(text, _LEVEL))
 
 
-def unpack_words(packed: bytes) -> str:
-    """Return the string of `pack_words`."""
+def unpack_text(packed: bytes) -> bytes:
+    """Return the text of `pack_text`."""
     from imq.engine.layers.zstd import zstd
 
-    return bytes(zstd.decompress(packed)).decode()
+    return bytes(zstd.decompress(packed))
 
 
 def has_word(packed: bytes, word: bytes) -> bool:

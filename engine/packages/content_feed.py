@@ -43,7 +43,7 @@ class _ContentFeed:
         """Yield the rows of the file."""
         content = bytes(self._content)
         self.close()
-        return self._reader.parse_content(content, self._path)
+        return self._reader.scan_content(content, self._path)
 
     def close(self) -> None:
         """Release the content. Idempotent."""

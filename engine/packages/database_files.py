@@ -24,9 +24,11 @@ from .reader import MAX_TEXT, Reader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .package import FileList, Rows
+
 _DPKG_STATUS = Reader("dpkg status", dpkg.read_status, MAX_TEXT)
-_DPKG_LIST = Reader("dpkg file list", dpkg.read_file_list, MAX_TEXT)
-_DPKG_MD5SUMS = Reader("dpkg checksums", dpkg.read_checksums, MAX_TEXT)
+_DPKG_LIST = Reader("dpkg file list", dpkg.read_file_list, MAX_TEXT, is_sound=dpkg.SOUND_LIST)
+_DPKG_MD5SUMS = Reader("dpkg checksums", dpkg.read_checksums, MAX_TEXT, is_sound=dpkg.SOUND_CHECKSUMS)
 _DPKG_JOURNAL = Reader("dpkg journal", dpkg.read_journal)
 _DISTROLESS = Reader("dpkg status of distroless", dpkg.read_distroless)
 _COPYRIGHT = Reader("Debian copyright file", debian_copyright.read_copyright)
@@ -36,11 +38,19 @@ _RPM_LOG = Reader("log of an rpm database", None, scan=rpm.scan_write_ahead_log)
 _RPM_NDB = Reader("rpm database in ndb", None, rpm.MAX_DATABASE, rpm.scan_ndb)
 _RPM_BDB = Reader("rpm database in Berkeley DB", None, rpm.MAX_DATABASE, rpm.scan_berkeley_db)
 _PYTHON = Reader("Python metadata", python_metadata.read_metadata)
-_PYTHON_RECORD = Reader("Python file list", python_metadata.read_record, MAX_TEXT)
+_PYTHON_RECORD = Reader("Python record", python_metadata.read_record, MAX_TEXT, is_sound=python_metadata.SOUND_RECORD)
 _PYTHON_FILES = Reader("Python file list", python_metadata.read_installed_files, MAX_TEXT)
 _NPM = Reader("package.json", npm.read_package_json)
 _GEM = Reader("gem specification", gem.read_gemspec)
 _GO = Reader("Go build information", None, scan=go_build_info.scan_executable, make_feed=go_build_info.ExecutableFeed)
+
+
+_LISTS = {reader.kind: reader for reader in (_DPKG_LIST, _DPKG_MD5SUMS, _PYTHON_RECORD)}
+
+
+def parse_list(row: FileList) -> Rows:
+    """Yield the rows of a list that a scan kept."""
+    return _LISTS[row.kind].parse_content(row.content, row.path)
 
 
 _RPM_FOLDERS = (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/", b"usr/share/rpm/")
@@ -121,7 +131,13 @@ _ENDINGS: dict[bytes, Callable[[bytes], Reader | None]] = {
     }.items()
 }
 """Functions that decide by the whole path, by the last bytes of the path."""
+_TEXT_ENDINGS = frozenset(ending.decode() for ending in _ENDINGS)
 _EXECUTABLE = 0o111
+
+
+def can_have_reader(path: str) -> bool:
+    """Whether `find_reader` may return a reader for a file that is not executable: a quick check of its path."""
+    return path[-_ENDING_SIZE:] in _TEXT_ENDINGS or path.startswith("var/lib/dpkg/")
 
 
 def find_reader(path: bytes, mode: int = 0) -> Reader | None:

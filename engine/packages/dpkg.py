@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
     from .package import Rows
 
-_FIELD = re.compile(
-    rb"^(package|status|version|architecture|source|installed-size|maintainer|homepage):(.*)$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CONFFILES = re.compile(rb"^conffiles:[^\n]*((?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
+_FIELD = re.compile(rb"\n([A-Za-z-]+):([^\n]*)")
+_NAMES = frozenset({
+    b"package", b"status", b"version", b"architecture", b"source", b"installed-size", b"maintainer", b"homepage",
+})  # fmt: skip
+_CONFFILES = re.compile(rb"\n[Cc][Oo][Nn][Ff][Ff][Ii][Ll][Ee][Ss]:[^\n]*((?:\n[ \t].*)*)")
+"""The field after the end of a line: this pattern is searched ten times as fast as one that ignores case."""
+_SOUND_LINES = re.compile(rb"(?:(?:[ \t#][^\n]*+|[!-9;-~]++:[^\n]*+)?\n)*+")
+"""Lines that are a field, the continuation of one, a comment or empty."""
 _STRAY_LINE = re.compile(rb"^(?![ \t#]|[!-9;-~]+:|$).", re.MULTILINE)
 """A line that is neither a field, the continuation of one, a comment nor empty."""
 _LINE = re.compile(rb"[^\n]+")
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 _MD5_LINE = re.compile(r"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+)$", re.MULTILINE)
+SOUND_LIST = re.compile(rb"(?:[^\n]*+\n)*+")
+SOUND_CHECKSUMS = re.compile(rb"(?:[0-9a-fA-F]{32} [ *]?[^\n]++\n)*+")
+"""What `read_file_list` and `read_checksums` have no problem with."""
 _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
 """The states in which the files of a package are in place. In the others they were removed, or never unpacked."""
 _KIB = 1024
@@ -56,12 +62,15 @@ def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
         content, problem = drop_partial_line(content, path)
         if problem is not None:
             yield problem
+    is_sound = _SOUND_LINES.fullmatch(content) is not None
     for offset, text in iter_paragraphs(content):
-        if stray := _STRAY_LINE.search(text):
+        if not is_sound and (stray := _STRAY_LINE.search(text)):
             yield Problem(path, offset + stray.start(), "neither a field nor the continuation of one")
+        lines = b"\n" + text
         fields: dict[bytes, bytes] = {}
-        for field in _FIELD.finditer(text):
-            fields.setdefault(field[1].lower(), field[2].strip())
+        for written, value in _FIELD.findall(lines):
+            if (name := written.lower()) in _NAMES:
+                fields.setdefault(name, value.strip())
         state = fields.get(b"status", b"").split()
         if state[-1:] and state[-1] not in _UNPACKED:
             continue
@@ -88,7 +97,7 @@ def _read_paragraphs(content: bytes, path: str, *, needs_status: bool) -> Rows:
             homepage=decode(fields.get(b"homepage", b"")),
         )
         yield package
-        if conffiles := _CONFFILES.search(text):
+        if conffiles := _CONFFILES.search(lines):
             yield from batch_files(OwnedFiles("deb", package.key, path, ()), _iter_conffiles(conffiles[1]))
 
 

@@ -7,7 +7,8 @@ segment of the ELF file. From Go 1.18 on both texts follow it; before, it has th
 from __future__ import annotations
 
 import os
-from struct import Struct
+from operator import itemgetter
+from struct import Struct, calcsize, unpack_from
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -37,8 +38,8 @@ _MARKER = 16
 _CHUNK = 1 << 20
 _MAX_IN_MEMORY, _MAX_KEPT = 8 << 20, 512 << 20
 """The most bytes of an executable that are kept in memory, and on disk. Go's largest have 200 MB."""
-_HEAD = 64 << 10
-"""The first bytes, which have the program headers of every executable that a linker writes."""
+_HEAD = 8 << 10
+"""The first bytes, which have the program headers of every executable that a linker writes, and Go's note."""
 _ELF = b"\x7fELF"
 _PT_LOAD, _PT_NOTE, _PF_X, _PF_W = 1, 4, 1, 2
 _GO_NOTE = b"Go\0\0"
@@ -196,7 +197,10 @@ class _Parts:
 
 def _list_needed(elf: _Elf, head: bytes | bytearray) -> tuple[tuple[int, int], ...]:
     """Return the ranges of a file that can be needed, after the head."""
-    has_note = any(_GO_NOTE in head[segment.offset : segment.offset + segment.size] for segment in elf.notes)
+    has_note = any(
+        segment.offset + segment.size > len(head) or _GO_NOTE in head[segment.offset : segment.offset + segment.size]
+        for segment in elf.notes
+    )
     ranges = [
         (max(segment.offset, _HEAD), segment.offset + segment.size)
         for segment in elf.segments
@@ -240,28 +244,30 @@ def _parse_elf(head: bytes | bytearray) -> _Elf | None:
     if len(head) < 64 or head[4] not in (1, 2) or head[5] not in (1, 2):
         return None
     is_64, order = head[4] == 2, "<" if head[5] == 1 else ">"
-    table = Struct(f"{order}Q" if is_64 else f"{order}I").unpack_from(head, 32 if is_64 else 28)[0]
-    entry_size, count = Struct(f"{order}HH").unpack_from(head, 54 if is_64 else 42)
-    entry = Struct(f"{order}IIQQQQ" if is_64 else f"{order}IIIIIII")
-    segments: dict[int, list[_Segment]] = {_PT_LOAD: [], _PT_NOTE: []}
+    table = unpack_from(f"{order}Q" if is_64 else f"{order}I", head, 32 if is_64 else 28)[0]
+    entry_size, count = unpack_from(f"{order}HH", head, 54 if is_64 else 42)
+    form = f"{order}IIQQQQ" if is_64 else f"{order}IIIIIII"
+    fits = len(head) - calcsize(form)
+    loaded, notes = [], []
     for at in range(table, table + entry_size * count, max(entry_size, 1)):
-        if at + entry.size > len(head):
+        if at > fits:
             break
         if is_64:
-            kind, flags, offset, address, _, size = entry.unpack_from(head, at)
+            kind, flags, offset, address, _, size = unpack_from(form, head, at)
         else:
-            kind, offset, address, _, size, _, flags = entry.unpack_from(head, at)
-        if kind in segments and size:
-            segments[kind].append(_Segment(offset, address, size, flags))
-    loaded = []
+            kind, offset, address, _, size, _, flags = unpack_from(form, head, at)
+        if kind == _PT_LOAD and size:
+            loaded.append((offset, address, size, flags))
+        elif kind == _PT_NOTE and size:
+            notes.append(_Segment(offset, address, size, flags))
+    segments = []
     end = 0
-    for segment in sorted(segments[_PT_LOAD], key=lambda segment: segment.offset):
-        overlap = max(end - segment.offset, 0)  # so that no byte is searched twice, whatever the headers say
-        if overlap < segment.size:
-            start, address = segment.offset + overlap, segment.address + overlap
-            loaded.append(_Segment(start, address, segment.size - overlap, segment.flags))
-            end = segment.offset + segment.size
-    return _Elf(order, find_machine(bytes(head[:HEADER_SIZE])) or "", tuple(loaded), tuple(segments[_PT_NOTE]))
+    for offset, address, size, flags in sorted(loaded, key=itemgetter(0)):
+        overlap = max(end - offset, 0)  # so that no byte is searched twice, whatever the headers say
+        if overlap < size:
+            segments.append(_Segment(offset + overlap, address + overlap, size - overlap, flags))
+            end = offset + size
+    return _Elf(order, find_machine(bytes(head[:HEADER_SIZE])) or "", tuple(segments), tuple(notes))
 
 
 def _find_block(reader: _RangeReader, segment: _Segment) -> int | None:

@@ -75,6 +75,17 @@ class OwnedFiles(Record):
     """The `Package.path` of the package; "" for the database of the package system."""
 
 
+class FileList(Record):
+    """The content of a file that only lists the files of a package, to be parsed when owners are requested.
+
+    `Reader.parse` of the reader with this `kind` turns it into `OwnedFiles`.
+    """
+
+    kind: str
+    path: str
+    content: bytes
+
+
 class PackageLicence(Record):
     """The licence of a package, from another file than the one that lists the package."""
 
@@ -102,5 +113,5 @@ class Problem(Record):
 
 
 if TYPE_CHECKING:
-    Row = Package | OwnedFiles | PackageLicence | Problem
+    Row = Package | OwnedFiles | FileList | PackageLicence | Problem
     Rows = Iterator[Row]

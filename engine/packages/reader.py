@@ -6,7 +6,7 @@ import re
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .package import OwnedFiles, Problem
+from .package import FileList, OwnedFiles, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,6 +51,8 @@ class Reader(Record):
     """Turns an open file into rows, for files that are too large to be read whole."""
     make_feed: Callable[[str], Feed] | None = None
     """Makes what takes the content of the file at a path in pieces, for readers that need only parts of a file."""
+    is_sound: re.Pattern[bytes] | None = None
+    """Matches the contents of which `parse` makes only `OwnedFiles`: a scan keeps these as they are (`FileList`)."""
 
     def rows(self, file: BinaryIO, path: str) -> Rows:
         """Yield the rows of a file, without holding them.
@@ -71,6 +73,13 @@ class Reader(Record):
             content = content[: content.rfind(b"\n", 0, self.max_size) + 1]
         if self.parse is not None:
             yield from self.parse(content, path)
+
+    def scan_content(self, content: bytes, path: str) -> Rows:
+        """Yield the rows of a content as `parse_content` does, but a sound list of files as one `FileList`."""
+        if self.is_sound is None or len(content) > self.max_size or not self.is_sound.fullmatch(content):
+            yield from self.parse_content(content, path)
+        elif content:
+            yield FileList(self.kind, path, content)
 
 
 def read_up_to(file: BinaryIO, size: int) -> bytes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imq.engine.layers.tar_entry import TarEntry
+    from imq.engine.layers.tar_walker import OrdinaryEntry
     from imq.engine.oci.digest import Digest
 
 
@@ -33,7 +34,7 @@ class ScanningWalker:
     """
 
     def __init__(self, folder: str) -> None:
-        self._walker = TarWalker(self._add_entry)
+        self._walker = TarWalker(self._add_entry, on_ordinary=self._add_ordinary)
         self._scanner: LayerScanner | None = None
         with suppress(*SCAN_ERRORS):
             descriptor, self._path = tempfile.mkstemp(dir=folder)
@@ -65,6 +66,13 @@ class ScanningWalker:
         if self._scanner is not None:
             try:
                 self._scanner.add_entry(entry)
+            except SCAN_ERRORS:
+                self.close()
+
+    def _add_ordinary(self, entry: OrdinaryEntry) -> None:
+        if self._scanner is not None:
+            try:
+                self._scanner.add_ordinary(entry)
             except SCAN_ERRORS:
                 self.close()
 

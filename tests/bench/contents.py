@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
-import tarfile
+from functools import partial
 from typing import TYPE_CHECKING
 
+from contents_sharing import make_archive, measure_sharing, remove_index
+from daemons import start_dockerd
 from harness import remove_folder
-from measure import BenchmarkError, Contender, Figure, interleave, output_of, peak, ratio
+from measure import BenchmarkError, Contender, Figure, interleave, output_of, peak, ratio, tree_cpu
 from pull_images import provide
 
 if TYPE_CHECKING:
     from harness import Bench
+    from pull_images import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCAN_TARGET = 1.3
 MEMORY_TARGET = 150
 PREFIX_TARGET, CONTAINS_TARGET = 50, 200
 BYTES_TARGET = 100
+PULL_TARGET, PACKAGES_TARGET = 1.15, 0.3
 IMAGES, LAYERS, PATHS = 1_000, 300, 10_000
 PREFIX = 'files of bench:1 where path like "/etc/*"'
 CONTAINS = 'images where contains file "*log4j*" count'
@@ -42,7 +46,7 @@ def measure_contents(bench: Bench) -> tuple[str, list[Figure]]:
     imq = Contender(
         "imq files (first time)",
         [bench.imq(), "--root", store, "--no-progress", "files of bench:1 count"],
-        before=lambda: _remove_index(store),
+        before=lambda: remove_index(store),
         environment=bench.environment(),
         is_required=True,
     )
@@ -53,6 +57,7 @@ def measure_contents(bench: Bench) -> tuple[str, list[Figure]]:
         raise BenchmarkError("nothing to compare")
     figures = [ratio(imq.name, imq, peer, SCAN_TARGET), peak(f"{imq.name}: memory", imq, MEMORY_TARGET)]
     figures.append(_query(bench, store, PREFIX, PREFIX_TARGET))
+    figures += [*_measure_pull(bench, image), *_measure_packages(bench, store), *measure_sharing(bench)]
     many = _provide_many(bench.cache)
     figures.append(_query(bench, many, CONTAINS, CONTAINS_TARGET))
     size = sum(os.path.getsize(os.path.join(many, name)) for name in ("files.db", "files.db-wal"))
@@ -61,11 +66,53 @@ def measure_contents(bench: Bench) -> tuple[str, list[Figure]]:
     return about, figures
 
 
-def _remove_index(store: str) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path = os.path.join(store, f"files.db{suffix}")
-        if os.path.exists(path):
-            os.unlink(path)
+def _measure_pull(bench: Bench, image: Image) -> list[Figure]:
+    """Pull the image with and without an index of its files."""
+    folder = os.path.join(bench.scratch, "pull")
+    contenders = [
+        Contender(
+            name,
+            [bench.imq(), "--root", folder, "--no-progress", f"{setting}pull {image.reference}"],
+            before=lambda: remove_folder(folder),
+            after=lambda: remove_folder(folder),
+            environment=bench.environment(),
+            is_required=True,
+        )
+        for name, setting in (("imq pull with an index", "set index_files = pull; "), ("imq pull", ""))
+    ]
+    measured = interleave(contenders, bench.rounds * 2)
+    bench.note("pull", contenders)
+    if len(measured) < 2:
+        raise BenchmarkError("nothing to compare")
+    indexed, plain = contenders
+    return [ratio(indexed.name, indexed, plain, cpu_target=PULL_TARGET)]
+
+
+def _measure_packages(bench: Bench, store: str) -> list[Figure]:
+    """List the packages of the image, indexed, and by dpkg-query in a container of a separate dockerd."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        print("  skipped: packages, which need root and dockerd", flush=True)
+        return []
+    imq = Contender(
+        "imq packages",
+        [bench.imq(), "--root", store, "packages of bench:1"],
+        environment=bench.environment(),
+        is_required=True,
+    )
+    folder = os.path.join(bench.scratch, "docker")
+    with start_dockerd(folder) as docker:
+        archive = os.path.join(bench.scratch, "packages.tar")
+        output_of([bench.imq(), "--root", store, f'save bench:1 to "{archive}"'], bench.environment())
+        output_of([*docker, "load", "--input", archive])
+        command = [*docker, "run", "--rm", "--network=none", "bench:1", "dpkg-query", "-W"]
+        with open(os.path.join(folder, "pid")) as file:
+            daemon = int(file.read())
+        peer = Contender("docker run dpkg-query -W", command, is_required=True, server_cpu=partial(tree_cpu, daemon))
+        measured = interleave([imq, peer], bench.rounds * 2)
+    bench.note("packages", [imq, peer])
+    if len(measured) < 2:
+        raise BenchmarkError("nothing to compare")
+    return [ratio(imq.name, imq, peer, PACKAGES_TARGET)]
 
 
 def _query(bench: Bench, store: str, query: str, target: float) -> Figure:
@@ -98,7 +145,8 @@ def _provide_many(cache: str) -> str:
     remove_folder(folder)
     layers = []
     for number in range(LAYERS):
-        content = _make_archive(number)
+        special = {5: f"opt/app{number}/log4j-core-2.14.1.jar"} if number % 100 == 7 else {}
+        content = make_archive(f"package{number}", PATHS, special)
         layers.append(Layer(gzip.compress(content, 1, mtime=0), digest_of(content), LAYER_TYPES["gzip"], 0))
     layout = Layout(store)
     choice = random.Random(1)
@@ -113,16 +161,3 @@ def _provide_many(cache: str) -> str:
     session.close()
     with open(done, "w"):
         return store
-
-
-def _make_archive(number: int) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for index in range(PATHS):
-            name = f"usr/share/package{number}/folder{index // 25}/file-{number}-{index}.conf"
-            if number % 100 == 7 and index == 5:
-                name = f"opt/app{number}/log4j-core-2.14.1.jar"
-            member = tarfile.TarInfo(name)
-            member.mtime = 1_700_000_000
-            archive.addfile(member)
-    return stream.getvalue()

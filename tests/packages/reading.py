@@ -8,8 +8,8 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from imq.engine.packages.content_feed import open_feed
-from imq.engine.packages.database_files import find_reader
-from imq.engine.packages.package import OwnedFiles, Package, Problem
+from imq.engine.packages.database_files import find_reader, parse_list
+from imq.engine.packages.package import FileList, OwnedFiles, Package, Problem
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -52,7 +52,7 @@ def read(path: str, content: bytes | BinaryIO, mode: int = 0) -> list[Row]:
 
 
 def read_pieces(path: str, content: bytes, size: int, mode: int = 0) -> list[Row]:
-    """Read a file whose content comes in pieces."""
+    """Read a file whose content comes in pieces, as a scan does, and parse the lists that it keeps."""
     reader = find_reader(path.encode("utf-8", "surrogateescape"), mode)
     assert reader is not None
     feed = open_feed(reader, path)
@@ -65,7 +65,10 @@ def read_pieces(path: str, content: bytes, size: int, mode: int = 0) -> list[Row
         if not needed:
             feed.close()
             return []
-    return list(feed.finish())
+    found: list[Row] = []
+    for row in feed.finish():
+        found += parse_list(row) if isinstance(row, FileList) else (row,)
+    return found
 
 
 def packages(rows: list[Row]) -> list[Package]:

@@ -37,7 +37,9 @@ FILES = {
 
 
 def check(path: str, content: bytes) -> None:
-    for row in read(path, content, 0o755):
+    rows = read(path, content, 0o755)
+    assert read_pieces(path, content, 4096, 0o755) == rows
+    for row in rows:
         assert isinstance(row, Package | OwnedFiles | PackageLicence | Problem)
         if isinstance(row, Package):
             assert row.name

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
+from imq.engine.layer_index.path_text import to_text
+from imq.engine.layer_index.readers import unpack_owned
 from imq.engine.layer_index.schema import OWNED_NOTE, SCHEMA
-from imq.engine.layer_index.words import unpack_words
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+
+    from imq.engine.packages.package import OwnedFiles
 
     from .content_scan import ContentScan
     from .image_paths import PathResolver
@@ -66,22 +66,21 @@ def _list_candidates(
     package_names = _read_package_names(scan, stack) if shown else {}
     for note, numbers in shown.items():
         (packed,) = connection.execute(f"SELECT document FROM {SCHEMA}.note WHERE rowid = ?", (note,)).fetchone()
-        document = json.loads(unpack_words(packed))
-        rank = int(document["type"] not in _SYSTEM_TYPES)
-        package = _find_name(document, package_names)
-        for listed, checksum in document["files"]:
-            path = f"/{listed.strip('/')}"
-            if path[path.rfind("/") + 1 :] in names:
-                for number in numbers:
-                    yield number, path, rank, package, checksum
+        for owner in unpack_owned(packed):
+            rank = int(owner.type not in _SYSTEM_TYPES)
+            package = _find_name(owner, package_names)
+            for listed, checksum in owner.files:
+                path = f"/{to_text(listed).strip('/')}"
+                if path[path.rfind("/") + 1 :] in names:
+                    for number in numbers:
+                        yield number, path, rank, package, checksum
 
 
-def _find_name(document: dict[str, Any], package_names: dict[tuple[str, str], str]) -> str:
+def _find_name(owner: OwnedFiles, package_names: dict[tuple[str, str], str]) -> str:
     """Return the name of the package of a list, which can call it by other names: `libc6:amd64`."""
-    type_, key = document["type"], str(document["package"])
-    if type_ == "deb":
-        return key.partition(":")[0]
-    return package_names.get((type_, document["listed_by"] or key), key)
+    if owner.type == "deb":
+        return owner.package.partition(":")[0]
+    return package_names.get((owner.type, to_text(owner.listed_by) or owner.package), owner.package)
 
 
 def _read_package_names(scan: ContentScan, stack: str) -> dict[tuple[str, str], str]:
