@@ -216,7 +216,7 @@ def _starts_containers(arguments: Sequence[str]) -> bool:
 
 def run() -> None:
     """Run the command line of this process: the entry point `imq`."""
-    if sys.argv[1:] == [_MONITOR]:
+    if sys.argv[1:2] == [_MONITOR]:
         from imq.engine.containers.launcher import main
 
         main()

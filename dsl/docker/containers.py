@@ -328,10 +328,10 @@ def run_logs(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
 def _follow(context: CommandContext, name: str, after: int, write: Callable[[object, object, object], None]) -> None:
     """Write the lines of a log after a time until the container ends."""
-    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.containers import make_containers
     from imq.engine.containers.log_file import read_log
 
-    containers = Containers(context.session.store, "", {})
+    containers = make_containers(context.session.store, "", {})
     container = containers.find(name)
 
     def is_running() -> bool:

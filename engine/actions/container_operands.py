@@ -61,10 +61,10 @@ class ContainerAction(Record):
 
 def open_containers(context: ExecutionContext) -> Containers:
     """Return the containers of the store, cleaned up after processes that were killed."""
-    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.containers import make_containers
 
     context.store.check_exists()
-    containers = Containers(context.store, context.runtime, context.environment)
+    containers = make_containers(context.store, context.runtime, context.environment)
     containers.recover()
     return containers
 
@@ -128,9 +128,9 @@ def _to_chosen(id_: object, name: object, status: object, image: object) -> Chos
 
 def find_container(text: str, context: PlanContext) -> Chosen:
     """Return the container of the store with a name, an ID or the beginning of one. Raises `NotFound`."""
-    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.containers import make_containers
 
-    containers = Containers(context.store, "", context.environment)
+    containers = make_containers(context.store, "", context.environment)
     found = containers.find(text)
     state = containers.read_state(found.id)
     return Chosen(found.id, found.name, state.status, Digest(str(found.document["Image"])))

@@ -108,9 +108,9 @@ _LARGEST = 5
 
 def _inspect_containers(chosen: Sequence[Chosen], context: PlanContext) -> tuple[dict[str, Any], ...]:
     """Return the documents of containers as `docker container inspect` has them."""
-    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.containers import make_containers
 
-    containers = Containers(context.store, "", context.environment)
+    containers = make_containers(context.store, "", context.environment)
     return tuple(containers.inspect(one.id) for one in chosen)
 
 

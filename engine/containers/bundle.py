@@ -45,7 +45,8 @@ class BundleOptions(Record):
     """What a bundle is made from.
 
     `host_config` is the object `HostConfig` of `docker inspect`, which has the limits and privileges. Without
-    `has_cgroups` the runtime makes none, so there are no limits.
+    `has_cgroups` the runtime makes none, so there are no limits. `in_user_namespace`: the runtime is in that of an
+    ordinary user, and with `has_single_id` it has no other IDs than root's.
     """
 
     arguments: tuple[str, ...]
@@ -61,6 +62,8 @@ class BundleOptions(Record):
     has_cgroups: bool = True
     terminal: bool = False
     limits_swap: bool = False
+    in_user_namespace: bool = False
+    has_single_id: bool = False
 
     def __hash__(self) -> int:
         """Hash by identity: it holds a mapping."""
@@ -80,7 +83,7 @@ def make_bundle(options: BundleOptions) -> dict[str, Any]:
         "root": {"path": "rootfs", "readonly": bool(host.get("ReadonlyRootfs"))},
         "mounts": [
             *_system_mounts(options),
-            *_order_mounts([*map(_bind, options.mounts), *_tmpfs_mounts(host.get("Tmpfs") or {})]),
+            *_order_mounts([*(_bind(one, options) for one in options.mounts), *_tmpfs_mounts(host.get("Tmpfs") or {})]),
         ],
         "linux": {
             "namespaces": [*namespaces, {"type": "mount"}],
@@ -110,7 +113,9 @@ def make_process(options: BundleOptions, *, privileged: bool = False) -> dict[st
     host = options.host_config
     # the main group too, as in docker: a program that changes its group keeps it, so a mode of 0705 denies access
     groups = list(dict.fromkeys((options.user.gid, *options.user.groups)))
-    user: dict[str, Any] = {"uid": options.user.uid, "gid": options.user.gid, "additionalGids": groups}
+    user: dict[str, Any] = {"uid": options.user.uid, "gid": options.user.gid}
+    if not options.has_single_id:  # there the kernel forbids changing groups
+        user["additionalGids"] = groups
     capabilities = list(list_capabilities({"Privileged": True} if privileged else host))
     effective = capabilities if options.user.uid == 0 else []  # as in docker: other users have none
     process = {
@@ -159,9 +164,12 @@ def _system_mounts(options: BundleOptions) -> list[dict[str, Any]]:
         },
         {
             "destination": "/dev/pts", "type": "devpts", "source": "devpts",
-            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            "options": [
+                "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620",
+                *([] if options.has_single_id else ["gid=5"]),
+            ],
         },
-        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*flags, access]},
+        _make_sysfs(options, [*flags, access]),
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [access, *flags]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": flags},
         {
@@ -171,6 +179,13 @@ def _system_mounts(options: BundleOptions) -> list[dict[str, Any]]:
     ]  # fmt: skip
     left_out = {"/sys/fs/cgroup"} if not options.has_cgroups else set()
     return [mount for mount in mounts if mount["destination"] not in left_out]
+
+
+def _make_sysfs(options: BundleOptions, flags: list[str]) -> dict[str, Any]:
+    """Return the mount of /sys. Only the owner of a network namespace may mount one; others get that of the host."""
+    if options.in_user_namespace and options.host_config.get("NetworkMode") == "host":
+        return {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", *flags[:-1], "ro"]}
+    return {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": flags}
 
 
 def _tmpfs_mounts(mounts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -191,13 +206,21 @@ def _order_mounts(mounts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(mounts, key=lambda mount: mount["destination"].rstrip("/").count("/"))
 
 
-def _bind(mount: Mount) -> dict[str, Any]:
+_LOCKED_FLAGS = ((os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec"))
+
+
+def _bind(mount: Mount, options: BundleOptions) -> dict[str, Any]:
     access = "ro" if mount.read_only else "rw"
+    flags: list[str] = []
+    if options.in_user_namespace:  # there the kernel keeps flags from being cleared, and so from being left out
+        kept = os.statvfs(mount.source).f_flag
+        flags = [name for flag, name in _LOCKED_FLAGS if kept & flag]
+        access = "ro" if kept & os.ST_RDONLY else access
     return {
         "destination": mount.target,
         "type": "bind",
         "source": mount.source,
-        "options": ["rbind", access, mount.propagation],
+        "options": ["rbind", *flags, access, mount.propagation],
     }
 
 

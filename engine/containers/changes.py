@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
-from imq.engine.layers.pack import TreePacker
+from imq.engine.layers.pack import OverlayPacker
+from imq.engine.layers.whiteout import is_opaque
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .overlay_view import OverlayView, is_opaque, is_whiteout
+from .overlay_view import OverlayView, is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +43,7 @@ def list_overlay_changes(upper: str, lower: Sequence[str]) -> Iterator[Change]:
     files that cannot be read.
     """
     with OverlayView(lower) as view:
-        for path, name, status in TreePacker(upper, None).iter_entries():
+        for path, name, status in OverlayPacker(upper, None).iter_entries():
             if is_whiteout(status):
                 yield Change(f"/{name}", DELETED)
                 continue

@@ -9,6 +9,7 @@ import signal
 import time
 from contextlib import closing, contextmanager, suppress
 
+from imq.engine.layers.user_namespace import has_single_id, is_user_namespace, read_id_map
 from imq.engine.oci.platform import host_platform
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -24,7 +25,7 @@ from .bundle import (
     make_process,
     read_kernel_version,
 )
-from .document import CreateOptions, ImageFacts, make_document, name_taken, no_such_container
+from .document import CreateOptions, ImageFacts, check_limits, make_document, name_taken, no_such_container
 from .drivers import choose_driver
 from .folder import (
     BUNDLE,
@@ -32,6 +33,7 @@ from .folder import (
     CREATING,
     DOCUMENT,
     FOLDER,
+    FUSE,
     LISTING,
     LOG,
     OVERLAY,
@@ -41,6 +43,7 @@ from .folder import (
     STOPPING,
     State,
     driver_of,
+    has_layers,
     lock_container,
     read_boot_id,
     read_json,
@@ -73,9 +76,9 @@ _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
 DEFAULT_STOP_TIMEOUT = 10
 _POLL = 0.01
-_WRITABLE_KEYS = {OVERLAY: "UpperDir", COPY: "MergedDir"}
+_WRITABLE_KEYS = {OVERLAY: "UpperDir", FUSE: "UpperDir", COPY: "MergedDir"}
 """The names that `docker inspect` has for the folder in which a container writes."""
-_RUNTIME_STATE = "runtime"
+RUNTIME_STATE = "runtime"
 """The folder in `containers/` where the runtime keeps the state of running containers."""
 
 
@@ -118,8 +121,13 @@ class Containers:
 
     def __init__(self, store: Store, runtime: str, environment: Mapping[str, str]) -> None:
         self.store = store
-        self._setting = runtime
-        self._environment = environment
+        self.setting = runtime
+        self.environment = environment
+
+    def _require_privileges(self) -> None:
+        """Raise `StoreError` for a process that is not root."""
+        if os.geteuid() != 0:
+            raise _needs_owner()
 
     # Finding
 
@@ -146,6 +154,8 @@ class Containers:
                 "SELECT id FROM container WHERE id >= ? AND id < ?", (text, f"{text}g")
             ).fetchall()
         if not rows:
+            if os.path.exists(self.path) and not os.access(self.path, os.R_OK):
+                raise _needs_owner()
             raise no_such_container(text)
         if len(rows) > 1:
             raise Conflict(f"{text} is the beginning of several IDs of containers", code="ambiguous-id")
@@ -208,7 +218,7 @@ class Containers:
         except FileNotFoundError:
             raise no_such_container(id_[:12]) from None
         except PermissionError:
-            raise _needs_root() from None
+            raise _needs_owner() from None
         try:
             yield folder
         finally:
@@ -239,8 +249,10 @@ class Containers:
         """Create a container. Its layers are unpacked if they are not yet. After an error nothing is left of it."""
         from imq.engine.store.atomic_files import store_errors
 
-        _require_root()
+        self._require_privileges()
         _check_platform(image)
+        if is_user_namespace():
+            check_limits(options)
         store = self.store
         store.check_exists()
         id_ = os.urandom(32).hex()
@@ -248,17 +260,19 @@ class Containers:
         document = make_document(id_, options.replace(name=name), image, now, self.path_of(id_))
         for mount in options.mounts:
             _check_source(mount)
-        folder = unpacked.open_folder(store)
-        with unpacked.hold_layers(folder), store_errors("create the container", store.root):
+        with (
+            store_errors("create the container", store.root),
+            unpacked.hold_layers(folder := unpacked.open_folder(store)),
+        ):
             layers = unpacked.list_image_layers(store, image.manifest)
             document["Driver"] = choose_driver(folder)
-            if document["Driver"] == OVERLAY:
+            if has_layers(document):
                 unpacked.unpack_missing(store, folder, layers, on_read)
                 _check_user([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
             lock = -1
             try:
                 lock = self._make_folder(id_, document)
-                if document["Driver"] == COPY:
+                if not has_layers(document):
                     root = os.path.join(self.path_of(id_) + CREATING, "rootfs")
                     unpacked.unpack_root(store, folder, layers, root, on_read)
                     _check_user([root], document["Config"]["User"])
@@ -291,7 +305,7 @@ class Containers:
         lock = -1
         try:
             lock = lock_container(folder)
-            overlay = ("upper", "work", "rootfs") if document["Driver"] == OVERLAY else ()
+            overlay = ("upper", "work", "rootfs") if has_layers(document) else ()
             for name in (*overlay, "volumes"):
                 os.mkdir(name, 0o755, dir_fd=folder)
                 os.chmod(name, 0o755, dir_fd=folder)  # noqa: S103 - whatever the umask is; the root of a container
@@ -340,14 +354,14 @@ class Containers:
 
     def find_runtime(self) -> str:
         """Return the path of the OCI runtime. Raises `RuntimeFailed` when there is none."""
-        return find_runtime(self._setting, self._environment)
+        return find_runtime(self.setting, self.environment)
 
     def start(self, container: Container, *, attach: bool = False, stdin: bool = False) -> Attachment | None:
         """Start a container, and return its streams with `attach`. With `stdin` it reads that of this process.
 
         Raises `Conflict` when it runs already, and `RuntimeFailed` when the runtime refuses it.
         """
-        _require_root()
+        self._require_privileges()
         runtime = self.find_runtime()
         with self._open(container.id) as folder:
             lock = self._lock_stopped(folder, container)
@@ -436,6 +450,9 @@ class Containers:
                 cgroup=_cgroup_of(container.id),
                 terminal=bool(config.get("Tty")),
                 limits_swap=os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
+                has_cgroups=not is_user_namespace(),
+                in_user_namespace=is_user_namespace(),
+                has_single_id=has_single_id(),
             )
         )
         write_json(folder, BUNDLE, bundle, 0o600, durable=False)
@@ -446,13 +463,21 @@ class Containers:
     def _find_user(self, container: Container, text: str) -> User:
         """Return a user by the files of a container, with the groups that it is given too."""
         added = container.document["HostConfig"].get("GroupAdd") or ()
-        return _find_user_in(self._list_layers(container), text, added)
+        user = _find_user_in(self._list_layers(container), text, added)
+        for number, path in ((user.uid, "/proc/self/uid_map"), (user.gid, "/proc/self/gid_map")):
+            if not any(first <= number < first + count for first, _, count in read_id_map(path)):
+                raise StatementError(
+                    f"the ID {number} of the container's user is not in the user namespace",
+                    code="user-namespace",
+                    hints=("/etc/subuid and /etc/subgid have the IDs of each user: give this one more",),
+                )
+        return user
 
     def _list_layers(self, container: Container) -> list[str]:
         """Return the folders of the layers of a container, the highest first."""
         layers = os.path.join(self.store.root, unpacked.FOLDER)
         lower = [os.path.join(layers, name) for name in _stack(container.document)]
-        return [self._writable_path(container), *(lower if driver_of(container.document) == OVERLAY else ())]
+        return [self._writable_path(container), *(lower if has_layers(container.document) else ())]
 
     def _writable_path(self, container: Container) -> str:
         return os.path.join(self.path_of(container.id), writable_folder(container.document))
@@ -473,9 +498,11 @@ class Containers:
             "id": container.id,
             "folder": path,
             "unpacked": os.path.join(self.store.root, unpacked.FOLDER),
-            "layers": _stack(document) if driver_of(document) == OVERLAY else (),
+            "layers": _stack(document) if has_layers(document) else (),
+            "driver": driver_of(document),
+            "rootless": is_user_namespace(),
             "runtime": runtime,
-            "runtime_root": os.path.join(self.path, _RUNTIME_STATE),
+            "runtime_root": os.path.join(self.path, RUNTIME_STATE),
             "timeout": TIMEOUT,
             "new_volumes": volumes,
             "cgroup": _cgroup_of(container.id),
@@ -493,7 +520,7 @@ class Containers:
         self, container: Container, job: Mapping[str, Any], lock: int, *, attach: bool, stdin: bool
     ) -> Attachment | None:
         """Start the monitor of a job, and wait until it has started the container."""
-        from .launcher import launch
+        from .launcher import MONITOR, launch
         from .sockets import make_control
 
         streams = _ClientStreams(job["terminal"], attach=attach, stdin=stdin and attach)
@@ -502,7 +529,7 @@ class Containers:
         try:
             os.write(job_file, json.dumps(job).encode())
             os.lseek(job_file, 0, os.SEEK_SET)
-            launch((job_file, other, lock, *streams.theirs), TIMEOUT)
+            launch(MONITOR, (job_file, other, lock, *streams.theirs), TIMEOUT)
         except BaseException:
             streams.close()
             os.close(control)
@@ -574,14 +601,14 @@ class Containers:
         except ProcessLookupError:
             return
         except PermissionError:
-            raise _needs_root() from None
+            raise _needs_owner() from None
         try:
             if read_ticks(state.pid) == state.ticks:
                 signal.pidfd_send_signal(process, number)
         except ProcessLookupError:
             pass
         except PermissionError:
-            raise _needs_root() from None
+            raise _needs_owner() from None
         finally:
             os.close(process)
 
@@ -627,7 +654,7 @@ class Containers:
         ended = self.wait_until_stopped(container, _KILL_TIMEOUT)
         if ended is None:
             raise RuntimeFailed(f"the container {container.name} still runs after SIGKILL", code="runtime-timeout")
-        self._clean_up(container)
+        self.clean_up(container)
         return ended
 
     def pause(self, container: Container) -> None:
@@ -650,10 +677,11 @@ class Containers:
 
     @property
     def _runtime(self) -> Runtime:
-        return Runtime(self.find_runtime(), os.path.join(self.path, _RUNTIME_STATE))
+        root = os.path.join(self.path, RUNTIME_STATE)
+        return Runtime(self.find_runtime(), root, in_user_namespace=os.geteuid() != 0 or is_user_namespace())
 
     def _call_runtime(self, *words: str) -> None:
-        _require_root()
+        self._require_privileges()
         log = os.path.join(self.path, f".{os.getpid()}.log")
         try:
             self._runtime.call(*words, log=log)
@@ -668,7 +696,7 @@ class Containers:
 
         Raises `Conflict` when the container does not run.
         """
-        _require_root()
+        self._require_privileges()
         state = self.read_state(container.id)
         if state.status != "running":
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
@@ -681,6 +709,7 @@ class Containers:
             self._find_user(container, program.user or config["User"]),
             container.document["HostConfig"],
             terminal=program.terminal,
+            has_single_id=has_single_id(f"/proc/{state.pid}/uid_map"),
         )
         runtime = self._runtime
         process = os.memfd_create("imq-process", 0)
@@ -689,14 +718,18 @@ class Containers:
             words = [
                 "exec",
                 "--process",
-                f"/proc/{os.getpid()}/fd/{process}",
+                f"/proc/self/fd/{process}",
                 *(["--detach"] if program.detach else []),
             ]
-            pid = spawn([runtime.path, "--root", runtime.root, *words, container.id], stdio)
+            pid = spawn([*self._join(state), *runtime.argv, *words, container.id], stdio)
             _, status = os.waitpid(pid, 0)
         finally:
             os.close(process)
         return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def _join(self, _state: State) -> tuple[str, ...]:
+        """Return the words of a command line by which a program enters the user namespace of a running container."""
+        return ()
 
     # Changes
 
@@ -704,12 +737,13 @@ class Containers:
     def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[Iterator[bytes]]:
         """Return what a container has changed, as a layer in pieces, of which there are none without changes.
 
-        With `pause` the container is frozen during the block. A stopped one is not started meanwhile.
+        With `pause` the container is frozen during the block, unless it has no cgroups. A stopped one is not started
+        meanwhile.
         """
-        _require_root()
+        self._require_privileges()
         with self._open(container.id) as folder:
             state = read_state(folder)
-            paused = pause and state.status == "running"
+            paused = pause and state.status == "running" and not is_user_namespace()  # without cgroups none can be
             lock = -1 if state.is_running else self._lock_stopped(folder, container)
             try:
                 if paused:
@@ -724,7 +758,7 @@ class Containers:
                     os.close(lock)
 
     def _pack_changes(self, container: Container) -> Generator[bytes]:
-        if driver_of(container.document) == OVERLAY:
+        if has_layers(container.document):
             from imq.engine.layers.pack import pack_overlay_layer
 
             yield from pack_overlay_layer(self._writable_path(container))
@@ -739,11 +773,24 @@ class Containers:
         from .changes import list_copy_changes, list_overlay_changes
 
         writable, *lower = self._list_layers(container)
-        if driver_of(container.document) == OVERLAY:
+        if has_layers(container.document):
             yield from list_overlay_changes(writable, lower)
             return
         with open(os.path.join(self.path_of(container.id), LISTING), "rb") as listing:
             yield from list_copy_changes(writable, listing)
+
+    def measure_all(self) -> None:
+        """Set the sizes of what all containers wrote in the index."""
+        from .index_rows import write_sizes
+
+        ids = [id_ for (id_,) in self.store.index.connection.execute("SELECT id FROM container")]
+        write_sizes(self.store.index, self.store.layout, dict(zip(ids, self.measure(ids), strict=True)))
+
+    def measure(self, ids: Sequence[str]) -> list[int | None]:
+        """Return the bytes that containers wrote to their own layers; None for those that cannot be read."""
+        from .index_rows import measure_changes
+
+        return [measure_changes(self.path_of(id_)) for id_ in ids]
 
     # Removing
 
@@ -751,7 +798,7 @@ class Containers:
         """Remove a container and return the bytes freed; a running one only with `force`, which kills it."""
         from .index_rows import measure_tree
 
-        _require_root()
+        self._require_privileges()
         state = self.read_state(container.id)
         if state.is_running:
             if not force:
@@ -786,11 +833,11 @@ class Containers:
     def _delete_runtime_state(self, id_: str, state: State) -> None:
         """Remove what the runtime still has of a run that no monitor saw the end of."""
         is_unknown = state.exit_code is None and state.started is not None
-        if is_unknown or os.path.exists(os.path.join(self.path, _RUNTIME_STATE, id_)):
+        if is_unknown or os.path.exists(os.path.join(self.path, RUNTIME_STATE, id_)):
             with suppress(ImqError):
                 self._runtime.delete(id_)
 
-    def _clean_up(self, container: Container) -> None:
+    def clean_up(self, container: Container) -> None:
         """Write the end of a run without a monitor, and remove what the runtime has of it."""
         try:
             with self._open(container.id) as folder:
@@ -854,7 +901,7 @@ class Containers:
                     with self._open(name) as folder:
                         if read_json(folder, STATE) is not None and self._settle(folder, name):
                             self._remove_if_automatic(name)
-                        elif os.path.exists(os.path.join(self.path, _RUNTIME_STATE, name)):
+                        elif os.path.exists(os.path.join(self.path, RUNTIME_STATE, name)):
                             self._end_unknown_run(folder, name)
         self._end_runs_of_removed_containers()
 
@@ -870,7 +917,7 @@ class Containers:
     def _end_runs_of_removed_containers(self) -> None:
         """End runs that the runtime has, but whose containers were removed."""
         with suppress(OSError, ImqError):
-            for name in os.listdir(os.path.join(self.path, _RUNTIME_STATE)):
+            for name in os.listdir(os.path.join(self.path, RUNTIME_STATE)):
                 paths = (self.path_of(name), self.path_of(name) + REMOVING)
                 if is_container_id(name) and not any(map(os.path.exists, paths)):
                     self._runtime.delete(name)
@@ -912,6 +959,15 @@ class Containers:
 
 
 # Helpers
+
+
+def make_containers(store: Store, runtime: str, environment: Mapping[str, str]) -> Containers:
+    """Return the containers of a store; those of an ordinary user are in a user namespace."""
+    if os.geteuid() == 0:
+        return Containers(store, runtime, environment)
+    from .rootless import RootlessContainers
+
+    return RootlessContainers(store, runtime, environment)
 
 
 def parse_signal(text: str) -> int:
@@ -1072,14 +1128,9 @@ def _format_moment(moment: int | None) -> str:
     return format_time(moment) if moment is not None else "0001-01-01T00:00:00Z"
 
 
-def _require_root() -> None:
-    if os.geteuid() != 0:
-        raise _needs_root()
-
-
-def _needs_root() -> StoreError:
+def _needs_owner() -> StoreError:
     return StoreError(
-        "containers of the store need root: they mount file systems and create cgroups",
+        "these containers belong to another user",
         code="permission",
-        hints=("run imq as root, or let an engine run the image: push … to docker",),
+        hints=("run imq as the owner of the store",),
     )

@@ -85,6 +85,24 @@ class CreateOptions(Record):
             raise StatementError("auto_remove (--rm) and a restart policy exclude each other", code="option")
 
 
+_LIMITS = {
+    "memory": "memory_limit", "cpus": "cpu_limit", "pids": "pids_limit", "MemoryReservation": "memory_reservation",
+    "MemorySwap": "memory_swap", "CpuShares": "cpu_shares", "CpusetCpus": "cpuset_cpus", "CpusetMems": "cpuset_mems",
+}  # fmt: skip
+"""The options that need cgroups, by their fields and their keys in `HostConfig`."""
+
+
+def check_limits(options: CreateOptions) -> None:
+    """Raise `StatementError` for a limit: containers of ordinary users have no cgroups."""
+    for key, name in _LIMITS.items():
+        if options.host_config.get(key) if key[0].isupper() else getattr(options, key):
+            raise StatementError(
+                f"{name} needs root: containers of ordinary users have no cgroups, which have the limits",
+                code="rootless",
+                hints=("ulimit sets limits without cgroups. Example: ulimit nproc=100",),
+            )
+
+
 class ImageFacts(Record):
     """The image of a new container: its name as given, its ID, its manifest, its digest in its registry, its layers.
 

@@ -4,7 +4,7 @@
     state.json          how its last run began or ended; replaced by the monitor, missing before the first run
     lock                locked by the monitor from before the start until `state.json` says how the run ended
     config.json         the bundle of the OCI runtime; written at each start
-    upper, work         the writable layer of the overlay file system, with the driver overlay2
+    upper, work         the writable layer of the overlay file system, with the drivers overlay2 and fuse-overlayfs
     attach              the socket on which the monitor takes further clients, while the container runs
     paused, stopping    empty files: the processes are frozen; a user has stopped the container
     rootfs              where the monitor mounts the overlay, in a mount namespace of its own; with the driver vfs, the
@@ -38,7 +38,7 @@ LISTING = "listing"
 """The metadata of the files of a container with the driver vfs, as they were copied."""
 STOPPING = "stopping"
 """An empty file: a user has stopped the container, so it is not restarted."""
-OVERLAY, COPY = "overlay2", "vfs"
+OVERLAY, FUSE, COPY = "overlay2", "fuse-overlayfs", "vfs"
 """The drivers of root file systems, by docker's names: layers that are mounted, and a copy of their files."""
 ALWAYS_RESTARTED = ("always", "unless-stopped")
 """Restart policies by which a container is started again whatever its exit code; without a daemon they are the same."""
@@ -216,6 +216,11 @@ def driver_of(document: Mapping[str, Any]) -> str:
     return str(document.get("Driver", OVERLAY))
 
 
+def has_layers(document: Mapping[str, Any]) -> bool:
+    """Whether the root file system of a container is layers that are mounted, and not a copy of their files."""
+    return driver_of(document) != COPY
+
+
 def writable_folder(document: Mapping[str, Any]) -> str:
     """Return the name of the folder of a container in which the container writes."""
-    return "rootfs" if driver_of(document) == COPY else "upper"
+    return "upper" if has_layers(document) else "rootfs"

@@ -171,18 +171,15 @@ def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[obj
     return tuple(values.get(name) for name in _COLUMNS)
 
 
-def measure_written(index: StoreIndex, layout: Layout) -> None:
-    """Set the sizes of what containers wrote, to their own layer and to their logs."""
-    rows = index.connection.execute("SELECT id FROM container").fetchall()
-    sizes: list[tuple[int | None, int | None, str]] = []
-    for (id_,) in rows:
-        path = os.path.join(layout.root, FOLDER, id_)
-        sizes.append((_measure_changes(path), _size_of(os.path.join(path, LOG)), id_))
+def write_sizes(index: StoreIndex, layout: Layout, written: Mapping[str, int | None]) -> None:
+    """Set what containers wrote to their own layers, in bytes by their IDs, and the sizes of their logs."""
+    logs = (os.path.join(layout.root, FOLDER, id_, LOG) for id_ in written)
+    sizes = [(size, _size_of(log), id_) for (id_, size), log in zip(written.items(), logs, strict=True)]
     with index.sql_transaction() as transaction:
         transaction.executemany("UPDATE container SET size_rw = ?, log_size = ? WHERE id = ?", sizes)
 
 
-def _measure_changes(path: str) -> int | None:
+def measure_changes(path: str) -> int | None:
     """Return the bytes of the files that a container wrote; None when they cannot be read."""
     listing = os.path.join(path, LISTING)
     try:

@@ -1,8 +1,8 @@
-"""Starts monitors as processes of their own.
+"""Starts monitors, and the workers of ordinary users, as processes of their own.
 
-The command line forks a launcher before it imports most modules: a small process that forks a monitor for each job it
-receives over a socket. So a monitor starts at once and has none of the memory of the process that ordered it. Other
-processes, which may have threads and large heaps, execute a new interpreter for each monitor.
+The command line forks a launcher before it imports most modules: a small process that forks one for each job it
+receives over a socket. So it starts at once and has none of the memory of the process that ordered it. Other processes,
+which may have threads and large heaps, execute a new interpreter for each job.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 COMMAND = "__container_monitor"
-"""The hidden command by which the frozen executable runs as a monitor: see cli/main.py."""
+"""The hidden command by which the frozen executable runs as a monitor or a worker: see cli/main.py."""
+MONITOR, WORKER = b"m", b"w"
+"""The kinds of jobs."""
 FIRST_DESCRIPTOR = 3
-"""The descriptors of an executed monitor are this one and those after it."""
+"""The descriptors of an executed job are this one and those after it."""
 
 _launcher = -1
 """The descriptor of the socket to the launcher of this process, -1 without one."""
@@ -28,54 +30,66 @@ _owner = 0
 """The process that has the launcher."""
 
 
-def start_launcher() -> None:
-    """Fork the launcher of this process, which must have no threads."""
+def start_launcher(private: Sequence[int] = ()) -> None:
+    """Fork the launcher of this process, which must have no threads. It has none of the `private` descriptors."""
     global _launcher, _owner
     from .sockets import make_pair
 
     ours, theirs = make_pair()
     if os.fork() == 0:
-        os.close(ours)
+        for descriptor in (ours, *private):
+            os.close(descriptor)
         _serve(theirs)
     os.close(theirs)
     _launcher, _owner = ours, os.getpid()
 
 
-def launch(descriptors: Sequence[int], timeout: float) -> None:
-    """Start a monitor with these descriptors, by the launcher or as a new program.
+def launch(kind: bytes, descriptors: Sequence[int], timeout: float) -> None:
+    """Start a monitor or a worker with these descriptors, by the launcher or as a new program.
 
     Raises `RuntimeFailed` when the program does not start in `timeout` seconds.
     """
-    if _launcher < 0 or _owner != os.getpid() or not _send(descriptors):
-        _execute(descriptors, timeout)
+    if _launcher < 0 or _owner != os.getpid() or not _send(kind, descriptors):
+        _execute(kind, descriptors, timeout)
 
 
-def _send(descriptors: Sequence[int]) -> bool:
-    """Send descriptors to the launcher; return False when it does not exist any more."""
+def _send(kind: bytes, descriptors: Sequence[int]) -> bool:
+    """Send a job to the launcher; return False when it does not exist any more."""
     from .sockets import send_descriptors
 
     try:
-        send_descriptors(_launcher, b"\0", descriptors)
+        send_descriptors(_launcher, kind, descriptors)
     except OSError:
         return False
     return True
 
 
 def _serve(socket: int) -> NoReturn:
-    """Fork a monitor for each message until the process that started the launcher has ended."""
+    """Fork a process for each job until the process that started the launcher has ended."""
     try:
         _become_daemon()
-        from .monitor import run_monitor  # while the other process opens its store
+        from . import monitor  # noqa: F401 - while the other process opens its store
         from .sockets import receive_descriptors
 
-        while descriptors := receive_descriptors(socket)[1]:
+        while (message := receive_descriptors(socket))[1]:
+            kind, descriptors = message
             if os.fork() == 0:
                 os.close(socket)
-                run_monitor(descriptors)
+                _run(kind, descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
     finally:
         os._exit(0)
+
+
+def _run(kind: bytes, descriptors: Sequence[int]) -> NoReturn:
+    if kind == WORKER:
+        from .worker import run_worker
+
+        run_worker(descriptors)
+    from .monitor import run_monitor
+
+    run_monitor(descriptors)
 
 
 def _become_daemon() -> None:
@@ -98,8 +112,8 @@ def _become_daemon() -> None:
                 os.close(int(name))
 
 
-def _execute(descriptors: Sequence[int], timeout: float) -> None:
-    """Execute an interpreter, or the frozen executable, as a monitor."""
+def _execute(kind: bytes, descriptors: Sequence[int], timeout: float) -> None:
+    """Execute an interpreter, or the frozen executable, for a job."""
     import fcntl
 
     from .runtime import RuntimeFailed, wait_for
@@ -107,10 +121,11 @@ def _execute(descriptors: Sequence[int], timeout: float) -> None:
     if getattr(sys, "frozen", False):
         archive = next(path for path in reversed(sys.path) if path.startswith("/proc/self/fd/"))
         program = archive.replace("self", str(os.getpid()), 1)  # in the new process the number is another file's
-        arguments = ["imq", COMMAND]
+        arguments = ["imq", COMMAND, kind.decode(), str(len(descriptors))]
     else:
         program = sys.executable
         arguments = [program, "-P", "-c", "from imq.engine.containers.launcher import main; main()"]
+        arguments += [kind.decode(), str(len(descriptors))]
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     everything = (*[null] * FIRST_DESCRIPTOR, *descriptors)
     copies = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 64) for one in everything]  # above all of the new numbers
@@ -121,13 +136,12 @@ def _execute(descriptors: Sequence[int], timeout: float) -> None:
         for descriptor in (null, *copies):
             os.close(descriptor)
     if wait_for(pid, timeout) is None:
-        raise RuntimeFailed("the monitor of the container does not start", code="runtime-timeout")
+        raise RuntimeFailed("the process for the container does not start", code="runtime-timeout")
 
 
 def main() -> NoReturn:
-    """Run as an executed monitor; the process that was started exits at once, so that nobody has to wait for it."""
-    from .monitor import Channels, run_monitor
-
+    """Run an executed job; the process that was started exits at once, so that nobody has to wait for it."""
+    kind, count = sys.argv[-2:]
     if os.fork():
         os._exit(0)
-    run_monitor(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + len(Channels._fields)))
+    _run(kind.encode(), range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))

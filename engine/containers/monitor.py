@@ -22,6 +22,7 @@ from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import system_calls
+from .drivers import mount_overlay
 from .exchange import Client, Exchange, set_terminal_size
 from .folder import (
     ALWAYS_RESTARTED,
@@ -98,7 +99,7 @@ class _Monitor:
         self._id: str = job["id"]
         self._path: str = job["folder"]
         self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._runtime = Runtime(job["runtime"], job["runtime_root"], job["timeout"])
+        self._runtime = Runtime(job["runtime"], job["runtime_root"], job["timeout"], in_user_namespace=job["rootless"])
         self._rootfs = os.path.join(self._path, "rootfs")
         self._state = State()
         self._is_mounted = False
@@ -144,15 +145,13 @@ class _Monitor:
         os.makedirs(self._rootfs, mode=0o700, exist_ok=True)
         os.chdir(self._job["unpacked"])
         inside = os.path.relpath(self._path, self._job["unpacked"])
-        options = (
-            f"lowerdir={':'.join(self._job['layers'])},upperdir={inside}/upper,workdir={inside}/work"
-            f",{system_calls.PLAIN_OVERLAY}"
-        )
+        options = f"lowerdir={':'.join(self._job['layers'])},upperdir={inside}/upper,workdir={inside}/work"
         try:
-            system_calls.mount_overlay(self._rootfs, options)
+            mount_overlay(self._job["driver"], self._rootfs, options)
         except OSError as problem:
             raise RuntimeFailed(
-                f"the file system of the container cannot be mounted: overlay: {problem.strerror}", code="overlay"
+                f"the file system of the container cannot be mounted: {self._job['driver']}: {problem.strerror}",
+                code="overlay",
             ) from None
         finally:
             os.chdir("/")

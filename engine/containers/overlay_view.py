@@ -6,7 +6,7 @@ import os
 import stat
 
 from imq.engine.layers.rooted_fs import MAX_DEPTH, DirectoryTree, RootedDirectory, clean_path
-from imq.engine.layers.whiteout import OPAQUE_ATTRIBUTE, OPAQUE_VALUE, WHITEOUT_DEVICE
+from imq.engine.layers.whiteout import WHITEOUT_DEVICE, is_opaque
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ _MAX_FILE = 16 << 20
 def is_whiteout(status: os.stat_result) -> bool:
     """Whether a file of a layer hides a file of lower layers."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE
-
-
-def is_opaque(folder: int | str) -> bool:
-    """Whether a folder of a layer, open or by its path, hides the files of lower layers in it."""
-    try:
-        return os.getxattr(folder, OPAQUE_ATTRIBUTE) == OPAQUE_VALUE
-    except OSError:
-        return False
 
 
 class OverlayView(DirectoryTree):

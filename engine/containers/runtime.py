@@ -74,12 +74,19 @@ def find_init() -> str:
 
 
 class Runtime:
-    """Calls of one runtime. `root` is the folder where it keeps the state of running containers."""
+    """Calls of one runtime. `root` is the folder where it keeps the state of running containers.
 
-    def __init__(self, path: str, root: str, timeout: float = TIMEOUT) -> None:
+    `in_user_namespace`: its containers are in that of an ordinary user, who may not make cgroups.
+    """
+
+    def __init__(self, path: str, root: str, timeout: float = TIMEOUT, *, in_user_namespace: bool = False) -> None:
         self.path = path
         self.root = root
         self.timeout = timeout
+        is_crun = os.path.basename(path).startswith("crun")
+        rootless = ("--cgroup-manager=disabled",) if is_crun else ("--rootless=true",)
+        self.argv = [path, "--root", root, *(rootless if in_user_namespace else ())]
+        """The beginning of each command line."""
 
     def call(
         self,
@@ -94,9 +101,9 @@ class Runtime:
         `log` is the path of the file for its messages. `stdio` are the descriptors of its standard streams, /dev/null
         without them. Raises `RuntimeFailed` when it fails, with its message, or does not exit in time.
         """
-        argv = [self.path, "--root", self.root]
+        argv = self.argv
         if log:
-            argv += ["--log", log, "--log-format", "json"]
+            argv = [*argv, "--log", log, "--log-format", "json"]
         pid = spawn([*argv, *words], stdio)
         meanwhile()
         code = wait_for(pid, self.timeout)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import ctypes
 import os
 
+from imq.engine.layers.user_namespace import is_user_namespace
+
 _CLONE_NEWNS = 0x00020000
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
 _MNT_DETACH = 2
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
-PLAIN_OVERLAY = "index=off,metacopy=off,redirect_dir=off"
+_PLAIN_OVERLAY = "index=off,metacopy=off,redirect_dir=off"
 """Options by which the upper folder of an overlay has whole files under their own names."""
+_PLAIN_USER_OVERLAY = "index=off,userxattr"
+"""The same in a user namespace, where the marks are other attributes, and nothing is redirected."""
+
+
+def overlay_options() -> str:
+    """Return the options of an overlay besides its folders."""
+    return _PLAIN_USER_OVERLAY if is_user_namespace() else _PLAIN_OVERLAY
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -21,12 +30,22 @@ def _call(name: str, *arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def unshare(flags: int) -> None:
+    """Enter new namespaces. Raises `OSError` when the kernel does not allow it."""
+    _call("unshare", flags)
+
+
+def set_namespace(descriptor: int, kind: int) -> None:
+    """Enter the namespace of an open file in /proc/PID/ns. Raises `OSError`."""
+    _call("setns", descriptor, kind)
+
+
 def enter_mount_namespace() -> None:
     """Enter a new mount namespace: mounts made in it are not seen outside, and end with its last process.
 
     Raises `PermissionError` without the privileges for it.
     """
-    _call("unshare", _CLONE_NEWNS)
+    unshare(_CLONE_NEWNS)
     _call("mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
-from imq.grammar.errors import Malformed
+from imq.grammar.errors import Malformed, StoreError
 from imq.grammar.record import TYPE_CHECKING
+
+from .user_namespace import OWNER_ATTRIBUTE, encode_owner, has_single_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +46,7 @@ class MetadataWriter:
         """Set the metadata of an open file or folder. `created`: it was created with the mode of its entry."""
         # owner first: changing it clears setuid bits and capabilities; mode last: it may forbid setting attributes
         if self.privileged and (not created or (entry.uid, entry.gid) != self._process_owner):
-            os.chown(descriptor, *owner_of(entry))
+            self._set_owner(entry, descriptor)
         if entry.xattrs:
             self._set_xattrs(entry, lambda name, value: os.setxattr(descriptor, name, value))
         if not created or entry.mode & self._masked_bits:
@@ -53,13 +56,35 @@ class MetadataWriter:
     def apply_at(self, folder: int, name: str, entry: TarEntry) -> None:
         """Set the metadata of a symbolic link, device or FIFO, which cannot be opened."""
         if self.privileged and (entry.uid, entry.gid) != self._process_owner:
-            os.chown(name, *owner_of(entry), dir_fd=folder, follow_symlinks=False)
+            self._set_owner(entry, name, folder)
         if entry.type != "symlink" and (entry.mode & self._masked_bits or entry.mode & ~_PERMISSION_BITS):
             os.chmod(name, self._mode_of(entry), dir_fd=folder)
         if entry.xattrs:
             path = f"/proc/self/fd/{folder}/{name}"  # no system call takes a descriptor and a name
             self._set_xattrs(entry, lambda key, value: os.setxattr(path, key, value, follow_symlinks=False))
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
+    def _set_owner(self, entry: TarEntry, file: int | str, folder: int | None = None) -> None:
+        """Set the owner of a file. In a user namespace with a single ID an attribute keeps it.
+
+        Raises `StoreError` (`user-namespace`) for an owner that the user namespace of this process does not have.
+        """
+        owner = owner_of(entry)
+        try:
+            os.chown(file, *owner, dir_fd=folder, follow_symlinks=folder is None)
+        except OSError as problem:
+            if problem.errno != errno.EINVAL:
+                raise
+            if not has_single_id():
+                raise StoreError(
+                    f"{entry.path!r} belongs to {owner[0]}:{owner[1]}, which this user has no ID for",
+                    code="user-namespace",
+                    hints=("/etc/subuid and /etc/subgid have the IDs of each user: give this one more",),
+                ) from None
+            self.count_skipped("owners, in a user namespace with a single ID")
+            if isinstance(file, int):
+                with suppress(OSError):  # a file system without extended attributes
+                    os.setxattr(file, OWNER_ATTRIBUTE, encode_owner(*owner))
 
     def _mode_of(self, entry: TarEntry) -> int:
         """Return the mode to set: without the setuid and setgid bits for users other than root."""

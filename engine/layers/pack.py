@@ -11,13 +11,15 @@ import errno
 import os
 import stat
 import tarfile
+from contextlib import suppress
 from itertools import chain
 
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .rooted_fs import too_deep_error
-from .whiteout import OPAQUE_ATTRIBUTE, OPAQUE_NAME, OPAQUE_VALUE, WHITEOUT_DEVICE, whiteout_name
+from .user_namespace import OWNER_ATTRIBUTE, decode_owner, has_single_id
+from .whiteout import OPAQUE_FILES, OPAQUE_NAME, WHITEOUT_DEVICE, is_opaque, whiteout_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +30,12 @@ _END = bytes(2 * _BLOCK_SIZE)
 """What ends an archive."""
 _WHITEOUT_MODE = 0o600
 _PACKED_XATTRS = ("user.", "security.capability")
-"""Attributes of the files; other namespaces belong to this host (labels, overlay marks, integrity keys)."""
+"""Attributes of the files; other namespaces belong to this host (labels, integrity keys)."""
+_XATTR_RECORD = "SCHILY.xattr."
+"""What the names of pax records of extended attributes begin with."""
+_OWNER_RECORD = _XATTR_RECORD + OWNER_ATTRIBUTE
+_MARKS = ("user.overlay.", "user.fuseoverlayfs.")
+"""Attributes with which overlay file systems mark the files of their layers."""
 
 
 def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[bytes]:
@@ -51,7 +58,7 @@ def pack_overlay_layer(root: str) -> Iterator[bytes]:
     Devices that hide files become whiteouts, folders that hide lower ones get an opaque whiteout, as in docker. The
     archive of a layer without files has no bytes at all. Raises the errors of `pack_tree`.
     """
-    yield from join_parts(_OverlayPacker(root, None).iter_parts())
+    yield from join_parts(OverlayPacker(root, None).iter_parts())
 
 
 def join_parts(parts_of_tree: Iterable[bytes]) -> Iterator[bytes]:
@@ -79,6 +86,7 @@ class TreePacker:
         self._max_depth = max_depth
         self._first_names: dict[tuple[int, int], str] = {}  # of files with several names, by device and inode
         self._without_xattrs: set[int] = set()  # devices with a file system without extended attributes
+        self._has_single_id = has_single_id()
 
     def iter_parts(self) -> Iterator[bytes]:
         """Yield headers, contents and padding."""
@@ -166,8 +174,12 @@ class TreePacker:
         else:
             info.type = tarfile.CHRTYPE if stat.S_ISCHR(mode) else tarfile.BLKTYPE
             info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        self.set_common_fields(info, status)
         info.pax_headers = self._read_xattrs(path, status.st_dev)
-        return self.set_common_fields(info, status)
+        if self._has_single_id and (owner := info.pax_headers.pop(_OWNER_RECORD, None)) is not None:
+            with suppress(ValueError):
+                info.uid, info.gid = decode_owner(owner.encode("utf-8", "surrogateescape"))
+        return info
 
     def set_common_fields(self, info: tarfile.TarInfo, status: os.stat_result) -> tarfile.TarInfo:
         """Set the fields that every entry has."""
@@ -193,24 +205,31 @@ class TreePacker:
             return {}
         records = {}
         for name in sorted(names):
-            if name.startswith(_PACKED_XATTRS):
+            if name.startswith(_PACKED_XATTRS) and not name.startswith(_MARKS):
                 try:
                     value = os.getxattr(path, name, follow_symlinks=False)
                 except OSError:
                     continue
-                records["SCHILY.xattr." + name] = value.decode("utf-8", "surrogateescape")
+                records[_XATTR_RECORD + name] = value.decode("utf-8", "surrogateescape")
         return records
 
 
-class _OverlayPacker(TreePacker):
+class OverlayPacker(TreePacker):
     """One pass over the writable layer of an overlay file system."""
 
+    def iter_entries(self) -> Iterator[tuple[str, str, os.stat_result]]:
+        """Yield what `TreePacker` yields, without the files with which fuse-overlayfs marks opaque folders."""
+        for entry in super().iter_entries():
+            if entry[1].rpartition("/")[2] not in OPAQUE_FILES:
+                yield entry
+
     def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+        """Yield the entry, as a whiteout for a device that hides a file."""
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE:
             yield self._encode_whiteout(whiteout_name(name), status, _WHITEOUT_MODE)
             return
         yield from super().pack_entry(path, name, status)
-        if stat.S_ISDIR(status.st_mode) and _is_opaque(path):
+        if stat.S_ISDIR(status.st_mode) and is_opaque(path):
             yield self._encode_whiteout(f"{name}/{OPAQUE_NAME}", status, stat.S_IMODE(status.st_mode) & 0o777)
 
     def _encode_whiteout(self, name: str, status: os.stat_result, mode: int) -> bytes:
@@ -218,13 +237,6 @@ class _OverlayPacker(TreePacker):
         self.set_common_fields(info, status)
         info.mode = mode
         return self.encode_header(info)
-
-
-def _is_opaque(path: str) -> bool:
-    try:
-        return os.getxattr(path, OPAQUE_ATTRIBUTE, follow_symlinks=False) == OPAQUE_VALUE
-    except OSError:
-        return False
 
 
 def _changed_error(path: str) -> ImqError:

@@ -16,7 +16,7 @@ from .overlay import UnpackLimits, apply_layers
 from .remove_tree import remove_tree
 from .rooted_fs import RootedDirectory
 from .unpack import TreeWriter, UnpackResult, lock, make_private
-from .whiteout import OPAQUE, OPAQUE_ATTRIBUTE, OPAQUE_VALUE, WHITEOUT_DEVICE
+from .whiteout import OPAQUE, OPAQUE_VALUE, WHITEOUT_DEVICE, opaque_attribute
 
 if TYPE_CHECKING:
     from .layer_stack import StackedLayer
@@ -26,7 +26,9 @@ _WHITEOUT_MODE = stat.S_IFCHR
 
 
 def unpack_overlay_layer(layer: StackedLayer, directory: str, limits: UnpackLimits | None = None) -> UnpackResult:
-    """Create the folder and unpack one layer into it. After an error the folder is removed. Needs root.
+    """Create the folder and unpack one layer into it. After an error the folder is removed.
+
+    It needs root; root of a user namespace is enough.
 
     Raises the errors of `unpack_layers`.
     """
@@ -61,8 +63,9 @@ class _OverlayLayerWriter(TreeWriter):
 
     def mark_opaque_directories(self) -> None:
         """Mark the folders that hide those of lower layers."""
+        attribute = opaque_attribute()
         for directory in self._opaque_directories:
-            os.setxattr(self._root.open_directory(directory), OPAQUE_ATTRIBUTE, OPAQUE_VALUE)
+            os.setxattr(self._root.open_directory(directory), attribute, OPAQUE_VALUE)
 
     def _apply_whiteout(self, parent_path: str, name: str) -> None:
         parent = self._root.resolve(parent_path, self._on_implied_directory)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from imq.grammar.errors import Malformed
+
+from .user_namespace import is_user_namespace
 
 _PREFIX = ".wh."
 OPAQUE_NAME = ".wh..wh..opq"
@@ -11,10 +15,31 @@ _AUFS_PREFIX = ".wh..wh."
 
 OPAQUE = ""
 """The result of `whiteout_target` for an opaque whiteout, which hides all files of lower layers in its folder."""
-OPAQUE_ATTRIBUTE, OPAQUE_VALUE = "trusted.overlay.opaque", b"y"
-"""The attribute of a folder in an overlay file system that hides the files of lower layers in it."""
+OPAQUE_ATTRIBUTES, OPAQUE_VALUE = ("trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"), b"y"
+"""The attributes of a folder in an overlay file system that hide the files of lower layers in it.
+
+They are those of root, of user namespaces, and of fuse-overlayfs.
+"""
+OPAQUE_FILES = (OPAQUE_NAME, ".wh..opq")
+"""The names of the files that fuse-overlayfs makes in an opaque folder, besides its attribute."""
 WHITEOUT_DEVICE = 0
 """The device number of a character device that hides a file in an overlay file system."""
+
+
+def is_opaque(folder: int | str) -> bool:
+    """Whether a folder of a layer, open or by its path, hides the files of lower layers in it."""
+    for name in OPAQUE_ATTRIBUTES:
+        try:
+            if os.getxattr(folder, name) == OPAQUE_VALUE:
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def opaque_attribute() -> str:
+    """Return the attribute that marks an opaque folder in the user namespace of this process."""
+    return OPAQUE_ATTRIBUTES[is_user_namespace()]
 
 
 def whiteout_name(path: str) -> str:

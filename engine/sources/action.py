@@ -139,9 +139,9 @@ class StoreAction(BatchedAction):
         if transaction.collection_error is not None:
             context.progress.warn(transaction.collection_error.message)
         if frees_layers and context.store.layout.has_unpacked():
-            from imq.engine.containers.containers import Containers
+            from imq.engine.containers.containers import make_containers
 
-            Containers(context.store, context.runtime, context.environment).remove_unneeded_layers()
+            make_containers(context.store, context.runtime, context.environment).remove_unneeded_layers()
         yield from outcomes
 
 

@@ -119,10 +119,10 @@ class LocalSource(Source):
         if not store.layout.has_unpacked():
             rows = store.index.connection.execute(_USAGE)
         else:
-            from imq.engine.containers.index_rows import measure_written
+            from imq.engine.containers.containers import make_containers
             from imq.engine.containers.unpacked import measure_usage
 
-            measure_written(store.index, store.layout)
+            make_containers(store, "", self._context.environment).measure_all()
             rows = store.index.connection.execute(f"{_USAGE} {_UNPACKED}", measure_usage(store))
         counted = rows.fetchall()
         from imq.engine.store.file_index import find_file_index

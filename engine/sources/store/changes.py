@@ -50,9 +50,9 @@ class StoreChanges(ContainerRows):
                 self._problems.append((self.scan.view, name, problem))
 
     def _list_changes(self, id_: str) -> Iterator[tuple[Raw, ...]]:
-        from imq.engine.containers.containers import Containers
+        from imq.engine.containers.containers import make_containers
 
-        containers = Containers(self.store, "", self._environment)
+        containers = make_containers(self.store, "", self._environment)
         for change in containers.list_changes(containers.read(id_)):
             path = to_text(change.path)
             directory, _, name = path.rpartition("/")

@@ -73,10 +73,10 @@ class StoreContents:
             return ImageLayers(id_, self._source, id_, None, (), problem=error)
 
     def _read_container(self, id_: str) -> ImageLayers:
-        from imq.engine.containers.containers import Containers
+        from imq.engine.containers.containers import make_containers
         from imq.engine.sources.contents.container_layer import ContainerLayer
 
-        containers = Containers(self._store, "", self._environment)
+        containers = make_containers(self._store, "", self._environment)
         container = containers.read(id_)
         base = next(self._list_by_id(str(container.document["Image"]), None), None)
         if base is None:
@@ -149,9 +149,9 @@ class StoreContents:
         return Config.parse(self._store.read_document(Digest(id_)), f"the config {id_}").document
 
     def _read_image_id(self, container: str) -> str:
-        from imq.engine.containers.containers import Containers
+        from imq.engine.containers.containers import make_containers
 
-        return str(Containers(self._store, "", self._environment).read(container).document["Image"])
+        return str(make_containers(self._store, "", self._environment).read(container).document["Image"])
 
     def add_problem(self, view: str, subject: str, error: ImqError) -> None:
         """Record that an image could not be read."""

@@ -139,9 +139,9 @@ class StoreSource(Source):
         """Measure what containers wrote, or the layers that were never unpacked; return the errors of layers."""
         if level is WRITTEN:
             if self._store.has_containers():
-                from imq.engine.containers.index_rows import measure_written
+                from imq.engine.containers.containers import make_containers
 
-                measure_written(self._store.index, self._store.layout)
+                make_containers(self._store, "", self._context.environment).measure_all()
             return ()
         from imq.engine.progress import make_item_counter
 
