@@ -328,7 +328,7 @@ def run_logs(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
 def _follow(context: CommandContext, name: str, after: int, write: Callable[[object, object, object], None]) -> None:
     """Write the lines of a log after a time until the container ends."""
-    from imq.engine.containers.containers import make_containers
+    from imq.engine.containers.factory import make_containers
     from imq.engine.containers.log_file import read_log
 
     containers = make_containers(context.session.store, "", {})

@@ -61,7 +61,7 @@ class ContainerAction(Record):
 
 def open_containers(context: ExecutionContext) -> Containers:
     """Return the containers of the store, cleaned up after processes that were killed."""
-    from imq.engine.containers.containers import make_containers
+    from imq.engine.containers.factory import make_containers
 
     context.store.check_exists()
     containers = make_containers(context.store, context.runtime, context.environment)
@@ -128,7 +128,7 @@ def _to_chosen(id_: object, name: object, status: object, image: object) -> Chos
 
 def find_container(text: str, context: PlanContext) -> Chosen:
     """Return the container of the store with a name, an ID or the beginning of one. Raises `NotFound`."""
-    from imq.engine.containers.containers import make_containers
+    from imq.engine.containers.factory import make_containers
 
     containers = make_containers(context.store, "", context.environment)
     found = containers.find(text)

@@ -108,7 +108,7 @@ _LARGEST = 5
 
 def _inspect_containers(chosen: Sequence[Chosen], context: PlanContext) -> tuple[dict[str, Any], ...]:
     """Return the documents of containers as `docker container inspect` has them."""
-    from imq.engine.containers.containers import make_containers
+    from imq.engine.containers.factory import make_containers
 
     containers = make_containers(context.store, "", context.environment)
     return tuple(containers.inspect(one.id) for one in chosen)

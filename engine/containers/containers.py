@@ -961,15 +961,6 @@ class Containers:
 # Helpers
 
 
-def make_containers(store: Store, runtime: str, environment: Mapping[str, str]) -> Containers:
-    """Return the containers of a store; those of an ordinary user are in a user namespace."""
-    if os.geteuid() == 0:
-        return Containers(store, runtime, environment)
-    from .rootless import RootlessContainers
-
-    return RootlessContainers(store, runtime, environment)
-
-
 def parse_signal(text: str) -> int:
     """Return the number of a signal, given as a number or a name with or without SIG."""
     if text.isdecimal() and 0 < int(text[:4]) <= signal.NSIG:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 COMMAND = "__container_monitor"
 """The hidden command by which the frozen executable runs as a monitor or a worker: see cli/main.py."""
-MONITOR, WORKER = b"m", b"w"
-"""The kinds of jobs."""
+MONITOR, WORKER = "monitor", "worker"
+"""The kinds of jobs, by the modules whose function `run` does them: they start jobs themselves."""
+_MESSAGE_SIZE = 16
 FIRST_DESCRIPTOR = 3
 """The descriptors of an executed job are this one and those after it."""
 
@@ -44,7 +45,7 @@ def start_launcher(private: Sequence[int] = ()) -> None:
     _launcher, _owner = ours, os.getpid()
 
 
-def launch(kind: bytes, descriptors: Sequence[int], timeout: float) -> None:
+def launch(kind: str, descriptors: Sequence[int], timeout: float) -> None:
     """Start a monitor or a worker with these descriptors, by the launcher or as a new program.
 
     Raises `RuntimeFailed` when the program does not start in `timeout` seconds.
@@ -53,12 +54,12 @@ def launch(kind: bytes, descriptors: Sequence[int], timeout: float) -> None:
         _execute(kind, descriptors, timeout)
 
 
-def _send(kind: bytes, descriptors: Sequence[int]) -> bool:
+def _send(kind: str, descriptors: Sequence[int]) -> bool:
     """Send a job to the launcher; return False when it does not exist any more."""
     from .sockets import send_descriptors
 
     try:
-        send_descriptors(_launcher, kind, descriptors)
+        send_descriptors(_launcher, kind.encode(), descriptors)
     except OSError:
         return False
     return True
@@ -71,25 +72,22 @@ def _serve(socket: int) -> NoReturn:
         from . import monitor  # noqa: F401 - while the other process opens its store
         from .sockets import receive_descriptors
 
-        while (message := receive_descriptors(socket))[1]:
+        while (message := receive_descriptors(socket, _MESSAGE_SIZE))[1]:
             kind, descriptors = message
             if os.fork() == 0:
                 os.close(socket)
-                _run(kind, descriptors)
+                _run(kind.decode(), descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
     finally:
         os._exit(0)
 
 
-def _run(kind: bytes, descriptors: Sequence[int]) -> NoReturn:
-    if kind == WORKER:
-        from .worker import run_worker
+def _run(kind: str, descriptors: Sequence[int]) -> NoReturn:
+    from importlib import import_module
 
-        run_worker(descriptors)
-    from .monitor import run_monitor
-
-    run_monitor(descriptors)
+    import_module(f"{__package__}.{kind}").run(descriptors)
+    os._exit(0)
 
 
 def _become_daemon() -> None:
@@ -112,7 +110,7 @@ def _become_daemon() -> None:
                 os.close(int(name))
 
 
-def _execute(kind: bytes, descriptors: Sequence[int], timeout: float) -> None:
+def _execute(kind: str, descriptors: Sequence[int], timeout: float) -> None:
     """Execute an interpreter, or the frozen executable, for a job."""
     import fcntl
 
@@ -121,11 +119,11 @@ def _execute(kind: bytes, descriptors: Sequence[int], timeout: float) -> None:
     if getattr(sys, "frozen", False):
         archive = next(path for path in reversed(sys.path) if path.startswith("/proc/self/fd/"))
         program = archive.replace("self", str(os.getpid()), 1)  # in the new process the number is another file's
-        arguments = ["imq", COMMAND, kind.decode(), str(len(descriptors))]
+        arguments = ["imq", COMMAND, kind, str(len(descriptors))]
     else:
         program = sys.executable
         arguments = [program, "-P", "-c", "from imq.engine.containers.launcher import main; main()"]
-        arguments += [kind.decode(), str(len(descriptors))]
+        arguments += [kind, str(len(descriptors))]
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     everything = (*[null] * FIRST_DESCRIPTOR, *descriptors)
     copies = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 64) for one in everything]  # above all of the new numbers
@@ -144,4 +142,4 @@ def main() -> NoReturn:
     kind, count = sys.argv[-2:]
     if os.fork():
         os._exit(0)
-    _run(kind.encode(), range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))
+    _run(kind, range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))

@@ -64,7 +64,7 @@ class Channels(Record):
     stderr: int
 
 
-def run_monitor(descriptors: Sequence[int]) -> NoReturn:
+def run(descriptors: Sequence[int]) -> NoReturn:
     """Run as the monitor of one container until it has ended, and exit."""
     channels = Channels(*descriptors)
     if os.getsid(0) != os.getpid():

@@ -76,7 +76,7 @@ class Failure(Record):
         return error
 
 
-def run_worker(descriptors: Sequence[int]) -> NoReturn:
+def run(descriptors: Sequence[int]) -> NoReturn:
     """Run as a worker until the socket is closed, and exit."""
     channels = Channels(*descriptors)
     for descriptor in descriptors:

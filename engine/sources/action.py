@@ -139,7 +139,7 @@ class StoreAction(BatchedAction):
         if transaction.collection_error is not None:
             context.progress.warn(transaction.collection_error.message)
         if frees_layers and context.store.layout.has_unpacked():
-            from imq.engine.containers.containers import make_containers
+            from imq.engine.containers.factory import make_containers
 
             make_containers(context.store, context.runtime, context.environment).remove_unneeded_layers()
         yield from outcomes

@@ -119,7 +119,7 @@ class LocalSource(Source):
         if not store.layout.has_unpacked():
             rows = store.index.connection.execute(_USAGE)
         else:
-            from imq.engine.containers.containers import make_containers
+            from imq.engine.containers.factory import make_containers
             from imq.engine.containers.unpacked import measure_usage
 
             make_containers(store, "", self._context.environment).measure_all()

@@ -50,7 +50,7 @@ class StoreChanges(ContainerRows):
                 self._problems.append((self.scan.view, name, problem))
 
     def _list_changes(self, id_: str) -> Iterator[tuple[Raw, ...]]:
-        from imq.engine.containers.containers import make_containers
+        from imq.engine.containers.factory import make_containers
 
         containers = make_containers(self.store, "", self._environment)
         for change in containers.list_changes(containers.read(id_)):

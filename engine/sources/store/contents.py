@@ -73,7 +73,7 @@ class StoreContents:
             return ImageLayers(id_, self._source, id_, None, (), problem=error)
 
     def _read_container(self, id_: str) -> ImageLayers:
-        from imq.engine.containers.containers import make_containers
+        from imq.engine.containers.factory import make_containers
         from imq.engine.sources.contents.container_layer import ContainerLayer
 
         containers = make_containers(self._store, "", self._environment)
@@ -149,7 +149,7 @@ class StoreContents:
         return Config.parse(self._store.read_document(Digest(id_)), f"the config {id_}").document
 
     def _read_image_id(self, container: str) -> str:
-        from imq.engine.containers.containers import make_containers
+        from imq.engine.containers.factory import make_containers
 
         return str(make_containers(self._store, "", self._environment).read(container).document["Image"])
 

@@ -139,7 +139,7 @@ class StoreSource(Source):
         """Measure what containers wrote, or the layers that were never unpacked; return the errors of layers."""
         if level is WRITTEN:
             if self._store.has_containers():
-                from imq.engine.containers.containers import make_containers
+                from imq.engine.containers.factory import make_containers
 
                 make_containers(self._store, "", self._context.environment).measure_all()
             return ()
