@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
-import subprocess
 import sys
-import termios
 from typing import TYPE_CHECKING
 
 import pytest
 from support.images import write_library
+from support.pseudo_terminal import run_on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,28 +33,12 @@ def write_less(folder: Path, version: int) -> Path:
     return program
 
 
-def run(store: Path, pager: Path, statement: str, *, rows: int = 8, columns: int = 80) -> str:
+def run(store: Path, pager: Path, statement: str, *, rows: int = 8) -> str:
     """Run imq on a terminal with a pager; return what the terminal received."""
-    controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (rows, columns))
     environment = {**os.environ, "HOME": str(store.parent), "TERM": "xterm", "PAGER": str(pager)}
     environment.pop("COLUMNS", None)
     words = [sys.executable, "-m", "imq", "--no-config", "--root", str(store), statement]
-    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-    process = subprocess.Popen(words, env=environment, start_new_session=True, **streams)
-    os.close(terminal)
-    received = b""
-    while True:
-        try:
-            chunk = os.read(controller, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        received += chunk
-    os.close(controller)
-    process.wait()
-    return received.decode().replace("\r\n", "\n")
+    return run_on_terminal(words, environment, rows=rows).decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize(("version", "arguments"), [(590, "-S -+F"), (633, "-S -+F --header=1")])

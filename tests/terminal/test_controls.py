@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
-import termios
 from typing import TYPE_CHECKING
 
 import pytest
 from support.images import Image, Layout, layer
+from support.pseudo_terminal import run_on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,29 +39,10 @@ def environment(store: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "IMQ_ROOT": str(store), "HOME": str(store.parent), "TERM": "xterm", "PAGER": "cat", **more}
 
 
-def run_on_terminal(store: Path, *words: str, typed: bytes = b"", **more: str) -> str:
+def run_imq(store: Path, *words: str, typed: bytes = b"", **more: str) -> str:
     """Run imq with all streams on a terminal; return every byte that the terminal received, as text."""
-    controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 80))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "imq", "--no-progress", *words], env=environment(store, **more),
-        stdin=terminal, stdout=terminal, stderr=terminal,
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(terminal)
-    if typed:
-        os.write(controller, typed)
-    received = b""
-    while True:
-        try:
-            chunk = os.read(controller, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not chunk:
-            break
-        received += chunk
-    os.close(controller)
-    process.wait()
+    command = [sys.executable, "-m", "imq", "--no-progress", *words]
+    received = run_on_terminal(command, environment(store, **more), typed=typed)
     return received.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
 
 
@@ -102,27 +82,25 @@ LINES = [
 
 @pytest.mark.parametrize("words", LINES, ids=lambda words: " ".join(words)[:60].encode("ascii", "replace").decode())
 def test_a_terminal_receives_no_control_characters(store: Path, words: list[str]) -> None:
-    text = run_on_terminal(store, *words)
+    text = run_imq(store, *words)
     assert text.strip()
     assert not DANGEROUS.findall(OWN.sub("", text))
     assert not re.search("[\udc80-\udcff]", text)
 
 
 def test_an_escape_names_the_control_character(store: Path) -> None:
-    assert "a\\u001b[31mred\\u001b]0;title\\u0007\\u009b2J\\u007f" in run_on_terminal(
-        store, 'images format "{{.Author}}"'
-    )
+    assert "a\\u001b[31mred\\u001b]0;title\\u0007\\u009b2J\\u007f" in run_imq(store, 'images format "{{.Author}}"')
 
 
 def test_json_on_a_terminal_has_the_same_value(store: Path) -> None:
-    assert json.loads(run_on_terminal(store, "images select author as json", NO_COLOR="1")) == [{"author": EVIL}]
-    colored = run_on_terminal(store, "images select author as json")
+    assert json.loads(run_imq(store, "images select author as json", NO_COLOR="1")) == [{"author": EVIL}]
+    colored = run_imq(store, "images select author as json")
     assert json.loads(OWN.sub("", colored)) == [{"author": EVIL}]
     assert "\x1b[34;1m" in colored
 
 
 def test_the_plan_and_its_prompt_have_no_control_characters(store: Path) -> None:
-    text = run_on_terminal(store, "rm images where label.evil is known", typed=b"n\n")
+    text = run_imq(store, "rm images where label.evil is known", typed=b"n\n")
     assert "Continue? [y/N]" in text
     assert not DANGEROUS.findall(OWN.sub("", text))
 
@@ -132,7 +110,7 @@ def test_a_pager_receives_no_control_characters(store: Path, tmp_path: Path) -> 
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\n")
     pager.chmod(0o755)
-    run_on_terminal(store, 'images format "{{.Author}}' + "\n" * 100 + 'end"', PAGER=str(pager))
+    run_imq(store, 'images format "{{.Author}}' + "\n" * 100 + 'end"', PAGER=str(pager))
     text = (tmp_path / "paged").read_text()
     assert "\\u001b[31mred" in text
     assert not DANGEROUS.findall(text)
