@@ -31,6 +31,7 @@ ctr              containerd       namespaces of containerd
 runc             runc             containers of containerd and of the store
 crun             crun             containers of the store, with another runtime
 busybox          busybox-static   programs in containers of the store
+pg_ctlcluster    postgresql       a catalogue in PostgreSQL
 redis-server     redis-server     a real server in a container of the store
 nginx            nginx-light      a real server in a container of the store
 podman           podman           images exchanged with podman

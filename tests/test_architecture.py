@@ -33,6 +33,7 @@ HEAVY = {
     "isal": {"imq.engine.layers.compression", "imq.engine.layers.tar_header", "imq.engine.layers.tar_walker"},
     "backports": {"imq.engine.layers.zstd"},
     "h2": {"imq.engine.containerd_client.grpc_connection"},
+    "psycopg": {"imq.engine.postgresql.connection"},
     "re2": {"imq.engine.query.matching"},
     "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
     "pygments": {"imq.editors.pygments_lexer"},

@@ -38,6 +38,7 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
     root: str | os.PathLike[str] | None = None,
     platform: str | None = None,
     jobs: int | None = None,
+    catalogue: str | None = None,
     insecure: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     config: str | os.PathLike[str] | Configuration | None = None,
@@ -52,6 +53,7 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
     - `root`: the folder of that store, else $IMQ_ROOT, else a folder in the user's data directory.
     - `platform`: the platform of transferred images.
     - `jobs`: the number of layers transferred in parallel.
+    - `catalogue`: the database that answers queries, `postgresql://USER@HOST/DATABASE`; it needs `imq[postgresql]`.
     - `insecure`: hosts that may be reached over plain http.
     - `environment`: environment variables, in place of those of the process.
     - `config`: the path of a configuration file, or a `Configuration`. With an empty `Configuration`, no file is read.
@@ -68,6 +70,7 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
         root=root,
         platform=platform,
         jobs=jobs,
+        catalogue=catalogue,
         insecure=insecure,
         environment=environment,
         config=config,
@@ -89,6 +92,7 @@ class Connection:
         root: str | os.PathLike[str] | None = None,
         platform: str | None = None,
         jobs: int | None = None,
+        catalogue: str | None = None,
         insecure: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
         config: str | os.PathLike[str] | Configuration | None = None,
@@ -129,6 +133,8 @@ class Connection:
                 self._session.use(source)
             if jobs is not None:
                 self._session.define("jobs", str(jobs))
+            if catalogue is not None:
+                self._session.define("catalogue", catalogue)
         except ImqError:
             self.close()
             raise

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _OPTION = re.compile(r"(?<![^\s;(])--?([A-Za-z][\w-]*)")
 _FORMS = {
+    "--catalogue": "set catalogue = URL",
     "--dry-run": "dry run STATEMENT",
     "--explain": "explain STATEMENT",
     "--output": "STATEMENT as FORMAT",

@@ -43,6 +43,7 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --config FILE     configuration file    --no-config       read none
   --color WHEN      auto, always, never   --no-progress     lines, not bars
   --spreadsheet     escape csv formulas   --junit, --sarif FILE  of asserts
+  --catalogue URL   PostgreSQL answers
 """
 _DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""

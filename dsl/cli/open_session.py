@@ -64,6 +64,8 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
         session.define(name, value)
     if (jobs := options.value("jobs")) is not None:
         session.define("jobs", jobs)
+    if (catalogue := options.value("catalogue")) is not None:
+        session.define("catalogue", catalogue)
     if (source := options.value("source")) is not None:
         session.use(source, "set by --source")
     elif environment.get("IMQ_SOURCE"):

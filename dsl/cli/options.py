@@ -25,6 +25,7 @@ class Option(Record):
 OPTIONS = (
     Option(("--root",), "DIR", "the store (default: $IMQ_ROOT, else a folder in the user's data directory)"),
     Option(("--source",), "SOURCE", "the default source, as in `use SOURCE`"),
+    Option(("--catalogue",), "URL", "the database that answers queries, as in `set catalogue = URL`"),
     Option(("--output",), "FORMAT", "the default output format: table, json, csv and others"),
     Option(("-q", "--quiet"), "", "print IDs only"),
     Option(("--no-trunc",), "", "do not truncate IDs and strings"),

@@ -27,6 +27,7 @@ class Setting(Record):
     maximum: int = 0
     is_duration: bool = False
     is_program: bool = False
+    is_url: bool = False
 
     @property
     def value_examples(self) -> str:
@@ -39,16 +40,28 @@ class Setting(Record):
             return "10m, 2 hours, 0"
         if self.is_program:
             return "auto, the name of a program, or its path"
+        if self.is_url:
+            return "none, postgresql://USER@HOST:PORT/DATABASE"
         return ", ".join(self.choices) or "1 to 64"
 
     @property
     def syntax(self) -> str:
         """The valid values, for help."""
-        kind = "SIZE" if self.is_size else "DURATION" if self.is_duration else "PROGRAM" if self.is_program else "N"
-        return " | ".join(self.choices) or kind
+        kinds = {"SIZE": self.is_size, "DURATION": self.is_duration, "PROGRAM": self.is_program, "URL": self.is_url}
+        return " | ".join(self.choices) or next((kind for kind, is_own in kinds.items() if is_own), "N")
+
+    def show(self, value: str) -> str:
+        """Return a value as it is shown: a URL without its password."""
+        if not self.is_url or "://" not in value:
+            return value
+        from imq.engine.units.redaction import redact_url
+
+        return redact_url(value)
 
 
 NO_LIMIT = "none"
+NO_CATALOGUE = "none"
+_CATALOGUE_SCHEMES = ("postgresql://", "postgres://")
 
 
 SETTINGS: dict[str, Setting] = {
@@ -110,6 +123,13 @@ SETTINGS: dict[str, Setting] = {
             "auto",
             is_program=True,
         ),
+        Setting(
+            "catalogue",
+            "the database that answers queries and that a team can share: none, the store's own index, or a PostgreSQL"
+            " database. The password is best kept in ~/.pgpass. Example: postgresql://imq@db.example.com/images",
+            NO_CATALOGUE,
+            is_url=True,
+        ),
     )
 }
 
@@ -139,12 +159,15 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
         is_valid, normalized = parse_duration_setting(value) is not None, value
     elif setting.is_program:
         is_valid, normalized = bool(value.strip()) and "\0" not in value, value
+    elif setting.is_url:
+        is_valid = lower == NO_CATALOGUE or (lower.startswith(_CATALOGUE_SCHEMES) and "\0" not in value)
+        normalized = lower if lower == NO_CATALOGUE else value
     else:
         is_valid = lower in (setting.choices or _COUNTS)
         normalized = lower
     if not is_valid:
         raise StatementError(
-            f'invalid value "{value}" for {setting.name}',
+            f'invalid value "{setting.show(value)}" for {setting.name}',
             code="setting",
             span=span,
             hints=(f"values: {setting.value_examples}",),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imq.engine.query.plan import Plan
     from imq.engine.query.source import Estimator
 
+    from .catalogue_answers import PlannedAnswer
     from .queries import QueryRunner
     from .run_action import ActionRunner
 
@@ -44,13 +45,15 @@ class Explainer:
         )
         match expanded:
             case ast.QueryStatement():
-                lines = self._describe_plan(self._queries.plan_output(expanded, self._queries.make_scope()))
+                planned = self._queries.plan_output(expanded, self._queries.make_scope())
+                lines = self._describe_plan(planned, is_answered=True)
             case ast.ActionStatement():
                 lines = self._describe_action(expanded)
             case ast.Assert():
                 scope = self._queries.make_scope()
                 condition = bind_condition(expanded.condition, scope)
-                lines = self._describe_plan(self._queries.plan_assertion(condition, scope.now), fresh=False)
+                assertion = self._queries.plan_assertion(condition, scope.now)
+                lines = self._describe_plan(assertion, fresh=False, is_answered=True)
                 lines.append("then:      if it is false, show the offending rows; the exit code is 1")
             case _:
                 raise StatementError(
@@ -77,9 +80,12 @@ class Explainer:
         steps.append("execute them and report each outcome")
         return [*lines, f"then:      {', '.join(steps)}"]
 
-    def _describe_plan(self, planned: Plan, *, fresh: bool = True) -> list[str]:
+    def _describe_plan(self, planned: Plan, *, fresh: bool = True, is_answered: bool = False) -> list[str]:
         return _describe_stages(
-            planned, self._queries.describe_pending(planned), self._queries.make_estimators(planned, fresh=fresh)
+            planned,
+            self._queries.describe_pending(planned),
+            self._queries.make_estimators(planned, fresh=fresh),
+            self._queries.plan_answer(planned) if is_answered else None,
         )
 
 
@@ -120,7 +126,9 @@ def _describe_step(step: Step, now: int, estimators: Mapping[str, Estimator]) ->
     return lines
 
 
-def _describe_stages(plan: Plan, native: Sequence[str], estimators: Mapping[str, Estimator]) -> list[str]:
+def _describe_stages(
+    plan: Plan, native: Sequence[str], estimators: Mapping[str, Estimator], answer: PlannedAnswer | None
+) -> list[str]:
     lines = [f"stage:     {words}" for words in native if words]
     lines += [
         "stage:     check that every row of the list is an id"
@@ -130,9 +138,17 @@ def _describe_stages(plan: Plan, native: Sequence[str], estimators: Mapping[str,
     ]
     lines += [line for step in plan.steps for line in _describe_step(step, plan.now, estimators)]
     rows = "the fetched rows" if plan.steps else "the store's index"
-    lines.append(f"stage:     query {rows}, no requests")
-    lines.append(f"sql:       {plan.sql.text}")
-    if plan.sql.parameters:
-        lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in plan.sql.parameters.items()))
+    sql = plan.sql
+    if answer is not None and answer.sql is not None:
+        sql = answer.sql
+        lines.append(f"stage:     copy the rows that changed to the catalogue {answer.place}")
+        lines.append("stage:     query the catalogue, no requests")
+    else:
+        if answer is not None:
+            lines.append(f"note:      the catalogue does not answer this statement: it lacks {answer.reason}")
+        lines.append(f"stage:     query {rows}, no requests")
+    lines.append(f"sql:       {sql.text}")
+    if sql.parameters:
+        lines.append("values:    " + ", ".join(f":{name} = {value!r}" for name, value in sql.parameters.items()))
     lines += [words for estimator in estimators.values() if (words := estimator.describe_cached())]
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from itertools import chain, islice
 
 from imq.engine.catalog.tables import TABLES, DataType, TargetKind
@@ -23,6 +24,8 @@ from imq.engine.query.ir import (
     walk_subqueries,
 )
 from imq.engine.query.plan import (
+    AssertionPlan,
+    QueryPlan,
     depends_on_others,
     list_columns,
     plan,
@@ -43,10 +46,12 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Field, Raw
     from imq.engine.catalog.tables import Table
     from imq.engine.query.ir import Expr, Select
-    from imq.engine.query.plan import AssertionPlan, Plan, QueryPlan
+    from imq.engine.query.plan import Plan
     from imq.engine.query.source import Estimator, Source
+    from imq.engine.query.sql.statements import Sql
     from imq.engine.result import Result
 
+    from .catalogue_answers import PlannedAnswer
     from .resources import Resources
 
     RowErrors = list[tuple[str, ImqError]]
@@ -119,6 +124,16 @@ class QueryRunner:
         if planned is None or not planned.steps:
             return {}
         return self._fetch.create_estimators(planned.now, self._resources.fresh if fresh else 0)
+
+    def plan_answer(self, planned: Plan) -> PlannedAnswer | None:
+        """Return what the catalogue computes of a plan; None without a catalogue."""
+        catalogue = self._resources.catalogue
+        if catalogue is None or not isinstance(planned, QueryPlan | AssertionPlan):
+            return None
+        from .catalogue_answers import plan_answer
+
+        query = planned.select if isinstance(planned, QueryPlan) else planned.condition
+        return plan_answer(catalogue, query, planned.now)
 
     def describe_pending(self, planned: Plan | None) -> list[str]:
         """Return descriptions of the preparation that native tables need before a plan runs, for `explain`."""
@@ -207,7 +222,7 @@ class QueryRunner:
             for problem in (*self._list_unreadable(*nested), *self._prepare(planned), *fetched):
                 raise problem
             self._check(planned)
-            result = self._resources.runner.first_row(planned.sql)
+            result = next(self._answer(condition, planned.sql, planned.now), None)
             assert result is not None
             if not result[0]:
                 from imq.grammar.unparser import unparse
@@ -407,11 +422,20 @@ class QueryRunner:
                 self._resources.progress.warn(warning)
             self._warn_of_unlike_ids(select)
         code = get_exit_code(problems)
-        rows = self._read_first(self._resources.runner.run(planned.sql))
+        rows = self._read_first(self._answer(select, planned.sql, planned.now))
         if select.count:
             column = Column("count", "COUNT", DataType.NUMBER)
             return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code)
         return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code)
+
+    def _answer(self, query: Select | Expr, sql: Sql, now: int) -> Iterator[tuple[Raw, ...]]:
+        """Return the rows of a query, or the value of a condition: from the catalogue, else from SQLite by `sql`."""
+        if (catalogue := self._resources.catalogue) is not None:
+            from .catalogue_answers import Unsupported, answer
+
+            with suppress(Unsupported):
+                return answer(catalogue, self._resources.store.index, query, now)
+        return self._resources.runner.run(sql)
 
     def _explain_empty(self, result: RowSet, table: Table, statement: ast.QueryStatement) -> RowSet:
         """Report where imq looked when a result of the default source has no rows, or counts none.

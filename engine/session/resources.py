@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.catalog.settings import parse_duration_setting, parse_size_limit, parse_size_setting
+from imq.engine.catalog.settings import (
+    NO_CATALOGUE,
+    parse_duration_setting,
+    parse_size_limit,
+    parse_size_setting,
+)
 from imq.engine.query.sqlite_executor import SqliteExecutor
 from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.oci.platform import Platform
+    from imq.engine.postgresql.catalogue import Catalogue
     from imq.engine.progress import Progress
     from imq.engine.query.source import Place, SourceRef
     from imq.engine.registry.settings import Settings as RegistrySettings
@@ -60,6 +66,7 @@ class Resources:
         """Whether a removal warns that the store has no containers. Docker's command lines do not warn."""
         self.sources = open_sources(self)
         self._runner: SqliteExecutor | None = None
+        self._catalogue: Catalogue | None = None
         self._reads_default = False
         self._silent_places: tuple[tuple[Place, ImqError], ...] = ()
 
@@ -182,8 +189,10 @@ class Resources:
         self._silent_places = ()
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store and the connection to the catalogue."""
         self.store.close()
+        if self._catalogue is not None:
+            self._catalogue.close()
 
     @property
     def runner(self) -> SqliteExecutor:
@@ -192,6 +201,19 @@ class Resources:
         if self._runner is None or self._runner.connection is not connection:
             self._runner = SqliteExecutor(connection)
         return self._runner
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The catalogue that answers queries; None when SQLite does. It is not connected here."""
+        url = self.state.settings["catalogue"]
+        if self._catalogue is not None and self._catalogue.url != url:
+            self._catalogue.close()
+            self._catalogue = None
+        if self._catalogue is None and url != NO_CATALOGUE:
+            from imq.engine.postgresql.catalogue import Catalogue
+
+            self._catalogue = Catalogue(url, self.environment)
+        return self._catalogue
 
     @property
     def configuration(self) -> Configuration:

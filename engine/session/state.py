@@ -97,11 +97,11 @@ class SessionState:
     def change_setting(self, statement: ast.Set) -> Result:
         """Show all settings or one, or change one."""
         if statement.name is None:
-            lines = [(name, value, SETTINGS[name].doc) for name, value in self.settings.items()]
+            lines = [(name, SETTINGS[name].show(value), SETTINGS[name].doc) for name, value in self.settings.items()]
             return _make_rows(("name", "value", "meaning"), lines)
         if statement.value is None:
             name, value = check_setting(statement.name, self.settings.get(statement.name.lower(), ""), statement.span)
-            return Message(f"{name} = {value}\n")
+            return Message(f"{name} = {SETTINGS[name].show(value)}\n")
         if not isinstance(statement.value, ast.Literal):
             raise StatementError("expected one word as the value of a setting", code="setting", span=statement.span)
         name, value = check_setting(statement.name, statement.value.text, statement.span)

@@ -34,6 +34,8 @@ INDEX_MISMATCH = "index-mismatch"
 """The code of the error for an index that differs from the layout: it is rebuilt, and the statement is run again."""
 _MAX_REREADS = 5
 """How often index.json is read again when another process changes it during a refresh."""
+_CHANGE_GENERATION = "INSERT OR REPLACE INTO meta VALUES ('generation', hex(randomblob(8)))"
+"""Equal generations have equal rows: copies of the rows are compared by it."""
 _MMAP_SIZE = 1 << 30
 """Bytes of the index that are memory-mapped: twice as fast for 100,000 images."""
 _CORRUPTION_ERRORS = (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError)
@@ -386,6 +388,11 @@ class StoreIndex:
         """Return a context for one write transaction, rolled back on errors."""
         return _SqlTransaction(self.connection)
 
+    def read_generation(self) -> str:
+        """Return what identifies the current rows: every transaction that may write changes it."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+        return str(row[0]) if row is not None else ""
+
     def is_reachable(self, digest: Digest) -> bool:
         """Whether the current index.json reaches a blob; True when this is unknown."""
         reached = "SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = ? LIMIT 1"
@@ -444,6 +451,7 @@ class _SqlTransaction:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None:
+                self._connection.execute(_CHANGE_GENERATION)
                 self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:  # SQLite rolls back by itself on some errors. Example: a full disk

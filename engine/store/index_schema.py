@@ -40,7 +40,7 @@ _SQL_TYPES = {
 _CONTAINER_DEFINITIONS = ", ".join(
     f"{field.name} {_SQL_TYPES.get(field.type, 'TEXT')}" for field in CONTAINERS.stored_fields
 )
-_CONTAINER_COLUMNS = ", ".join(field.name for field in CONTAINERS.stored_fields)
+_CONTAINER_COLUMNS = ", ".join(f'container."{field.name}"' for field in CONTAINERS.stored_fields)
 _REVISION = 4
 """Increased when values change their meaning and the schema stays the same."""
 
@@ -205,10 +205,10 @@ CREATE VIEW images AS SELECT
     entry.size - entry.shared_size AS unique_size, entry.chain AS chain_id, entry.layer_count AS layer_count,
     iif(entry.image IS NULL, NULL, (SELECT json_group_array(diff_id) FROM (
         SELECT chain.diff_id FROM stack JOIN chain ON chain.key = stack.chain
-        WHERE stack.image = entry.image ORDER BY stack.position))) AS diff_ids,
+        WHERE stack.image = entry.image ORDER BY stack.position) AS one)) AS diff_ids,
     iif(entry.image IS NULL, NULL, (SELECT json_group_array(id) FROM (
         SELECT chain.id FROM stack JOIN chain ON chain.key = stack.chain
-        WHERE stack.image = entry.image ORDER BY stack.position))) AS chain_ids,
+        WHERE stack.image = entry.image ORDER BY stack.position) AS one)) AS chain_ids,
     (SELECT chain.id FROM stack JOIN chain ON chain.key = stack.chain
         WHERE stack.image = entry.image AND stack.position < entry.layer_count - 1
         AND EXISTS (SELECT 1 FROM image AS base WHERE base.top = stack.chain)
@@ -225,7 +225,7 @@ CREATE VIEW images AS SELECT
     entry.set_at AS pulled_at,
     (SELECT max(used) FROM (
         SELECT used FROM image_use WHERE image_id = entry.id
-        UNION ALL SELECT coalesce(finished, started) FROM container WHERE image_id = entry.id)) AS last_used,
+        UNION ALL SELECT coalesce(finished, started) FROM container WHERE image_id = entry.id) AS one) AS last_used,
     'store' AS source
 FROM entry;
 

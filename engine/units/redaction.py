@@ -59,3 +59,13 @@ def _list_encodings(secret: str) -> set[str]:
 
 def _make_pattern(form: str) -> str:
     return re.escape(form) if len(form) >= _MIN_SUBSTRING_LENGTH else rf"(?<!\w){re.escape(form)}(?!\w)"
+
+
+def redact_url(url: str) -> str:
+    """Return a URL with `***` in place of its password, also of one among its parameters."""
+    scheme, separator, rest = url.partition("://")
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    user, at_sign, host = rest[:end].rpartition("@")
+    user = f"{user.partition(':')[0]}:***" if ":" in user else user
+    tail = re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", rest[end:])
+    return f"{scheme}{separator}{user}{at_sign}{host}{tail}"

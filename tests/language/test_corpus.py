@@ -28,7 +28,7 @@ from imq.grammar.unparser import unparse
 from language.conftest import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from imq.engine.session.session import Session
 
@@ -95,6 +95,25 @@ def format_result(result: Result, form: str) -> str:
     return result.text
 
 
+def run_corpus(session: Session, path: str) -> Iterator[tuple[ast.Statement, str]]:
+    """Yield each statement of a file with its result as text, twice when it has a form for people and one for data."""
+    text = read(path)
+    for tree in session.parse(text):
+        assert tree.span is not None
+        said = text[tree.span.start : tree.span.end]
+        for form in ("table", "json"):
+            session.context = session.context.replace(output_format=form)
+            result = format_result(session.execute(tree, dry_run=True), form)
+            shown = re.sub(r"(?m)[ ]+$", "", result)
+            yield tree, f"> {said}\n{shown}" if form == "table" else shown
+            if (
+                not isinstance(tree, ast.QueryStatement | ast.ActionStatement | ast.DryRun)
+                or "format" in said
+                or " as " in said
+            ):
+                break
+
+
 @pytest.fixture(autouse=True)
 def lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Change to the folder of the lists that statements read."""
@@ -136,22 +155,7 @@ def test_results_equal_the_golden_file(path: str, unused_session: Session) -> No
     """The results of all statements of a file, as table and JSON, equal the golden file."""
     session = unused_session
     session.store.measure_layers(jobs=2)  # so that the output of `explain` does not depend on earlier statements
-    blocks = []
-    for tree in session.parse(read(path)):
-        assert tree.span is not None
-        said = read(path)[tree.span.start : tree.span.end]
-        for form in ("table", "json"):
-            session.context = session.context.replace(output_format=form)
-            text = format_result(session.execute(tree, dry_run=True), form)
-            shown = re.sub(r"(?m)[ ]+$", "", text)
-            blocks.append(f"> {said}\n{shown}" if form == "table" else shown)
-            if (
-                not isinstance(tree, ast.QueryStatement | ast.ActionStatement | ast.DryRun)
-                or "format" in said
-                or " as " in said
-            ):
-                break
-    whole = "\n".join(blocks)
+    whole = "\n".join(block for _, block in run_corpus(session, path))
     golden = path.removesuffix(".imq") + ".txt"
     if os.environ.get("IMQ_UPDATE"):
         with open(golden, "w", encoding="utf-8", newline="") as target:

@@ -9,6 +9,8 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    AddParameter = Callable[[str], str]
+
 _SECOND = 1_000_000_000
 _CONVERTED_TYPES = frozenset(
     {DataType.TIME, DataType.DURATION, DataType.BOOLEAN, DataType.VERSION, DataType.PACKAGE_VERSION}
@@ -21,7 +23,15 @@ _CHILDREN_COLUMNS = [("_base_chain", "_top")]
 
 
 class Dialect:
-    """Writes the parts of SQL that are specific to SQLite."""
+    """Writes the parts of SQL that are specific to SQLite. Another dialect overrides these methods."""
+
+    shares_parameters = False
+    """Whether equal values have one parameter, so that expressions with them are equal."""
+    names_group_keys = False
+    """Whether the keys of groups need names, because equal subqueries are different expressions."""
+    truth_values = ("1", "0")
+    no_limit = "-1"
+    """The operand of LIMIT for no limit."""
 
     registered = frozenset({
         "matches", "path_match", "capture", "split", "basename", "dirname", "as_name", "as_repository", "as_digest",
@@ -29,6 +39,50 @@ class Dialect:
         "bar",
     })  # fmt: skip
     """Functions of the language that imq registers with SQLite."""
+
+    def write_parameter(self, name: str, _value: str | float | None, _kind: DataType | None) -> str:
+        """Write the placeholder of a parameter. Its type is that of the value, or `kind`."""
+        return f":{name}"
+
+    def write_single_value(self, query: str) -> str:
+        """Write the value of the first row of a query."""
+        return f"({query})"
+
+    def write_key(self, values: str) -> str:
+        """Write values as one value that is never NULL; equal values have equal ones."""
+        return f"json_array({values})"
+
+    def write_arithmetic(self, left: str, operator: str, right: str) -> str:
+        """Write arithmetic of numbers. A division by zero is NULL, and a quotient is a floating-point number."""
+        return f"({left} * 1.0 / {right})" if operator == "/" else f"({left} {operator} {right})"
+
+    def write_rounded(self, number: str) -> str:
+        """Write a number in parentheses, rounded to an integer: half away from zero."""
+        return f"cast(round{number} AS INTEGER)"
+
+    def write_search_result(self, column: str, key: str) -> str:
+        """Write the result of a search (see `query/searches.py`)."""
+        return f"{column} ->> {key}"
+
+    def write_any(self, test: str) -> str:
+        """Write the aggregate whether a test holds for any row."""
+        return f"max({test})"
+
+    def write_regex_match(self, text: str, pattern: str, add_parameter: AddParameter) -> str:
+        """Write whether a constant regular expression matches anywhere in a string."""
+        return self.write_function("matches", [text, add_parameter(pattern)], [DataType.TEXT, DataType.TEXT], "")
+
+    def write_glob_match(self, text: str, pattern: str, add_parameter: AddParameter) -> str:
+        """Write whether a constant glob matches a whole string."""
+        return f"{text} GLOB {add_parameter(self.convert_glob(pattern))}"
+
+    def write_dynamic_glob_match(self, text: str, pattern: str) -> str:
+        """Write whether a glob that is a value of the row matches a whole string."""
+        return f"{text} GLOB {pattern}"
+
+    def write_items(self, items: str, _kind: DataType) -> str:
+        """Write the query for the items of a JSON array, which have one type."""
+        return f"SELECT value FROM json_each({items})"
 
     def write_function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
         """Write a call of a function of the language."""

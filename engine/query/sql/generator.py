@@ -36,8 +36,9 @@ class _JoinedRow(Record):
 class SqlGenerator:
     """Writes one statement and collects its parameters. `row` is the alias of the row of a condition alone."""
 
-    def __init__(self, now: int, row: str = "") -> None:
-        self._dialect = Dialect()
+    def __init__(self, now: int, row: str = "", dialect: Dialect | None = None) -> None:
+        self._dialect = dialect if dialect is not None else Dialect()
+        self._group_keys: dict[ir.Expr, str] = {}
         self._now = now
         self._alias = row
         self._table: Table | None = None
@@ -48,11 +49,15 @@ class SqlGenerator:
         self.parameters: dict[str, str | float | None] = {}
         self.functions: set[str] = set()
 
-    def add_parameter(self, value: str | float | None) -> str:
-        """Add a parameter and return its placeholder."""
+    def add_parameter(self, value: str | float | None, kind: DataType | None = None) -> str:
+        """Add a parameter and return its placeholder. `kind`: its type, where the value alone does not show it."""
+        if self._dialect.shares_parameters:
+            for name, other in self.parameters.items():
+                if other == value and type(other) is type(value):
+                    return self._dialect.write_parameter(name, value, kind)
         name = f"p{len(self.parameters) + 1}"
         self.parameters[name] = value
-        return f":{name}"
+        return self._dialect.write_parameter(name, value, kind)
 
     def add_cte(self, text: str) -> str:
         """Add an uncorrelated query as a common table expression and return its name.
@@ -80,6 +85,8 @@ class SqlGenerator:
         )
 
     def _write_expression(self, node: ir.Expr) -> str:
+        if self._group_keys and (key := self._group_keys.get(node)) is not None:
+            return key
         match node:
             case ir.Column(field, join):
                 return self._write_column(field, join)
@@ -94,13 +101,13 @@ class SqlGenerator:
                 return self._dialect.write_map_item(
                     self._alias, self._get_map_table(field.name), column, self.add_parameter(key)
                 )
-            case ir.Literal(value):
-                return self.add_parameter(value)
+            case ir.Literal(value, kind):
+                return self.add_parameter(value, kind)
             case ir.ImageField(field, image):
                 column = self._write_field("images", field)
                 return f"(SELECT {column} FROM images WHERE _image = {self.add_parameter(image)} LIMIT 1)"
             case ir.ScalarSubquery(select):
-                return f"({self.write_scalar(select)})"
+                return self._dialect.write_single_value(self.write_scalar(select))
             case ir.Exists(select) if pairs := self._find_uncorrelated_join(select):
                 return self._write_related_to(select.replace(join=""), [(outside, inside) for inside, outside in pairs])
             case ir.Exists(select):
@@ -157,7 +164,8 @@ class SqlGenerator:
                 return f"({self._write_expression(operand)}) IS NOT TRUE"
             case ir.ShownCondition(certain, possible):
                 texts = self._write_expression(certain), self._write_expression(possible)
-                return f"CASE WHEN {texts[0]} THEN 1 WHEN {texts[1]} THEN NULL ELSE 0 END"
+                yes, no = self._dialect.truth_values
+                return f"CASE WHEN {texts[0]} THEN {yes} WHEN {texts[1]} THEN NULL ELSE {no} END"
             case ir.And(operands):
                 return _join_balanced([f"({self._write_expression(operand)})" for operand in operands], " AND ")
             case ir.Or(operands):
@@ -205,8 +213,8 @@ class SqlGenerator:
         return f"({self._alias}._row IN (SELECT _row FROM {rows}) OR {has_keys})"
 
     def _write_key(self, keys: Iterable[ir.Expr]) -> str:
-        """Write keys as one JSON value, which is never NULL, so that unknown keys are equal."""
-        return f"json_array({self.write_expressions(keys)})"
+        """Write keys as one value that is never NULL, so that unknown keys are equal."""
+        return self._dialect.write_key(self.write_expressions(keys))
 
     def _write_function_call(self, name: str, arguments: tuple[ir.Expr, ...]) -> str:
         written = [self.write_value(argument) for argument in arguments]
@@ -268,19 +276,17 @@ class SqlGenerator:
         return self._dialect.write_shares_layers(self._alias, own[0], own[1], owners, is_native=is_native)
 
     def _write_arithmetic(self, node: ir.Arithmetic) -> str:
-        left, right = self.write_value(node.left), self.write_value(node.right)
-        if node.operator == "/":
-            quotient = f"({left} * 1.0 / {right})"
-            return quotient if node.kind is DataType.NUMBER else f"cast(round{quotient} AS INTEGER)"
-        text = f"({left} {node.operator} {right})"
-        return text if node.kind is DataType.NUMBER or node.operator != "*" else f"cast(round{text} AS INTEGER)"
+        text = self._dialect.write_arithmetic(self.write_value(node.left), node.operator, self.write_value(node.right))
+        is_exact = node.kind is DataType.NUMBER or node.operator not in ("*", "/")
+        return text if is_exact else self._dialect.write_rounded(text)
 
     def _write_comparison(self, node: ir.Comparison) -> str:
         if isinstance(node.left, ir.Column) and node.left.field.search_column and self._derived is None:
             from imq.engine.query.searches import get_search
 
             if (search := get_search(node)) is not None:
-                return f"{self._alias}.{node.left.field.search_column} ->> {self.add_parameter(search.key)}"
+                column = f"{self._alias}.{node.left.field.search_column}"
+                return self._dialect.write_search_result(column, self.add_parameter(search.key))
         if node.operator in ("=", "like", "matches") and isinstance(node.right, ir.Literal):
             if (
                 isinstance(node.left, ir.MapItem)
@@ -306,7 +312,9 @@ class SqlGenerator:
                 column = self._write_column(node.left.field, node.left.join)
                 return self._dialect.write_has_key(self._alias, native, column, self.write_value(node.right))
             if isinstance(node.left, ir.AggregateCall) and node.left.argument is not None:  # any row of the group
-                return f"max({self.write_value(node.left.argument)} = {self.write_value(node.right)})"
+                return self._dialect.write_any(
+                    f"{self.write_value(node.left.argument)} = {self.write_value(node.right)}"
+                )
             return self._dialect.write_has_item(self.write_value(node.left), self.write_value(node.right))
         left, right = self.write_value(node.left), self.write_value(node.right)
         if node.left.kind is DataType.PACKAGE_VERSION and (
@@ -324,12 +332,14 @@ class SqlGenerator:
         pattern = node.right
         if node.operator == "matches":
             self.functions.add("matches")
+            if isinstance(pattern, ir.Literal):
+                return self._dialect.write_regex_match(text, str(pattern.value), self.add_parameter)
             return self._dialect.write_function(
                 "matches", [text, self.write_value(pattern)], [DataType.TEXT, DataType.TEXT], ""
             )
         if isinstance(pattern, ir.Literal):
-            return f"{text} GLOB {self.add_parameter(self._dialect.convert_glob(str(pattern.value)))}"
-        return f"{text} GLOB {self.write_value(pattern)}"
+            return self._dialect.write_glob_match(text, str(pattern.value), self.add_parameter)
+        return self._dialect.write_dynamic_glob_match(text, self.write_value(pattern))
 
     def _write_displayed(self, node: ir.Expr) -> str:
         """Write a value as it is displayed."""
@@ -358,7 +368,8 @@ class SqlGenerator:
             return ", ".join(self.add_parameter(value.value) for value in values)
         import json
 
-        return f"SELECT value FROM json_each({self.add_parameter(json.dumps([value.value for value in values]))})"
+        items = self.add_parameter(json.dumps([value.value for value in values]))
+        return self._dialect.write_items(items, values[0].kind)
 
     def write_expressions(self, values: Iterable[ir.Expr]) -> str:
         """Write expressions, separated by commas."""
@@ -372,12 +383,16 @@ class SqlGenerator:
         `ordered`: the caller needs the order of the rows. Without it, an order that limits no rows is omitted.
         """
         outer, derived, joins, table = self._alias, self._derived, self._joins, self._table
+        keys = self._group_keys
         row = self._make_alias(select.table)
         source = self._write_from(select.base, select.table, row)
         self._alias, self._derived, self._joins = row, _name_derived_columns(select.table), {}
         self._table = select.table
+        self._group_keys = {}
         try:
             source = self._write_joins(select, row, source)
+            if select.group and self._dialect.names_group_keys:
+                source += self._name_group_keys(select.group)
             source += self._write_conditions(select, row, outer)
             if select.keep_newest or select.until or _has_groups(select.limit) or _has_groups(select.skip):
                 return self._write_windowed(select, outputs(row), source, ordered=ordered)
@@ -387,11 +402,27 @@ class SqlGenerator:
                     f" ORDER BY {_write_order_by((self.write_value(key.value) for key in select.order), select.order)}"
                 )
             if select.limit or select.skip:
-                text += f" LIMIT {self.add_parameter(select.limit.count if select.limit else -1)}"
+                count = self.add_parameter(select.limit.count) if select.limit else self._dialect.no_limit
+                text += f" LIMIT {count}"
                 text += f" OFFSET {self.add_parameter(select.skip.count)}" if select.skip else ""
             return text
         finally:
             self._alias, self._derived, self._joins, self._table = outer, derived, joins, table
+            self._group_keys = keys
+
+    def _name_group_keys(self, group: tuple[ir.Expr, ...]) -> str:
+        """Write the keys of groups as columns of a lateral table, and let expressions refer to them."""
+        alias = self._make_unique("keys")
+        named = {
+            key: (f"{alias}.k{at}", self.write_value(key))
+            for at, key in enumerate(group)
+            if not isinstance(key, ir.Column)
+        }
+        if not named:
+            return ""
+        self._group_keys = {key: name for key, (name, _) in named.items()}
+        columns = ", ".join(f"{text} AS {name.partition('.')[2]}" for name, text in named.values())
+        return f" CROSS JOIN LATERAL (SELECT {columns}) AS {alias}"
 
     def write_scalar(self, select: ir.Select) -> str:
         """Write a query that returns a single value."""
@@ -402,7 +433,7 @@ class SqlGenerator:
             rows = rows.replace(order=())  # the number of rows after one limit does not depend on their order
         if select.group is None and not select.is_limited:
             return self.write_select(rows, lambda _: [("count(*)", "")], ordered=False)
-        return f"SELECT count(*) FROM ({self.write_select(rows, select_one, ordered=False)})"
+        return f"SELECT count(*) FROM ({self.write_select(rows, select_one, ordered=False)}) AS counted"
 
     def write_row_ids(self, base: ir.Select | ir.Union) -> str:
         """Write a query of whole rows that returns their `_row`."""
@@ -421,7 +452,7 @@ class SqlGenerator:
             ]
             names = ", ".join(f"c{at}" for at in range(len(base.left.table.fields)))
             both = " UNION ALL ".join(parts)
-            return f"SELECT {names}, row_number() OVER (ORDER BY _side, _row) AS _row FROM ({both})"
+            return f"SELECT {names}, row_number() OVER (ORDER BY _side, _row) AS _row FROM ({both}) AS sides"
         if base.count:
             return f"SELECT ({self.write_scalar(base)}) AS c0, 1 AS _row"
         if base.is_whole_rows:  # of a derived table
@@ -482,7 +513,8 @@ class SqlGenerator:
         `sides` are the aliases so far, each with its rows; `joined` are the alias and the rows that are added.
         """
         alias, rows = joined
-        own = " AND ".join(part for one in members for part in self._write_membership(one, sides[0][0])) or "1"
+        membership = [part for one in members for part in self._write_membership(one, sides[0][0])]
+        own = " AND ".join(membership) or self._dialect.truth_values[0]
         keys = ", ".join(f"{side}._row AS own{at}" for at, (side, _) in enumerate(sides))
         nothing = ", ".join("NULL" for _ in sides)
         pairs = self.add_cte(
@@ -566,13 +598,13 @@ class SqlGenerator:
         text = f"SELECT {_write_select_list(inner)}{source}"
         for at, (per, by, kept) in enumerate(steps):
             partition = f"PARTITION BY {', '.join(f'_p{at}_{place}' for place in range(len(per)))} " if per else ""
-            text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _n{at} FROM ({text})"
+            text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _n{at} FROM ({text}) AS numbered"
             condition = f"_n{at} {kept}"
             if at in steps_without_nulls:
                 condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
             if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted:
                 condition = f"NOT ({condition})"
-            text = f"SELECT * FROM ({text}) WHERE {condition}"
+            text = f"SELECT * FROM ({text}) AS kept WHERE {condition}"
         if select.until is not None and select.until.layers is not None:
             layers = select.until.layers
             text = self._dialect.write_until_freed(
@@ -595,11 +627,11 @@ class SqlGenerator:
             )
         if is_keyed:
             row = self._alias
-            text = f"FROM {select.table.sql_name} AS {row} WHERE {row}._row IN (SELECT _row FROM ({text}))"
+            text = f"FROM {select.table.sql_name} AS {row} WHERE {row}._row IN (SELECT _row FROM ({text}) AS taken)"
             text = f"SELECT {_write_select_list(columns)} {text}"
             order = _write_order_by((self.write_value(key.value) for key in select.order), select.order)
         else:
-            text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text})"
+            text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
 
 

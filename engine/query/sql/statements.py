@@ -10,6 +10,8 @@ from .generator import SqlGenerator, quote_name, select_one
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .dialect import Dialect
+
 __all__ = [
     "Sql",
     "quote_name",
@@ -37,9 +39,9 @@ class Sql(Record):
     functions: frozenset[str] = frozenset()
 
 
-def write_select(select: ir.Select, now: int, hidden: tuple[str, ...] = ()) -> Sql:
+def write_select(select: ir.Select, now: int, hidden: tuple[str, ...] = (), dialect: Dialect | None = None) -> Sql:
     """Return the SQL of a query. Its columns are the selected ones, then the `hidden` columns of the source."""
-    writer = SqlGenerator(now)
+    writer = SqlGenerator(now, dialect=dialect)
 
     def outputs(row: str) -> list[tuple[str, str]]:
         columns = [(writer.write_value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
@@ -53,9 +55,9 @@ def _finish(writer: SqlGenerator, text: str) -> Sql:
     return Sql(writer.with_ctes(text), writer.parameters, frozenset(writer.functions))
 
 
-def write_condition(condition: ir.Expr, now: int) -> Sql:
+def write_condition(condition: ir.Expr, now: int, dialect: Dialect | None = None) -> Sql:
     """Return the SQL that returns whether a condition without a row holds, as one row."""
-    writer = SqlGenerator(now)
+    writer = SqlGenerator(now, dialect=dialect)
     return _finish(writer, f"SELECT {writer.write_value(condition)} AS holds")
 
 
@@ -74,7 +76,7 @@ def write_values(values: tuple[ir.Expr, ...], now: int) -> Sql:
 def write_check(select: ir.Select, now: int) -> Sql:
     """Return the SQL that returns a row if a query returns any."""
     writer = SqlGenerator(now)
-    return _finish(writer, f"SELECT 1 FROM ({writer.write_select(select, select_one, ordered=False)}) LIMIT 1")
+    return _finish(writer, f"SELECT 1 FROM ({writer.write_select(select, select_one, ordered=False)}) AS found LIMIT 1")
 
 
 def write_unread_rows(tables: Sequence[tuple[int, str]]) -> str:
