@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from imq.engine.query.sql.postgresql import FUNCTIONS, SCHEMA, Unsupported
+from imq.engine.query.sql.postgresql_functions import FUNCTIONS, SCHEMA
+from imq.engine.query.sql.postgresql_patterns import Unsupported
 from imq.grammar.record import TYPE_CHECKING
 
 from .connection import CatalogueError, connect, convert_error, describe_url, get_driver_error, is_about_values

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from imq.engine.catalog.tables import DataType
-from imq.engine.query.sql.postgresql import Unsupported, get_column_type
+from imq.engine.query.sql.postgresql import get_column_type
+from imq.engine.query.sql.postgresql_patterns import Unsupported
 from imq.grammar.record import TYPE_CHECKING
 
 from .store_rows import clean

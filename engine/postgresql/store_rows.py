@@ -11,8 +11,8 @@ from hashlib import blake2b
 from typing import cast
 
 from imq.engine.catalog.tables import CONTAINERS, MAP_TABLES, DataType
-from imq.engine.query.sql.postgresql import SCHEMA as SHARED
 from imq.engine.query.sql.postgresql import get_column_type
+from imq.engine.query.sql.postgresql_functions import SCHEMA as SHARED
 from imq.engine.store.index_schema import SCHEMA as INDEX_SCHEMA
 from imq.engine.store.index_schema import VERSION as INDEX_VERSION
 from imq.grammar.record import TYPE_CHECKING, Record

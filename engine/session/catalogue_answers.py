@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imq.engine.catalog.tables import DERIVED
 from imq.engine.query import ir
-from imq.engine.query.sql.postgresql import PostgresqlDialect, Unsupported
+from imq.engine.query.sql.postgresql import PostgresqlDialect
+from imq.engine.query.sql.postgresql_patterns import Unsupported
 from imq.engine.query.sql.statements import write_condition, write_select
 from imq.grammar.record import TYPE_CHECKING, Record
 

@@ -84,6 +84,12 @@ class Dialect:
         """Write the query for the items of a JSON array, which have one type."""
         return f"SELECT value FROM json_each({items})"
 
+    def write_pattern_function(
+        self, name: str, arguments: list[str], _patterns: list[str | None], _add_parameter: AddParameter
+    ) -> str:
+        """Write a call of a function with a pattern. `patterns` are the arguments that are constant."""
+        return self.write_function(name, arguments, [DataType.TEXT] * len(arguments), "")
+
     def write_function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
         """Write a call of a function of the language."""
         if name in ("year", "month", "day"):

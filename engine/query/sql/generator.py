@@ -220,6 +220,9 @@ class SqlGenerator:
         written = [self.write_value(argument) for argument in arguments]
         if name in self._dialect.registered:
             self.functions.add(name)
+        if name in ("capture", "path_match"):
+            constants = [str(one.value) if isinstance(one, ir.Literal) else None for one in arguments]
+            return self._dialect.write_pattern_function(name, written, constants, self.add_parameter)
         now = self.add_parameter(self._now) if name in ("now", "age") else ""
         return self._dialect.write_function(name, written, [argument.kind for argument in arguments], now)
 

@@ -1,4 +1,6 @@
-"""The dialect of PostgreSQL: every difference from SQLite, and the functions that PostgreSQL needs for the language.
+"""The dialect of PostgreSQL: every difference from SQLite.
+
+Its functions are in postgresql_functions.py, and the conversion of patterns is in postgresql_patterns.py.
 
 What has no exact equivalent raises `Unsupported`; the statement is then answered by SQLite. The values of text columns
 have the collation "C", which compares code points as SQLite does. Lists and maps are JSON in text columns.
@@ -12,6 +14,14 @@ from imq.engine.catalog.tables import DataType
 from imq.grammar.record import TYPE_CHECKING
 
 from .dialect import Dialect
+from .postgresql_functions import SCHEMA
+from .postgresql_patterns import (
+    Unsupported,
+    convert_glob_to_regex,
+    convert_path_pattern,
+    convert_regex,
+    require_unambiguous,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +29,6 @@ if TYPE_CHECKING:
 
     from .dialect import AddParameter
 
-SCHEMA = "imq"
-"""The schema of the functions, and of the tables that all stores share."""
 _NANOSECONDS = 1_000_000_000
 _SQL_TYPES = {
     DataType.NUMBER: "bigint",
@@ -30,14 +38,6 @@ _SQL_TYPES = {
     DataType.BOOLEAN: "boolean",
 }
 _TEXT = 'text COLLATE "C"'
-_LONGEST_REPETITION = 255
-"""The largest bound of a repetition in a regular expression of PostgreSQL."""
-_CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": r"\t\n\f\r "}
-_CONTROLS = frozenset("tnrfv")
-
-
-class Unsupported(Exception):
-    """A part of a statement has no exact equivalent in PostgreSQL. The message names it."""
 
 
 class PostgresqlDialect(Dialect):
@@ -86,6 +86,27 @@ class PostgresqlDialect(Dialect):
         """Write the aggregate whether a test holds for any row."""
         return f"bool_or({test})"
 
+    def write_pattern_function(
+        self, name: str, arguments: list[str], patterns: list[str | None], add_parameter: AddParameter
+    ) -> str:
+        """Write a call of a function with a pattern. Raises `Unsupported` for one that is not constant."""
+        pattern = patterns[1]
+        if pattern is None:
+            raise Unsupported(f"the function {name} of a pattern that is not constant")
+        if name == "path_match":
+            return f"{arguments[0]} ~ {add_parameter(convert_path_pattern(pattern))}"
+        count = require_unambiguous(pattern)
+        regex = add_parameter(convert_regex(pattern))
+        if len(arguments) == 2:
+            group = str(min(count, 1))
+        elif patterns[2] is None or not patterns[2].isdigit() or int(patterns[2]) > count:
+            raise Unsupported("capture of a group that is not constant, or not in the pattern")
+        else:
+            group = patterns[2]
+        if group == "0":
+            return f'(substring({arguments[0]} from {_whole(regex)}) COLLATE "C")'
+        return f'((regexp_match({arguments[0]}, {regex}))[{group}] COLLATE "C")'
+
     def write_function(self, name: str, arguments: list[str], kinds: list[DataType], now: str) -> str:
         """Write a call of a function of the language. Raises `Unsupported`."""
         match name, arguments:
@@ -106,18 +127,17 @@ class PostgresqlDialect(Dialect):
             case "join", (items, separator):
                 values = f"jsonb_array_elements_text(CAST({items} AS jsonb)) WITH ORDINALITY AS item(value, place)"
                 return f'(SELECT string_agg(value, {separator} ORDER BY place) COLLATE "C" FROM {values})'
-            case "version", (text,):
+            case "version", (value,):
+                text = value if kinds[0] is not DataType.NUMBER else f"{SCHEMA}.number_text({value})"
                 return f"{SCHEMA}.version_text({text}, 1)"
             case "version", (text, part):
                 kind = "number" if part in ("1", "2", "3") else "text"
                 return f"{SCHEMA}.version_{kind}({text}, {int(part) + 1})"
-            case "size" | "duration", (value,) if kinds[0] is not DataType.TEXT:
-                return value
-            case "number", (value,):
-                return value if kinds[0] is not DataType.TEXT else f"{SCHEMA}.number({value})"
+            case "number" | "size" | "duration" | "date", (value,):
+                return value if kinds[0] is not DataType.TEXT else f"{SCHEMA}.parse_{name}({value})"
             case (("lower" | "upper" | "replace" | "coalesce"), _):
                 return f"{name}({', '.join(arguments)})"
-            case (("basename" | "dirname" | "split" | "bar" | "as_digest"), _):
+            case (("basename" | "dirname" | "split" | "bar" | "as_digest" | "as_name" | "as_repository"), _):
                 return f"{SCHEMA}.{name}({', '.join(arguments)})"
             case _:
                 raise Unsupported(f"the function {name}")
@@ -224,6 +244,11 @@ class PostgresqlDialect(Dialect):
         raise Unsupported("until")
 
 
+def _whole(regex: str) -> str:
+    """Write a regular expression as one group."""
+    return f"('(' || {regex} || ')')"
+
+
 def get_sql_type(kind: DataType | None) -> str:
     """Return the type of the columns that hold values of this type."""
     return _SQL_TYPES.get(kind, "text") if kind is not None else "text"
@@ -241,286 +266,3 @@ def _truncate(number: str) -> str:
 def _to_timestamp(time: str) -> str:
     """Write a time for functions of dates, which use the time zone of the connection."""
     return f"to_timestamp(CAST({time} AS bigint) / {_NANOSECONDS})"
-
-
-def convert_glob_to_regex(glob: str) -> str:
-    """Return the regular expression of PostgreSQL for a glob of SQLite, whose classes begin with `[^` or `[`."""
-    parts = []
-    at = 0
-    while at < len(glob):
-        character = glob[at]
-        at += 1
-        if character == "*":
-            parts.append(".*")
-        elif character == "?":
-            parts.append(".")
-        elif character != "[":
-            parts.append(_escape(character))
-        else:
-            is_negated = glob[at : at + 1] == "^"
-            start = at + is_negated
-            end = glob.find("]", start + 1)
-            if end < 0:
-                return "(?!)"  # SQLite never matches a class without an end
-            members = glob[start:end]
-            escaped = "".join(f"\\{one}" if one in "\\[]^" else one for one in members)
-            parts.append(f"[{'^' * is_negated}{escaped}]")
-            at = end + 1
-    return f"^(?:{''.join(parts)})$"
-
-
-def _escape(character: str) -> str:
-    return character if character.isalnum() or character in "_ /:@=,;~#%&\"'<>!" else f"\\{character}"
-
-
-def convert_regex(pattern: str) -> str:
-    """Return the regular expression of PostgreSQL for one of RE2 that matches the same strings.
-
-    Both find a match in time that does not grow exponentially. Raises `Unsupported` for syntax that differs.
-    """
-    parts: list[str] = []
-    at, prefix = 0, ""
-    if pattern.startswith("(?i)"):
-        if not pattern.isascii():
-            raise Unsupported("a regular expression that ignores the case of letters other than A to Z")
-        prefix, at = "(?i)", 4
-    while at < len(pattern):
-        character = pattern[at]
-        if character == "\\":
-            parts.append(_convert_escape(pattern[at + 1 : at + 2], in_class=False))
-            at += 2
-        elif character == "[":
-            text, at = _convert_class(pattern, at + 1)
-            parts.append(text)
-        elif character == ".":
-            parts.append(r"[^\n]")
-            at += 1
-        elif pattern.startswith("(?", at):
-            if not pattern.startswith("(?:", at):
-                raise Unsupported("flags and names of groups in a regular expression")
-            parts.append("(?:")
-            at += 3
-        elif character == "{":
-            bounds = re.compile(r"\{(\d+)(?:,(\d*))?\}").match(pattern, at)
-            if bounds is None or any(int(one or 0) > _LONGEST_REPETITION for one in bounds.groups()):
-                raise Unsupported(f"a repetition of more than {_LONGEST_REPETITION} in a regular expression")
-            parts.append(bounds[0])
-            at = bounds.end()
-        else:
-            parts.append(character)
-            at += 1
-    return f"{prefix}(?:{''.join(parts)})"
-
-
-def _convert_escape(character: str, *, in_class: bool) -> str:
-    """Return an escape sequence without its backslash as PostgreSQL writes it."""
-    members = _CLASSES.get(character.lower())
-    if members is not None and (character.islower() or not in_class):
-        return members if in_class else f"[{'^' * character.isupper()}{members}]"
-    if character in _CONTROLS and character:
-        return f"\\{character}"
-    if not in_class and character in ("A", "z", "b", "B"):
-        return {"A": r"\A", "z": r"\Z", "b": r"\y", "B": r"\Y"}[character]
-    if not character or not character.isascii() or character.isalnum() or character == "_":
-        raise Unsupported(f"\\{character} in a regular expression")
-    return f"\\{character}"
-
-
-def _convert_class(pattern: str, at: int) -> tuple[str, int]:
-    """Return a class as PostgreSQL writes it, and the offset after it. `at` is the offset after its bracket."""
-    text, first = "[", True
-    if pattern[at : at + 1] == "^":
-        text, at = "[^", at + 1
-    while at < len(pattern):
-        character = pattern[at]
-        if character == "]" and not first:
-            return f"{text}]", at + 1
-        if character == "\\":
-            text += _convert_escape(pattern[at + 1 : at + 2], in_class=True)
-            at += 2
-        elif pattern.startswith("[:", at):
-            named = re.compile(r"\[:[a-z]+:\]").match(pattern, at)
-            if named is None or named[0] == "[:word:]":
-                raise Unsupported("a class in a regular expression")
-            text, at = text + named[0], named.end()
-        else:
-            text += f"\\{character}" if character in "[]" else character
-            at += 1
-        first = False
-    raise Unsupported("a class without an end in a regular expression")
-
-
-FUNCTIONS = rf"""
-CREATE OR REPLACE FUNCTION {SCHEMA}.iif(condition boolean, value anyelement, other anyelement) RETURNS anyelement
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN condition THEN value ELSE other END $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.basename(path text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT regexp_replace(rtrim(path, '/'), '^.*/', '') COLLATE "C" $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.dirname(path text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT coalesce(substring(rtrim(path, '/') from '^(.*)/'), '') COLLATE "C"
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.split(value text, separator text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT CAST(CASE WHEN value <> '' THEN to_json(string_to_array(value, nullif(separator, '')))
-        WHEN separator = '' THEN '[]' ELSE '[""]' END AS text) COLLATE "C"
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.bar(value double precision, largest double precision) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT CASE WHEN value <= 0 OR largest <= 0 THEN ''
-        ELSE (SELECT repeat('█', eighths / 8) || trim(substr(' ▏▎▍▌▋▊▉', eighths % 8 + 1, 1))
-            FROM (SELECT greatest(1, CAST(round(least(value / largest, 1) * 80) AS integer)) AS eighths) AS one) END
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.bar(value numeric, largest numeric) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT {SCHEMA}.bar(CAST(value AS double precision), CAST(largest AS double precision))
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.number(value text) RETURNS numeric
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
-DECLARE
-    digits text := regexp_replace(value, '^\s+|\s+$', '', 'g');
-    result numeric;
-BEGIN
-    IF digits ~ '^[-+]?[0-9]+$' THEN
-        result := CAST(digits AS numeric);
-    ELSIF digits ~* '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]{{1,3}})?$' THEN
-        result := CAST(digits AS numeric) * 1.0;
-    ELSE
-        RETURN NULL;
-    END IF;
-    RETURN CASE WHEN result >= -9223372036854775808 AND result < 9223372036854775808 THEN result END;
-END $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.as_digest(value text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT (CASE WHEN digest LIKE 'sha512:%' THEN digest
-        WHEN digest ~ '^(sha256:)?[0-9a-f]{{1,64}}$' THEN 'sha256:' || regexp_replace(digest, '^sha256:', '') END)
-        COLLATE "C"
-    FROM (SELECT lower(regexp_replace(value, '^\s+|\s+$', '', 'g') COLLATE "C") AS digest) AS one
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.glob_regex(glob text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
-DECLARE
-    result text := '';
-    rest text := glob;
-    class text[];
-BEGIN
-    WHILE rest <> '' LOOP
-        IF left(rest, 1) = '[' THEN
-            class := regexp_match(rest, '^\[(\^?)([^\n][^\]]*)\](.*)$');
-            IF class IS NULL THEN
-                RETURN '(?!)';
-            END IF;
-            result := result || '[' || class[1] || regexp_replace(class[2], '([\\\[\]^])', '\\\1', 'g') || ']';
-            rest := class[3];
-        ELSE
-            result := result || CASE left(rest, 1) WHEN '*' THEN '.*' WHEN '?' THEN '.'
-                ELSE regexp_replace(left(rest, 1), '([^[:alnum:]_ ])', '\\\1') END;
-            rest := substr(rest, 2);
-        END IF;
-    END LOOP;
-    RETURN '^(?:' || result || ')$';
-END $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.format_time(nanoseconds bigint) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT to_char(to_timestamp(nanoseconds / 1000000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
-        || CASE WHEN nanoseconds % 1000000000 = 0 THEN ''
-            ELSE '.' || rtrim(lpad(CAST(nanoseconds % 1000000000 AS text), 9, '0'), '0') END || 'Z'
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.format_times(times bigint[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT array_agg({SCHEMA}.format_time(value) ORDER BY place)
-    FROM unnest(times) WITH ORDINALITY AS item(value, place)
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.format_durations(durations bigint[]) RETURNS numeric[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT array_agg(CASE WHEN value % 1000000000 = 0 THEN round(value / 1000000000.0, 1)
-        ELSE CAST(rtrim(CAST(value / 1000000000.0 AS text), '0') AS numeric) END ORDER BY place)
-    FROM unnest(durations) WITH ORDINALITY AS item(value, place)
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.format_versions(versions text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT array_agg(split_part(value, chr(31), 2) ORDER BY place)
-    FROM unnest(versions) WITH ORDINALITY AS item(value, place)
-$$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.sortable(digits text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT lpad(CAST(length(short) AS text), 2, '0') || short
-    FROM (SELECT CASE WHEN ltrim(digits, '0') = '' THEN '0' ELSE ltrim(digits, '0') END AS short) AS one
-$$;
-
--- The parts of a version in a tag, as oci/tag_version.py returns them; NULL for another tag.
-CREATE OR REPLACE FUNCTION {SCHEMA}.parse_version(tag text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
-DECLARE
-    word CONSTANT text := '^(?:alpha|beta|rc|pre|preview|dev|snapshot|nightly|canary|next|test|eap|ea|cr|milestone'
-        || '|m|a|b)(?:[.-]?[0-9]+)*(?=[-_.+]|$)';
-    start text[] := regexp_match(tag, '^([vV]?)([0-9]{{1,18}}(?:\.[0-9]{{1,18}}){{0,3}})(?![0-9.])');
-    numbers text[];
-    count integer;
-    key text;
-    rest text;
-    build text;
-    prerelease text;
-    variant text;
-BEGIN
-    IF start IS NULL THEN
-        RETURN NULL;
-    END IF;
-    numbers := string_to_array(start[2], '.');
-    count := cardinality(numbers);
-    SELECT string_agg({SCHEMA}.sortable(part), '.' ORDER BY place) INTO key
-        FROM unnest(numbers) WITH ORDINALITY AS item(part, place);
-    key := key || repeat('.010', 4 - count);
-    rest := substr(tag, length(start[1]) + length(start[2]) + 1);
-    IF rest <> '' THEN
-        IF left(rest, 1) IN ('-', '_', '+', '.') THEN
-            rest := substr(rest, 2);
-            build := substring(rest from '^[0-9]{{1,18}}(?=[-_+]|$)');
-            IF build IS NOT NULL THEN
-                key := key || '.' || {SCHEMA}.sortable(build);
-                rest := substr(rest, length(build) + 2);
-            END IF;
-        ELSIF count = 1 OR rest !~* word THEN
-            RETURN NULL;
-        END IF;
-        prerelease := (regexp_match(rest, word, 'i'))[1];
-    END IF;
-    IF prerelease IS NULL THEN
-        key := key || '#';
-        variant := nullif(rest, '');
-    ELSE
-        SELECT key || '!' || coalesce(string_agg(CASE WHEN part[1] ~ '^[0-9]' THEN '0' || {SCHEMA}.sortable(part[1])
-                ELSE '1' || part[1] END, ' ' ORDER BY place), '') INTO key
-            FROM regexp_matches(lower(prerelease), '[0-9]+|[a-z]+', 'g') WITH ORDINALITY AS item(part, place);
-        variant := nullif(ltrim(substr(rest, length(prerelease) + 1), '-_.+'), '');
-    END IF;
-    RETURN ARRAY[key || chr(31) || tag, CAST(CAST(numbers[1] AS bigint) AS text),
-        CAST(CAST(numbers[2] AS bigint) AS text), CAST(CAST(numbers[3] AS bigint) AS text), prerelease, variant];
-END $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.version_text(tag text, part integer) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT ({SCHEMA}.parse_version(tag))[part] COLLATE "C" $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.version_number(tag text, part integer) RETURNS bigint
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT CAST(({SCHEMA}.parse_version(tag))[part] AS bigint) $$;
-
-CREATE OR REPLACE FUNCTION {SCHEMA}.to_json_text(items text[]) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CAST(array_to_json(items) AS text) COLLATE "C" $$;
-
-CREATE OR REPLACE AGGREGATE {SCHEMA}.json_group_array(text) (
-    SFUNC = array_append, STYPE = text[], FINALFUNC = {SCHEMA}.to_json_text, INITCOND = '{{}}', PARALLEL = SAFE
-)
-"""
-"""The functions, each ended by `;` and an empty line."""
