@@ -65,7 +65,7 @@ class Catalogue:
         `tables` are those whose rows are in SQLite alone. `reads_store`: the statement reads the store of the index,
         whose rows are brought up to date first. Raises `Unsupported` when values are not representable.
         """
-        connection = self._connect()
+        connection = self.connect()
         try:
             if self._open is not None:
                 self._open.read_rest()
@@ -86,7 +86,7 @@ class Catalogue:
 
     def update(self, index: StoreIndex) -> str:
         """Bring the rows of a store up to date and return their schema. Nothing is written when none has changed."""
-        connection = self._connect()
+        connection = self.connect()
         name = _name_place(index)
         generation = index.read_generation()
         row = connection.execute(
@@ -134,7 +134,8 @@ class Catalogue:
 
     # The connection
 
-    def _connect(self) -> Connection[Row]:
+    def connect(self) -> Connection[Row]:
+        """Return the connection, which is opened at the first call. Raises `CatalogueError`."""
         connection = self._connection
         if connection is None or connection.closed:
             connection = self._connection = connect(self.url, self._environment)

@@ -37,6 +37,7 @@ _SQL_TYPES = {
     DataType.DURATION: "bigint",
     DataType.BOOLEAN: "boolean",
 }
+_NUMERIC = frozenset({DataType.NUMBER, DataType.SIZE, DataType.TIME, DataType.DURATION})
 _TEXT = 'text COLLATE "C"'
 
 
@@ -134,7 +135,7 @@ class PostgresqlDialect(Dialect):
                 kind = "number" if part in ("1", "2", "3") else "text"
                 return f"{SCHEMA}.version_{kind}({text}, {int(part) + 1})"
             case "number" | "size" | "duration" | "date", (value,):
-                return value if kinds[0] is not DataType.TEXT else f"{SCHEMA}.parse_{name}({value})"
+                return value if kinds[0] in _NUMERIC else f"{SCHEMA}.parse_{name}({value})"
             case (("lower" | "upper" | "replace" | "coalesce"), _):
                 return f"{name}({', '.join(arguments)})"
             case (("basename" | "dirname" | "split" | "bar" | "as_digest" | "as_name" | "as_repository"), _):
