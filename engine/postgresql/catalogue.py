@@ -9,6 +9,7 @@ from imq.engine.query.sql.postgresql_patterns import Unsupported
 from imq.grammar.record import TYPE_CHECKING
 
 from .connection import CatalogueError, connect, convert_error, describe_url, get_driver_error, is_about_values
+from .documents import SharedDocuments
 from .statement_rows import copy_views
 from .store_rows import VERSION, add_indexes, create_tables, fill_tables, update_tables
 
@@ -35,6 +36,10 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.place (
     key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE,
     version bigint, generation text, updated_at timestamptz
 );
+CREATE TABLE IF NOT EXISTS {SCHEMA}.document (
+    digest text PRIMARY KEY, media_type text NOT NULL, content bytea NOT NULL,
+    added_at timestamptz NOT NULL DEFAULT now()
+);
 """
 
 
@@ -46,7 +51,7 @@ class Catalogue:
         self._environment = environment
         self._connection: Connection[Row] | None = None
         self._open: _Answer | None = None
-        self._places: dict[str, int] = {}
+        self.documents = SharedDocuments(self)
 
     def close(self) -> None:
         """Close the connection."""
@@ -65,6 +70,7 @@ class Catalogue:
         `tables` are those whose rows are in SQLite alone. `reads_store`: the statement reads the store of the index,
         whose rows are brought up to date first. Raises `Unsupported` when values are not representable.
         """
+        was_connected = self._connection is not None
         connection = self.connect()
         try:
             if self._open is not None:
@@ -76,7 +82,10 @@ class Catalogue:
             copy_views(connection, index.connection, tables, sql.text)
             self._open = _Answer(connection, sql)
         except get_driver_error() as problem:
+            is_lost = connection.closed and (self._open is None or self._open.is_finished)
             self._reset()
+            if was_connected and is_lost:  # such as a server that was restarted since the last statement
+                return self.answer(sql, tables, index, reads_store=reads_store)
             if is_about_values(problem):
                 raise Unsupported(str(problem).partition("\n")[0]) from problem
             raise convert_error(problem) from problem
@@ -191,12 +200,16 @@ class _Answer:
 
     def __init__(self, connection: Connection[Row], sql: Sql) -> None:
         self._connection = connection
-        self._is_finished = False
+        self.is_finished = False
         connection.execute("BEGIN")
         self._cursor = connection.cursor("imq_answer")
-        self._cursor.execute(convert_parameters(sql.text), dict(sql.parameters))
         self._batch: list[Row] = []
-        self._read(_BATCH)
+        try:
+            self._cursor.execute(convert_parameters(sql.text), dict(sql.parameters))
+            self._read(_BATCH)
+        except get_driver_error():
+            self._cursor.close()
+            raise
 
     def __iter__(self) -> Iterator[Row]:
         try:
@@ -213,12 +226,12 @@ class _Answer:
         self._read(None)
 
     def _read(self, count: int | None) -> None:
-        if self._is_finished:
+        if self.is_finished:
             return
         rows = self._cursor.fetchall() if count is None else self._cursor.fetchmany(count)
         self._batch += rows
         if count is None or len(rows) < count:
-            self._is_finished = True
+            self.is_finished = True
             self._cursor.close()
             self._connection.execute("COMMIT")
 

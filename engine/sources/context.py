@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.oci.platform import Platform
+    from imq.engine.postgresql.catalogue import Catalogue
     from imq.engine.progress import Progress
     from imq.engine.query.source import Sources
     from imq.engine.query.sqlite_executor import SqliteExecutor
@@ -42,6 +43,8 @@ class SourceContext(Protocol):
     def clock(self) -> Callable[[], int]: ...  # noqa: D102
     @property
     def runner(self) -> SqliteExecutor: ...  # noqa: D102
+    @property
+    def catalogue(self) -> Catalogue | None: ...  # noqa: D102
     @property
     def sources(self) -> Sources: ...  # noqa: D102
     @property

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from support.postgresql import PostgresqlServer
 
 ROWS = 60
-FEW = tried(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = tried(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _make_rows() -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ def _parse_column(text: str, at: int) -> ast.Column:
 
 
 @given(condition=conditions)
-@tried(FEW, max_examples=150)
+@tried(FEW, max_examples=100)
 def test_conditions(databases: Databases, condition: ast.Expr) -> None:
     databases.compare(ast.Query("images", where=condition, select=(*ID, ast.Column(condition, "holds"))))
 

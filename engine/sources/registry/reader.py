@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.oci.config import Config
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor
+    from imq.engine.postgresql.documents import SharedDocuments
     from imq.engine.query.source import ScanRequest, SourceRef
     from imq.engine.registry.manifests import FetchedManifest
     from imq.engine.registry.mirrors import ImageReader
@@ -48,6 +51,8 @@ class RegistryReader:
     """
 
     fresh_nanoseconds = 0
+    shared: SharedDocuments | None = None
+    """The documents of the catalogue, which need no request."""
 
     def __init__(
         self,
@@ -153,6 +158,7 @@ class RegistryReader:
         self, fetched: Iterable[tuple[int, Reference, FetchedManifest]]
     ) -> list[tuple[int, Reference, ImqError]]:
         """Cache manifests and the digests of their names. Return the invalid manifests with their errors."""
+        fetched = list(fetched)
         failures, documents = [], []
         tags: list[tuple[Reference, Descriptor]] = []
         for key, reference, manifest in fetched:
@@ -163,15 +169,52 @@ class RegistryReader:
                 continue
             documents.append((manifest.digest, len(manifest.content), document))
             tags.append((reference, manifest.descriptor))
+        if self.shared is not None:
+            failed = {key for key, _, _ in failures}
+            contents = ((one.digest, one.media_type, one.content) for key, _, one in fetched if key not in failed)
+            self.shared.add(contents)
         self.cache.add_documents(documents)
         self.cache.add_tags(tags, self.clock())
         return failures
 
+    def _read_shared_manifests(self, manifests: Sequence[tuple[Reference, Digest]]) -> set[Digest]:
+        """Cache the manifests that the catalogue has, and return their digests."""
+        if self.shared is None:
+            return set()
+        references = {digest: reference for reference, digest in manifests}
+        found: set[Digest] = set()
+        for digest, media_type, content in self.shared.read(list(references)):
+            try:
+                document = parse_manifest(content, media_type, f"the manifest {digest}")
+            except ImqError:
+                continue  # the registry may state another media type
+            self.cache.add_manifests([(references[digest], digest, len(content), document)])
+            found.add(digest)
+        return found
+
+    def _read_shared_configs(self, configs: Sequence[tuple[Reference, Descriptor]]) -> set[Digest]:
+        """Cache the configs that the catalogue has, and return their digests."""
+        if self.shared is None:
+            return set()
+        from imq.engine.oci.config import Config
+
+        found: list[tuple[Digest, Config]] = []
+        for digest, _, content in self.shared.read([descriptor.digest for _, descriptor in configs]):
+            with suppress(ImqError):
+                found.append((digest, Config.parse(content, f"the config {digest}")))
+        self.cache.add_configs(found)
+        return {digest for digest, _ in found}
+
     def fetch_manifests(self, manifests: Sequence[tuple[Reference, Digest]]) -> Iterator[tuple[int, ImqError]]:
         """Fetch manifests by digest into the cache. Yield the position and the error of each failure."""
-        names = (reference.replace(tag=None, digest=digest) for reference, digest in manifests)
+        known = self._read_shared_manifests(manifests)
+        names = (
+            (number, reference.replace(tag=None, digest=digest))
+            for number, (reference, digest) in enumerate(manifests)
+            if digest not in known
+        )
         fetched: list[tuple[int, Reference, FetchedManifest]] = []
-        for number, result in self.batch.fetch_manifests(enumerate(names)):
+        for number, result in self.batch.fetch_manifests(names):
             if isinstance(result, ImqError):
                 yield number, result
                 continue
@@ -186,8 +229,14 @@ class RegistryReader:
         """Fetch configs into the cache. Yield the position and the error of each failure."""
         from imq.engine.oci.config import Config
 
-        requests = ((number, reference, descriptor) for number, (reference, descriptor) in enumerate(configs))
+        known = self._read_shared_configs(configs)
+        requests = (
+            (number, reference, descriptor)
+            for number, (reference, descriptor) in enumerate(configs)
+            if descriptor.digest not in known
+        )
         fetched: list[tuple[Digest, Config]] = []
+        contents: list[tuple[Digest, str, bytes]] = []
         for number, content in self.batch.fetch_configs(requests):
             if isinstance(content, ImqError):
                 yield number, content
@@ -197,10 +246,19 @@ class RegistryReader:
                 fetched.append((descriptor.digest, Config.parse(content, f"the config of {reference}")))
             except ImqError as error:
                 yield number, error
+            contents.append((descriptor.digest, descriptor.media_type, content))
             if len(fetched) >= WRITE_BATCH:
-                self.cache.add_configs(fetched)
-                fetched = []
-        self.cache.add_configs(fetched)
+                self._add_configs(fetched, contents)
+                fetched, contents = [], []
+        self._add_configs(fetched, contents)
+
+    def _add_configs(
+        self, configs: Sequence[tuple[Digest, Config]], contents: Sequence[tuple[Digest, str, bytes]]
+    ) -> None:
+        """Add configs to the cache, and their documents to the catalogue."""
+        self.cache.add_configs(configs)
+        if self.shared is not None:
+            self.shared.add(contents)
 
 
 def open_reader(context: SourceContext) -> RegistryReader:

@@ -146,6 +146,8 @@ class RegistrySource(ReaderSource):
             from .reader import open_reader
 
             self._reader = open_reader(self._context)
+        catalogue = self._context.catalogue
+        self._reader.shared = catalogue.documents if catalogue is not None else None
         return self._reader
 
 

@@ -194,7 +194,8 @@ class Tags(RegistryScan):
         """Resolve the digests of tags. With `documents`, manifests that are not cached are fetched by tag directly."""
         rows = f"temp.{self.rows} AS t JOIN temp.{self.selected} USING (_row)"
         unresolved = self._find_unresolved(rows, "t.digest IS NULL AND t.problem IS NULL")
-        fetch_directly = documents and not self.reader.batch.resolves_tags_first
+        is_shared = self.reader.shared is not None  # then the documents of a digest may be known without a request
+        fetch_directly = documents and not self.reader.batch.resolves_tags_first and not is_shared
         new = {one.row: one.reference for one in unresolved if fetch_directly and not one.has_manifest}
         self._fetch_heads([one for one in unresolved if one.row not in new])
         self._handle_results(self.reader.batch.fetch_manifests(new.items()), new)
