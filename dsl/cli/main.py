@@ -40,10 +40,9 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --yes             do not confirm        --no-trunc        do not truncate
   --platform P      os/arch[/variant]     --jobs N          parallel layers
   --set NAME=VALUE  setting, variable     --insecure HOST   allow plain http
-  --config FILE     configuration file    --no-config       read none
+  --config FILE     or --no-config        --catalogue URL   of PostgreSQL
   --color WHEN      auto, always, never   --no-progress     lines, not bars
   --spreadsheet     escape csv formulas   --junit, --sarif FILE  of asserts
-  --catalogue URL   PostgreSQL answers
 """
 _DOCKER_GROUPS = ("container", "image", "system")
 """Those of them that a subcommand follows."""

@@ -45,16 +45,22 @@ _PRIMARY_KEYS = {
     **dict.fromkeys(MAP_TABLES.values(), "image, key"),
 }
 _INDEXES = {
-    "image": ("id", "top", "manifest"),
-    "entry": ("image", "id"),
-    "descriptor": ("digest",),
-    "chain": ("id", "diff_id"),
-    "stack": ("descriptor", "chain, image", "command"),
-    "step": ("command",),
-    "container": ("image_id", "manifest"),
-    **dict.fromkeys(MAP_TABLES.values(), ("key",)),
+    "image": ("(id)", "(top)", "(manifest)"),
+    "entry": (
+        "(image)",
+        "(id)",
+        "(created DESC NULLS LAST)",
+        "USING hash (name)",
+        "USING hash (repository)",
+    ),
+    "descriptor": ("(digest)",),
+    "chain": ("(id)", "(diff_id)"),
+    "stack": ("(descriptor)", "(chain, image)", "(command)"),
+    "step": ("(command)",),
+    "container": ("(image_id)", "(manifest)"),
+    **dict.fromkeys(MAP_TABLES.values(), ("USING hash (value)",)),
 }
-"""Indexes for lookups, on columns with short values: PostgreSQL refuses long ones in an index."""
+"""Indexes for lookups. PostgreSQL refuses long values in a tree, so values without a limit are in hash indexes."""
 _VIEWS = ("layer", "images", "layers", "history", "containers")
 _TYPES = {"INTEGER": "bigint", "NUMERIC": "numeric"}
 _TRUTH_COLUMNS = frozenset(field.name for field in CONTAINERS.stored_fields if field.type is DataType.BOOLEAN)
@@ -97,7 +103,7 @@ def add_indexes(target: Connection[Row]) -> None:
     """Create the indexes of filled tables, and collect their statistics. The schema is as in `fill_tables`."""
     for table, keys in _INDEXES.items():
         for columns in keys:
-            target.execute(f"CREATE INDEX ON {table} ({columns})")
+            target.execute(f"CREATE INDEX ON {table} {columns}")
     for table in _TABLES:
         target.execute(f"ANALYZE {table}")
 
@@ -110,8 +116,12 @@ def fill_tables(target: Connection[Row], source: sqlite3.Connection) -> int:
         rows = source.execute(f"SELECT {_quote(names)} FROM {table} ORDER BY key")
         copied += _copy(target, table, [*names, *_MARKS[table]], _add_marks(source, table, rows))
     for table in (*_PARTS, _USES):
-        names = _list_names(source, table)
-        copied += _copy(target, table, names, source.execute(f"SELECT {_quote(names)} FROM {table}"))
+        columns = _list_columns(source, table)
+        names = [name for name, _ in columns]
+        if all(kind == "bigint" for _, kind in columns):
+            copied += _copy_numbers(target, source, table, names)
+        else:
+            copied += _copy(target, table, names, source.execute(f"SELECT {_quote(names)} FROM {table}"))
     return copied
 
 
@@ -231,6 +241,18 @@ def _copy(target: Connection[Row], table: str, names: Sequence[str], rows: Itera
     with target.cursor() as cursor, cursor.copy(f"COPY {table} ({_quote(names)}) FROM STDIN") as copy:
         for count, row in enumerate(map(clean, rows), 1):  # noqa: B007 - the number of the last row
             copy.write_row(row)
+    return count
+
+
+def _copy_numbers(target: Connection[Row], source: sqlite3.Connection, table: str, names: Sequence[str]) -> int:
+    """Copy a table of integers and return the number of its rows. SQLite writes the text: a third of the time."""
+    line = " || char(9) || ".join(f"coalesce(\"{name}\", '\\N')" for name in names)
+    rows = source.execute(f"SELECT {line} || char(10) FROM {table}")
+    count = 0
+    with target.cursor() as cursor, cursor.copy(f"COPY {table} ({_quote(names)}) FROM STDIN") as copy:
+        while batch := rows.fetchmany(_BATCH):
+            copy.write("".join([text for (text,) in batch]))
+            count += len(batch)
     return count
 
 

@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from catalogue import measure_catalogue
 from change import change, plans, rows
 from containers import measure_containers
 from contents import measure_contents
@@ -65,8 +66,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "tables": measure_tables,
     "contents": measure_contents,
     "containers": measure_containers,
+    "catalogue": measure_catalogue,
 }
-NOT_DEFAULT = ("load-many", "remove-many", "engines", "tables", "contents", "containers")
+NOT_DEFAULT = ("load-many", "remove-many", "engines", "tables", "contents", "containers", "catalogue")
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],
