@@ -51,7 +51,7 @@ class Catalogue:
         self._environment = environment
         self._connection: Connection[Row] | None = None
         self._open: _Answer | None = None
-        self.documents = SharedDocuments(self)
+        self.documents = SharedDocuments(self.connect)
 
     def close(self) -> None:
         """Close the connection."""

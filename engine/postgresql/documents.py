@@ -14,19 +14,20 @@ from imq.grammar.record import TYPE_CHECKING
 from .connection import CatalogueError, get_driver_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from .catalogue import Catalogue
+    from imq.engine.catalog.schema import Raw
+    from psycopg import Connection
 
 _BATCH = 500
 """The number of documents that are read at once."""
 
 
 class SharedDocuments:
-    """The documents of a catalogue."""
+    """The documents of a catalogue. `connect` returns its connection, or raises `CatalogueError`."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, connect: Callable[[], Connection[tuple[Raw, ...]]]) -> None:
+        self._connect = connect
         self._is_readable = self._is_writable = True
 
     def read(self, digests: Sequence[Digest]) -> Iterator[tuple[Digest, str, bytes]]:
@@ -36,7 +37,7 @@ class SharedDocuments:
             if not self._is_readable:
                 return
             try:
-                connection = self._catalogue.connect()
+                connection = self._connect()
                 rows = connection.execute(text, (list(digests[start : start + _BATCH]),)).fetchall()
             except (CatalogueError, get_driver_error()):
                 self._is_readable = self._is_writable = False  # the answer of the query reports it
@@ -53,7 +54,7 @@ class SharedDocuments:
         if not rows or not self._is_writable:
             return
         try:
-            connection = self._catalogue.connect()
+            connection = self._connect()
             with connection.transaction():
                 connection.execute(
                     "CREATE TEMP TABLE new_document (digest text, media_type text, content bytea) ON COMMIT DROP"
