@@ -28,7 +28,7 @@ class RowSet(Record):
 
     `table` is the table of the query. `single`: the result is one value, such as a count, which is printed without a
     heading. `errors` are the errors of failed rows, and `exit_code` is the exit code that results from them.
-    `is_plan`: the rows are actions that a dry run lists.
+    `is_plan`: the rows are actions that a dry run lists. `notes` are remarks on the rows: those that a query left out.
     """
 
     columns: tuple[Column, ...]
@@ -39,6 +39,7 @@ class RowSet(Record):
     errors: tuple[ImqError, ...] = ()
     exit_code: int = 0
     is_plan: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Documents(Record):

@@ -217,6 +217,11 @@ class Result:
                 return ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on the rows: how many a query left out because values are unknown, and what to write."""
+        return self._result.notes if isinstance(self._result, RowSet) else ()
+
+    @property
     def ok(self) -> bool:
         """Whether there are no errors."""
         return not self.errors

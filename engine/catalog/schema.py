@@ -89,6 +89,7 @@ class Field(Record):
     - `has_algorithm`: a digest begins with its algorithm; the IDs of containers are hex digits alone.
     - `values` are the only values of the field, where these are few; `prefix` is what every value begins with.
     - `about_containers`: only container engines know the value.
+    - `is_optional`: an object may lack the value, so that a query does not report the rows that it leaves out for it.
     - `is_unavailable`: the source of this table knows the value of no row.
     - `config` is where an image config holds the value.
     - `search_column`: the source searches the value for `like`, `matches` and `has` with a constant where it is, and
@@ -111,6 +112,7 @@ class Field(Record):
     normalise: Callable[[str], str] | None = None
     has_algorithm: bool = True
     about_containers: bool = False
+    is_optional: bool = False
     is_unavailable: bool = False
     config: FromConfig | None = None
     on_request: bool = False

@@ -19,7 +19,7 @@ from . import ir
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from imq.engine.catalog.schema import Field
+    from imq.engine.catalog.schema import Field, Table
 
     FindTests = Callable[[ir.Expr], dict[str, ir.Expr]]
     """Returns the conditions under which the value of a leaf is uncertain, by the names of the unknown values."""
@@ -90,6 +90,83 @@ def list_uncertain_rows(select: ir.Select, unread: Mapping[str, str]) -> Iterato
         columns = [ir.Projection(field.name, ir.Column(field), "") for field in list_subject_fields(one)]
         columns += [ir.Projection(f"unknown_{at}", test, "") for at, test in enumerate(operands.values())]
         yield UncertainRows(one.replace(columns=tuple(columns), order=(), is_whole_rows=False), tuple(operands))
+
+
+class LeftOutRows(Record):
+    """Queries that count rows: those that a query leaves out because a value is unknown, and how many for which value.
+
+    `rows` counts them all, and `values` those of which the value of a name is unknown.
+    """
+
+    table: Table
+    rows: ir.Select
+    values: Mapping[str, ir.Select]
+
+
+def list_left_out_rows(select: ir.Select) -> Iterator[LeftOutRows]:
+    """Yield the counts of the rows that a query leaves out although its condition may hold for them.
+
+    A value that an object may lack is not unknown, nor is one that no row of the source has: the latter is reported
+    by itself. Rows beyond a limit are not fetched, so a query with one has none, as one with joins.
+    """
+    if has_order_limit(select) and select.table.is_staged:
+        return
+    for one in _list_levels(select):
+        where = one.where
+        if where is None or one.joins or one.table.view == DERIVED:
+            continue
+        possible = _change(where, _list_reported_tests, certain=False)
+        if possible is where:
+            continue
+        left_out: tuple[ir.Expr, ...] = (possible, ir.Not(where))
+        problem = one.table.find_field("problem")
+        if problem is not None:  # the error of such a row is reported
+            left_out = (*left_out, ir.IsKnown(ir.Column(problem), known=False))
+        counted = one.replace(
+            columns=(), where=ir.And(left_out), group=None, having=None, order=(), limit=None, skip=None,
+            keep_newest=None, until=None, count=True, is_whole_rows=False, nonempty="",
+        )  # fmt: skip
+        values = {
+            name: counted.replace(where=ir.And((*left_out, test)))
+            for name, test in _list_unknown(where, _list_reported_tests).items()
+        }
+        yield LeftOutRows(one.table, counted, values)
+
+
+def _list_levels(select: ir.Select) -> Iterator[ir.Select]:
+    """Yield a query and those that its rows are of."""
+    yield select
+    sides = (select.base.left, select.base.right) if isinstance(select.base, ir.Union) else (select.base,)
+    for side in sides:
+        if side is not None:
+            yield from _list_levels(side)
+
+
+def _list_reported_tests(leaf: ir.Expr) -> dict[str, ir.Expr]:
+    """Return the tests of a leaf as `_list_tests`, of the values whose absence a query reports.
+
+    To look for one digest leaves out rows without any digest: nobody expects them.
+    """
+    match leaf:
+        case ir.Comparison("=", left, _) if left.kind is DataType.DIGEST:
+            return {}
+        case ir.InList(operand) | ir.HasPrefix(operand) | ir.InSubquery(operand) if operand.kind is DataType.DIGEST:
+            return {}
+        case ir.RowInSubquery():
+            return {}
+        case _:
+            return {name: test for name, test in _list_tests(leaf).items() if not _is_lacking(test)}
+
+
+def _is_lacking(test: ir.Expr) -> bool:
+    """Whether what a test finds unknown is a value that the object may lack, or that its source never has."""
+    value = test.operand if isinstance(test, ir.IsKnown) else test
+    for part in ir.walk((value,)):
+        if isinstance(part, ir.Column | ir.ImageField) and (part.field.is_optional or part.field.is_unavailable):
+            return True
+        if isinstance(part, ir.Column) and part.join:  # the row may have no partner
+            return True
+    return False
 
 
 def list_subject_fields(select: ir.Select) -> tuple[Field, ...]:

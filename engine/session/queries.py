@@ -41,7 +41,7 @@ from imq.grammar.errors import AssertionFailed, ImqError, NotFound, Refused, Sto
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imq.engine.catalog.schema import Field, Raw
     from imq.engine.catalog.tables import Table
@@ -89,8 +89,11 @@ class QueryRunner:
 
     # Binding and planning
 
-    def make_scope(self) -> Scope:
-        """Prepare the store and the sources for a statement, and return the scope that it is bound in."""
+    def make_scope(self, note: Callable[[str], None] = lambda _text: None) -> Scope:
+        """Prepare the store and the sources for a statement, and return the scope that it is bound in.
+
+        `note` reports remarks on the statement.
+        """
         resources = self._resources
         resources.prepare_statement()
         self._fetch.begin(resources.runner)
@@ -100,7 +103,19 @@ class QueryRunner:
             lambda text: resources.store.find(text).key,
             self._fetch,
             resources.default_refs,
+            note=note,
         )
+
+    def make_notes(self) -> Callable[[str], None]:
+        """Return a function that reports each remark on a statement once, however often its parts are bound."""
+        resources, reported = self._resources, set[str]()
+
+        def note(text: str) -> None:
+            if text not in reported and resources.warns_about_containers:
+                reported.add(text)
+                resources.progress.note(text)
+
+        return note
 
     def plan(self, select: Select, now: int, hidden: Sequence[str] = ()) -> QueryPlan:
         """Return the plan of a query; the columns `hidden` follow the selected ones."""
@@ -200,7 +215,7 @@ class QueryRunner:
         return statement.replace(query=query.replace(sources=(ast.Literal(host),)))
 
     def _run_query(self, statement: ast.QueryStatement) -> RowSet:
-        planned = self.plan_output(statement, self.make_scope())
+        planned = self.plan_output(statement, self.make_scope(self.make_notes()))
         if planned.steps:
             from imq.engine.query.unavailable_fields import list_unavailable_fields
 
@@ -210,7 +225,7 @@ class QueryRunner:
 
     def run_assertion(self, statement: ast.Assert) -> Result:
         """Run an assertion. Return an empty message if it is true, else the offending rows and exit code 1."""
-        scope = self.make_scope()
+        scope = self.make_scope(self.make_notes())
         conditions = (
             statement.condition.operands if isinstance(statement.condition, ast.And) else (statement.condition,)
         )
@@ -230,6 +245,7 @@ class QueryRunner:
                 failure = AssertionFailed(f"assertion failed: {unparse(part)}", span=part.span)
                 counterexample = self._find_counterexample(part, planned, scope, statement.output)
                 return counterexample.replace(errors=(failure,), exit_code=1)
+            self._note_left_out(nested, scope.now)
         return Message("")
 
     def select_rows(
@@ -277,6 +293,8 @@ class QueryRunner:
                 problems.append((subject, problem))
         self._check(planned)
         self._check_excluded_lists(select, scope.now, is_removal=uncertain is not None)
+        if uncertain is None and problems is not None:
+            self._note_left_out((chosen,), scope.now)
         if uncertain is not None:
             self._warn_of_kept_names(chosen, scope.now)
         if chosen is select or uncertain is None:
@@ -421,12 +439,36 @@ class QueryRunner:
             for warning in find_warnings(select):
                 self._resources.progress.warn(warning)
             self._warn_of_unlike_ids(select)
+        notes = self._note_left_out((select,), planned.now)
         code = get_exit_code(problems)
         rows = self._read_first(self._answer(select, planned.sql, planned.now))
         if select.count:
             column = Column("count", "COUNT", DataType.NUMBER)
-            return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code)
-        return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code)
+            return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code, notes=notes)
+        return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code, notes=notes)
+
+    def _note_left_out(self, selects: Iterable[Select], now: int) -> tuple[str, ...]:
+        """Report how many rows queries leave out because values are unknown, of which values, and what to write.
+
+        Docker's command lines report nothing: docker leaves out such rows too.
+        """
+        if not self._resources.warns_about_containers:
+            return ()
+        from imq.engine.query.certainty import list_left_out_rows
+
+        notes: dict[str, None] = {}
+        for left_out in (one for select in selects for one in list_left_out_rows(select)):
+            if total := self._count(left_out.rows, now):
+                is_only = len(left_out.values) == 1
+                counts = {name: total if is_only else self._count(one, now) for name, one in left_out.values.items()}
+                notes[_describe_left_out(left_out.table.name, total, counts)] = None
+        for note in notes:
+            self._resources.progress.note(note)
+        return tuple(notes)
+
+    def _count(self, select: Select, now: int) -> int:
+        row = self._resources.runner.first_row(plan(select, now).sql)
+        return int(row[0]) if row is not None and row[0] is not None else 0
 
     def _answer(self, query: Select | Expr, sql: Sql, now: int) -> Iterator[tuple[Raw, ...]]:
         """Return the rows of a query, or the value of a condition: from the catalogue, else from SQLite by `sql`."""
@@ -519,7 +561,8 @@ class QueryRunner:
         """Return the evidence against a condition: the offending rows, or the values of both sides of a comparison."""
         match planned.condition, part:
             case Not(Exists()), ast.Exists(rows):
-                return self.run_query(ast.QueryStatement(rows, output))
+                offending = self.plan_output(ast.QueryStatement(rows, output), self.make_scope())
+                return self._fetch_answer(offending, output)
             case Comparison(_, left, right), _:
                 values = self._resources.runner.first_row(plan_values((left, right), scope.now))
                 assert values is not None
@@ -528,6 +571,23 @@ class QueryRunner:
                 return RowSet(columns, [values], output)
             case _:
                 return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)
+
+
+def _describe_left_out(table: str, total: int, counts: Mapping[str, int]) -> str:
+    """Return the note on `total` rows that a query leaves out; `counts` are those of which each value is unknown."""
+    names = [name for name, count in counts.items() if count]
+    names = next(([name] for name in names if counts[name] == total), names)
+    verb, them = ("are", "them") if total > 1 else ("is", "it")
+    unknown = " or ".join(f"{name} is unknown" for name in names)
+    known = " and ".join(f"{name} is known" for name in names)
+    reason = f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} unknown"
+    return "\n".join(
+        (
+            f"{total} of the {table} {verb} left out, because {reason}",
+            f"  to have {them} too: … or {unknown}",
+            f"  to leave {them} out without this note: … and {known}",
+        )
+    )
 
 
 def _lists_images(source: Source) -> bool:

@@ -63,7 +63,10 @@ class Resources:
         self.store.platform = context.platform
         self.folder = os.curdir
         self.warns_about_containers = True
-        """Whether a removal warns that the store has no containers. Docker's command lines do not warn."""
+        """Whether a removal warns that the store has no containers, and a query of rows that it leaves out.
+
+        Docker's command lines do not.
+        """
         self.sources = open_sources(self)
         self._runner: SqliteExecutor | None = None
         self._catalogue: Catalogue | None = None

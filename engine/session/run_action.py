@@ -49,6 +49,8 @@ class ActionRunner:
 
         resources = self._resources
         scope = self._queries.make_scope()
+        if problems is not None and uncertain is None:  # a removal refuses what another action reports
+            scope = scope.replace(note=self._queries.make_notes())
 
         def select_rows(
             query: ast.RowSource,
@@ -150,7 +152,8 @@ class ActionRunner:
             return
         from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, depends_on_containers
 
-        if depends_on_containers(context.bind(statement.query)):
+        select = context.bind(statement.query)
+        if not select.table.has_containers and depends_on_containers(select):
             self._resources.progress.warn(STORE_HAS_NO_CONTAINERS)
 
     def _confirm(self, listed: RowSet, existing: Sequence[str]) -> bool:

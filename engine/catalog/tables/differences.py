@@ -27,9 +27,11 @@ DIFFERENCES = Table(
             DataType.LIST,
             "what of a file changed: content, type, mode, owner, link, xattrs, time",
         ),
-        Field("size_before", DataType.SIZE, "bytes of the file or the package in the first image"),
-        Field("size_after", DataType.SIZE, "bytes of the file or the package in the second image"),
-        Field("growth", DataType.SIZE, "bytes that the second image has more; negative if it has less"),
+        Field("size_before", DataType.SIZE, "bytes of the file or the package in the first image", is_optional=True),
+        Field("size_after", DataType.SIZE, "bytes of the file or the package in the second image", is_optional=True),
+        Field(
+            "growth", DataType.SIZE, "bytes that the second image has more; negative if it has less", is_optional=True
+        ),
     ),
     default_columns=("kind", "change", "key", "before", "after"),
     order=("kind", "key"),

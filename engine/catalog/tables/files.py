@@ -94,7 +94,7 @@ _FIELDS = (
     ),
     Field("layer", DataType.DIGEST, "the diff ID of the layer that has it"),
     Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
-    Field("sha256", DataType.DIGEST, "the digest of the content of a file"),
+    Field("sha256", DataType.DIGEST, "the digest of the content of a file", is_optional=True),
     Field(
         "content",
         DataType.TEXT,

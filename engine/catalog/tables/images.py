@@ -136,6 +136,7 @@ IMAGES = Table(
             "base_chain_id",
             DataType.DIGEST,
             "the chain ID of the base: of the most lower layers that are all layers of another image of the source",
+            is_optional=True,
             on_request=True,
         ),
         Field("platform", DataType.PLATFORM, "os/architecture[/variant]"),

@@ -58,7 +58,7 @@ HISTORY = Table(
         ),
         Field("empty", DataType.BOOLEAN, "the step has no layer"),
         Field("comment", DataType.TEXT, "the comment of the builder"),
-        Field("layer", DataType.DIGEST, "the digest of its layer"),
+        Field("layer", DataType.DIGEST, "the digest of its layer", is_optional=True),
         Field("source", DataType.TEXT, "the source that holds it"),
     ),
     default_columns=("image", "created", "created_by", "size", "comment"),

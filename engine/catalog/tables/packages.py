@@ -33,7 +33,7 @@ PACKAGES = Table(
         Field("source_version", DataType.TEXT, "the version of the source package"),
         Field("purl", DataType.TEXT, "the package URL. Example: pkg:deb/debian/bash@5.2.15-2+b7?arch=amd64"),
         Field("licence", DataType.TEXT, "the licence, an SPDX expression where it is one", ("license",)),
-        Field("size", DataType.SIZE, "bytes when installed, where the package system says it"),
+        Field("size", DataType.SIZE, "bytes when installed, where the package system says it", is_optional=True),
         Field("layer", DataType.DIGEST, "the diff ID of the layer that brought this version"),
         Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest", ("first_layer",)),
         Field("last_layer", DataType.NUMBER, "the position of the layer whose list of packages counts"),

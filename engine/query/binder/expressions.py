@@ -145,7 +145,8 @@ class Expressions:
         if isinstance(rows, ast.Query) and rows.where is not None and self.table is not NOTHING:
             from .open_conditions import check_exists
 
-            check_exists(node, self.table, exists.select.table, is_removal=self.scope.is_removal)
+            scope = self.scope
+            check_exists(node, self.table, exists.select.table, scope.note, is_removal=scope.is_removal)
         return ir.Not(exists) if negated else exists
 
     def _bind_in_subquery(self, node: ast.In, operand: ast.Expr, rows: ast.RowSource) -> ir.Expr:

@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from imq.engine.catalog.tables import Table
 
@@ -21,8 +21,13 @@ _AGE_FIELD = "created"
 """The field that `older than` and `newer than` read."""
 
 
-def check_exists(node: ast.Exists, outer: Table, inner: Table, *, is_removal: bool) -> None:
-    """Raise `StatementError` for a condition on rows of `inner` that may be meant for the rows of `outer`."""
+def check_exists(
+    node: ast.Exists, outer: Table, inner: Table, note: Callable[[str], None], *, is_removal: bool
+) -> None:
+    """Raise `StatementError` for a condition on rows of `inner` that may be meant for the rows of `outer`.
+
+    When it is valid where it is, only a removal is refused; `note` reports it of other statements.
+    """
     if not isinstance(node.rows, ast.Query) or node.rows.where is None:
         return
     where = node.rows.where
@@ -32,16 +37,20 @@ def check_exists(node: ast.Exists, outer: Table, inner: Table, *, is_removal: bo
         name = _get_relation_name(nested)
         if name and inner.find_relation(name) is None and outer.find_relation(name) is not None:
             raise _make_error(node, nested, f"{name} is a relation of {outer.name}, not of {inner.name}")
-    if is_removal and _is_open(node, where):
+    if _is_open(node, where):
         for operand in where.operands[1:]:
             names = list(_list_names(operand))
             if names and all(_has_name(outer, name) for name in names):
-                raise _make_error(
+                error = _make_error(
                     node,
                     operand,
                     f"{unparse(operand)} applies to {inner.name} here, but could be meant for {outer.name}",
                     closed=True,
                 )
+                if is_removal:
+                    raise error
+                note("\n  ".join((error.message, *error.hints)))
+                return
 
 
 def _make_error(node: ast.Exists, part: ast.Expr, message: str, *, closed: bool = False) -> StatementError:

@@ -27,6 +27,7 @@ class Scope(Record):
     `find` returns the key of an image by name or ID, or raises `NotFound`. `fetch` resolves sources and binds their
     tables. `default_refs` returns the sources of a query without `in`, of this table (default: images). `outer` are the
     tables of the enclosing queries, innermost first. `is_removal`: the rows are removed, so ambiguity is refused.
+    `note` reports a remark on the statement.
     """
 
     now: int
@@ -36,6 +37,7 @@ class Scope(Record):
     default_refs: Callable[..., tuple[SourceRef, ...]]
     outer: tuple[Table, ...] = ()
     is_removal: bool = False
+    note: Callable[[str], None] = lambda _text: None
 
 
 class ExpressionBinder(Protocol):
