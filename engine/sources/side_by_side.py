@@ -6,7 +6,7 @@ from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -18,7 +18,7 @@ _MAX_WAITING = 16
 
 def iterate_side_by_side(
     items: Sequence[K], work: Callable[[K], Iterator[T]], workers: int
-) -> Iterator[tuple[K, T | ImqError | None]]:
+) -> Generator[tuple[K, T | ImqError | None], None, None]:
     """Yield each item with the batches that `work` yields for it, in order, then with None or with its error.
 
     Batches of different items mix. Closing this generator ends the threads after the batch that each waits for.

@@ -138,8 +138,12 @@ def test_a_container_without_its_image(changed: Place) -> None:
     if place.name == "podman" or place.engine.root is not None:
         pytest.skip("this engine keeps the image, or removes the container with it")
     place.engine.run("rmi", "-f", NAME)
-    with pytest.raises(imq.NotFound, match="the image of the container web was removed"):
+    with pytest.raises(imq.NotFound, match="the image of the container web was removed") as caught:
         place.connection("files of container web in docker")
+    assert (caught.value.code, caught.value.hints) == (
+        "no-such-image",
+        ("to see its changes: changes of web in docker",),
+    )
 
 
 def test_what_is_mounted_is_not_part_of_a_container(place: Place, tmp_path: pathlib.Path) -> None:

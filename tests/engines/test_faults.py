@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -487,3 +488,45 @@ class TestManyImages:
             script.ask("images in docker where user is unknown")
         assert len(script.requests(f"images/{A}/json")) == 1
         assert len(script.requests("images/json")) == 3
+
+
+def test_a_thread_of_an_earlier_statement_keeps_nothing_for_the_next_one(start: Start) -> None:
+    reader = start({}).session._resources.sources["docker"].reader()
+
+    def read_until_the_next_statement() -> str:
+        reader.begin()
+        return "old"
+
+    assert reader.keep("docker", "a document", read_until_the_next_statement) == "old"
+    assert reader.keep("docker", "a document", lambda: "new") == "new"
+
+
+def test_a_thread_of_a_statement_that_failed_opens_no_connection(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of one container fails; a thread that begins with another one afterwards finds its reader closed."""
+    from imq.engine.sources.docker import logs
+
+    released, ended = Event(), Event()
+    results: list[object] = []
+    read = logs._read_log
+
+    def read_late(reader: Any, source: str, id_: str, request: Any) -> Iterator[Any]:
+        if id_ == A[7:]:
+            yield from read(reader, source, id_, request)
+        try:
+            released.wait(20)
+            results.extend(read(reader, source, id_, request))
+        except ImqError as error:
+            results.append(error.message)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(logs, "_read_log", read_late)
+    containers = [container(A, Id=A[7:]), container(B, Id=B[7:])]
+    script = start({"/logs": FAILURE, "containers/json": containers})
+    with pytest.raises(EngineError, match="the disk is full"):
+        script.ask("containers in docker where no logs")
+    before = len(script.engine.requests)
+    released.set()
+    assert ended.wait(20)
+    assert results == ["the client is closed"]
+    assert len(script.engine.requests) == before

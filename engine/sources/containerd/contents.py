@@ -66,7 +66,7 @@ class NamespaceContents(ListedContents):
         if use is None:
             raise NotFound(f"No such container: {id_}", code="no-such-container")
         if use.listed is None or use.image is None:
-            raise make_image_removed_error(id_)
+            raise make_image_removed_error(id_, "")
         base = make_image((use.listed,), use.image, id_, text)
         changes = self._reader.read_changes(text, use)
         handle = ContainerHandle(use.image, use, changes)

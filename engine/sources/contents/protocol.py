@@ -126,11 +126,12 @@ class LayerContents(Protocol):
         """Record that the image `subject` of a scan could not be read."""
 
 
-def make_image_removed_error(container: str) -> NotFound:
-    """Return the error for the files of a container whose image is not there any more."""
+def make_image_removed_error(container: str, source: str) -> NotFound:
+    """Return the error for the files of a container whose image is not there any more; `source` has its changes."""
     return NotFound(
         f"the image of the container {container} was removed, so its files cannot be told from its changes",
         code="no-such-image",
+        hints=(f"to see its changes: changes of {container} in {source}",) if source else (),
     )
 
 

@@ -19,7 +19,7 @@ from imq.engine.layers.tar_header import BLOCK_SIZE, has_valid_checksum
 from imq.engine.layers.tar_members import iterate_members
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.contents.protocol import ImageLayers, LayerRead
+from imq.engine.sources.contents.protocol import ImageLayers, LayerRead, make_image_removed_error
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -86,12 +86,8 @@ class EngineContents:
         image = read_image_id(container.get("Image"))
         try:
             document = self._reader.inspect_image(source, image or "")
-        except NotFound as error:
-            raise NotFound(
-                f"the image of the container {name} was removed, so its files cannot be told from its changes",
-                code=error.code,
-                hints=(f"to see its changes: changes of {name} in {source}",),
-            ) from None
+        except NotFound:
+            raise make_image_removed_error(name, source) from None
         base = _make_image(source, id_, document)
         changes = self._reader.read_container_layer(source, id_)
         handle = base.handle.replace(changes=changes)

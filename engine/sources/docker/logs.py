@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.sources.scan_rows import ScanRows
 from imq.engine.sources.side_by_side import iterate_side_by_side
@@ -50,14 +52,16 @@ class Logs(ContainerRowsScan):
         def read(container: tuple[Raw, ...]) -> Iterator[list[Line]]:
             return _read_log(self.reader, str(container[2]), str(container[4]), request)
 
-        for container, batch in iterate_side_by_side(_interleave(containers), read, workers):
-            if isinstance(batch, ImqError):
-                self.report_failure(container, batch, "the log of", len(containers))
-            elif batch is not None:
-                own = container[1:]
-                ScanRows.insert(self, ((*own, 0, *line, None) for line in batch))  # decoded: it has no lone surrogates
-                continue
-            self.drop_container(container)
+        with closing(iterate_side_by_side(_interleave(containers), read, workers)) as batches:
+            for container, batch in batches:
+                if isinstance(batch, ImqError):
+                    self.report_failure(container, batch, "the log of", len(containers))
+                elif batch is not None:
+                    own = container[1:]
+                    rows = ((*own, 0, *line, None) for line in batch)
+                    ScanRows.insert(self, rows)  # decoded: it has no lone surrogates
+                    continue
+                self.drop_container(container)
 
 
 def _interleave(containers: list[tuple[Raw, ...]]) -> list[tuple[Raw, ...]]:

@@ -62,6 +62,7 @@ class EngineReader:
         self._histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._problems: dict[tuple[str, str, str], ImqError] = {}
         self._silent: dict[str, tuple[float, ImqError | None]] = {}
+        self._is_closed = False
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -75,16 +76,23 @@ class EngineReader:
             client.forget_silence()
 
     def close(self) -> None:
-        """Close the connections."""
-        for client in self._clients.values():
+        """Close the connections. Threads of a statement that failed open no other ones."""
+        with self._clients_lock:
+            self._is_closed = True
+            clients, self._clients = tuple(self._clients.values()), {}
+        for client in clients:
             client.close()
-        self._clients = {}
 
     # Requests
 
     def client(self, source: str) -> EngineClient:
-        """Return the client of an engine. Raises `UnknownName` when no engine has this name."""
+        """Return the client of an engine. Raises `UnknownName` when no engine has this name.
+
+        Raises `EngineError` when this reader was closed.
+        """
         with self._clients_lock:  # of two threads, one makes it
+            if self._is_closed:
+                raise EngineError("the client is closed", endpoint=source)
             client = self._clients.get(source)
             if client is None:
                 endpoint = find_endpoint(source, self._context.environment, self._context.home or "")
@@ -108,10 +116,10 @@ class EngineReader:
 
     def keep(self, source: str, subject: str, make: Callable[[], T]) -> T:
         """Return what `make` returned for this subject of an engine the first time in a statement."""
-        key = source, subject
-        if key not in self._listings:
-            self._listings[key] = make()
-        kept: T = self._listings[key]
+        key, listings = (source, subject), self._listings  # a thread of an earlier statement adds nothing to this one
+        if key not in listings:
+            listings[key] = make()
+        kept: T = listings[key]
         return kept
 
     def get_disk_usage(self, source: str, **query: str) -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ class StoreContents:
         container = containers.read(id_)
         base = next(self._list_by_id(str(container.document["Image"]), None), None)
         if base is None:
-            raise make_image_removed_error(container.name)
+            raise make_image_removed_error(container.name, "store")
         changes = self._changes.get(id_)
         if changes is None:
             changes = ContainerLayer(self._environment)
