@@ -9,7 +9,7 @@ from __future__ import annotations
 from imq.engine.oci.chain_id import compute_chain_ids
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .hiding import hide_lower_entries
+from .hiding import LayerHider
 from .resolve_links import resolve_links
 from .schema import ENTRY_COLUMNS, PACKAGE_COLUMNS, SCAN_VERSION, SCHEMA
 
@@ -100,6 +100,12 @@ class FileIndex:
             key,
         )
         connection.execute(
+            f"""INSERT INTO {SCHEMA}.replaced (layer, directory, {_COLUMNS})
+            SELECT ?, scanned_directory.key, {_COLUMNS} FROM scanned.replaced
+            JOIN scanned_directory ON scanned_directory.own = replaced.directory ORDER BY replaced.rowid""",
+            key,
+        )
+        connection.execute(
             f"""INSERT INTO {SCHEMA}.note SELECT ?, scanned_directory.key, name, kind, document FROM scanned.note
             JOIN scanned_directory ON scanned_directory.own = note.directory""",
             key,
@@ -150,18 +156,22 @@ class FileIndex:
             connection.executemany(
                 "INSERT INTO lower VALUES (?, ?, ?)", zip(range(len(layers)), layers, chains, strict=True)
             )
+            hider = LayerHider(connection)
             for chain_id, diff_id in zip(chain_ids, diff_ids, strict=True):
-                chain, layer = self._find_chain(chain_id) or self._add_chain(chain_id, diff_id, chains, now)
+                chain, layer = self._find_chain(chain_id) or self._add_chain(chain_id, diff_id, chains, hider, now)
                 connection.execute("INSERT INTO lower VALUES (?, ?, ?)", (len(layers), layer, chain))
                 layers.append(layer)
                 chains.append(chain)
+            hider.close()
             connection.execute("DROP TABLE lower")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
 
-    def _add_chain(self, chain_id: Digest, diff_id: Digest, chains: Sequence[int], now: int) -> tuple[int, int]:
+    def _add_chain(
+        self, chain_id: Digest, diff_id: Digest, chains: Sequence[int], hider: LayerHider, now: int
+    ) -> tuple[int, int]:
         connection = self.connection
         (layer,) = connection.execute(
             f"SELECT key FROM {SCHEMA}.layer WHERE diff_id = ? AND stack = 0", (diff_id,)
@@ -173,7 +183,7 @@ class FileIndex:
         layer = resolve_links(connection, layer, chain, now)
         connection.execute(f"UPDATE {SCHEMA}.chain SET layer = ? WHERE key = ?", (layer, chain))
         if chains:
-            hide_lower_entries(connection, layer, chain)
+            hider.hide(layer, chain)
         return chain, layer
 
     def touch(self, keys: Iterable[int], now: int) -> None:
@@ -258,7 +268,7 @@ class FileIndex:
         connection.execute(f"INSERT OR IGNORE INTO dropped SELECT key FROM {SCHEMA}.layer WHERE stack IN {chains}")
         connection.execute(f"DELETE FROM {SCHEMA}.hidden WHERE chain IN {chains}")
         connection.execute(f"DELETE FROM {SCHEMA}.chain WHERE key IN {chains}")
-        for table in ("hidden", "entry", "word", "note", "package"):
+        for table in ("hidden", "entry", "replaced", "word", "note", "package"):
             connection.execute(f"DELETE FROM {SCHEMA}.{table} WHERE layer IN (SELECT layer FROM dropped)")
         connection.execute(f"DELETE FROM {SCHEMA}.layer WHERE key IN (SELECT layer FROM dropped)")
         connection.execute("DROP TABLE dropped")

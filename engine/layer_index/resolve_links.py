@@ -42,7 +42,7 @@ def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: i
         FROM {SCHEMA}.layer WHERE key = ?""",
         (layer,),
     ).fetchone()
-    _find_linked_directories(connection, layer)
+    _find_linked_directories(connection, layer, layer)
     try:
         (is_linked,) = connection.execute("SELECT EXISTS (SELECT 1 FROM linked)").fetchone()
         if not (is_linked or has_lower_links or has_link_parents or is_repeated):
@@ -51,7 +51,8 @@ def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: i
         for _ in range(MAX_LINKS):
             if not _resolve_entries(connection, resolved):
                 break
-            _find_linked_directories(connection, resolved)  # a moved link may be on the way to other entries
+            _find_linked_directories(connection, resolved, layer)  # a moved link may be on the way to other entries
+        connection.execute(f"DELETE FROM {SCHEMA}.entry WHERE layer = ? AND instr(name, '/')", (resolved,))
     finally:
         connection.execute("DROP TABLE linked")
     if is_linked:
@@ -59,8 +60,10 @@ def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: i
     return resolved
 
 
-def _find_linked_directories(connection: sqlite3.Connection, layer: int) -> None:
+def _find_linked_directories(connection: sqlite3.Connection, layer: int, copied: int) -> None:
     """Make the table `linked`: the folders of a layer that are, or are below, a link of the layer or of a lower one.
+
+    The layer can be a copy of the layer `copied`.
 
     Whether the link is there when the archive reaches an entry is not decided here.
     """
@@ -75,12 +78,15 @@ def _find_linked_directories(connection: sqlite3.Connection, layer: int) -> None
             WHERE EXISTS (SELECT 1 FROM {SCHEMA}.entry AS own WHERE own.layer = :layer
                     AND own.directory = directory.parent AND own.name = directory.name
                     AND (own.type = {SYMLINK} OR {_IS_OPEN_LINK}))
+                OR EXISTS (SELECT 1 FROM {SCHEMA}.replaced AS own WHERE own.layer IN (:layer, :copied)
+                    AND own.directory = directory.parent AND own.name = directory.name
+                    AND (own.type = {SYMLINK} OR {_IS_OPEN_LINK}))
                 OR EXISTS (SELECT 1 FROM lower CROSS JOIN {SCHEMA}.entry AS old ON old.layer = lower.layer
                     AND old.directory = directory.parent AND old.name = directory.name
                     WHERE old.type = {SYMLINK} AND {IS_VISIBLE})
             UNION SELECT directory.key FROM linked JOIN {SCHEMA}.directory ON directory.parent = linked.key)
         SELECT key FROM linked""",
-        {"layer": layer},
+        {"layer": layer, "copied": copied},
     )
 
 
@@ -105,8 +111,21 @@ def _copy_layer(connection: sqlite3.Connection, layer: int, chain: int, now: int
             f" SELECT ?, {columns} FROM {SCHEMA}.{table} WHERE layer = ?",
             (key, layer),
         )
+    columns = ", ".join(ENTRY_COLUMNS[2:])
+    connection.execute(  # under names that no other entry has: see `_EARLIER`
+        f"""INSERT OR IGNORE INTO {SCHEMA}.entry (layer, directory, name, {columns})
+        SELECT ?, directory, name || '/' || offset, {columns} FROM {SCHEMA}.replaced WHERE layer = ?""",
+        (key, layer),
+    )
     connection.execute(f"UPDATE {SCHEMA}.entry SET content_layer = ? WHERE layer = ?", (layer, key))
     return key
+
+
+_EARLIER = "old.name > ?3 || '/' AND old.name < ?3 || '0'"
+"""Whether `old` is an earlier entry of the name ?3, which a later one replaces where it leads to the same place.
+
+Until all paths are resolved, such an entry has its offset after its name and a slash; 0 follows the slash in ASCII.
+"""
 
 
 class _Node(Record):
@@ -135,7 +154,8 @@ class _StackView:
         """Return the entry of the layer with a name in a folder, if it is in the archive up to the offset `until`."""
         row = self._connection.execute(
             f"""SELECT {_NODE_COLUMNS} FROM {SCHEMA}.entry AS old
-            WHERE old.layer = ? AND old.directory = ? AND old.name = ? AND old.type <> {IMPLIED} AND old.offset <= ?""",
+            WHERE old.layer = ?1 AND old.directory = ?2 AND (old.name = ?3 OR {_EARLIER}) AND old.type <> {IMPLIED}
+                AND old.offset <= ?4 ORDER BY old.offset DESC LIMIT 1""",
             (self._layer, directory, name, until),
         ).fetchone()
         return _Node(*row) if row is not None else None
@@ -175,9 +195,9 @@ class _StackView:
             own = self.find_own(directory, name, offset)
             next_change, is_cleared = self._connection.execute(
                 f"""SELECT min(offset) FILTER (WHERE offset > ?1), max(offset <= ?1 AND type IN {_MARKERS})
-                FROM {SCHEMA}.entry WHERE layer = ?2 AND directory = ?3 AND name IN (?4, '.wh.' || ?4, '.wh..wh..opq')
-                    AND type <> {IMPLIED}""",
-                (offset, self._layer, directory, name),
+                FROM {SCHEMA}.entry AS old WHERE layer = ?2 AND directory = ?4 AND type <> {IMPLIED}
+                    AND (name IN (?3, '.wh.' || ?3, '.wh..wh..opq') OR {_EARLIER})""",
+                (offset, self._layer, name, directory),
             ).fetchone()
             if next_change is not None:
                 changes.append(next_change)
@@ -214,43 +234,44 @@ def _resolve_entries(connection: sqlite3.Connection, layer: int) -> bool:
         target, until = known.get(directory, (directory, -1))
         if offset >= until:
             target, until = known[directory] = view.resolve(path, offset)
-        if target != directory:
-            _move_entry(connection, layer, (directory, name), target)
+        own_name = name.partition("/")[0]
+        if target != directory or name != own_name:
+            _move_entry(connection, layer, (directory, name), (target, own_name))
             has_moved_link = has_moved_link or type_ in {SYMLINK, HARD_LINK}
         if is_open:
-            _resolve_hard_link(connection, view, (layer, target, name, offset), link)
+            _resolve_hard_link(connection, view, (layer, target, own_name, offset), link)
         if type_ in _SHAPES:
             known.clear()
     return has_moved_link
 
 
-def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, str], target: int) -> None:
-    """Move an entry, and what was read in it, to another folder; of two entries of one path, the later one counts."""
-    directory, name = place
+def _move_entry(connection: sqlite3.Connection, layer: int, place: tuple[int, str], target: tuple[int, str]) -> None:
+    """Move an entry, and what was read in it, to another place; of two entries of one path, the later one counts."""
     found = connection.execute(
-        f"""SELECT directory, offset, type FROM {SCHEMA}.entry
-        WHERE layer = ? AND name = ? AND directory IN (?, ?) ORDER BY offset, directory = ?""",
-        (layer, name, directory, target, directory),
+        f"""SELECT directory, name, offset, type FROM {SCHEMA}.entry
+        WHERE layer = ? AND (directory, name) IN (VALUES (?, ?), (?, ?)) ORDER BY offset, (directory, name) = (?, ?)""",
+        (layer, *place, *target, *place),
     ).fetchall()
-    if all(one != directory for one, _, _ in found):
+    if all(one[:2] != place for one in found):
         return  # another entry that leads to this path, without an order between them, has replaced it
     if len(found) > 1:
-        loser, offset, type_ = found[0]
+        *loser, offset, type_ = found[0]
         if type_ not in _DIRECTORIES:
-            _drop_below(connection, layer, (target, name), offset)
+            _drop_below(connection, layer, target, offset)
             connection.execute(  # if the later one is a folder, it is new: lower layers have nothing in it
                 f"""INSERT OR IGNORE INTO {SCHEMA}.entry (layer, directory, name, type, offset)
                 SELECT ?, key, '.wh..wh..opq', {OPAQUE}, ? FROM {SCHEMA}.directory WHERE parent = ? AND name = ?""",
-                (layer, offset, target, name),
+                (layer, offset, *target),
             )
         for table, column in _TABLES:
             connection.execute(
-                f"DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND directory = ? AND {column} = ?", (layer, loser, name)
+                f"DELETE FROM {SCHEMA}.{table} WHERE layer = ? AND directory = ? AND {column} = ?", (layer, *loser)
             )
     for table, column in _TABLES:
         connection.execute(
-            f"UPDATE {SCHEMA}.{table} SET directory = ? WHERE layer = ? AND directory = ? AND {column} = ?",
-            (target, layer, directory, name),
+            f"""UPDATE {SCHEMA}.{table} SET directory = ?, {column} = ?
+            WHERE layer = ? AND directory = ? AND {column} = ?""",
+            (*target, layer, *place),
         )
 
 

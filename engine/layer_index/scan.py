@@ -53,7 +53,7 @@ _NO_DEVICE = (0, 0)
 _INSERT_PACKAGE = f"INSERT INTO package VALUES ({', '.join('?' * (len(PACKAGE_COLUMNS) + 2))})"
 _ORDINARY_COLUMNS = ("directory", "name", "type", "mode", "uid", "gid", "size", "mtime", "link", "offset")
 _INSERTS = {
-    len(columns): f"INSERT OR REPLACE INTO entry ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    len(columns): f"INSERT OR IGNORE INTO entry ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     for columns in (_ORDINARY_COLUMNS, ENTRY_COLUMNS)
 }
 """How a row is inserted, by the number of its values: most rows have only those of an ordinary header."""
@@ -265,12 +265,26 @@ class LayerScanner:
 
     def _write_rows(self) -> None:
         self._connection.executemany("INSERT INTO directory VALUES (?, ?, ?, ?)", self._new_directories)
-        for size, rows in groupby(self._rows, len):
-            self._connection.executemany(_INSERTS[size], rows)
+        inserted = sum(
+            self._connection.executemany(_INSERTS[size], rows).rowcount for size, rows in groupby(self._rows, len)
+        )
+        if inserted < len(self._rows):
+            self._replace_rows()
         self._connection.executemany("INSERT INTO hard_link VALUES (?, ?, ?, ?)", self._hard_links)
         self._rows.clear()
         self._hard_links.clear()
         self._new_directories.clear()
+
+    def _replace_rows(self) -> None:
+        """Replace the rows of paths that the archive has more than once by those of this batch."""
+        place = "directory = ? AND name = ?"
+        for row in self._rows:
+            columns = ", ".join(ENTRY_COLUMNS if len(row) == len(ENTRY_COLUMNS) else _ORDINARY_COLUMNS)
+            stored = self._connection.execute(f"SELECT {columns} FROM entry WHERE {place}", row[:2]).fetchone()
+            if stored != row:
+                self._connection.execute(f"INSERT INTO replaced SELECT * FROM entry WHERE {place}", row[:2])
+                self._connection.execute(f"DELETE FROM entry WHERE {place}", row[:2])
+                self._connection.execute(_INSERTS[len(row)], row)
 
     def _resolve_conflicts(self) -> bool:
         """Handle paths below an entry that is no folder; return whether some lead through a symbolic link.

@@ -59,6 +59,8 @@ licence of a package, the files of a package, and what was wrong in the file."""
 SCAN_TABLES = f"""
 CREATE TABLE directory (key INTEGER PRIMARY KEY, parent INTEGER, name TEXT NOT NULL, path TEXT NOT NULL);
 CREATE TABLE entry ({_ENTRY_COLUMNS}, PRIMARY KEY (directory, name)) WITHOUT ROWID;
+-- Entries that a later one of the same path replaces, if both paths lead to the same place.
+CREATE TABLE replaced ({_ENTRY_COLUMNS});
 -- The packages that a file of the layer lists; `key` is that of `Package`, `version` the encoded version.
 CREATE TABLE package (directory INTEGER NOT NULL, file TEXT NOT NULL, {_PACKAGE_COLUMNS});
 -- What else the scan read in a file: JSON documents, by kind; those of the kind `owned` are compressed.
@@ -95,6 +97,9 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.entry (
     content_layer INTEGER,           -- the layer with the content of a hard link, if it is another one
     PRIMARY KEY (layer, directory, name)
 ) WITHOUT ROWID;
+-- Entries that a later one of the same layer and path replaces, if both paths lead to the same place.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.replaced (layer INTEGER NOT NULL, {_ENTRY_COLUMNS});
+CREATE INDEX IF NOT EXISTS {SCHEMA}.replaced_layer ON replaced (layer);
 -- The file names of a layer and the paths of its folders, one on each line, compressed: a condition that needs a
 -- certain string skips the layers that do not have it.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.word (layer INTEGER PRIMARY KEY, names BLOB NOT NULL);

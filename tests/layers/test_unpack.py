@@ -192,6 +192,28 @@ def test_climbing_links_resolve_as_in_umoci(tmp_path):
 
 
 @as_root
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ([symlink("a", "/"), folder("a/a"), folder("a/a", 0o700)],),
+        ([symlink("a", "/")], [folder("a/a", 0o700), folder("a/a")]),
+        ([symlink("a", "b")], [folder("a/b"), folder("b/b", 0o700), folder("a/b"), member("a/b/c", b"1")]),
+        ([symlink("a", "b"), symlink("b/a", "/")], [folder("b/a/b"), folder("b/a/b/b"), folder("b/a/b/b", 0o700)]),
+    ],
+    ids=["one layer", "two layers", "a folder by two paths", "a link behind a link"],
+)  # fmt: skip
+def test_folders_listed_twice_behind_links_are_those_of_umoci(tmp_path, layers):
+    """The first entry of the folder can replace the link, so that the second leads elsewhere."""
+    require_programs("umoci")
+    stack = tuple(layer(*members) for members in layers)
+    image = layout_of(tmp_path / "layout", stack)
+    subprocess.run(["umoci", "raw", "unpack", "--image", image, tmp_path / "theirs"], check=True, capture_output=True)
+    unpack_layers(stack, str(tmp_path / "ours"))
+    ours, theirs = describe_tree(tmp_path / "ours"), describe_tree(tmp_path / "theirs")
+    assert {name: said[:4] for name, said in ours.items()} == {name: said[:4] for name, said in theirs.items()}
+
+
+@as_root
 def test_a_user_unpacks_the_same_tree_as_umoci_rootless(open_folder):
     require_programs("umoci")
     image = layout_of(open_folder / "layout", gzipped(STACK))
