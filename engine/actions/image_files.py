@@ -81,17 +81,17 @@ def find_entry(image: ImageOperand, path: str, act: ast.ActionStatement, context
         resolved, pending = [], _clean(names)[::-1]
     else:
         raise NotFound(f"{path}: too many levels of symbolic links", code="no-such-file", span=act.span)
-    wanted = "/" + "/".join(_clean([*resolved, *reversed(pending)]))
-    entry = next((entry for entry in found if entry.path == wanted), None)
+    resolved_path = "/" + "/".join(_clean([*resolved, *reversed(pending)]))
+    entry = next((entry for entry in found if entry.path == resolved_path), None)
     if entry is not None:
         return entry
     text = f"container {_get_container_name(image)}" if isinstance(image, ast.Query) else getattr(image, "text", "it")
-    nearest = _find_names(image, wanted.rpartition("/")[0], act, context) if wanted != "/" else []
+    nearest = _find_names(image, resolved_path.rpartition("/")[0], act, context) if resolved_path != "/" else []
     raise NotFound(
         f"{text} has no file {path}",
         code="no-such-file",
         span=act.span,
-        hints=(closest_hint(wanted, nearest), f"to list its files: imq files of {text}"),
+        hints=(closest_hint(resolved_path, nearest), f"to list its files: imq files of {text}"),
     )
 
 

@@ -78,8 +78,8 @@ def _copy_layer(
 
     found: list[Digest] = []
 
-    def read(wanted: Digest | None, chunks: Chunks) -> Digest | None:
-        if found or wanted not in (diff_id, None):
+    def read(layer_id: Digest | None, chunks: Chunks) -> Digest | None:
+        if found or layer_id not in (diff_id, None):
             return None
         iterator = iter(chunks)
         first = bytes(next(iterator, b""))

@@ -43,9 +43,9 @@ def find_runtime(setting: str, environment: Mapping[str, str]) -> str:
         for path in [name] if "/" in name else [os.path.join(folder, name) for folder in folders if folder]:
             if os.path.isfile(path) and os.access(path, os.X_OK):
                 return os.path.abspath(path)
-    wanted = "neither runc nor crun is installed" if setting == AUTO else f"the runtime {setting} was not found"
+    reason = "neither runc nor crun is installed" if setting == AUTO else f"the runtime {setting} was not found"
     raise RuntimeFailed(
-        f"{wanted}, so no container can be started",
+        f"{reason}, so no container can be started",
         code="no-runtime",
         hints=(
             "install one: apt-get install runc, or dnf install runc",

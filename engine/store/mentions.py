@@ -42,8 +42,8 @@ def find_mentions(content: bytes) -> bytes | None:
 
 def may_mention(content: bytes, blobs: Iterable[Digest]) -> bool:
     """Whether the text of a document may mention one of these blobs."""
-    found, wanted = find_mentions(content), _find_beginnings(blobs)
-    return found is None or wanted is None or not _split(found).isdisjoint(wanted)
+    found, beginnings = find_mentions(content), _find_beginnings(blobs)
+    return found is None or beginnings is None or not _split(found).isdisjoint(beginnings)
 
 
 def insert(connection: Connection, mentions: Mapping[Digest, bytes]) -> None:
@@ -64,18 +64,22 @@ def find_possible_users(connection: Connection, roots: AbstractSet[bytes], blobs
 
     Records are checked and searched by the thousand: a call for each would take most of the time.
     """
-    wanted = _find_beginnings(blobs)
+    beginnings = _find_beginnings(blobs)
     recorded: set[bytes] = set()
     cursor = connection.execute("SELECT CAST(root AS BLOB), CAST(digests AS BLOB) FROM mention")
-    while wanted is not None and (rows := cursor.fetchmany(_BATCH)):
+    while beginnings is not None and (rows := cursor.fetchmany(_BATCH)):
         checksums = [crc32(record) for _, record in rows]
         if checksums.count(_RESIDUE) < len(rows):
             rows = [row for row, checksum in zip(rows, checksums, strict=True) if checksum == _RESIDUE]
         recorded.update([root for root, _ in rows])
         text = b"".join([record for _, record in rows])
-        if any(one in text for one in wanted) if len(wanted) <= _FEW else not wanted.isdisjoint(_split(text)):
+        if (
+            any(one in text for one in beginnings)
+            if len(beginnings) <= _FEW
+            else not beginnings.isdisjoint(_split(text))
+        ):
             for root, record in rows:
-                if root in roots and not wanted.isdisjoint(_split(record)):
+                if root in roots and not beginnings.isdisjoint(_split(record)):
                     yield root.decode()
     for root in roots - recorded:
         yield root.decode()

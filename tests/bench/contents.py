@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -156,7 +157,7 @@ def _provide_many(cache: str) -> str:
     from imq.engine.session.context import SessionContext
     from imq.engine.session.session import Session
 
-    session = Session(SessionContext(store, environment={}))
+    session = Session(SessionContext(store, environment={}, clock=time.time_ns))
     list(session.run("files where name = nothing count"))
     session.close()
     with open(done, "w"):

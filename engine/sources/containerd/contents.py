@@ -88,8 +88,8 @@ class NamespaceContents(ListedContents):
 
         return plan_single_reads(self, images, missing, locate)
 
-    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
-        """Pass the blobs of the wanted layers to `read`."""
+    def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
+        """Pass the blobs of layers to `read`."""
 
         def read_one(diff_id: Digest) -> None:
             if image.is_container and diff_id == image.diff_ids[-1]:
@@ -106,7 +106,7 @@ class NamespaceContents(ListedContents):
                     hints=("pull it again; nodes discard unpacked layers when discard_unpacked_layers is set",),
                 ) from error
 
-        read_each(wanted, read_one)
+        read_each(diff_ids, read_one)
 
 
 def _find_layer(image: ImageLayers, diff_id: Digest) -> LayerContent:

@@ -32,7 +32,7 @@ class ContentScan(ScanRows):
     """Rows of the contents of images.
 
     The temporary table `stack` has the layers of each image: its `number`, the value of `_lookup`, its ID, name and
-    source, and for each layer the position, the diff ID and the keys in the index of files. `wanted` has the keys of
+    source, and for each layer the position, the diff ID and the keys in the index of files. `layers` has the keys of
     the layers.
     """
 
@@ -48,7 +48,7 @@ class ContentScan(ScanRows):
         self.contents = contents
         self.images: Sequence[ImageLayers] = ()
         self.stack = f"{request.view}_stack"
-        self.wanted = f"{request.view}_layers"
+        self.layers = f"{request.view}_layers"
         self._has_whole_stack = False
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
@@ -99,7 +99,7 @@ class ContentScan(ScanRows):
             self.connection.execute(f"INSERT INTO temp.{self.unread} VALUES (?1, ?2, ?2)", (image.lookup, image.source))
 
     def insert_rows(self) -> None:
-        """Insert the rows of the layers in `wanted` that the images in `stack` show."""
+        """Insert the rows of the layers in `layers` that the images in `stack` show."""
         raise NotImplementedError
 
     def fetch(self, _request: FetchRequest, /) -> None:
@@ -110,7 +110,7 @@ class ContentScan(ScanRows):
         self.images = images
         self._write_stack(self.stack, indexer, list(enumerate(images)))
         self.connection.execute(
-            f"CREATE TEMP TABLE {self.wanted} AS SELECT DISTINCT layer AS key FROM temp.{self.stack}"
+            f"CREATE TEMP TABLE {self.layers} AS SELECT DISTINCT layer AS key FROM temp.{self.stack}"
         )
 
     def _write_stack(self, table: str, indexer: LayerIndexer, images: Sequence[tuple[int, ImageLayers]]) -> None:
@@ -181,6 +181,6 @@ class ContentScan(ScanRows):
         if not super().close():
             return False
         view = self.scan.view
-        for table in (self.stack, self.wanted, f"{view}_unread", f"{view}_whole", f"{view}_paths"):
+        for table in (self.stack, self.layers, f"{view}_unread", f"{view}_whole", f"{view}_paths"):
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         return True

@@ -144,7 +144,7 @@ class FileScan(ContentScan):
         self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
 
     def insert_rows(self) -> None:
-        """Insert the entries of the wanted layers for which the condition of the scan holds, for each image."""
+        """Insert the entries of the layers for which the condition of the scan holds, for each image."""
         self._skip_layers()
         condition = self.write_filter("entry", _reads_no_status)
         fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
@@ -198,14 +198,14 @@ class FileScan(ContentScan):
         return frozenset(status for (status,) in rows)
 
     def _write_places(self, statuses: frozenset[str]) -> str:
-        """Return the SQL of the entries of the wanted layers; of the hidden ones alone if no others are needed."""
+        """Return the SQL of the entries of the layers; of the hidden ones alone if no others are needed."""
         if not statuses or not statuses <= _HIDDEN.keys():
-            return f"temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.entry ON entry.layer = wanted.key"
+            return f"temp.{self.layers} AS read CROSS JOIN {SCHEMA}.entry ON entry.layer = read.key"
         reasons = ", ".join(str(_HIDDEN[name]) for name in sorted(statuses))
         return f"""(SELECT DISTINCT hidden.layer, hidden.directory, hidden.name
             FROM (SELECT DISTINCT chain FROM temp.{self.stack}) AS upper
             CROSS JOIN {SCHEMA}.hidden ON hidden.chain = upper.chain AND hidden.status IN ({reasons})
-            WHERE hidden.layer IN (SELECT key FROM temp.{self.wanted})) AS place
+            WHERE hidden.layer IN (SELECT key FROM temp.{self.layers})) AS place
             CROSS JOIN {SCHEMA}.entry ON entry.layer = place.layer AND entry.directory = place.directory
                 AND entry.name = place.name"""
 
@@ -238,14 +238,14 @@ class FileScan(ContentScan):
 
         connection = self.connection
         words = list_required_words(self.scan.condition)
-        (count,) = connection.execute(f"SELECT count(*) FROM temp.{self.wanted}").fetchone()
+        (count,) = connection.execute(f"SELECT count(*) FROM temp.{self.layers}").fetchone()
         if not words or count < _MIN_SKIPPED:
             return
         encoded = [word.encode() for word in words]
-        packed = connection.execute(f"SELECT layer, names FROM {SCHEMA}.word JOIN temp.{self.wanted} ON key = layer")
+        packed = connection.execute(f"SELECT layer, names FROM {SCHEMA}.word JOIN temp.{self.layers} ON key = layer")
         skipped = [(layer,) for layer, names in packed if not all(has_word(names, word) for word in encoded)]
         connection.execute("SAVEPOINT listing")
-        connection.executemany(f"DELETE FROM temp.{self.wanted} WHERE key = ?", skipped)
+        connection.executemany(f"DELETE FROM temp.{self.layers} WHERE key = ?", skipped)
         connection.execute("RELEASE listing")
 
     def fetch(self, request: FetchRequest, /) -> None:

@@ -88,8 +88,8 @@ class PathResolver:
 
     def _look_up(self, keys: Iterable[tuple[int, str]]) -> None:
         """Learn what images show at paths."""
-        wanted = [key for key in keys if key not in self._nodes]
-        if not wanted:
+        missing = [key for key in keys if key not in self._nodes]
+        if not missing:
             return
         connection, table = self._scan.connection, f"{self._scan.scan.view}_paths"
         connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} (number, directory, name)")
@@ -98,9 +98,9 @@ class PathResolver:
             connection.execute(f"DELETE FROM temp.{table}")
             connection.executemany(
                 f"INSERT INTO temp.{table} VALUES (?, ?, ?)",
-                ((number, *_split_last(path)) for number, path in wanted),
+                ((number, *_split_last(path)) for number, path in missing),
             )
-            self._nodes.update(dict.fromkeys(wanted))
+            self._nodes.update(dict.fromkeys(missing))
             self._nodes.update(self._read_nodes(table))
         finally:
             connection.execute("RELEASE resolving")

@@ -121,7 +121,7 @@ class LayerIndexer:
                     return errors
                 for scan, result in iterate_side_by_side(scans, _LayerScan.run, self._context.jobs):
                     if isinstance(result, ImqError):
-                        for diff_id in scan.wanted:
+                        for diff_id in scan.diff_ids:
                             errors.setdefault(diff_id, result)
                     elif result is not None:
                         diff_id, path = result
@@ -165,19 +165,19 @@ def _choose_scans(
     folder: str,
     progress: _ScanProgress,
 ) -> list[_LayerScan]:
-    """Return the next reads: each layer that is still missing is wanted of one of them, where it was not tried yet."""
+    """Return the next reads: each layer that is still missing is read by one of them, where it was not tried yet."""
     claimed: set[Digest] = set()
     scans = []
     for number, read in enumerate(reads):
-        wanted = [
+        diff_ids = [
             diff_id
             for diff_id in read.layers
             if diff_id in missing and diff_id not in claimed and (number, diff_id) not in tried
         ]
-        if wanted:
-            claimed.update(wanted)
-            tried.update((number, diff_id) for diff_id in wanted)
-            scans.append(_LayerScan(read, wanted, folder, progress))
+        if diff_ids:
+            claimed.update(diff_ids)
+            tried.update((number, diff_id) for diff_id in diff_ids)
+            scans.append(_LayerScan(read, diff_ids, folder, progress))
     return scans
 
 
@@ -217,10 +217,10 @@ class _ScanProgress:
 
 
 class _LayerScan:
-    """One read of layers, of which some are `wanted`. Each is scanned into a database of its own."""
+    """One read of layers, which has layers with these `diff_ids`. Each is scanned into a database of its own."""
 
-    def __init__(self, read: LayerRead, wanted: Sequence[Digest], folder: str, progress: _ScanProgress) -> None:
-        self.wanted = tuple(wanted)
+    def __init__(self, read: LayerRead, diff_ids: Sequence[Digest], folder: str, progress: _ScanProgress) -> None:
+        self.diff_ids = tuple(diff_ids)
         self._read = read
         self._folder = folder
         self._progress = progress
@@ -230,7 +230,7 @@ class _LayerScan:
         """Read the layers; yield the diff ID and the database of each. Raises `ImqError` after those before it."""
         problem: ImqError | None = None
         try:
-            self._read.run(self.wanted, self._scan)
+            self._read.run(self.diff_ids, self._scan)
         except Interrupted:
             raise
         except ImqError as error:
@@ -255,13 +255,13 @@ class _LayerScan:
                 yield chunk
 
         try:
-            algorithm = (diff_id or self.wanted[0]).algorithm
+            algorithm = (diff_id or self.diff_ids[0]).algorithm
             try:
                 actual = scan_layer(count(), path, find_reader, algorithm=algorithm)
             except Malformed as error:
                 raise (name_layer(error, diff_id, offset) if diff_id is not None else error) from None
             check_diff_id(actual, diff_id)
-            is_kept = actual in self.wanted and actual not in self._scanned
+            is_kept = actual in self.diff_ids and actual not in self._scanned
             if is_kept:
                 self._scanned[actual] = path
             return actual

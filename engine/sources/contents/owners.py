@@ -29,9 +29,9 @@ def read_owners(
     `stack` is the table of the layers of the images, which are all scanned as a whole. A list can name a path through a
     link to a folder, as dpkg lists `/bin/ls` where `/bin` leads to `/usr/bin`.
     """
-    wanted = set(paths)
-    names = {path.rpartition("/")[2] for _, path in wanted}
-    images = {number for number, _ in wanted}
+    requested = set(paths)
+    names = {path.rpartition("/")[2] for _, path in requested}
+    images = {number for number, _ in requested}
     listed = list(_list_candidates(scan, stack, images, names))
     folders = resolver.resolve((number, path.rpartition("/")[0]) for number, path, *_ in listed)
     found: dict[tuple[int, str], tuple[int, str, str]] = {}  # a rank, a package, a checksum
@@ -41,7 +41,7 @@ def read_owners(
         if resolved is None:
             continue
         key = number, f"{'' if resolved == '/' else resolved}/{name}"
-        if key not in wanted:
+        if key not in requested:
             continue
         other = found.get(key)
         if other is None or (rank, package) < other[:2] or ((rank, package) == other[:2] and not other[2]):

@@ -48,12 +48,12 @@ class PackageScan(ContentScan):
     fetched_columns = ("purl", "distribution", "image_digest", "image_created", "image_platform")
 
     def insert_rows(self) -> None:
-        """Insert the packages of the wanted layers for which the condition of the scan holds, for each image."""
+        """Insert the packages of the layers for which the condition of the scan holds, for each image."""
         condition = self.write_filter("package")
         fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
         packages = f"""SELECT package.layer AS _layer, package.rowid AS _package, package.directory AS _directory,
                 package.file AS _file, package.licence AS _licence, {fields}
-            FROM temp.{self.wanted} AS wanted CROSS JOIN {SCHEMA}.package ON package.layer = wanted.key
+            FROM temp.{self.layers} AS read CROSS JOIN {SCHEMA}.package ON package.layer = read.key
             CROSS JOIN {SCHEMA}.directory ON directory.key = package.directory"""
         first = f"""SELECT min(lower.position) FROM {SCHEMA}.package AS same
             CROSS JOIN temp.{self.stack} AS lower ON lower.layer = same.layer AND lower.number = stack.number

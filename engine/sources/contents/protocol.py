@@ -89,7 +89,7 @@ class ImageLayers(Record):
 class LayerRead(Record):
     """One pass over some layers of a source: `size` bytes, 0 if unknown.
 
-    `run` passes the bytes of those of the `layers` that are wanted to `read`, as `LayerContents.read_layers` does. It
+    `run` passes the bytes of some of the `layers` to `read`, as `LayerContents.read_layers` does. It
     may run in any thread, beside other reads.
     """
 
@@ -113,8 +113,8 @@ class LayerContents(Protocol):
         A layer that lies in several places has a read for each, which is used when those before it fail.
         """
 
-    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer, /) -> None:
-        """Pass the bytes of the `wanted` layers of an image to `read`, in any order, with their diff IDs.
+    def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer, /) -> None:
+        """Pass the bytes of layers of an image to `read`, in any order, with their diff IDs.
 
         The diff ID is None when only the bytes tell it. `read` verifies them. Raises `ImqError`.
         """

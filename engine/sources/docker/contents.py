@@ -124,9 +124,9 @@ class EngineContents:
         ids = tuple(dict.fromkeys(image.handle.image for image in images))
         return LayerRead(layers, size, partial(self._read, source, ids, others))
 
-    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
+    def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
         """Pass the layers of an archive of the image to `read`, and the changes of a container."""
-        others = list(wanted)
+        others = list(diff_ids)
         if image.is_container and image.diff_ids[-1] in others:
             others.remove(image.diff_ids[-1])
             read(image.diff_ids[-1], image.handle.changes.iter_chunks())
@@ -138,11 +138,11 @@ class EngineContents:
         source: str,
         ids: Sequence[str],
         layers: frozenset[Digest],
-        wanted: Sequence[Digest],
+        diff_ids: Sequence[Digest],
         read: ReadLayer,
     ) -> None:
-        """Read an archive of images, which have these `layers`, until the wanted ones are found."""
-        pending = set(wanted)
+        """Read an archive of images, which have these `layers`, until those of `diff_ids` are found."""
+        pending = set(diff_ids)
         problem: ImqError | None = None
         with export_archive(self._reader.client(source), ids) as stream:
             for entry, pieces in iterate_members(stream.read):

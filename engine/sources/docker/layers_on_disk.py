@@ -43,7 +43,7 @@ class _StoredLayer(Record):
     files: str
     diff_id: Digest
 
-    def read(self, _wanted: Sequence[Digest], read: ReadLayer) -> None:
+    def read(self, _diff_ids: Sequence[Digest], read: ReadLayer) -> None:
         """Pass the archive of the layer to `read`."""
         archive = LayerArchive(self._open_records, self.root, self.files, str(self.diff_id))
         read(self.diff_id, archive.iter_chunks())

@@ -87,11 +87,11 @@ class Platforms(EngineScan):
             )  # fmt: skip
 
     @staticmethod
-    def _read_names(document: Mapping[str, Any], wanted: str | None) -> Names:
+    def _read_names(document: Mapping[str, Any], requested: str | None) -> Names:
         """Return the names of an image; the one that a statement names, if it names one."""
         names: Names = [(name, registry, repository) for name, registry, repository, *_ in list_names(document)]
-        if wanted is None:
+        if requested is None:
             return names
-        parsed = parse_name(wanted)
-        text = str(parsed.with_default_tag()) if isinstance(parsed, Reference) else wanted
+        parsed = parse_name(requested)
+        text = str(parsed.with_default_tag()) if isinstance(parsed, Reference) else requested
         return [one for one in names if one[0] == text] or names[:1]

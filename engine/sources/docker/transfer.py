@@ -118,8 +118,8 @@ class EnginePush(RegistryWrite):
         if version.kind == "docker" and client.supports(_PUSHES_PLATFORMS):
             import json
 
-            wanted = self.platform
-            parts = {"os": wanted.os, "architecture": wanted.architecture, "variant": wanted.variant}
+            chosen = self.platform
+            parts = {"os": chosen.os, "architecture": chosen.architecture, "variant": chosen.variant}
             return {"platform": json.dumps({key: value for key, value in parts.items() if value})}
         image = client.get_object(f"images/{self.id}/json")
         own = Platform(

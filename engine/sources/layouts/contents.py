@@ -157,18 +157,18 @@ class PlaceContents(ListedContents):
         place = self._reader.parse(text)
         return place is not None and os.path.isdir(place.path)
 
-    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
-        """Pass the files of the wanted layers to `read`."""
+    def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
+        """Pass the files of layers to `read`."""
         names = {layer.diff_id: layer.file for layer in image.handle.layers}
-        self._read(image.source, names, wanted, read)
+        self._read(image.source, names, diff_ids, read)
 
-    def _read(self, text: str, names: Mapping[Digest, str], wanted: Iterable[Digest], read: ReadLayer) -> None:
+    def _read(self, text: str, names: Mapping[Digest, str], diff_ids: Iterable[Digest], read: ReadLayer) -> None:
         """Read files of a place in the order in which they lie."""
         place = self._reader.parse(text)
         assert place is not None
         with open_files(inspect_kind(place), self._reader.max_document) as files:
             if isinstance(files, Archive):
-                wanted = sorted(wanted, key=lambda diff_id: files.get_offset(names[diff_id]))
+                diff_ids = sorted(diff_ids, key=lambda diff_id: files.get_offset(names[diff_id]))
 
             def read_one(diff_id: Digest) -> None:
                 source = files.open(names[diff_id]) if names[diff_id] else None
@@ -177,7 +177,7 @@ class PlaceContents(ListedContents):
                 with source:
                     read(diff_id, iter(partial(source.read, _CHUNK_SIZE), b""))
 
-            read_each(wanted, read_one)
+            read_each(diff_ids, read_one)
 
 
 def _locate(image: ImageLayers, diff_id: Digest) -> tuple[tuple[str, str], int]:

@@ -128,10 +128,10 @@ class RegistryContents:
 
         return plan_single_reads(self, images, missing, locate)
 
-    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
-        """Pass the blobs of the wanted layers to `read`, verified."""
+    def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
+        """Pass the blobs of layers to `read`, verified."""
         remote: RemoteLayers = image.handle
-        read_each(wanted, lambda diff_id: self._read_blob(remote, diff_id, read))
+        read_each(diff_ids, lambda diff_id: self._read_blob(remote, diff_id, read))
 
     def _read_blob(self, remote: RemoteLayers, diff_id: Digest, read: ReadLayer) -> None:
         blob, repository = remote.blobs[diff_id], remote.repository

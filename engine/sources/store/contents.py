@@ -131,9 +131,9 @@ class StoreContents:
 
         return plan_single_reads(self, images, missing, locate)
 
-    def read_layers(self, image: ImageLayers, wanted: Sequence[Digest], read: ReadLayer) -> None:
-        """Pass the blobs of the wanted layers to `read`, and the changes of a container."""
-        for diff_id in wanted:
+    def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
+        """Pass the blobs of layers to `read`, and the changes of a container."""
+        for diff_id in diff_ids:
             place = image.handle[diff_id]
             if not isinstance(place, str):
                 read(diff_id, place.iter_chunks())
