@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from typing import Any
 
+import jsonschema
 import pytest
 from imq.engine.packages.cyclonedx import SPEC_VERSIONS, make_cyclonedx
 from imq.engine.packages.os_release import OsRelease
@@ -20,6 +22,8 @@ with warnings.catch_warnings():
     from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
+SCHEMA = "IMQ_SPDX_SCHEMA"
+"""The variable with the path of SPDX's JSON schema, which no package has."""
 LAYER = "sha256:" + "cd" * 32
 PACKAGES = (
     Package(
@@ -68,6 +72,20 @@ def test_cyclonedx_is_valid_by_the_official_schema(version: str, images: list[Sb
 def test_spdx_is_valid_by_the_tools_of_the_project(images: list[SbomImage]) -> None:
     document = make_spdx(images, "1.0")
     assert validate_full_spdx_document(JsonLikeDictParser().parse(document)) == []
+
+
+@pytest.mark.skipif(SCHEMA not in os.environ, reason=f"{SCHEMA} is not set to the file of SPDX's JSON schema")
+@pytest.mark.parametrize("images", IMAGES)
+def test_spdx_is_valid_by_the_official_schema(images: list[SbomImage]) -> None:
+    """The schema is `schemas/spdx-schema.json` of the branch `support/2.3` of github.com/spdx/spdx-spec."""
+    with open(os.environ[SCHEMA], encoding="utf-8") as file:
+        schema = json.load(file)
+    assert schema["title"] == "SPDX 2.3"
+    validator = jsonschema.Draft7Validator(schema)
+    document = json.loads(json.dumps(make_spdx(images, "1.0")))
+    assert [error.message for error in validator.iter_errors(document)] == []
+    del document["spdxVersion"]
+    assert not validator.is_valid(document)
 
 
 @pytest.mark.parametrize("make", [make_cyclonedx, make_spdx])
