@@ -976,13 +976,13 @@ class _Fields:
     container_id: Path
     """logs: the ID of the container; changes: the ID of the container; mounts: the ID of the container"""
     containers: _Containers
-    """images: the containers made from the image; images: the number of containers made from the image"""
+    """images: the containers made from the image; images: the number of containers made from the image; volumes: the names of the containers that mount it"""
     content: Path
     """files: the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB; all_files: the text of a file; unknown when it is not UTF-8, an error when it is larger than 16 MB. like and matches with a constant search the bytes of files of any kind and size; in a file above 8 MB, a match of a regular expression has at most 1 MB"""
     cpu_limit: Path
     """containers: the most CPUs; unknown without a limit"""
     created: Path
-    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; logs: when the engine received the line; services: when the service was created; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created"""
+    """images: the time of the build; unknown when the config has none, zero or the epoch; layers: when its build step ran; history: when the step ran; containers: when the container was created; logs: when the engine received the line; services: when the service was created; build_cache: when it was made; tags: the time of the build; unknown when the config has none, zero or the epoch; platforms: the time of the build; unknown when the config has none, zero or the epoch; manifests: the time of the build; unknown when the config has none, zero or the epoch; referrers: when it was created, from the annotation org.opencontainers.image.created; volumes: when it was created"""
     created_by: Path
     """layers: the command of its build step; history: the command of the step"""
     dangling: Path
@@ -1062,7 +1062,7 @@ class _Fields:
     images: Path
     """layers: the number of images of the store with the layer; sources: the number of images; unknown when it does not respond or count them"""
     in_use: Path
-    """images: a container, running or stopped, was made from the image; build_cache: a build uses it now"""
+    """images: a container, running or stopped, was made from the image; build_cache: a build uses it now; volumes: a container mounts it, running or not"""
     index: Path
     """layers: the position in the image, 0 for the lowest; history: the position of the step, 0 for the first"""
     key: Path
@@ -1122,7 +1122,7 @@ class _Fields:
     mtime: Path
     """changes: when the content last changed; files: when the content last changed; all_files: when the content last changed; archive_files: when the content last changed"""
     name: Path
-    """images: the repository and tag or digest, in docker's short form; reclaim: the name; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; archive_files: the last name of the path; packages: the name; os_releases: its name and version, for people; sources: the name after `in` and `use`"""
+    """images: the repository and tag or digest, in docker's short form; reclaim: the name; containers: the name; services: the name; changes: the last name of the path; tags: the repository and tag or digest, in docker's short form; repositories: the repository, in docker's short form; platforms: the name by which the index was requested; manifests: repository@digest; referrers: repository@digest; search: the repository, in docker's short form; files: the last name of the path; all_files: the last name of the path; archive_files: the last name of the path; packages: the name; os_releases: its name and version, for people; volumes: the name; sources: the name after `in` and `use`"""
     names: _Images
     """layers: its image, one row for each name; history: its image, one row for each name; containers: its image, one row for each name"""
     namespace: Path
@@ -1162,7 +1162,7 @@ class _Fields:
     patch: Path
     """images: the third number of the version; tags: the third number of the version"""
     path: Path
-    """changes: the path, from the root of the image. Example: /etc/passwd; mounts: the path in the container; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; archive_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status"""
+    """changes: the path, from the root of the image. Example: /etc/passwd; mounts: the path in the container; files: the path, from the root of the image. Example: /etc/passwd; all_files: the path, from the root of the image. Example: /etc/passwd; archive_files: the path, from the root of the image. Example: /etc/passwd; packages: the file that lists the package. Example: /var/lib/dpkg/status; volumes: the folder with its files"""
     paths: Path
     """waste: the number of paths with wasted bytes"""
     permissions: Path
@@ -1242,7 +1242,7 @@ class _Fields:
     signed: Path
     """tags: it has a signature: a tag of cosign, or a referrer"""
     size: Path
-    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; reclaim: bytes that are freed when this row is removed after the rows before it: those of blobs or layers that no other image has. Unknown where the source does not report sizes; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; archive_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; usage: bytes on disk; shared bytes count once"""
+    """images: bytes of the files in the layers; shared layers count in full. In places on disk unknown where layers are compressed; layers: bytes of the files in the layer; history: bytes of the files in its layer; 0 for a step without a layer; blobs: bytes of the blob as it is stored; reclaim: bytes that are freed when this row is removed after the rows before it: those of blobs or layers that no other image has. Unknown where the source does not report sizes; build_cache: bytes on disk; changes: bytes of the content; tags: bytes of the config and the compressed layers; registries do not report uncompressed sizes; repositories: bytes of the manifests, configs and layers of its tags, each once; in a sum over repositories, shared blobs count once for each repository; platforms: bytes of the config and the compressed layers; manifests: bytes of the config and the compressed layers; referrers: bytes of the manifest; files: bytes of the content; all_files: bytes of the content; archive_files: bytes of the content; packages: bytes when installed, where the package system says it; waste: bytes of the files in all layers; volumes: bytes of its files, each counted once; usage: bytes on disk; shared bytes count once"""
     size_after: Path
     """differences: bytes of the file or the package in the second image"""
     size_before: Path
@@ -1250,7 +1250,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; mounts: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; mounts: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; volumes: the source that holds it; usage: the source that uses the disk"""
     source_path: Path
     """mounts: the path on the host; unknown of a tmpfs"""
     source_version: Path
@@ -1391,6 +1391,8 @@ differences: Table
 """One row for each difference between two images: differences of app:1, app:2. In before is what the first image has, in after what the second one has."""
 waste: Table
 """One row for each image: the bytes in its layers that no container sees, because an upper layer has the path again or deletes it. For the paths: all files of app:1 where status in (overwritten, deleted)."""
+volumes: Table
+"""One row for each named volume of the store. It stays when its containers are removed: volumes where not in_use."""
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table

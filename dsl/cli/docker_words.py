@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCKER_COMMANDS = frozenset({
     "attach", "commit", "container", "create", "exec", "history", "image", "images", "import", "inspect", "kill",
     "load", "login", "logout", "logs", "pause", "ps", "pull", "push", "restart", "rm", "rmi", "run", "save", "search",
-    "start", "stop", "system", "tag", "unpause", "wait",
+    "start", "stop", "system", "tag", "unpause", "volume", "wait",
 })  # fmt: skip
 """First words of docker's command lines."""
 _SET_OPERATORS = ("union", "except", "intersect")

@@ -44,7 +44,7 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --color WHEN      auto, always, never   --no-progress     lines, not bars
   --spreadsheet     escape csv formulas   --junit, --sarif FILE  of asserts
 """
-_DOCKER_GROUPS = ("container", "image", "system")
+_DOCKER_GROUPS = ("container", "image", "system", "volume")
 """Those of them that a subcommand follows."""
 _MONITOR = "__container_monitor"
 """The hidden command by which the frozen executable runs itself as the monitor of a container."""

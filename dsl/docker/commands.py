@@ -63,7 +63,7 @@ _NO_LIMIT = "--cpus, --cpu-shares, --cpuset-cpus, -m, --memory-swap and --pids-l
 _NO_NETWORKS = "containers of the store have no network, or that of the host: --network host"
 _NO_HEALTH = "containers of the store have no health checks"
 _NO_NAMESPACE = "the namespace is private: only those for processes, IPC and the host name can be shared"
-_NO_VOLUMES = "mounts are folders of this machine: -v SOURCE:TARGET[:ro]"
+_NO_VOLUMES = "mounts are folders of this machine and volumes of the store: -v SOURCE:TARGET[:ro]"
 _CREATION = (
     Flag("name", "", "string", "Assign a name to the container"),
     Flag("rm", "", "", "Automatically remove the container when it exits"),
@@ -71,8 +71,8 @@ _CREATION = (
     _ENV_FILE,
     Flag("label", "l", "list", "Set meta data on a container"),
     Flag("label-file", "", "list", "Read in a line delimited file of labels"),
-    Flag("volume", "v", "list", "Bind mount a folder of this machine"),
-    Flag("mount", "", "list", "Attach a filesystem mount to the container: type=bind or type=tmpfs"),
+    Flag("volume", "v", "list", "Mount a folder of this machine, or a named volume"),
+    Flag("mount", "", "list", "Attach a filesystem mount to the container: type=bind, volume or tmpfs"),
     Flag("tmpfs", "", "list", "Mount a tmpfs directory"),
     Flag("workdir", "w", "string", "Working directory inside the container"),
     Flag("user", "u", "string", "Username or UID (format: <name|uid>[:<group|gid>])"),
@@ -572,6 +572,43 @@ COMMANDS = (
         examples=("container prune -f",),
     ),
     Command(
+        ("volume ls", "volume list"),
+        "",
+        "List volumes",
+        "volumes.LIST",
+        (
+            Flag("filter", "f", "filter", "Filter the output: dangling, name"),
+            _FORMAT,
+            Flag("quiet", "q", "", "Only display volume names"),
+        ),
+        max_arguments=0,
+        examples=("volume ls -q",),
+        differences="The statement `volumes where size > 1GB` also filters. A container creates the volumes of -v.",
+    ),
+    Command(
+        ("volume rm", "volume remove"),
+        "VOLUME [VOLUME...]",
+        "Remove one or more volumes",
+        "volumes.REMOVE",
+        (Flag("force", "f", "", "Do not report volumes that do not exist"),),
+        min_arguments=1,
+        examples=("volume rm data",),
+    ),
+    Command(
+        ("volume prune",),
+        "",
+        "Remove unused volumes",
+        "volumes.PRUNE",
+        (
+            Flag("all", "a", "", "Remove all unused volumes, not just anonymous ones (imq always does)"),
+            Flag("force", "f", "", "Do not prompt for confirmation"),
+        ),
+        max_arguments=0,
+        confirms=True,
+        examples=("volume prune -f",),
+        differences="Volumes without a name are removed with their containers, so only named ones are pruned.",
+    ),
+    Command(
         ("logs", "container logs"),
         "CONTAINER",
         "Fetch the logs of a container",
@@ -673,7 +710,10 @@ COMMANDS = (
     ),
 )
 
-GROUPS = {"container": "Manage containers", "image": "Manage images", "system": "Manage the store"}
+GROUPS = {
+    "container": "Manage containers", "image": "Manage images", "system": "Manage the store",
+    "volume": "Manage volumes",
+}  # fmt: skip
 """The first word of commands with two words, and its description."""
 
 

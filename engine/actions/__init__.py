@@ -45,7 +45,10 @@ class _Verbs(Mapping[str, "Verb"]):
 
 VERBS: Mapping[str, Verb] = _Verbs()
 
-_DOCKER_NETWORKS = "imq reads images and containers; docker network and docker volume have these commands"
+_DOCKER_NETWORKS = "imq reads images and containers; docker network has these commands"
+_VOLUMES = (
+    "volumes lists those of the store; a container with mount = NAME:TARGET creates one, rm volume NAME removes it"
+)
 
 ABSENT: tuple[tuple[str, str], ...] = (
     ("bud", "build with buildah bud, then read the image in containers-storage: or load it"),
@@ -74,7 +77,7 @@ ABSENT: tuple[tuple[str, str], ...] = (
     ("top", "exec container web run ps"),
     ("trust", "referrers of REF lists the signatures of an image"),
     ("update", "docker update changes the limits of a running container"),
-    ("volume", _DOCKER_NETWORKS),
+    ("volume", _VOLUMES),
 )
 """Commands of docker and other programs that imq does not have, each with what to use in its place."""
 

@@ -10,6 +10,7 @@ import re
 
 from imq.engine.containers.bundle import Mount
 from imq.engine.containers.document import CreateOptions
+from imq.engine.containers.volumes import is_volume_name
 from imq.engine.sources.container_values import (
     Value,
     invalid_value,
@@ -106,23 +107,26 @@ def _read_port(value: Value) -> str:
 def read_mount(value: Value, folder: str) -> Mount | tuple[str, str]:
     """Return the mount SOURCE:TARGET[:OPTIONS], or one of docker's `--mount`: type=bind,source=SOURCE,target=TARGET.
 
-    A tmpfs is returned as its target and its options. Raises `StatementError` for another form.
+    A source without a slash is the name of a volume; a target alone gets a volume without a name. A tmpfs is returned
+    as its target and its options. Raises `StatementError` for another form.
     """
     if _LONG_MOUNT.match(value.text):
         return _read_long_mount(value, folder)
     source, colon, rest = value.text.partition(":")
     target, _, text = rest.partition(":")
     options = text.split(",") if text else []
-    if not colon or not source or not _is_target(target) or not {*options} <= _MOUNT_OPTIONS:
+    if not colon and _is_target(source):
+        source, target = "", source
+    elif not source or not _is_target(target) or not {*options} <= _MOUNT_OPTIONS:
         raise _invalid_mount(value)
     return _make_mount(value, folder, source, target, options)
 
 
 _LONG_MOUNT = re.compile(r"(type|source|src|target|dst|destination)=")
 _PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
-_IGNORED_OPTIONS = frozenset({"z", "Z", "cached", "delegated", "consistent", "default", "nocopy"})
+_IGNORED_OPTIONS = frozenset({"z", "Z", "cached", "delegated", "consistent", "default"})
 """Options for SELinux, which does not run where these are accepted, and for docker's virtual machines."""
-_MOUNT_OPTIONS = frozenset({"ro", "rw"}) | _PROPAGATION | _IGNORED_OPTIONS
+_MOUNT_OPTIONS = frozenset({"ro", "rw", "nocopy"}) | _PROPAGATION | _IGNORED_OPTIONS
 
 
 def _is_target(target: str) -> bool:
@@ -134,17 +138,20 @@ def _invalid_mount(value: Value) -> StatementError:
         f'invalid mount "{value.text}"',
         code="mount",
         span=value.span,
-        hints=("SOURCE:TARGET, with :ro when the container may only read it; TARGET is an absolute path",),
+        hints=(
+            "SOURCE:TARGET, with :ro when the container may only read it; TARGET is an absolute path",
+            "SOURCE is a folder of this machine, or the name of a volume",
+        ),
     )
 
 
 def _make_mount(value: Value, folder: str, source: str, target: str, options: Sequence[str]) -> Mount:
-    if not source.startswith(("/", ".")):
+    if source and not source.startswith(("/", ".")) and not is_volume_name(source):
         raise StatementError(
-            f'"{source}" is the name of a volume, and named volumes are not supported',
+            f'"{source}" includes invalid characters for the name of a volume',
             code="mount",
             span=value.span,
-            hints=(f"mount a folder of this machine: /srv/{source}:{target}",),
+            hints=("only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed; a folder of this machine begins with / or .",),
         )
     if {"z", "Z"} & {*options} and os.path.exists("/sys/fs/selinux/enforce"):
         raise StatementError(
@@ -154,7 +161,14 @@ def _make_mount(value: Value, folder: str, source: str, target: str, options: Se
             hints=("chcon -t container_file_t relabels a folder",),
         )
     propagation = next((one for one in options if one in _PROPAGATION), "rprivate")
+    if not source.startswith(("/", ".")):
+        return Mount("", target, "ro" in options, volume=source, copies="nocopy" not in options)
     return Mount(os.path.abspath(os.path.join(folder, source)), target, "ro" in options, propagation)
+
+
+_LONG_MOUNT_KEYS = (
+    "type", "source", "target", "readonly", "bind-propagation", "tmpfs-size", "tmpfs-mode", "volume-nocopy",
+)  # fmt: skip
 
 
 def _read_long_mount(value: Value, folder: str) -> Mount | tuple[str, str]:
@@ -163,12 +177,12 @@ def _read_long_mount(value: Value, folder: str) -> Mount | tuple[str, str]:
     for part in value.text.split(","):
         name, equals, text = part.partition("=")
         name = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}.get(name, name)
-        if name not in ("type", "source", "target", "readonly", "bind-propagation", "tmpfs-size", "tmpfs-mode"):
+        if name not in _LONG_MOUNT_KEYS:
             raise StatementError(
                 f'the key "{name}" of a mount is not supported',
                 code="mount",
                 span=value.span,
-                hints=("supported: type, source, target, readonly, bind-propagation, tmpfs-size, tmpfs-mode",),
+                hints=(f"supported: {', '.join(_LONG_MOUNT_KEYS)}",),
             )
         fields[name] = text if equals else "true"
     kind, source, target = fields.get("type", "volume"), fields.get("source", ""), fields.get("target", "")
@@ -184,13 +198,19 @@ def _read_long_mount(value: Value, folder: str) -> Mount | tuple[str, str]:
             f'mounts of type "{kind}" are not supported',
             code="mount",
             span=value.span,
-            hints=("types: bind, tmpfs",),
+            hints=("types: bind, volume, tmpfs",),
         )
     propagation = fields.get("bind-propagation", "rprivate")
     if propagation not in _PROPAGATION:
         raise invalid_value(value, ", ".join(sorted(_PROPAGATION)))
     options = [propagation, *(["ro"] if is_read_only else [])]
-    return _make_mount(value, folder, source or "volume", target, options)
+    if kind == "volume":
+        options += ["nocopy"] if fields.get("volume-nocopy", "false") in _TRUE else []
+        if source and not is_volume_name(source):
+            raise _invalid_mount(value)
+    elif "volume-nocopy" in fields:
+        raise _invalid_mount(value)
+    return _make_mount(value, folder, source, target, options)
 
 
 def default_detach_keys() -> bytes:

@@ -112,14 +112,14 @@ VERB = Verb(
     operand_optional=True,
     docker_differences=(
         "An engine makes a container of its own image: create web from redis:7 in docker; it also takes publish,"
-        " volumes_from and names of volumes. A container of the store has no network,"
-        " or that of the host with network_mode = host: there are no bridges and no published ports. Mounts are folders"
-        " of this machine, which must exist, or type=tmpfs. Containers of ordinary users have no"
-        " limits of memory, CPU and processes, and cannot be paused. A restart policy holds until a reboot: no daemon"
-        " starts containers then, so let a unit of systemd run imq start containers where restart_policy = always. Options may"
-        " be repeated: env, env_file, label, label_file, mount, tmpfs, cap_add, cap_drop, security_opt, device, ulimit,"
-        " sysctl, add_host, dns, dns_search, dns_option, group_add and expose. The others are name, user, workdir,"
-        " hostname, entrypoint, network_mode, pid_mode, ipc_mode, uts_mode, read_only, privileged, init, memory_limit,"
+        " volumes_from and names of volumes. A container of the store has no network, or that of the host with"
+        " network_mode = host: there are no bridges and no published ports. Mounts are folders of this machine, which"
+        " must exist, named volumes, or type=tmpfs. Containers of ordinary users have no limits of memory, CPU and"
+        " processes, and cannot be paused. A restart policy holds until a reboot: no daemon starts containers then,"
+        " so let a unit of systemd run imq start containers where restart_policy = always. Options may be repeated:"
+        " env, env_file, label, label_file, mount, tmpfs, cap_add, cap_drop, security_opt, device, ulimit, sysctl,"
+        " add_host, dns, dns_search, dns_option, group_add and expose. The others are name, user, workdir, hostname,"
+        " entrypoint, network_mode, pid_mode, ipc_mode, uts_mode, read_only, privileged, init, memory_limit,"
         " memory_swap, memory_reservation, cpu_limit, cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, shm_size,"
         " oom_score_adj, stop_signal, stop_timeout, timeout, restart_policy, auto_remove, stdin, terminal and id_file."
     ),

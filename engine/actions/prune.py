@@ -14,6 +14,7 @@ from .container_removal import plan_container_prune
 from .operands import Target, get_image_query, plan_by_source, resolve_targets
 from .rm import plan_removals
 from .verb import OperandKind, Verb
+from .volume_removal import is_of_volumes, plan_volume_removal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,8 @@ def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
 
 
 def _plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if act.query is not None and is_of_volumes(act):
+        return plan_volume_removal(act, context, prunes=True)
     if act.references:
         name = context.literals(act.references[:1])[0]
         error = StatementError(

@@ -17,6 +17,7 @@ from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_con
 from .operands import Target, get_platforms, plan_by_source, resolve_each_target
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
+from .volume_removal import is_of_volumes, plan_volume_removal
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -114,6 +115,10 @@ class DropPlatform(StoreAction):
 
 
 def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    if is_of_volumes(act):
+        if act.query is None and find_container_planner(act, context) is not None:
+            raise StatementError("only volumes of the store are removed, not those of engines", code="operand")
+        return plan_volume_removal(act, context)
     if names_containers(act):
         planner = find_container_planner(act, context) or plan_container_removal
         return planner(act, context)

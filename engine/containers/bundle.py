@@ -33,12 +33,18 @@ DEFAULT_SHM_SIZE = 64 << 20
 
 
 class Mount(Record):
-    """A folder or file of the host in a container. `propagation` is that of mounts in it."""
+    """A folder or file of the host, or a volume, in a container. `propagation` is that of mounts in it.
+
+    A volume has no source: `volume` is its name, "" for one that is removed with the container. With `copies`, an empty
+    volume gets the files that the image has at the target.
+    """
 
     source: str
     target: str
     read_only: bool = False
     propagation: str = "rprivate"
+    volume: str = ""
+    copies: bool = True
 
 
 class BundleOptions(Record):

@@ -59,6 +59,7 @@ from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
 from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_hints, find_init, find_runtime, spawn
 from .users import User, find_user, has_names
+from .volumes import create_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -259,7 +260,8 @@ class Containers:
         name = options.name or self._choose_name(id_)
         document = make_document(id_, options.replace(name=name), image, now, self.path_of(id_))
         for mount in options.mounts:
-            _check_source(mount)
+            if mount.source:
+                _check_source(mount)
         with (
             store_errors("create the container", store.root),
             unpacked.hold_layers(folder := unpacked.open_folder(store)),
@@ -277,7 +279,8 @@ class Containers:
                     unpacked.unpack_root(store, folder, layers, root, on_read)
                     _check_user([root], document["Config"]["User"])
                     self._list_files(id_, durable=not options.auto_remove)
-                self._publish(id_, name, image, durable=not options.auto_remove)
+                volumes = [mount.volume for mount in options.mounts if mount.volume]
+                self._publish(id_, name, image, volumes, now, durable=not options.auto_remove)
             except BaseException:
                 with suppress(FileNotFoundError):
                     remove_folder(self.path_of(id_) + CREATING, State())
@@ -310,7 +313,7 @@ class Containers:
                 os.mkdir(name, 0o755, dir_fd=folder)
                 os.chmod(name, 0o755, dir_fd=folder)  # noqa: S103 - whatever the umask is; the root of a container
             for mount in document["Mounts"]:
-                if mount["Type"] == "volume":
+                if mount["Type"] == "volume" and not mount.get("Name"):
                     os.mkdir(os.path.join("volumes", os.path.basename(mount["Source"])), 0o755, dir_fd=folder)
             write_json(folder, DOCUMENT, document, 0o600, durable=not document["HostConfig"]["AutoRemove"])
         except BaseException:
@@ -332,8 +335,13 @@ class Containers:
         if durable:
             sync_file_system(self._containers_directory())
 
-    def _publish(self, id_: str, name: str, image: ImageFacts, *, durable: bool) -> None:
-        """Give the folder its name, unless another container has the same name, or the image was removed."""
+    def _publish(
+        self, id_: str, name: str, image: ImageFacts, volumes: Sequence[str], now: int, *, durable: bool
+    ) -> None:
+        """Give the folder its name, unless another container has the same name, or the image was removed.
+
+        The volumes that it mounts are created if they do not exist.
+        """
         with self.store.layout.lock():
             self.store.index.sync_with_layout()
             self.refresh()
@@ -343,6 +351,8 @@ class Containers:
                 raise name_taken(name, row[0])
             if connection.execute("SELECT 1 FROM image WHERE manifest = ?", (image.manifest,)).fetchone() is None:
                 raise NotFound(f"the image {image.name} was removed meanwhile", code="changed")
+            for volume in volumes:
+                create_volume(self.store.layout, volume, now)
             os.rename(self.path_of(id_) + CREATING, self.path_of(id_))
             if durable:
                 self._containers_directory().sync()
@@ -492,7 +502,7 @@ class Containers:
         volumes = [
             {"target": mount["Destination"], "source": mount["Source"]}
             for mount in document["Mounts"]
-            if mount["Type"] == "volume" and not has_run
+            if mount["Type"] == "volume" and not has_run and not mount.get("NoCopy")
         ]
         job = {
             "id": container.id,
@@ -779,6 +789,33 @@ class Containers:
         with open(os.path.join(self.path_of(container.id), LISTING), "rb") as listing:
             yield from list_copy_changes(writable, listing)
 
+    # Volumes
+
+    def remove_volume(self, name: str) -> int:
+        """Remove a named volume and return the bytes freed. Raises `Conflict` when a container mounts it."""
+        from imq.engine.layers.remove_tree import remove_tree
+        from imq.engine.store.atomic_files import store_errors
+
+        from .index_rows import measure_tree
+        from .volumes import hide_volume, list_users, path_of, refuse_volume
+
+        self._require_privileges()
+        freed = measure_tree(path_of(self.store.root, name)) or 0
+        with store_errors("remove the volume", self.store.root):
+            with self.store.layout.lock():
+                self.refresh()
+                if users := list_users(self.store.index, name):
+                    raise refuse_volume(name, users)
+                trash = hide_volume(self.store.layout, name)
+            remove_tree(trash)
+        return freed
+
+    def measure_folders(self, paths: Sequence[str]) -> list[int | None]:
+        """Return the bytes of the files below folders; None for those that cannot be read."""
+        from .index_rows import measure_tree
+
+        return [measure_tree(path) for path in paths]
+
     def measure_all(self) -> None:
         """Set the sizes of what all containers wrote in the index."""
         from .index_rows import write_sizes
@@ -904,6 +941,17 @@ class Containers:
                         elif os.path.exists(os.path.join(self.path, RUNTIME_STATE, name)):
                             self._end_unknown_run(folder, name)
         self._end_runs_of_removed_containers()
+        self._remove_hidden_volumes()
+
+    def _remove_hidden_volumes(self) -> None:
+        from imq.engine.layers.remove_tree import remove_tree
+
+        from .volumes import FOLDER as VOLUMES
+
+        with suppress(OSError):
+            for entry in os.scandir(os.path.join(self.store.root, VOLUMES)):
+                if entry.name.endswith(REMOVING):
+                    remove_tree(entry.path)
 
     def _end_unknown_run(self, folder: int, id_: str) -> None:
         """End a run whose monitor was killed while the runtime started it: no state says that it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from imq.engine.oci.timestamp import format_time
@@ -9,9 +10,10 @@ from imq.grammar.errors import Conflict, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .bundle import Mount, make_arguments, merge_environment
+from .volumes import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z"
@@ -169,7 +171,7 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
         "Config": config,
         "HostConfig": {
             "AutoRemove": options.auto_remove,
-            "Binds": [_format_bind(mount) for mount in options.mounts],
+            "Binds": [_format_bind(mount) for mount in options.mounts if mount.source or mount.volume],
             "Init": options.init,
             "Memory": options.memory,
             "NanoCpus": round(options.cpus * _CPU),
@@ -181,37 +183,39 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
             **options.host_config,
         },
         "Timeout": options.timeout,
-        "Mounts": _list_mounts(options.mounts, options.host_config.get("Tmpfs") or (), runtime, folder),
+        "Mounts": _list_mounts(options, runtime, folder),
     }
 
 
 def _format_bind(mount: Mount) -> str:
     options = [*(["ro"] if mount.read_only else []), *([mount.propagation] if mount.propagation != "rprivate" else [])]
-    return f"{mount.source}:{mount.target}{':' if options else ''}{','.join(options)}"
+    options += [] if mount.copies else ["nocopy"]
+    return f"{mount.source or mount.volume}:{mount.target}{':' if options else ''}{','.join(options)}"
 
 
-def _list_mounts(
-    mounts: Sequence[Mount], tmpfs: Collection[str], runtime: Mapping[str, Any], folder: str
-) -> list[dict[str, Any]]:
-    """Return the mounts: those of the options, and a volume for each one of the image that they do not cover."""
-    binds = [
-        {
-            "Type": "bind",
-            "Source": mount.source,
-            "Destination": mount.target,
-            "RW": not mount.read_only,
-            "Propagation": mount.propagation,
-        }
-        for mount in mounts
-    ]
-    covered = {mount.target.rstrip("/") for mount in mounts} | {target.rstrip("/") for target in tmpfs}
-    volumes = [
-        target for target in sorted(runtime.get("Volumes") or ()) if target.rstrip("/") not in covered and target
-    ]
-    return binds + [
-        {"Type": "volume", "Source": f"{folder}/volumes/{number}", "Destination": f"/{target.strip('/')}", "RW": True}
-        for number, target in enumerate(volumes)
-    ]
+def _list_mounts(options: CreateOptions, runtime: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
+    """Return the mounts: those of the options, and a volume for each one of the image that they do not cover.
+
+    `folder` is that of the container, which has the volumes without a name; named ones are in the same store.
+    """
+    store = os.path.dirname(os.path.dirname(folder))
+    tmpfs = options.host_config.get("Tmpfs") or ()
+    covered = {mount.target.rstrip("/") for mount in options.mounts} | {target.rstrip("/") for target in tmpfs}
+    declared = [target for target in sorted(runtime.get("Volumes") or ()) if target.rstrip("/") not in covered]
+    mounts: list[dict[str, Any]] = []
+    own_volumes = 0
+    for mount in (*options.mounts, *(Mount("", f"/{target.strip('/')}") for target in declared if target)):
+        if mount.source:
+            place: dict[str, Any] = {"Type": "bind", "Source": mount.source}
+        elif mount.volume:
+            place = {"Type": "volume", "Name": mount.volume, "Source": path_of(store, mount.volume), "Driver": "local"}
+        else:
+            place = {"Type": "volume", "Source": f"{folder}/volumes/{own_volumes}"}
+            own_volumes += 1
+        access = {"Destination": mount.target, "RW": not mount.read_only}
+        propagation = {"Propagation": mount.propagation} if mount.source else {}
+        mounts.append({**place, **access, **propagation, **({} if mount.copies else {"NoCopy": True})})
+    return mounts
 
 
 def name_taken(name: str, id_: str) -> Conflict:

@@ -131,7 +131,7 @@ def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[obj
     command = [document.get("Path"), *(document.get("Args") or ())]
     env = {name: value for name, _, value in (pair.partition("=") for pair in config.get("Env") or () if "=" in pair)}
     mounts = [
-        f"{mount['Source']}:{mount['Destination']}{'' if mount.get('RW', True) else ':ro'}"
+        f"{mount.get('Name') or mount['Source']}:{mount['Destination']}{'' if mount.get('RW', True) else ':ro'}"
         for mount in document.get("Mounts") or ()
     ]
     values: dict[str, object] = {

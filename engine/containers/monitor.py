@@ -12,11 +12,12 @@ started, or why it has not, and then how it ended. A client sends the size of it
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -42,7 +43,7 @@ from .runtime import Runtime, RuntimeFailed, exit_code_of
 from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, NoReturn
 
 _POLL = 0.02
@@ -139,7 +140,9 @@ class _Monitor:
         if self._job["layers"]:
             self._mount_overlay()
         for volume in self._job["new_volumes"]:
-            _fill_volume(self._rootfs, volume["target"], volume["source"])
+            with _hold_folder(volume["source"]):  # two containers may have the same new volume
+                if not os.listdir(volume["source"]):
+                    _fill_volume(self._rootfs, volume["target"], volume["source"])
 
     def _mount_overlay(self) -> None:
         os.makedirs(self._rootfs, mode=0o700, exist_ok=True)
@@ -388,6 +391,17 @@ def _was_oom_killed(cgroup: str) -> bool:
             continue
         return counts.get(key, "0") != "0"
     return False
+
+
+@contextmanager
+def _hold_folder(path: str) -> Iterator[None]:
+    """Hold the lock of a folder during the block."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _fill_volume(rootfs: str, target: str, volume: str) -> None:

@@ -16,6 +16,7 @@ from .containers import RUNTIME_STATE, Containers
 from .folder import CREATING, LISTING, REMOVING, STATE, is_locked, read_json
 from .index_rows import is_container_id
 from .runtime import TIMEOUT
+from .volumes import FOLDER as VOLUMES
 from .worker import WorkerClient
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class RootlessContainers(Containers):
             names = os.listdir(self.path)
         except OSError:
             return
+        with suppress(OSError):
+            names += (name for name in os.listdir(os.path.join(self.store.root, VOLUMES)) if name.endswith(REMOVING))
         if any(name.endswith((CREATING, REMOVING)) or self._is_unsettled(name) for name in names):
             self._call("recover")
 
@@ -163,6 +166,18 @@ class RootlessContainers(Containers):
         sizes: list[int | None] = [None] if copies else super().measure(ids)
         if None in sizes:
             sizes = self._call("measure", ids)
+        return sizes
+
+    def remove_volume(self, name: str) -> int:
+        """Remove a named volume and return the bytes freed."""
+        freed: int = self._call("remove_volume", name)
+        return freed
+
+    def measure_folders(self, paths: Sequence[str]) -> list[int | None]:
+        """Return the bytes of the files below folders; None for those that cannot be read."""
+        sizes = super().measure_folders(paths)
+        if None in sizes:
+            sizes = self._call("measure_folders", paths)
         return sizes
 
     # What is different

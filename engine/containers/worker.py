@@ -190,6 +190,18 @@ def _recover(containers: Containers, _socket: int, _received: Sequence[int]) -> 
     return None, ()
 
 
+def _remove_volume(
+    containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any
+) -> tuple[object, Any]:
+    return containers.remove_volume(*arguments), ()
+
+
+def _measure_folders(
+    containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any
+) -> tuple[object, Any]:
+    return containers.measure_folders(*arguments), ()
+
+
 def _remove_layers(containers: Containers, _socket: int, _received: Sequence[int]) -> tuple[object, Any]:
     return containers.remove_unneeded_layers(), ()
 
@@ -207,7 +219,9 @@ _CALLS: dict[str, Any] = {
     "clean_up": _clean_up,
     "recover": _recover,
     "remove_unneeded_layers": _remove_layers,
+    "remove_volume": _remove_volume,
     "measure": _measure,
+    "measure_folders": _measure_folders,
 }
 
 

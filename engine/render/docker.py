@@ -220,6 +220,14 @@ CONTAINERS = (
 )
 """The placeholders of `docker ps`."""
 
+VOLUMES = (
+    Placeholder("Driver", "DRIVER", lambda _values, _options: "local"),
+    Placeholder("Mountpoint", "MOUNTPOINT", _make_formatter("path", _format_plain)),
+    Placeholder("Name", "VOLUME NAME", _make_formatter("name", _format_plain)),
+    Placeholder("Scope", "SCOPE", lambda _values, _options: "local"),
+)
+"""The placeholders of `docker volume ls`."""
+
 HISTORY_EXACT = _replace_placeholders(
     HISTORY,
     Placeholder("CreatedSince", "CREATED AT", _make_formatter("created", _format_created_at)),

@@ -26,6 +26,7 @@ _LATE_MODULES = {
     "files": ("files", "all_files", "archive_files"),
     "packages": ("packages", "os_releases"),
     "differences": ("differences", "waste"),
+    "volumes": ("volumes",),
     "local": ("lines", "rows", "sources", "usage"),
 }
 """The modules that are imported late, with the names of their tables."""

@@ -32,6 +32,7 @@ WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
 _CHANGES = "none: the folders of the containers are read"
 _DOCUMENTS_OF_CONTAINERS = "none: the documents of the containers are read"
+_VOLUMES = "none: the folders of the volumes are listed"
 _LOGS = "none: the logs of the containers are read"
 _SIZES = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 
@@ -51,7 +52,7 @@ class StoreSource(Source):
         ready["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
         ready["reclaim"] = StagedTable(RECLAIM, (), _NOTHING, _NOTHING, self._scan_reclaim, lists_all=True)
-        late = (*CONTENT_TABLES, "platforms", "changes", "mounts")
+        late = (*CONTENT_TABLES, "platforms", "changes", "mounts", "volumes")
         self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_providers)
         self._problems: list[tuple[str, str, ImqError]] = []
         self._changes: dict[str, ContainerLayer] = {}
@@ -83,7 +84,10 @@ class StoreSource(Source):
     def _make_late_providers(self) -> Mapping[str, TableProvider]:
         from imq.engine.catalog.tables.changes import CHANGES, MOUNTS
         from imq.engine.catalog.tables.registry import PLATFORMS
+        from imq.engine.catalog.tables.volumes import VOLUMES
         from imq.engine.sources.contents.tables import make_content_providers
+
+        from .volumes import MEASURED
 
         table = PLATFORMS.replace(relations=(), source=NAME)
         platforms = StagedTable(table, (), _DOCUMENTS, _DOCUMENTS, self._scan_platforms, lists_all=True)
@@ -94,7 +98,14 @@ class StoreSource(Source):
             table, (), _DOCUMENTS_OF_CONTAINERS, _DOCUMENTS_OF_CONTAINERS, self._scan_mounts, lists_all=True
         )
         providers = make_content_providers(self._context, self.open_contents)
-        return {**providers, "platforms": platforms, "changes": changes, "mounts": mounts}
+        table = VOLUMES.with_levels({MEASURED: "size"}).replace(source=NAME)
+        volumes = StagedTable(table, (MEASURED,), _VOLUMES, _VOLUMES, self._scan_volumes, lists_all=True)
+        return {**providers, "platforms": platforms, "changes": changes, "mounts": mounts, "volumes": volumes}
+
+    def _scan_volumes(self, request: ScanRequest) -> TableScan:
+        from .volumes import StoreVolumes
+
+        return StoreVolumes(self._store, request, self._context.environment)
 
     def _scan_mounts(self, request: ScanRequest) -> TableScan:
         from .mounts import StoreMounts
