@@ -61,7 +61,6 @@ _NO_PORTS = "containers of the store have no published ports: --network host"
 _NO_DETACH_KEYS = "a program in a container is never detached; run and attach can be"
 _NO_LIMIT = "--cpus, --cpu-shares, --cpuset-cpus, -m, --memory-swap and --pids-limit are supported"
 _NO_NETWORKS = "containers of the store have no network, or that of the host: --network host"
-_NO_HEALTH = "containers of the store have no health checks"
 _NO_NAMESPACE = "the namespace is private: only those for processes, IPC and the host name can be shared"
 _NO_VOLUMES = "mounts are folders of this machine and volumes of the store: -v SOURCE:TARGET[:ro]"
 _CREATION = (
@@ -150,11 +149,12 @@ _CREATION = (
     Flag("kernel-memory", "", "bytes", "Kernel memory limit", refusal=_NO_LIMIT),
     Flag("memory-swappiness", "", "int", "Tune container memory swappiness", refusal=_NO_LIMIT),
     Flag("oom-kill-disable", "", "", "Disable OOM Killer", refusal=_NO_LIMIT),
-    Flag("health-cmd", "", "string", "Command to run to check health", refusal=_NO_HEALTH),
-    Flag("health-interval", "", "string", "Time between running the check", refusal=_NO_HEALTH),
-    Flag("health-retries", "", "int", "Consecutive failures needed to report unhealthy", refusal=_NO_HEALTH),
-    Flag("health-timeout", "", "string", "Maximum time to allow one check to run", refusal=_NO_HEALTH),
-    Flag("health-start-period", "", "string", "Start period for the container to initialize", refusal=_NO_HEALTH),
+    Flag("health-cmd", "", "string", "Command to run to check health"),
+    Flag("health-interval", "", "string", "Time between running the check (default 30s)"),
+    Flag("health-retries", "", "int", "Consecutive failures needed to report unhealthy (default 3)"),
+    Flag("health-timeout", "", "string", "Maximum time to allow one check to run (default 30s)"),
+    Flag("health-start-period", "", "string", "Start period for the container to initialize"),
+    Flag("health-start-interval", "", "string", "Time between running the check during the start period (default 5s)"),
     Flag("no-healthcheck", "", "", "Disable any container-specified HEALTHCHECK"),
     Flag("platform", "", "string", "Set platform", refusal="pull it first: imq pull --platform PLATFORM IMAGE"),
     Flag(

@@ -28,12 +28,14 @@ _TEXT_FLAGS = {
     "stop-timeout": "stop_timeout", "cpus": "cpu_limit", "pids-limit": "pids_limit", "entrypoint": "entrypoint",
     "cpu-shares": "cpu_shares", "cpuset-cpus": "cpuset_cpus", "cpuset-mems": "cpuset_mems", "pid": "pid_mode",
     "oom-score-adj": "oom_score_adj", "ipc": "ipc_mode", "uts": "uts_mode", "restart": "restart_policy",
-    "timeout": "timeout", "detach-keys": "detach_keys", "cidfile": "id_file",
+    "timeout": "timeout", "detach-keys": "detach_keys", "cidfile": "id_file", "health-cmd": "health_cmd",
+    "health-interval": "health_interval", "health-retries": "health_retries", "health-timeout": "health_timeout",
+    "health-start-period": "health_start_period", "health-start-interval": "health_start_interval",
 }  # fmt: skip
 """Flags with a text, and the names of their values in `with`."""
 _SWITCHES = {
     "rm": "auto_remove", "read-only": "read_only", "interactive": "stdin", "tty": "terminal", "detach": "detach",
-    "privileged": "privileged", "init": "init",
+    "privileged": "privileged", "init": "init", "no-healthcheck": "no_healthcheck",
 }  # fmt: skip
 _LISTS = {
     "env": "env", "env-file": "env_file", "label": "label", "label-file": "label_file", "volume": "mount",

@@ -37,12 +37,21 @@ if TYPE_CHECKING:
     from imq.grammar import ast
 
 _TRUE = ("true", "1")
+_SHORTEST_HEALTH_TIME = 10**6
+"""Nanoseconds; docker refuses shorter times too."""
 
 
+_HEALTH_TIMES = {
+    "health_interval": "Interval", "health_timeout": "Timeout", "health_start_period": "StartPeriod",
+    "health_start_interval": "StartInterval",
+}  # fmt: skip
+"""The durations of a health check, and their keys in `Healthcheck`."""
+_HEALTH = ("health_cmd", *_HEALTH_TIMES, "health_retries", "no_healthcheck")
 CREATION = (
     "name", "env", "env_file", "label", "label_file", "user", "workdir", "hostname", "entrypoint", "mount",
     "network_mode", "read_only", "memory_limit", "cpu_limit", "pids_limit", "stop_signal", "stop_timeout",
-    "auto_remove", "timeout", "stdin", "terminal", "privileged", "init", "expose", "id_file", *host_options.NAMES,
+    "auto_remove", "timeout", "stdin", "terminal", "privileged", "init", "expose", "id_file",
+    *host_options.NAMES, *_HEALTH,
 )  # fmt: skip
 RUNNING = (*CREATION, "detach", "detach_keys")
 
@@ -61,6 +70,7 @@ def read_create_options(
     mounts: list[Mount] = []
     ports: list[str] = []
     host: dict[str, Any] = {}
+    health: dict[str, Any] = {}
     for value in values:
         if value.name == "env":
             environment.append(f"{value.key}={value.text}" if value.key else read_variable(value.text, variables))
@@ -80,6 +90,8 @@ def read_create_options(
                 host.setdefault("Tmpfs", {})[mount[0]] = mount[1]
         elif value.name == "expose":
             ports.append(_read_port(value))
+        elif value.name in _HEALTH:
+            health |= _read_health(value)
         elif value.name in host_options.NAMES:
             host_options.add_host_value(host, value, folder)
         elif value.name not in ("detach", "detach_keys", "id_file"):
@@ -92,8 +104,25 @@ def read_create_options(
         mounts=tuple(mounts),
         ports=tuple(ports),
         host_config=host,
+        health={"Test": ["NONE"]} if health.get("Test") == ["NONE"] else health,
         **single,
     )
+
+
+def _read_health(value: Value) -> dict[str, Any]:
+    """Return what one value changes in the object `Healthcheck` of an image."""
+    from imq.engine.units.time import parse_duration
+
+    if value.name == "health_cmd":
+        return {"Test": ["CMD-SHELL", value.text]} if value.text else {}
+    if value.name == "no_healthcheck":
+        return {"Test": ["NONE"]} if read_flag(value) else {}
+    if value.name == "health_retries":
+        return {"Retries": read_number(value)}
+    duration = parse_duration(value.text)
+    if duration is None or 0 < duration < _SHORTEST_HEALTH_TIME:
+        raise invalid_value(value, "a duration of at least 1ms: 10s, 2 minutes")
+    return {_HEALTH_TIMES[value.name]: duration}
 
 
 def _read_port(value: Value) -> str:

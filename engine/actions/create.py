@@ -121,7 +121,9 @@ VERB = Verb(
         " add_host, dns, dns_search, dns_option, group_add and expose. The others are name, user, workdir, hostname,"
         " entrypoint, network_mode, pid_mode, ipc_mode, uts_mode, read_only, privileged, init, memory_limit,"
         " memory_swap, memory_reservation, cpu_limit, cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, shm_size,"
-        " oom_score_adj, stop_signal, stop_timeout, timeout, restart_policy, auto_remove, stdin, terminal and id_file."
+        " oom_score_adj, stop_signal, stop_timeout, timeout, restart_policy, health_cmd, health_interval,"
+        " health_timeout, health_start_period, health_start_interval, health_retries, no_healthcheck, auto_remove,"
+        " stdin, terminal and id_file."
     ),
     plan=_plan_create,
 )

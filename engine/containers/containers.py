@@ -182,7 +182,12 @@ class Containers:
     def inspect(self, id_: str) -> dict[str, Any]:
         """Return the document of a container with its state, as `docker container inspect` has it."""
         container, state = self.read(id_), self.read_state(id_)
-        path = self.path_of(id_)
+        path, health = self.path_of(id_), None
+        if state.health:
+            from .health import describe
+
+            with self._open(id_) as folder:
+                health = describe(folder, state.health)
         return {
             **container.document,
             "Name": f"/{container.name}",
@@ -198,6 +203,7 @@ class Containers:
                 "Error": state.error,
                 "StartedAt": _format_moment(state.started),
                 "FinishedAt": _format_moment(None if state.pid else state.finished),
+                **({} if health is None else {"Health": health}),
             },
             "LogPath": os.path.join(path, LOG) if state.started is not None else "",
             "ResolvConfPath": os.path.join(path, "resolv.conf"),
@@ -523,6 +529,7 @@ class Containers:
             "attached": attach and stdin,
             "restart": document["HostConfig"]["RestartPolicy"],
             "size": read_terminal_size() if attach else None,
+            "health": _read_health_check(document["Config"]),
         }
         return self._launch(container, job, lock, attach=attach, stdin=stdin)
 
@@ -1007,6 +1014,16 @@ class Containers:
 
 
 # Helpers
+
+
+def _read_health_check(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the health check of a container as a job has it."""
+    if not config.get("Healthcheck"):
+        return None
+    from .health import read_check
+
+    check = read_check(config)
+    return None if check is None else {name: getattr(check, name) for name in check.compared_fields()}
 
 
 def parse_signal(text: str) -> int:

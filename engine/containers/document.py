@@ -26,8 +26,8 @@ _SMALLEST_MEMORY = 6 << 20
 class CreateOptions(Record):
     """The options of a new container. None and "" mean what the image says.
 
-    `memory` is in bytes and `cpus` in CPUs, each 0 without a limit. `stop_timeout` is in seconds. `host_config` are
-    further values of the object `HostConfig` of `docker inspect`.
+    `memory` is in bytes and `cpus` in CPUs, each 0 without a limit. `stop_timeout` is in seconds. `health` and
+    `host_config` are further values of the objects `Healthcheck` and `HostConfig` of `docker inspect`.
     """
 
     name: str = ""
@@ -54,6 +54,7 @@ class CreateOptions(Record):
     init: bool = False
     ports: tuple[str, ...] = ()
     timeout: int = 0
+    health: Mapping[str, Any] = {}
     host_config: Mapping[str, Any] = {}
 
     def __hash__(self) -> int:
@@ -154,6 +155,8 @@ def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int,
     for key in ("Healthcheck", "OnBuild", "Shell"):
         if runtime.get(key):
             config[key] = runtime[key]
+    if options.health:
+        config["Healthcheck"] = {**config.get("Healthcheck", {}), **options.health}
     if options.stop_timeout is not None:
         config["StopTimeout"] = options.stop_timeout
     arguments = make_arguments(config)

@@ -103,10 +103,21 @@ class Exchange:
         if client.stdin >= 0 and self._entry >= 0:
             self._handle(client.stdin, lambda: self._read_input(client))
 
-    def watch(self, pid: int, seconds: float, on_limit: Callable[[], object]) -> int:
+    def watch_descriptor(self, descriptor: int, handler: Callable[[], object]) -> None:
+        """Call `handler` when a descriptor can be read."""
+        self._handle(descriptor, handler)
+
+    def forget_descriptor(self, descriptor: int) -> None:
+        """Do not look at a descriptor of `watch_descriptor` any more."""
+        self._ignore(descriptor)
+
+    def watch(
+        self, pid: int, seconds: float, on_limit: Callable[[], object], step: Callable[[], float] | None = None
+    ) -> int:
         """Pass on bytes until a child process has ended; return its wait status.
 
-        After `seconds`, unless they are 0, `on_limit` is called once.
+        After `seconds`, unless they are 0, `on_limit` is called once. `step` is called again and again, at the latest
+        after the seconds that it returns.
         """
         try:
             process = os.pidfd_open(pid)
@@ -122,6 +133,8 @@ class Exchange:
                 wait = _POLL
             if limit is not None and status is None:
                 wait = min(wait, max(0.0, limit - time.monotonic()))
+            if step is not None and status is None:
+                wait = min(wait, step())
             events = self._poller.poll(wait * 1000)
             if limit is not None and status is None and time.monotonic() >= limit:
                 limit = None

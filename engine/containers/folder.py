@@ -10,6 +10,7 @@
     rootfs              where the monitor mounts the overlay, in a mount namespace of its own; with the driver vfs, the
                         files of the container
     listing             with the driver vfs: the metadata of each file at its creation, by which changed ones are known
+    health.json         the last results of the health check
     volumes/N           the volumes that the image declares
     hosts, hostname, resolv.conf
     log                 standard output and error, in docker's format `json-file`
@@ -36,6 +37,10 @@ CREATING, REMOVING = ".creating", ".removing"
 DOCUMENT, STATE, LOCK, BUNDLE, LOG, PAUSED = "container.json", "state.json", "lock", "config.json", "log", "paused"
 LISTING = "listing"
 """The metadata of the files of a container with the driver vfs, as they were copied."""
+HEALTH = "health.json"
+"""The last results of the health check, in the form of `docker inspect`."""
+STARTING = "starting"
+"""The health of a container that was not checked yet."""
 STOPPING = "stopping"
 """An empty file: a user has stopped the container, so it is not restarted."""
 OVERLAY, FUSE, COPY = "overlay2", "fuse-overlayfs", "vfs"
@@ -57,6 +62,7 @@ class State(Record):
     - `pid` and `ticks` identify its first process: the process ID and its start time in clock ticks since the boot.
     - `restart_count` is how often the monitor has started it again.
     - `exit_code` is None while it runs, and when no monitor saw the end.
+    - `health` is the result of the health check while the container runs: starting, healthy or unhealthy.
     - `is_watched`: a monitor watches the run.
     """
 
@@ -70,6 +76,7 @@ class State(Record):
     oom_killed: bool = False
     error: str = ""
     restart_count: int = 0
+    health: str = ""
     is_watched: bool = False
 
     @property

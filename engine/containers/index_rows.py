@@ -120,6 +120,7 @@ def _read_signature(folder: Directory, id_: str) -> tuple[str, State, int]:
         state.is_watched,
         state.error,
         state.restart_count,
+        state.health,
     )
     return json.dumps(facts), state, descriptor
 
@@ -144,6 +145,7 @@ def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[obj
         "env": to_json(env),
         "label": to_json(config.get("Labels") or {}),
         "status": state.status,
+        "health": state.health or None if runs else None,
         "exit_code": None if runs else state.exit_code,
         "oom_killed": state.oom_killed,
         "restart_count": state.restart_count,

@@ -30,6 +30,7 @@ from .folder import (
     ATTACH,
     LOG,
     PAUSED,
+    STARTING,
     STATE,
     STOPPING,
     State,
@@ -45,6 +46,8 @@ from .sockets import accept, open_listener, receive_descriptors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, NoReturn
+
+    from .health import HealthMonitor
 
 _POLL = 0.02
 _FIRST_DELAY, _LAST_DELAY = 0.1, 60.0
@@ -219,7 +222,13 @@ class _Monitor:
             with open(pid_file, encoding="ascii") as file:
                 pid = int(file.read())
             self._state = State(
-                "running", pid, read_ticks(pid), read_boot_id(), started=started, restart_count=self._restart_count
+                "running",
+                pid,
+                read_ticks(pid),
+                read_boot_id(),
+                started=started,
+                restart_count=self._restart_count,
+                health=STARTING if self._job["health"] else "",
             )
             self._write_state(durable=False)  # after a reboot it does not run
         except (ImqError, OSError, ValueError):
@@ -262,15 +271,33 @@ class _Monitor:
             with suppress(OSError):
                 os.kill(self._state.pid, signal.SIGKILL)
 
+        health = self._make_health_monitor()
+        step = None if health is None else lambda: health.step(exchange)
         try:
-            return exchange.watch(self._state.pid, self._job["run_timeout"], kill)
+            return exchange.watch(self._state.pid, self._job["run_timeout"], kill, step)
         finally:
+            if health is not None:
+                health.close()
             self._clients = exchange.clients
             os.close(log)
             if listener >= 0:
                 os.close(listener)
                 with suppress(FileNotFoundError):
                     os.unlink(ATTACH, dir_fd=self._folder)
+
+    def _make_health_monitor(self) -> HealthMonitor | None:
+        """Return what runs the health check, None when the container has none."""
+        if not self._job["health"]:
+            return None
+        from .health import HealthCheck, HealthMonitor
+
+        def report(status: str) -> None:
+            self._state = self._state.replace(health=status)
+            with suppress(OSError):
+                self._write_state(durable=False)
+
+        check = HealthCheck(**self._job["health"])
+        return HealthMonitor(check, self._id, self._state.pid, self._folder, self._runtime, report)
 
     def _listen(self) -> int:
         """Return a socket on which clients attach, -1 when there can be none."""
@@ -318,6 +345,7 @@ class _Monitor:
             exit_code=exit_code,
             oom_killed=was_killed,
             restart_count=self._restart_count,
+            health="",
         )
         self._write_state(durable=False)
         self._dismiss_clients(exit_code)
@@ -337,7 +365,7 @@ class _Monitor:
         with suppress(FileNotFoundError):
             os.unlink(PAUSED, dir_fd=self._folder)
         self._state = self._state.replace(
-            status="exited", pid=0, finished=time.time_ns(), exit_code=exit_code, oom_killed=was_killed
+            status="exited", pid=0, finished=time.time_ns(), exit_code=exit_code, oom_killed=was_killed, health=""
         )
         removes = self._job["auto_remove"]
         self._write_state(durable=not removes)

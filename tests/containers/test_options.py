@@ -100,7 +100,9 @@ REFUSED = {
     "--env-file /nothing/here": "cannot be read",
     "--expose 99999": "invalid value",
     "--pull sometimes": "invalid pull option",
-    "--health-cmd true": "no health checks",
+    "--health-cmd true --health-interval soon": "invalid value",
+    "--health-cmd true --health-timeout 1us": "invalid value",
+    "--health-retries few": "invalid",
     "--gpus all": "--device",
     "--detach-keys ctrl-": "invalid detach keys",
 }
