@@ -122,6 +122,8 @@ def _parse_command(
         return None
     if command.program_at is not None and parsed.arguments[:1] == ("container",):
         return None  # `exec container web run ls` is a statement
+    if command.names[0] == "create" and parsed.arguments[1:2] == ("from",) and not has_docker_flag:
+        return None  # `create web from redis:7` is a statement; no image has a program of this name
     if any(_is_of_language(word, vocabulary) for word in names):
         return None
     if parsed.is_on("help"):

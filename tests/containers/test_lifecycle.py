@@ -282,3 +282,11 @@ def test_what_a_killed_process_left_is_removed_by_the_next(machine: Machine) -> 
     assert not half_removed.exists()
     assert not half_created.exists()
     assert not partial.exists()
+
+
+def test_create_is_a_statement_on_the_command_line_too(machine: Machine) -> None:
+    assert machine.command("create", "web", "from", "box:1", "with", "env.A", "=", "line").returncode == 0
+    assert machine.container("web")["env"]["A"] == "line"
+    code, output, errors = machine.line("create", "--name", "other", "box:1", "from", "box:1")
+    assert (code, errors) == (0, ""), output
+    assert machine.container("other")["command"] == ["from", "box:1"]
