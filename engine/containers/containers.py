@@ -77,6 +77,8 @@ _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
 DEFAULT_STOP_TIMEOUT = 10
 _POLL = 0.01
+_LONGEST_LAYERS = 3700
+"""The most bytes of names of layers: options of a mount have 4095, also for the writable layer."""
 _WRITABLE_KEYS = {OVERLAY: "UpperDir", FUSE: "UpperDir", COPY: "MergedDir"}
 """The names that `docker inspect` has for the folder in which a container writes."""
 RUNTIME_STATE = "runtime"
@@ -273,7 +275,7 @@ class Containers:
             unpacked.hold_layers(folder := unpacked.open_folder(store)),
         ):
             layers = unpacked.list_image_layers(store, image.manifest)
-            document["Driver"] = choose_driver(folder)
+            document["Driver"] = choose_driver(folder) if _fits_mount(document) else COPY
             if has_layers(document):
                 unpacked.unpack_missing(store, folder, layers, on_read)
                 _check_user([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
@@ -432,6 +434,7 @@ class Containers:
         """Write the bundle of a container. Raises `StatementError` for a user that its files do not have."""
         document = container.document
         config, host = document["Config"], document["HostConfig"]
+        self._unpack_lost_layers(document)
         user = self._find_user(container, config["User"])
         for mount in document["Mounts"]:
             _check_source(Mount(mount["Source"], mount["Destination"]))
@@ -475,6 +478,15 @@ class Containers:
         for name in (PAUSED, STOPPING):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
+
+    def _unpack_lost_layers(self, document: Mapping[str, Any]) -> None:
+        """Unpack layers that somebody has removed. Raises `NotFound` when the image is gone too."""
+        layers = os.path.join(self.store.root, unpacked.FOLDER)
+        if has_layers(document) and not all(os.path.isdir(os.path.join(layers, name)) for name in _stack(document)):
+            folder = unpacked.open_folder(self.store)
+            with unpacked.hold_layers(folder):
+                found = unpacked.list_image_layers(self.store, document["ImageManifest"])
+                unpacked.unpack_missing(self.store, folder, found)
 
     def _find_user(self, container: Container, text: str) -> User:
         """Return a user by the files of a container, with the groups that it is given too."""
@@ -1131,6 +1143,11 @@ def _stack(document: Mapping[str, Any]) -> list[str]:
     names = [unpacked.name_of(diff_id) for diff_id in document["Layers"]]
     highest = list(dict.fromkeys(reversed(names)))
     return [*highest, unpacked.BASE]
+
+
+def _fits_mount(document: Mapping[str, Any]) -> bool:
+    """Whether the names of the layers of a container fit into the options of one mount."""
+    return sum(len(name) + 1 for name in _stack(document)) < _LONGEST_LAYERS
 
 
 def _check_user(layers: Sequence[str], text: str) -> None:

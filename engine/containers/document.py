@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z"
 _SHORT = 12
+_LONGEST_HOSTNAME = 64
+"""The most bytes that the kernel takes."""
 NETWORKS = ("none", "host")
 _CPU = 1_000_000_000
 _SMALLEST_MEMORY = 6 << 20
@@ -67,6 +69,18 @@ class CreateOptions(Record):
             raise StatementError(
                 f'invalid container name "{self.name}": only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed', code="name"
             )
+        if self.workdir and not self.workdir.startswith("/"):
+            raise StatementError(
+                f"the working directory '{self.workdir}' is invalid, it needs to be an absolute path", code="option"
+            )
+        if len(self.hostname.encode()) > _LONGEST_HOSTNAME:
+            raise StatementError(f"the hostname has more than {_LONGEST_HOSTNAME} bytes", code="option")
+        if any(not pair.partition("=")[0] for pair in self.environment):
+            raise StatementError("invalid environment variable: it has no name", code="option")
+        targets = [mount.target.rstrip("/") for mount in self.mounts]
+        targets += (target.rstrip("/") for target in self.host_config.get("Tmpfs") or ())
+        if repeated := [target for target in targets if targets.count(target) > 1]:
+            raise StatementError(f"Duplicate mount point: {repeated[0]}", code="mount")
         if self.network not in NETWORKS:
             raise StatementError(
                 f'the network "{self.network}" is not supported: containers of the store have none, or that of the'

@@ -139,7 +139,10 @@ class _Monitor:
 
     def _mount(self) -> None:
         """Mount the file system, and copy what the image has in its volumes at the first start."""
-        system_calls.enter_mount_namespace()
+        try:
+            system_calls.enter_mount_namespace()
+        except PermissionError:
+            raise RuntimeFailed("this process may not make mount namespaces", code="permission") from None
         if self._job["layers"]:
             self._mount_overlay()
         for volume in self._job["new_volumes"]:
@@ -219,8 +222,7 @@ class _Monitor:
         started = time.time_ns()
         try:
             self._runtime.call(*words, log=log, stdio=stdio, meanwhile=_import_removal)
-            with open(pid_file, encoding="ascii") as file:
-                pid = int(file.read())
+            pid = self._read_pid(pid_file)
             self._state = State(
                 "running",
                 pid,
@@ -237,6 +239,14 @@ class _Monitor:
             raise
         finally:
             os.set_inheritable(self._lock, False)
+
+    def _read_pid(self, path: str) -> int:
+        """Return the process that the runtime has started. Raises `RuntimeFailed` when it does not say which."""
+        try:
+            with open(path, encoding="ascii") as file:
+                return int(file.read())
+        except (FileNotFoundError, ValueError):
+            raise RuntimeFailed(f"{self._runtime.path} has started no process") from None
 
     def _fail(self, problem: Exception) -> None:
         """Report that the container was not started. Nothing stays: no mount, no process, no cgroup."""

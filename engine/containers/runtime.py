@@ -104,7 +104,10 @@ class Runtime:
         argv = self.argv
         if log:
             argv = [*argv, "--log", log, "--log-format", "json"]
-        pid = spawn([*argv, *words], stdio)
+        try:
+            pid = spawn([*argv, *words], stdio)
+        except OSError as problem:
+            raise RuntimeFailed(f"the runtime {self.path} cannot be executed: {problem.strerror}") from None
         meanwhile()
         code = wait_for(pid, self.timeout)
         if code is None:
@@ -198,6 +201,10 @@ _HINTS = {
     "hybrid mode not supported": (
         "crun needs cgroups of version 2, or of version 1 without those of version 2 below /sys/fs/cgroup/unified",
         "runc runs here as it is: set runtime = runc",
+    ),
+    "cannot be executed": ("name another runtime: set runtime = runc",),
+    "may not make mount namespaces": (
+        "it needs the capability CAP_SYS_ADMIN; in a container of docker: --privileged, or --cap-add SYS_ADMIN",
     ),
     "exec format error": ("the program is for another machine, or a script without a first line #!INTERPRETER",),
     "setrlimit": ("this user may not raise the limit: leave out ulimit, or lower it",),

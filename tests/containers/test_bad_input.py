@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from imq.engine.containers import containers as module
 from imq.engine.containers import runtime
 from support.engines import mounts_under
+from support.images import Image, docker_archive, layer
 from support.ordinary_user import OrdinaryUser
 
 from .conftest import Machine
@@ -37,6 +39,10 @@ REFUSED = {
     "run box:1 true with stop_signal = FOO": "signal",
     "run box:1 true with read_only = perhaps": "option",
     "run box:1 true as x": "name",
+    "run box:1 true with workdir = tmp": "option",
+    'run box:1 true with env = "=x"': "option",
+    'run box:1 true with mount = "one:/x", mount = "two:/x"': "mount",
+    'run box:1 true with tmpfs = /x, mount = "two:/x/"': "mount",
     'run box:1 with entrypoint = ""': "no-command",
     "run nothing:1 true": "no-such-image",
     "create a1, b1 from box:1": "operand",
@@ -85,6 +91,54 @@ def test_a_runtime_that_hangs_is_killed(
     assert machine.failure_code("run box:1 true") == "runtime-timeout"
     list(machine.session.run("set runtime = auto"))
     assert machine.rows("containers") == []
+
+
+RUNTIMES = {
+    "#!/bin/sh\nexit 0\n": "has started no process",
+    "#!/bin/sh\necho garbage; exit 3\n": "exited with code 3",
+    "#!/bin/sh\nkill -KILL $$\n": "exited with code 137",
+    "no program": "cannot be executed",
+}
+
+
+@pytest.mark.parametrize("content", RUNTIMES)
+def test_a_runtime_that_starts_nothing_leaves_nothing(machine: Machine, tmp_path: pathlib.Path, content: str) -> None:
+    program = tmp_path / "runtime"
+    program.write_text(content)
+    program.chmod(0o755)
+    list(machine.session.run(f'set runtime = "{program}"'))
+    with pytest.raises(AssertionError, match=RUNTIMES[content]):
+        machine.do("run box:1 true")
+    list(machine.session.run("set runtime = auto"))
+    assert machine.rows("containers") == []
+
+
+def test_without_privileges_the_capability_is_named(machine: Machine) -> None:
+    words = ("setpriv", "--bounding-set", "-sys_admin", *machine.prefix, "run", "--rm", "box:1", "true")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "CAP_SYS_ADMIN" in done.stderr) == (128, True), done.stderr
+    assert machine.rows("containers") == []
+
+
+def test_layers_that_somebody_removed_are_unpacked_again(machine: Machine) -> None:
+    machine.do('create web from box:1 run sh -c "echo back; exit 3"')
+    folder = pathlib.Path(machine.root, "unpacked")
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    machine.do_all("start web", "wait web")
+    assert [row["text"] for row in machine.rows("logs of web")] == ["back"]
+    assert machine.container("web")["exit_code"] == 3
+
+
+def test_an_image_of_more_layers_than_overlayfs_takes_runs(machine: Machine, tmp_path: pathlib.Path) -> None:
+    layers = [layer({f"made/{number}": b"x"}) for number in range(180)]
+    docker_archive(tmp_path / "many.tar", [(Image(layers), ["many:1"])])
+    machine.do(f'load "{tmp_path}/many.tar"')
+    words = ("run", "--name", "web", "-v", "/bin/busybox:/busybox:ro", "many:1", "/busybox", "ls", "/made")
+    done = machine.command(*words)
+    assert (done.returncode, len(done.stdout.split())) == (0, 180), done.stderr
+    assert machine.container("web")["driver"] == "vfs"
 
 
 def test_containers_of_another_user_are_refused(machine: Machine) -> None:
