@@ -30,6 +30,8 @@ containerd       containerd       namespaces of containerd
 ctr              containerd       namespaces of containerd
 runc             runc             containers of containerd and of the store
 crun             crun             containers of the store, with another runtime
+fuse-overlayfs   fuse-overlayfs   containers of ordinary users
+newuidmap        uidmap           containers of ordinary users
 busybox          busybox-static   programs in containers of the store
 pg_ctlcluster    postgresql       a catalogue in PostgreSQL
 redis-server     redis-server     a real server in a container of the store

@@ -434,6 +434,7 @@ class Containers:
         """Write the bundle of a container. Raises `StatementError` for a user that its files do not have."""
         document = container.document
         config, host = document["Config"], document["HostConfig"]
+        unpacked.check_owner(self.store)
         self._unpack_lost_layers(document)
         user = self._find_user(container, config["User"])
         for mount in document["Mounts"]:

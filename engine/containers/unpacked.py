@@ -15,7 +15,7 @@ import fcntl
 import os
 from contextlib import contextmanager, suppress
 
-from imq.grammar.errors import DigestMismatch, Malformed, NotFound
+from imq.grammar.errors import DigestMismatch, Malformed, NotFound, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .folder import DOCUMENT, read_json, read_path, write_json
@@ -58,10 +58,25 @@ def name_of(diff_id: str) -> str:
 
 
 def open_folder(store: Store) -> Directory:
-    """Open the folder of unpacked layers, created if it is missing. Only its owner can read it."""
+    """Open the folder of unpacked layers, created if it is missing. Only its owner can read it.
+
+    Raises `StoreError` (`permission`) for root when it is that of another user: the owners in it are other ones.
+    """
     folder = store.layout.make_directory(FOLDER)
+    check_owner(store)
     os.chmod(folder.descriptor, 0o700)
     return folder
+
+
+def check_owner(store: Store) -> None:
+    """Raise `StoreError` (`permission`) when the unpacked layers of a store have the owners of a user namespace."""
+    path = os.path.join(store.root, FOLDER)
+    if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
+        raise StoreError(
+            f"the unpacked layers in {path} are those of another user",
+            code="permission",
+            hints=("run imq as the owner of the store, or use another store: --root",),
+        )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +209,52 @@ def test_layers_and_volumes_go_with_their_images(archive: pathlib.Path) -> None:
         assert [name for name in os.listdir(f"{user.root}/unpacked") if name.endswith(".json")] != []
         do(user, "image", "rm", "box:1")
         assert [name for name in os.listdir(f"{user.root}/unpacked") if name.endswith(".json")] == []
+
+
+def test_root_does_not_run_what_has_the_owners_of_a_user(user: OrdinaryUser) -> None:
+    do(user, "create", "--name", "web", "box:1", "true")
+    for words in (("run", "--rm", "box:1", "true"), ("start", "web")):
+        command = [sys.executable, "-m", "imq", "--root", user.root, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode != 0, "those of another user" in done.stderr) == (True, True), done.stderr
+    do(user, "container", "rm", "web")
+
+
+def test_an_owner_that_no_id_is_there_for_is_named(user: OrdinaryUser, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    os.chown(tmp_path / "tree" / "file", 200_000, 0)
+    with Machine(tmp_path / "store") as machine:
+        machine.do(f'import "{tmp_path}/tree" as high:1 change "CMD [\\"x\\"]"')
+        machine.do(f'save high:1 to "{tmp_path}/high.tar"')
+    load(user, tmp_path / "high.tar")
+    done = user.imq("create", "high:1")
+    assert (done.returncode, "'file' belongs to 200000:0" in done.stderr) == (3, True), done.stderr
+    assert "/etc/subuid" in done.stderr
+    assert ask(user, "containers select name") == []
+    assert not [name for name in os.listdir(f"{user.root}/unpacked") if "partial" in name]
+    do(user, "image", "rm", "high:1")
+
+
+def test_a_container_has_a_terminal(user: OrdinaryUser) -> None:
+    command = user.imq_command(
+        "run", "--rm", "-it", "box:1", "sh", "-c", "test -t 0 && test -t 1 && echo is-a-terminal"
+    )
+    main, side = os.openpty()
+    done = subprocess.run(command, stdin=side, stdout=side, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(side)
+    output = os.read(main, 4096)
+    os.close(main)
+    assert (done.returncode, b"is-a-terminal" in output) == (0, True), done.stderr
+
+
+def test_a_worker_that_was_killed_leaves_nothing(user: OrdinaryUser) -> None:
+    folder = f"{user.root}/containers/{'0' * 64}.creating"
+    user.run("sh", "-c", f"mkdir -p {folder}/upper; touch -d 2020-01-01 {folder}")
+    assert ask(user, "containers select name") == []
+    assert do(user, "create", "--name", "web", "box:1", "true") != ""
+    assert not os.path.exists(folder)
+    do(user, "container", "rm", "web")
 
 
 def test_crun(archive: pathlib.Path) -> None:

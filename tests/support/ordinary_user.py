@@ -79,7 +79,15 @@ class OrdinaryUser:
 
     def imq(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command line of imq on the user's store."""
-        return self.run(sys.executable, "-m", "imq", "--root", self.root, *words, **options)
+        return self.run(*self._imq, *words, **options)
+
+    def imq_command(self, *words: str) -> list[str]:
+        """Return the whole command line of `imq`."""
+        return self._command([*self._imq, *words])
+
+    @property
+    def _imq(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", "imq", "--root", self.root)
 
     def _command(self, words: Sequence[str]) -> list[str]:
         needed = (sys.base_prefix, sys.prefix, str(pathlib.Path(__file__).parents[2]))
