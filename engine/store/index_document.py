@@ -36,9 +36,14 @@ _NAME = rf'"(?:{CONTAINERD_NAME}|{REF_NAME})":"(?:[^"\\]|\\.)*?({_NAME_END})[,}}
 
 def encode(members: Mapping[str, Any], entries: Iterable[IndexEntry]) -> bytes:
     """Return an index.json with these entries, one on each line. `members` are its other members."""
+    return encode_objects(members, (entry.to_json() for entry in entries))
+
+
+def encode_objects(members: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the same for entries as JSON objects."""
     others = {name: value for name, value in members.items() if name != "manifests"}
     head = encode_json({**others, "manifests": []}).removesuffix(_END)
-    lines = [encode_json(entry.to_json()) for entry in entries]
+    lines = [encode_json(entry) for entry in entries]
     return b"".join((head, *(_frame(lines)), _END))
 
 

@@ -258,10 +258,9 @@ class Layout:
             raise Malformed(f"{path} is larger than {MAX_INDEX_SIZE} bytes", code="layout")
         return content, signature
 
-    def _parse_entries(self, content: bytes) -> list[IndexEntry]:
+    def _parse_index(self, content: bytes) -> Mapping[str, Any]:
+        """Return index.json as JSON, without parsing its entries."""
         from imq.engine.oci.manifest import parse_layout_index
-
-        from .index_json import IndexEntry
 
         path = os.path.join(self.root, INDEX)
         try:
@@ -271,21 +270,30 @@ class Layout:
                 raise
             raise Malformed(f"{path} is not the index of an image layout: {problem.message}", code="layout") from None
         self._index_members = document
+        return document
+
+    def _parse_entries(self, content: bytes) -> list[IndexEntry]:
+        from .index_json import IndexEntry
+
+        document = self._parse_index(content)
         return [
             IndexEntry.read(entry, f"entry {position} of index.json")
             for position, entry in enumerate(document["manifests"])
         ]
 
     def read_document(self) -> IndexDocument:
-        """Return index.json to be edited. It is parsed unless imq wrote it; see `own_signature`."""
-        from .index_document import IndexDocument, encode
+        """Return index.json to be edited. Unless imq wrote it (see `own_signature`), each entry gets a line first.
+
+        Entries are parsed when they are looked up. All of them were checked when the index was derived from them.
+        """
+        from .index_document import IndexDocument, encode_objects
 
         if self._document is not None and self._document.signature == self.read_signature():
             return self._document.without_edits()
         content, signature = self._read_index()
         if content is None or signature != self.own_signature:
-            entries = [] if content is None else self._parse_entries(content)
-            content = encode(self._index_members, entries)
+            document = self._index_members if content is None else self._parse_index(content)
+            content = encode_objects(document, () if content is None else document["manifests"])
         return IndexDocument(content, signature)
 
     def find_entries(self, root: Digest) -> list[IndexEntry]:

@@ -34,7 +34,7 @@ def query(bench: Bench) -> tuple[str, list[Figure]]:
     store = _provide_store(bench, imq, IMAGES)
     where = _make_contender(bench, f"imq {WHERE}", imq, store, WHERE, at_least=5)
     every = _make_contender(bench, "imq images", imq, store, "images", at_least=IMAGES)
-    none = _make_contender(bench, "imq images (none)", imq, _provide_empty_store(bench, imq), "images", at_least=0)
+    none = _make_contender(bench, "imq images (none)", imq, _provide_store(bench, imq, 0), "images", at_least=0)
     bare = Contender("python -c pass", [os.path.join(os.path.dirname(imq), "python"), "-c", "pass"])
     if not os.path.exists(bare.command[0]):
         bare = Contender("python -c pass", [sys.executable, "-c", "pass"])
@@ -61,7 +61,7 @@ def frozen(bench: Bench) -> tuple[str, list[Figure]]:
     if executable is None or not os.path.exists(executable):
         raise BenchmarkError(f"{executable or 'dist/imq'} not found: bash build/freeze/freeze.sh")
     none = _make_contender(
-        bench, "dist/imq images (none)", executable, _provide_empty_store(bench, executable), "images", at_least=0
+        bench, "dist/imq images (none)", executable, _provide_store(bench, executable, 0), "images", at_least=0
     )
     store = _provide_store(bench, executable, IMAGES)
     every = _make_contender(bench, "dist/imq images", executable, store, "images", at_least=IMAGES)
@@ -132,13 +132,6 @@ def _provide_store(bench: Bench, imq: str, count: int) -> str:
         return store
     shutil.copytree(layout, store)
     output_of([imq, "--root", store, "reindex"], bench.environment(), limit=RUN_TIMEOUT)
-    return store
-
-
-def _provide_empty_store(bench: Bench, imq: str) -> str:
-    store = os.path.join(bench.scratch, f"store-empty-{os.path.basename(os.path.dirname(imq))}")
-    if not os.path.exists(store):
-        output_of([imq, "--root", store, "reindex"], bench.environment(), limit=RUN_TIMEOUT)
     return store
 
 
