@@ -6,8 +6,9 @@ import os
 import statistics
 from typing import TYPE_CHECKING
 
+from copy_images import push_images
 from large_store_queries import provide_store
-from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, peak, ratio
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak, ratio
 
 if TYPE_CHECKING:
     from harness import Bench
@@ -34,11 +35,17 @@ PLANS = (
 
 
 def change(bench: Bench) -> tuple[str, list[Figure]]:
-    """Tag an image and remove one. Each run changes the store: another tag, another image without a tag."""
+    """Tag an image, remove one, and pull one that is there.
+
+    Each run changes the store: another tag, another image without a tag. A pull changes nothing.
+    """
     stores = {size: provide_store(bench, _python(bench), size, documents=True) for size in (FEW, THOUSAND, MANY)}
+    (name, *_) = push_images(os.path.join(bench.scratch, "change-images"), bench.registry())
+    for store in stores.values():
+        output_of(_command(bench, store, f"pull {name}"), bench.environment())
     contenders = {
         (kind, size): _make_contender(bench, f"imq {kind}, {size:,} images", store, statement)
-        for kind, statement in (("tag", TAG), ("rm", REMOVAL))
+        for kind, statement in (("tag", TAG), ("rm", REMOVAL), ("pull again", f"pull {name}"))
         for size, store in stores.items()
     }
     measured = interleave(list(contenders.values()), bench.rounds)
