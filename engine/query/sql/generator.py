@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .dialect import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from imq.engine.catalog.tables import Field, Table
 
@@ -575,7 +575,6 @@ class SqlGenerator:
         """
         is_keyed = not select.table.is_staged and select.table.view != DERIVED and not select.joins and not select.group
         inner = [(f"{self._alias}._row", "_row")] if is_keyed else list(columns)
-        inner += [(self.write_value(key.value), f"_o{place}") for place, key in enumerate(select.order)]
         order = _write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
         steps_without_nulls: set[int] = set()
@@ -584,12 +583,21 @@ class SqlGenerator:
             steps_without_nulls |= {len(steps)} if select.keep_newest.count else set()
             inner.append((self.write_value(select.keep_newest.by), "_newness"))
             kept = f"> {self.add_parameter(select.keep_newest.count)} AND _newness IS NOT NULL"
-            steps.append((select.keep_newest.per, f"_newness DESC NULLS LAST, {order}".removesuffix(", 1"), kept))
+            by = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
+            steps.append((select.keep_newest.per, f"_newness DESC NULLS LAST, {by}".removesuffix(", 1"), kept))
         if select.skip is not None:
             steps_without_nulls |= {len(steps)} if select.skip.count else set()
-            steps.append((select.skip.per, order, f"> {self.add_parameter(select.skip.count)}"))
+            by = _write_order_within(select.order, select.skip.per)
+            steps.append((select.skip.per, by, f"> {self.add_parameter(select.skip.count)}"))
         if select.limit is not None:
-            steps.append((select.limit.per, order, f"<= {self.add_parameter(select.limit.count)}"))
+            by = _write_order_within(select.order, select.limit.per)
+            steps.append((select.limit.per, by, f"<= {self.add_parameter(select.limit.count)}"))
+        compared = " ".join(by for _, by, _ in steps)
+        inner += [
+            (self.write_value(key.value), f"_o{place}")
+            for place, key in enumerate(select.order)
+            if not is_keyed or select.until is not None or f"_o{place} " in compared
+        ]
         for at, (per, _, _) in enumerate(steps):
             inner += [(self.write_value(key), f"_p{at}_{place}") for place, key in enumerate(per)]
         if select.until is not None:
@@ -691,6 +699,12 @@ def _join_balanced(parts: list[str], separator: str) -> str:
     while len(parts) > 16:
         parts = [f"({separator.join(parts[at : at + 16])})" for at in range(0, len(parts), 16)]
     return separator.join(parts)
+
+
+def _write_order_within(keys: tuple[ir.SortKey, ...], constant: Collection[ir.Expr]) -> str:
+    """Write the sort keys of rows that are equal in some values, which need no sorting: `_o0`, `_o1` …, or 1."""
+    varying = [(f"_o{place}", key) for place, key in enumerate(keys) if key.value not in constant]
+    return _write_order_by((name for name, _ in varying), (key for _, key in varying)) or "1"
 
 
 def _write_order_by(values: Iterable[str], keys: Iterable[ir.SortKey]) -> str:
