@@ -7,6 +7,7 @@ hides of the layers below, so images with common lower layers share these rows t
 from __future__ import annotations
 
 from imq.engine.oci.chain_id import compute_chain_ids
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .hiding import LayerHider
@@ -126,7 +127,10 @@ class FileIndex:
         self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
 
     def stack(self, diff_ids: Sequence[Digest], now: int) -> StackKeys:
-        """Return the keys of a stack whose layers are all in the index. It is described when it is first needed."""
+        """Return the keys of a stack whose layers are all in the index. It is described when it is first needed.
+
+        Raises `Malformed` for a stack that cannot be unpacked, since a path leads through too many links.
+        """
         layers: list[int] = []
         chains: list[int] = []
         chain_ids = compute_chain_ids(diff_ids)
@@ -180,7 +184,10 @@ class FileIndex:
             f"INSERT INTO {SCHEMA}.chain (id, parent, layer) VALUES (?, ?, ?) RETURNING key",
             (chain_id, chains[-1] if chains else None, layer),
         ).fetchone()
-        layer = resolve_links(connection, layer, chain, now)
+        try:
+            layer = resolve_links(connection, layer, chain, now)
+        except Malformed as error:
+            raise Malformed(f"the layer {diff_id} is damaged: {error.message}", code=error.code) from None
         connection.execute(f"UPDATE {SCHEMA}.chain SET layer = ? WHERE key = ?", (layer, chain))
         if chains:
             hider.hide(layer, chain)

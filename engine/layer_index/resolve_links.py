@@ -10,6 +10,7 @@ the layer replaces or deletes leads the entries before that to its target, and n
 from __future__ import annotations
 
 from imq.engine.layers.rooted_fs import MAX_LINKS, TooManyLinks, follow_links
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
@@ -35,7 +36,7 @@ _NO_TARGETS = frozenset({DIRECTORY, IMPLIED, WHITEOUT, OPAQUE})
 def resolve_links(connection: sqlite3.Connection, layer: int, chain: int, now: int) -> int:
     """Return the layer whose rows have the resolved paths: `layer`, or a new one for the stack `chain`.
 
-    The layers below are in the temporary table `lower`.
+    The layers below are in the temporary table `lower`. Raises `Malformed` for a path with too many links.
     """
     has_link_parents, has_lower_links, is_repeated = connection.execute(
         f"""SELECT has_link_parents, has_lower_links, paths > 0 AND key IN (SELECT layer FROM lower)
@@ -185,7 +186,7 @@ class _StackView:
     def resolve(self, path: str, offset: int) -> tuple[int, int]:
         """Return the folder to which a path leads, as in a chroot, when the archive is at `offset`.
 
-        The second value is the offset of the next entry that may change this. Too many links end at the root.
+        The second value is the offset of the next entry that may change this. Raises `Malformed` for too many links.
         """
         changes = [_NEVER]
         cleared: set[str] = set()  # folders of which the layer deleted what the lower layers have
@@ -211,7 +212,8 @@ class _StackView:
         try:
             resolved = follow_links(path, visit)
         except TooManyLinks:
-            resolved = ""
+            where = f"{path} leads through more than {MAX_LINKS} symbolic links, in the entry at byte {offset:,}"
+            raise Malformed(where, code="links") from None
         return self.make_directory(f"/{resolved}" if resolved else ""), min(changes)
 
 

@@ -61,7 +61,8 @@ def measure_contents(bench: Bench) -> tuple[str, list[Figure]]:
     figures += [*_measure_pull(bench, image), *_measure_packages(bench, store), *measure_sharing(bench)]
     many = _provide_many(bench.cache)
     figures.append(_query(bench, many, CONTAINS, CONTAINS_TARGET))
-    size = sum(os.path.getsize(os.path.join(many, name)) for name in ("files.db", "files.db-wal"))
+    databases = [path for name in ("files.db", "files.db-wal") if os.path.exists(path := os.path.join(many, name))]
+    size = sum(os.path.getsize(path) for path in databases)
     figures.append(Figure("index", "bytes a path", (size / (LAYERS * PATHS),), size / (LAYERS * PATHS), BYTES_TARGET))
     about = f"{image.size / 1e6:.1f} MB in {image.layers} layers; {IMAGES:,} images with {LAYERS * PATHS:,} paths"
     return about, figures

@@ -426,3 +426,16 @@ def test_prune_trims_the_index_to_its_limit(tmp_path: pathlib.Path) -> None:
         (after,) = session.rows('usage where type = "Index of Files"')
         assert (after["total"], after["active"]) == (1, 1)
         assert after["size"] < before["size"]
+
+
+def test_a_path_through_a_loop_of_links_makes_its_image_unreadable(tmp_path: pathlib.Path) -> None:
+    """The image cannot be unpacked. The others are read."""
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([make_layer(symlink("a", "b"), symlink("b", "a"), member("a/x", b"1"))]), "loop:1")
+    layout.add(Image([make_layer(member("y/x", b"1"))]), "sound:1")
+    one = imq(tmp_path / "store", "files of loop:1 select path", code=3)
+    assert one.stdout == ""
+    assert "is damaged: /a leads through more than 40 symbolic links, in the entry at byte" in one.stderr
+    every = imq(tmp_path / "store", 'images where contains file "*/x" select name as csv', code=3)
+    assert every.stdout.splitlines()[1:] == ["sound:1"]
+    assert "loop:1: the layer sha256:" in every.stderr

@@ -8,6 +8,7 @@ from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.query.fetch_plan import weaken_condition
 from imq.engine.query.sql.statements import Sql, write_row_condition
 from imq.engine.sources.scan_rows import ScanRows
+from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .indexer import LayerIndexer
@@ -118,7 +119,11 @@ class ContentScan(ScanRows):
         now = self.context.clock()
         rows = []
         for number, image in images:
-            keys = indexer.index.stack(image.indexed, now)
+            try:
+                keys = indexer.index.stack(image.indexed, now)
+            except Malformed as error:
+                self.add_unread(image, error, is_only=len(images) == 1)
+                continue
             common = (number, image.lookup, image.id, image.name, image.source)
             rows += [
                 (*common, position, layer, chain, diff_id)
