@@ -175,7 +175,7 @@ def _system_mounts(options: BundleOptions) -> list[dict[str, Any]]:
                 *([] if options.has_single_id else ["gid=5"]),
             ],
         },
-        _make_sysfs(options, [*flags, access]),
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*flags, access]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [access, *flags]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": flags},
         {
@@ -184,14 +184,34 @@ def _system_mounts(options: BundleOptions) -> list[dict[str, Any]]:
         },
     ]  # fmt: skip
     left_out = {"/sys/fs/cgroup"} if not options.has_cgroups else set()
-    return [mount for mount in mounts if mount["destination"] not in left_out]
+    shared = _list_shared(options)
+    left_out |= {path for path in shared if not os.path.isdir(path)}  # the host has no message queues
+    return [
+        _share(mount) if mount["destination"] in shared else mount
+        for mount in mounts
+        if mount["destination"] not in left_out
+    ]
 
 
-def _make_sysfs(options: BundleOptions, flags: list[str]) -> dict[str, Any]:
-    """Return the mount of /sys. Only the owner of a network namespace may mount one; others get that of the host."""
-    if options.in_user_namespace and options.host_config.get("NetworkMode") == "host":
-        return {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", *flags[:-1], "ro"]}
-    return {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": flags}
+def _list_shared(options: BundleOptions) -> set[str]:
+    """Return the file systems of the host that a container uses because it shares its namespace.
+
+    In a user namespace, one whose namespace is not the container's own cannot be mounted again.
+    """
+    host = options.host_config
+    shared = {"/dev/shm"} if host.get("IpcMode") == "host" else set()  # noqa: S108 - that of the host
+    if options.in_user_namespace:
+        shared |= {"/dev/mqueue"} if host.get("IpcMode") == "host" else set()
+        shared |= {"/proc"} if host.get("PidMode") == "host" else set()
+        shared |= {"/sys"} if host.get("NetworkMode") == "host" else set()
+    return shared
+
+
+def _share(mount: dict[str, Any]) -> dict[str, Any]:
+    """Return the mount of a file system of the host at its own place; /sys is read-only."""
+    access = ["ro"] if mount["destination"] == "/sys" else []
+    options = ["rbind", "nosuid", "noexec", "nodev", *access]
+    return {"destination": mount["destination"], "type": "bind", "source": mount["destination"], "options": options}
 
 
 def _tmpfs_mounts(mounts: Mapping[str, str]) -> list[dict[str, Any]]:

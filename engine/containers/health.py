@@ -80,6 +80,7 @@ class HealthMonitor:
         container: int,
         folder: int,
         runtime: Runtime,
+        exchange: Exchange,
         report: Callable[[str], None],
     ) -> None:
         self._check = check
@@ -87,6 +88,7 @@ class HealthMonitor:
         self._id = id_
         self._folder = folder
         self._runtime = runtime
+        self._exchange = exchange
         self._report = report
         self._status = STARTING
         self._streak = 0
@@ -94,14 +96,17 @@ class HealthMonitor:
         self._started = time.monotonic()
         self._next = self._started + self._interval
         self._pid = 0
-        self._process = self._output = -1
+        self._output = -1
         self._began = 0
         self._deadline = 0.0
         self._timed_out = False
-        self._has_orphans = False
         self._end_of_patience = 0.0
         self._write_process()
         self._write_results()
+        self._children, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # so that the next call has an effect
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        exchange.watch_descriptor(self._children, self._on_child)
 
     @property
     def _is_starting(self) -> bool:
@@ -119,25 +124,21 @@ class HealthMonitor:
         process |= {"args": list(self._check.arguments), "terminal": False}
         write_json(self._folder, _PROCESS, process, 0o600, durable=False)
 
-    def step(self, exchange: Exchange) -> float:
+    def step(self) -> float:
         """Begin a check, or end one that takes too long, when it is time; return the seconds to the next step."""
         now = time.monotonic()
-        if self._has_orphans:
-            self._reap_orphans(now)
         if self._pid:
             if now >= self._deadline:
                 self._kill(now)
             return max(0.0, self._deadline - now)
-        wait = max(0.0, self._next - now)
-        if not wait:
+        if now >= self._next:
             if not os.access(PAUSED, os.F_OK, dir_fd=self._folder, follow_symlinks=False):
-                self._begin(exchange)
+                self._begin()
                 return self._check.timeout
             self._next = now + self._interval
-            wait = self._interval
-        return min(wait, _POLL) if self._has_orphans else wait
+        return max(0.0, self._next - now)
 
-    def _begin(self, exchange: Exchange) -> None:
+    def _begin(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(_PID, dir_fd=self._folder)
         self._output = os.memfd_create("imq-health", os.MFD_CLOEXEC)
@@ -153,14 +154,6 @@ class HealthMonitor:
             os.close(null)
         self._began = time.time_ns()
         self._deadline = time.monotonic() + self._check.timeout
-        self._process = os.pidfd_open(self._pid)
-        exchange.watch_descriptor(self._process, lambda: self._reap(exchange))
-
-    def _reap(self, exchange: Exchange) -> None:
-        done, status = os.waitpid(self._pid, os.WNOHANG)
-        if done:
-            exchange.forget_descriptor(self._process)
-            self._end(exit_code_of(status))
 
     def _kill(self, now: float) -> None:
         """Kill the program of a check that takes too long; the runtime ends with it, or is killed in the end too."""
@@ -172,25 +165,29 @@ class HealthMonitor:
                 os.kill(int(file.read()), signal.SIGKILL)
         if now >= self._end_of_patience:
             os.kill(self._pid, signal.SIGKILL)
-            self._has_orphans = True
         self._deadline = now + _POLL
 
-    def _reap_orphans(self, now: float) -> None:
-        """Reap what the runtime left when it was killed: a container ends after all of its processes were reaped."""
+    def _on_child(self) -> None:
+        """Take the result of a check that has ended, and reap what the runtime left of it.
+
+        The first process of a container ends after all others of the container were reaped.
+        """
+        with suppress(BlockingIOError):
+            os.read(self._children, _LONGEST_OUTPUT)
         with suppress(ChildProcessError):
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                if found.si_pid in (self._pid, self._container):
-                    return
-                os.waitpid(found.si_pid, 0)
-        self._has_orphans = now < self._end_of_patience + _PATIENCE
+                if found.si_pid == self._container:
+                    return  # its monitor waits for it
+                _, status = os.waitpid(found.si_pid, 0)
+                if found.si_pid == self._pid:
+                    self._end(exit_code_of(status))
 
     def _end(self, exit_code: int) -> None:
         """Take the result of a check."""
         timed_out, self._timed_out = self._timed_out, False
         output = os.pread(self._output, _LONGEST_OUTPUT, 0).decode("utf-8", "replace")
-        os.close(self._process)
         os.close(self._output)
-        self._pid, self._process, self._output = 0, -1, -1
+        self._pid, self._output = 0, -1
         if timed_out:
             exit_code, output = _TIMED_OUT, f"Health check exceeded timeout ({self._check.timeout:g}s)"
         times = {"Start": format_log_time(self._began), "End": format_log_time(time.time_ns())}
@@ -215,11 +212,13 @@ class HealthMonitor:
 
     def close(self) -> None:
         """End a check that goes on: its container has ended."""
+        self._exchange.forget_descriptor(self._children)
+        os.close(signal.set_wakeup_fd(-1))
+        os.close(self._children)
         if self._pid:
             with suppress(OSError):
                 os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
-            os.close(self._process)
             os.close(self._output)
             self._pid = 0
 

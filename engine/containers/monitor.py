@@ -281,8 +281,8 @@ class _Monitor:
             with suppress(OSError):
                 os.kill(self._state.pid, signal.SIGKILL)
 
-        health = self._make_health_monitor()
-        step = None if health is None else lambda: health.step(exchange)
+        health = self._make_health_monitor(exchange)
+        step = None if health is None else health.step
         try:
             return exchange.watch(self._state.pid, self._job["run_timeout"], kill, step)
         finally:
@@ -295,7 +295,7 @@ class _Monitor:
                 with suppress(FileNotFoundError):
                     os.unlink(ATTACH, dir_fd=self._folder)
 
-    def _make_health_monitor(self) -> HealthMonitor | None:
+    def _make_health_monitor(self, exchange: Exchange) -> HealthMonitor | None:
         """Return what runs the health check, None when the container has none."""
         if not self._job["health"]:
             return None
@@ -307,7 +307,7 @@ class _Monitor:
                 self._write_state(durable=False)
 
         check = HealthCheck(**self._job["health"])
-        return HealthMonitor(check, self._id, self._state.pid, self._folder, self._runtime, report)
+        return HealthMonitor(check, self._id, self._state.pid, self._folder, self._runtime, exchange, report)
 
     def _listen(self) -> int:
         """Return a socket on which clients attach, -1 when there can be none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 
-from imq.grammar.errors import Conflict, ImqError, StoreError
+from imq.grammar.errors import Conflict, ImqError, NotFound, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 from .containers import RUNTIME_STATE, Containers
@@ -121,7 +121,13 @@ class RootlessContainers(Containers):
         yield from self._call("list_changes", container)
 
     def remove(self, container: Container, *, force: bool = False) -> int:
-        """Remove a container and return the bytes freed."""
+        """Remove a container and return the bytes freed.
+
+        The worker is in another user namespace than the container, so this process kills what runs in it.
+        """
+        if force and self.read_state(container.id).is_running:
+            with suppress(NotFound):
+                self.kill(container)
         freed: int = self._call("remove", container, force)
         return freed
 

@@ -26,6 +26,7 @@ CHANGES = (
 )
 UNIFIED = "/sys/fs/cgroup/unified"
 """Where cgroups of version 2 are beside those of version 1, with which crun runs nothing."""
+SHARED = "ls -d /proc/1 | wc -l; ls /dev/shm > /dev/null && echo shm; ls -d /sys/class > /dev/null && echo sys"
 MOUNT_CALLS, UNSHARE_CALLS = {"x86_64": 165, "aarch64": 40}, {"x86_64": 272, "aarch64": 97}
 """The numbers of system calls."""
 NEW_USER_NAMESPACE = 0x10000000
@@ -169,6 +170,25 @@ def test_owners_that_a_single_id_cannot_have_stay_in_images(
     ]  # fmt: skip
     assert ask(single_user, "files of container web where path = /home/app/kept select uid, xattrs") == ["1000,{}"]
     do(single_user, "rm", "-f", "web")
+
+
+def test_namespaces_of_the_host_are_shared(user: OrdinaryUser) -> None:
+    done = user.imq("run", "--rm", "--pid", "host", "--ipc", "host", "--network", "host", "box:1", "sh", "-c", SHARED)
+    assert done.stdout.split() == ["1", "shm", "sys"], done.stderr
+    done = user.imq("run", "--rm", "--privileged", "box:1", "ls", "/dev/null")
+    assert (done.returncode, done.stdout) == (0, "/dev/null\n"), done.stderr
+
+
+def test_volumes_and_health_checks(user: OrdinaryUser) -> None:
+    flags = ("-v", "kept:/data", "-u", "app", "--health-cmd", "test -e /data/own/file", "--health-interval", "50ms")
+    script = "mkdir -m 700 /data/own; echo 1 > /data/own/new; mv /data/own/new /data/own/file; exec sleep 100"
+    do(user, "run", "-d", "--name", "web", *flags, "box:1", "sh", "-c", script)
+    while ask(user, "containers select health") != ["healthy"]:
+        pass
+    do(user, "rm", "-f", "web")
+    assert ask(user, "volumes select name, size") == ["kept,7"], "files of other IDs are measured too"
+    do(user, "volume", "rm", "kept")
+    assert os.listdir(f"{user.root}/volumes") == []
 
 
 def test_what_needs_cgroups_is_refused(user: OrdinaryUser) -> None:
