@@ -115,7 +115,7 @@ def cookbook() -> str:
 
 
 def _format_task(task: dict[str, Any]) -> str:
-    lines = [textwrap.fill(task["task"], 120)]
+    lines = [textwrap.fill(re.sub(r"([*_])", r"\\\1", task["task"]), 120)]
     if "waits" in task:
         lines.append(f"Needs: {task['waits']}.")
     return "\n".join([*lines, "", "```", task["imq"].strip(), "```", ""])

@@ -1,6 +1,7 @@
 """Builds the documentation site from the pages of the checkout: `python build/site/make_site.py FOLDER`.
 
-It needs mkdocs-material. A link to a page that the site lacks, or to a heading that does not exist, fails the build.
+It needs Zensical, the successor of Material for MkDocs, which ended. A link to a page that the site lacks, or to a
+heading that does not exist, fails the build.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.dirname(os.path.dirname(HERE))
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
-_BARE_FENCE = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TASK = re.compile(r"^([A-Z](?:[^`#\n]|\n(?!\n))+?)\n((?:Needs: [^\n]+\n)?)\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A task of the cookbook: what it does, what it waits for, and its statements."""
 
 
 def list_pages() -> dict[str, str]:
@@ -32,7 +34,10 @@ def list_pages() -> dict[str, str]:
 
 
 def rewrite(text: str, path: str, pages: dict[str, str]) -> str:
-    """Return a page with its links to other pages as they are on the site, and statements of the cookbook coloured."""
+    """Return a page with its links to other pages as they are on the site.
+
+    Each task of the cookbook is a heading, so that the search leads to it, and its statements are coloured.
+    """
 
     def replace(match: re.Match[str]) -> str:
         target = match[2]
@@ -44,7 +49,11 @@ def rewrite(text: str, path: str, pages: dict[str, str]) -> str:
         return f"{match[1]}{pages[found]}{match[3]}"
 
     text = _LINK.sub(replace, text)
-    return _BARE_FENCE.sub(r"```imq\n\1```", text) if path.endswith("COOKBOOK.md") else text
+    if not path.endswith("COOKBOOK.md"):
+        return text
+    return _TASK.sub(
+        lambda task: f"### {' '.join(task[1].split()).removesuffix('.')}\n\n{task[2]}\n```imq\n{task[3]}```", text
+    )
 
 
 def main(output: str) -> None:
@@ -52,24 +61,19 @@ def main(output: str) -> None:
     pages = list_pages()
     with tempfile.TemporaryDirectory() as scratch:
         os.mkdir(os.path.join(scratch, "pages"))
-        shutil.copy(os.path.join(HERE, "mkdocs.yml"), scratch)
+        shutil.copy(os.path.join(HERE, "zensical.toml"), scratch)
         for path, name in pages.items():
             with open(os.path.join(CHECKOUT, path), encoding="utf-8") as source:
                 text = rewrite(source.read(), path, pages)
             with open(os.path.join(scratch, "pages", name), "w", encoding="utf-8") as page:
                 page.write(text)
-        command = [
-            sys.executable,
-            "-m",
-            "mkdocs",
-            "build",
-            "--strict",
-            "--quiet",
-            "--site-dir",
-            os.path.abspath(output),
-        ]
-        environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # news of the theme's authors
-        raise SystemExit(subprocess.run(command, cwd=scratch, env=environment, check=False).returncode)
+        command = [sys.executable, "-m", "zensical", "build", "--strict"]
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.stderr.write(done.stdout + done.stderr)
+            raise SystemExit(1)
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.move(os.path.join(scratch, "site"), output)
 
 
 if __name__ == "__main__":

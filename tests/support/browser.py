@@ -52,7 +52,11 @@ class Browser:
 
     def open(self, path: str) -> None:
         """Open a file, and wait until its script has ended."""
-        self.command("POST", "/url", {"url": f"file://{path}"})
+        self.visit(f"file://{path}")
+
+    def visit(self, address: str) -> None:
+        """Open an address, and wait until its script has ended."""
+        self.command("POST", "/url", {"url": address})
 
     def run(self, script: str, *arguments: object) -> Any:
         """Return the value of a function body."""
@@ -86,8 +90,11 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press a key, one of `KEYS`, where the focus is."""
-        value = KEYS[key]
-        actions = [{"type": "keyDown", "value": value}, {"type": "keyUp", "value": value}]
+        self.type_keys(KEYS[key])
+
+    def type_keys(self, text: str) -> None:
+        """Type where the focus is, which may be in a shadow tree."""
+        actions = [{"type": kind, "value": value} for value in text for kind in ("keyDown", "keyUp")]
         self.command("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def devtools(self, name: str, **parameters: object) -> Any:
