@@ -27,13 +27,13 @@ if [ "$(uname -m)" = "$arch" ] || grep -qs '^flags: .*F' "$registered"; then
     exec "${isolate[@]}" "$@"
 fi
 
-qemu=qemu-$arch-static
-if ! command -v "$qemu" >/dev/null && command -v apt-get >/dev/null; then
+name=qemu-$arch-static
+if ! command -v "$name" >/dev/null && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq >&2 </dev/null || true
     apt-get install -qq -y --no-install-recommends qemu-user-static >&2 </dev/null || true
 fi
-qemu=$(command -v "$qemu") || fail "$qemu was not found: on Debian and Ubuntu, apt-get install qemu-user-static"
+qemu=$(command -v "$name") || fail "$name was not found: on Debian and Ubuntu, apt-get install qemu-user-static"
 
 # The header of a 64-bit little-endian executable, and which of its bits count. F opens qemu now, for use after chroot.
 header='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00'$machine

@@ -9,7 +9,8 @@
 # system with the engines of Debian 13 is made. Otherwise the tests that need them are skipped, with a message. With
 # IMQ_REQUIRE_SERVERS=1, a missing program is a failure.
 # IMQ_EXECUTABLE is the path of a frozen executable (build/freeze/freeze.sh): then tests/frozen runs too, and the
-# command-line cases and terminal sessions use that executable.
+# command-line cases and terminal sessions use that executable. IMQ_EXECUTABLE_AARCH64 is that of an executable for arm64
+# (build/release.sh --arch arm64), whose files a test makes and runs.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd -- "$checkout"
@@ -44,6 +45,7 @@ zsh              zsh              completion in zsh
 fish             fish             completion in fish
 chromium         chromium         reports in a browser
 chromedriver     chromium-driver  reports in a browser
+qemu-aarch64-static qemu-user-static executables for arm64
 man              man-db           the manual page
 groff            groff            the manual page
 '

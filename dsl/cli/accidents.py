@@ -32,6 +32,9 @@ _FORMS = {
     "--source": "QUERY in SOURCE, or use SOURCE",
 }
 """Options of the command line that a statement can say too."""
+_CLAUSES = {"--filter": "STATEMENT where CONDITION", "--format": "STATEMENT as json, or STATEMENT format TEMPLATE"}
+"""Options of docker's command lines, and the clauses that do the same."""
+_OPTION_VALUE = re.compile(r"\s+[^\s;]+")
 _VALUE = re.compile(r"=|=?\d[\w.:+-]*")
 """Names of files that `>` in a condition makes: values, and `=` of `>=`."""
 _EXPANDED = frozenset({
@@ -50,10 +53,16 @@ def refuse_expanded_pattern(words: Sequence[str]) -> None:
     if len(names) < 2 or not set(names) <= set(words):
         return
     more = ", …" if len(names) > 2 else ""
+    first = next(position for position, word in enumerate(words) if word in names)
+    if {"select", "where"} & set(words[:first]):
+        statement = " ".join([*words[:first], "*", *(word for word in words[first:] if word not in names)])
+        hint = f"quote the statement: imq {shlex.quote(statement)}"
+    else:
+        hint = f"to match a pattern, quote it: imq '{words[0]} images where name like \"*\"'"
     raise StatementError(
         f"the shell replaced * by the names of the {len(names)} files here: {', '.join(names[:2])}{more}",
         code="expanded",
-        hints=("quote the statement: imq 'images select *'", "for all rows of a table: all, as in verify all images"),
+        hints=(hint, "for all rows of a table: all, as in verify all images"),
     )
 
 
@@ -76,17 +85,22 @@ def explain_accident(error: StatementError, text: str, words: Sequence[str], std
 
 
 def _find_option(error: StatementError, text: str) -> re.Match[str] | None:
-    """Return the option at the place of an error of syntax or names."""
+    """Return the option at the place of an error of syntax or names, or whose value is there."""
     if error.span is None or error.code not in ("syntax", "unknown-field", "unknown-name", "type"):
         return None
     start, end = error.span.start, error.span.end
-    return next((one for one in _OPTION.finditer(text) if one.start() <= end and start <= one.end()), None)
+    return next((one for one in _OPTION.finditer(text) if one.start() <= end and start <= _find_end(one, text)), None)
+
+
+def _find_end(option: re.Match[str], text: str) -> int:
+    """Return the end of an option and of the value that it takes."""
+    value = _OPTION_VALUE.match(text, option.end()) if option[0] in VALUED or option[0] in _CLAUSES else None
+    return value.end() if value is not None else option.end()
 
 
 def _make_option_error(error: StatementError, option: re.Match[str], text: str, *, in_shell: bool) -> StatementError:
     name = option[0]
-    value = re.compile(r"\s+[^\s;]+").match(text, option.end()) if name in VALUED else None
-    end = value.end() if value is not None else option.end()
+    end = _find_end(option, text)
     if name in FLAGS or name in VALUED:
         problem = f"{name} is an option of the command line, and not part of the statement"
         form = _FORMS.get(name, "")
@@ -96,7 +110,11 @@ def _make_option_error(error: StatementError, option: re.Match[str], text: str, 
         hints = (f"write it outside the quotes: {outside}", inside if form else "") if in_shell else (inside,)
     else:
         problem = f'unexpected option "{name}"'
-        hints = (f'clauses have no dashes: "{option[1]}"', "imq --help lists the options")
+        clause = _CLAUSES.get(name)
+        hints = (
+            f"in a statement: {clause}" if clause else f'clauses have no dashes: "{option[1]}"',
+            "imq --help lists the options",
+        )
     changed = StatementError(problem, code="option", hints=hints, span=Span(option.start(), option.end()))
     changed.text = error.text
     return changed

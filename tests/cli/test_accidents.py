@@ -44,6 +44,28 @@ def test_an_expanded_pattern_is_refused(folder: Path, line: str) -> None:
     )
 
 
+def test_the_statement_is_shown_with_its_pattern(folder: Path) -> None:
+    run = shell(folder, "imq images where name like * limit 3")
+    assert "  quote the statement: imq 'images where name like * limit 3'\n" in run.stderr
+    run = shell(folder, "imq rm *")
+    assert "  to match a pattern, quote it: imq 'rm images where name like \"*\"'\n" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "hint"),
+    [
+        ("images where size > 1B --output json", "imq --output json 'images where size > 1B'"),
+        ("images where dangling --format json", "in a statement: STATEMENT as json, or STATEMENT format TEMPLATE"),
+        ("images --filter dangling=true", "in a statement: STATEMENT where CONDITION"),
+        ("rm images where dangling --dry-run", "in a statement: dry run STATEMENT"),
+    ],
+)
+def test_options_inside_the_quotes_are_explained(folder: Path, statement: str, hint: str) -> None:
+    run = shell(folder, f'imq "{statement}"')
+    assert (run.returncode, run.stderr.startswith("error[option]: ")) == (2, True)
+    assert hint in " ".join(run.stderr.split())
+
+
 def test_a_quoted_pattern_is_not_refused(folder: Path) -> None:
     assert shell(folder, "imq 'images select *'").returncode == 0
     assert shell(folder, "imq images where name in apple, banana").returncode == 2  # the same words, but with a comma
