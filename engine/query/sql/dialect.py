@@ -29,6 +29,8 @@ class Dialect:
     """Whether equal values have one parameter, so that expressions with them are equal."""
     names_group_keys = False
     """Whether the keys of groups need names, because equal subqueries are different expressions."""
+    counts_keys = True
+    """Whether rows are counted by keys alone, and all columns of those that remain are read later, even short ones."""
     truth_values = ("1", "0")
     no_limit = "-1"
     """The operand of LIMIT for no limit."""

@@ -565,6 +565,12 @@ class SqlGenerator:
             return ", ".join(parameters)
         return " UNION ".join([*parts, *(f"SELECT {parameter}" for parameter in parameters)])
 
+    def _can_count_keys(self, select: ir.Select) -> bool:
+        """Whether rows are counted by `_row`, and the columns are read afterwards."""
+        if select.table.is_staged or select.table.view == DERIVED or select.joins or select.group:
+            return False
+        return self._dialect.counts_keys or not all(_is_short(column.value) for column in select.columns)
+
     def _write_windowed(self, select: ir.Select, columns: list[tuple[str, str]], source: str, *, ordered: bool) -> str:
         """Write a query that counts rows, per group or overall: `except newest`, then `skip`, `limit`, `until`.
 
@@ -573,7 +579,7 @@ class SqlGenerator:
         removal by it takes no more of them than of any group. Of a table of the store, only the values that are needed
         to count are read of all rows; the columns are read of those that remain.
         """
-        is_keyed = not select.table.is_staged and select.table.view != DERIVED and not select.joins and not select.group
+        is_keyed = self._can_count_keys(select)
         inner = [(f"{self._alias}._row", "_row")] if is_keyed else list(columns)
         order = _write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
@@ -699,6 +705,12 @@ def _join_balanced(parts: list[str], separator: str) -> str:
     while len(parts) > 16:
         parts = [f"({separator.join(parts[at : at + 16])})" for at in range(0, len(parts), 16)]
     return separator.join(parts)
+
+
+def _is_short(value: ir.Expr) -> bool:
+    """Whether a value is in the row itself. Lists, maps and what containers decide are looked up elsewhere."""
+    is_elsewhere = value.kind in (DataType.LIST, DataType.MAP, DataType.BOOLEAN)
+    return isinstance(value, ir.Column) and not is_elsewhere and not value.field.about_containers
 
 
 def _write_order_within(keys: tuple[ir.SortKey, ...], constant: Collection[ir.Expr]) -> str:

@@ -46,6 +46,7 @@ class PostgresqlDialect(Dialect):
 
     shares_parameters = True
     names_group_keys = True
+    counts_keys = False
     truth_values = ("true", "false")
     no_limit = "ALL"
 
