@@ -1396,7 +1396,7 @@ volumes: Table
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table
-"""One row for each object of a JSON, CSV or YAML file, with the fields of the file. If they have a field name, as in images as json, remote is the tag of that name in its registry."""
+"""One row for each object of a JSON, CSV or YAML file, with the fields of the file. If they have a field name, as in images as json, remote is the tag of that name in its registry. After `at`, keys lead to values in the file: rows of pods.yaml at items.spec.containers. `*` is each key, which is then in the column key, and parent has the scalar values of the item of a list, or the document, around a row: parent.metadata.name."""
 sources: Table
 """One row for each place that holds images: the store, engines, registries and groups. All are asked side by side."""
 usage: Table

@@ -452,6 +452,21 @@ class Builder:
     def not_in_query(self, operand: ast.Expr, rows: ast.RowSource | ast.Variable, span: Span) -> ast.Expr:
         return ast.Not(ast.In(operand, rows=rows, span=span), span)
 
+    def row_in_query(self, rows: ast.RowSource, keys: list[ast.Expr], span: Span) -> ast.Expr:
+        """Return `in (ROWS by KEY)` as what it is short for: `KEY in (ROWS select KEY)`."""
+        from .errors import StatementError
+
+        if len(keys) != 1:
+            raise StatementError(
+                "rows are compared by one key in a condition",
+                code="combination",
+                span=span,
+                hints=("by several keys: (… where …) except (…) by A, B",),
+            )
+        is_plain = isinstance(rows, ast.Query) and not (rows.select or rows.group or rows.count)
+        query = rows if is_plain and isinstance(rows, ast.Query) else ast.Query("", base=rows, span=rows.span)
+        return ast.In(keys[0], rows=query.replace(select=(ast.Column(keys[0]),)), span=span)
+
     def is_known(self, operand: ast.Expr, span: Span) -> ast.Expr:
         return ast.IsKnown(operand, known=True, span=span)
 

@@ -37,7 +37,7 @@ OPERATORS: dict[str, Clause] = {
         ),
         Clause(
             "in",
-            "FIELD [not] in (VALUE, …) | FIELD [not] in (QUERY) | FIELD [not] in $LIST",
+            "FIELD [not] in (VALUE, …) | FIELD [not] in (QUERY) | FIELD [not] in $LIST | [not] in (QUERY by FIELD)",
             "the value is one of the list, or of the one column of the query; false when it is unknown, and not in is"
             " true",
             'images where tag in (latest, main) and name not in (nonempty lines of "keep.txt")',

@@ -40,6 +40,27 @@ RUN = [task for task in TASKS if task.keys() & {"expected", "includes"} and "ins
 CHECKED = [task for task in TASKS if "checked" in task]
 WAITING = [task for task in TASKS if "waits" in task]
 
+CLUSTER = """apiVersion: v1
+kind: List
+items:
+- kind: Pod
+  metadata: {name: web-1, namespace: shop, uid: a1}
+  spec:
+    initContainers: [{name: init, image: "old.host/tools/init:3"}]
+    containers: [{name: web, image: "old.host/shop/web:1"}, {name: log, image: "new.host/log:2"}]
+- kind: Pod
+  metadata: {name: web-2, namespace: shop, uid: a2}
+  spec:
+    containers: [{name: web, image: "old.host/shop/web:1"}, {name: two, image: "old.host/shop/web:1"}]
+    volumes: [{name: data, emptyDir: {}}]
+    nodeName: node-1
+- kind: Pod
+  metadata: {name: web-1, namespace: batch, uid: a3}
+  spec:
+    containers: [{name: job, image: "new.host/log:2"}]
+"""
+"""As kubectl lists pods, in a shorter form of the same YAML."""
+
 
 def ids(tasks: list[dict[str, Any]]) -> list[str]:
     return [str(task["id"]) for task in tasks]
@@ -57,6 +78,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     (tmp_path / "pods.yaml").write_text(
         "".join(f"---\nkind: Pod\nspec:\n  containers:\n  - image: {name}\n" for name in ("web:1", "web:2"))
     )
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
     (tmp_path / "eol.csv").write_text(
         "distribution,release,date\ndebian,10,2022-09-10\ndebian,12,2024-06-10\ndebian,sid,2999-01-01\n"
     )

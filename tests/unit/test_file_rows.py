@@ -509,13 +509,45 @@ def test_the_values_at_a_path_are_rows(
 def test_a_star_is_each_key_of_a_map(tmp_path: pathlib.Path) -> None:
     path = file(tmp_path, "compose.yaml", "services: {web: {image: app:1}, db: {image: redis:7, key: own}}\nname: x\n")
     services = read_rows(path, at=("services", "*"))
-    assert [column for column, _ in services.columns] == ["key", "image"]
-    assert list(services.rows) == [("web", "app:1"), ("own", "redis:7")]
+    assert [column for column, _ in services.columns] == ["key", "image", "parent"]
+    assert [row[:2] for row in services.rows] == [("web", "app:1"), ("own", "redis:7")]
     assert list(read_rows(path, at=("services", "*", "image")).rows) == [("app:1",), ("redis:7",)]
     own = file(tmp_path, "own.json", '{"a": {"*": {"b": 1}, "c": {"b": 2}}}')
     assert list(read_rows(own, at=("a", "*", "b")).rows) == [(1,)], "a key of this name counts alone"
     with pytest.raises(Malformed, match=r"has nothing at services\.web\.\*"):
         read_rows(file(tmp_path, "empty.yaml", "services: {web: x}"), at=("services", "web", "*"))
+
+
+def test_rows_at_a_path_know_what_they_are_part_of(tmp_path: pathlib.Path) -> None:
+    """Of the next item of a list or document around a row: its scalar values, those of nested maps too."""
+    path = file(
+        tmp_path,
+        "pods.yaml",
+        "items:\n"
+        "- kind: Pod\n"
+        "  metadata: {name: web, labels: {app.io/name: x, deep: {er: {est: 1}}}, generation: 2}\n"
+        "  spec: {hostNetwork: true, initContainers: [{image: a}], containers: [{image: b}, {image: c}]}\n"
+        "- metadata: {name: job}\n"
+        "  spec: {containers: [{image: d}], nodeName: n}\n",
+    )
+    records = read_rows(path, at=("items", "spec", "*"))
+    names = [name for name, _ in records.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in records.rows]
+    rows = [row for row in rows if row["image"] is not None]  # the others are scalars
+    assert [(row["key"], row["image"]) for row in rows] == [
+        ("initContainers", "a"), ("containers", "b"), ("containers", "c"), ("containers", "d"),
+    ]  # fmt: skip
+    web = {
+        "kind": "Pod",
+        "metadata.name": "web",
+        "metadata.labels.app.io/name": "x",
+        "metadata.generation": "2",
+        "spec.hostNetwork": "true",
+    }
+    job = {"metadata.name": "job", "spec.nodeName": "n"}
+    assert [json.loads(str(row["parent"])) for row in rows] == [web, web, web, job]
+    own = file(tmp_path, "own.json", '{"name": "x", "a": [{"b": 1, "parent": "own"}]}')
+    assert list(read_rows(own, at=("a",)).rows) == [(1, "own")]
 
 
 def test_a_star_in_a_path_is_written_as_it_was_read() -> None:

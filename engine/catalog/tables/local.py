@@ -21,7 +21,9 @@ LINES = Table(
 ROWS = Table(
     "rows",
     "One row for each object of a JSON, CSV or YAML file, with the fields of the file. If they have a field name, as in"
-    " images as json, remote is the tag of that name in its registry.",
+    " images as json, remote is the tag of that name in its registry. After `at`, keys lead to values in the file:"
+    " rows of pods.yaml at items.spec.containers. `*` is each key, which is then in the column key, and parent has the"
+    " scalar values of the item of a list, or the document, around a row: parent.metadata.name.",
     (),
     default_columns=(),
     order=(),

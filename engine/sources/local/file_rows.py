@@ -16,7 +16,7 @@ import re
 
 from imq.engine.catalog.schema import DataType
 from imq.grammar.errors import ImqError, Malformed, NotFound, StatementError, closest_hint, join_names
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .column_types import Columns, Records, build_records, check_depth, depth_error, malformed_at, parse_integer
 
@@ -30,6 +30,10 @@ MAX_SIZE = 64 << 20
 """The maximum size of a file in bytes, and of a stream in characters."""
 EACH_KEY = "*"
 """The part of a path that goes through all values of a map."""
+PARENT = "parent"
+"""The column with what is around a row at a path."""
+_PARENT_DEPTH = 3
+"""How many maps deep the values of `parent` are read: as deep as labels are."""
 
 
 def read_lines(path: str, stream: TextIO | None = None) -> Iterator[str]:
@@ -60,7 +64,8 @@ def read_rows(path: str, stream: TextIO | None = None, at: tuple[str, ...] = ())
 
     With `at`, the rows are the values at this path of keys in each value of JSON or YAML. The path goes through every
     item of a list, and the items of nested lists are rows too. The key `*` is each key of a map; rows that are maps
-    have it in the column `key`.
+    have it in the column `key`. The column `parent` of a row that is a map has the scalar values of the next item of a
+    list, or document, around it: `parent.metadata.name`.
     """
     text = _read_text(path, stream)
     source = _source_name(path, stream)
@@ -78,25 +83,69 @@ def read_rows(path: str, stream: TextIO | None = None, at: tuple[str, ...] = ())
 
 def _select_at(source: str, values: Iterable[object], path: tuple[str, ...]) -> Iterable[object]:
     """Return the values at a path. Raises `Malformed` when no value has a key of the path: it is misspelled."""
+    if not path:
+        return values
+    found = [_Found(value, None, is_item=True) for value in _flatten(values)]
     for depth, key in enumerate(path):
-        items = list(_flatten(values))
-        maps = [value for value in items if isinstance(value, dict)]
-        found = [value[key] for value in maps if key in value]
-        if key == EACH_KEY and not found:
-            found = [_add_key(name, item) for value in maps for name, item in value.items()]
-        if items and not found:
-            names = list(dict.fromkeys(name for value in maps for name in value))
+        items, found, is_known = found, [], False
+        for one in items:
+            if not isinstance(one.value, dict):
+                continue
+            if key in one.value:
+                inner = [one.value[key]]
+            else:
+                inner = [_add_key(name, item) for name, item in one.value.items()] if key == EACH_KEY else []
+            is_known |= bool(inner)
+            parent = one.value if one.is_item else one.parent
+            for value in inner:
+                is_list = isinstance(value, list)
+                found += [_Found(item, parent, is_item=is_list) for item in _flatten([value])]
+        if items and not is_known:
+            names = list(dict.fromkeys(name for one in items if isinstance(one.value, dict) for name in one.value))
             raise Malformed(
                 f"{source} has nothing at {'.'.join(path[: depth + 1])}",
                 code="path",
                 hints=(closest_hint(key, names) or (f"keys: {join_names(names)}" if names else ""),),
             )
-        values = found
-    return _flatten(values) if path else values
+    return _add_parents(found)
+
+
+class _Found(Record):
+    """A value at a path. `parent` is the next item of a list, or document, around it; `is_item`: it is one itself."""
+
+    value: object
+    parent: dict[str, object] | None
+    is_item: bool
+
+
+def _add_parents(found: Iterable[_Found]) -> Iterator[object]:
+    """Yield the values, maps with the column `parent`, unless they have such a column."""
+    described: dict[int, dict[str, str]] = {}
+    for one in found:
+        value, parent = one.value, one.parent
+        if not isinstance(value, dict) or parent is None or any(name.lower() == PARENT for name in value):
+            yield value
+            continue
+        if id(parent) not in described:
+            described[id(parent)] = dict(_list_scalars(parent, ""))
+        yield {**value, PARENT: described[id(parent)]} if described[id(parent)] else value
+
+
+def _list_scalars(value: dict[str, object], prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield the strings, numbers and booleans in nested maps, under their keys with dots between them."""
+    for key, item in value.items():
+        if isinstance(item, dict) and prefix.count(".") < _PARENT_DEPTH:
+            yield from _list_scalars(item, f"{prefix}{key}.")
+        elif isinstance(item, str):
+            yield f"{prefix}{key}", item
+        elif isinstance(item, bool | int | float):
+            yield f"{prefix}{key}", json.dumps(item)
 
 
 def _add_key(key: str, value: object) -> object:
-    """Return a value of a map with its key in the column `key`, unless it has such a column."""
+    """Return a value of a map with its key in the column `key`, unless it has such a column; of a list, its maps."""
+    if isinstance(value, list):
+        return [_add_key(key, item) for item in value]
     return {"key": key, **value} if isinstance(value, dict) else value
 
 

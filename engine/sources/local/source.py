@@ -94,7 +94,7 @@ class LocalSource(Source):
         return self._create_table(table, ["line", "number"], ((line, number) for number, line in enumerate(lines, 1)))
 
     def _load_rows(self, table: Table, paths: tuple[str, ...], at: tuple[str, ...]) -> Table:
-        from .file_rows import read_rows
+        from .file_rows import PARENT, read_rows
 
         if len(paths) > 1:
             raise StatementError(
@@ -103,10 +103,13 @@ class LocalSource(Source):
         records = read_rows(*self._open_input(paths[0]), at)
         if any(name.lower() == "_row" for name, _ in records.columns):
             raise StatementError(f'{paths[0]} has a column called "_row", which is reserved', code="columns")
-        fields = tuple(Field(name, kind, f"as {paths[0]} has it") for name, kind in records.columns)
+        fields = tuple(
+            Field(name, kind, f"as {paths[0]} has it", on_request=bool(at) and name == PARENT)
+            for name, kind in records.columns
+        )
         loaded = self._create_table(table, [name for name, _ in records.columns], records.rows)
         has_names = any(field.name.lower() == "name" and field.type is DataType.TEXT for field in fields)
-        columns = tuple(field.name for field in fields)
+        columns = tuple(field.name for field in fields if not field.on_request)
         return loaded.replace(fields=fields, default_columns=columns, relations=loaded.relations if has_names else ())
 
     def _load_sources(self, table: Table, _paths: tuple[str, ...]) -> Table:
