@@ -49,8 +49,14 @@ class RootlessContainers(Containers):
             self._worker = None
 
     def _send(self, name: str, *arguments: object, descriptors: Sequence[int] = ()) -> WorkerClient:
-        if self._worker is None:
-            self._worker = WorkerClient(self.store.root, self.setting, self.environment, TIMEOUT)
+        if self._worker is not None:
+            try:
+                self._worker.send(name, arguments, descriptors)
+            except OSError:  # it has ended after an error
+                self.close()
+            else:
+                return self._worker
+        self._worker = WorkerClient(self.store.root, self.setting, self.environment, TIMEOUT)
         self._worker.send(name, arguments, descriptors)
         return self._worker
 

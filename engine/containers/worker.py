@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
-    from .containers import Containers
+    from .changes import Change
+    from .containers import Container, Containers
+    from .document import CreateOptions, ImageFacts
 
 PROGRESS, RESULT = b"p", b"r"
 """What a message of a worker begins with."""
@@ -111,6 +113,7 @@ def _prepare(channels: Channels) -> None:
 
 
 def _serve(socket: int, containers: Containers) -> None:
+    worker = _Worker(socket, containers)
     while True:
         _, descriptors = receive_descriptors(socket, _MESSAGE_SIZE)
         if not descriptors:
@@ -119,12 +122,14 @@ def _serve(socket: int, containers: Containers) -> None:
         result: object
         sent: tuple[int, ...] = ()
         try:
-            result, sent = _CALLS[name](containers, socket, tuple(descriptors[1:]), *arguments)
+            if name in _PLAIN_CALLS:
+                result = getattr(containers, name)(*arguments)
+            else:
+                result, sent = getattr(worker, name)(descriptors[1:], *arguments)
         except Exception as problem:  # noqa: BLE001 - the client raises it
             result = Failure.of(problem)
         for descriptor in descriptors[1:]:
-            with suppress(OSError):
-                os.close(descriptor)
+            os.close(descriptor)
         _reply(socket, result, sent)
 
 
@@ -135,94 +140,56 @@ def _reply(socket: int, result: object, sent: Sequence[int] = ()) -> None:
         os.close(descriptor)
 
 
-# The calls: each returns its result, and the descriptors that are sent with it
+_PLAIN_CALLS = frozenset(
+    ("clean_up", "measure", "measure_folders", "recover", "remove_unneeded_layers", "remove_volume")
+)
+"""The methods of `Containers` whose result is sent as it is."""
 
 
-def _create(containers: Containers, socket: int, _received: Sequence[int], *arguments: Any) -> tuple[object, Any]:
-    options, image, now = arguments
+class _Worker:
+    """The other calls. Each gets the descriptors of its message, and returns its result with those to send."""
 
-    def report(count: int) -> None:
-        send_descriptors(socket, PROGRESS + str(count).encode(), ())
+    def __init__(self, socket: int, containers: Containers) -> None:
+        self._socket = socket
+        self._containers = containers
 
-    return containers.create(options, image, now, report), ()
+    def create(
+        self, _received: Sequence[int], options: CreateOptions, image: ImageFacts, now: int
+    ) -> tuple[Container, tuple[int, ...]]:
+        """Create a container, and report the bytes that were read for it."""
 
+        def report(count: int) -> None:
+            send_descriptors(self._socket, PROGRESS + str(count).encode(), ())
 
-def _start(containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any) -> tuple[object, Any]:
-    container, attach, stdin = arguments
-    attachment = containers.start(container, attach=attach, stdin=stdin)
-    if attachment is None:
+        return self._containers.create(options, image, now, report), ()
+
+    def start(
+        self, _received: Sequence[int], container: Container, attach: bool, stdin: bool
+    ) -> tuple[tuple[bool, tuple[bool, ...]] | None, tuple[int, ...]]:
+        """Start a container; send whether it has a terminal, which streams there are, and these streams."""
+        attachment = self._containers.start(container, attach=attach, stdin=stdin)
+        if attachment is None:
+            return None, ()
+        streams = (attachment.control, attachment.stdin, attachment.stdout, attachment.stderr)
+        return (attachment.terminal, tuple(one >= 0 for one in streams)), tuple(one for one in streams if one >= 0)
+
+    def write_changes(self, received: Sequence[int], container: Container, pause: bool) -> tuple[None, tuple[int, ...]]:
+        """Write the changes of a container to a pipe."""
+        (pipe,) = received
+        with self._containers.open_changes(container, pause=pause) as pieces:
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(pipe, view) :]
         return None, ()
-    streams = (attachment.control, attachment.stdin, attachment.stdout, attachment.stderr)
-    return (attachment.terminal, tuple(one >= 0 for one in streams)), tuple(one for one in streams if one >= 0)
 
+    def list_changes(self, _received: Sequence[int], container: Container) -> tuple[list[Change], tuple[int, ...]]:
+        """List the changes of a container."""
+        return list(self._containers.list_changes(container)), ()
 
-def _write_changes(
-    containers: Containers, _socket: int, received: Sequence[int], *arguments: Any
-) -> tuple[object, Any]:
-    container, pause = arguments
-    (pipe,) = received
-    with containers.open_changes(container, pause=pause) as pieces:
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(pipe, view) :]
-    return None, ()
-
-
-def _list_changes(
-    containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any
-) -> tuple[object, Any]:
-    return list(containers.list_changes(*arguments)), ()
-
-
-def _remove(containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any) -> tuple[object, Any]:
-    container, force = arguments
-    return containers.remove(container, force=force), ()
-
-
-def _clean_up(containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any) -> tuple[object, Any]:
-    containers.clean_up(*arguments)
-    return None, ()
-
-
-def _recover(containers: Containers, _socket: int, _received: Sequence[int]) -> tuple[object, Any]:
-    containers.recover()
-    return None, ()
-
-
-def _remove_volume(
-    containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any
-) -> tuple[object, Any]:
-    return containers.remove_volume(*arguments), ()
-
-
-def _measure_folders(
-    containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any
-) -> tuple[object, Any]:
-    return containers.measure_folders(*arguments), ()
-
-
-def _remove_layers(containers: Containers, _socket: int, _received: Sequence[int]) -> tuple[object, Any]:
-    return containers.remove_unneeded_layers(), ()
-
-
-def _measure(containers: Containers, _socket: int, _received: Sequence[int], *arguments: Any) -> tuple[object, Any]:
-    return containers.measure(*arguments), ()
-
-
-_CALLS: dict[str, Any] = {
-    "create": _create,
-    "start": _start,
-    "write_changes": _write_changes,
-    "list_changes": _list_changes,
-    "remove": _remove,
-    "clean_up": _clean_up,
-    "recover": _recover,
-    "remove_unneeded_layers": _remove_layers,
-    "remove_volume": _remove_volume,
-    "measure": _measure,
-    "measure_folders": _measure_folders,
-}
+    def remove(self, _received: Sequence[int], container: Container, force: bool) -> tuple[int, tuple[int, ...]]:
+        """Remove a container."""
+        return self._containers.remove(container, force=force), ()
 
 
 class WorkerClient:
@@ -253,11 +220,10 @@ class WorkerClient:
             self._socket = -1
 
     def send(self, name: str, arguments: tuple[object, ...], descriptors: Sequence[int] = ()) -> None:
-        """Send a call."""
+        """Send a call. Raises `OSError` when the worker has ended."""
         document = write_document((name, arguments))
         try:
-            with suppress(BrokenPipeError):  # it has ended: `receive` says why
-                send_descriptors(self._socket, b"c", (document, *descriptors))
+            send_descriptors(self._socket, b"c", (document, *descriptors))
         finally:
             os.close(document)
 
