@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from imq.grammar.errors import Malformed
 
@@ -15,10 +16,11 @@ _AUFS_PREFIX = ".wh..wh."
 
 OPAQUE = ""
 """The result of `whiteout_target` for an opaque whiteout, which hides all files of lower layers in its folder."""
-OPAQUE_ATTRIBUTES, OPAQUE_VALUE = ("trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"), b"y"
-"""The attributes of a folder in an overlay file system that hide the files of lower layers in it.
-
-They are those of root, of user namespaces, and of fuse-overlayfs.
+_OPAQUE_OF_ROOT = ("trusted.overlay.opaque",)
+_OPAQUE_OF_USERS = ("user.overlay.opaque", "user.fuseoverlayfs.opaque")
+OPAQUE_VALUE = b"y"
+"""The attributes of a folder that hides the files of lower layers in it, and their value: those of overlayfs for root,
+those of overlayfs and fuse-overlayfs in a user namespace.
 """
 OPAQUE_FILES = (OPAQUE_NAME, ".wh..opq")
 """The names of the files that fuse-overlayfs makes in an opaque folder, besides its attribute."""
@@ -28,7 +30,7 @@ WHITEOUT_DEVICE = 0
 
 def is_opaque(folder: int | str) -> bool:
     """Whether a folder of a layer, open or by its path, hides the files of lower layers in it."""
-    for name in OPAQUE_ATTRIBUTES:
+    for name in _opaque_attributes(os.getpid()):
         try:
             if os.getxattr(folder, name) == OPAQUE_VALUE:
                 return True
@@ -38,8 +40,18 @@ def is_opaque(folder: int | str) -> bool:
 
 
 def opaque_attribute() -> str:
-    """Return the attribute that marks an opaque folder in the user namespace of this process."""
-    return OPAQUE_ATTRIBUTES[is_user_namespace()]
+    """Return the attribute by which overlayfs knows an opaque folder in the user namespace of this process."""
+    return _opaque_attributes(os.getpid())[0]
+
+
+@cache
+def _opaque_attributes(_pid: int) -> tuple[str, ...]:
+    """Return the attributes that mark an opaque folder: only those that programs of a container cannot set.
+
+    They are asked for after a worker has entered its user namespace, so a process has the same ones for good.
+    """
+    is_root = os.geteuid() == 0 and not is_user_namespace()
+    return _OPAQUE_OF_ROOT if is_root else _OPAQUE_OF_USERS
 
 
 def whiteout_name(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from imq.grammar.errors import NotFound
@@ -74,3 +75,12 @@ def test_mounts_are_those_of_docker(machine: Machine, dockerd: Dockerd, tmp_path
     of_memory = machine.rows("containers where any mounts where type = tmpfs select name")
     assert [row["name"] for row in of_memory] == ["web"]
     assert machine.failure_code("mounts of nope") == NotFound("", code="no-such-container").code
+
+
+def test_a_container_cannot_mark_its_folders_itself(machine: Machine) -> None:
+    """Attributes of overlayfs in user namespaces mean nothing to that of root, and so to its changes."""
+    machine.do('run box:1 sh -c "touch /etc/group" as web')
+    os.setxattr(machine.folder("web") / "upper" / "etc", "user.overlay.opaque", b"y")
+    assert {row["path"] for row in machine.rows("changes of web")} == {"/etc", "/etc/group"}
+    machine.do("commit web as web:1")
+    assert machine.rows("files of web:1 where path = /etc/passwd select path") == [{"path": "/etc/passwd"}]
