@@ -15,9 +15,9 @@
 # build/freeze/freeze.sh instead of building one.
 #
 # ARCH is amd64 or arm64; default: that of this machine. The executable for another one is built by qemu, as root, in a
-# root file system of Debian (build/emulate.sh, build/freeze/freeze_in_root.sh): a quarter of an hour on two cores
-# without the emulator's speed on larger machines. A release has the files of both: make each in a folder of its own, put
-# them together, and write SHA256SUMS again with `sha256sum`.
+# root file system of Debian (build/emulate.sh, build/freeze/freeze_in_root.sh). That takes eight minutes of processor
+# time. A release has the files of both: make each in a folder of its own, put them together, and write SHA256SUMS again
+# with `sha256sum`.
 set -euo pipefail
 checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
