@@ -37,7 +37,8 @@ def write_paged(
     """Write texts to a terminal, through the pager when they are longer than its screen.
 
     Text with a heading is a table: a line that is wider than the screen is not broken, and needs the pager too. `less`
-    scrolls it sideways, and keeps the heading in view where its version can.
+    scrolls it sideways, and keeps the heading in view where its version can. Records in place of a table have no
+    heading, and their lines are broken.
     """
     try:
         columns, lines = os.get_terminal_size(stream.fileno())
@@ -47,8 +48,13 @@ def write_paged(
     if not argv:
         stream.writelines(texts)
         return
-    rest, buffered, rows = iter(texts), [], 0
+    buffered: list[str] = []
+    rest, rows = iter(texts), 0
     for text in rest:
+        if has_heading and not buffered:
+            from imq.engine.render.format_record import RULE
+
+            has_heading = not text.startswith(RULE)
         buffered.append(text)
         widths = [display_width(re.sub(_COLOR, "", line)) for line in text.splitlines()]
         rows += sum(max(1, -(-width // columns)) for width in widths)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MIN_LINE_WIDTH = 24
 """Minimum length of the line above a record, in columns."""
+RULE = "-[ RECORD "
+"""How the line above a record begins."""
 
 
 def write_record(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
@@ -27,7 +29,7 @@ def write_record(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     width = max(map(display_width, names), default=0)
     whole = options.replace(no_trunc=True)
     for number, row in enumerate(row_set.rows, 1):
-        yield f"-[ RECORD {number} ]".ljust(max(width + 1, _MIN_LINE_WIDTH), "-") + "\n"
+        yield f"{RULE}{number} ]".ljust(max(width + 1, _MIN_LINE_WIDTH), "-") + "\n"
         for name, column, raw in zip(names, row_set.columns, row, strict=True):
             yield f"{name}{' ' * (width - display_width(name))} | {_format(column.type, raw, whole)}".rstrip() + "\n"
 

@@ -33,12 +33,12 @@ def write_less(folder: Path, version: int) -> Path:
     return program
 
 
-def run(store: Path, pager: Path, statement: str, *, rows: int = 8) -> str:
+def run(store: Path, pager: Path, statement: str, *, rows: int = 8, columns: int = 80) -> str:
     """Run imq on a terminal with a pager; return what the terminal received."""
     environment = {**os.environ, "HOME": str(store.parent), "TERM": "xterm", "PAGER": str(pager)}
     environment.pop("COLUMNS", None)
     words = [sys.executable, "-m", "imq", "--no-config", "--root", str(store), statement]
-    return run_on_terminal(words, environment, rows=rows).decode().replace("\r\n", "\n")
+    return run_on_terminal(words, environment, rows=rows, columns=columns).decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize(("version", "arguments"), [(590, "-S -+F"), (633, "-S -+F --header=1")])
@@ -59,6 +59,17 @@ def test_a_short_table_needs_no_pager(store: Path, tmp_path: Path) -> None:
     text = run(store, write_less(tmp_path, 633), "images limit 2", rows=24)
     assert text.startswith("REPOSITORY")
     assert not (tmp_path / "paged").exists()
+
+
+def test_records_need_the_pager_only_for_their_number(store: Path, tmp_path: Path) -> None:
+    """A digest is wider than this screen: its line is broken."""
+    less = write_less(tmp_path, 633)
+    text = run(store, less, "images select name, manifest_digest, id, digest, chain_id limit 1", rows=24, columns=60)
+    assert text.startswith("-[ RECORD 1 ]")
+    assert not (tmp_path / "paged").exists()
+    run(store, less, "images select name, manifest_digest, id, digest, chain_id", rows=24, columns=60)
+    assert (tmp_path / "arguments").read_text().strip() == ""
+    assert (tmp_path / "paged").read_text().startswith("-[ RECORD 1 ]")
 
 
 def test_another_pager_gets_no_options(store: Path, tmp_path: Path) -> None:
