@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from itertools import chain
 
 from imq.engine.oci.digest import Digest
@@ -20,7 +21,8 @@ from .import_image import send_image
 from .origins import Origin, open_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from imq.engine.oci.reference import Reference
     from imq.engine.query.source import Source, SourceRef
@@ -37,7 +39,7 @@ _COLUMNS = ("source", "id", "name", "image_id", "command")
 class CommitAsArchive(Record):
     """Make an image of a container in a temporary store: that of its image, with its changes as a further layer.
 
-    `contents` reads the layers of the containers of the source. The container is not paused.
+    `contents` reads the layers of the containers of the source, and `pause` pauses one of a place.
     """
 
     place: ArchivePlace
@@ -50,6 +52,7 @@ class CommitAsArchive(Record):
     message: str
     author: str
     contents: LayerContents
+    pause: Callable[[str, str], AbstractContextManager[object]]
 
     def describe(self) -> Outcome:
         """Return the name and the container."""
@@ -68,10 +71,11 @@ class CommitAsArchive(Record):
                 reserve_layers(ingest, base)
                 runtime = copy.deepcopy(dict(base.config.document.get("config") or {}))
                 apply_instructions(runtime, self.changes)
-                container = find_image(self.contents, self.place.text, self.id)
-                if container.problem is not None:
-                    raise container.problem
-                layer = self._store_changes(ingest, container)
+                with self.pause(self.place.text, self.id):
+                    container = find_image(self.contents, self.place.text, self.id)
+                    if container.problem is not None:
+                        raise container.problem
+                    layer = self._store_changes(ingest, container)
                 step = Step(self.command, self.message, self.author, now, empty=layer is None)
                 layers = () if layer is None else (layer,)
                 descriptor, id_ = store_derived(ingest, base, runtime, (step,), layers, created=now, author=self.author)
@@ -106,17 +110,12 @@ def plan_archived_commits(act: ast.ActionStatement, context: PlanContext) -> lis
         return None
     changes = tuple(get_option_values(act, "change", context))
     apply_instructions({}, changes)
-    author = ""
+    author, pauses = "", True
     for value in read_named_values(act, ("author", "pause"), context):
         if value.name == "author":
             author = value.text
-        elif read_flag(value):
-            raise StatementError(
-                f"commit in {refs[0].text} does not pause containers",
-                code="option",
-                span=value.span,
-                hints=("without pausing: with pause = false",),
-            )
+        else:
+            pauses = read_flag(value)
     message = "".join(get_option_values(act, "message", context)[:1])
     actions: list[Action] = []
     used: dict[tuple[str, Reference], str] = {}
@@ -140,10 +139,17 @@ def plan_archived_commits(act: ast.ActionStatement, context: PlanContext) -> lis
         assert contents is not None
         place = ArchivePlace(source, own.archives)
         words = _join_words(command)
+        pause = own.pause_container if pauses else _leave_running
         actions.append(
-            CommitAsArchive(place, id_, label, Digest(str(image)), words, name, changes, message, author, contents)
+            CommitAsArchive(
+                place, id_, label, Digest(str(image)), words, name, changes, message, author, contents, pause
+            )
         )
     return actions
+
+
+def _leave_running(_text: str, _id: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def _takes_archives(source: Source, verb: str) -> bool:

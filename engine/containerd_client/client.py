@@ -215,6 +215,14 @@ class ContainerdClient:
         self._call_one("tasks.v1.Tasks/Kill", namespace, fields, is_read=False)
         self._call_one("tasks.v1.Tasks/Wait", namespace, {1: id_}, timeout=_REMOVAL_TIMEOUT)
 
+    def pause_task(self, namespace: str, id_: str) -> None:
+        """Freeze all processes of a container. Raises `NotFound`."""
+        self._call_one("tasks.v1.Tasks/Pause", namespace, {1: id_}, is_read=False)
+
+    def resume_task(self, namespace: str, id_: str) -> None:
+        """Let the processes of a paused container go on. Raises `NotFound`."""
+        self._call_one("tasks.v1.Tasks/Resume", namespace, {1: id_}, is_read=False)
+
     def delete_task(self, namespace: str, id_: str) -> None:
         """Forget the ended process of a container. Raises `NotFound`."""
         self._call_one("tasks.v1.Tasks/Delete", namespace, {1: id_}, is_read=False)

@@ -7,12 +7,14 @@ The packages in `engine/sources/` follow these protocols. No module of `engine/q
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from imq.grammar.errors import ImqError, Interrupted, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
     from imq.engine.catalog.schema import FetchLevel, Field, Raw, Table
@@ -252,6 +254,13 @@ class Source:
     def open_contents(self) -> Any:
         """Return what reads the layers of its images (see `sources/contents/protocol.py`); None when it cannot."""
         return None
+
+    def pause_container(self, _text: str, _id: str, /) -> AbstractContextManager[object]:
+        """Return a context manager that pauses a container of the place with this text, if it runs.
+
+        It does nothing in a source that pauses containers by itself, or has none.
+        """
+        return nullcontext()
 
     def begin(self) -> None:
         """Prepare for a new statement."""

@@ -9,10 +9,12 @@ import pytest
 from containerd.conftest import K8S, make_program
 from imq.engine.containerd_client.client import ContainerdClient
 from imq.engine.sources.containerd.remove_containers import RemoveContainer
-from imq.grammar.errors import Conflict, NotFound, Refused, StatementError
+from imq.grammar.errors import Conflict, ImqError, NotFound, Refused, StatementError
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from containerd.conftest import Node
 
 B = "ghcr.io/team/b:2"
@@ -110,7 +112,6 @@ def test_all_containers_need_all(node: Node) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f'commit containers in {HERE} where name = web as "a:1" with pause = true', "does not pause"),
         (f'import "files.tar" to {HERE}', "needs a name"),
     ],
 )
@@ -118,6 +119,39 @@ def test_what_containerd_cannot_do_is_refused_with_the_reason(node: Node, text: 
     with pytest.raises(StatementError, match=reason) as caught:
         node.session.do(text)
     assert caught.value.hints
+
+
+@pytest.mark.parametrize(("option", "during"), [("", "paused"), (" with pause = false", "running")])
+def test_a_running_container_is_paused_while_its_changes_are_read(
+    node: Node, monkeypatch: pytest.MonkeyPatch, option: str, during: str
+) -> None:
+    from imq.engine.sources.containerd import container_layer
+
+    run(node, "runs")
+    seen = []
+    pack = container_layer.pack_overlay_layer
+
+    def pack_and_look(folder: str) -> Iterator[bytes]:
+        seen.append(get_status())
+        yield from pack(folder)
+
+    def get_status() -> str:
+        line = next(line for line in node.ctr("tasks", "ls").splitlines() if line.startswith("runs "))
+        return line.split()[-1].lower()
+
+    monkeypatch.setattr(container_layer, "pack_overlay_layer", pack_and_look)
+    (row,) = node.session.do(f"commit runs from {HERE} as team/made:1{option}")
+    assert row["error"] is None
+    assert seen == [during]
+    assert get_status() == "running"
+    monkeypatch.setattr(container_layer, "pack_overlay_layer", _fail)
+    (row,) = node.session.outcomes(f"commit runs from {HERE} as team/made:2{option}")
+    assert row["error"] == "broken"
+    assert get_status() == "running", "it goes on after a failure"
+
+
+def _fail(_folder: str) -> Iterator[bytes]:
+    raise ImqError("the disk is broken", code="broken")
 
 
 class TestUsage:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from imq.engine.query.source import LateTables, SourceRef, StagedTable
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
 from imq.engine.sources.reader_source import ReaderSource
+from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .names import KUBERNETES, NAME, find_address, parse_name
 from .tables import KIND, LEVELS, LISTING, LISTING_REQUESTS, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imq.engine.query.source import Place, ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
@@ -84,6 +86,21 @@ class ContainerdSource(ReaderSource):
     def list_names(self) -> Sequence[str]:
         """Return the name that needs no namespace."""
         return (NAME,)
+
+    @contextmanager
+    def pause_container(self, text: str, id_: str, /) -> Iterator[None]:
+        """Pause a container of a namespace during a block, if it runs. Raises `ImqError`."""
+        client, namespace = self.reader.client, self.reader.get_namespace(text)
+        task = client.list_tasks(namespace).get(id_)
+        if task is None or task.status != "running":
+            yield
+            return
+        client.pause_task(namespace, id_)
+        try:
+            yield
+        finally:
+            with suppress(NotFound):  # it was killed meanwhile
+                client.resume_task(namespace, id_)
 
     def match_name(self, text: str, /) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""
