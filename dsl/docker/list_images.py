@@ -167,11 +167,12 @@ def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements)
 
 
 def _add_docker_types(usage: RowSet) -> RowSet:
-    """Return disk usage with the types of docker that a store never has: it has neither volumes nor a build cache."""
+    """Return disk usage with the types of docker that the store does not have: volumes, and always a build cache."""
     rows = list(usage.rows)
     types = {row[0] for row in rows}
     absent = [name for name in ("Local Volumes", "Build Cache") if name not in types]
-    at = next((number for number, row in enumerate(rows, 1) if row[0] == "Containers"), len(rows))
+    last = "Containers" if "Local Volumes" in absent else "Local Volumes"
+    at = next((number for number, row in enumerate(rows, 1) if row[0] == last), len(rows))
     empty = [(name, *[0] * (len(usage.columns) - 1)) for name in absent]
     return usage.replace(rows=[*rows[:at], *empty, *rows[at:]])
 

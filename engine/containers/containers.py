@@ -836,6 +836,19 @@ class Containers:
 
         return [measure_tree(path) for path in paths]
 
+    def measure_volumes(self) -> tuple[int, int, int, int] | None:
+        """Return the number of volumes, how many of them containers mount, their bytes, and those of the others.
+
+        None without volumes.
+        """
+        from .volumes import list_users, list_volumes
+
+        volumes = list(list_volumes(self.store.layout))
+        sizes = self.measure_folders([volume.path for volume in volumes])
+        used = [bool(list_users(self.store.index, volume.name)) for volume in volumes]
+        free = sum(size or 0 for size, in_use in zip(sizes, used, strict=True) if not in_use)
+        return (len(volumes), sum(used), sum(size or 0 for size in sizes), free) if volumes else None
+
     def measure_all(self) -> None:
         """Set the sizes of what all containers wrote in the index."""
         from .index_rows import write_sizes

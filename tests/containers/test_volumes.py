@@ -53,6 +53,8 @@ def test_used_volumes_stay(machine: Machine) -> None:
     assert machine.rows(query) == [{"name": "used", "containers": '["web"]'}]
     assert machine.failure_code("rm volume nothing") == "no-such-volume"
     assert machine.failure_code("rm volume used") == "in-use"
+    usage = machine.rows("usage where type = 'Local Volumes' select total, active, size, reclaimable")
+    assert usage == [{"total": 2, "active": 1, "size": 2, "reclaimable": 2}]
     planned = machine.do("dry run prune volumes")
     assert [(row["target"], row["size"]) for row in planned] == [("unused", 2)]
     machine.do("prune")
@@ -88,6 +90,8 @@ def test_command_lines_of_docker(machine: Machine) -> None:
     assert machine.line("volume", "ls")[1] == "DRIVER    VOLUME NAME\nlocal     first\nlocal     second\n"
     assert machine.line("volume", "ls", "-q", "-f", "dangling=true")[1] == "second\n"
     assert machine.line("volume", "ls", "--format", "{{.Name}}={{.Driver}}")[1] == "first=local\nsecond=local\n"
+    lines = machine.line("system", "df", "--format", "{{.Type}}:{{.TotalCount}}:{{.Active}}")[1].splitlines()
+    assert lines[:4] == ["Images:1:1", "Containers:1:0", "Local Volumes:2:1", "Build Cache:0:0"]
     assert machine.line("ps", "-aq", "-f", "volume=first")[1].strip() == machine.container("web")["id"][:12]
     code, _, errors = machine.line("volume", "rm", "first")
     assert (code, "volume is in use" in errors) == (1, True), errors

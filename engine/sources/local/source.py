@@ -36,6 +36,10 @@ _UNPACKED = "UNION ALL VALUES ('Unpacked Layers', ?1, ?2, ?3, ?4)"
 """The unpacked layers of containers: only a store that had containers has this row, which docker does not."""
 
 
+_AFTER_CONTAINERS = 2
+"""Where docker has the row of volumes, which only a store with volumes has here."""
+
+
 class LocalSource(Source):
     """The files that statements read, the sources, and the disk usage. A statement reads each of them once."""
 
@@ -118,16 +122,19 @@ class LocalSource(Source):
         return self._create_table(table, [field.name for field in table.fields], list_place_rows(self._context.sources))
 
     def _load_usage(self, table: Table, _paths: tuple[str, ...]) -> Table:
-        store = self._context.store
+        store, containers = self._context.store, None
         if not store.layout.has_unpacked():
             rows = store.index.connection.execute(_USAGE)
         else:
             from imq.engine.containers.factory import make_containers
             from imq.engine.containers.unpacked import measure_usage
 
-            make_containers(store, "", self._context.environment).measure_all()
+            containers = make_containers(store, "", self._context.environment)
+            containers.measure_all()
             rows = store.index.connection.execute(f"{_USAGE} {_UNPACKED}", measure_usage(store))
         counted = rows.fetchall()
+        if containers is not None and (volumes := containers.measure_volumes()) is not None:
+            counted.insert(_AFTER_CONTAINERS, ("Local Volumes", *volumes))
         from imq.engine.store.file_index import find_file_index
 
         if (files := find_file_index(store)) is not None:
