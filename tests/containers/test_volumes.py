@@ -85,7 +85,7 @@ def test_a_removal_that_was_killed_goes_on(machine: Machine) -> None:
 
 def test_command_lines_of_docker(machine: Machine) -> None:
     for name in ("first", "second"):
-        assert machine.line("run", "-d", "--rm", "-v", f"{name}:/x", "box:1", "true")[0] == 0
+        assert machine.line("run", "--rm", "-v", f"{name}:/x", "box:1", "true")[0] == 0
     machine.line("create", "--name", "web", "-v", "first:/x", "box:1")
     assert machine.line("volume", "ls")[1] == "DRIVER    VOLUME NAME\nlocal     first\nlocal     second\n"
     assert machine.line("volume", "ls", "-q", "-f", "dangling=true")[1] == "second\n"
