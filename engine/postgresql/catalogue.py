@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from imq.engine.query.sql.postgresql_functions import FUNCTIONS, SCHEMA
 from imq.engine.query.sql.postgresql_patterns import Unsupported
@@ -54,7 +55,10 @@ class Catalogue:
         self.documents = SharedDocuments(self.connect)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; rows of the last statement that were not read are lost."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -81,6 +85,9 @@ class Catalogue:
             connection.execute(f"SET search_path = {path}, pg_temp")
             copy_views(connection, index.connection, tables, sql.text)
             self._open = _Answer(connection, sql)
+        except KeyboardInterrupt:
+            self._reset()  # the transaction has failed
+            raise
         except get_driver_error() as problem:
             is_lost = connection.closed and (self._open is None or self._open.is_finished)
             self._reset()
@@ -191,7 +198,6 @@ class Catalogue:
 
     def _reset(self) -> None:
         """Close the connection after an error, so that no transaction stays open; the next statement connects again."""
-        self._open = None
         self.close()
 
 
@@ -207,7 +213,7 @@ class _Answer:
         try:
             self._cursor.execute(convert_parameters(sql.text), dict(sql.parameters))
             self._read(_BATCH)
-        except get_driver_error():
+        except BaseException:
             self._cursor.close()
             raise
 
@@ -220,10 +226,17 @@ class _Answer:
                     self._read(_BATCH)
         except get_driver_error() as problem:
             raise convert_error(problem) from problem
+        finally:
+            self.close()  # also when the reader has had enough
 
     def read_rest(self) -> None:
         """Read all rows into memory: the connection is needed."""
         self._read(None)
+
+    def close(self) -> None:
+        """Read no more rows from the server."""
+        if not self.is_finished:
+            self._finish()
 
     def _read(self, count: int | None) -> None:
         if self.is_finished:
@@ -231,9 +244,13 @@ class _Answer:
         rows = self._cursor.fetchall() if count is None else self._cursor.fetchmany(count)
         self._batch += rows
         if count is None or len(rows) < count:
-            self.is_finished = True
+            self._finish()
+
+    def _finish(self) -> None:
+        self.is_finished = True
+        with suppress(get_driver_error()):  # a lost connection: the rows that were read are valid
             self._cursor.close()
-            self._connection.execute("COMMIT")
+            self._connection.execute("ROLLBACK")
 
 
 def convert_parameters(text: str) -> str:

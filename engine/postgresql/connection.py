@@ -95,6 +95,7 @@ def _make_connection_error(problem: Error, url: str) -> CatalogueError:
 
 def _prepare(connection: Connection[Row], environment: Mapping[str, str]) -> None:
     """Set the time zone, and read truth values and numbers as SQLite returns them."""
+    from psycopg import errors
     from psycopg.adapt import Loader
 
     class TruthLoader(Loader):
@@ -112,7 +113,12 @@ def _prepare(connection: Connection[Row], environment: Mapping[str, str]) -> Non
 
     connection.adapters.register_loader("bool", TruthLoader)
     connection.adapters.register_loader("numeric", NumericLoader)
-    connection.execute("SELECT set_config('timezone', %s, false)", (find_time_zone(environment),))
+    for zone in (find_time_zone(environment), _write_offset()):
+        try:
+            connection.execute("SELECT set_config('timezone', %s, false)", (zone,))
+        except errors.InvalidParameterValue:
+            continue  # a name that this server does not know
+        break
     connection.execute("SET cursor_tuple_fraction = 1")  # every row is read
     connection.execute("SET client_min_messages = error")
 
@@ -123,14 +129,18 @@ def find_time_zone(environment: Mapping[str, str]) -> str:
     The name is in the variable TZ, else in the target of the link /etc/localtime.
     """
     import os
-    import time
 
     name = environment.get("TZ", "").removeprefix(":")
     if not name:
         target = os.path.realpath("/etc/localtime")
         name = target.partition("/zoneinfo/")[2].removeprefix("posix/")
-    if name:
-        return name
+    return name or _write_offset()
+
+
+def _write_offset() -> str:
+    """Return the offset of the local time from UTC as a time zone of PostgreSQL, whose signs are those of POSIX."""
+    import time
+
     offset = -time.timezone
     hours, minutes = divmod(abs(offset) // 60, 60)
     return f"<local>{'-' if offset >= 0 else '+'}{hours:02}:{minutes:02}"

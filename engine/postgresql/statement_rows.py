@@ -41,7 +41,7 @@ def _copy_view(target: Connection[Row], source: sqlite3.Connection, table: Table
     columns = {
         column: "bigint" if column in _NUMBERS else get_column_type(kinds.get(column, DataType.TEXT))
         for _, column, *_ in source.execute(f"PRAGMA table_xinfo({name})")
-        if column == "_row" or not words.isdisjoint(re.findall(r"\w+", column)) or not column.isidentifier()
+        if column == "_row" or column in words or not column.isidentifier()
     }
     for column, kind in kinds.items():
         if kind is DataType.NUMBER and column in columns:

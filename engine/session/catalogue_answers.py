@@ -57,7 +57,8 @@ def _list_tables(query: ir.Select | ir.Expr) -> tuple[list[Table], bool]:
     selects = list(_walk(query))
     tables = {select.table.sql_name: select.table for select in selects if select.table.view != DERIVED}
     values = [value for select in selects for value in ir.walk(ir.list_expressions(select))]
-    values += ir.walk(()) if isinstance(query, ir.Select) else ir.walk((query,))
+    if not isinstance(query, ir.Select):
+        values += ir.walk((query,))
     reads_store = any(isinstance(value, ir.ImageField | ir.ImageRelation) for value in values)
     loaded = [table for table in tables.values() if table.is_staged or table.sql_name not in _STORED]
     return loaded, reads_store or len(loaded) < len(tables)

@@ -149,6 +149,47 @@ class TestAnswers:
         assert len(list(second.rows)) == len(read(session, "images where dangling"))  # type: ignore[union-attr]
         assert head + list(rows) == expected
 
+    def test_a_result_that_is_not_read_is_dropped(
+        self, session: Session, server: PostgresqlServer, database: str
+    ) -> None:
+        (result,) = session.run("images")
+        rows = iter(result.rows)  # type: ignore[union-attr]
+        next(rows)
+        del rows, result
+        states = f"SELECT state FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'imq'"
+        assert server.execute(states) == [("idle",)]
+
+    @pytest.mark.parametrize("zone", ["Asia/Tokyo", "Nowhere/Land"])
+    def test_dates_are_in_the_local_time_zone(
+        self, root: str, server: PostgresqlServer, database: str, zone: str
+    ) -> None:
+        """In a process of its own: the zone of SQLite is that of the process."""
+        text = 'images order by name select name, date("2024-07-26T20:00") as time, day(created), date(created) as json'
+        program = f"import sys, imq\nprint(list(imq.connect(root=sys.argv[1], catalogue=sys.argv[2])({text!r})))"
+        environment = {**os.environ, "TZ": zone, "IMQ_CONFIG": os.devnull}
+        printed = [
+            subprocess.run(
+                [sys.executable, "-c", program, root, url], capture_output=True, text=True, check=True, env=environment
+            ).stdout
+            for url in ("none", server.url(database))
+        ]
+        assert printed[0] == printed[1]
+        assert "redis:7" in printed[0]
+
+    def test_an_interrupted_statement_leaves_no_transaction(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = read(session, "images")
+
+        def interrupt(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr("imq.engine.postgresql.catalogue.copy_views", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                read(session, "images")
+        assert read(session, "images") == expected
+
     def test_numbers_that_are_too_large_are_left_to_sqlite(
         self, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -39,6 +39,7 @@ class SqlGenerator:
     def __init__(self, now: int, row: str = "", dialect: Dialect | None = None) -> None:
         self._dialect = dialect if dialect is not None else Dialect()
         self._group_keys: dict[ir.Expr, str] = {}
+        self._shared_parameters: dict[tuple[type, str | float | None], str] = {}
         self._now = now
         self._alias = row
         self._table: Table | None = None
@@ -51,11 +52,9 @@ class SqlGenerator:
 
     def add_parameter(self, value: str | float | None, kind: DataType | None = None) -> str:
         """Add a parameter and return its placeholder. `kind`: its type, where the value alone does not show it."""
-        if self._dialect.shares_parameters:
-            for name, other in self.parameters.items():
-                if other == value and type(other) is type(value):
-                    return self._dialect.write_parameter(name, value, kind)
         name = f"p{len(self.parameters) + 1}"
+        if self._dialect.shares_parameters:
+            name = self._shared_parameters.setdefault((type(value), value), name)
         self.parameters[name] = value
         return self._dialect.write_parameter(name, value, kind)
 
