@@ -1518,7 +1518,7 @@ def unpause(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool =
     """Let the processes of paused containers go on. In text: `unpause web`"""
     ...
 def untag(*operands: _Name | Query, from_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Remove names. The images stay; without a name they are dangling. In text: `untag app:1`"""
+    """Remove names. The images stay; without a name they are dangling. The name of an index stays when a query selects only some of its platforms. In text: `untag app:1`"""
     ...
 def verify(*operands: _Name | Query, all: bool = ..., from_: _Path | None = ..., repair: bool = ..., dry_run: bool = ...) -> Statement:
     """Check the digest of every blob of images, and the diff IDs of their layers; verify all checks every image. With repair, corrupt and missing blobs are fetched again from the registries in the names of the images. Images in layouts and archives are verified where they are: from PLACE. In text: `verify all repair`"""

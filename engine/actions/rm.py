@@ -15,6 +15,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .container_operands import find_container_planner, is_of_containers
 from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_container_removal, refuse_id, refuse_name
 from .operands import Target, get_platforms, plan_by_source, resolve_each_target
+from .remaining_platforms import find_remaining_platforms
 from .untag import Untag, format_reference, plan_digest_untag
 from .verb import OperandKind, Verb
 from .volume_removal import is_of_volumes, plan_volume_removal
@@ -314,19 +315,20 @@ def plan_removals(
     roots = {target.root for target in targets}
     shared = _find_shared_roots(context, roots)
     names = _fetch_target_names(targets, shared, context)
-    remaining_platforms = _find_remaining_platforms(targets, shared, context)
+    remaining_platforms = find_remaining_platforms([target for target in targets if target.root in shared], context)
     removed_names: dict[Digest, set[str]] = {}
     failures = list(failures)
     is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
-    remaining_indexes: dict[Digest, list[str]] = {}
+    remaining_indexes: dict[Digest, dict[str | None, list[str]]] = {}
+    """The names of each index that stay, with the platforms that are not selected under them."""
     uses = find_uses(context.store, roots)
     for target in targets:
         if (only_name := _get_only_name(target, shared)) is not None:
             removed_names[target.root] = {only_name}
             continue
         image_names = names[target.root]
-        others = remaining_platforms.get(target.root)
+        others = remaining_platforms.get((target.root, target.name))
         conflict: ImqError | None = None
         if target.digest is not None and not others:
             try:
@@ -339,7 +341,7 @@ def plan_removals(
             if conflict is None and target.root in uses:
                 conflict = refuse_id(target.id, uses[target.root], force=force)
         elif others:
-            remaining_indexes[target.root] = others
+            remaining_indexes.setdefault(target.root, {})[target.name] = others
             continue
         if conflict is not None:
             if is_single:
@@ -360,7 +362,7 @@ def plan_removals(
     if digest_untags:
         removed_roots = {action.root for action in actions if isinstance(action, Remove)}
         actions += [untag for untag in digest_untags if untag.root not in removed_roots]
-    stays = [_skip_index(names[root], root, ids[root], platforms) for root, platforms in remaining_indexes.items()]
+    stays = [_skip_index(names[root], root, ids[root], others) for root, others in remaining_indexes.items()]
     return [*actions, *stays, *failures]
 
 
@@ -388,12 +390,12 @@ def _plan_names(
     return actions
 
 
-def _skip_index(names: Sequence[str], root: Digest, id_: Digest, platforms: Sequence[str]) -> Skip:
-    """Return the note that an index stays because only some of its platforms are selected."""
-    reason = (
-        f"it has {join_names(platforms)} too; to remove one platform: rm {_display_name(names, root)} platform OS/ARCH"
-    )
-    return Skip(", ".join(names) or root.short, id_, reason)
+def _skip_index(names: Sequence[str], root: Digest, id_: Digest, others: Mapping[str | None, Sequence[str]]) -> Skip:
+    """Return the note that names of an index stay because only some of its platforms are selected under each."""
+    kept = [name for name in names if name in others]
+    platforms = join_names(list(dict.fromkeys(platform for listed in others.values() for platform in listed)))
+    reason = f"it has {platforms} too; to remove one platform: rm {_display_name(kept, root)} platform OS/ARCH"
+    return Skip(", ".join(kept) or root.short, id_, reason)
 
 
 def _display_name(names: Sequence[str], root: Digest) -> str:
@@ -426,37 +428,6 @@ def _find_shared_roots(context: PlanContext, roots: set[Digest]) -> set[Digest]:
 def _get_only_name(target: Target, shared: Container[Digest]) -> str | None:
     """Return the name of a target that is the only name of its only image, as most rows of queries are; else None."""
     return None if target.every or target.digest is not None or target.root in shared else target.name
-
-
-def _find_remaining_platforms(
-    targets: list[Target], shared: Container[Digest], context: PlanContext
-) -> dict[Digest, list[str]]:
-    """Return the remaining platforms of each index that has only some of its images among the targets.
-
-    `shared` are the roots with several rows in `entry`.
-    """
-    import json
-
-    selected: dict[Digest, set[Digest]] = {}
-    for target in targets:
-        if target.root in shared:
-            selected.setdefault(target.root, set()).add(target.id)
-    for target in targets:
-        if target.every:
-            selected.pop(target.root, None)
-    if not selected:
-        return {}
-    rows = context.store.index.connection.execute(
-        "SELECT DISTINCT root, id, platform, manifest FROM entry WHERE root IN"
-        " (SELECT root FROM entry WHERE root IN (SELECT value FROM json_each(?))"
-        " GROUP BY root HAVING min(manifest) <> max(manifest))",
-        (json.dumps(sorted(selected)),),
-    )
-    remaining: dict[Digest, list[str]] = {}
-    for root, id_, platform, manifest in rows:
-        if id_ not in selected[root]:
-            remaining.setdefault(Digest(root), []).append(platform or Digest(id_ or manifest).short)
-    return remaining
 
 
 def _is_one_name(names: list[str]) -> bool:

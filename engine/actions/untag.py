@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.action import Failed, Outcome, StoreAction, changed_error
-from imq.grammar.errors import NotFound, StatementError
+from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
+from imq.grammar.errors import NotFound, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
 from .operands import plan_by_source, resolve_each_target
+from .remaining_platforms import find_remaining_platforms
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Actio
                 span=act.span,
                 hints=("to remove one name: untag app:1", f"to remove all: untag images where id = {target.id.short}"),
             )
+    remaining_platforms = find_remaining_platforms(targets, context)
     untags: dict[str, Untag] = {}
+    remaining: dict[str, Skip] = {}
     for target in targets:
         if target.digest is not None:
             try:
@@ -66,9 +69,12 @@ def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Actio
                 failures.append(Failed("untag", format_reference(target), problem))
             else:
                 untags.setdefault(untag.name, untag)
+        elif target.name is not None and (others := remaining_platforms.get((target.root, target.name))):
+            reason = f"it has {join_names(others)} too; to remove the name: untag {target.name}"
+            remaining[target.name] = Skip(target.name, target.id, reason)
         elif target.name is not None:
             untags[target.name] = Untag(target.name, target.root, target.id)
-    return [*untags.values(), *failures]
+    return [*untags.values(), *remaining.values(), *failures]
 
 
 def format_reference(target: Target) -> str:
@@ -101,7 +107,8 @@ def plan_digest_untag(target: Target, context: PlanContext) -> Untag:
 
 VERB = Verb(
     "untag",
-    "Remove names. The images stay; without a name they are dangling.",
+    "Remove names. The images stay; without a name they are dangling. The name of an index stays when a query selects"
+    " only some of its platforms.",
     "untag app:1",
     OperandKind.IMAGES,
     removes=True,

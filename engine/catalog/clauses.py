@@ -89,8 +89,8 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "except",
             "except newest N [per FIELD, …] [by FIELD]",
-            "all rows but the N newest by created or by another field, as retention rules need; rows of unknown age or"
-            " unknown group are excluded too",
+            "all rows but the N newest by created or by another field, as retention rules need; platforms of one name"
+            " count once; rows of unknown age or unknown group are excluded too",
             "rm images where older than 30d except newest 3 per repository",
         ),
         Clause(

@@ -500,10 +500,17 @@ def _list_deciding_expressions(select: ir.Select) -> tuple[ir.Expr, ...]:
         for cut in (select.limit, select.skip):
             expressions += cut.per if cut is not None else ()
         if select.keep_newest is not None:
-            expressions += [*select.keep_newest.per, select.keep_newest.by]
+            expressions += [*select.keep_newest.per, select.keep_newest.by, *_list_name_columns(select)]
     expressions += [join.condition for join in select.joins]
     expressions += [ir.Column(select.table.get_field(name)) for name, _ in parse_equal_fields(select.join)]
     return tuple(expressions)
+
+
+def _list_name_columns(select: ir.Select) -> list[ir.Column]:
+    """Return the columns by which `except newest` counts the names of images."""
+    if select.table.name != "images":
+        return []
+    return [ir.Column(select.table.get_field(name)) for name in ("source", "name")]
 
 
 def _keep_left_rows(join: ir.Join) -> ir.Join:

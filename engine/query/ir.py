@@ -295,13 +295,15 @@ class Limit(Record):
 class KeepNewest(Record):
     """`except newest`: leaves out the newest rows, and rows whose `by` is unknown: no age rule can match them.
 
-    `is_inverted`: takes the rows that it leaves out instead.
+    `is_inverted`: takes the rows that it leaves out instead. `counts_names`: the rows of one name count once; false
+    where each name has one row.
     """
 
     count: int
     per: tuple[Expr, ...]
     by: Expr
     is_inverted: bool = False
+    counts_names: bool = False
 
 
 class UntilSize(Record):

@@ -318,6 +318,10 @@ class Source:
         """Return the space of the disk that holds the images of these references; None when it is unknown."""
         return None
 
+    def has_indexes(self) -> bool:
+        """Return whether images of several platforms may have one name."""
+        return True
+
     def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
         """Return an estimator for the time `now`; cached results are used until they are `max_age` nanoseconds old."""
         return None

@@ -143,18 +143,29 @@ class ReferenceInterpreter:
         return ordered
 
     def count_rows(
-        self, rows: list[Row], per: tuple[ast.Expr, ...], keep: Callable[[int], bool], *, is_cut: bool = False
+        self,
+        rows: list[Row],
+        per: tuple[ast.Expr, ...],
+        keep: Callable[[int], bool],
+        *,
+        is_cut: bool = False,
+        counts_names: bool = False,
     ) -> list[Row]:
         """Return the rows for whose position among the rows with equal `per` `keep` returns True.
 
-        `is_cut`: a row with an unknown group is the only row of its group.
+        `is_cut`: a row with an unknown group is the only row of its group. `counts_names`: the rows of one name, and
+        those of one index without a name, have the position of the first of them.
         """
-        seen: dict[tuple[Any, ...], int] = {}
+        seen: dict[tuple[Any, ...], list[Any]] = {}
         kept = []
-        for row in rows:
+        for position, row in enumerate(rows):
             group = tuple(self.evaluate(key, row) for key in per)
-            seen[group] = 1 if is_cut and None in group else seen.get(group, 0) + 1
-            if keep(seen[group]):
+            member = (row.get("name") or row["_root"]) if counts_names else position
+            if is_cut and None in group:
+                seen[group] = []
+            members = seen.setdefault(group, [])
+            members += [] if member in members else [member]
+            if keep(members.index(member) + 1):
                 kept.append(row)
         return kept
 
@@ -202,7 +213,11 @@ class ReferenceInterpreter:
             by = query.keep_newest.by or ast.Field(("created",))
             newest = self.order(rows, [(by, True), *asked])
             spared = self.count_rows(
-                newest, query.keep_newest.per, lambda place: place <= get_count(query.keep_newest), is_cut=True
+                newest,
+                query.keep_newest.per,
+                lambda place: place <= get_count(query.keep_newest),
+                is_cut=True,
+                counts_names=True,
             )
             rows = [row for row in rows if row not in spared and self.evaluate(by, row) is not None]
         if query.skip is not None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 NOW = 1_722_513_600 * 1_000_000_000
 TEXTS = ["", "a", "ab", "b", "a?", "A", "[a]", "é"]
 LAYER = ("digest", "index", "size")
-COLUMNS = ("id", "repository", "tag", "created", "size", "download_size", "layer_count", "dangling", "label", "cmd")
+COLUMNS = ("id", "name", "repository", "tag", "created", "size", "download_size", "layer_count", "dangling")
+COLUMNS += ("label", "cmd", "_root")
 
 
 def find(text: str) -> int:
@@ -45,6 +46,11 @@ class Native:
         name: NativeTable(table.replace(source="store"), lambda _: (), lambda _: "") for name, table in TABLES.items()
     }
 
+    @staticmethod
+    def has_indexes() -> bool:
+        """Several rows have one name."""
+        return True
+
 
 FETCH = FetchExecutor(Sources({"store": Native}), lambda _: iter(()))
 SCOPE = Scope(NOW, UTC, find, FETCH, lambda _table="images": (SourceRef("store", "store"),))
@@ -57,6 +63,8 @@ def unknown_or(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 rows = st.lists(
     st.fixed_dictionaries(
         {
+            "name": unknown_or(st.sampled_from(["a:1", "a:2", "b:1"])),
+            "_root": st.sampled_from(["sha256:" + sign * 64 for sign in "cd"]),
             "repository": unknown_or(st.sampled_from(["a", "b", "team/app"])),
             "tag": unknown_or(st.sampled_from(TEXTS)),
             "created": unknown_or(st.integers(0, 6).map(lambda days: NOW - days * DAY)),

@@ -431,8 +431,16 @@ class _QueryBinder:
             return None
         by = self._bind_key(newest.by) if newest.by is not None else ir.Column(self._table.get_field("created"))
         return ir.KeepNewest(
-            self._read_whole_number(newest.count), tuple(self._bind_key(key) for key in newest.per), by
+            self._read_whole_number(newest.count),
+            tuple(self._bind_key(key) for key in newest.per),
+            by,
+            counts_names=self._table.name == "images" and self._has_indexes(),
         )
+
+    def _has_indexes(self) -> bool:
+        """Return whether a name can have several rows, one for each platform of an index."""
+        fetch = self._scope.fetch
+        return any(fetch.sources[name].has_indexes() for name in fetch.list_sources(self._table) if name)
 
     def _bind_until_size(self) -> ir.UntilSize | None:
         until = self._query.until

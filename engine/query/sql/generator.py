@@ -575,13 +575,15 @@ class SqlGenerator:
 
         Each step counts the rows that the previous step left. `except newest` and `skip` are used by retention rules:
         they leave out a row whose group is unknown. `limit` counts these rows as one group, as `group by` does: a
-        removal by it takes no more of them than of any group. Of a table of the store, only the values that are needed
-        to count are read of all rows; the columns are read of those that remain.
+        removal by it takes no more of them than of any group. `except newest` counts the rows of one name once: an
+        index has one for each platform. Of a table of the store, only the values that are needed to count are read of
+        all rows; the columns are read of those that remain.
         """
         is_keyed = self._can_count_keys(select)
         inner = [(f"{self._alias}._row", "_row")] if is_keyed else list(columns)
         order = _write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
+        name_keys: Sequence[str] = ()
         steps_without_nulls: set[int] = set()
         """The steps that leave out the first rows of each group, and every row whose group is unknown."""
         if select.keep_newest is not None:
@@ -590,6 +592,8 @@ class SqlGenerator:
             kept = f"> {self.add_parameter(select.keep_newest.count)} AND _newness IS NOT NULL"
             by = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
             steps.append((select.keep_newest.per, f"_newness DESC NULLS LAST, {by}".removesuffix(", 1"), kept))
+            name_keys = self._write_name_keys(select)
+            inner += [(text, f"_name{place}") for place, text in enumerate(name_keys)]
         if select.skip is not None:
             steps_without_nulls |= {len(steps)} if select.skip.count else set()
             by = _write_order_within(select.order, select.skip.per)
@@ -613,8 +617,9 @@ class SqlGenerator:
                 inner += [] if "_entry" in taken else [(f"{self._alias}._entry", "_entry")]
         text = f"SELECT {_write_select_list(inner)}{source}"
         for at, (per, by, kept) in enumerate(steps):
-            partition = f"PARTITION BY {', '.join(f'_p{at}_{place}' for place in range(len(per)))} " if per else ""
-            text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _n{at} FROM ({text}) AS numbered"
+            groups = [f"_p{at}_{place}" for place in range(len(per))]
+            names = [] if at else [f"_name{place}" for place in range(len(name_keys))]
+            text = _write_numbers(text, f"_n{at}", groups, by, names)
             condition = f"_n{at} {kept}"
             if at in steps_without_nulls:
                 condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
@@ -649,6 +654,26 @@ class SqlGenerator:
         else:
             text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
+
+    def _write_name_keys(self, select: ir.Select) -> list[str]:
+        """Write what the rows of one name have in common; nothing for tables in which each row is counted."""
+        if select.keep_newest is None or not select.keep_newest.counts_names:
+            return []
+        name = self.write_value(ir.Column(select.table.get_field("name")))
+        if not select.table.is_staged:
+            return [f"coalesce({name}, {self._alias}._root)"]
+        source = self.write_value(ir.Column(select.table.get_field("source")))
+        return [source, f"coalesce({name}, CAST({self._alias}._row AS TEXT))"]
+
+
+def _write_numbers(text: str, number: str, groups: Sequence[str], by: str, names: Sequence[str]) -> str:
+    """Write the rows of a query with their numbers in their group; rows that are equal in `names` have one number."""
+    partition = f"PARTITION BY {', '.join(groups)} " if groups else ""
+    if not names:
+        return f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS {number} FROM ({text}) AS numbered"
+    text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _place FROM ({text}) AS placed"
+    text = f"SELECT *, min(_place) OVER (PARTITION BY {', '.join([*groups, *names])}) AS _first FROM ({text}) AS named"
+    return f"SELECT *, dense_rank() OVER ({partition}ORDER BY _first) AS {number} FROM ({text}) AS numbered"
 
 
 def _name_columns(writer: SqlGenerator, select: ir.Select) -> list[tuple[str, str]]:

@@ -93,10 +93,10 @@ def write_unknown_check(select: ir.Select, now: int) -> Sql:
 
 
 def write_kept_counts(select: ir.Select, now: int) -> Sql:
-    """Return the SQL that counts the rows that `except newest` of a query leaves out, and the images of these rows.
+    """Return the SQL that counts the names that `except newest` of a query leaves out, and the images of these names.
 
-    The columns of the query identify an image, except the last one, its name. Rows that lack one of the last three
-    columns (the source, an ID and the name) are not counted.
+    The last three columns of the query are the source, the ID of an image and its name; rows that lack one of them are
+    not counted. An index has several images under one name: names of the same images are those of one image.
     """
     assert select.keep_newest is not None
     writer = SqlGenerator(now)
@@ -108,8 +108,13 @@ def write_kept_counts(select: ir.Select, now: int) -> Sql:
 
     known = " AND ".join(f"{name} IS NOT NULL" for name in names[-3:])
     rows = writer.add_cte(f"SELECT * FROM ({writer.write_select(kept, outputs, ordered=False)}) WHERE {known}")
-    images = f"SELECT DISTINCT {', '.join(names[:-1])} FROM {rows}"
-    return _finish(writer, f"SELECT (SELECT count(*) FROM {rows}), (SELECT count(*) FROM ({images}))")
+    *groups, image, name = names
+    group = ", ".join(groups)
+    kept_names = writer.add_cte(
+        f"SELECT {group}, min({image}) AS first, max({image}) AS last FROM {rows} GROUP BY {group}, {name}"
+    )
+    images = f"SELECT DISTINCT {group}, first, last FROM {kept_names}"
+    return _finish(writer, f"SELECT (SELECT count(*) FROM {kept_names}), (SELECT count(*) FROM ({images}))")
 
 
 def write_non_digest_check(select: ir.Select, now: int) -> Sql:

@@ -192,6 +192,11 @@ class StoreSource(Source):
         except OSError:
             return None
 
+    def has_indexes(self) -> bool:
+        """Return whether the store has an image of an index."""
+        query = "SELECT 1 FROM entry WHERE manifest <> root LIMIT 1"
+        return self._store.index.connection.execute(query).fetchone() is not None
+
     def match_name(self, text: str) -> ast.Expr:
         """Return the condition for the names or the ID of an image."""
         from imq.engine.sources.image_names import match_image_name
