@@ -320,8 +320,8 @@ def plan_removals(
     failures = list(failures)
     is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
+    # the names of each index that stay, with the platforms that are not selected under them
     remaining_indexes: dict[Digest, dict[str | None, list[str]]] = {}
-    """The names of each index that stay, with the platforms that are not selected under them."""
     uses = find_uses(context.store, roots)
     for target in targets:
         if (only_name := _get_only_name(target, shared)) is not None:
