@@ -352,7 +352,7 @@ class QueryRunner:
     def _check_excluded_lists(self, select: Select, now: int, *, is_removal: bool) -> None:
         """Raise `Refused` when a list after `not in` or `not based on` has unknown values from another source.
 
-        So it does for IDs of another kind.
+        So it does for IDs of another kind, and for IDs in a list of the names that a removal keeps.
 
         A container whose image has an unknown digest may use any image: without it, too many rows would be selected.
         So would be all rows without a list in which no ID of them can be. A removal warns of an empty file.
@@ -368,6 +368,8 @@ class QueryRunner:
                     self._check_id_kinds(one, test)
                 if is_removal and isinstance(test, InSubquery):
                     self._warn_of_empty_list(test.select, now)
+                    if test.operand.kind is DataType.REFERENCE:
+                        self._check_names(test.select, now)
                 if not isinstance(test, InSubquery | LayerRelation) or not test.select.table.is_staged:
                     continue
                 if self._resources.runner.first_row(write_unknown_check(test.select, now)) is not None:
@@ -385,6 +387,31 @@ class QueryRunner:
         if is_file and self._resources.runner.first_row(plan(items, now).sql) is None:
             self._resources.progress.warn(
                 f"not in ({items.table.name} of …) keeps nothing: the list is empty; nonempty refuses an empty one"
+            )
+
+    def _check_names(self, items: Select, now: int) -> None:
+        """Raise `Refused` when a list of the names to keep has an ID, or a name with a tag and a digest.
+
+        No name equals them, so their images would be removed.
+        """
+        from imq.engine.query.sql.statements import write_non_name_check
+
+        row = self._resources.runner.first_row(write_non_name_check(items, now))
+        assert row is not None
+        id_, full_name = row
+        if id_ is not None:
+            column = "image_id" if items.table.name == "containers" else "…"
+            raise Refused(
+                f'"{str(id_).strip()}" after not in is an ID, which no name equals',
+                code="unlike-names",
+                hints=(f"compare IDs: … where id not in (… select {column})",),
+            )
+        if full_name is not None:
+            text = str(full_name).strip()
+            raise Refused(
+                f'"{text}" after not in has a tag and a digest, and a name has one of them',
+                code="unlike-names",
+                hints=(f"name the tag: {text.partition('@')[0]}",),
             )
 
     def _check_id_kinds(self, select: Select, test: InSubquery | RowInSubquery) -> None:

@@ -61,13 +61,21 @@ def _check_name(operator: str, field: Field, text: str, node: ast.Expr) -> None:
 
 
 def _check_parts(field: Field, text: str, node: ast.Expr) -> None:
-    """Raise `TypeMismatch` for a repository with a tag or a digest, and for a tag with a repository."""
+    """Raise `TypeMismatch` for a repository with a tag or a digest, a tag with a repository, and a name with both."""
     if not re.fullmatch(_NAME_WITH_PARTS, text):
         return
     if field.type is DataType.REPOSITORY and (":" in text.rpartition("/")[2] or "@" in text):
         problem = f'"{text[:80]}" has a {"digest" if "@" in text else "tag"}, and a repository has none'
     elif field.type is DataType.TAG and not {":", "/", "@"}.isdisjoint(text):
         problem = f'"{text[:80]}" is a name, and a tag is the part after its colon'
+    elif field.type is DataType.REFERENCE and field.name == "name" and re.search(r":[^/@]+@", text):
+        name, _, digest = text.partition("@")
+        raise TypeMismatch(
+            f'"{text[:80]}" has a tag and a digest, and a name has one of them',
+            code="part-of-name",
+            span=node.span,
+            hints=(f"name the tag: name = {name[:80]}", f"or both: name = {name[:80]} and digest = {digest[:80]}"),
+        )
     else:
         return
     hints = (f"to match the whole name: name = {text[:80]}",)

@@ -333,15 +333,20 @@ class SqlGenerator:
         """Write a match of a string with a glob or a regular expression."""
         pattern = node.right
         if node.operator == "matches":
-            self.functions.add("matches")
             if isinstance(pattern, ir.Literal):
-                return self._dialect.write_regex_match(text, str(pattern.value), self.add_parameter)
+                return self.write_regex_match(text, str(pattern.value))
+            self.functions.add("matches")
             return self._dialect.write_function(
                 "matches", [text, self.write_value(pattern)], [DataType.TEXT, DataType.TEXT], ""
             )
         if isinstance(pattern, ir.Literal):
             return self._dialect.write_glob_match(text, str(pattern.value), self.add_parameter)
         return self._dialect.write_dynamic_glob_match(text, self.write_value(pattern))
+
+    def write_regex_match(self, text: str, pattern: str) -> str:
+        """Write whether a regular expression matches anywhere in a string."""
+        self.functions.add("matches")
+        return self._dialect.write_regex_match(text, pattern, self.add_parameter)
 
     def _write_displayed(self, node: ir.Expr) -> str:
         """Write a value as it is displayed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imq.engine.catalog.schema import DataType
 from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -19,6 +20,7 @@ __all__ = [
     "write_condition",
     "write_kept_counts",
     "write_non_digest_check",
+    "write_non_name_check",
     "write_row_condition",
     "write_select",
     "write_union",
@@ -115,6 +117,21 @@ def write_kept_counts(select: ir.Select, now: int) -> Sql:
     )
     images = f"SELECT DISTINCT {group}, first, last FROM {kept_names}"
     return _finish(writer, f"SELECT (SELECT count(*) FROM {kept_names}), (SELECT count(*) FROM ({images}))")
+
+
+def write_non_name_check(select: ir.Select, now: int) -> Sql:
+    """Return the SQL for the first ID of a query of names, and for its first name that has both a tag and a digest."""
+    writer = SqlGenerator(now)
+    value = select.columns[0].value
+    if isinstance(value, ir.FunctionCall) and value.arguments[0].kind is DataType.TEXT:
+        (value,) = value.arguments  # as it is written: a name gets the tag latest, and so would an ID
+    text = writer.write_select(select, lambda _: [(writer.write_value(value), "value")], ordered=False)
+    rows = writer.add_cte(text)
+    found = [
+        f"(SELECT value FROM {rows} WHERE {writer.write_regex_match('value', pattern)} LIMIT 1)"
+        for pattern in (r"^\s*(sha256:)?[0-9a-f]{12,64}\s*$", r":[^/@]+@")
+    ]
+    return _finish(writer, f"SELECT {', '.join(found)}")
 
 
 def write_non_digest_check(select: ir.Select, now: int) -> Sql:

@@ -83,8 +83,10 @@ class Containers(EngineScan):
 
     def _fetch_names(self) -> None:
         """Fetch the names that containers were made with; an engine lists the ID once the name has another image."""
-        unnamed = self.read_selected("t.image IS NULL AND t.listed_image IS NOT NULL", "source, id, listed_image")
-        listed = {(str(source), str(id_)): text for source, id_, text in unnamed}
+        unnamed = self.read_selected(
+            "t.image IS NULL AND t.listed_image IS NOT NULL", "source, id, listed_image, image_id"
+        )
+        listed = {(str(source), str(id_)): (str(text), str(image)) for source, id_, text, image in unnamed}
         rows = []
         for (source, id_), document in self.reader.each_item(
             list(listed), lambda one: self.reader.inspect_container(*one)
@@ -96,7 +98,8 @@ class Containers(EngineScan):
                 name = read_text(document.get("ImageName")) or read_text(
                     read_object(document.get("Config")).get("Image")
                 )
-            rows.append((name or listed[source, id_], source, id_))
+            listed_image, image_id = listed[source, id_]
+            rows.append((_normalize_name(str(name or listed_image), image_id), source, id_))
         self.update(("image",), rows)
 
     def _fetch_details(self) -> None:
@@ -168,7 +171,7 @@ def _container_row(item: Mapping[str, Any], source: str, looked_up: str, positio
     ]
     networks = sorted(read_object(read_object(item.get("NetworkSettings")).get("Networks")))
     state, listed = read_text(item.get("State")), read_text(item.get("Image"))
-    image = None if listed is not None and _is_id(listed, item["ImageID"]) else listed
+    image = None if listed is None or _is_id(listed, item["ImageID"]) else _normalize_name(listed, item["ImageID"])
     return (
         looked_up, source, item["Id"], name.removeprefix("/") or None, image,
         item["ImageID"] or None, to_json(labels), _STATES.get(state or "", state), seconds_to_time(item.get("Created")),
@@ -177,6 +180,16 @@ def _container_row(item: Mapping[str, Any], source: str, looked_up: str, positio
         _BUILD if state == BUILD_STATE else "container", item.get("PodName") or labels.get(_POD_LABEL),
         labels.get(_NAMESPACE_LABEL), listed, position, None,
     )  # fmt: skip
+
+
+def _normalize_name(text: str, image_id: str) -> str:
+    """Return the name of an image as images have it: an engine lists it as it was written. An ID is left as it is."""
+    if _is_id(text, image_id):
+        return text
+    try:
+        return str(Reference.parse(text).with_default_tag())
+    except ImqError:
+        return text
 
 
 def _is_id(text: str, image_id: str) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import parse_name
+from imq.engine.oci.reference import Reference
 from imq.engine.oci.timestamp import parse_time
 from imq.engine.store.index_rows import to_json
-from imq.grammar.errors import EngineError
+from imq.grammar.errors import EngineError, InvalidReference
 from imq.grammar.record import TYPE_CHECKING
 
 from .json_documents import read_integer, read_map, read_object, read_objects, read_text
@@ -55,6 +55,14 @@ class Services(EngineScan):
         return [service | {"ServiceStatus": counts.get(str(service.get("ID")))} for service in services]
 
 
+def _normalize_name(text: str) -> str:
+    """Return the name of an image as images have it: a service lists it as it was written."""
+    try:
+        return str(Reference.parse(text).with_default_tag())
+    except InvalidReference:
+        return text
+
+
 def _service_row(source: str, service: Mapping[str, Any]) -> tuple[object, ...]:
     spec, status = read_object(service.get("Spec")), read_object(service.get("ServiceStatus"))
     container = read_object(read_object(spec.get("TaskTemplate")).get("ContainerSpec"))
@@ -64,7 +72,7 @@ def _service_row(source: str, service: Mapping[str, Any]) -> tuple[object, ...]:
     set_count = next((read_object(modes[key]).get(count) for key in _MODES if key in modes and count), None)
     ports = read_objects(read_object(service.get("Endpoint")).get("Ports"))
     return (
-        source, read_text(service.get("ID")), read_text(spec.get("Name")), str(parse_name(name)) if name else None,
+        source, read_text(service.get("ID")), read_text(spec.get("Name")), _normalize_name(name) if name else None,
         digest or None, mode, read_integer(set_count), read_integer(status.get("RunningTasks")),
         read_integer(status.get("DesiredTasks")),
         to_json([f"*:{one.get('PublishedPort')}->{one.get('TargetPort')}/{one.get('Protocol')}" for one in ports]),
