@@ -245,7 +245,10 @@ def get_image_query(act: ast.ActionStatement, context: PlanContext) -> ast.RowSo
     query = act.query
     assert query is not None
     if select.table.name != "images":
-        raise StatementError(f"{act.verb} takes images, not {select.table.name}", code="operand", span=query.span)
+        hints = ("images of several sources are one query: images in A, B where …",) if select.base is not None else ()
+        raise StatementError(
+            f"{act.verb} takes images, not {select.table.name}", code="operand", span=query.span, hints=hints
+        )
     return query
 
 

@@ -135,3 +135,23 @@ def test_rows_of_usage_know_their_source(both: Place) -> None:
 
     assert sources(f"usage in {both.name} select source") == {both.name}
     assert sources("use store; usage select source") == {"store"}
+
+
+def test_a_union_of_conditions_on_one_source_is_a_removal(place: Place) -> None:
+    statement = f"rm (images in {place.name} where tag = latest) union (images in {place.name} where label.part = two)"
+    assert planned(place, statement) == {
+        ("untag", "localhost/app:latest", True),
+        ("remove", "localhost/team/b:2", True),
+    }
+
+
+def test_a_union_over_sources_has_the_fields_that_all_of_them_know(both: Place) -> None:
+    """An engine does not know the media type: a field that was not selected is no reason for a refusal or a warning."""
+    text = f"(images in {both.name} where tag = latest) union (images in 'docker-archive:{both.folder}/images.tar')"
+    result = both.connection(f"{text} by name")
+    assert {"repository", "tag", "id", "created", "size", "source"} <= set(result.columns)
+    assert "media_type" not in result.columns
+    assert sorted(f"{row.repository}:{row.tag}" for row in result) == sorted(NAMES)
+    with pytest.raises(imq.ImqError, match="rm takes images") as refused:
+        both.connection(f"rm {text} by name", dry_run=True)
+    assert refused.value.hints == ("images of several sources are one query: images in A, B where …",)

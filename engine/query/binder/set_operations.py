@@ -11,15 +11,20 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .comparisons import check_comparable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Keys = Callable[[ast.Combination, Table], tuple[ir.Expr, ...]]
 
+_MERGED_TARGETS = (TargetKind.NOTHING, TargetKind.REPOSITORIES, TargetKind.NAMES)
+"""The tables of which no two rows have the same key, so that a condition is enough to tell rows apart."""
 _PARENTHESES_HINT = "to apply a clause to the combined rows, use parentheses: (… union …) count"
 
 
 def merge_union(node: ast.Combination) -> ast.Query | None:
-    """Return `tags of A, B` for `tags of A union tags of B`; None for a union that is not one query of all rows."""
+    """Return the one query that is the same as a union; None when it is not one.
+
+    `tags of A union tags of B` is `tags of A, B`, and `images where P union images where Q` is `images where P or Q`.
+    """
     if node.operator != "union":
         return None
     sides = []
@@ -27,17 +32,22 @@ def merge_union(node: ast.Combination) -> ast.Query | None:
         query = merge_union(side) if isinstance(side, ast.Combination) else side
         if not isinstance(query, ast.Query):
             return None
-        plain = ast.Query(query.table, query.targets, query.sources, span=query.span)
+        plain = ast.Query(query.table, query.targets, query.sources, where=query.where, span=query.span)
         table = TABLES.get(query.table.lower())
-        if query != plain or table is None or table.target in (TargetKind.FILE, TargetKind.IMAGES, TargetKind.NOTHING):
+        if query != plain or table is None or table.target not in _MERGED_TARGETS:
             return None
         if node.by and node.by != tuple(ast.Field((name,)) for name in table.key):
-            return None
-        if table.target is TargetKind.TERM or not (query.targets or query.sources):
             return None
         sides.append(query)
     left, right = sides
     if left.table.lower() != right.table.lower():
+        return None
+    if (left.targets, left.sources) == (right.targets, right.sources):
+        both = (left.where, right.where)
+        where = ast.Or(tuple(one for one in both if one is not None)) if None not in both else None
+        return left.replace(where=where, span=node.span)
+    is_of_places = all(side.where is None and (side.targets or side.sources) for side in sides)
+    if not is_of_places:
         return None
     return left.replace(targets=left.targets + right.targets, sources=left.sources + right.sources, span=node.span)
 
@@ -71,9 +81,12 @@ def bind_set_operation(
                 span=node_of_side.span,
                 hints=(_PARENTHESES_HINT,),
             )
+    shown: tuple[str, ...] = ()
     if node.operator == "union" and left.is_whole_rows and right.is_whole_rows and left.table != right.table:
-        left, right = _select_known_columns(left, mentioned), _select_known_columns(right, mentioned)
-    left_rows, right_rows = _wrap_rows(left), _wrap_rows(right)
+        shown = left.table.default_columns
+        common = _list_common_fields(left.table, right.table, mentioned)
+        left, right = _select_columns(left, common), _select_columns(right, common)
+    left_rows, right_rows = _wrap_rows(left, shown), _wrap_rows(right, shown)
     if not node.by and get_key_names(left_rows.table) != get_key_names(right_rows.table):
         raise StatementError(
             "the two sides have different keys",
@@ -126,25 +139,36 @@ def get_key_names(table: Table) -> tuple[str, ...]:
     return table.key or tuple(field.name for field in table.fields)
 
 
-def _wrap_rows(select: ir.Select) -> ir.Select:
-    """Return a query of all rows of a query."""
+def _wrap_rows(select: ir.Select, shown: Sequence[str] = ()) -> ir.Select:
+    """Return a query of all rows of a query. `shown` are the default columns of a query around it; empty: all."""
     if select.is_whole_rows:
         return ir.Select(select.table, select.columns, base=select, order=select.order, is_whole_rows=True)
     table = make_derived_table(select)
+    if known := tuple(name for name in shown if table.find_field(name) is not None):
+        table = table.replace(default_columns=known)
     columns = tuple(ir.Projection(f.name, ir.Column(f), f.column_title, f) for f in table.fields)
     row_order = (ir.SortKey(ir.RowNumber(), descending=False),)
     return ir.Select(table, columns, base=select, order=row_order, is_whole_rows=True)
 
 
-def _select_known_columns(select: ir.Select, mentioned: frozenset[str]) -> ir.Select:
-    """Return whole rows as columns; for a staged table, the listed fields and the mentioned ones."""
-    if not select.table.is_staged:
-        return select.replace(is_whole_rows=False)
-    fields = [
-        field
-        for field in select.table.fields
-        if field.level is None or not mentioned.isdisjoint(map(casefold_name, (field.name, *field.aliases)))
+def _list_common_fields(left: Table, right: Table, mentioned: frozenset[str]) -> list[str]:
+    """Return the fields that two tables have: those that both list, those of the output and the mentioned ones."""
+    listed = [
+        {field.name for field in table.fields if field.level is None and not field.is_unavailable}
+        for table in (left, right)
     ]
+    chosen = (listed[0] & listed[1]) | set(left.default_columns)
+    return [
+        field.name
+        for field in left.fields
+        if (field.name in chosen or not mentioned.isdisjoint(map(casefold_name, (field.name, *field.aliases))))
+        and right.find_field(field.name) is not None
+    ]
+
+
+def _select_columns(select: ir.Select, names: Sequence[str]) -> ir.Select:
+    """Return whole rows as columns with these names."""
+    fields = [select.table.get_field(name) for name in names]
     columns = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
     return select.replace(columns=columns, is_whole_rows=False)
 
