@@ -585,10 +585,10 @@ class SqlGenerator:
         all rows; the columns are read of those that remain.
         """
         is_keyed = self._can_count_keys(select)
-        inner = [(f"{self._alias}._row", "_row")] if is_keyed else list(columns)
+        name_keys = self._write_name_keys(select)
+        inner = [*([(f"{self._alias}._row", "_row")] if is_keyed else columns), *name_keys]
         order = _write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
-        name_keys: Sequence[str] = ()
         steps_without_nulls: set[int] = set()
         """The steps that leave out the first rows of each group, and every row whose group is unknown."""
         if select.keep_newest is not None:
@@ -597,8 +597,6 @@ class SqlGenerator:
             kept = f"> {self.add_parameter(select.keep_newest.count)} AND _newness IS NOT NULL"
             by = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
             steps.append((select.keep_newest.per, f"_newness DESC NULLS LAST, {by}".removesuffix(", 1"), kept))
-            name_keys = self._write_name_keys(select)
-            inner += [(text, f"_name{place}") for place, text in enumerate(name_keys)]
         if select.skip is not None:
             steps_without_nulls |= {len(steps)} if select.skip.count else set()
             by = _write_order_within(select.order, select.skip.per)
@@ -623,8 +621,7 @@ class SqlGenerator:
         text = f"SELECT {_write_select_list(inner)}{source}"
         for at, (per, by, kept) in enumerate(steps):
             groups = [f"_p{at}_{place}" for place in range(len(per))]
-            names = [] if at else [f"_name{place}" for place in range(len(name_keys))]
-            text = _write_numbers(text, f"_n{at}", groups, by, names)
+            text = _write_numbers(text, f"_n{at}", groups, by, () if at else [name for _, name in name_keys])
             condition = f"_n{at} {kept}"
             if at in steps_without_nulls:
                 condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
@@ -660,15 +657,15 @@ class SqlGenerator:
             text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
 
-    def _write_name_keys(self, select: ir.Select) -> list[str]:
-        """Write what the rows of one name have in common; nothing for tables in which each row is counted."""
+    def _write_name_keys(self, select: ir.Select) -> list[tuple[str, str]]:
+        """Write the columns in which rows of one name are equal; none where `except newest` counts each row."""
         if select.keep_newest is None or not select.keep_newest.counts_names:
             return []
         name = self.write_value(ir.Column(select.table.get_field("name")))
         if not select.table.is_staged:
-            return [f"coalesce({name}, {self._alias}._root)"]
+            return [(f"coalesce({name}, {self._alias}._root)", "_name")]
         source = self.write_value(ir.Column(select.table.get_field("source")))
-        return [source, f"coalesce({name}, CAST({self._alias}._row AS TEXT))"]
+        return [(source, "_name_source"), (f"coalesce({name}, CAST({self._alias}._row AS TEXT))", "_name")]
 
 
 def _write_numbers(text: str, number: str, groups: Sequence[str], by: str, names: Sequence[str]) -> str:
