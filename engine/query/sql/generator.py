@@ -594,9 +594,9 @@ class SqlGenerator:
         if select.keep_newest is not None:
             steps_without_nulls |= {len(steps)} if select.keep_newest.count else set()
             inner.append((self.write_value(select.keep_newest.by), "_newness"))
-            kept = f"> {self.add_parameter(select.keep_newest.count)} AND _newness IS NOT NULL"
             by = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
-            steps.append((select.keep_newest.per, f"_newness DESC NULLS LAST, {by}".removesuffix(", 1"), kept))
+            by = f"_newness DESC NULLS LAST, {by}".removesuffix(", 1")
+            steps.append((select.keep_newest.per, by, f"> {self.add_parameter(select.keep_newest.count)}"))
         if select.skip is not None:
             steps_without_nulls |= {len(steps)} if select.skip.count else set()
             by = _write_order_within(select.order, select.skip.per)
@@ -622,7 +622,7 @@ class SqlGenerator:
         for at, (per, by, kept) in enumerate(steps):
             groups = [f"_p{at}_{place}" for place in range(len(per))]
             text = _write_numbers(text, f"_n{at}", groups, by, () if at else [name for _, name in name_keys])
-            condition = f"_n{at} {kept}"
+            condition = f"_n{at} {kept}" + (" AND _newness IS NOT NULL" if "_newness" in by else "")
             if at in steps_without_nulls:
                 condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
             if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted:
