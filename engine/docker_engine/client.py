@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from imq.grammar.errors import EngineError
+from imq.grammar.errors import EngineError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .errors import api_version_error, clean_text, protocol_error, response_error, timeout_error, tls_error
@@ -219,7 +219,11 @@ class EngineClient:
                 raise error from None
 
     def _ping_engine(self) -> EngineVersion:
-        with self._send_request("GET", "/_ping", timeout=min(self._timeout, _PING_TIMEOUT)) as response:
+        try:
+            response = self._send_request("GET", "/_ping", timeout=min(self._timeout, _PING_TIMEOUT))
+        except NotFound:
+            raise protocol_error(self.endpoint, "it does not know the request of a ping, so it is no engine") from None
+        with response:
             response.read_document()
             return _read_version(self.endpoint, response.headers)
 

@@ -273,3 +273,10 @@ def test_a_request_is_not_split_by_its_path(tmp_path: Path, connect: Callable[..
 )
 def test_messages_of_an_engine_are_shown_without_credentials(message: str, shown: str) -> None:
     assert clean_text(message) == shown
+
+
+def test_a_server_that_knows_no_ping_is_no_engine(scripted: Callable[..., EngineClient]) -> None:
+    error = failure(scripted({"_ping": http_answer(b"404 page not found", status="404 Not Found")}))
+    assert (error.code, error.exit_code) == ("engine-protocol", 3)
+    assert "it does not know the request of a ping, so it is no engine" in error.message
+    assert error.hints
