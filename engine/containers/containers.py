@@ -57,7 +57,17 @@ from .index_rows import is_container_id, synchronize
 from .network_files import make_network_files
 from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
-from .runtime import INIT_TARGET, TIMEOUT, Runtime, RuntimeFailed, find_hints, find_init, find_runtime, spawn
+from .runtime import (
+    INIT_TARGET,
+    TIMEOUT,
+    Runtime,
+    RuntimeFailed,
+    find_hints,
+    find_init,
+    find_runtime,
+    may_make_cgroups,
+    spawn,
+)
 from .users import User, find_user, has_names
 from .volumes import create_volume
 
@@ -260,7 +270,7 @@ class Containers:
 
         self._require_privileges()
         _check_platform(image)
-        if is_user_namespace():
+        if not may_make_cgroups():
             check_limits(options)
         store = self.store
         store.check_exists()
@@ -470,7 +480,7 @@ class Containers:
                 cgroup=_cgroup_of(container.id),
                 terminal=bool(config.get("Tty")),
                 limits_swap=os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
-                has_cgroups=not is_user_namespace(),
+                has_cgroups=may_make_cgroups(),
                 in_user_namespace=is_user_namespace(),
                 has_single_id=has_single_id(),
             )
@@ -529,7 +539,7 @@ class Containers:
             "unpacked": os.path.join(self.store.root, unpacked.FOLDER),
             "layers": _stack(document) if has_layers(document) else (),
             "driver": driver_of(document),
-            "rootless": is_user_namespace(),
+            "has_cgroups": may_make_cgroups(),
             "runtime": runtime,
             "runtime_root": os.path.join(self.path, RUNTIME_STATE),
             "timeout": TIMEOUT,
@@ -708,7 +718,7 @@ class Containers:
     @property
     def _runtime(self) -> Runtime:
         root = os.path.join(self.path, RUNTIME_STATE)
-        return Runtime(self.find_runtime(), root, in_user_namespace=os.geteuid() != 0 or is_user_namespace())
+        return Runtime(self.find_runtime(), root, has_cgroups=may_make_cgroups())
 
     def _call_runtime(self, *words: str) -> None:
         self._require_privileges()
@@ -773,7 +783,7 @@ class Containers:
         self._require_privileges()
         with self._open(container.id) as folder:
             state = read_state(folder)
-            paused = pause and state.status == "running" and not is_user_namespace()  # without cgroups none can be
+            paused = pause and state.status == "running" and may_make_cgroups()  # by which processes are frozen
             lock = -1 if state.is_running else self._lock_stopped(folder, container)
             try:
                 if paused:

@@ -103,7 +103,7 @@ class _Monitor:
         self._id: str = job["id"]
         self._path: str = job["folder"]
         self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._runtime = Runtime(job["runtime"], job["runtime_root"], job["timeout"], in_user_namespace=job["rootless"])
+        self._runtime = Runtime(job["runtime"], job["runtime_root"], job["timeout"], has_cgroups=job["has_cgroups"])
         self._rootfs = os.path.join(self._path, "rootfs")
         self._state = State()
         self._is_mounted = False

@@ -9,6 +9,7 @@ import signal
 import time
 from contextlib import suppress
 
+from imq.engine.layers.user_namespace import is_user_namespace
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -73,19 +74,27 @@ def find_init() -> str:
     )
 
 
+def may_make_cgroups() -> bool:
+    """Whether this process may make cgroups: root may, also that of a user namespace with its own, as in LXC."""
+    if os.geteuid() != 0 or not is_user_namespace():
+        return os.geteuid() == 0
+    folder = _CGROUPS if os.path.exists(f"{_CGROUPS}/cgroup.controllers") else f"{_CGROUPS}/pids"
+    return os.access(folder, os.W_OK)
+
+
 class Runtime:
     """Calls of one runtime. `root` is the folder where it keeps the state of running containers.
 
-    `in_user_namespace`: its containers are in that of an ordinary user, who may not make cgroups.
+    Without `has_cgroups` it makes none for its containers, which an ordinary user may not.
     """
 
-    def __init__(self, path: str, root: str, timeout: float = TIMEOUT, *, in_user_namespace: bool = False) -> None:
+    def __init__(self, path: str, root: str, timeout: float = TIMEOUT, *, has_cgroups: bool = True) -> None:
         self.path = path
         self.root = root
         self.timeout = timeout
         is_crun = os.path.basename(path).startswith("crun")
         rootless = ("--cgroup-manager=disabled",) if is_crun else ("--rootless=true",)
-        self.argv = [path, "--root", root, *(rootless if in_user_namespace else ())]
+        self.argv = [path, "--root", root, *(() if has_cgroups else rootless)]
         """The beginning of each command line."""
 
     def call(

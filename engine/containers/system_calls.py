@@ -35,11 +35,6 @@ def unshare(flags: int) -> None:
     _call("unshare", flags)
 
 
-def set_namespace(descriptor: int, kind: int) -> None:
-    """Enter the namespace of an open file in /proc/PID/ns. Raises `OSError`."""
-    _call("setns", descriptor, kind)
-
-
 def enter_mount_namespace() -> None:
     """Enter a new mount namespace: mounts made in it are not seen outside, and end with its last process.
 

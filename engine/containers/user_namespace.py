@@ -133,14 +133,3 @@ def _map_own_ids(uid: int, gid: int) -> None:
             raise StoreError(
                 f"the user ID of this process cannot be mapped: {problem.strerror}", code="permission", hints=_HINTS
             ) from None
-
-
-def join_user_namespace(pid: int) -> None:
-    """Make this process, which has no threads, root of the user namespace of a process. Raises `OSError`."""
-    from .system_calls import set_namespace
-
-    namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        set_namespace(namespace, _CLONE_NEWUSER)
-    finally:
-        os.close(namespace)
