@@ -273,14 +273,16 @@ class Table(Record):
         if (field := self.find_field(name)) is not None:
             return field
         names = [field.name for field in self.fields]
+        if (relation := self.find_relation(name)) is not None:
+            form = f"count({relation.name})" if relation.is_many else f"{relation.name}.FIELD"
+            hint = f"{relation.name} is a relation: write {form}, or any {relation.name} where …"
+        else:
+            hint = closest_hint(name, [*names, *(a for f in self.fields for a in f.aliases)])
         problem = UnknownName(
             f'{self.name} have no field "{name}"',
             code="unknown-field",
             span=span,
-            hints=(
-                closest_hint(name, [*names, *(a for f in self.fields for a in f.aliases)])
-                or f"fields: {join_names(names)}",
-            ),
+            hints=(hint or f"fields: {join_names(names)}",),
         )
         problem.name = name
         raise problem

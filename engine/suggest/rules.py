@@ -33,9 +33,14 @@ _LIKE = re.compile(r"\blike\s+(?=[^\s()]*%)([^\s()\ue000\ue001]+)", re.IGNORECAS
 _AGE = re.compile(rf"(\S+)\s+(older|newer)\s+than\s+(\d[\d.]*\s*[a-z]+|{_VALUE})", re.IGNORECASE)
 _AGE_AGO = re.compile(r"\b((?:older|newer)\s+than\s+\d[\d.]*\s*[a-z]+)\s+ago\b", re.IGNORECASE)
 _PART = re.compile(
-    r"(?<=[\w.])\s+(contains|starts?|ends?)\s*(?:with)?\s+(?!(?:file|package|text)\b)([\w./:@-]+)", re.IGNORECASE
+    r"(?<=[\w.])\s+(contains|starts?|begins?|ends?)\s*(?:with)?\s+(?!(?:file|package|text)\b)([\w./:@-]+)",
+    re.IGNORECASE,
 )
-_PART_GLOBS = {"contains": "*{}*", "start": "{}*", "starts": "{}*", "end": "*{}", "ends": "*{}"}
+_PART_GLOBS = {
+    "contains": "*{}*", "start": "{}*", "starts": "{}*", "begin": "{}*", "begins": "{}*", "end": "*{}", "ends": "*{}",
+}  # fmt: skip
+_NO_LABEL = re.compile(r"\b(?:no|without)\s+label\s+(?=[\w./-]+)(?!where\b)", re.IGNORECASE)
+_IN_YEAR = re.compile(r"\b(\w+)\s+(?:in|during)\s+((?:19|20)\d\d)(?![\w.:-])", re.IGNORECASE)
 _SORT = re.compile(r"\bsort(?:ed)?\s+by\b", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(where|and|or|not)\s+(unused|untagged)\b", re.IGNORECASE)
 _CONDITIONS = {"dangling": "dangling", "untagged": "dangling", "unused": "not in use"}
@@ -140,6 +145,8 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
     if not is_action:
         sentence = _SORT.sub("order by", sentence)
         sentence = _PART.sub(lambda match: f" like {quote(_PART_GLOBS[match[1].lower()].format(match[2]))}", sentence)
+        sentence = _NO_LABEL.sub("not has label ", sentence)
+        sentence = _IN_YEAR.sub(r"year(\1) = \2", sentence)
         sentence = _CONDITION.sub(lambda match: f"{match[1]} {_CONDITIONS[match[2].lower()]}", sentence)
     sentence = _OPERATOR.sub(replace_operator, sentence)
     sentence = _IS.sub(replace_is, sentence)

@@ -33,6 +33,8 @@ _REPAIRABLE_CODES = ("syntax", "unknown-field", "unknown-name", "glob", "type")
 _NEVER_SUGGESTED = ("let", "set", "use", "view")
 """Keywords of other kinds of statements, which a typo never means."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
+_QUOTED_PART = re.compile(r"(\s(?:contains|(?:start|begin|end)s?\s+with)\s+)(['\"])([\w./:@-]+)\2", re.IGNORECASE)
+"""A part of a string that needs no quotes; a rule makes a glob of it."""
 _MASKED_STRING = re.compile(f"{STRING_MARKS[0]}(\\d+){STRING_MARKS[1]}")
 _STATEMENT_PREFIX = re.compile(r"\A(?:(?:dry run|explain) )+", re.IGNORECASE)
 """Prefixes that any statement may have."""
@@ -59,7 +61,7 @@ def suggest(text: str, atoms: Mapping[int, int], error: StatementError, vocabula
         replaced = text[: error.span.start] + error.replacement + text[error.span.end :]
         if check(replaced) is None:
             return replaced.strip()
-    masked = " ".join(_QUOTED.sub(mask_string, sentence).split())
+    masked = " ".join(_QUOTED.sub(mask_string, _QUOTED_PART.sub(r"\1\3", sentence)).split())
     statement = _STATEMENT_PREFIX.sub("", masked)
     prefix = masked.removesuffix(statement)
     translated = statement

@@ -28,6 +28,10 @@ images where not untagged -> images where not dangling
 images sort by size desc -> images order by size desc
 images where tag contains rc -> images where tag like "*rc*"
 images where tag starts with 1. and dangling -> images where tag like "1.*" and dangling
+images where repository starts with "lib/" -> images where repository like "lib/*"
+images where repository begins with 'lib/' -> images where repository like "lib/*"
+images where no label env -> images where not has label env
+images where created in 2024 count -> images where year(created) = 2024 count
 images where name ends with :latest -> images where name like "*:latest"
 images where older than 2 weeks ago -> images where older than 2 weeks
 rm images where older than 2 weeks ago -> rm images where older than 2 weeks

@@ -22,7 +22,10 @@ def check_groups(
     if group is None:
         if having is not None:
             raise StatementError(
-                '"having" needs "group by"', code="not-grouped", span=query.having.span if query.having else None
+                '"having" needs "group by"',
+                code="not-grouped",
+                span=query.having.span if query.having else None,
+                hints=("a condition on rows is: where",),
             )
         if any(ir.has_aggregate(key.value) for key in order):
             raise StatementError(
