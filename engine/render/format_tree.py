@@ -8,7 +8,7 @@ from imq.engine.units.bars import draw_split_bar
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .lineage import find_bases
-from .text_table import align_columns
+from .text_table import align_columns, fit_columns
 from .values import NONE_TEXT, format_rows
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _MARKS = _Marks(("├── ", "│   "), ("└── ", "    "))
 _ASCII_MARKS = _Marks(("|-- ", "|   "), ("`-- ", "    "))
 _BARS = ("█ UNIQUE ░ SHARED", "# UNIQUE - SHARED")
 """The title of the bars, with the characters of Unicode and of ASCII."""
+_CUT_NAME = 20
+"""The width in columns to which a terminal cuts the names of images."""
 _SHORT = 12
 """The digits of a short digest in a name."""
 _SIZES = {"size": "SIZE", "unique_size": "UNIQUE", "shared_size": "SHARED"}
@@ -132,7 +134,24 @@ def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> It
             lines += _draw_image(root, marks, "", "")
     if not any(line[-1] for line in lines[1:]):
         lines = [line[:-1] for line in lines]
-    yield from align_columns(lines) if rows else ()
+    if rows:
+        yield from _fit(lines, options.width if not options.no_trunc else None)
+
+
+def _fit(lines: list[list[str]], width: int | None) -> Iterator[str]:
+    """Return the lines of the images, on a terminal without IDs where that is enough to fit; else with cut names."""
+    if width is not None:
+        rest = [None] * (len(lines[0]) - 1)
+        short = [[line[0], *line[2:]] for line in lines]
+        for table, smallest in (
+            (lines, [None, *rest]),
+            (short, [None, *rest[1:]]),
+            (lines, [_CUT_NAME, *rest]),
+            (short, [_CUT_NAME, *rest[1:]]),
+        ):
+            if (found := fit_columns(table, width, smallest)) is not None:
+                return found
+    return align_columns(lines)
 
 
 def _draw_bars(columns: Sequence[Column], rows: Sequence[tuple[Raw, ...]], options: DisplayOptions) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imq.cli.json_colors import color_json
-from imq.engine.catalog.tables import DataType
+from imq.engine.catalog.tables import TABLES, DataType
 from imq.engine.render.formats import write_rows
 from imq.engine.render.text_table import cut_text, display_width
 from imq.engine.render.values import DisplayOptions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NOW = 1_700_000_000_000_000_000
+IMAGES = TABLES["images"]
 COLUMNS = {"name": DataType.REFERENCE, "id": DataType.DIGEST, "created": DataType.TIME, "size": DataType.SIZE}
 LONG = "registry.example.com/team/application/service:1.2.3"
 ROW = (LONG, "sha256:" + "ab" * 32, NOW - 3 * 86_400_000_000_000, 142_000_000)
@@ -159,3 +160,26 @@ def test_the_targets_of_a_plan_are_never_cut(width: int) -> None:
     columns = tuple(Column(field.name, field.column_title, field.type, field) for field in OUTCOMES.fields)
     planned = RowSet(columns, [row], table=OUTCOMES)
     assert target in "".join(write_rows(planned, DisplayOptions(NOW, UTC, width=width, expanded="auto")))
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (None, "IMAGE IMAGE ID SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
+        (120, "IMAGE IMAGE ID SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
+        (105, "IMAGE SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
+        (82, "IMAGE IMAGE ID SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
+        (68, "IMAGE SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
+    ],
+)
+def test_a_tree_fits_the_terminal(width: int | None, titles: str) -> None:
+    columns = tuple(
+        Column(name, name, IMAGES.get_field(name).type, IMAGES.get_field(name)) for name in IMAGES.tree_fields
+    )
+    digest = "sha256:" + "a" * 64
+    row = (LONG, digest, 142_000_000, 42_000_000, 100_000_000, f'["{digest}"]', "store")
+    options = DisplayOptions(NOW, UTC, width=width, expanded="auto")
+    lines = "".join(write_rows(RowSet(columns, [row], table=IMAGES), options, "tree")).splitlines()
+    assert " ".join(lines[0].split()) == titles
+    assert all(display_width(line) <= (width or 200) for line in lines)
+    assert (LONG in lines[1]) == (width is None or width > 90)
