@@ -146,9 +146,13 @@ class Malformed(ImqError):
 
 
 class RegistryError(ImqError):
-    """A registry is unreachable or returned an error."""
+    """A registry is unreachable or returned an error.
+
+    `retry_after` is the number of seconds after which the registry accepts the request again, 0 if it does not say.
+    """
 
     code = "registry"
+    retry_after = 0.0
 
     def __init__(
         self,

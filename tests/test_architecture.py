@@ -37,7 +37,9 @@ HEAVY = {
     "re2": {"imq.engine.query.matching"},
     "yaml": {"imq.engine.render.yaml_writer", "imq.engine.sources.local.yaml_rows"},
     "pygments": {"imq.editors.pygments_lexer"},
+    "distributed": {"imq.engine.workers.dask_cluster", "imq.engine.workers.dask_plugin"},
     "sqlite3": {
+        "imq.engine.layer_index.packed_index",
         "imq.engine.layer_index.scan",
         "imq.engine.store.attached_database",
         "imq.engine.store.database",

@@ -19,7 +19,7 @@ from .statements import Statement, explain, to_statement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.progress import Progress
@@ -39,6 +39,7 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
     platform: str | None = None,
     jobs: int | None = None,
     catalogue: str | None = None,
+    workers: int | str | Any = None,
     insecure: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     config: str | os.PathLike[str] | Configuration | None = None,
@@ -54,6 +55,8 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
     - `platform`: the platform of transferred images.
     - `jobs`: the number of layers transferred in parallel.
     - `catalogue`: the database that answers queries, `postgresql://USER@HOST/DATABASE`; it needs `imq[postgresql]`.
+    - `workers`: what reads layers: a number of processes, the address of a Dask scheduler (`dask://HOST:8786`), or a
+      running `distributed.Client`, which stays open. Without it, this process.
     - `insecure`: hosts that may be reached over plain http.
     - `environment`: environment variables, in place of those of the process.
     - `config`: the path of a configuration file, or a `Configuration`. With an empty `Configuration`, no file is read.
@@ -71,6 +74,7 @@ def connect(  # noqa: PLR0913 - independent keyword arguments
         platform=platform,
         jobs=jobs,
         catalogue=catalogue,
+        workers=workers,
         insecure=insecure,
         environment=environment,
         config=config,
@@ -93,6 +97,7 @@ class Connection:
         platform: str | None = None,
         jobs: int | None = None,
         catalogue: str | None = None,
+        workers: int | str | Any = None,
         insecure: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
         config: str | os.PathLike[str] | Configuration | None = None,
@@ -101,6 +106,7 @@ class Connection:
     ) -> None:
         from imq._version import VERSION
         from imq.cli.store_location import expand_home, store_root
+        from imq.engine.catalog.settings import CLIENT
         from imq.engine.configuration.configuration import Configuration
         from imq.engine.configuration.load import load_configuration
         from imq.engine.oci.platform import Platform
@@ -126,6 +132,7 @@ class Connection:
                 reads_all_fields=True,  # they can be read as attributes
                 configuration=config,
                 version=VERSION,
+                dask_client=None if isinstance(workers, int | str) else workers,
             )
         )
         try:
@@ -135,6 +142,8 @@ class Connection:
                 self._session.define("jobs", str(jobs))
             if catalogue is not None:
                 self._session.define("catalogue", catalogue)
+            if workers is not None:
+                self._session.define("workers", str(workers) if isinstance(workers, int | str) else CLIENT)
         except ImqError:
             self.close()
             raise

@@ -38,7 +38,7 @@ usage: imq [OPTION…] STATEMENT    default: standard input, or a session
   --output FORMAT   json, csv, tree, …    -q, --quiet       IDs only
   --dry-run         list actions only     --explain         show the plan
   --yes             do not confirm        --no-trunc        do not truncate
-  --platform P      os/arch[/variant]     --jobs N          parallel layers
+  --platform P      os/arch[/variant]     --jobs N, --workers N|URL  of layers
   --set NAME=VALUE  setting, variable     --insecure HOST   allow plain http
   --config FILE     or --no-config        --catalogue URL   of PostgreSQL
   --color WHEN      auto, always, never   --no-progress     lines, not bars
@@ -48,6 +48,8 @@ _DOCKER_GROUPS = ("container", "image", "system", "volume")
 """Those of them that a subcommand follows."""
 _MONITOR = "__container_monitor"
 """The hidden command by which the frozen executable runs itself as the monitor of a container."""
+_SCANNER = "__layer_scanner"
+"""The hidden command by which the frozen executable runs itself as a scan process."""
 _STARTING = ("run", "start", "restart")
 """First words of statements and docker's command lines that start containers."""
 _FEWEST_EXPANDED = 3
@@ -220,6 +222,10 @@ def run() -> None:
         from imq.engine.containers.launcher import main
 
         main()
+    if sys.argv[1:] == [_SCANNER]:
+        from imq.engine.workers.scan_process import main as run_scanner
+
+        run_scanner()
     if _starts_containers(sys.argv[1:]):
         from imq.engine.containers.launcher import start_launcher
 

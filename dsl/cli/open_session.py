@@ -62,10 +62,9 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
         if not equals:
             raise StatementError(f"--set {setting}: the value is missing", code="option", hints=("--set NAME=VALUE",))
         session.define(name, value)
-    if (jobs := options.value("jobs")) is not None:
-        session.define("jobs", jobs)
-    if (catalogue := options.value("catalogue")) is not None:
-        session.define("catalogue", catalogue)
+    for name in ("jobs", "catalogue", "workers"):
+        if (chosen := options.value(name)) is not None:
+            session.define(name, chosen)
     if (source := options.value("source")) is not None:
         session.use(source, "set by --source")
     elif environment.get("IMQ_SOURCE"):

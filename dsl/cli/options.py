@@ -35,6 +35,7 @@ OPTIONS = (
     Option(("--yes",), "", "do not ask for confirmation"),
     Option(("--platform",), "PLATFORM", "os/architecture[/variant] of pulls and imports"),
     Option(("--jobs",), "N", "number of layers transferred in parallel"),
+    Option(("--workers",), "N|URL", "read layers in N processes, or on a Dask cluster: dask://HOST:PORT"),
     Option(("--set",), "NAME=VALUE", "set a setting or a variable first; repeatable"),
     Option(("--insecure",), "HOST", "use plain HTTP for this host; repeatable"),
     Option(("--config",), "FILE", "read this configuration file instead of the user's"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.store.source import NAME as STORE
 from imq.engine.store.non_image_entries import list_non_image_entries
+from imq.engine.units.size import human_size
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -49,6 +50,23 @@ class CollectGarbage(Record):
             size=freed.size + freed.partial_bytes + trimmed,
             note=f"including {' and '.join(parts)}" if parts else None,
         )
+
+
+class TrimIndexCache(Record):
+    """Trim the shared cache of indexes of layers to `limit` bytes. Others may use it: each index can be made again."""
+
+    url: str
+    limit: int
+
+    def describe(self) -> Outcome:
+        """Return the cache with its new size."""
+        return Outcome("trim", f"the index cache {self.url}", note=f"to at most {human_size(self.limit)}")
+
+    def execute(self, _context: ExecutionContext) -> Iterator[Outcome]:
+        """Delete indexes. Raises `ImqError` when the cache cannot be reached."""
+        from imq.engine.layer_index.index_cache import open_cache
+
+        yield self.describe().replace(size=open_cache(self.url).trim(self.limit))
 
 
 def _expand_prune(act: ast.ActionStatement) -> ast.ActionStatement:
@@ -97,7 +115,9 @@ def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Actio
         if entry.name is None or entry.name.tag is None:
             root = entry.descriptor.digest
             targets.append(Target(str(entry.name) if entry.name else None, root, root, every=True))
-    return [*plan_removals(targets, context, force=True), CollectGarbage()]
+    url, limit = context.store.index_cache_url, context.store.index_cache_limit
+    trims = [TrimIndexCache(url, limit)] if url and limit is not None else []
+    return [*plan_removals(targets, context, force=True), CollectGarbage(), *trims]
 
 
 VERB = Verb(

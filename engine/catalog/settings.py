@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Setting(Record):
     """One setting: its name, its purpose, its default, and its values.
 
-    Without `choices` the value is a whole number, a number of bytes (`is_size`), a duration (`is_duration`) or a
-    program (`is_program`). A size is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
+    Without `choices` the value is a whole number, a number of bytes (`is_size`), a duration (`is_duration`), a
+    program (`is_program`), workers (`is_workers`), the URL of a database (`is_url`) or of a folder (`is_folder`). A
+    size is from `minimum` to `maximum`; without a maximum it may also be `NO_LIMIT`.
     """
 
     name: str
@@ -27,7 +28,9 @@ class Setting(Record):
     maximum: int = 0
     is_duration: bool = False
     is_program: bool = False
+    is_workers: bool = False
     is_url: bool = False
+    is_folder: bool = False
 
     @property
     def value_examples(self) -> str:
@@ -42,12 +45,22 @@ class Setting(Record):
             return "auto, the name of a program, or its path"
         if self.is_url:
             return "none, postgresql://USER@HOST:PORT/DATABASE"
+        if self.is_workers:
+            return "none, 1 to 64, dask://HOST:8786, dask+tls://HOST:8786"
+        if self.is_folder:
+            return "none, /mnt/shared/imq, file:///mnt/shared/imq, s3://bucket/imq"
         return ", ".join(self.choices) or "1 to 64"
 
     @property
     def syntax(self) -> str:
         """The valid values, for help."""
-        kinds = {"SIZE": self.is_size, "DURATION": self.is_duration, "PROGRAM": self.is_program, "URL": self.is_url}
+        kinds = {
+            "SIZE": self.is_size,
+            "DURATION": self.is_duration,
+            "PROGRAM": self.is_program,
+            "N | URL": self.is_workers,
+            "URL": self.is_url or self.is_folder,
+        }
         return " | ".join(self.choices) or next((kind for kind, is_own in kinds.items() if is_own), "N")
 
     def show(self, value: str) -> str:
@@ -130,11 +143,58 @@ SETTINGS: dict[str, Setting] = {
             NO_CATALOGUE,
             is_url=True,
         ),
+        Setting(
+            "workers",
+            "what reads the layers of queries for files and packages: none, this process; a number of processes of"
+            " this machine; or a Dask cluster, by its scheduler. Example: dask://scheduler.local:8786",
+            NO_LIMIT,
+            is_workers=True,
+        ),
+        Setting(
+            "layers_per_registry",
+            "the number of layers that all workers together read of one registry at once",
+            "16",
+        ),
+        Setting(
+            "index_cache",
+            "a folder or a bucket where a team shares the indexes of layers, so that each layer is scanned once; or"
+            " none. Example: s3://bucket/imq",
+            NO_LIMIT,
+            is_folder=True,
+        ),
+        Setting(
+            "index_cache_size",
+            "the size to which prune trims the index cache: indexes of other versions of imq go first, then the"
+            " oldest; or none. Example: 50GB",
+            NO_LIMIT,
+            is_size=True,
+        ),
     )
 }
 
 
 _COUNTS = frozenset(map(str, range(1, 65)))
+DASK_SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
+"""The schemes of the URL of a Dask scheduler, and those that Dask has for them."""
+CLIENT = "client"
+"""The value of `workers` for a client of Dask that a program handed in."""
+
+
+def is_workers(value: str) -> bool:
+    """Whether a value of `workers` is valid: none, a number, or the address of a scheduler."""
+    scheme, separator, address = value.partition("://")
+    if not separator:
+        return value in (NO_LIMIT, CLIENT) or value in _COUNTS
+    host, _, port = address.rpartition(":")
+    return scheme in DASK_SCHEMES and bool(host) and port.isdecimal() and not set(address) & set("/@?# ")
+
+
+def is_folder_url(value: str) -> bool:
+    """Whether a value is the URL of a folder, or an absolute path. A URL with a user or a password is none."""
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        return value.startswith("/") and "\0" not in value
+    return scheme.isalnum() and bool(rest) and "@" not in rest
 
 
 def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str, str]:
@@ -157,6 +217,11 @@ def check_setting(name: str, value: str, span: Span | None = None) -> tuple[str,
         normalized = lower if lower == NO_LIMIT else value
     elif setting.is_duration:
         is_valid, normalized = parse_duration_setting(value) is not None, value
+    elif setting.is_workers:
+        is_valid, normalized = is_workers(lower), lower
+    elif setting.is_folder:
+        is_valid = lower == NO_LIMIT or is_folder_url(value)
+        normalized = lower if lower == NO_LIMIT else value.rstrip("/") or "/"
     elif setting.is_program:
         is_valid, normalized = bool(value.strip()) and "\0" not in value, value
     elif setting.is_url:

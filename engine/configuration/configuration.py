@@ -30,6 +30,7 @@ class Configuration(Record):
     "" means unset. `settings` maps the names of `set` to their values, and `views` maps names to the text of queries.
     `insecure`, `ca_file`, `hosts`, `mirrors` and `limits` go to the registry client's `Settings`. `files` lists the
     files that were read; a later file overrides an earlier one. `groups` maps names to the sources of each group.
+    `shared` maps folders to the URLs at which workers read them.
     """
 
     registries: Mapping[str, Registry] = {}
@@ -44,6 +45,7 @@ class Configuration(Record):
     limits: Mapping[str, int | float] = {}
     files: tuple[str, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = {}
+    shared: Mapping[str, str] = {}
 
     def __hash__(self) -> int:
         """Hash by identity: the mappings are not hashable."""

@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 
-from imq.engine.catalog.settings import check_setting
+from imq.engine.catalog.settings import check_setting, is_folder_url
 from imq.engine.oci.reference import Reference
 from imq.engine.registry.settings import HostSettings
 from imq.engine.units.paths import home_directory
@@ -60,6 +60,7 @@ def parse_configuration(texts: Sequence[tuple[str, str]], environment: Mapping[s
         {_get_key(path).client_field: entry.value for path, entry in entries.items() if path[0] == "limits"},
         tuple(path for path, _ in texts),
         _collect_groups(entries, registries),
+        dict(_collect_shared(entries)),
     )
 
 
@@ -385,6 +386,22 @@ def _collect_groups(
             raise entry.file.key_error(path, f"{_format_path(path)} has no sources", 'example: sources = ["ssh://a"]')
         groups[name] = (*path, "sources"), sources
     return {name: tuple(dict.fromkeys(_list_members((name,), groups))) for name in groups}
+
+
+def _collect_shared(entries: Mapping[KeyPath, _Entry]) -> Iterator[tuple[str, str]]:
+    """Yield the folders that workers read elsewhere, and their URLs."""
+    for path, entry in entries.items():
+        if path[0] != "shared" or len(path) != 2:
+            continue
+        folder, url = entries.get((*path, "folder")), entries.get((*path, "url"))
+        if folder is None or url is None:
+            missing = "folder" if folder is None else "url"
+            raise entry.file.key_error(path, f"{_format_path(path)} has no {missing}", 'example: url = "s3://images"')
+        if not is_folder_url(url.value):
+            raise url.file.value_error(
+                (*path, "url"), f'invalid URL "{url.value}"', 'example: url = "s3://images", without credentials'
+            )
+        yield folder.value.rstrip("/"), url.value.rstrip("/")
 
 
 def _list_members(names: tuple[str, ...], groups: Mapping[str, tuple[KeyPath, _Entry]]) -> Iterator[str]:

@@ -116,6 +116,17 @@ SECTIONS: dict[str, Section] = {
             has_named_tables=True,
         ),
         Section(
+            "shared",
+            "A folder that workers on other machines read elsewhere: the layers of layouts and stores below it are at"
+            " the URL, too.",
+            '[shared.images]\nfolder = "/mnt/images"\nurl = "s3://images"',
+            (
+                Key("folder", ValueType.PATH, "the folder on this machine"),
+                Key("url", ValueType.STRING, "where fsspec reads the same files: file://, s3:// …"),
+            ),
+            has_named_tables=True,
+        ),
+        Section(
             "limits",
             "Timeouts and other limits of the registry client.",
             '[limits]\nread-timeout = "2m"\nretries = 8',

@@ -70,7 +70,7 @@ def response_error(response: ResponseLike, host: str, description: str) -> Regis
         sentence = f"{host} rejected the request for {description} (HTTP {status})"
         if code == "too-large":
             hints.append("the registry, or a proxy in front of it, limits the size of requests: contact its operator")
-    return RegistryError(
+    error = RegistryError(
         f"{sentence}: {reason}" if reason else sentence,
         code=code,
         hints=hints,
@@ -78,6 +78,8 @@ def response_error(response: ResponseLike, host: str, description: str) -> Regis
         status=status,
         temporary=is_temporary(status),
     )
+    error.retry_after = parse_retry_after(response.headers)
+    return error
 
 
 def _choose_error_code(status: int, codes: set[str]) -> str:

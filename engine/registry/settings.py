@@ -43,7 +43,8 @@ class Settings(Record):
     `jobs` is the number of concurrent transfers, `requests` the number of concurrent small requests to one host. A
     connection below `least_speed` for a `speed_window` is closed and retried. The headers of a response have
     `read_timeout`; a whole response has `answer_timeout`, unless it is a blob. `largest_document` is the maximum size
-    of a manifest or config in bytes, `list_pages` the maximum number of pages of a list.
+    of a manifest or config in bytes, `list_pages` the maximum number of pages of a list. Without `waits_for_limits` a
+    request that exceeds the rate limit of a host fails at once: the caller waits.
     """
 
     insecure: frozenset[str] = frozenset()
@@ -65,6 +66,7 @@ class Settings(Record):
     authority: str = ""
     hosts: Mapping[str, HostSettings] = {}
     mirrors: Mapping[str, tuple[str, ...]] = {}
+    waits_for_limits: bool = True
 
     def __repr__(self) -> str:
         """Omit the environment: it may contain secrets."""

@@ -10,7 +10,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import tzinfo
-    from typing import TextIO
+    from typing import Any, TextIO
 
     from imq.engine.oci.platform import Platform
     from imq.engine.progress import Progress
@@ -36,6 +36,7 @@ class SessionContext(Record):
     - `version` is that of imq, which documents name.
     - `on_assertion` is called after each `assert` with the statement and its outcome: an empty message, the offending
       rows, or the error that kept it from being checked.
+    - `dask_client` is a `distributed.Client` of the program, for the setting `workers = client`; None without one.
     - `finds_source`: without a store and a chosen source, statements use an engine of this machine.
     `prompt` asks the user for a value that no statement may contain, such as a password; None: no prompt is possible.
     - `missing_store` is what a query does without a store: `pass` (no rows), `warn` or `refuse`.
@@ -60,6 +61,7 @@ class SessionContext(Record):
     reads_all_fields: bool = False
     explains_plans: bool = False
     on_assertion: Callable[[ast.Assert, Result | ImqError], None] | None = None
+    dask_client: Any = None
 
     def __hash__(self) -> int:
         """Hash by identity: a context holds mappings and functions."""

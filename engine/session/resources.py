@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from imq.engine.catalog.settings import (
+    CLIENT,
     NO_CATALOGUE,
+    NO_LIMIT,
     parse_duration_setting,
     parse_size_limit,
     parse_size_setting,
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from imq.engine.configuration.configuration import Configuration
+    from imq.engine.layer_index.index_cache import IndexCache
     from imq.engine.oci.platform import Platform
     from imq.engine.postgresql.catalogue import Catalogue
     from imq.engine.progress import Progress
     from imq.engine.query.source import Place, SourceRef
     from imq.engine.registry.settings import Settings as RegistrySettings
     from imq.engine.store.index import StoreIndex
+    from imq.engine.workers.workers import Workers
     from imq.grammar.errors import ImqError
 
     from .context import SessionContext
@@ -70,6 +74,8 @@ class Resources:
         self.sources = open_sources(self)
         self._runner: SqliteExecutor | None = None
         self._catalogue: Catalogue | None = None
+        self._workers: Workers | None = None
+        self._index_cache: IndexCache | None = None
         self._reads_default = False
         self._silent_places: tuple[tuple[Place, ImqError], ...] = ()
 
@@ -78,6 +84,9 @@ class Resources:
         self._reads_default = False
         self.store.quota = parse_size_limit(self.state.settings["quota"])
         self.store.file_index_limit = parse_size_limit(self.state.settings["file_index"])
+        cache = self.state.settings["index_cache"]
+        self.store.index_cache_url = cache if cache != NO_LIMIT else ""
+        self.store.index_cache_limit = parse_size_limit(self.state.settings["index_cache_size"])
         self.store.largest_document = parse_size_setting(self.state.settings["largest_document"])
         self.store.begin_statement()
 
@@ -192,10 +201,48 @@ class Resources:
         self._silent_places = ()
 
     def close(self) -> None:
-        """Close the store and the connection to the catalogue."""
+        """End the workers, and close the store and the connection to the catalogue."""
+        self._close_workers()
         self.store.close()
         if self._catalogue is not None:
             self._catalogue.close()
+
+    def _close_workers(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    @property
+    def workers(self) -> Workers | None:
+        """The processes that read layers, by the setting; None: this one does."""
+        setting = self.state.settings["workers"]
+        if self._workers is not None and self._workers.setting != setting:
+            self._close_workers()
+        if setting == NO_LIMIT:
+            return None
+        if self._workers is None:
+            from imq.engine.workers.workers import Workers
+
+            context = self.context
+            settings = context.registry_settings(self.state.settings)
+            client = context.dask_client if setting == CLIENT else None
+            shared = context.configuration.shared
+            self._workers = Workers(setting, settings, context.environment, context.progress, client, shared)
+        self._workers.host_limit = int(self.state.settings["layers_per_registry"])
+        self._workers.cache = self.store.index_cache_url
+        return self._workers
+
+    @property
+    def index_cache(self) -> IndexCache | None:
+        """The shared cache of indexes of layers, by the setting; None without one."""
+        url = self.store.index_cache_url
+        if not url:
+            return None
+        if self._index_cache is None or self._index_cache.url != url:
+            from imq.engine.layer_index.index_cache import open_cache
+
+            self._index_cache = open_cache(url)
+        return self._index_cache
 
     @property
     def runner(self) -> SqliteExecutor:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TextIO
 
     from imq.engine.configuration.configuration import Configuration
+    from imq.engine.layer_index.index_cache import IndexCache
     from imq.engine.oci.platform import Platform
     from imq.engine.postgresql.catalogue import Catalogue
     from imq.engine.progress import Progress
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from imq.engine.query.sqlite_executor import SqliteExecutor
     from imq.engine.registry.settings import Settings
     from imq.engine.store.store import Store
+
+    from .contents.protocol import LayerWorkers
 else:
     Protocol = object  # typing is slow to import, and a Protocol has no effect at run time
 
@@ -29,6 +32,8 @@ class SourceContext(Protocol):
     - `folder` is the base of relative paths, and `home` replaces `~`.
     - `shows_intermediate_images`: the images of engines include the steps of builds.
     - `stdin` is None if the statement itself was read from standard input.
+    - `workers` are the processes that read layers; None: this one does.
+    - `index_cache` is the shared cache of indexes of layers; None without one.
     """
 
     @property
@@ -59,6 +64,10 @@ class SourceContext(Protocol):
     def home(self) -> str | None: ...  # noqa: D102
     @property
     def stdin(self) -> TextIO | None: ...  # noqa: D102
+    @property
+    def workers(self) -> LayerWorkers | None: ...  # noqa: D102
+    @property
+    def index_cache(self) -> IndexCache | None: ...  # noqa: D102
 
     def network(self) -> Settings:
         """Report that requests are about to be sent, and return the settings of the registry client."""

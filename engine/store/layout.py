@@ -406,6 +406,10 @@ class Layout:
         """Open a blob for reading. Raises `FileNotFoundError`."""
         return self.open_blob_directory(digest.algorithm).open_reader(digest.encoded)
 
+    def get_blob_path(self, digest: Digest) -> str:
+        """Return the path of a blob, for another process."""
+        return os.path.join(self.root, BLOBS, digest.algorithm, digest.encoded)
+
     def blob_size(self, digest: Digest) -> int | None:
         """Return the size of a blob in bytes; None when it does not exist."""
         try:

@@ -49,6 +49,9 @@ class Store:
         self.platform: Platform | None = None
         """The platform to resolve names of indexes for; None: the platform of this machine."""
         self.file_index_limit: int | None = None
+        self.index_cache_url = ""
+        """The shared cache of indexes of layers, "" without one."""
+        self.index_cache_limit: int | None = None
         """The size in bytes to which `prune` trims the index of files; None: it keeps everything."""
         self.quota: int | None = None
         """The maximum size in bytes of all blobs, enforced by new ingests; None: limited by the disk."""

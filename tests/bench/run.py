@@ -21,6 +21,7 @@ from copy_images import copy_images, pull_again
 from engine_tables import measure_tables
 from harness import Bench
 from large_store_queries import run_queries
+from layer_workers import measure_workers
 from load import load
 from measure import ROUNDS, BenchmarkError
 from pull import pull
@@ -67,8 +68,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "contents": measure_contents,
     "containers": measure_containers,
     "catalogue": measure_catalogue,
+    "workers": measure_workers,
 }
-NOT_DEFAULT = ("load-many", "remove-many", "engines", "tables", "contents", "containers", "catalogue")
+NOT_DEFAULT = ("load-many", "remove-many", "engines", "tables", "contents", "containers", "catalogue", "workers")
 VERSIONS = {
     "skopeo": ["skopeo", "--version"],
     "docker-registry": ["docker-registry", "--version"],

@@ -128,6 +128,8 @@ class RegistryHttp:
             else:
                 if not errors.is_temporary(response.status) or request.no_retry:
                     return response
+                if response.status == HTTPStatus.TOO_MANY_REQUESTS and not self.settings.waits_for_limits:
+                    return response
                 wait = retry_budget.next_delay(parse_retry_after(response.headers))
                 if wait is None:
                     return response

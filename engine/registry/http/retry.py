@@ -45,6 +45,8 @@ class RetryBudget:
         is_stalled = error.code == "too-slow"
         if not error.temporary or (is_stalled and self._has_stalled):
             return None
+        if error.code == "too-many-requests" and not self._settings.waits_for_limits:
+            return None
         self._has_stalled = self._has_stalled or is_stalled
         return self.next_delay()
 

@@ -360,27 +360,38 @@ class FileScan(ContentScan):
         if "modified" in names:
             checksums.update(self.read_selected("t.package_checksum IS NOT NULL", "t._row, t.package_checksum"))
         values = ContentFields(names, checksums, searches, searched)
+        of_layers: dict[tuple[int, Digest], list[tuple[int, str, StoredContent]]] = {}
         for (number, layer), contents in by_layer.items():
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
-            image = self.images[number]
+            of_layers[number, Digest(diff_id)] = contents
+        rows_read: Iterable[tuple[object, ...]] = ()
+        if (workers := self.context.workers) is not None:
+            from .remote_reading import RemoteReading
+
+            remote = RemoteReading(self.contents, self.images, values)
+            rows_read = remote.read(workers, self.context, of_layers)
+            for (number, diff_id), error in remote.errors.items():
+                self._leave_out(number, error, of_layers.pop((number, diff_id)))
+        for (number, diff_id), contents in of_layers.items():
             try:
-                read_contents_of(self.contents, image, Digest(diff_id), contents, values)
+                read_contents_of(self.contents, self.images[number], diff_id, contents, values)
             except Interrupted:
                 raise
             except ImqError as error:
-                self.add_unread(image, error, is_only=len(self.images) == 1)
                 values.discard(row for row, _, _ in contents)
-                # an unknown value must not select more rows
-                self.connection.executemany(
-                    f"DELETE FROM temp.{self.rows} WHERE _row = ?", [(row,) for row, _, _ in contents]
-                )
+                self._leave_out(number, error, contents)
         self._update(
             "sha256 = coalesce(?, sha256), content = coalesce(?, content), modified = coalesce(?, modified),"
             " _found = json_patch(coalesce(_found, '{}'), coalesce(?, '{}'))",
-            values.take_rows(),
+            (*rows_read, *values.take_rows()),
         )
+
+    def _leave_out(self, number: int, error: ImqError, contents: Iterable[tuple[int, str, StoredContent]]) -> None:
+        """Report contents of an image that cannot be read. An unknown value must not select more rows."""
+        self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
+        self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", [(row,) for row, _, _ in contents])
 
     def _drop_large_files(self) -> None:
         """Report the selected files whose content is too large to be a value. Their rows are dropped."""

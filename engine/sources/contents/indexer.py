@@ -12,7 +12,7 @@ from functools import partial
 from threading import Event, Lock
 
 from imq.engine.layer_index.scan import scan_layer
-from imq.engine.progress import make_item_counter
+from imq.engine.progress import make_byte_counter, make_item_counter
 from imq.engine.sources.side_by_side import iterate_side_by_side
 from imq.engine.store.atomic_files import store_errors
 from imq.engine.store.file_index import open_file_index
@@ -20,7 +20,7 @@ from imq.engine.store.layer_scans import open_scan_folder
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
-from .protocol import RangesIgnored
+from .protocol import NO_LOCATION, LayerTask, RangesIgnored, iterate_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.sources.context import SourceContext
 
-    from .protocol import Chunks, ImageLayers, LayerContents, LayerRead, LayerTable
+    from .protocol import Chunks, ImageLayers, LayerContents, LayerRead, LayerResult, LayerTable, LayerWorkers
 
 _REPORT_STEP = 1 << 20
 """Bytes between two reports of progress."""
@@ -50,12 +50,43 @@ class LayerIndexer:
         missing = set(self.index.list_missing(key for image in known for key in image.indexed))
         if not missing:
             return failed
-        errors = self._scan_layers(list(contents.plan_reads(known, missing)), missing)
+        self._read_cache(missing)
+        errors = self._scan_layers(contents, known, missing)
         for position, image in enumerate(images):
             lost = next((key for key in image.indexed if key in missing), None)
             if lost is not None and position not in failed:
                 failed[position] = errors.get(lost) or missing_layer_error(lost)
         return failed
+
+    def _read_cache(self, missing: set[Digest]) -> None:
+        """Add the layers that the shared cache has, which are removed from `missing`."""
+        cache = self._context.index_cache
+        if cache is None:
+            return
+        from imq.engine.layer_index.packed_index import unpack_index
+
+        diff_ids = sorted(missing)
+        report = make_item_counter(self._context.progress, "index cache", len(diff_ids))
+        with (
+            store_errors("make a folder for the index of files"),
+            open_scan_folder(self._context.environment) as folder,
+        ):
+            for diff_id, packed in cache.get_all(diff_ids):
+                path = os.path.join(folder, "cached")
+                try:
+                    unpack_index(packed, path, diff_id)
+                except Malformed as error:  # it is scanned instead
+                    self._context.progress.warn(f"{error.message}; it is scanned again")
+                else:
+                    self._add(diff_id, path, missing)
+                report(diff_id)
+        self._context.progress.stop()
+
+    def _add(self, diff_id: Digest, path: str, missing: set[Digest]) -> None:
+        """Add the database of a layer to the index, and remove it from the disk."""
+        self.index.add(path, self._context.clock())
+        os.unlink(path)
+        missing.discard(diff_id)
 
     def list_by_tables(self, images: Sequence[ImageLayers]) -> list[ImageLayers]:
         """List layers that the index lacks by their tables of contents, where they have one.
@@ -106,28 +137,106 @@ class LayerIndexer:
                     missing.discard(table.digest)
         return errors
 
-    def _scan_layers(self, reads: Sequence[LayerRead], missing: set[Digest]) -> dict[Digest, ImqError]:
+    def _scan_layers(
+        self, contents: LayerContents, images: Sequence[ImageLayers], missing: set[Digest]
+    ) -> dict[Digest, ImqError]:
         """Scan the `missing` layers, which are removed from the set when the index has them; return errors by layer."""
         errors: dict[Digest, ImqError] = {}
-        tried: set[tuple[int, Digest]] = set()
+        if not missing:
+            return errors
         with (
             store_errors("make a folder for the index of files"),
             open_scan_folder(self._context.environment) as folder,
-            _ScanProgress(self._context, reads) as progress,
         ):
-            while True:
-                scans = _choose_scans(reads, missing, tried, folder, progress)
-                if not scans:
-                    return errors
-                for scan, result in iterate_side_by_side(scans, _LayerScan.run, self._context.jobs):
-                    if isinstance(result, ImqError):
-                        for diff_id in scan.diff_ids:
-                            errors.setdefault(diff_id, result)
-                    elif result is not None:
-                        diff_id, path = result
-                        self.index.add(path, self._context.clock())
-                        os.unlink(path)
-                        missing.discard(diff_id)
+            workers = self._context.workers
+            if workers is not None:
+                errors = self._scan_on_workers(workers, contents, images, missing, folder)
+            # a layer that a worker could not read for another reason has no better chance here
+            left = missing - errors.keys()
+            if left:
+                reads = list(contents.plan_reads(images, left))
+                with _ScanProgress(self._context, reads) as progress:
+                    errors |= self._scan_here(reads, left, missing, folder, progress)
+        return errors
+
+    def _scan_here(
+        self, reads: Sequence[LayerRead], left: set[Digest], missing: set[Digest], folder: str, progress: _ScanProgress
+    ) -> dict[Digest, ImqError]:
+        """Scan the layers `left` in threads; return errors by layer."""
+        errors: dict[Digest, ImqError] = {}
+        tried: set[tuple[int, Digest]] = set()
+        while scans := _choose_scans(reads, left, tried, folder, progress):
+            for scan, result in iterate_side_by_side(scans, _LayerScan.run, self._context.jobs):
+                if isinstance(result, ImqError):
+                    for diff_id in scan.diff_ids:
+                        errors.setdefault(diff_id, result)
+                elif result is not None:
+                    diff_id, path = result
+                    self._share(diff_id, path)
+                    self._add(diff_id, path, missing)
+                    left.discard(diff_id)
+        return errors
+
+    def _share(self, diff_id: Digest, path: str) -> None:
+        """Write the index of a layer that was scanned here to the shared cache."""
+        cache = self._context.index_cache
+        if cache is not None:
+            from imq.engine.layer_index.packed_index import pack_index
+
+            cache.put(diff_id, pack_index(path))
+
+    def _scan_on_workers(
+        self,
+        workers: LayerWorkers,
+        contents: LayerContents,
+        images: Sequence[ImageLayers],
+        missing: set[Digest],
+        folder: str,
+    ) -> dict[Digest, ImqError]:
+        """Scan the missing layers that workers can reach; return the errors of those that they cannot scan.
+
+        A layer whose files no worker has stays missing, without an error: this process may have it. The reads are
+        planned while tasks run, so that a million of them take no memory.
+        """
+        errors: dict[Digest, ImqError] = {}
+        begun: set[Digest] = set()
+
+        def make_tasks() -> Iterator[LayerTask]:
+            for diff_id, place in iterate_places(contents.plan_reads(images, missing)):
+                if diff_id in missing and diff_id not in begun:
+                    begun.add(diff_id)
+                    yield LayerTask("scan", diff_id, place)
+
+        sizes = {read.layers[0]: read.size for read in contents.plan_reads(images, missing) if read.place is not None}
+        report = make_byte_counter(self._context.progress, "scan", sum(sizes.values()))
+        unreachable = 0
+        try:
+            for task, result in workers.run(make_tasks(), folder):
+                report(task.place.descriptor.size)
+                if isinstance(result, ImqError) and result.code == NO_LOCATION:
+                    unreachable += 1
+                elif isinstance(result, ImqError):
+                    errors[task.diff_id] = result
+                else:
+                    self._add_result(task.diff_id, result, folder, missing)
+        finally:
+            self._context.progress.stop()
+        if unreachable:
+            noun = "layer" if unreachable == 1 else "layers"
+            self._context.progress.warn(
+                f"the workers cannot read {unreachable:,} {noun} that lie on this machine; they are scanned here"
+            )
+        return errors
+
+    def _add_result(self, diff_id: Digest, result: LayerResult, folder: str, missing: set[Digest]) -> None:
+        """Add the index of a layer that a worker has scanned."""
+        path = result.document.get("path")
+        if path is None:
+            from imq.engine.layer_index.packed_index import unpack_index
+
+            path = os.path.join(folder, "received")
+            unpack_index(result.content, path, diff_id)
+        self._add(diff_id, path, missing)
 
 
 def _scan_table(folder: str, table: LayerTable) -> Iterator[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imq.engine.catalog.schema import Raw
     from imq.engine.layers.table_of_contents import ReadRange, TableLocation
     from imq.engine.oci.digest import Digest
+    from imq.engine.oci.manifest import Descriptor
     from imq.engine.query.source import ScanRequest
 
     Chunks = Iterable[bytes | memoryview]
@@ -27,6 +28,12 @@ else:
 
 ARTIFACT = "artifact"
 """The code of the `problem` of a manifest that is no image: no condition on files holds for it, in either way."""
+
+
+NO_LOCATION = "no-location"
+"""The code of the error of a task whose files no worker has: the process with the statement may have them."""
+REPOSITORY_SCHEME = "docker://"
+"""The scheme of the URL of a repository, as in skopeo."""
 
 
 class LayerTable(Record):
@@ -86,16 +93,66 @@ class ImageLayers(Record):
         return next((table for table in self.tables.values() if table.digest == key), None)
 
 
+class LayerPlace(Record):
+    """Where any process can read the blob of a layer. The descriptor is that of the blob, compressed or not.
+
+    `locations` are URLs, tried in this order: `docker://HOST/REPOSITORY` for a repository, or that of a file, which may
+    be on another machine: `file:///…`, `s3://…`. They contain no credentials.
+    """
+
+    descriptor: Descriptor
+    locations: tuple[str, ...]
+
+
 class LayerRead(Record):
     """One pass over some layers of a source: `size` bytes, 0 if unknown.
 
-    `run` passes the bytes of some of the `layers` to `read`, as `LayerContents.read_layers` does. It
-    may run in any thread, beside other reads.
+    `run` passes the bytes of some of the `layers` to `read`, as `LayerContents.read_layers` does. It may run in any
+    thread, beside other reads. `place` is where another process can read the only layer; None if it
+    cannot.
     """
 
     layers: tuple[Digest, ...]
     size: int
     run: Callable[[Sequence[Digest], ReadLayer], None]
+    place: LayerPlace | None = None
+
+
+class LayerTask(Record):
+    """One layer for a worker to read. `kind` is `scan`, or `read` with what is needed of the contents in `body`."""
+
+    kind: str
+    diff_id: Digest
+    place: LayerPlace
+    body: Mapping[str, Any] = {}
+
+    def __hash__(self) -> int:
+        """Hash without the body: a mapping is unhashable."""
+        return hash((self.kind, self.diff_id))
+
+
+class LayerResult(Record):
+    """What a worker returns: a JSON document, and bytes."""
+
+    document: Mapping[str, Any]
+    content: bytes
+
+    def __hash__(self) -> int:
+        """Hash by identity: a mapping is unhashable."""
+        return id(self)
+
+
+class LayerWorkers(Protocol):
+    """Processes that read layers for this one, on this machine or on others."""
+
+    def run(self, tasks: Iterable[LayerTask], folder: str, /) -> Iterator[tuple[LayerTask, LayerResult | ImqError]]:
+        """Yield each task with its result or its error, in any order. `folder` is for files of results.
+
+        Closing this generator cancels the other tasks. Raises `ImqError` when no worker can be reached any more.
+        """
+
+    def describe(self) -> str:
+        """Return what reads the layers, in words; nothing is connected for it."""
 
 
 class LayerContents(Protocol):
@@ -140,8 +197,12 @@ def plan_single_reads(
     images: Sequence[ImageLayers],
     missing: AbstractSet[Digest],
     locate: Callable[[ImageLayers, Digest], tuple[Hashable, int]],
+    find_place: Callable[[ImageLayers, Digest], LayerPlace | None] = lambda _image, _diff_id: None,
 ) -> Iterator[LayerRead]:
-    """Yield a read for each place of each missing layer. `locate` returns the place and its size in bytes."""
+    """Yield a read for each place of each missing layer.
+
+    `locate` returns what identifies the place, and its size in bytes; `find_place` where other processes can read it.
+    """
     seen: set[tuple[Digest, Hashable]] = set()
     for image in images:
         for diff_id in image.diff_ids:
@@ -150,7 +211,7 @@ def plan_single_reads(
             place, size = locate(image, diff_id)
             if (diff_id, place) not in seen:
                 seen.add((diff_id, place))
-                yield LayerRead((diff_id,), size, partial(contents.read_layers, image))
+                yield LayerRead((diff_id,), size, partial(contents.read_layers, image), find_place(image, diff_id))
 
 
 def read_each(layers: Iterable[Digest], read: Callable[[Digest], None]) -> None:
@@ -165,3 +226,30 @@ def read_each(layers: Iterable[Digest], read: Callable[[Digest], None]) -> None:
             problem = problem or error
     if problem is not None:
         raise problem
+
+
+_PLACES = 10_000
+"""The reads among which the locations of a layer are collected: those of images that share layers are close."""
+
+
+def iterate_places(reads: Iterable[LayerRead]) -> Iterator[tuple[Digest, LayerPlace]]:
+    """Yield layers that other processes can read, with all locations of the same blob. `reads` may be endless.
+
+    A layer is yielded once for `_PLACES` reads. Reads without a place are left out.
+    """
+    from itertools import islice
+
+    waiting = iter(reads)
+    while batch := list(islice(waiting, _PLACES)):
+        places: dict[Digest, LayerPlace] = {}
+        for read in batch:
+            if read.place is None:
+                continue
+            (diff_id,) = read.layers
+            known = places.get(diff_id)
+            if known is None:
+                places[diff_id] = read.place
+            elif known.descriptor.digest == read.place.descriptor.digest:
+                locations = dict.fromkeys((*known.locations, *read.place.locations))
+                places[diff_id] = known.replace(locations=tuple(locations))
+        yield from places.items()

@@ -14,7 +14,7 @@ from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
     from imq.engine.layers.table_of_contents import Chunk
@@ -63,6 +63,16 @@ class ContentFields:
         found = SearchSink(self._searches) if self._searches and row not in self._searched else None
         self._sinks[row] = digest, text, own, found
         yield from (sink for sink in (digest, text, own, found) if sink is not None)
+
+    def describe(self, rows: Iterable[int]) -> dict[str, Any]:
+        """Return what is needed of the contents of rows, as JSON: for a `ContentFields` of another process."""
+        rows = list(rows)
+        return {
+            "fields": sorted(self._names),
+            "checksums": {str(row): self._checksums[row] for row in rows if row in self._checksums},
+            "searches": [[one.field, one.operator, one.pattern] for one in self._searches],
+            "searched": [row for row in rows if row in self._searched],
+        }
 
     def discard(self, rows: Iterable[int]) -> None:
         """Forget the contents of rows: their layer is not what it should be."""

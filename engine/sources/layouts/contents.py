@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from imq.engine.oci.manifest import Descriptor
 from imq.engine.oci.platform import find_best_platform
-from imq.engine.sources.contents.protocol import ImageLayers, LayerRead, plan_single_reads, read_each
+from imq.engine.sources.contents.protocol import (
+    ImageLayers,
+    LayerPlace,
+    LayerRead,
+    plan_single_reads,
+    read_each,
+)
 from imq.engine.store.archive_files import Archive
+from imq.engine.units.urls import make_file_url
 from imq.grammar.errors import ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -147,7 +155,7 @@ class PlaceContents(ListedContents):
             for layer in image.handle.layers if image.handle is not None else ():
                 if layer.diff_id in missing:
                     files.setdefault(layer.diff_id, (layer.file, layer.download_size or 0))
-        yield from plan_single_reads(self, in_folders, missing, _locate)
+        yield from plan_single_reads(self, in_folders, missing, _locate, self._find_place)
         for text, files in archives.items():
             if files:
                 names = {diff_id: name for diff_id, (name, _) in files.items()}
@@ -156,6 +164,18 @@ class PlaceContents(ListedContents):
     def _is_folder(self, text: str) -> bool:
         place = self._reader.parse(text)
         return place is not None and os.path.isdir(place.path)
+
+    def _find_place(self, image: ImageLayers, diff_id: Digest) -> LayerPlace | None:
+        """Return the file of a blob of a layout; None for other folders, whose layers are no plain files."""
+        place = self._reader.parse(image.source)
+        layer = next(layer for layer in image.handle.layers if layer.diff_id == diff_id)
+        if place is None or layer.digest is None:
+            return None
+        path = os.path.join(place.path, "blobs", layer.digest.algorithm, layer.digest.encoded)
+        if not os.path.isfile(path):
+            return None
+        descriptor = Descriptor(layer.media_type or "", layer.digest, layer.download_size or 0)
+        return LayerPlace(descriptor, (make_file_url(path),))
 
     def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
         """Pass the files of layers to `read`."""

@@ -141,6 +141,9 @@ class LocalSource(Source):
             files.mark_held()
             layers, held, size, other = files.measure()
             counted.append(("Index of Files", layers, held, size, other))
+        if (cache := self._context.index_cache) is not None:
+            usage = cache.measure()
+            counted.append(("Index Cache", usage.layers, None, usage.size, usage.other_size))
         return self._create_table(table, [field.name for field in table.fields], [(*row, STORE) for row in counted])
 
 

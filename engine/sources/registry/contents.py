@@ -13,7 +13,9 @@ from imq.engine.registry.transfer.blob_reader import RangesIgnoredError, Resumin
 from imq.engine.registry.transfer.blob_relay import BUFFER_SIZE, BlobRelay
 from imq.engine.sources.contents.protocol import (
     ARTIFACT,
+    REPOSITORY_SCHEME,
     ImageLayers,
+    LayerPlace,
     LayerTable,
     RangesIgnored,
     plan_single_reads,
@@ -126,7 +128,17 @@ class RegistryContents:
             blob = remote.blobs[diff_id]
             return (remote.repository.registry, remote.repository.repository, blob.digest), blob.size
 
-        return plan_single_reads(self, images, missing, locate)
+        return plan_single_reads(self, images, missing, locate, self._find_place)
+
+    def _find_place(self, image: ImageLayers, diff_id: Digest) -> LayerPlace:
+        """Return the mirrors of the repository that has a blob, and the repository."""
+        from imq.engine.registry.mirrors import list_mirrors
+
+        remote: RemoteLayers = image.handle
+        mirrors = list_mirrors(self._reader.client.settings.mirrors, remote.repository)
+        references = [*(mirror.reference for mirror in mirrors), remote.repository]
+        locations = (f"{REPOSITORY_SCHEME}{one.registry}/{one.repository}" for one in references)
+        return LayerPlace(remote.blobs[diff_id], tuple(locations))
 
     def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
         """Pass the blobs of layers to `read`, verified."""

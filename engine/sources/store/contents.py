@@ -7,7 +7,14 @@ from contextlib import closing
 from functools import partial
 
 from imq.engine.oci.digest import Digest
-from imq.engine.sources.contents.protocol import ImageLayers, make_image_removed_error, plan_single_reads
+from imq.engine.oci.manifest import Descriptor
+from imq.engine.sources.contents.protocol import (
+    ImageLayers,
+    LayerPlace,
+    make_image_removed_error,
+    plan_single_reads,
+)
+from imq.engine.units.urls import make_file_url
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
@@ -129,7 +136,16 @@ class StoreContents:
                 return blob, blob.size
             return blob, self._store.layout.blob_size(Digest(blob)) or 0
 
-        return plan_single_reads(self, images, missing, locate)
+        return plan_single_reads(self, images, missing, locate, self._find_place)
+
+    def _find_place(self, image: ImageLayers, diff_id: Digest) -> LayerPlace | None:
+        """Return the file of a blob; None for the changes of a container."""
+        blob = image.handle[diff_id]
+        if not isinstance(blob, str):
+            return None
+        digest = Digest(blob)
+        descriptor = Descriptor("", digest, self._store.layout.blob_size(digest) or 0)
+        return LayerPlace(descriptor, (make_file_url(self._store.layout.get_blob_path(digest)),))
 
     def read_layers(self, image: ImageLayers, diff_ids: Sequence[Digest], read: ReadLayer) -> None:
         """Pass the blobs of layers to `read`, and the changes of a container."""

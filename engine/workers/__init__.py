@@ -1,0 +1,1 @@
+"""Reads layers in other processes: of this machine, or of a Dask cluster."""

@@ -1,0 +1,136 @@
+"""The tasks as a scan process executes them: it reads one layer, and keeps nothing of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from imq.engine.layer_index.contents import StoredContent, read_contents
+from imq.engine.layer_index.readers import find_reader
+from imq.engine.layer_index.scan import scan_layer
+from imq.engine.layer_index.schema import SCAN_VERSION
+from imq.engine.oci.digest import Digest
+from imq.engine.query.searches import Search
+from imq.engine.registry.client import Client
+from imq.engine.sources.contents.indexer import check_diff_id, name_layer
+from imq.engine.sources.contents.reading import ContentFields
+from imq.grammar.errors import ImqError, Malformed
+from imq.grammar.record import TYPE_CHECKING
+
+from .locations import get_host, parse_descriptor, read_blob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from imq.engine.registry.settings import Settings
+
+
+class JobRunner:
+    """Executes tasks one after the other; connections to registries stay open in between.
+
+    `settings` are those of the client of registries; None: they are read from the configuration files and the
+    environment of this process, when a task first needs them.
+    """
+
+    def __init__(self, settings: Settings | None, environment: Mapping[str, str]) -> None:
+        self._settings = settings.replace(environment=environment) if settings is not None else None
+        self._environment = environment
+        self._clients: dict[frozenset[str], Client] = {}
+
+    def run(self, task: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Execute a task; return a document and bytes: of a scan, the index or its place. Raises `ImqError`."""
+        if task["version"] != SCAN_VERSION:
+            raise ImqError(
+                f"a worker has version {SCAN_VERSION} of the scanner of layers, the statement {task['version']}",
+                code="worker-version",
+                hints=("install the same version of imq on all machines",),
+            )
+        run = {"scan": self._scan, "read": self._read}[task["kind"]]
+        return run(task, frozenset(task["insecure"]))
+
+    def get_rate_limits(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the rate limits that the registries of a task stated, by host."""
+        client = self._clients.get(frozenset(task["insecure"]))
+        limits: dict[str, Any] = {}
+        for location in task["locations"] if client is not None else ():
+            host = get_host(location)
+            limit = client.get_rate_limit(host) if client is not None and host else None
+            if limit is not None and limit.remaining >= 0:
+                limits[host] = {"remaining": limit.remaining, "reset": limit.reset, "window": limit.window}
+        return limits
+
+    def _open_client(self, insecure: frozenset[str]) -> Client:
+        client = self._clients.get(insecure)
+        if client is None:
+            if self._settings is None:
+                from imq.engine.configuration.load import load_configuration
+
+                configuration = load_configuration(self._environment)
+                self._settings = configuration.build_client_settings(self._environment)
+            settings = self._settings.replace(
+                insecure=self._settings.insecure | insecure, waits_for_limits=False, jobs=1
+            )
+            client = self._clients[insecure] = Client(settings)
+        return client
+
+    def _scan(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
+        from imq.engine.layer_index.index_cache import open_cache
+        from imq.engine.layer_index.packed_index import pack_index, unpack_index
+
+        diff_id = Digest(task["diffId"])
+        cache = open_cache(task["indexCache"]) if task["indexCache"] else None
+        handle, path = tempfile.mkstemp(dir=task["folder"], prefix="imq-scan-")
+        os.close(handle)
+        is_kept = False
+        try:
+            packed = cache.get(diff_id) if cache is not None else None
+            if packed is not None:
+                try:
+                    unpack_index(packed, path, diff_id)
+                except Malformed:
+                    packed = None  # scanned and written again
+            is_scanned = packed is None
+            if packed is None:
+                self._scan_layer(task, insecure, diff_id, path)
+                if cache is not None or not task["sharesFolder"]:
+                    packed = pack_index(path)
+                if cache is not None and packed is not None:
+                    cache.put(diff_id, packed)
+            is_kept = bool(task["sharesFolder"])
+            document = {"scanned": is_scanned, **({"path": path} if is_kept else {})}
+            return document, b"" if is_kept else packed or b""
+        finally:
+            if not is_kept:
+                os.unlink(path)
+
+    def _scan_layer(self, task: Mapping[str, Any], insecure: frozenset[str], diff_id: Digest, path: str) -> None:
+        def read(chunks: Iterator[bytes | memoryview]) -> None:
+            os.truncate(path, 0)  # another location may have sent a part
+            try:
+                actual = scan_layer(chunks, path, find_reader, algorithm=diff_id.algorithm)
+            except Malformed as error:
+                raise name_layer(error, diff_id) from None
+            check_diff_id(actual, diff_id)
+
+        read_blob(parse_descriptor(task["descriptor"]), task["locations"], lambda: self._open_client(insecure), read)
+
+    def _read(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
+        diff_id = Digest(task["diffId"])
+        contents = [(row, StoredContent(*place)) for row, *place in task["contents"]]
+        checksums = {int(row): checksum for row, checksum in task["checksums"].items()}
+        searches = frozenset(Search(*one) for one in task["searches"])
+        rows: list[Any] = []
+
+        def read(chunks: Iterator[bytes | memoryview]) -> None:
+            values = ContentFields(frozenset(task["fields"]), checksums, searches, frozenset(task["searched"]))
+            sinks = [(content, sink) for row, content in contents for sink in values.open_sinks(row)]
+            try:
+                actual = read_contents(chunks, sinks, algorithm=diff_id.algorithm)
+            except Malformed as error:
+                raise name_layer(error, diff_id) from None
+            check_diff_id(actual, diff_id)
+            rows[:] = values.take_rows()
+
+        read_blob(parse_descriptor(task["descriptor"]), task["locations"], lambda: self._open_client(insecure), read)
+        return {"rows": rows}, b""
