@@ -74,6 +74,8 @@ class Catalogue:
         `tables` are those whose rows are in SQLite alone. `reads_store`: the statement reads the store of the index,
         whose rows are brought up to date first. Raises `Unsupported` when values are not representable.
         """
+        if reads_store and not index.layout.exists:
+            raise Unsupported("the rows of a store that does not exist")
         was_connected = self._connection is not None
         connection = self.connect()
         try:

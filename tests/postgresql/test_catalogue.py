@@ -130,6 +130,15 @@ class TestRows:
         row = ("a\0b", '{"k": "\\u0000", "l": "\\\\u0000"}', 1, None)
         assert store_rows.clean(row) == ("a\ufffdb", '{"k": "\ufffd", "l": "\\\\u0000"}', 1, None)
 
+    def test_a_store_that_does_not_exist_has_no_rows(
+        self, tmp_path: pathlib.Path, server: PostgresqlServer, database: str
+    ) -> None:
+        session = open_session(os.fspath(tmp_path / "nothing"))
+        session.define("catalogue", server.url(database))
+        assert read(session, "images count") == [(0,)]
+        session.close()
+        assert server.execute("SELECT to_regclass('imq.place') IS NULL", database) == [(True,)]
+
     def test_an_index_of_another_version_is_copied_again(
         self, session: Session, server: PostgresqlServer, database: str
     ) -> None:
