@@ -6,6 +6,7 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.engines import (
     containerd,
     debian_containerd,
@@ -37,6 +38,9 @@ __all__ = [
     "prepared_podman",
     "recipe_root",
 ]
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # no test depends on the speed of the machine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell without job control starts what runs in the background so; tests of Ctrl-C, and their processes, need it

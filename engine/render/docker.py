@@ -11,8 +11,7 @@ from imq.engine.oci.timestamp import format_time
 from imq.engine.units.size import human_size_exact
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .template_row import Row
-from .text_table import COLUMN_GAP, MIN_COLUMN_WIDTH, display_width, replace_controls
+from .text_table import COLUMN_GAP, MIN_COLUMN_WIDTH, display_width, measure_columns, replace_controls
 from .values import FORMATTERS, format_value
 
 if TYPE_CHECKING:
@@ -302,13 +301,14 @@ RAW_CONTAINER_QUIET_TEMPLATE = "container_id: {{.ID}}"
 class DockerRow:
     """A row for docker's templates: strings by docker's placeholders. Other names are the fields of imq."""
 
-    __slots__ = ("_options", "_placeholders", "_row", "_values")
+    __slots__ = ("_options", "_placeholders", "_raw", "_row_set", "_values")
 
     def __init__(
         self, row_set: RowSet, raw: tuple[Raw, ...], placeholders: Sequence[Placeholder], options: DisplayOptions
     ) -> None:
         self._values = {column.name: value for column, value in zip(row_set.columns, raw, strict=True)}
-        self._row = Row(row_set.columns, raw, row_set.table, options)
+        self._row_set = row_set
+        self._raw = raw
         self._placeholders = placeholders
         self._options = options
 
@@ -324,7 +324,9 @@ class DockerRow:
         for placeholder in self._placeholders:
             if casefold_name(placeholder.key) == key:
                 return self.format(placeholder)
-        return self._row.lookup(name)
+        from .template_row import Row
+
+        return Row(self._row_set.columns, self._raw, self._row_set.table, self._options).lookup(name)
 
     def _get_label(self, name: str) -> str:
         """Return a label of a container, as `{{.Label "NAME"}}`; "" without it."""
@@ -391,6 +393,9 @@ def align_cells(lines: Sequence[Sequence[str]]) -> Iterator[str]:
 
     A column is a run of lines that have a cell in it and a further cell after it.
     """
+    if len(set(map(len, lines))) == 1:
+        yield from _align_table(lines)
+        return
     widths: list[list[int]] = [[0] * len(line) for line in lines]
     for column in range(max(map(len, lines), default=0)):
         run: list[int] = []
@@ -412,6 +417,18 @@ def align_cells(lines: Sequence[Sequence[str]]) -> Iterator[str]:
             )
             + "\n"
         )
+
+
+def _align_table(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the aligned lines of a table: each line has as many cells, so each column is one run."""
+    widths = [width + len(COLUMN_GAP) for width in measure_columns(lines, MIN_COLUMN_WIDTH)[:-1]]
+    template = "".join(f"%-{width}s" for width in widths) + "%s\n"
+    for line in lines:
+        if "".join(line).isascii():
+            yield template % tuple(line)
+            continue
+        cells = (cell + " " * (width - display_width(cell)) for cell, width in zip(line, widths, strict=False))
+        yield "".join((*cells, line[-1], "\n"))
 
 
 def format_reclaimed_space(size: int) -> str:

@@ -75,7 +75,7 @@ def align_columns(lines: Iterable[list[str]], min_width: int = 0) -> Iterator[st
     yield from _write_lines(table, measure_columns(table, min_width))
 
 
-def measure_columns(table: Sequence[list[str]], min_width: int = 0) -> list[int]:
+def measure_columns(table: Sequence[Sequence[str]], min_width: int = 0) -> list[int]:
     """Return the width of each column of a table, without its gap."""
     least = min_width - len(COLUMN_GAP)
     return [
