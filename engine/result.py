@@ -60,10 +60,14 @@ class Content(Record):
 
 
 class Message(Record):
-    """A message. `exit_code` is not 0 for a removal that was not confirmed."""
+    """A message. `exit_code` is not 0 for a removal that was not confirmed.
+
+    `is_prose`: a terminal may wrap its lines.
+    """
 
     text: str
     exit_code: int = 0
+    is_prose: bool = False
 
 
 class Failure(Record):

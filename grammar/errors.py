@@ -196,6 +196,8 @@ class EngineError(ImqError):
 
 
 _HINT_WIDTH = 79
+_MARGIN = 8
+"""Columns left of an excerpt and between it and a note: the bar, and the number of a line."""
 """Maximum columns of a line of hints."""
 _MAX_INLINE_HINT = 60
 """Maximum characters of a hint on the line of the caret."""
@@ -264,8 +266,11 @@ def join_names(names: Iterable[str]) -> str:
     return ", ".join(ordered[:_MAX_JOINED]) + rest
 
 
-def format_error(error: ImqError) -> str:
-    """Format an error: code and message, the line with a caret, one line for each hint."""
+def format_error(error: ImqError, columns: int | None = None) -> str:
+    """Format an error: code and message, the line with a caret, one line for each hint.
+
+    `columns` is the width of the terminal; hints are at most 80 columns wide.
+    """
     lines = [f"error[{error.code}]: {error.message}"]
     suggestion = error.suggestion if isinstance(error, StatementError) else ""
     hints = [f"did you mean: {suggestion}"] if suggestion else list(error.hints)
@@ -280,20 +285,22 @@ def format_error(error: ImqError) -> str:
             line, column = line[cut : cut + 140], column - cut
             width = min(width, max(1, len(line) - column))
         line = "".join(c if c.isprintable() else " " for c in line).rstrip()
-        note = f" {hints.pop(0)}" if hints and not suggestion and len(hints[0]) <= _MAX_INLINE_HINT else ""
+        is_short = bool(hints) and not suggestion and len(hints[0]) <= _MAX_INLINE_HINT
+        fits = is_short and (columns is None or column + width + len(hints[0]) + _MARGIN <= columns)
+        note = f" {hints.pop(0)}" if fits else ""
         number = error.text.count("\n", 0, start) + 1
         mark = f"{number} " if "\n" in error.text.strip() else ""
         pad = " " * len(mark)
         lines += [f"  {mark}│ {line}", f"  {pad}│ {' ' * column}{'^' * width}{note}"]
     for hint in hints:
-        lines += _wrap_hint(hint)
+        lines += _wrap_hint(hint, min(_HINT_WIDTH, (columns or _HINT_WIDTH + 1) - 1))
     return "\n".join(lines)
 
 
-def _wrap_hint(hint: str) -> list[str]:
+def _wrap_hint(hint: str, width: int) -> list[str]:
     """Wrap a hint into indented lines."""
-    if len(hint) <= _HINT_WIDTH:
+    if len(hint) <= min(width, _HINT_WIDTH):
         return [f"  {hint}"]
     from textwrap import wrap
 
-    return wrap(hint, _HINT_WIDTH + 1, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+    return wrap(hint, max(width + 1, 20), initial_indent="  ", subsequent_indent="    ", break_long_words=False)

@@ -118,7 +118,7 @@ class Cli:
     def _run(self, options: Options) -> int:
         console = self._console
         if "help" in options.flags:
-            console.stdout.write(_command_help(options.words) or USAGE)
+            console.stdout.write(console.wrap(_command_help(options.words)) or USAGE)
             return 0
         if "version" in options.flags:
             console.write_version(components="json" in options.flags)
@@ -129,7 +129,7 @@ class Cli:
 
             return run_demo(console, options)
         if (text := _help_text(options)) is not None:
-            console.write_texts((text,))
+            console.write_texts((console.wrap(text),))
             return 0
         from .open_session import open_session, run_text
 

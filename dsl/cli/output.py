@@ -103,7 +103,9 @@ class Console:
         self.flush()
         if self.in_shell and isinstance(error, StatementError) and error.suggestion:
             error.suggestion = _shell_command(error.suggestion)
-        head, _, rest = format_error(error).encode("utf-8", "backslashreplace").decode().partition(":")
+        head, _, rest = (
+            format_error(error, self._find_error_width()).encode("utf-8", "backslashreplace").decode().partition(":")
+        )
         try:
             if self.is_colored(self.stderr):
                 raw_stream(self.stderr).write("\x1b[1;31m")
@@ -174,16 +176,32 @@ class Console:
 
     def _find_width(self) -> int | None:
         """Return the columns of the terminal of standard output; None when it is none."""
-        if not self.stdout.isatty():
+        return self._read_width(self.stdout)
+
+    def _find_error_width(self) -> int | None:
+        """Return the columns of the terminal of standard error; None when it is none."""
+        return self._read_width(self.stderr)
+
+    def _read_width(self, stream: TextIO) -> int | None:
+        if not stream.isatty():
             return None
         try:
             return int(self.environment.get("COLUMNS", "")) or None
         except ValueError:
             pass
         try:
-            return os.get_terminal_size(self.stdout.fileno()).columns or None
+            return os.get_terminal_size(stream.fileno()).columns or None
         except (OSError, ValueError):
             return None
+
+    def wrap(self, prose: str) -> str:
+        """Return a page of help as a terminal of less than 80 columns shows it."""
+        width = self._find_width()
+        if width is None:
+            return prose
+        from imq.engine.help.help import wrap_lines
+
+        return wrap_lines(prose, width)
 
     def write(self, result: Result, options: Options) -> None:
         """Write one result and the errors in it, and update the exit code."""
@@ -192,7 +210,7 @@ class Console:
 
         default = default_format(options)
         if isinstance(result, Message):
-            self.write_texts((result.text,))
+            self.write_texts((self.wrap(result.text) if result.is_prose else result.text,))
             self.exit_code = max(self.exit_code, result.exit_code)
             return
         if isinstance(result, Failure):

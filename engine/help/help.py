@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _MAX_WIDTH = 80
 """Width of a line, in columns."""
+_FILLED_WIDTH = 60
+"""The shortest line of a filled paragraph, except its last one, in columns."""
 _EXAMPLE_WIDTH = 44
 """Width of the column of statements beside their descriptions."""
 _MIN_COLUMN_WIDTH = 16
@@ -72,7 +74,7 @@ def format_help(words: tuple[str, ...]) -> str:
     topic_name = " ".join(words).lower()
     for topic in (topic_name, words[0].lower()):  # `help older than`, `help order by`
         if parts := [part for part in _describe_topic(topic) if part]:
-            return _wrap_lines("\n".join(parts))
+            return wrap_lines("\n".join(parts))
     raise UnknownName(
         f'unknown help topic "{topic_name}"',
         code="unknown-topic",
@@ -280,16 +282,40 @@ def _wrap_last_column(rows: Iterable[list[str]]) -> str:
     return "".join("  " + line for line in align_columns(parts))
 
 
-def _wrap_lines(text: str) -> str:
-    """Return a text with long lines wrapped and the continuation lines indented."""
+def wrap_lines(text: str, width: int = _MAX_WIDTH) -> str:
+    """Return a text with lines of at most `width` columns; in a table, cells continue below themselves."""
+    import re
     from textwrap import wrap
 
-    lines = []
-    for line in text.split("\n"):
-        indent = " " * (len(line) - len(line.lstrip()) + 2)
-        is_long = len(line) > _MAX_WIDTH
-        lines += wrap(line, _MAX_WIDTH, subsequent_indent=indent, break_long_words=False) if is_long else [line]
+    lines: list[str] = []
+    for line in text.split("\n") if width >= _MAX_WIDTH else _join_paragraphs(text):
+        if len(line) <= width:
+            lines.append(line)
+            continue
+        start = len(line) - len(line.lstrip()) + 2
+        if width < _MAX_WIDTH:
+            cells = re.match(r"\s*\S.*\S\s{2,}(?=\S)", line)
+            start = cells.end() if cells is not None else 0 if start == 2 else start
+            if start > width - _MIN_COLUMN_WIDTH:
+                start = 4
+        lines += wrap(line, width, subsequent_indent=" " * start, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
+
+
+def _join_paragraphs(text: str) -> list[str]:
+    """Return the lines of a text with each filled paragraph as one line."""
+    lines: list[str] = []
+    length = 0
+    for line in text.split("\n"):
+        words = line.strip()
+        indent = len(line) - len(line.lstrip())
+        is_next = lines and length > _FILLED_WIDTH and words and "  " not in words and "  " not in lines[-1].strip()
+        if is_next and indent >= len(lines[-1]) - len(lines[-1].lstrip()):
+            lines[-1] += f" {words}"
+        else:
+            lines.append(line)
+        length = len(line)
+    return lines
 
 
 def _describe_field(field: Field) -> str:

@@ -171,7 +171,7 @@ class Session:
                 case ast.Help(words):
                     from imq.engine.help.help import format_help
 
-                    return Message(format_help(words))
+                    return Message(format_help(words), is_prose=True)
         except sqlite3.Error as problem:
             raise convert_error(problem) from problem
         finally:

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imq.cli.json_colors import color_json
 from imq.engine.catalog.tables import TABLES, DataType
+from imq.engine.help.help import format_help, wrap_lines
 from imq.engine.render.formats import write_rows
 from imq.engine.render.text_table import cut_text, display_width
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Column, RowSet
 from imq.engine.sources.action import OUTCOMES, Outcome
+from imq.grammar.errors import Span, StatementError, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,3 +185,25 @@ def test_a_tree_fits_the_terminal(width: int | None, titles: str) -> None:
     assert " ".join(lines[0].split()) == titles
     assert all(display_width(line) <= (width or 200) for line in lines)
     assert (LONG in lines[1]) == (width is None or width > 90)
+
+
+@pytest.mark.parametrize("topic", ["", "like", "images", "dates", "rm"])
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_pages_of_help_fit_the_terminal(topic: str, width: int) -> None:
+    page = format_help(tuple(topic.split()))
+    wrapped = wrap_lines(page, width)
+    assert wrapped.split() == page.split()
+    assert all(len(line) <= width or " " not in line.strip() for line in wrapped.splitlines())
+
+
+def test_errors_fit_the_terminal() -> None:
+    statement = "images where id = sha256:" + "1" * 20
+    span = Span(18, len(statement))
+    error = StatementError("a digest has more digits", code="type", span=span, hints=("a" * 20, "word " * 30))
+    error.text = statement
+    note = f"{'^' * (span.end - span.start)} {'a' * 20}"
+    assert note in format_error(error)
+    narrow = format_error(error, 60).splitlines()
+    assert note not in narrow[2]
+    assert narrow[3] == f"  {'a' * 20}"
+    assert all(len(line) <= 60 for line in narrow)
