@@ -628,26 +628,8 @@ class SqlGenerator:
             if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted:
                 condition = f"NOT ({condition})"
             text = f"SELECT * FROM ({text}) AS kept WHERE {condition}"
-        if select.until is not None and select.until.layers is not None:
-            layers = select.until.layers
-            text = self._dialect.write_until_freed(
-                text,
-                order,
-                self.add_parameter(select.until.size),
-                select.table.sql_name,
-                self.add_cte(self.write_select(layers, lambda _: _name_columns(self, layers), ordered=False)),
-                is_strict=select.until.is_strict,
-                frees=select.until.frees,
-            )
-        elif select.until is not None:
-            text = self._dialect.write_until_size(
-                text,
-                "_row, _entry" if is_keyed else "*",
-                order,
-                self.add_parameter(select.until.size),
-                is_strict=select.until.is_strict,
-                frees=select.until.frees,
-            )
+        if select.until is not None:
+            text = self._write_until(select, select.until, text, order, "_row, _entry" if is_keyed else "*")
         if is_keyed:
             row = self._alias
             text = f"FROM {select.table.sql_name} AS {row} WHERE {row}._row IN (SELECT _row FROM ({text}) AS taken)"
@@ -656,6 +638,24 @@ class SqlGenerator:
         else:
             text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
+
+    def _write_until(self, select: ir.Select, until: ir.UntilSize, rows: str, order: str, columns: str) -> str:
+        """Write the rows of a query until their total size, or what they free, is reached."""
+        size = self.add_parameter(until.size)
+        if until.layers is None:
+            return self._dialect.write_until_size(
+                rows, columns, order, size, is_strict=until.is_strict, frees=until.frees
+            )
+        layers = until.layers
+        return self._dialect.write_until_freed(
+            rows,
+            order,
+            size,
+            select.table.sql_name,
+            self.add_cte(self.write_select(layers, lambda _: _name_columns(self, layers), ordered=False)),
+            is_strict=until.is_strict,
+            frees=until.frees,
+        )
 
     def _write_name_keys(self, select: ir.Select) -> list[tuple[str, str]]:
         """Write the columns in which rows of one name are equal; none where `except newest` counts each row."""
