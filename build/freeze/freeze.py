@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 EXECUTABLE = 0o755
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.join(HERE, os.pardir, os.pardir)
-OPTIONAL = frozenset({"pandas", "pyarrow"})
-"""Libraries that the Python API uses when they are installed. The executable has no Python API."""
+OPTIONAL = frozenset({"distributed", "pandas", "psycopg", "pyarrow"})
+"""Packages of the extras: imq uses them where they are installed, and the executable says how to get them."""
 COMPILE = ("gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 
 HEADER = """\
@@ -108,7 +108,7 @@ def refuse_gaps(report: str) -> None:
     gaps = [
         f"{by} imports {name}"
         for kind, name, by in matches
-        if name not in OPTIONAL and (kind == "excluded" or not is_attribute(name))
+        if name.partition(".")[0] not in OPTIONAL and (kind == "excluded" or not is_attribute(name))
     ]
     if gaps:
         raise SystemExit("freeze: not in the executable: " + "; ".join(gaps))
