@@ -140,7 +140,7 @@ def test_options_match_the_grammar() -> None:
     of_two_words = {"option_dry_run", "option_ignoring_times"}
     assert flags == valueless | of_two_words, "options with `with` share one production"
     for verb in VERBS.values():
-        assert set(verb.options) <= {*FLAGS, *LISTS, *MAPS, "as", "to", "from", "message"}
+        assert set(verb.options) <= {*FLAGS, *LISTS, *MAPS, "as", "to", "from", "in", "message"}
 
 
 @pytest.mark.parametrize("module", [imq, *MODULES], ids=lambda module: module.__name__)
