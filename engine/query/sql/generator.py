@@ -594,21 +594,20 @@ class SqlGenerator:
         if select.keep_newest is not None:
             steps_without_nulls |= {len(steps)} if select.keep_newest.count else set()
             inner.append((self.write_value(select.keep_newest.by), "_newness"))
-            by = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
-            by = f"_newness DESC NULLS LAST, {by}".removesuffix(", 1")
-            steps.append((select.keep_newest.per, by, f"> {self.add_parameter(select.keep_newest.count)}"))
+            within = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
+            newest = f"_newness DESC NULLS LAST, {within}".removesuffix(", 1")
+            steps.append((select.keep_newest.per, newest, f"> {self.add_parameter(select.keep_newest.count)}"))
         if select.skip is not None:
             steps_without_nulls |= {len(steps)} if select.skip.count else set()
-            by = _write_order_within(select.order, select.skip.per)
-            steps.append((select.skip.per, by, f"> {self.add_parameter(select.skip.count)}"))
+            within = _write_order_within(select.order, select.skip.per)
+            steps.append((select.skip.per, within, f"> {self.add_parameter(select.skip.count)}"))
         if select.limit is not None:
-            by = _write_order_within(select.order, select.limit.per)
-            steps.append((select.limit.per, by, f"<= {self.add_parameter(select.limit.count)}"))
-        compared = " ".join(by for _, by, _ in steps)
+            within = _write_order_within(select.order, select.limit.per)
+            steps.append((select.limit.per, within, f"<= {self.add_parameter(select.limit.count)}"))
         inner += [
             (self.write_value(key.value), f"_o{place}")
             for place, key in enumerate(select.order)
-            if not is_keyed or select.until is not None or f"_o{place} " in compared
+            if not is_keyed or select.until is not None or any(f"_o{place} " in by for _, by, _ in steps)
         ]
         for at, (per, _, _) in enumerate(steps):
             inner += [(self.write_value(key), f"_p{at}_{place}") for place, key in enumerate(per)]
