@@ -303,4 +303,11 @@ def _wrap_hint(hint: str, width: int) -> list[str]:
         return [f"  {hint}"]
     from textwrap import wrap
 
-    return wrap(hint, max(width + 1, 20), initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+    return wrap(
+        hint,
+        max(width + 1, 20),
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,  # of names of files and options
+    )
