@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Field, Raw
     from imq.engine.catalog.tables import Table
-    from imq.engine.query.ir import Expr, Select
+    from imq.engine.query.ir import Expr, KeepNewest, Select
     from imq.engine.query.plan import Plan
     from imq.engine.query.source import Estimator, Source
     from imq.engine.query.sql.statements import Sql
@@ -303,7 +303,7 @@ class QueryRunner:
         return chosen, list(self._resources.runner.run(plan(chosen, scope.now, tuple(hidden)).sql))
 
     def _warn_of_kept_names(self, chosen: Select, now: int) -> None:
-        """Warn when `except newest N` of a removal keeps N names of fewer images."""
+        """Warn when `except newest N` of a removal keeps N names of fewer images, or N names of several sources."""
         from imq.engine.query.sql.statements import write_kept_counts
 
         for select in _walk_bases(chosen):
@@ -311,6 +311,7 @@ class QueryRunner:
             identity = {"images": "id", "tags": "digest"}.get(table.name)
             if newest is None or identity is None or select.group is not None:
                 continue
+            self._warn_of_joint_count(table, newest)
             if identity == "digest" and newest.by != ColumnValue(table.get_field("created")):
                 continue  # the digests of the tags that stay are not fetched
             values = (*newest.per, *(ColumnValue(table.get_field(name)) for name in ("source", identity, "name")))
@@ -324,6 +325,15 @@ class QueryRunner:
                     f"except newest counts names: the {names} that stay are of {images}"
                     f" image{'' if images == 1 else 's'}"
                 )
+
+    def _warn_of_joint_count(self, table: Table, newest: KeepNewest) -> None:
+        """Warn when `except newest` counts the names of several sources together: hosts often have the same ones."""
+        count = len(set(self._fetch.list_refs(table)))
+        is_each = any(isinstance(key, ColumnValue) and key.field.name == "source" for key in newest.per)
+        if table.name == "images" and count > 1 and not is_each:
+            self._resources.progress.warn(
+                f"except newest counts the names of {count} sources together; to keep the newest of each: per source"
+            )
 
     def _find_uncertain(self, chosen: Select, unlimited: Select, now: int) -> list[UncertainRow]:
         """Return the rows for which it is unknown whether the condition of a removal holds.

@@ -155,3 +155,16 @@ def test_a_union_over_sources_has_the_fields_that_all_of_them_know(both: Place) 
     with pytest.raises(imq.ImqError, match="rm takes images") as refused:
         both.connection(f"rm {text} by name", dry_run=True)
     assert refused.value.hints == ("images of several sources are one query: images in A, B where …",)
+
+
+def test_a_removal_warns_when_the_newest_of_several_sources_are_counted_together(
+    both: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    statement = f"rm images in {both.name}, store except newest 1 per repository"
+    text = "except newest counts the names of 2 sources together; to keep the newest of each: per source"
+    both.connection(statement, dry_run=True)
+    assert text in caplog.messages
+    caplog.clear()
+    both.connection(f"{statement}, source", dry_run=True)
+    both.connection(f"rm images in {both.name} except newest 1 per repository", dry_run=True)
+    assert text not in caplog.messages
