@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest, parse_hex_prefix
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
 from imq.engine.query.binder import require_choice, require_where
 from imq.engine.query.binder.literals import is_string
 from imq.engine.query.source import NativeTable
@@ -103,6 +103,10 @@ def resolve_targets(act: ast.ActionStatement, context: PlanContext) -> list[Targ
     for text, node in zip(context.literals(act.references), act.references, strict=True):
         try:
             targets.append(_find_target(text, context))
+        except NotFound as problem:
+            if act.verb in _TAG_CONDITIONS and _names_registry(text):
+                problem.hints = (_TAG_CONDITIONS[act.verb].format(text), *problem.hints)
+            raise
         except StatementError as error:
             error.span = error.span or node.span
             if "*" in text:
@@ -142,6 +146,14 @@ def _find_target(text: str, context: PlanContext) -> Target:
     digits = parse_hex_prefix(text)
     every = image.name is not None or bool(digits and image.root.encoded.startswith(digits))
     return Target(image.name, image.root, image.id, image.name is None, every, _get_digest(text, image.name))
+
+
+def _names_registry(text: str) -> bool:
+    """Return whether a reference begins with the host of a registry."""
+    try:
+        return Reference.parse(text).registry != DEFAULT_REGISTRY
+    except InvalidReference:
+        return False
 
 
 def _get_digest(text: str, name: str | None) -> Digest | None:
