@@ -129,8 +129,11 @@ class TestNewerRegistries:
 
     def test_only_the_tag_is_removed(self, proxy: FaultProxy, session: Session) -> None:
         before = list_tags(session, proxy.host)
+        (planned,) = execute(session, f"dry run rm tags of {proxy.host}/mixed where tag = latest").column("note")
         results = execute(session, f"rm tags of {proxy.host}/mixed where tag = latest")
         assert (results.column("action"), results.exit_code) == (["untag"], 0)
+        (note,) = results.column("note")
+        assert planned == f"{note}; refused if the registry cannot remove a tag alone"
         assert list_tags(session, proxy.host) == before - {"latest"}
         assert execute(session, f"untag tags of {proxy.host}/mixed where tag = stable").exit_code == 0
         assert execute(session, f"tags of {proxy.host}/mixed:v2.0.0 select digest").exit_code == 0

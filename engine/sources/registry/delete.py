@@ -56,9 +56,21 @@ class RemoveTag(RegistryRemoval):
     only_tag: bool = False
 
     def describe(self) -> Outcome:
-        """Return the tag with its digest; the action is `untag` if the manifest has other names."""
-        note = f"{self.digest.short}, which is kept for {join_names(self.others)}" if self.others else self.digest.short
-        return Outcome("untag" if self.others else "remove", str(self.name), note=note)
+        """Return the tag with its digest; the action is `untag` if the manifest has other names.
+
+        Whether a registry can remove a tag without its manifest is known only once it is tried.
+        """
+        if not self.others:
+            return Outcome("remove", str(self.name), note=self.digest.short)
+        return Outcome("untag", str(self.name), note=f"{self._kept}; refused if the registry cannot remove a tag alone")
+
+    def describe_removed(self) -> Outcome:
+        """Return the tag that was removed; the manifest stays for its other names."""
+        return self.describe().replace(note=self._kept) if self.others else self.describe()
+
+    @property
+    def _kept(self) -> str:
+        return f"{self.digest.short}, which is kept for {join_names(self.others)}"
 
 
 class RemoveManifest(RegistryRemoval):
@@ -315,7 +327,7 @@ def _get_tags(action: RegistryRemoval) -> tuple[str, ...]:
 
 
 def _describe_removed(action: RegistryRemoval, result: DeleteResult) -> Outcome:
-    done = action.describe()
+    done = action.describe_removed() if isinstance(action, RemoveTag) else action.describe()
     return done if result is DeleteResult.ACCEPTED else done.replace(note="it no longer existed")
 
 
