@@ -82,7 +82,8 @@ def bind_set_operation(
                 hints=(_PARENTHESES_HINT,),
             )
     shown: tuple[str, ...] = ()
-    if node.operator == "union" and left.is_whole_rows and right.is_whole_rows and left.table != right.table:
+    is_of_places = left.table.name == right.table.name and left.table != right.table
+    if node.operator == "union" and left.is_whole_rows and right.is_whole_rows and is_of_places:
         shown = left.table.default_columns
         common = _list_common_fields(left.table, right.table, mentioned)
         left, right = _select_columns(left, common), _select_columns(right, common)
