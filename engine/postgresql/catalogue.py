@@ -252,7 +252,7 @@ class _Answer:
         self.is_finished = True
         with suppress(get_driver_error()):  # a lost connection: the rows that were read are valid
             self._cursor.close()
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("COMMIT")  # documents may have been added meanwhile
 
 
 def convert_parameters(text: str) -> str:
