@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import cache
 
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
@@ -85,6 +86,7 @@ def _check_database(path: str, diff_id: Digest) -> None:
         raise _make_error(diff_id, f"it is of {found}, expected version {SCAN_VERSION}")
 
 
+@cache
 def _list_tables() -> list[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(SCAN_TABLES)
