@@ -53,7 +53,7 @@ from .folder import (
     write_file,
     write_json,
 )
-from .index_rows import is_container_id, synchronize
+from .index_rows import damaged_container, is_container_id, synchronize
 from .network_files import make_network_files
 from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
@@ -183,7 +183,7 @@ class Containers:
         with self._open(id_) as folder:
             document = read_json(folder, DOCUMENT)
         if not isinstance(document, dict):
-            raise StoreError(f"the container {id_} has no readable {DOCUMENT}", code="container")
+            raise damaged_container(self.path_of(id_))
         return Container(id_, document["Name"], document)
 
     def read_state(self, id_: str) -> State:

@@ -35,7 +35,7 @@ def is_container_id(name: str) -> bool:
 
 
 def synchronize(index: StoreIndex, layout: Layout) -> None:
-    """Update the table to the folders. Raises `StoreError` when they cannot be read: images may be in use."""
+    """Update the table to the folders. Raises `StoreError` when one cannot be read: its image may be in use."""
     try:
         folder = layout.root_directory.open_directory(FOLDER)
     except FileNotFoundError:
@@ -67,12 +67,9 @@ def synchronize(index: StoreIndex, layout: Layout) -> None:
             if own is not None:
                 os.close(own)
             continue
-        try:
-            document = read_json(own, DOCUMENT)
-        finally:
-            os.close(own)
-        if isinstance(document, dict):
-            path = folder.path_of(id_) if folder is not None else ""
+        path = folder.path_of(id_) if folder is not None else ""
+        document = _read_document(own, path)
+        if document is not None:
             rows.append((state_signature, document.get("ImageManifest"), *_make_row(document, state, path)))
     gone = known.keys() - present
     uses = list_uses(folder.path) if folder is not None else {}
@@ -101,6 +98,31 @@ def _unreadable(layout: Layout, problem: OSError) -> StoreError:
         f"the containers of the store {layout.root} cannot be read: {problem.strerror}",
         code="permission",
         hints=("run as the owner of the store: whether an image is in use is unknown otherwise",),
+    )
+
+
+def _read_document(own: int, path: str) -> dict[str, Any] | None:
+    """Return the document of a container, and close its folder; None when it was removed meanwhile.
+
+    Raises `StoreError` for a damaged document.
+    """
+    try:
+        document = read_json(own, DOCUMENT)
+    finally:
+        os.close(own)
+    if isinstance(document, dict):
+        return document
+    if not os.path.lexists(path):
+        return None
+    raise damaged_container(path)
+
+
+def damaged_container(path: str) -> StoreError:
+    """Return the error for a container whose document cannot be read."""
+    return StoreError(
+        f"the container {os.path.basename(path)[:12]} is damaged: {path}/{DOCUMENT} is missing or not a JSON object",
+        code="damaged-container",
+        hints=("until it is removed, the images in use are unknown", f"to give the container up: rm -r {path}"),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.grammar.errors import Conflict
+from imq.grammar.errors import Conflict, StoreError
 
 from .test_lifecycle import start
 
@@ -115,6 +116,27 @@ def test_a_container_that_was_created_after_the_plan_keeps_its_image(machine: Ma
     machine.session.context = machine.session.context.replace(confirm=None)
     assert [row["error"] for row in outcomes] == ["changed"]
     assert image(machine)["in_use"] == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"Id": '])
+def test_a_damaged_container_may_use_any_image(machine: Machine, content: bytes | None) -> None:
+    machine.do("create web from box:1")
+    folder = machine.folder("web")
+    document = folder / "container.json"
+    if content is None:
+        document.unlink()
+    else:
+        document.write_bytes(content)
+    machine.session.store.index.connection.execute("UPDATE container SET signature = ''")  # as in a new index
+    try:
+        for statement in ("prune images", "rm box:1", "images where not in use"):
+            with pytest.raises(StoreError, match="is damaged") as caught:
+                machine.rows(statement)
+            assert caught.value.code == "damaged-container"
+            assert str(folder) in caught.value.hints[1]
+    finally:
+        shutil.rmtree(folder)
+    machine.do("rm box:1")
 
 
 def test_usage_counts_containers_and_unpacked_layers(machine: Machine) -> None:
