@@ -40,6 +40,8 @@ _PART_GLOBS = {
     "contains": "*{}*", "start": "{}*", "starts": "{}*", "begin": "{}*", "begins": "{}*", "end": "*{}", "ends": "*{}",
 }  # fmt: skip
 _NO_LABEL = re.compile(r"\b(?:no|without)\s+label\s+(?=[\w./-]+)(?!where\b)", re.IGNORECASE)
+_HAS_CONTENT = re.compile(r"\bhas\s+(package|file|text)\s+(?=\S)", re.IGNORECASE)
+_UNDER = re.compile(r"\bpath\s+(?:under|below|inside|in)\s+(/[\w./-]*?)/?(?=\s|\)|$)", re.IGNORECASE)
 _IN_YEAR = re.compile(r"\b(\w+)\s+(?:in|during)\s+((?:19|20)\d\d)(?![\w.:-])", re.IGNORECASE)
 _SORT = re.compile(r"\bsort(?:ed)?\s+by\b", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(where|and|or|not)\s+(unused|untagged)\b", re.IGNORECASE)
@@ -146,6 +148,8 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
         sentence = _SORT.sub("order by", sentence)
         sentence = _PART.sub(lambda match: f" like {quote(_PART_GLOBS[match[1].lower()].format(match[2]))}", sentence)
         sentence = _NO_LABEL.sub("not has label ", sentence)
+        sentence = _HAS_CONTENT.sub(lambda match: f"contains {match[1].lower()} ", sentence)
+        sentence = _UNDER.sub(lambda match: f"path like {quote(f'{match[1]}/*')}", sentence)
         sentence = _IN_YEAR.sub(r"year(\1) = \2", sentence)
         sentence = _CONDITION.sub(lambda match: f"{match[1]} {_CONDITIONS[match[2].lower()]}", sentence)
     sentence = _OPERATOR.sub(replace_operator, sentence)

@@ -30,6 +30,9 @@ images where tag contains rc -> images where tag like "*rc*"
 images where tag starts with 1. and dangling -> images where tag like "1.*" and dangling
 images where repository starts with "lib/" -> images where repository like "lib/*"
 images where repository begins with 'lib/' -> images where repository like "lib/*"
+images where has package openssl -> images where contains package openssl
+files of redis:7 where path under /etc -> files of redis:7 where path like "/etc/*"
+files of redis:7 where path in /etc/ and size > 1kB -> files of redis:7 where path like "/etc/*" and size > 1kB
 images where no label env -> images where not has label env
 images where created in 2024 count -> images where year(created) = 2024 count
 images where name ends with :latest -> images where name like "*:latest"
