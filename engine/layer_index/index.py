@@ -10,8 +10,6 @@ from imq.engine.oci.chain_id import compute_chain_ids
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .hiding import LayerHider
-from .resolve_links import resolve_links
 from .schema import ENTRY_COLUMNS, PACKAGE_COLUMNS, SCAN_VERSION, SCHEMA
 
 if TYPE_CHECKING:
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from imq.engine.oci.digest import Digest
+
+    from .hiding import LayerHider
 
 _COLUMNS = ", ".join(ENTRY_COLUMNS[1:])
 _DAY = 24 * 3600 * 1_000_000_000
@@ -119,11 +119,11 @@ class FileIndex:
         self._add_words(*key)
 
     def _add_words(self, layer: int) -> None:
-        from .words import pack_text
+        from .words import pack_words
 
         (names,) = self.connection.execute("SELECT group_concat(name, char(10)) FROM scanned.entry").fetchone()
         (paths,) = self.connection.execute("SELECT group_concat(path, char(10)) FROM scanned.directory").fetchone()
-        packed = pack_text(f"{names or ''}\n{paths or ''}".encode())
+        packed = pack_words(f"{names or ''}\n{paths or ''}")
         self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
 
     def stack(self, diff_ids: Sequence[Digest], now: int) -> StackKeys:
@@ -131,9 +131,12 @@ class FileIndex:
 
         Raises `Malformed` for a stack that cannot be unpacked, since a path leads through too many links.
         """
+        chain_ids = compute_chain_ids(diff_ids)
+        known = self._read_chain(chain_ids[-1]) if chain_ids else []
+        if known:
+            return StackKeys(tuple(layer for layer, _ in known), tuple(chain for _, chain in known))
         layers: list[int] = []
         chains: list[int] = []
-        chain_ids = compute_chain_ids(diff_ids)
         for position, chain_id in enumerate(chain_ids):
             row = self._find_chain(chain_id)
             if row is None:
@@ -142,6 +145,17 @@ class FileIndex:
             chains.append(row[0])
             layers.append(row[1])
         return StackKeys(tuple(layers), tuple(chains))
+
+    def _read_chain(self, chain_id: Digest) -> list[tuple[int, int]]:
+        """Return the keys of the layers and of the chains of a stack, bottom first; nothing for an unknown one."""
+        return self.connection.execute(
+            f"""WITH RECURSIVE stack (layer, key, parent, depth) AS (
+                SELECT layer, key, parent, 0 FROM {SCHEMA}.chain WHERE id = ?
+                UNION ALL SELECT below.layer, below.key, below.parent, depth + 1
+                FROM stack JOIN {SCHEMA}.chain AS below ON below.key = stack.parent)
+            SELECT layer, key FROM stack ORDER BY depth DESC""",
+            (chain_id,),
+        ).fetchall()
 
     def _find_chain(self, chain_id: Digest) -> tuple[int, int] | None:
         row: tuple[int, int] | None = self.connection.execute(
@@ -153,6 +167,8 @@ class FileIndex:
         self, chain_ids: Sequence[Digest], diff_ids: Sequence[Digest], layers: list[int], chains: list[int], now: int
     ) -> None:
         """Describe the upper part of a stack, on top of `layers` and `chains`, which are extended."""
+        from .hiding import LayerHider
+
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -184,6 +200,8 @@ class FileIndex:
             f"INSERT INTO {SCHEMA}.chain (id, parent, layer) VALUES (?, ?, ?) RETURNING key",
             (chain_id, chains[-1] if chains else None, layer),
         ).fetchone()
+        from .resolve_links import resolve_links
+
         try:
             layer = resolve_links(connection, layer, chain, now)
         except Malformed as error:

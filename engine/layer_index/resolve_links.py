@@ -103,7 +103,7 @@ def _copy_layer(connection: sqlite3.Connection, layer: int, chain: int, now: int
     ).fetchone()
     for table, columns in (
         ("entry", _COLUMNS),
-        ("word", "names"),
+        ("word", "words"),
         ("note", "directory, name, kind, document"),
         ("package", f"directory, file, {', '.join(PACKAGE_COLUMNS)}"),
     ):

@@ -100,9 +100,9 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.entry (
 -- Entries that a later one of the same layer and path replaces, if both paths lead to the same place.
 CREATE TABLE IF NOT EXISTS {SCHEMA}.replaced (layer INTEGER NOT NULL, {_ENTRY_COLUMNS});
 CREATE INDEX IF NOT EXISTS {SCHEMA}.replaced_layer ON replaced (layer);
--- The file names of a layer and the paths of its folders, one on each line, compressed: a condition that needs a
--- certain string skips the layers that do not have it.
-CREATE TABLE IF NOT EXISTS {SCHEMA}.word (layer INTEGER PRIMARY KEY, names BLOB NOT NULL);
+-- The words of the file names of a layer and of the paths of its folders, each once, compressed: a condition that needs
+-- a certain string skips the layers that do not have it.
+CREATE TABLE IF NOT EXISTS {SCHEMA}.word (layer INTEGER PRIMARY KEY, words BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS {SCHEMA}.note (
     layer INTEGER NOT NULL, directory INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, document NOT NULL
 );

@@ -1,16 +1,42 @@
-"""The names in a layer as one compressed string: whether a layer can match a glob is known without reading its rows."""
+"""The words of the names in a layer, each once: whether a layer can match a glob is known without reading its rows.
+
+A word is a run of letters and digits. Names share most of their words, so these take a fraction of the names' bytes.
+"""
 
 from __future__ import annotations
 
+import re
+
+from imq.grammar.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imq.engine.layers.zstd import zstd
+
+    ZstdCompressor = zstd.ZstdCompressor
+
 _LEVEL = 3
+_WORD = re.compile(rb"[^\x00-/:-@\[-`{-\x7f]+")
+"""Letters and digits of ASCII, and the bytes of other characters."""
 _WILDCARDS = "*?["
+
+
+_idle: list[ZstdCompressor] = []
+"""Compressors of earlier calls: a new one costs as much as compressing a list of files."""
 
 
 def pack_text(text: bytes) -> bytes:
     """Return a text, compressed."""
     from imq.engine.layers.zstd import zstd
 
-    return bytes(zstd.compress(text, _LEVEL))
+    try:
+        compressor = _idle.pop()
+    except IndexError:
+        compressor = zstd.ZstdCompressor(_LEVEL)
+    packed = bytes(compressor.compress(text, zstd.ZstdCompressor.FLUSH_FRAME))
+    _idle.append(compressor)
+    return packed
 
 
 def unpack_text(packed: bytes) -> bytes:
@@ -20,11 +46,20 @@ def unpack_text(packed: bytes) -> bytes:
     return bytes(zstd.decompress(packed))
 
 
-def has_word(packed: bytes, word: bytes) -> bool:
-    """Whether a packed string contains a word."""
-    from imq.engine.layers.zstd import zstd
+def pack_words(names: str) -> bytes:
+    """Return the words of names, compressed."""
+    return pack_text(b"\n".join(dict.fromkeys(_WORD.findall(names.encode()))))
 
-    return word in zstd.decompress(packed)
+
+def split_literal(literal: str) -> list[bytes]:
+    """Return the parts of a string of which each is in one word, if a name has the string."""
+    return _WORD.findall(literal.encode())
+
+
+def has_words(packed: bytes, parts: Iterable[bytes]) -> bool:
+    """Whether each part, by `split_literal`, is in one of the words of `pack_words`."""
+    words = unpack_text(packed)
+    return all(part in words for part in parts)
 
 
 def longest_literal(glob: str) -> str:

@@ -46,11 +46,16 @@ _GO_NOTE = b"Go\0\0"
 """The owner of the note with Go's build ID."""
 
 
-class _Segment(Record):
-    offset: int
-    address: int
-    size: int
-    flags: int
+class _Segment:
+    """A part of a file that is loaded. An executable has several, and a layer hundreds of executables: no `Record`."""
+
+    __slots__ = ("address", "flags", "offset", "size")
+
+    def __init__(self, offset: int, address: int, size: int, flags: int) -> None:
+        self.offset = offset
+        self.address = address
+        self.size = size
+        self.flags = flags
 
 
 class _Elf(Record):

@@ -51,7 +51,7 @@ class Reader(Record):
     """Turns an open file into rows, for files that are too large to be read whole."""
     make_feed: Callable[[str], Feed] | None = None
     """Makes what takes the content of the file at a path in pieces, for readers that need only parts of a file."""
-    is_sound: re.Pattern[bytes] | None = None
+    sound: re.Pattern[bytes] | None = None
     """Matches the contents of which `parse` makes only `OwnedFiles`: a scan keeps these as they are (`FileList`)."""
 
     def rows(self, file: BinaryIO, path: str) -> Rows:
@@ -76,7 +76,7 @@ class Reader(Record):
 
     def scan_content(self, content: bytes, path: str) -> Rows:
         """Yield the rows of a content as `parse_content` does, but a sound list of files as one `FileList`."""
-        if self.is_sound is None or len(content) > self.max_size or not self.is_sound.fullmatch(content):
+        if self.sound is None or len(content) > self.max_size or not self.sound.fullmatch(content):
             yield from self.parse_content(content, path)
         elif content:
             yield FileList(self.kind, path, content)

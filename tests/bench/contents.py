@@ -132,7 +132,8 @@ def _query(bench: Bench, store: str, query: str, target: float) -> Figure:
     if not measured["answer"]:
         raise BenchmarkError(f"{query} found nothing")
     values = tuple(1e3 * seconds for seconds in measured["seconds"])
-    return Figure(query, "ms", values, sorted(values)[len(values) // 2], target)
+    cpu = 1e3 * sorted(measured["cpu"])[len(values) // 2]
+    return Figure(query, "ms", values, sorted(values)[len(values) // 2], cpu=cpu, cpu_target=target)
 
 
 def _provide_many(cache: str) -> str:

@@ -234,16 +234,16 @@ class FileScan(ContentScan):
 
     def _skip_layers(self) -> None:
         """Leave out the layers whose names do not have a string that the condition needs."""
-        from imq.engine.layer_index.words import has_word
+        from imq.engine.layer_index.words import has_words, split_literal
 
         connection = self.connection
         words = list_required_words(self.scan.condition)
         (count,) = connection.execute(f"SELECT count(*) FROM temp.{self.layers}").fetchone()
         if not words or count < _MIN_SKIPPED:
             return
-        encoded = [word.encode() for word in words]
-        packed = connection.execute(f"SELECT layer, names FROM {SCHEMA}.word JOIN temp.{self.layers} ON key = layer")
-        skipped = [(layer,) for layer, names in packed if not all(has_word(names, word) for word in encoded)]
+        parts = [part for word in words for part in split_literal(word)]
+        packed = connection.execute(f"SELECT layer, words FROM {SCHEMA}.word JOIN temp.{self.layers} ON key = layer")
+        skipped = [(layer,) for layer, names in packed if not has_words(names, parts)]
         connection.execute("SAVEPOINT listing")
         connection.executemany(f"DELETE FROM temp.{self.layers} WHERE key = ?", skipped)
         connection.execute("RELEASE listing")

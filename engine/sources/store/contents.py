@@ -21,6 +21,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from sqlite3 import Connection
     from typing import Any
 
     from imq.engine.catalog.schema import Raw
@@ -104,10 +105,10 @@ class StoreContents:
 
     def _find(self, name: str) -> ImageLayers:
         image = self._store.find(name)
-        return self._make(image.key, image.id, str(name), name)
+        return self._make(self._store.index.connection, image.key, image.id, str(name), name)
 
     def _list_by_id(self, id_: str, name: str | None) -> Iterator[ImageLayers]:
-        connection = self._store.index.connection
+        connection = self._store.index.connection  # once, since it is checked each time
         row = connection.execute("SELECT key FROM image WHERE id = ? ORDER BY key LIMIT 1", (id_,)).fetchone()
         if row is None:
             return
@@ -116,14 +117,14 @@ class StoreContents:
                 "SELECT name FROM entry WHERE image = ? AND name IS NOT NULL ORDER BY name LIMIT 1", row
             ).fetchone()
             name = named[0] if named is not None else None
-        yield self._make(row[0], id_, id_, name)
+        yield self._make(connection, row[0], id_, id_, name)
 
-    def _make(self, key: int, id_: str, lookup: str, name: str | None) -> ImageLayers:
-        rows = self._store.index.connection.execute(
+    def _make(self, connection: Connection, key: int, id_: str, lookup: str, name: str | None) -> ImageLayers:
+        rows = connection.execute(
             "SELECT digest, diff_id FROM layer WHERE image = ? ORDER BY position", (key,)
         ).fetchall()
         blobs = {Digest(diff_id): Digest(digest) for digest, diff_id in rows}
-        (digest,) = self._store.index.connection.execute("SELECT manifest FROM image WHERE key = ?", (key,)).fetchone()
+        (digest,) = connection.execute("SELECT manifest FROM image WHERE key = ?", (key,)).fetchone()
         diff_ids = tuple(Digest(diff_id) for _, diff_id in rows)
         return ImageLayers(lookup, self._source, id_, name, diff_ids, blobs, digest=digest)
 
