@@ -202,7 +202,9 @@ class Archive:
                     source.seek(skipped, os.SEEK_CUR)
             walker.finish()
             if self._takes_damaged and not self.is_compressed and self._drop_incomplete_files():
-                self.damage = Malformed(f"{self._path} is damaged: the archive is truncated", code="archive")
+                end = source.seek(0, os.SEEK_END)
+                words = f"{self._path} is damaged: the archive is truncated after {end:,} bytes"
+                self.damage = Malformed(words, code="archive")
         except Malformed as problem:
             if self._takes_damaged and self._files and problem.code != "bomb":
                 self._drop_incomplete_files()
