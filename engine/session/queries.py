@@ -40,6 +40,8 @@ from imq.grammar import ast
 from imq.grammar.errors import AssertionFailed, ImqError, NotFound, Refused, StoreError, TypeMismatch
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .state import DEFAULT_SOURCE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -221,7 +223,7 @@ class QueryRunner:
 
             for name, kind in list_unavailable_fields(planned.select):
                 self._resources.progress.warn(f"{kind} does not report {name}: it is unknown for all its images")
-        return self._explain_empty(self._fetch_answer(planned, statement.output), planned.select.table, statement)
+        return self._explain_empty(self._fetch_answer(planned, statement.output), planned, statement)
 
     def run_assertion(self, statement: ast.Assert) -> Result:
         """Run an assertion. Return an empty message if it is true, else the offending rows and exit code 1."""
@@ -516,15 +518,17 @@ class QueryRunner:
                 return answer(catalogue, self._resources.store.index, query, now)
         return self._resources.runner.run(sql)
 
-    def _explain_empty(self, result: RowSet, table: Table, statement: ast.QueryStatement) -> RowSet:
+    def _explain_empty(self, result: RowSet, planned: QueryPlan, statement: ast.QueryStatement) -> RowSet:
         """Report where imq looked when a result of the default source has no rows, or counts none.
 
         A compared name without a tag is reported too: it is the name with the tag latest.
         """
         rows = iter(result.rows)
         first = list(islice(rows, 1))
+        table = planned.select.table
         if not first or (result.single and first == [(0,)]):
-            self._resources.explain_empty(table.name)
+            if _reads_default_alone(planned):
+                self._resources.explain_empty(table.name)
             field = table.find_field("name")
             where = statement.query.where if isinstance(statement.query, ast.Query) else None
             if field is not None and field.type is DataType.REFERENCE and (name := _find_untagged_name(where)):
@@ -667,3 +671,16 @@ def _has_changing_limit(select: Select, uncertain: list[UncertainRow] | None) ->
     from imq.engine.query.certainty import has_order_limit
 
     return has_order_limit(select)
+
+
+def _reads_default_alone(planned: Plan) -> bool:
+    """Whether all rows that are fetched are those of the default source."""
+    if not planned.steps:
+        return True
+    from imq.engine.query.fetch_plan import BatchedStages
+
+    for step in planned.steps:
+        for stage in step.stages if isinstance(step, BatchedStages) else (step,):
+            if any(source != DEFAULT_SOURCE for source in stage.scan.sources):
+                return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import imq
@@ -16,7 +17,7 @@ from imq.repl.repl import Repl
 from support.command import run_imq
 from support.engine_images import ONE, TWO, clear
 from support.engines import HANG, PING_ANSWER, ScriptedEngine, http_answer
-from support.images import docker_archive
+from support.images import Image, Layout, docker_archive, layer
 from support.servers import Registry, require_programs
 from support.waiting import deadline
 
@@ -193,6 +194,19 @@ def test_an_empty_result_says_where_imq_looked(newcomer: Newcomer, statement: st
     assert "--source" in other
     assert "use SOURCE" in other
     assert not newcomer.store.exists()
+
+
+def test_an_empty_result_of_a_registry_says_nothing_of_the_store(newcomer: Newcomer, tmp_path: pathlib.Path) -> None:
+    require_programs("skopeo")
+    layout = Layout(tmp_path / "layout")
+    layout.add(Image([layer({"a": b"1"})]), "x")
+    with Registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/x:1"
+        words = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{tmp_path / 'layout'}:x", f"docker://{name}"]
+        subprocess.run(words, check=True, capture_output=True)
+        ran = newcomer.run(f"files of {name} where name = nothing count")
+    assert (ran.stdout, ran.code) == ("0\n", 0)
+    assert "is empty" not in ran.stderr
 
 
 def test_an_empty_result_is_explained_once(newcomer: Newcomer) -> None:
