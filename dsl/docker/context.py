@@ -78,7 +78,7 @@ class CommandContext:
         is_confirmed: bool = False,
     ) -> None:
         self.session = session
-        session.warns_about_containers = False
+        session.explains_conditions = False
         self.stdin, self.stdout, self.stderr = streams
         self.display_options = display_options
         self.is_confirmed = is_confirmed

@@ -113,7 +113,7 @@ class QueryRunner:
         resources, reported = self._resources, set[str]()
 
         def note(text: str) -> None:
-            if text not in reported and resources.warns_about_containers:
+            if text not in reported and resources.explains_conditions:
                 reported.add(text)
                 resources.progress.note(text)
 
@@ -491,7 +491,7 @@ class QueryRunner:
 
         Docker's command lines report nothing: docker leaves out such rows too.
         """
-        if not self._resources.warns_about_containers:
+        if not self._resources.explains_conditions:
             return ()
         from imq.engine.query.certainty import list_left_out_rows
 

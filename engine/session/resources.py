@@ -66,7 +66,7 @@ class Resources:
         self.store.read_containers = _read_containers
         self.store.platform = context.platform
         self.folder = os.curdir
-        self.warns_about_containers = True
+        self.explains_conditions = True
         """Whether a removal warns that the store has no containers, and a query of rows that it leaves out.
 
         Docker's command lines do not.

@@ -148,7 +148,7 @@ class ActionRunner:
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when the rows of a removal or a program depend on containers, and the store has none."""
         resources = self._resources
-        if not resources.warns_about_containers or statement.query is None or resources.store.has_containers():
+        if not resources.explains_conditions or statement.query is None or resources.store.has_containers():
             return
         from imq.engine.query.unavailable_fields import STORE_HAS_NO_CONTAINERS, depends_on_containers
 

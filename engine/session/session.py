@@ -401,13 +401,13 @@ class Session:
         self._actions.delegation = delegation
 
     @property
-    def warns_about_containers(self) -> bool:
-        """Whether a removal warns that the store has no containers."""
-        return self._resources.warns_about_containers
+    def explains_conditions(self) -> bool:
+        """Whether a removal warns that the store has no containers, and a query of rows that it leaves out."""
+        return self._resources.explains_conditions
 
-    @warns_about_containers.setter
-    def warns_about_containers(self, warns: bool) -> None:
-        self._resources.warns_about_containers = warns
+    @explains_conditions.setter
+    def explains_conditions(self, explains: bool) -> None:
+        self._resources.explains_conditions = explains
 
     @property
     def vocabulary(self) -> Vocabulary:
