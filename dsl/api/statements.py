@@ -116,6 +116,8 @@ def build_action(verb: str, operands: tuple[Operand, ...], options: dict[str, ob
 
 
 def _to_options(options: dict[str, object]) -> Iterable[ast.Option]:
+    if "in" in options:  # the place of what is after `from` follows it in text
+        options = {name: options[name] for name in dict.fromkeys(("from", "in", *options)) if name in options}
     for name, value in options.items():
         if name in FLAGS:
             if value:

@@ -143,6 +143,13 @@ def test_options_match_the_grammar() -> None:
         assert set(verb.options) <= {*FLAGS, *LISTS, *MAPS, "as", "to", "from", "in", "message"}
 
 
+def test_the_place_of_an_image_follows_it() -> None:
+    statement = imq.create("web", in_="docker", run=["sh"], from_="redis:7")
+    assert str(statement) == "create web from redis:7 in docker run sh"
+    (parsed,) = parse(str(statement), VOCABULARY)
+    assert parsed == statement.node
+
+
 @pytest.mark.parametrize("module", [imq, *MODULES], ids=lambda module: module.__name__)
 def test_docstrings_run(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
