@@ -89,7 +89,13 @@ def find_place_planner(act: ast.ActionStatement, context: PlanContext) -> Planne
     source = context.sources[ref.source]
     planner = source.planners.get(act.verb)
     if planner is None and not isinstance(source.tables.get("images"), NativeTable):
-        raise StatementError(f"{act.verb} does not work in {ref.text}", code="operand", span=act.span)
+        name = context.literals(act.references[:1])[0] if act.verb == "change" and act.references else "NAME"
+        raise StatementError(
+            f"{act.verb} does not work in {ref.text}",
+            code="operand",
+            span=act.span,
+            hints=(f"it works in the store, and the result can be copied back: copy {name} from {ref.text} to store",),
+        )
     return planner
 
 

@@ -64,3 +64,14 @@ def test_a_name_with_a_host_is_read_from_the_engine_or_else_from_the_registry(
 def test_a_name_that_a_table_does_not_take_is_refused(docker_place: Place, statement: str) -> None:
     with pytest.raises(imq.StatementError, match='takes no "of"'):
         docker_place.connection(statement.format("docker"))
+
+
+def test_what_an_engine_cannot_do_has_a_way_by_the_store(docker_place: Place) -> None:
+    with pytest.raises(imq.StatementError, match="change does not work in docker") as caught:
+        docker_place.connection("change localhost/app:1 'LABEL a=b' as localhost/app:new in docker")
+    (hint,) = caught.value.hints
+    docker_place.connection(hint.partition("back: ")[2])
+    docker_place.connection("change localhost/app:1 'LABEL a=b' as localhost/app:new in store")
+    docker_place.connection("copy localhost/app:new from store to docker")
+    (row,) = docker_place.connection("images in docker where name = localhost/app:new select label.a as value")
+    assert row.value == "b"
