@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
+from importlib.resources import files
 from typing import Any
 
 import jsonschema
@@ -22,8 +22,6 @@ with warnings.catch_warnings():
     from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-SCHEMA = "IMQ_SPDX_SCHEMA"
-"""The variable with the path of SPDX's JSON schema, which no package has."""
 LAYER = "sha256:" + "cd" * 32
 PACKAGES = (
     Package(
@@ -74,12 +72,10 @@ def test_spdx_is_valid_by_the_tools_of_the_project(images: list[SbomImage]) -> N
     assert validate_full_spdx_document(JsonLikeDictParser().parse(document)) == []
 
 
-@pytest.mark.skipif(SCHEMA not in os.environ, reason=f"{SCHEMA} is not set to the file of SPDX's JSON schema")
 @pytest.mark.parametrize("images", IMAGES)
 def test_spdx_is_valid_by_the_official_schema(images: list[SbomImage]) -> None:
-    """The schema is `schemas/spdx-schema.json` of the branch `support/2.3` of github.com/spdx/spdx-spec."""
-    with open(os.environ[SCHEMA], encoding="utf-8") as file:
-        schema = json.load(file)
+    """The package lib4sbom has the schema of github.com/spdx/spdx-spec, branch `support/2.3`, as it is there."""
+    schema = json.loads(files("lib4sbom").joinpath("schemas/spdx/2.3-schema.json").read_text(encoding="utf-8"))
     assert schema["title"] == "SPDX 2.3"
     validator = jsonschema.Draft7Validator(schema)
     document = json.loads(json.dumps(make_spdx(images, "1.0")))
