@@ -8,12 +8,14 @@ from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .content import name_of_record
+from .specification import get_object, list_mounts, parse_specification, read_strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.containerd_client.client import ContainerRecord
     from imq.engine.query.source import FetchRequest, ScanRequest
 
     from .reader import ContainerdReader
@@ -104,28 +106,32 @@ def list_sources(reader: ContainerdReader, scan: ScanRequest) -> Iterator[tuple[
 
 def _container_row(use: ContainerUse, source: str, looked_up: object, namespace: str) -> tuple[object, ...]:
     record, task, labels = use.record, use.task, use.record.labels
-    spec, problem = _parse_spec(record.spec)
-    process, linux = _get_object(spec, "process"), _get_object(spec, "linux")
-    resources = _get_object(linux, "resources")
-    memory = _get_object(resources, "memory").get("limit")
-    name = next((labels[label] for label in _NAME_LABELS if labels.get(label)), record.id)
+    spec, problem = parse_specification(record.spec)
+    process, linux = get_object(spec, "process"), get_object(spec, "linux")
+    resources = get_object(linux, "resources")
+    memory = get_object(resources, "memory").get("limit")
     row = (
-        looked_up, source, record.id, name, _show_image(use),
+        looked_up, source, record.id, name_container(record), show_image(use),
         use.image.id if use.image is not None else None,
         use.listed.descriptor.digest if use.listed is not None else None,
-        to_json(_strings(process.get("args"))), to_json(_read_env(process)), to_json(dict(labels)), use.status,
+        to_json(read_strings(process.get("args"))), to_json(_read_env(process)), to_json(dict(labels)), use.status,
         task.exit_code if task is not None else None, record.created_at,
-        task.exited_at if task is not None else None, to_json(_read_mounts(spec)),
+        task.exited_at if task is not None else None, _show_mounts(spec),
         memory if isinstance(memory, int) and memory > 0 else None, _read_cpus(resources),
         _share_of_host(linux, "network"), _share_of_host(linux, "pid"), _read_user(process),
-        _get_object(spec, "root").get("readonly") is True, labels.get(_KIND_LABEL) or "container",
+        get_object(spec, "root").get("readonly") is True, labels.get(_KIND_LABEL) or "container",
         labels.get(_POD_LABEL), labels.get(_NAMESPACE_LABEL) or namespace, record.snapshotter or None,
         record.snapshot_key, problem,
     )  # fmt: skip
     return replace_surrogates(row)
 
 
-def _show_image(use: ContainerUse) -> str | None:
+def name_container(record: ContainerRecord) -> str:
+    """Return the name that Kubernetes or nerdctl gave to a container, else its ID."""
+    return next((record.labels[label] for label in _NAME_LABELS if record.labels.get(label)), record.id)
+
+
+def show_image(use: ContainerUse) -> str | None:
     """Return the name that a container was created with; a name of its image when that was an ID."""
     name = name_of_record(use.record.image) if use.record.image else None
     if name is None and use.listed is not None and use.listed.names:
@@ -133,55 +139,29 @@ def _show_image(use: ContainerUse) -> str | None:
     return str(name) if name is not None else use.record.image or None
 
 
-def _parse_spec(content: bytes) -> tuple[Mapping[str, Any], str | None]:
-    """Return the specification of a container, and why it cannot be read."""
-    import json
-
-    try:
-        spec = json.loads(content) if content else {}
-    except (ValueError, RecursionError):
-        spec = None
-    if not isinstance(spec, dict):
-        return {}, "its specification is not a JSON object"
-    return spec, None
-
-
-def _get_object(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = document.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _strings(value: object) -> list[str]:
-    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
-
-
 def _read_env(process: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, _, value in (text.partition("=") for text in _strings(process.get("env")))}
+    return {name: value for name, _, value in (text.partition("=") for text in read_strings(process.get("env")))}
 
 
 def _read_user(process: Mapping[str, Any]) -> str | None:
     """Return `uid`, or `uid:gid`; None for root."""
-    user = _get_object(process, "user")
+    user = get_object(process, "user")
     uid, gid = user.get("uid") or 0, user.get("gid") or 0
     if not uid and not gid:
         return None
     return f"{uid}:{gid}" if gid else str(uid)
 
 
-def _read_mounts(spec: Mapping[str, Any]) -> list[str]:
-    """Return the mounts of files and folders of the host."""
-    mounts = spec.get("mounts")
-    found = []
-    for mount in mounts if isinstance(mounts, list) else ():
-        options = _strings(mount.get("options")) if isinstance(mount, dict) else []
-        if "bind" in options or "rbind" in options:
-            is_read_only = "ro" in options
-            found.append(f"{mount.get('source')}:{mount.get('destination')}{':ro' if is_read_only else ''}")
-    return found
+def _show_mounts(spec: Mapping[str, Any]) -> str | None:
+    """Return the mounts of files and folders of the host as a JSON list; None without a specification."""
+    if not spec:
+        return None
+    binds = (mount for mount in list_mounts(spec) if mount.type == "bind")
+    return to_json([f"{bind.source}:{bind.target}{':ro' if bind.read_only else ''}" for bind in binds])
 
 
 def _read_cpus(resources: Mapping[str, Any]) -> float | None:
-    cpu = _get_object(resources, "cpu")
+    cpu = get_object(resources, "cpu")
     quota, period = cpu.get("quota"), cpu.get("period")
     if not isinstance(quota, int) or not isinstance(period, int) or quota <= 0 or period <= 0:
         return None

@@ -14,7 +14,7 @@ from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .names import KUBERNETES, NAME, find_address, parse_name
-from .tables import KIND, LEVELS, LISTING, LISTING_REQUESTS, TABLES
+from .tables import KIND, LEVELS, LISTING, LISTING_REQUESTS, TABLES, make_mounts_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ class ContainerdSource(ReaderSource):
             for name, table in TABLES.items()
         }
         self.tables: Mapping[str, TableProvider] = LateTables(
-            tables, (*CONTENT_TABLES, "platforms"), self._make_late_providers
+            tables, (*CONTENT_TABLES, "platforms", "mounts"), self._make_late_providers
         )
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": _inspect}
@@ -66,7 +66,10 @@ class ContainerdSource(ReaderSource):
 
         scan = partial(self._scan, "platforms")
         platforms = StagedTable(make_platforms_table(KIND), (), LISTING, LISTING, scan, lists_all=True)
-        return {**make_content_providers(self._context, self.open_contents, KIND), "platforms": platforms}
+        listing = LISTING_REQUESTS["mounts"]
+        mounts = StagedTable(make_mounts_table(), (), listing, listing, partial(self._scan, "mounts"), lists_all=True)
+        contents = make_content_providers(self._context, self.open_contents, KIND)
+        return {**contents, "platforms": platforms, "mounts": mounts}
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of a namespace."""
@@ -153,6 +156,10 @@ class ContainerdSource(ReaderSource):
             from .containers import Containers
 
             return Containers(self.reader, request)
+        if table == "mounts":
+            from .mounts import Mounts
+
+            return Mounts(self.reader, request)
         if table == "platforms":
             from .platforms import open_platforms
 

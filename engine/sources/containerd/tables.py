@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType, FetchLevel, Field, Relation, Table, make_content_relations
 from imq.engine.catalog.tables import BLOBS, CONTAINERS, RECLAIM
+from imq.engine.catalog.tables.containers import CONTAINER_ROW_RELATIONS
 from imq.engine.catalog.tables.local import USAGE
 from imq.engine.sources.layouts.tables import BASE_FIELDS, BASES, SIZE_FIELDS, make_tables
 
@@ -36,6 +37,7 @@ _CONTAINERS_OF_IMAGE = Relation(
     "lookup id source",
     lookup_fields=("id", "source"),
 )
+_MOUNTS = next(relation for relation in CONTAINER_ROW_RELATIONS if relation.name == "mounts")
 _NAMES = Relation(
     "names",
     "images",
@@ -65,13 +67,22 @@ def _make_tables() -> dict[str, Table]:
     tables["containers"] = CONTAINERS.replace(
         fields=tuple(fields),
         key=("id", "source"),
-        relations=(_NAMES, *make_content_relations("id", owner="container")),
+        relations=(_NAMES, _MOUNTS, *make_content_relations("id", owner="container")),
         source_kind=KIND,
     ).with_levels({WRITTEN: "size_rw"})
     tables["blobs"] = BLOBS
     tables["usage"] = USAGE.replace(source_kind=KIND)
     tables["reclaim"] = RECLAIM
     return tables
+
+
+def make_mounts_table() -> Table:
+    """Return the table `mounts`. What is a volume is known to nerdctl and Docker alone."""
+    from imq.engine.catalog.tables.changes import MOUNTS
+
+    unseen = ("volume", "driver")
+    fields = tuple(field.replace(is_unavailable=field.name in unseen) for field in MOUNTS.fields)
+    return MOUNTS.replace(fields=fields, source_kind=KIND)
 
 
 TABLES = _make_tables()
@@ -87,6 +98,7 @@ LEVELS = {
 LISTING = "3 requests for each namespace, 2 for each image that is new to this session"
 LISTING_REQUESTS = {
     "containers": LISTING.replace("3 requests", "6 requests"),
+    "mounts": LISTING.replace("3 requests", "6 requests"),
     "reclaim": f"{LISTING.replace('3 requests', '6 requests')}, and 1 for each snapshot of the images that go",
 }
 """What listing the rows of a table takes."""

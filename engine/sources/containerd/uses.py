@@ -43,9 +43,14 @@ class ContainerUse(Record):
     @property
     def status(self) -> str:
         """The status, in docker's words."""
-        if not self.record.runtime:
+        if self.is_storage:
             return _STORAGE
         return (self.task.status if self.task is not None else _CREATED) or _CREATED
+
+    @property
+    def is_storage(self) -> bool:
+        """Whether it is known by its snapshot alone."""
+        return not self.record.runtime
 
     @property
     def is_running(self) -> bool:
