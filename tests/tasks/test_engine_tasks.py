@@ -24,7 +24,7 @@ from support.engines import Containerd
 from support.images import Image, Layout, docker_archive, layer
 from support.inside_images import make_inside_images
 from support.prepared_engines import PreparedEngine
-from support.servers import require_programs
+from support.servers import Registry, require_programs
 from support.statement_rows import check_rows, read_all_rows
 
 if TYPE_CHECKING:
@@ -218,6 +218,45 @@ def test_every_running_container_is_backed_up(dockerd: Dockerd, folder: pathlib.
             assert b"backup/one:2024-08-01" in listing.read()
     finally:
         clear(dockerd)
+
+
+@pytest.mark.parametrize("engine", ["dockerd", "debian_dockerd"])
+def test_running_containers_whose_tag_moved_in_the_registry(
+    engine: str, request: pytest.FixtureRequest, folder: pathlib.Path
+) -> None:
+    """Another machine pushes an image under the name of one that runs here; this engine never sees it."""
+    require_programs("docker-registry")
+    docker: Dockerd = request.getfixturevalue(engine)
+    clear(docker)
+    load_waiting(docker, folder)
+    docker_archive(folder / "next.tar", [(Image([layer({"next": b"next"})]), ["localhost/next:1"])])
+    docker.run("load", "-i", str(folder / "next.tar"))
+    own = wait_arguments(docker)
+    with Registry(folder / "registry") as registry, connect(folder, "docker", docker) as connection:
+        moved, kept = f"{registry.host}/team/moved:1", f"{registry.host}/team/kept:1"
+        for source, name in (("wait", moved), ("wait", kept), ("next", f"{registry.host}/team/next:1")):
+            docker.run("tag", f"localhost/{source}:1", name)
+            docker.run("push", name)
+        try:
+            for number, name in enumerate((moved, kept)):
+                docker.run("run", "-d", "--name", f"runs-{number}", *own, name, "/wait")
+            docker.run("create", "--name", "made", *own, moved, "/wait")
+            assert list(connection(get_statements(203))) == []
+            assert not connection(f"copy {registry.host}/team/next:1 to {moved}").errors
+            before = docker.run("ps", "-a", "--no-trunc"), docker.run("images", "--digests", "--no-trunc")
+            with connect(folder, "docker", docker) as later:
+                result = later(get_statements(203))
+                assert [(row.name, row.image) for row in result] == [("runs-0", moved)]
+                assert not result.errors
+            assert (docker.run("ps", "-a", "--no-trunc"), docker.run("images", "--digests", "--no-trunc")) == before
+            docker.run("pull", moved)  # the container goes on with the image that has lost its name
+            with connect(folder, "docker", docker) as later:
+                assert [row.name for row in later(get_statements(203))] == ["runs-0"]
+            docker.run("rm", "-f", "runs-0")
+            with connect(folder, "docker", docker) as later:
+                assert list(later(get_statements(203))) == []
+        finally:
+            clear(docker)
 
 
 def test_changes_of_running_containers_outside_a_list_fail_the_check(dockerd: Dockerd, folder: pathlib.Path) -> None:
