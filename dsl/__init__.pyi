@@ -1445,7 +1445,7 @@ def export(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None
 def extract(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., dry_run: bool = ...) -> Statement:
     """Write files of an image to a folder or an archive (.tar, .tar.gz, .tar.zst), with their whole paths. No container is made. all files of IMAGE has the files that upper layers hide too. In text: `extract files of redis:7 where path like "/etc/*" to "out"`"""
     ...
-def flatten(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+def flatten(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Make an image whose only layer has the files of all layers of another: what later layers replaced or deleted is gone. The configuration stays. In text: `flatten app:1 as app:flat`"""
     ...
 def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:

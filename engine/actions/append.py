@@ -66,7 +66,7 @@ def _plan_append(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     path = resolve_path(paths[0], context)
     if not os.path.exists(path):
         raise StatementError(f"no such file or folder: {path}", code="path", span=act.references[0].span)
-    if (planner := find_place_planner(act, context)) is not None:
+    if (planner := find_place_planner(act, targets[0].values[0], context)) is not None:
         return planner(act, context)
     name, id_, manifest = find_base(targets[0].values[0], context)
     return [Append(name, id_, manifest, new_name, path, changes)]

@@ -52,7 +52,7 @@ def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         )
     apply_instructions({}, changes)  # refuses invalid instructions before anything is stored
     get_new_name(act, context)
-    if (planner := find_place_planner(act, context)) is not None:
+    if (planner := find_place_planner(act, image, context)) is not None:
         return planner(act, context)
     name, id_, manifest = find_base(image, context)
     return [Change(name, id_, manifest, get_new_name(act, context), changes)]

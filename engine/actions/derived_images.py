@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.oci.reference import Reference
+    from imq.engine.query.source import SourceRef
     from imq.engine.sources.action import ExecutionContext, PlanContext, Planner
     from imq.engine.store.derived_image import BaseImage
     from imq.engine.store.ingest import Ingest
@@ -81,7 +82,9 @@ def find_base(image: ast.Literal | ast.Variable, context: PlanContext) -> tuple[
     return found.name or text, found.id, Digest(str(found.manifest))
 
 
-def find_place_planner(act: ast.ActionStatement, context: PlanContext) -> Planner | None:
+def find_place_planner(
+    act: ast.ActionStatement, image: ast.Literal | ast.Variable, context: PlanContext
+) -> Planner | None:
     """Return the planner of the registry that `from` names; None: the store. Raises `StatementError` for others."""
     if get_option(act, "from") is None:
         return None
@@ -89,14 +92,36 @@ def find_place_planner(act: ast.ActionStatement, context: PlanContext) -> Planne
     source = context.sources[ref.source]
     planner = source.planners.get(act.verb)
     if planner is None and not isinstance(source.tables.get("images"), NativeTable):
-        name = context.literals(act.references[:1])[0] if act.verb == "change" and act.references else "NAME"
         raise StatementError(
             f"{act.verb} does not work in {ref.text}",
             code="operand",
             span=act.span,
-            hints=(f"it works in the store, and the result can be copied back: copy {name} from {ref.text} to store",),
+            hints=(_describe_way_by_store(act, image, ref, context),),
         )
     return planner
+
+
+def _describe_way_by_store(
+    act: ast.ActionStatement, image: ast.Literal | ast.Variable, place: SourceRef, context: PlanContext
+) -> str:
+    """Return the statements that bring an image to the store, make the new one there and bring that back.
+
+    A registry has tags: its images are pulled and pushed by their whole names.
+    """
+    from imq.grammar import ast
+    from imq.grammar.unparser import unparse
+
+    (name,) = context.literals((image,))
+    new = get_option_values(act, "as", context)[0]
+    has_tags = context.sources[place.source].match_name(name) is None
+    in_store = ast.Option("from", (ast.Literal("store"),))
+    options = tuple(in_store if option.name == "from" else option for option in act.options)
+    statements = (
+        f"pull {name}" if has_tags else f"copy {name} from {place.text} to store",
+        unparse(act.replace(options=options)),
+        f"push {new}" if has_tags else f"copy {new} from store to {place.text}",
+    )
+    return f"it works in the store, and the result can be copied back: {'; '.join(statements)}"
 
 
 def get_new_name(act: ast.ActionStatement, context: PlanContext) -> Reference:

@@ -8,7 +8,7 @@ from imq.engine.progress import make_byte_counter
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
-from .derived_images import DerivedImage, find_base, get_new_name
+from .derived_images import DerivedImage, find_base, find_place_planner, get_new_name
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
@@ -53,8 +53,17 @@ class Flatten(DerivedImage):
 
 def _plan_flatten(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if len(act.references) != 1:
-        raise StatementError("flatten takes one image", code="operand", span=act.span)
-    return [Flatten(*find_base(act.references[0], context), get_new_name(act, context))]
+        raise StatementError(
+            "flatten takes one image by its name",
+            code="operand",
+            span=act.span,
+            hints=("example: flatten app:1 as app:flat",),
+        )
+    (image,) = act.references
+    new_name = get_new_name(act, context)
+    if (planner := find_place_planner(act, image, context)) is not None:
+        return planner(act, context)
+    return [Flatten(*find_base(image, context), new_name)]
 
 
 VERB = Verb(
@@ -63,7 +72,7 @@ VERB = Verb(
     " gone. The configuration stays.",
     "flatten app:1 as app:flat",
     OperandKind.IMAGES,
-    options=("as", "dry run"),
+    options=("from", "as", "dry run"),
     docker_differences="It is docker export and docker import, without a container and with the configuration.",
     plan=_plan_flatten,
 )

@@ -75,3 +75,40 @@ def test_what_an_engine_cannot_do_has_a_way_by_the_store(docker_place: Place) ->
     docker_place.connection("copy localhost/app:new from store to docker")
     (row,) = docker_place.connection("images in docker where name = localhost/app:new select label.a as value")
     assert row.value == "b"
+
+
+@pytest.mark.parametrize("place_of_image", ["in docker as localhost/app:flat", "as localhost/app:flat from docker"])
+def test_the_way_by_the_store_flattens_an_image_of_an_engine(docker_place: Place, place_of_image: str) -> None:
+    with pytest.raises(imq.StatementError, match="flatten does not work in docker") as caught:
+        docker_place.connection(f"flatten localhost/team/b:2 {place_of_image}")
+    (hint,) = caught.value.hints
+    way = hint.partition("back: ")[2]
+    assert way.count("; ") == 2
+    assert not docker_place.connection(way).errors
+    layers = docker_place.connection("layers of localhost/team/b:2 in docker select index")
+    assert len(list(layers)) > 1
+    assert len(list(docker_place.connection("layers of localhost/app:flat in docker select index"))) == 1
+    query = "images in docker where name = {} select label.part as part"
+    (row,) = docker_place.connection(query.format("localhost/app:flat"))
+    assert row.part == "two"
+
+
+@pytest.mark.parametrize("verb", ["flatten {}", "change {} 'LABEL a=b'", "append {folder} to {}"])
+def test_the_way_by_the_store_has_the_whole_statement(docker_place: Place, verb: str) -> None:
+    folder = docker_place.folder / "added"
+    folder.mkdir()
+    (folder / "file").write_text("added")
+    start = verb.format("localhost/app:1", folder=f"'{folder}'")
+    with pytest.raises(imq.StatementError, match="does not work in docker") as caught:
+        docker_place.connection(f"{start} as localhost/app:made in docker")
+    (hint,) = caught.value.hints
+    assert not docker_place.connection(hint.partition("back: ")[2]).errors
+    assert "localhost/app:made" in docker_place.names()
+
+
+def test_the_way_by_the_store_of_a_registry_pulls_and_pushes(docker_place: Place) -> None:
+    name = "registry.local:5000/app"
+    with pytest.raises(imq.StatementError, match="flatten does not work in registry") as caught:
+        docker_place.connection(f"flatten {name}:1 as {name}:flat in registry.local:5000")
+    (hint,) = caught.value.hints
+    assert hint.endswith(f"back: pull {name}:1; flatten {name}:1 as {name}:flat from store; push {name}:flat")
