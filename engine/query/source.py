@@ -239,7 +239,8 @@ class Source:
     to functions that plan actions on rows of this source (see `sources/action.py`). `answers` maps verbs that return a
     result instead of actions to functions that return it. `archives` reads and writes images as archives (see
     `sources/archives.py`); None when the source cannot. `has_docker_rules`: what a removal of a name does is decided by
-    the source itself, by docker's rules.
+    the source itself, by docker's rules. `uncounted` says what a removal frees beside the sizes of images and layers:
+    `until` a space of the disk would remove too many images. It is "" when nothing is left out.
     """
 
     name: str
@@ -250,6 +251,7 @@ class Source:
     answers: Mapping[str, Callable[[ast.ActionStatement, Any], Any]] = {}
     archives: Any = None
     has_docker_rules: bool = False
+    uncounted: str = ""
 
     def open_contents(self) -> Any:
         """Return what reads the layers of its images (see `sources/contents/protocol.py`); None when it cannot."""

@@ -41,6 +41,25 @@ def measure_disk(table: Table, scope: Scope, span: Span | None) -> DiskSpace:
     )
 
 
+def check_sizes(table: Table, scope: Scope, until: ast.UntilSize) -> None:
+    """Raise `StatementError` (`unseen`) when the sizes of a bound table count less than what a removal frees."""
+    if until.measure == "total size":  # of what stays: counted too low, it removes too few
+        return
+    for name in dict.fromkeys(scope.fetch.list_sources(table)):
+        source = scope.fetch.sources[name]
+        if source.uncounted:
+            raise StatementError(
+                f'"until {until.measure}" would remove too many images in {source.title}: {source.uncounted}',
+                code="unseen",
+                span=until.span,
+                hints=(
+                    "to limit the sizes of the images that stay: … until total size <= 16GB",
+                    "or limit the number of images: … order by last_used limit 10",
+                    f"what a removal frees in all: reclaim of (images in {source.example} where …)",
+                ),
+            )
+
+
 def bind_until(until: ast.UntilSize, measure: Callable[[], DiskSpace], zone: tzinfo | None) -> ir.UntilSize:
     """Return a limit as a size that remains, or as the bytes that must be freed."""
     if until.measure == "total size":

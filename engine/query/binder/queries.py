@@ -453,8 +453,9 @@ class _QueryBinder:
                 span=until.span,
                 hints=("example: rm images where not in use order by created until total size <= 16GB",),
             )
-        from .disk import bind_until, measure_disk
+        from .disk import bind_until, check_sizes, measure_disk
 
+        check_sizes(self._table, self._scope, until)
         limit = bind_until(until, lambda: measure_disk(self._table, self._scope, until.span), self._scope.zone)
         return limit.replace(layers=self._bind_layers(until.span)) if self._table.is_staged else limit
 

@@ -39,6 +39,7 @@ class ContainerdSource(ReaderSource):
     name = NAME
     title = "namespaces of containerd"
     example = "containerd"
+    uncounted = "the sizes of images are those of their snapshots, and their removal frees blobs too"
     _reader: ContainerdReader | None
 
     def __init__(self, context: SourceContext) -> None:
