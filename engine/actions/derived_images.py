@@ -114,14 +114,18 @@ def _describe_way_by_store(
     (name,) = context.literals((image,))
     new = get_option_values(act, "as", context)[0]
     has_tags = context.sources[place.source].match_name(name) is None
-    in_store = ast.Option("from", (ast.Literal("store"),))
-    options = tuple(in_store if option.name == "from" else option for option in act.options)
-    statements = (
-        f"pull {name}" if has_tags else f"copy {name} from {place.text} to store",
-        unparse(act.replace(options=options)),
-        f"push {new}" if has_tags else f"copy {new} from store to {place.text}",
-    )
-    return f"it works in the store, and the result can be copied back: {'; '.join(statements)}"
+    store = (ast.Literal("store"),)
+    options = tuple(option.replace(values=store) if option.name == "from" else option for option in act.options)
+    there = (ast.Literal(place.text),)
+
+    def bring(what: str, verb: str, start: tuple[ast.Literal], end: tuple[ast.Literal]) -> ast.ActionStatement:
+        names = (ast.Literal(what),)
+        if has_tags:
+            return ast.ActionStatement(verb, names)
+        return ast.ActionStatement("copy", names, options=(ast.Option("from", start), ast.Option("to", end)))
+
+    statements = (bring(name, "pull", there, store), act.replace(options=options), bring(new, "push", store, there))
+    return f"it works in the store, and the result can be copied back: {'; '.join(map(unparse, statements))}"
 
 
 def get_new_name(act: ast.ActionStatement, context: PlanContext) -> Reference:

@@ -112,3 +112,12 @@ def test_the_way_by_the_store_of_a_registry_pulls_and_pushes(docker_place: Place
         docker_place.connection(f"flatten {name}:1 as {name}:flat in registry.local:5000")
     (hint,) = caught.value.hints
     assert hint.endswith(f"back: pull {name}:1; flatten {name}:1 as {name}:flat from store; push {name}:flat")
+
+
+def test_the_way_by_the_store_quotes_places(docker_place: Place) -> None:
+    with pytest.raises(imq.StatementError, match="flatten does not work in oci:my layout") as caught:
+        docker_place.connection("flatten app:1 as app:flat in 'oci:my layout'")
+    assert caught.value.hints[0].endswith(
+        'back: copy app:1 from "oci:my layout" to store; flatten app:1 as app:flat from store;'
+        ' copy app:flat from store to "oci:my layout"'
+    )

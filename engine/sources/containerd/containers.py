@@ -157,7 +157,7 @@ def _show_mounts(spec: Mapping[str, Any]) -> str | None:
     if not spec:
         return None
     binds = (mount for mount in list_mounts(spec) if mount.type == "bind")
-    return to_json([f"{bind.source}:{bind.target}{':ro' if bind.read_only else ''}" for bind in binds])
+    return to_json([f"{bind.source or ''}:{bind.target}{':ro' if bind.read_only else ''}" for bind in binds])
 
 
 def _read_cpus(resources: Mapping[str, Any]) -> float | None:
