@@ -60,10 +60,9 @@ def registry(tmp_path: pathlib.Path) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def dockerd(tmp_path: pathlib.Path) -> Iterator[Dockerd]:
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     require_programs("dockerd", "docker")
-    (tmp_path / "dockerd").mkdir()
-    with Dockerd(tmp_path / "dockerd") as engine:
+    with Dockerd(tmp_path_factory.mktemp("dockerd")) as engine:  # a short path, as its sockets require
         yield engine
 
 

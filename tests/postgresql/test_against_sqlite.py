@@ -66,6 +66,8 @@ def _make_rows() -> list[dict[str, Any]]:
 
     return [
         {
+            "name": choose(None, "a:1", "a:2", "b:1"),
+            "_root": "sha256:" + choose("c", "d") * 64,
             "repository": choose(None, "a", "b", "team/app"),
             "tag": choose(None, *TEXTS, "1.2", "v1.10-alpine", "2.0rc1", "a\nb", "%", "_", "\\"),
             "created": choose(None, *(NOW - days * DAY for days in range(7))),

@@ -60,7 +60,7 @@ rm images where id not in (images where in use)
 rm images where not (tag = 9 or in use)
 rm images where any layers where images = 4 and no names where in use
 rm images except (images where in use) by id
-rm (images union images where not in use) where tag is known
+rm (images where tag = 1 union images where not in use) where tag is known
 rm images where dangling union images where not in use
 rm images intersect (images where not in use)
 rm images where not in use except newest 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import imq
@@ -123,7 +124,7 @@ def test_a_worker_that_is_killed(tmp_path: pathlib.Path, apps: str, faults: Faul
     wait_until(lambda: len(faults.list_scans()) >= 3, "no layer is scanned")
     own_cluster.kill("worker-0")
     assert query.finish() == EXPECTED
-    assert len(faults.list_scans()) <= COUNT + 1
+    assert max(Counter(faults.list_scans()).values()) <= 2  # of each layer that the worker was reading, one more
 
 
 def test_a_worker_that_stands_still(tmp_path: pathlib.Path, apps: str, faults: Faults, own_cluster: Cluster) -> None:
