@@ -239,8 +239,8 @@ class Source:
     to functions that plan actions on rows of this source (see `sources/action.py`). `answers` maps verbs that return a
     result instead of actions to functions that return it. `archives` reads and writes images as archives (see
     `sources/archives.py`); None when the source cannot. `has_docker_rules`: what a removal of a name does is decided by
-    the source itself, by docker's rules. `uncounted` says what a removal frees beside the sizes of images and layers:
-    `until` a space of the disk would remove too many images. It is "" when nothing is left out.
+    the source itself, by docker's rules. `uncounted` says what a removal frees in addition to the sizes of images and
+    layers: `until` a space of the disk would remove too many images. It is "" when nothing is left out.
     """
 
     name: str

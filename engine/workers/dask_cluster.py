@@ -22,7 +22,7 @@ _REFRESH = 2.0
 _MIN_SLOTS = 4
 """Tasks to submit to a cluster without workers: one that adapts its size starts workers for them."""
 _NO_WORKERS = 10.0
-"""Seconds without workers after which the user is told."""
+"""Seconds without workers after which the user is notified."""
 _CONNECT_TIMEOUT = "10s"
 _CLOSE_TIMEOUT = 2.0
 _GATHERERS = 4

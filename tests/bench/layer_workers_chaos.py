@@ -81,9 +81,9 @@ def run_once(
     options = ["--workers", cluster.url, "--set", f"index_cache={folder}/cache"]
     victim = chosen.choice(["worker-0", "worker-1", "scheduler", "statement"])
     process = start(folder / "store", statement, *options)
-    wanted = chosen.randrange(1, LAYERS)
+    least = chosen.randrange(1, LAYERS)
     end = time.monotonic() + 120
-    while len(faults.list_scans()) < wanted and process.poll() is None and time.monotonic() < end:
+    while len(faults.list_scans()) < least and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     if victim == "statement":
         process.kill()
