@@ -220,6 +220,13 @@ def test_every_running_container_is_backed_up(dockerd: Dockerd, folder: pathlib.
         clear(dockerd)
 
 
+def list_state(docker: Dockerd) -> tuple[list[str], list[str]]:
+    """Return the containers with their states and the images with their digests, without times and in one order."""
+    containers = docker.run("ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}}")
+    images = docker.run("images", "--no-trunc", "--digests", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}} {{.ID}}")
+    return sorted(containers.splitlines()), sorted(images.splitlines())
+
+
 @pytest.mark.parametrize("engine", ["dockerd", "debian_dockerd"])
 def test_running_containers_whose_tag_moved_in_the_registry(
     engine: str, request: pytest.FixtureRequest, folder: pathlib.Path
@@ -243,12 +250,12 @@ def test_running_containers_whose_tag_moved_in_the_registry(
             docker.run("create", "--name", "made", *own, moved, "/wait")
             assert list(connection(get_statements(203))) == []
             assert not connection(f"copy {registry.host}/team/next:1 to {moved}").errors
-            before = docker.run("ps", "-a", "--no-trunc"), docker.run("images", "--digests", "--no-trunc")
+            before = list_state(docker)
             with connect(folder, "docker", docker) as later:
                 result = later(get_statements(203))
                 assert [(row.name, row.image) for row in result] == [("runs-0", moved)]
                 assert not result.errors
-            assert (docker.run("ps", "-a", "--no-trunc"), docker.run("images", "--digests", "--no-trunc")) == before
+            assert list_state(docker) == before
             docker.run("pull", moved)  # the container goes on with the image that has lost its name
             with connect(folder, "docker", docker) as later:
                 assert [row.name for row in later(get_statements(203))] == ["runs-0"]
