@@ -143,7 +143,7 @@ def make_process(options: BundleOptions, *, privileged: bool = False) -> dict[st
 
 
 def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
-    """Return variables, each once: the last value wins. One without `=` stands for a variable that is not set."""
+    """Return variables, each once: the last value wins. A name without `=` means that it is not set."""
     return tuple({pair.partition("=")[0]: pair for part in parts for pair in part}.values())
 
 

@@ -1,7 +1,7 @@
 """The shared cache of indexes of layers: a folder, or a place that fsspec can write, such as a bucket of S3.
 
 An object is the packed index of one layer (`packed_index.py`), named by the version of the scan and by the diff ID of
-the layer: `v5/sha256/3a/3a7b….sqlite.zst`. It is a pure function of these, so whoever writes it writes the same, and it
+the layer: `v5/sha256/3a/3a7b….sqlite.zst`. It is a pure function of these, so each writer writes the same bytes, and it
 never changes. Writing is atomic and idempotent: an object is there as a whole or not at all, and the first one stays.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from imq.engine.units.urls import get_file_path, import_fsspec
 from imq.grammar.errors import ImqError
@@ -79,10 +79,8 @@ class IndexCache:
 
     def get(self, diff_id: Digest) -> bytes | None:
         """Return the packed index of a layer; None when the cache does not have it."""
-        try:
+        with self._convert_errors("read"):
             return self._objects.get(_make_name(diff_id))
-        except Exception as error:
-            raise self._make_error("read", error) from error
 
     def get_all(self, diff_ids: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
         """Yield the packed indexes of layers that the cache has, several read at once, in any order."""
@@ -107,24 +105,20 @@ class IndexCache:
 
     def put(self, diff_id: Digest, packed: bytes) -> None:
         """Write the packed index of a layer, unless the cache has it."""
-        try:
+        with self._convert_errors("written"):
             self._objects.put(_make_name(diff_id), packed)
-        except Exception as error:
-            raise self._make_error("written", error) from error
 
     def list_known(self, diff_ids: Iterable[Digest]) -> set[Digest]:
         """Return the layers whose index the cache has: by a request for each, or by a listing if they are many."""
         from concurrent.futures import ThreadPoolExecutor
 
         names = {_make_name(diff_id): diff_id for diff_id in diff_ids}
-        try:
+        with self._convert_errors("read"):
             if len(names) > _MAX_SINGLE:
                 return {names[one.name] for one in self._objects.list() if one.name in names}
             with ThreadPoolExecutor(_THREADS, "index-cache") as pool:
                 found = pool.map(self._objects.has, names)
                 return {diff_id for diff_id, is_known in zip(names.values(), found, strict=True) if is_known}
-        except Exception as error:
-            raise self._make_error("read", error) from error
 
     def measure(self) -> CacheUsage:
         """Return what the cache takes."""
@@ -148,31 +142,35 @@ class IndexCache:
                 break
             deleted.append(one)
             excess -= one.size
-        try:
+        with self._convert_errors("trimmed"):
             self._objects.delete([one.name for one in deleted])
-        except Exception as error:
-            raise self._make_error("trimmed", error) from error
         return sum(one.size for one in deleted)
 
     def _divide(self) -> tuple[list[_Object], list[_Object]]:
         """Return the objects of this version of the scan, and the others, each the oldest first."""
-        try:
+        with self._convert_errors("listed"):
             everything = sorted(self._objects.list(), key=lambda one: (one.modified, one.name))
-        except Exception as error:
-            raise self._make_error("listed", error) from error
-        own = [one for one in everything if one.name.startswith(_VERSION) and not _is_temporary(one)]
-        others = [one for one in everything if one not in set(own)]
+        own: list[_Object] = []
+        others: list[_Object] = []
+        for one in everything:
+            is_own = one.name.startswith(_VERSION) and not _is_temporary(one)
+            (own if is_own else others).append(one)
         return own, others
 
-    def _make_error(self, verb: str, error: BaseException) -> ImqError:
-        if isinstance(error, ImqError):
-            return error
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return ImqError(
-            f"the index cache {self.url} cannot be {verb}: {reason.splitlines()[0]}",
-            code="index-cache",
-            hints=("to do without it: set index_cache = none",),
-        )
+    @contextmanager
+    def _convert_errors(self, verb: str) -> Iterator[None]:
+        """Raise `ImqError` for each error of a storage: the packages of fsspec have exceptions of their own."""
+        try:
+            yield
+        except ImqError:
+            raise
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ImqError(
+                f"the index cache {self.url} cannot be {verb}: {reason.splitlines()[0]}",
+                code="index-cache",
+                hints=("to do without it: set index_cache = none",),
+            ) from error
 
 
 _VERSION = f"v{SCAN_VERSION}/"

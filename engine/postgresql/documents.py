@@ -1,6 +1,6 @@
 """Manifests and configs of registries that a team shares: what one member has requested, no other one requests again.
 
-They are kept by their digests and compared with these when they are read, so that whoever can write to the catalogue
+They are kept by their digests and compared with these when they are read. So a member who can write to the catalogue
 cannot change what a digest means. Without access to them, documents are requested from the registry.
 """
 
