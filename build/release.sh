@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the files of a release, in dist/VERSION:
 #
-#     bash build/release.sh [--arch ARCH] [--executable FILE] [--snapshot] [FOLDER]
+#     bash build/release.sh [--arch ARCH] [--executable FILE] [--url URL]... [--maintainer "NAME <ADDRESS>"]
+#                           [--snapshot] [FOLDER]
 #
 #   imq-VERSION-py3-none-any.whl, imq-VERSION.tar.gz   the wheel and the source archive, for `pip install` and `pipx run`
 #   imq-VERSION-linux-ARCH                             the static executable
@@ -14,6 +15,10 @@
 # HEAD must have the tag vVERSION, and no file may be changed; --snapshot builds anything. --executable uses a file of
 # build/freeze/freeze.sh instead of building one.
 #
+# --url https://HOST/PATH is the address of the repository: the metadata of all files then has Homepage, Documentation,
+# Source, Issues and Changelog. --url NAME=URL is the address of one of these. --maintainer is who answers mail. Without
+# them, a release is made too, and says on standard error what its metadata lacks.
+#
 # ARCH is amd64 or arm64; default: that of this machine. The executable for another one is built by qemu, as root, in a
 # root file system of Debian (build/emulate.sh, build/freeze/freeze_in_root.sh). That takes eight minutes of processor
 # time. A release has the files of both: make each in a folder of its own, put them together, and write SHA256SUMS again
@@ -24,12 +29,13 @@ checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 say() { printf 'release: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 2; }
 
-executable='' snapshot='' folder='' arch=$(uname -m)
+executable='' snapshot='' folder='' addresses=() arch=$(uname -m)
 arguments=("$@")
 while [ $# -gt 0 ]; do
     case "$1" in
         --arch) arch=${2:?--arch takes an architecture}; shift ;;
         --executable) executable=$(realpath -- "${2:?--executable takes a file}"); shift ;;
+        --url | --maintainer) addresses+=("$1" "${2:?$1 takes a value}"); shift ;;
         --snapshot) snapshot=yes ;;
         -*) fail "unknown option $1" ;;
         *) folder=$1 ;;
@@ -66,11 +72,16 @@ trap 'rm -rf -- "$scratch"' EXIT
 umask 022
 export TZ=UTC LC_ALL=C
 
-say "the wheel and the source archive of imq $version"
 environment=$(bash "$checkout/build/make_venv.sh" test)
+metadata() { "$environment/bin/python" "$checkout/build/release_metadata.py" "${addresses[@]}" "$@"; }
+missing=$(metadata missing) || exit 2
+[ -z "$missing" ] || while read -r line; do say "$line"; done <<<"$missing"
+
+say "the wheel and the source archive of imq $version"
 mkdir "$scratch/source"
 cp -R -- "$checkout"/{pyproject.toml,README.md,LICENSE,dsl,grammar,engine} "$scratch/source"
 find "$scratch/source" -name __pycache__ -prune -exec rm -rf {} +
+metadata project "$scratch/source/pyproject.toml"
 for kind in wheel sdist; do
     (cd -- "$scratch/source" && "$environment/bin/python" -c \
         "from setuptools import build_meta; build_meta.build_$kind('$folder')" >"$scratch/log" 2>&1) ||
@@ -92,6 +103,7 @@ imq() { "$program" --no-config "$@" </dev/null; }
 
 say 'the bill of materials, completion and the manual page'
 imq --version --json >"$folder/imq-$version.cdx.json"
+metadata sbom "$folder/imq-$version.cdx.json"
 mkdir -p "$scratch/completion"
 imq completion bash >"$scratch/completion/imq.bash"
 imq completion zsh >"$scratch/completion/_imq"
@@ -113,7 +125,7 @@ cat >"$root/DEBIAN/control" <<CONTROL
 Package: imq
 Version: $version
 Architecture: $debian
-Maintainer: The maintainers of imq <maintainers@localhost>
+$(metadata control)
 Installed-Size: $(du -sk --apparent-size "$root/usr" | cut -f1)
 Section: admin
 Priority: optional
@@ -135,8 +147,16 @@ mkdir -m 1777 "$image/tmp"
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$image/etc/ssl/certs/ca-certificates.crt"
 find "$image" -exec touch --no-dereference --date="$date" {} +
 tar -C "$image" --sort=name --mtime="$date" --owner=0 --group=0 --numeric-owner -cf "$scratch/image.tar" .
-imq "import \"$scratch/image.tar\" as imq:$version platform $platform change 'ENTRYPOINT [\"/usr/bin/imq\"]',\
- 'ENV IMQ_ROOT=/data', 'ENV IMQ_CACHE=/tmp', 'ENV PATH=/usr/bin', 'VOLUME /data'" >/dev/null
+revision=''
+[ -n "$(git -C "$checkout" status --porcelain 2>&1)" ] || revision=$(git -C "$checkout" rev-parse HEAD)
+instructions=('ENTRYPOINT ["/usr/bin/imq"]' 'ENV IMQ_ROOT=/data' 'ENV IMQ_CACHE=/tmp' 'ENV PATH=/usr/bin' 'VOLUME /data'
+    "LABEL org.opencontainers.image.title=imq org.opencontainers.image.version=$version"
+    'LABEL org.opencontainers.image.licenses=MIT'
+    ${revision:+"LABEL org.opencontainers.image.revision=$revision"})
+while read -r line; do instructions+=("$line"); done < <(metadata labels)
+changes=()
+for line in "${instructions[@]}"; do changes+=(--change "$line"); done
+imq import --platform "$platform" "${changes[@]}" "$scratch/image.tar" "imq:$version" >/dev/null
 imq "save imq:$version to \"oci-archive:$folder/imq-$version-oci-$arch.tar\"" >/dev/null
 
 install -m 755 -- "$checkout/build/install.sh" "$folder/install.sh"

@@ -10,7 +10,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not os.environ.get("IMQ_EXECUTABLE"), reason="needs the executable in IMQ_EXECUTABLE")
 MACHINE = os.uname().machine
+ADDRESS = "https://git.example.org/team/imq"
 
 
 def run(*words: str | pathlib.Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,10 +49,13 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         "--snapshot",
         "--executable",
         os.environ["IMQ_EXECUTABLE"],
+        "--url",
+        ADDRESS,
         folder,
         HOME=str(folder.parent),
     )
     assert done.returncode == 0, done.stderr
+    assert "release: the metadata has no address of a maintainer: add --maintainer" in done.stderr
     return folder
 
 
@@ -79,6 +85,39 @@ def test_the_wheel_and_the_source_archive_install(
     where = "import imq.cli.main; print(imq.__path__[0])"
     assert run(sys.executable, "-c", where, PYTHONPATH=str(tmp_path / "site")).stdout.startswith(str(tmp_path))
     write_report([sys.executable, "-m", "imq"], tmp_path, PYTHONPATH=str(tmp_path / "site"))
+
+
+def test_every_kind_of_metadata_has_the_address(release: pathlib.Path, version: str, tmp_path: pathlib.Path) -> None:
+    with zipfile.ZipFile(release / f"imq-{version}-py3-none-any.whl") as wheel:
+        assert f"Project-URL: Source, {ADDRESS}\n" in wheel.read(f"imq-{version}.dist-info/METADATA").decode()
+    with tarfile.open(release / f"imq-{version}.tar.gz") as sdist:
+        member = sdist.extractfile(f"imq-{version}/PKG-INFO")
+        assert member is not None
+        assert f"Project-URL: Source, {ADDRESS}\n" in member.read().decode()
+    (package,) = release.glob("*.deb")
+    fields = run("dpkg-deb", "--field", package, "Homepage", "Maintainer").stdout
+    assert set(fields.splitlines()) == {"Maintainer: The maintainers of imq", f"Homepage: {ADDRESS}"}
+    document = json.loads((release / f"imq-{version}.cdx.json").read_text())
+    references = document["metadata"]["component"]["externalReferences"]
+    assert {"type": "issue-tracker", "url": f"{ADDRESS}/issues"} in references
+    (archive,) = release.glob("*-oci-*.tar")
+    (program,) = release.glob(f"imq-*-linux-{MACHINE}")
+    said = run(
+        program, f'images in "oci-archive:{archive}" select label as json',
+        IMQ_ROOT=str(tmp_path / "store"), IMQ_CACHE=str(tmp_path / "cache"), HOME=str(tmp_path),
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    prefix = "org.opencontainers.image."
+    labels = {name.removeprefix(prefix): value for name, value in json.loads(said.stdout)[0]["label"].items()}
+    assert labels.pop("revision", None) in (None, run("git", "-C", CHECKOUT, "rev-parse", "HEAD").stdout.strip())
+    assert labels == {
+        "title": "imq",
+        "version": version,
+        "licenses": "MIT",
+        "url": ADDRESS,
+        "documentation": f"{ADDRESS}#readme",
+        "source": ADDRESS,
+    }
 
 
 def write_report(command: list[str], folder: pathlib.Path, **environment: str) -> None:
