@@ -374,7 +374,7 @@ class Builder:
             raise StatementError(
                 'expected "total size", "disk use" or "free" and a limit after "until"',
                 span=span,
-                hints=("example: until total size <= 16GB, until disk use <= 80%, or until free >= 20GB",),
+                hints=("example: until total size <= 16GB, until disk use <= 80%, until free >= 20GB",),
             )
         return "until", ast.UntilSize(operator.value, amount, words, span), span
 

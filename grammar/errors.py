@@ -7,6 +7,7 @@ failed items, 2 for a wrong statement, 3 for everything else.
 
 from __future__ import annotations
 
+from .display_width import display_width
 from .record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -196,9 +197,11 @@ class EngineError(ImqError):
 
 
 _HINT_WIDTH = 79
-_MARGIN = 8
-"""Columns left of an excerpt and between it and a note: the bar, and the number of a line."""
 """Maximum columns of a line of hints."""
+_EXCERPT_WIDTH = 150
+"""Maximum columns of an excerpt where the width of the terminal is unknown."""
+_MIN_EXCERPT_WIDTH = 20
+"""Minimum columns of an excerpt: less shows nothing."""
 _MAX_INLINE_HINT = 60
 """Maximum characters of a hint on the line of the caret."""
 _MAX_SUGGESTIONS = 3
@@ -269,45 +272,72 @@ def join_names(names: Iterable[str]) -> str:
 def format_error(error: ImqError, columns: int | None = None) -> str:
     """Format an error: code and message, the line with a caret, one line for each hint.
 
-    `columns` is the width of the terminal; hints are at most 80 columns wide.
+    `columns` is the width of the terminal: the message is wrapped, and the line is cut to the part around the caret.
+    Hints are at most 80 columns wide on any terminal.
     """
-    lines = [f"error[{error.code}]: {error.message}"]
+    message = f"error[{error.code}]: {error.message}"
+    lines = _wrap(message, columns) if columns and "\n" not in message else [message]
     suggestion = error.suggestion if isinstance(error, StatementError) else ""
     hints = [f"did you mean: {suggestion}"] if suggestion else list(error.hints)
     if error.span is not None and error.text is not None:
-        start = error.text.rfind("\n", 0, error.span.start) + 1
-        end = error.text.find("\n", error.span.start)
-        line = error.text[start : end if end >= 0 else len(error.text)]
-        column = error.span.start - start
-        width = max(1, min(error.span.end, start + len(line)) - error.span.start)
-        if len(line) > 160:  # show only the part of a very long line around the span
-            cut = max(0, column - 60)
-            line, column = line[cut : cut + 140], column - cut
-            width = min(width, max(1, len(line) - column))
-        line = "".join(c if c.isprintable() else " " for c in line).rstrip()
+        line, carets = _format_excerpt(error.text, error.span, columns)
         is_short = bool(hints) and not suggestion and len(hints[0]) <= _MAX_INLINE_HINT
-        fits = is_short and (columns is None or column + width + len(hints[0]) + _MARGIN <= columns)
-        note = f" {hints.pop(0)}" if fits else ""
-        number = error.text.count("\n", 0, start) + 1
-        mark = f"{number} " if "\n" in error.text.strip() else ""
-        pad = " " * len(mark)
-        lines += [f"  {mark}│ {line}", f"  {pad}│ {' ' * column}{'^' * width}{note}"]
+        if is_short and (columns is None or len(carets) + 1 + display_width(hints[0]) <= columns):
+            carets += f" {hints.pop(0)}"
+        lines += [line, carets]
     for hint in hints:
-        lines += _wrap_hint(hint, min(_HINT_WIDTH, (columns or _HINT_WIDTH + 1) - 1))
+        lines += _wrap(hint, min(_HINT_WIDTH + 1, columns or _HINT_WIDTH + 1), "  ")
     return "\n".join(lines)
 
 
-def _wrap_hint(hint: str, width: int) -> list[str]:
-    """Wrap a hint into indented lines."""
-    if len(hint) <= min(width, _HINT_WIDTH):
-        return [f"  {hint}"]
+def _format_excerpt(text: str, span: Span, columns: int | None) -> tuple[str, str]:
+    """Return the line of a text in which a span starts, and carets below the span.
+
+    A line that is wider than the terminal is cut to the part around the span, with "…" for what is left out.
+    """
+    start = text.rfind("\n", 0, span.start) + 1
+    end = text.find("\n", span.start)
+    line = text[start : end if end >= 0 else len(text)]
+    line = "".join(char if char.isprintable() else " " for char in line).rstrip()
+    number = f"{text.count(chr(10), 0, start) + 1} " if "\n" in text.strip() else ""
+    width = max((columns or _EXCERPT_WIDTH) - len(f"  {number}│ "), _MIN_EXCERPT_WIDTH)
+    first, last = span.start - start, max(span.end, span.start + 1) - start
+    left, right = _find_window(line, first, last, width)
+    shown = f"{'…' if left else ''}{line[left:right]}{'…' if right < len(line) else ''}"
+    column = display_width(f"{line:<{first}}"[left:first]) + bool(left)
+    carets = max(1, display_width(line[first : min(last, right)]))
+    return f"  {number}│ {shown}".rstrip(), f"  {' ' * len(number)}│ {' ' * column}{'^' * carets}"
+
+
+def _find_window(line: str, first: int, last: int, width: int) -> tuple[int, int]:
+    """Return the range of a line that shows the characters from `first` to `last` in `width` columns.
+
+    A quarter of the columns show what follows them. Of characters that need more columns, the first ones are shown.
+    """
+    from bisect import bisect_left, bisect_right
+    from itertools import accumulate
+
+    columns = [0, *accumulate(map(display_width, line.ljust(first + 1)))]  # before each character, and in total
+    if columns[-1] <= width:
+        return 0, len(line)
+    room = width - len("……")
+    end = min(columns[min(last, len(columns) - 1)], columns[first] + room)
+    window_end = min(columns[-1], end + room // 4)
+    left = bisect_left(columns, max(0, min(columns[first], window_end - room)))
+    return left, min(bisect_right(columns, columns[left] + room) - 1, len(line))
+
+
+def _wrap(text: str, width: int, indent: str = "") -> list[str]:
+    """Wrap a text between words; further lines are indented more."""
+    if len(text) + len(indent) <= width:
+        return [indent + text]
     from textwrap import wrap
 
     return wrap(
-        hint,
-        max(width + 1, 20),
-        initial_indent="  ",
-        subsequent_indent="    ",
+        text,
+        max(width, _MIN_EXCERPT_WIDTH),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,  # of names of files and options
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from imq.engine.render.text_table import display_width
+from imq.grammar.display_width import display_width
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import time
 from _thread import allocate_lock
 
 from imq.engine import progress as words
-from imq.engine.render.text_table import display_width, escape_controls, replace_controls
+from imq.engine.render.text_table import escape_controls, replace_controls
 from imq.engine.units.size import human_size
+from imq.grammar.display_width import display_width
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:

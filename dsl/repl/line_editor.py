@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imq.cli.open_session import read_familiar
 from imq.engine.help.completion import complete
-from imq.engine.render.text_table import cut_text, display_width
+from imq.engine.render.text_table import cut_text
+from imq.grammar.display_width import display_width
 from imq.grammar.record import TYPE_CHECKING
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app

@@ -9,9 +9,10 @@ from __future__ import annotations
 from imq.engine.catalog.schema import DataType, casefold_name
 from imq.engine.oci.timestamp import format_time
 from imq.engine.units.size import human_size_exact
+from imq.grammar.display_width import display_width
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .text_table import COLUMN_GAP, MIN_COLUMN_WIDTH, display_width, measure_columns, replace_controls
+from .text_table import COLUMN_GAP, MIN_COLUMN_WIDTH, measure_columns, replace_controls
 from .values import FORMATTERS, format_value
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.timestamp import format_time
+from imq.grammar.display_width import display_width
 from imq.grammar.record import TYPE_CHECKING
 
-from .text_table import display_width, replace_controls
+from .text_table import replace_controls
 from .values import format_value
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""Text tables for terminals: the display width of strings, and aligned columns."""
+"""Text tables for terminals: aligned columns, and cells that are cut to a width."""
 
 from __future__ import annotations
 
+from imq.grammar.display_width import display_width
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,22 +15,6 @@ MIN_COLUMN_WIDTH = 10
 """Minimum width of a column, with its gap, as in docker."""
 MIN_CUT_WIDTH = 12
 """Minimum width of a cell that is cut: a short ID stays whole."""
-_ZERO_WIDTH_CATEGORIES = frozenset({"Mn", "Me", "Cf"})
-"""Unicode categories without a width: accents, enclosing marks, joiners."""
-
-
-def display_width(string: str) -> int:
-    """Return the number of terminal columns of a string: wide characters take two, combining characters none."""
-    if string.isascii():
-        return len(string)
-    from unicodedata import category, east_asian_width
-
-    return sum(
-        0 if category(char) in _ZERO_WIDTH_CATEGORIES or "\u1160" <= char <= "\u11ff"  # Korean vowels join the initial
-        else 2 if east_asian_width(char) in "WF"
-        else 1
-        for char in string
-    )  # fmt: skip
 
 
 def replace_controls(string: str) -> str:

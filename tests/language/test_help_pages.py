@@ -9,9 +9,9 @@ from imq.engine.help.help import format_help, list_topics
 from imq.engine.help.topics import GET_STARTED, TOPICS
 from imq.engine.render.formats import write_documents, write_rows
 from imq.engine.render.template.functions import FUNCTIONS
-from imq.engine.render.text_table import display_width
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Documents, Failure, RowSet
+from imq.grammar.display_width import display_width
 from language.conftest import NOW
 
 if TYPE_CHECKING:

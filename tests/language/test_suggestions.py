@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from imq.engine.actions import ABSENT, REMOVING, VERBS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.help.help import format_help, list_topics
-from imq.engine.render.text_table import display_width
 from imq.engine.result import RowSet
+from imq.grammar.display_width import display_width
 from imq.grammar.errors import ImqError, StatementError, format_error
 from support.waiting import deadline
 

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.render.text_table import display_width
+from imq.grammar.display_width import display_width
 
 if TYPE_CHECKING:
     from conftest import TerminalLab

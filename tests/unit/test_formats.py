@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from imq.engine.catalog.tables import DataType
 from imq.engine.oci.digest import Digest
 from imq.engine.render.formats import FORMATS, write_documents, write_rows
-from imq.engine.render.text_table import display_width, escape_controls
+from imq.engine.render.text_table import escape_controls
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Column, Documents, RowSet
 from imq.grammar.ast import Output
+from imq.grammar.display_width import display_width
 from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import pytest
 from imq.cli.progress_bars import ProgressBars, ProgressLines
 from imq.engine import progress as words
 from imq.engine.oci.digest import Digest
-from imq.engine.render.text_table import display_width
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
+from imq.grammar.display_width import display_width
 from support.images import write_library
 from support.waiting import wait_until
 

@@ -15,10 +15,11 @@ from imq.cli.json_colors import color_json
 from imq.engine.catalog.tables import TABLES, DataType
 from imq.engine.help.help import format_help, wrap_lines
 from imq.engine.render.formats import write_rows
-from imq.engine.render.text_table import cut_text, display_width
+from imq.engine.render.text_table import cut_text
 from imq.engine.render.values import DisplayOptions
 from imq.engine.result import Column, RowSet
 from imq.engine.sources.action import OUTCOMES, Outcome
+from imq.grammar.display_width import display_width
 from imq.grammar.errors import Span, StatementError, format_error
 
 if TYPE_CHECKING:
@@ -207,3 +208,45 @@ def test_errors_fit_the_terminal() -> None:
     assert note not in narrow[2]
     assert narrow[3] == f"  {'a' * 20}"
     assert all(len(line) <= 60 for line in narrow)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, None])
+@pytest.mark.parametrize("before", [0, 1, 30, 70, 500])
+@pytest.mark.parametrize("word", ["x", "wrong_field", "画像", "e\u0301a", "y" * 300])
+@pytest.mark.parametrize("after", [0, 1, 40, 500])
+def test_carets_are_below_their_word_on_any_terminal(columns: int | None, before: int, word: str, after: int) -> None:
+    statement = "ab 画 " * before + word + " cd" * after
+    start = statement.index(word)
+    error = StatementError("unexpected word", span=Span(start, start + len(word)), text=statement)
+    _, line, carets = format_error(error, columns).splitlines()
+    assert max(map(display_width, (line, carets))) <= (columns or 150)
+    first = carets.index("^")
+    assert carets == " " * 2 + "│" + " " * (first - 3) + "^" * (len(carets) - first)
+    position = next(at for at in range(len(line) + 1) if display_width(line[:at]) == first)
+    marked = line[position:].rstrip("…")
+    assert marked[: len(word)] == word[: len(marked)]
+    assert len(carets) - first == display_width(word[: len(marked)])
+    assert line.endswith("…") or marked == statement[start:]
+    if display_width(statement) <= (columns or 150) - 4:
+        assert line == f"  │ {statement}"
+    elif after:
+        assert len(marked) > len(word) or len(word) > 20  # what follows is shown too
+
+
+def test_a_caret_after_the_last_word_stays_visible() -> None:
+    statement = "images where " + "dangling or " * 20 + "size >"
+    error = StatementError("the statement ends too early", span=Span(len(statement), len(statement)), text=statement)
+    line, carets = format_error(error, 60).splitlines()[1:]
+    assert line == "  │ …angling or dangling or dangling or dangling or size >"
+    assert carets == "  │ " + " " * len(line.removeprefix("  │ ")) + "^"
+
+
+def test_a_message_is_wrapped_between_words() -> None:
+    error = StatementError("a word that no line can hold: " + "x" * 60 + " and more words follow it")
+    assert format_error(error, 40).splitlines() == [
+        "error[syntax]: a word that no line can",
+        "  hold:",
+        f"  {'x' * 60}",
+        "  and more words follow it",
+    ]
+    assert len(format_error(error).splitlines()) == 1
