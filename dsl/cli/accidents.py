@@ -78,8 +78,12 @@ def explain_accident(error: StatementError, text: str, words: Sequence[str], std
         error.hints = (hint, *error.hints)
         error.suggestion = ""
     elif len(names := [word for word in words[1:] if "/" not in word and os.path.lexists(word)]) > 1:
-        hint = f"{names[0]} and {names[1]} are files here: the shell may have expanded a pattern; quote the statement"
-        error.hints = (hint, *error.hints)
+        hints = [
+            f"{names[0]} and {names[1]} are files here: the shell may have expanded a pattern; quote the statement"
+        ]
+        if words[words.index(names[0]) - 1] == "in":
+            hints.append(f"or put commas between them: in {', '.join(names[:2])}{', …' if len(names) > 2 else ''}")
+        error.hints = (*hints, *error.hints)
         error.suggestion = ""
     return error
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.layouts.places import ARCHIVE, Place
+from imq.engine.units.paths import match_paths
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -68,28 +67,19 @@ def describe_images(images: NamedImages) -> str:
 def _plan_load(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     places: list[Place] = []
     for text, node in zip(context.literals(act.references), act.references, strict=True):
-        if (place := parse_prefixed_place(text, context)) is not None:
-            places.append(place)
-            continue
-        path = resolve_path(text, context)
-        matches = (
-            [path] if os.path.lexists(path) or not any(sign in path for sign in "*?[") else sorted(expand_glob(path))
-        )
+        place = parse_prefixed_place(text, context)
+        if place is None:
+            path = resolve_path(text, context)
+            place = Place(path, ARCHIVE, path)
+        matches = match_paths(place.path)
         if not matches:
             raise NotFound(f"no file matches {text}", code="no-such-file", span=node.span)
-        places += [Place(path, ARCHIVE, path) for path in matches]
+        places += [place if path == place.path else Place(path, place.kind, path) for path in matches]
     places = list(dict.fromkeys(places))
     paths = [place.path for place in places]
     if (planned := plan_receiving(act, paths, context)) is not None:
         return planned
     return [Load(place) for place in places]
-
-
-def expand_glob(pattern: str) -> list[str]:
-    """Return the paths that match a glob pattern."""
-    from glob import glob  # imports fnmatch and re, which other statements do not need
-
-    return glob(pattern, recursive=True)
 
 
 VERB = Verb(

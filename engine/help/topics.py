@@ -208,7 +208,7 @@ one command.
   docker, podman, containerd[:NAMESPACE], ssh://HOST, a docker context
   HOST[/PATTERN]            a registry: tags in registry.local:5000/team/*
   oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR, containers-storage:[ROOT]
-  a path: backup.tar, ./layout
+  a path: backup.tar, ./layout; a pattern for several, in quotes: "backups/*.tar"
 
 Without a choice it is the store if it has images, else the engine that responds. Several sources can be read
 together, and every row has its source.""",

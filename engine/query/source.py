@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 
-from imq.grammar.errors import ImqError, Interrupted, UnknownName, closest_hint, join_names
+from imq.grammar.errors import ImqError, Interrupted, NotFound, UnknownName, closest_hint, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -271,6 +271,13 @@ class Source:
         """Return the reference for a text after `in`; None if it names nothing here. No request is made."""
         return None
 
+    def expand(self, ref: SourceRef, /) -> Sequence[SourceRef]:
+        """Return the places that a reference with a pattern names, else the reference; none when nothing matches.
+
+        No request is made, but folders may be listed.
+        """
+        return (ref,)
+
     def list_names(self) -> Sequence[str]:
         """Return the names that users can write, for suggestions."""
         return ()
@@ -369,15 +376,25 @@ class Sources:
         return self._groups()
 
     def resolve_all(self, text: str, span: Span | None = None) -> tuple[SourceRef, ...]:
-        """Return the references for a text after `in`: the members of a group, else one. Raises `UnknownName`."""
+        """Return the references for a text after `in`: the members of a group, the places of a pattern, else one.
+
+        Raises `UnknownName`, and `NotFound` for a pattern that matches nothing.
+        """
         members = self.groups.get(text.lower())
         if members is None:
-            return (self.resolve(text, span),)
+            return self._resolve_places(text, span)
         try:
-            return tuple(self.resolve(member, span) for member in members)
+            return tuple(ref for member in members for ref in self._resolve_places(member, span))
         except ImqError as error:
             error.hints = (f"it is a source of the group {text} in the configuration", *error.hints)
             raise
+
+    def _resolve_places(self, text: str, span: Span | None) -> tuple[SourceRef, ...]:
+        ref = self.resolve(text, span)
+        refs = tuple(self[ref.source].expand(ref))
+        if not refs:
+            raise NotFound(f"no file matches {text}", code="no-such-file", span=span)
+        return refs
 
     def resolve(self, text: str, span: Span | None = None) -> SourceRef:
         """Return the source that `in TEXT` names. Raises `UnknownName` if no source resolves it."""

@@ -41,3 +41,15 @@ def expand_path(text: str, base: str, home: str | None, span: Span | None = None
             )
         return os.path.join(home, text[2:])
     return text if base == os.curdir else os.path.join(base, text)
+
+
+def match_paths(path: str) -> list[str]:
+    """Return the path if it exists or is no pattern, else the sorted paths that the pattern matches.
+
+    `*`, `?` and `[…]` match within a name, `**` across folders; hidden files need a pattern with a dot.
+    """
+    if not any(sign in path for sign in "*?[") or os.path.lexists(path):
+        return [path]
+    from glob import glob  # imports fnmatch and re, which other statements do not need
+
+    return sorted(glob(path, recursive=True))

@@ -78,6 +78,15 @@ def test_files_where_something_else_is_expected_are_reported(folder: Path) -> No
     assert "apple and avocado are files here: the shell may have expanded a pattern" in run.stderr
 
 
+def test_an_expanded_pattern_of_places_is_reported(folder: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        (folder / name).touch()
+    run = shell(folder, "imq images in *.tar")
+    assert run.returncode == 2
+    assert "a.tar and b.tar are files here: the shell may have expanded a pattern" in run.stderr
+    assert "or put commas between them: in a.tar, b.tar\n" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.sources.layouts.places import FORMS, PREFIXES, parse_place
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import NotFound, StatementError
 from store.support.stores import StoreSession, run
 
 if TYPE_CHECKING:
@@ -117,3 +118,70 @@ def test_the_rows_of_a_relation(session: StoreSession, tmp_path: Path, made: dic
 def test_a_missing_name_is_reported(session: StoreSession, tmp_path: Path, made: dict[str, Image]) -> None:  # noqa: ARG001
     place = f'"oci:{tmp_path / "layout"}"'
     assert session.error_codes(f"layers of redis:7, nope:1 in {place}") == {"not-found"}
+
+
+@pytest.fixture
+def archives(session: StoreSession, tmp_path: Path, made: dict[str, Image], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two archives and two layouts; statements run there."""
+    folder = tmp_path / "places"
+    folder.mkdir()
+    assert {"redis:7", "redis:latest"} <= made.keys()
+    for name, image in (("b.tar", "redis:latest"), ("a.tar", "redis:7")):
+        session.do(f'save images in "{tmp_path}/layout" where name = {image} to "{folder}/{name}"')
+    for name in ("lay2", "lay1"):
+        session.do(f'save images in "{tmp_path}/layout" where name = redis:7 to "oci:{folder}/{name}"')
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def list_sources(session: StoreSession, place: str) -> list[str]:
+    return [row["source"] for row in session.rows(f'images in "{place}" select name, source order by source as json')]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        ("*.tar", ["a.tar", "b.tar"]),
+        ("./*.tar", ["a.tar", "b.tar"]),
+        ("./?.tar", ["a.tar", "b.tar"]),
+        ("docker-archive:[b-z].tar", ["docker-archive:b.tar"]),
+        ("oci:lay*", ["oci:lay1", "oci:lay2"]),
+        ("./lay*", ["./lay1", "./lay2"]),
+        ("../places/l*2", ["./lay2"]),
+    ],
+)
+@pytest.mark.usefixtures("archives")
+def test_a_pattern_names_every_place_that_matches(session: StoreSession, pattern: str, places: list[str]) -> None:
+    assert list_sources(session, pattern) == places
+
+
+def test_an_absolute_pattern_names_absolute_paths(session: StoreSession, archives: Path) -> None:
+    assert list_sources(session, f"{archives}/*.tar") == [f"{archives}/a.tar", f"{archives}/b.tar"]
+    assert list_sources(session, f"oci:{archives}/lay*") == [f"oci:{archives}/lay1", f"oci:{archives}/lay2"]
+
+
+@pytest.mark.usefixtures("archives")
+def test_a_pattern_can_be_the_source_of_a_session(session: StoreSession) -> None:
+    assert [*session.session.run('use "*.tar"')]
+    assert [row["tag"] for row in session.rows("images order by tag as json")] == ["7", "latest"]
+    assert len(session.rows("layers of redis:7 as json")) > 0
+
+
+def test_a_file_whose_name_is_a_pattern_is_one_place(session: StoreSession, archives: Path) -> None:
+    (archives / "a.tar").rename(archives / "[b].tar")
+    assert list_sources(session, "[b].tar") == ["[b].tar"]
+    assert list_sources(session, "./*b*.tar") == ["[b].tar", "b.tar"]
+
+
+@pytest.mark.usefixtures("archives")
+def test_a_pattern_without_a_match_is_an_error(session: StoreSession) -> None:
+    for place in ("x*.tar", "oci:x*"):
+        with pytest.raises(NotFound, match=re.escape(f"no file matches {place}")) as caught:
+            session.rows(f'images in "{place}"')
+        assert caught.value.span is not None
+
+
+@pytest.mark.usefixtures("archives")
+def test_load_takes_patterns_of_layouts(session: StoreSession) -> None:
+    session.do('load "oci:lay*", "*.tar"')
+    assert [row["tag"] for row in session.rows("images in store order by tag as json")] == ["7", "latest"]

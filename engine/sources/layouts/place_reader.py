@@ -6,11 +6,11 @@ from copy import copy
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .places import STORAGE, parse_place
+from .places import STORAGE, name_match, parse_place
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from imq.engine.sources.blob_rows import Blob
     from imq.engine.sources.context import SourceContext
@@ -43,6 +43,10 @@ class PlaceReader:
         """Return the place of a string; None when it names none."""
         context = self._context
         return parse_place(text, context.folder, context.home, context.environment)
+
+    def name_matches(self, pattern: str, paths: Sequence[str]) -> list[str]:
+        """Return the strings that name these paths, as the pattern that they match is written."""
+        return [name_match(pattern, path, self._context.folder) for path in paths]
 
     @property
     def max_document(self) -> int:

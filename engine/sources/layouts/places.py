@@ -66,6 +66,14 @@ def parse_place(text: str, folder: str, home: str | None, environment: Mapping[s
     return None
 
 
+def name_match(pattern: str, path: str, folder: str) -> str:
+    """Return the string that names a path, with the prefix of a pattern and relative to `folder` where that is."""
+    prefix = next((prefix for prefix in PREFIXES if pattern.startswith(prefix)), "")
+    if not pattern.removeprefix(prefix).startswith(("/", "~/")):
+        path = os.path.relpath(path, folder)
+    return f"{prefix}{path}" if prefix or is_path(path) else f"./{path}"
+
+
 def is_path(text: str) -> bool:
     """Whether a string can only be a path, and not the name of a registry."""
     if text.startswith(_PATH_BEGINNINGS) or text in (".", ".."):

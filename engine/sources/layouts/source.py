@@ -11,6 +11,7 @@ from imq.engine.query.source import LateTables, Source, SourceRef, StagedTable
 from imq.engine.query.unavailable_fields import check_known
 from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.sources.image_names import match_image_name
+from imq.engine.units.paths import match_paths
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from .places import LAYOUT_KIND, STORAGE, STORAGE_KIND
 from .tables import LEVELS, make_platforms_table, make_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from imq.engine.query.source import ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
@@ -102,6 +103,14 @@ class LayoutsSource(Source):
         """Return the place that a string names by its prefix, or as a path."""
         place = self.reader.parse(text)
         return SourceRef(text, self.name, place.path) if place is not None and self.serves(place) else None
+
+    def expand(self, ref: SourceRef, /) -> Sequence[SourceRef]:
+        """Return the places that match a pattern: `in "backups/*.tar"`. A file with exactly this name is one place."""
+        paths = match_paths(ref.address)
+        if paths == [ref.address]:
+            return (ref,)
+        texts = self.reader.name_matches(ref.text, paths)
+        return [SourceRef(text, self.name, path) for text, path in zip(texts, paths, strict=True)]
 
     def serves(self, place: Place) -> bool:
         """Whether a place is of this source."""
