@@ -762,6 +762,32 @@ class _Tags(Path):
     source: Path
     """the registry that holds it"""
 
+class _Texts(Path):
+    """A relation to texts, and its fields."""
+
+    kind: Path
+    """what has the text"""
+    key: Path
+    """the path of the file, the name of the variable or label, the position of the step; unknown for cmd and entrypoint"""
+    line: Path
+    """the number of the line in a text file or a step of several lines, 1 for the first"""
+    text: Path
+    """the line; a variable or label with its name, NAME=VALUE. Of a line of more than 1,000 bytes it shows the part around what was found; like and matches with a constant search all of it. A string with line breaks is found across lines"""
+    location: Path
+    """kind, key and line in one text. Example: file /etc/hosts:3, env PATH, history 2"""
+    occurrence: Path
+    """1 for the first line of a file that the condition on text selects, 2 for the second. occurrence = 1 reads no further than that"""
+    layer: Path
+    """the diff ID of the layer that has it, or that the step made"""
+    layer_index: Path
+    """the position of that layer, 0 for the lowest"""
+    image: Path
+    """the ID of the image, or of the container"""
+    image_name: Path
+    """the name of the image, as the statement has it, or of the container"""
+    source: Path
+    """the source that holds it"""
+
 class _Waste(Path):
     """A relation to waste, and its fields."""
 
@@ -1048,7 +1074,7 @@ class _Fields:
     id: Path
     """images: the image ID: the digest of the config; reclaim: the image ID; containers: the container ID; services: the ID of the service; build_cache: the ID of the record; tags: the image ID: the digest of the config; platforms: the image ID: the digest of the config; manifests: the image ID: the digest of the config; os_releases: the system. Example: debian, alpine, rhel"""
     image: Path
-    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; mounts: the name of the image that the container was created with; files: the ID of the image, or of the container; all_files: the ID of the image, or of the container; archive_files: the ID of the image, or of the container; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image"""
+    """layers: the ID of the image; history: the ID of the image; containers: the name of the image that the container was created with; logs: the name of the image that the container was created with; services: the name of the image of its tasks; changes: the name of the image that the container was created with; mounts: the name of the image that the container was created with; files: the ID of the image, or of the container; all_files: the ID of the image, or of the container; archive_files: the ID of the image, or of the container; packages: the ID of the image; os_releases: the ID of the image; waste: the ID of the image; texts: the ID of the image, or of the container"""
     image_created: Path
     """packages: when the image was created"""
     image_digest: Path
@@ -1056,7 +1082,7 @@ class _Fields:
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
-    """files: the name of the image, as the statement has it, or of the container; all_files: the name of the image, as the statement has it, or of the container; archive_files: the name of the image, as the statement has it, or of the container; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it"""
+    """files: the name of the image, as the statement has it, or of the container; all_files: the name of the image, as the statement has it, or of the container; archive_files: the name of the image, as the statement has it, or of the container; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it; texts: the name of the image, as the statement has it, or of the container"""
     image_platform: Path
     """packages: the platform of the image"""
     images: Path
@@ -1066,9 +1092,9 @@ class _Fields:
     index: Path
     """layers: the position in the image, 0 for the lowest; history: the position of the step, 0 for the first"""
     key: Path
-    """differences: the path of a file, the name of a package, variable, label or setting, the position of a layer or step"""
+    """differences: the path of a file, the name of a package, variable, label or setting, the position of a layer or step; texts: the path of the file, the name of the variable or label, the position of the step; unknown for cmd and entrypoint"""
     kind: Path
-    """containers: container, the sandbox of a pod, or the working container of a build tool; differences: what differs; sources: the kind of source"""
+    """containers: container, the sandbox of a pod, or the working container of a build tool; differences: what differs; texts: what has the text; sources: the kind of source"""
     label: _Map
     """images: the labels; label.KEY is one of them; containers: the labels; label.KEY is one of them; services: the labels; label.KEY is one of them; tags: the labels; label.KEY is one of them"""
     labels: _Map
@@ -1078,11 +1104,11 @@ class _Fields:
     last_used: Path
     """images: when a container last used the image; unknown if none was seen; build_cache: when a build last used it"""
     layer: Path
-    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it; archive_files: the diff ID of the layer that has it; packages: the diff ID of the layer that brought this version"""
+    """history: the digest of its layer; files: the diff ID of the layer that has it; all_files: the diff ID of the layer that has it; archive_files: the diff ID of the layer that has it; packages: the diff ID of the layer that brought this version; texts: the diff ID of the layer that has it, or that the step made"""
     layer_count: Path
     """images: the number of layers; tags: the number of layers; platforms: the number of layers; manifests: the number of layers"""
     layer_index: Path
-    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest; archive_files: the position of that layer, 0 for the lowest; packages: the position of that layer, 0 for the lowest"""
+    """files: the position of that layer, 0 for the lowest; all_files: the position of that layer, 0 for the lowest; archive_files: the position of that layer, 0 for the lowest; packages: the position of that layer, 0 for the lowest; texts: the position of that layer, 0 for the lowest"""
     layers: _Layers
     """images: the layers of the image; images: the number of layers; tags: the layers of the image; tags: the number of layers; platforms: its layers"""
     licence: Path
@@ -1090,9 +1116,11 @@ class _Fields:
     license: Path
     """packages: the licence, an SPDX expression where it is one"""
     line: Path
-    """lines: the line, without surrounding blanks"""
+    """texts: the number of the line in a text file or a step of several lines, 1 for the first; lines: the line, without surrounding blanks"""
     link_target: Path
     """changes: where a symlink leads, as the engine resolves it; files: where a symlink or hardlink leads; all_files: where a symlink or hardlink leads; archive_files: where a symlink or hardlink leads"""
+    location: Path
+    """texts: kind, key and line in one text. Example: file /etc/hosts:3, env PATH, history 2"""
     log_path: Path
     """containers: the log file on the host of the engine"""
     log_size: Path
@@ -1135,6 +1163,8 @@ class _Fields:
     """reclaim: why the image stays"""
     number: Path
     """lines: its number, 1 for the first that is not empty"""
+    occurrence: Path
+    """texts: 1 for the first line of a file that the condition on text selects, 2 for the second. occurrence = 1 reads no further than that"""
     official: Path
     """search: it is one of Docker's official images"""
     oom_killed: Path
@@ -1250,7 +1280,7 @@ class _Fields:
     size_rw: Path
     """containers: bytes that the container wrote to its own layer"""
     source: Path
-    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; mounts: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; volumes: the source that holds it; usage: the source that uses the disk"""
+    """images: the source that holds it; layers: the source that holds it; history: the source that holds it; blobs: the source that holds it; reclaim: the source that holds it; containers: the source that holds it; logs: the source that holds the container; services: the source that manages it; build_cache: the source that holds it; changes: the source that holds the container; mounts: the source that holds the container; tags: the registry that holds it; repositories: the registry that holds it; platforms: the registry that holds it; manifests: the registry that holds it; referrers: the registry that holds it; search: the registry that holds it; files: the source that holds it; all_files: the source that holds it; archive_files: the source that holds it; packages: the source package from which it was built; its own name when they are equal; texts: the source that holds it; volumes: the source that holds it; usage: the source that uses the disk"""
     source_path: Path
     """mounts: the path on the host; unknown of a tmpfs"""
     source_version: Path
@@ -1278,7 +1308,9 @@ class _Fields:
     target: Path
     """mounts: the path in the container"""
     text: Path
-    """logs: the line, without its line ending"""
+    """logs: the line, without its line ending; texts: the line; a variable or label with its name, NAME=VALUE. Of a line of more than 1,000 bytes it shows the part around what was found; like and matches with a constant search all of it. A string with line breaks is found across lines"""
+    texts: _Texts
+    """images: the lines of text in its files and settings; containers: the lines of text in its files and settings; tags: the lines of text in its files and settings"""
     time: Path
     """logs: when the engine received the line"""
     toolchain: Path
@@ -1391,6 +1423,8 @@ differences: Table
 """One row for each difference between two images: differences of app:1, app:2. In before is what the first image has, in after what the second one has."""
 waste: Table
 """One row for each image: the bytes in its layers that no container sees, because an upper layer has the path again or deletes it. For the paths: all files of app:1 where status in (overwritten, deleted)."""
+texts: Table
+"""One row for each line of text in an image: in its files, the steps of its build, its variables and labels, its command and entry point. texts of app:1 where text like "*10.0.0.5*" is a grep -r of all of them. Files of any size are searched, binary files too: the lines of these end at zero bytes too, and have no number. Without a condition on text, only the lines of text files are rows, and files of more than 16 MB in total are an error."""
 volumes: Table
 """One row for each named volume of the store. It stays when its containers are removed: volumes where not in_use."""
 lines: Table
@@ -1649,7 +1683,7 @@ def contains_package(name: Value, /) -> Expression:
     """Whether the package of that name is installed in the image: `contains package openssl` in text."""
     ...
 def contains_text(string: Value, /) -> Expression:
-    """Whether a file of the image, its build steps, variables, labels or command contain the string: `contains text "10.0.0.5"` in text."""
+    """Whether a file of the image, its build steps, variables, labels or command contain the string. The field found says where; for each line: texts of app:1 where text like "*10.0.0.5*": `contains text "10.0.0.5"` in text."""
     ...
 def writable_by(user: Value, /) -> Expression:
     """Whether the user can write to the file: a name, a number, or UID:GID, with the groups in the image; root can write to every file. The user must be able to reach it too: to search the folders on the way: `writable by www-data` in text."""

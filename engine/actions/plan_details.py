@@ -54,6 +54,7 @@ class _Details:
         where = query.where
         self._conjuncts = where.operands if isinstance(where, ast.And) else () if where is None else (where,)
         self._branches = [self._find_branches(position) for position in range(len(self._conjuncts))]
+        self._found = self._find_texts()
         self._texts: dict[tuple[tuple[ast.Expr, ...], ...], str] = {}
 
     def _read(self, query: ast.Query) -> list[Row]:
@@ -63,6 +64,19 @@ class _Details:
         fields = (ast.Field(("id",)), ast.Field(("name",)), created, by or created, *self._keys)
         _, rows = self._context.lookup(_select(query, fields), ())
         return rows
+
+    def _find_texts(self) -> dict[Row, str]:
+        """Return where `contains text` found its strings, by ID and name; empty without such a condition."""
+        from imq.engine.query.binder.found_texts import list_found_texts
+
+        if not list_found_texts(self._query):
+            return {}
+        from imq.engine.catalog.predicates import FOUND
+        from imq.engine.render.values import format_some
+
+        fields = (ast.Field(("id",)), ast.Field(("name",)), ast.Field((FOUND.name,)))
+        _, rows = self._context.lookup(_select(self._query, fields), ())
+        return {row[:2]: format_some(row[2], FOUND.shown_items) for row in rows}
 
     def _find_branches(self, position: int) -> dict[ast.Expr, set[Row]]:
         """Return the rows, as ID and name, for which each operand of an `or` certainly holds; empty without an `or`."""
@@ -101,7 +115,9 @@ class _Details:
 
     def _explain_choice(self, row: Row) -> str | None:
         ranked = f"not {self._explain_rank(row)}" if self._newest is not None else ""
-        return ", ".join(filter(None, (self._explain_condition(row), ranked))) or None
+        found = self._found.get(row[:2])
+        where = f"found in {found}" if found else ""
+        return ", ".join(filter(None, (self._explain_condition(row), where, ranked))) or None
 
     def _explain_condition(self, row: Row) -> str:
         """Return the operands of each `or` that hold for the row; the whole condition when it has no `or`.

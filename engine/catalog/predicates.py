@@ -5,12 +5,13 @@ A predicate with `expand` is short for another expression; the others are bound 
 
 from __future__ import annotations
 
+from imq.engine.catalog.schema import DataType, Field
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Predicate(Record):
@@ -27,18 +28,40 @@ def _make_field(*path: str) -> ast.Field:
     return ast.Field(path)
 
 
-def _expand_contains_text(text: ast.Expr) -> ast.Expr:
-    """Return the condition that a string is in the files, the steps of the build or the config of an image."""
+FOUND = Field(
+    "found",
+    DataType.LIST,
+    "where contains text found its string in an image: in files the first line that has it, by path and number",
+    shown_items=5,
+)
+"""The field of the rows of a query whose condition has `contains text`."""
+
+
+def _make_pattern(text: ast.Expr) -> ast.Literal:
+    """Return the glob of a string with any text around it."""
     if not isinstance(text, ast.Literal):
         raise StatementError(
             "contains text takes a string", code="operand", hints=('example: contains text "10.0.0.5"',)
         )
     escaped = "".join(f"\\{character}" if character in "*?[\\" else character for character in text.text)
-    pattern = text.replace(text=f"*{escaped}*", quoted=True)
+    return text.replace(text=f"*{escaped}*", quoted=True)
+
+
+def _expand_contains_text(text: ast.Expr) -> ast.Expr:
+    """Return the condition that a string is in the files, the steps of the build or the config of an image."""
+    pattern = _make_pattern(text)
     places = [ast.Comparison("like", _make_field(name), pattern) for name in ("env", "label", "cmd", "entrypoint")]
     steps = ast.Query("history", where=ast.Comparison("like", _make_field("created_by"), pattern))
     files = ast.Query("files", where=ast.Comparison("like", _make_field("content"), pattern))
     return ast.Or((*places, ast.Exists(steps), ast.Exists(files)))
+
+
+def make_found_query(texts: Sequence[ast.Expr]) -> ast.Query:
+    """Return the query of where an image has one of these strings: the value of the field `found`."""
+    lines = tuple(ast.Comparison("like", _make_field("text"), _make_pattern(text)) for text in texts)
+    first = ast.Comparison("=", _make_field("occurrence"), ast.Literal("1"))
+    where = ast.And((first, ast.Or(lines) if len(lines) > 1 else lines[0]))
+    return ast.Query("texts", where=where, select=(ast.Column(_make_field("location")),))
 
 
 PREDICATES: dict[str, Predicate] = {
@@ -80,7 +103,8 @@ PREDICATES: dict[str, Predicate] = {
         Predicate(
             "contains text",
             "a string",
-            "a file of the image, its build steps, variables, labels or command contain the string",
+            "a file of the image, its build steps, variables, labels or command contain the string. The field found says"
+            ' where; for each line: texts of app:1 where text like "*10.0.0.5*"',
             'contains text "10.0.0.5"',
             lambda arguments: _expand_contains_text(arguments[0]),
         ),

@@ -94,6 +94,7 @@ class Field(Record):
     - `config` is where an image config holds the value.
     - `search_column`: the source searches the value for `like`, `matches` and `has` with a constant where it is, and
       the hidden column of this name has the results (see query/searches.py).
+    - `shown_items`: a table shows so many items of a list at most, and the number of the others; 0: all.
     - `on_request`: `select *` and formats with all fields leave it out, because it is large or slow to read.
     """
 
@@ -116,6 +117,7 @@ class Field(Record):
     is_unavailable: bool = False
     config: FromConfig | None = None
     on_request: bool = False
+    shown_items: int = 0
     search_column: str = ""
 
     @property
@@ -192,6 +194,7 @@ def make_content_relations(field: str, second: str = "source", *, owner: str = "
         Relation("all_files", "all_files", "the files in its layers, hidden ones too", lookup, lookup_fields=fields),
         Relation("archive_files", "archive_files", "the files and members of archives", lookup, lookup_fields=fields),
         Relation("packages", "packages", "the packages installed in it", in_place, lookup_fields=fields),
+        Relation("texts", "texts", "the lines of text in its files and settings", lookup, lookup_fields=fields),
         Relation("waste", "waste", "what its layers waste", in_place, is_many=False, lookup_fields=fields),
         Relation("os_release", "os_releases", "its operating system", in_place, is_many=False, lookup_fields=fields),
     )

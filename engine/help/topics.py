@@ -127,7 +127,8 @@ A condition is a comparison, a field that is true or false (dangling, in_use), a
 not and parentheses.
 
 Phrases: in use, older than 30d, newer than 2 weeks, created before X, based on IMAGE, shares layers with IMAGE,
-has label KEY, has layer DIGEST, contains file GLOB, contains package NAME, outdated, local only.
+has label KEY, has layer DIGEST, contains file GLOB, contains package NAME,
+contains text "10.0.0.5" (found says where), outdated, local only.
 
 any RELATION where … and no RELATION where … look at the rows that belong to a row: layers, files, packages,
 containers, history. help images lists the relations of images.""",

@@ -227,9 +227,20 @@ def regex_capture(pattern: str, text: str, group: int | None = None) -> str | No
 @lru_cache(_MAX_PATTERNS)
 def compile_regex(pattern: str) -> Any:
     """Return an RE2 expression that works on bytes: converting offsets to characters takes time."""
+    return _compile(pattern, within_lines=False)
+
+
+@lru_cache(_MAX_PATTERNS)
+def compile_line_regex(pattern: str) -> Any:
+    """Return an RE2 expression that works on bytes, and never matches a line break."""
+    return _compile(pattern, within_lines=True)
+
+
+def _compile(pattern: str, *, within_lines: bool) -> Any:
     import re2  # 7 ms
 
     options = re2.Options()
+    options.never_nl = within_lines
     options.max_mem = _MAX_MEMORY
     options.log_errors = False  # they are raised
     try:

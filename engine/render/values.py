@@ -82,11 +82,25 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
 def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[list[str]]:
     """Yield the rows of a result, each value formatted for a table."""
     types = [column.type for column in row_set.columns]
+    limits = {
+        at: column.field.shown_items
+        for at, column in enumerate(row_set.columns)
+        if column.field is not None and column.field.shown_items and not options.no_trunc
+    }
     rows = iter(row_set.rows)
     while some := list(islice(rows, _ROWS_FORMATTED_TOGETHER)):
         columns = zip(types, zip(*some, strict=True), strict=True)
         cells = [_format_column(data_type, values, options) for data_type, values in columns]
+        for at, most in limits.items():
+            cells[at] = [_truncate(format_some(row[at], most), options) for row in some]
         yield from map(list, zip(*cells, strict=True))
+
+
+def format_some(raw: Raw, most: int) -> str:
+    """Return the first items of a list, and the number of the others."""
+    items = parse_json(raw) if raw is not None else []
+    shown = ", ".join(map(_format_item, items[:most]))
+    return shown if len(items) <= most else f"{shown}, … {len(items) - most} more"
 
 
 def _format_column(data_type: DataType, values: Sequence[Raw], options: DisplayOptions) -> Sequence[str]:

@@ -164,10 +164,19 @@ class QueryRunner:
         from imq.engine.render.output_fields import list_output_fields
 
         joins = frozenset(join.name for join in select.joins)
-        context = self._resources.context
-        return list_output_fields(
-            statement.output, select.table, joins, context.output_format, every=context.reads_all_fields
+        context, table = self._resources.context, select.table
+        more: tuple[Field, ...] = ()
+        if table.find_relation("texts") is not None and _finds_text(statement.query):
+            from imq.engine.catalog.predicates import FOUND
+
+            more = (FOUND,)
+            table = table.replace(fields=(*table.fields, *more))
+        fields = list_output_fields(
+            statement.output, table, joins, context.output_format, every=context.reads_all_fields
         )
+        if more and fields is None and "ids" not in (statement.output.format, context.output_format):
+            return [*map(table.get_field, table.default_columns), *more]
+        return fields
 
     # Running
 
@@ -612,6 +621,15 @@ class QueryRunner:
                 return RowSet(columns, [values], output)
             case _:
                 return RowSet((Column("holds", "HOLDS", DataType.BOOLEAN),), [(0,)], output)
+
+
+def _finds_text(query: ast.RowSource) -> bool:
+    """Whether the condition of a query has `contains text`, so that its rows have the field `found`."""
+    if isinstance(query, ast.Query) and query.where is None and query.base is None:
+        return False
+    from imq.engine.query.binder.found_texts import list_found_texts
+
+    return bool(list_found_texts(query))
 
 
 def _describe_left_out(table: str, total: int, counts: Mapping[str, int]) -> str:

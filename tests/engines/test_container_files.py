@@ -174,3 +174,16 @@ def test_what_is_mounted_is_not_part_of_a_container(place: Place, tmp_path: path
     assert [row.volume for row in place.connection(f"mounts in {place.name} where type = volume")] == ["data"]
     (mounted,) = place.connection(f"containers in {place.name} where name = web select mounts")
     assert mounted.mounts == [f"{host}/one:/added/file", f"{host}:/added/folder:ro", "data:/data"]
+
+
+def test_text_is_found_in_images_and_containers(changed: Place) -> None:
+    place = changed
+    query = f'texts of container web in {place.name} where text like "*edited in*" select location, layer_index'
+    assert [row[0] for row in place.connection(query)] == ["file /edited:1"]
+    found = place.connection(f'images in {place.name} where contains text "edited of" select name, found')
+    assert [tuple(row) for row in found] == [(NAME, ["file /edited:1"])]
+    found = place.connection(f'images in {place.name} where contains text "/gone" select name, found')
+    assert "cmd" in dict(map(tuple, found))[NAME]
+    names = place.connection(f'containers in {place.name} where contains text "edited in" select name, found')
+    assert [tuple(row) for row in names] == [("web", ["file /edited:1"])]
+    assert not list(place.connection(f'containers in {place.name} where contains text "nowhere" select name'))

@@ -121,3 +121,13 @@ def test_names_that_are_no_images(proxy: FaultProxy, tmp_path: Path) -> None:
     )
     assert several.rows == [{"count": 1}]
     assert several.exit_code == 3
+
+
+def test_text_is_found_in_tags(proxy: FaultProxy, tmp_path: Path) -> None:
+    session = open_session(tmp_path / "store")
+    tags = f"tags of {proxy.host}/files/app"
+    result = execute(session, f'{tags} where contains text "KEY"')
+    assert result.column("tag") == ["2"]
+    assert result.column("found") == [["file /root/.ssh/id_rsa:1"]]
+    result = execute(session, f'texts of ({tags}) where text matches "^(one)+$" select image_name, location')
+    assert result.column("location") == ["file /srv/app:1"]

@@ -26,6 +26,7 @@ _LATE_MODULES = {
     "files": ("files", "all_files", "archive_files"),
     "packages": ("packages", "os_releases"),
     "differences": ("differences", "waste"),
+    "texts": ("texts",),
     "volumes": ("volumes",),
     "local": ("lines", "rows", "sources", "usage"),
 }

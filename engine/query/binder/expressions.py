@@ -48,6 +48,7 @@ _OTHER_TIMES = frozenset(
     {"tomorrow", "week", "month", "year", "midnight", "noon", "mon", "tue", "wed", "thu", "fri", "sat", "sun"}
 )
 """Words that mean times and have no meaning in the language, unless they are the names of images."""
+_FOUND = ("found",)
 _TIME_OPERATORS = {"before": "<", "after": ">", "since": ">=", "within": ">="}
 
 
@@ -58,7 +59,7 @@ class Expressions:
     for clauses after `select`. `allows_aggregates` and `allows_previous`: aggregates, and values of the row before, are
     allowed in this clause. `relation_fields` are the
     bound fields of relations, by path, so that a field in `group by` equals the same field in `select`. `joins` are the
-    rows beside the row, by their case-folded names.
+    rows beside the row, by their case-folded names. `query` is the query itself, None for a condition without a row.
     """
 
     def __init__(self, table: Table, scope: Scope, related: BindRelated) -> None:
@@ -70,6 +71,12 @@ class Expressions:
         self.allows_previous = False
         self.relation_fields: dict[tuple[str, ...], ir.Expr] = {}
         self.joins: dict[str, JoinedRows] = {}
+        self.query: ast.Query | None = None
+
+    @property
+    def found(self) -> ir.Expr | None:
+        """The value of `found`, if a clause has read it."""
+        return self.relation_fields.get(_FOUND)
 
     def bind_condition(self, node: ast.Expr, clause: str) -> ir.Expr:
         """Bind a condition; `clause` is the keyword that it follows."""
@@ -371,6 +378,10 @@ class Expressions:
         from imq.engine.catalog.predicates import PREDICATES
 
         predicate = PREDICATES[node.name]
+        if node.name == "contains text" and self.table.find_field("cmd") is None and self.table.find_relation("texts"):
+            from imq.engine.catalog.predicates import make_found_query
+
+            return self.bind_value(_set_span(ast.Exists(make_found_query(node.arguments)), node))  # of containers
         if predicate.expand is not None:
             try:
                 return self.bind_value(_set_span(predicate.expand(node.arguments), node))
@@ -480,6 +491,8 @@ class Expressions:
             from imq.engine.query.unavailable_fields import make_unavailable_error
 
             raise make_unavailable_error(of_images, self.table, node.span)
+        if not rest and casefold_name(name) == _FOUND[0] and own_field is None and self.table.find_relation("texts"):
+            return self._bind_found(node)
         try:
             field = self.table.get_field(name, node.span)
         except UnknownName as error:
@@ -488,6 +501,30 @@ class Expressions:
             raise
         part = _find_part(self.table, field, rest, node.span)
         return ir.Column(part) if part is not None else ir.MapItem(field, self._read_key(rest, node))
+
+    def _bind_found(self, node: ast.Field) -> ir.Expr:
+        """Bind `found`: where the images of a query have the strings that `contains text` looks for."""
+        from imq.engine.catalog.predicates import make_found_query
+
+        from .found_texts import list_found_texts
+
+        if _FOUND not in self.relation_fields:
+            texts = list_found_texts(self.query) if self.query is not None else ()
+            if not texts:
+                raise StatementError(
+                    '"found" says where contains text found its string, and this query has no such condition',
+                    code="found",
+                    span=node.span,
+                    hints=('example: images where contains text "10.0.0.5" select name, found',),
+                )
+            rows = ast.Subquery(make_found_query(texts), node.span)
+            value = self.bind_call(ast.Call("list", (rows,), span=node.span))
+            assert isinstance(value, ir.ScalarSubquery)
+            (column,) = value.select.columns
+            order = tuple(ir.Column(value.select.table.get_field(name)) for name in ("kind", "key", "line", "location"))
+            total = column.replace(value=column.value.replace(aligned_with=order))
+            self.relation_fields[_FOUND] = value.replace(select=value.select.replace(columns=(total,)))
+        return self.relation_fields[_FOUND]
 
     def _bind_joined_field(self, joined: JoinedRows, path: list[str], node: ast.Field) -> ir.Expr:
         """Bind `o.team`: a field of the row that a join adds."""

@@ -118,6 +118,7 @@ class _QueryBinder:
         self._base = self._bind_base()
         self._table = self._resolve_table()
         self._expressions = Expressions(self._table, scope, _bind_related)
+        self._expressions.query = query
         self._join_conditions = tuple(self._bind_join(join) for join in query.joins)
 
     def bind(self, default_fields: Sequence[Field] | None) -> ir.Select:
@@ -314,9 +315,15 @@ class _QueryBinder:
         if joins:  # the query around this one has only these columns
             outer = [field for field in self._table.fields if casefold_name(field.name) in self._outer_names]
             fields = list(dict.fromkeys((*fields, *outer)))
-        own = tuple(ir.Projection(field.name, ir.Column(field), field.column_title, field) for field in fields)
+        own = tuple(ir.Projection(field.name, self._bind_own(field), field.column_title, field) for field in fields)
         paths = [(one.node.name, name) for one in joins for name in one.list_default_columns(self._outer_names)]
         return (*own, *(self._bind_column(ast.Column(ast.Field(path))) for path in paths))
+
+    def _bind_own(self, field: Field) -> ir.Expr:
+        """Bind a field of a row: a column of the table, unless the condition makes it."""
+        if self._table.find_field(field.name) is None:
+            return self._expressions.bind_value(ast.Field((field.name,)))
+        return ir.Column(field)
 
     def _expand_stars(self, columns: Sequence[ast.Column]) -> tuple[ast.Column, ...]:
         """Return the selected columns with the fields in place of `*`, except those that are selected by name too."""
@@ -348,6 +355,10 @@ class _QueryBinder:
     def _bind_column(self, column: ast.Column) -> ir.Projection:
         value = self._bind_shown(column.value)
         field = value.field if isinstance(value, ir.Column) and not value.join else None
+        if field is None and value is self._expressions.found:
+            from imq.engine.catalog.predicates import FOUND
+
+            field = FOUND
         name = column.name or (field.name if field else _name_column(column.value))
         title = field.column_title if field and not column.name else name.upper().replace("_", " ")
         if not column.name and self._table.name == "images" and value == _COUNT_ROWS:

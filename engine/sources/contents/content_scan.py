@@ -57,7 +57,11 @@ class ContentScan(ScanRows):
         self.create(self.view_fields)
         self.unread = f"{self.scan.view}_unread"
         self.connection.execute(f"CREATE TEMP TABLE {self.unread} (_lookup, source, place)")
-        images = self._list_images(names)
+        self.prepare_images(self._list_images(names))
+        self.insert_rows()
+
+    def prepare_images(self, images: Sequence[ImageLayers]) -> None:
+        """Index the layers of the images, and describe their stacks."""
         indexer = LayerIndexer(self.context)
         if self.takes_tables:
             images = indexer.list_by_tables(images)
@@ -65,7 +69,6 @@ class ContentScan(ScanRows):
         for position, error in failed.items():
             self.add_unread(images[position], error, is_only=len(images) == 1)
         self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
-        self.insert_rows()
 
     def _list_images(self, names: Sequence[tuple[Raw, ...]]) -> list[ImageLayers]:
         """Return the images of the scan. A third value of `names` is the name by which a row of an image was selected.

@@ -25,7 +25,7 @@ class SearchSink:
     """Takes the content of one file, and searches it for each of `searches`."""
 
     def __init__(self, searches: Iterable[Search], window: int = WINDOW, overlap: int = OVERLAP) -> None:
-        self._matchers = {search.key: _make_matcher(search) for search in searches}
+        self._matchers = {search.key: make_matcher(search) for search in searches}
         self._pending = dict(self._matchers)
         self._overlap = max(overlap, *(matcher.needed for matcher in self._matchers.values()), 1)
         self._window = max(window, 2 * self._overlap)
@@ -78,7 +78,7 @@ class _GlobMatcher:
     """Matches a whole content with a glob: the parts between its stars are found one after the other."""
 
     def __init__(self, pattern: str) -> None:
-        parts = _split_glob(pattern)
+        parts = split_glob(pattern)
         self._is_open = len(parts) > 1
         self._first = compile_regex(f"\\A(?:{parts[0]})" + ("" if self._is_open else "\\z"))
         self._middle: list[Any] = [compile_regex(part) for part in parts[1:-1] if part]
@@ -111,7 +111,8 @@ class _GlobMatcher:
         return is_last and self._last.search(text, position) is not None
 
 
-def _make_matcher(search: Search) -> _RegexMatcher | _GlobMatcher:
+def make_matcher(search: Search) -> _RegexMatcher | _GlobMatcher:
+    """Return what finds a search in one content."""
     return _RegexMatcher(search.pattern) if search.operator == "matches" else _GlobMatcher(search.pattern)
 
 
@@ -119,7 +120,7 @@ _ANY = r"(?:(?s:.)|\C)"
 """One character, or a byte of none."""
 
 
-def _split_glob(pattern: str) -> list[str]:
+def split_glob(pattern: str) -> list[str]:
     """Return the parts between the stars of a glob as regular expressions."""
     parts = [""]
     position = 0

@@ -7,7 +7,7 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.query.source import StagedTable
 from imq.grammar.record import TYPE_CHECKING
 
-from . import CONTENT_TABLES, archive_files, differences, files, packages, waste
+from . import CONTENT_TABLES, archive_files, differences, files, packages, texts, waste
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ OWNERS = FetchLevel("owners", "the packages that own the paths", _WHOLE)
 CONTENT = FetchLevel("content", "the contents of files", "1 pass over each layer that has some of them")
 PURL = FetchLevel("package URLs", "the package URLs and distributions", "no request")
 CONFIGS = FetchLevel("configs", "the digests, times and platforms of the images", "1 document for each image")
+TEXTS = FetchLevel("texts", "the lines of texts", "1 pass over each layer that has some of the files")
 _LISTING = "1 pass over each layer that is not in the index of files"
 _FILE_LEVELS = {
     ACCOUNTS: "owner group",
@@ -43,6 +44,7 @@ _LEVELS: dict[str, dict[FetchLevel, str]] = {
     "os_releases": {},
     "differences": {},
     "waste": {},
+    "texts": {TEXTS: "line text location occurrence"},
 }
 _FILTERED_FIELDS = {
     "files": files.FILTERED_FIELDS,
@@ -52,6 +54,7 @@ _FILTERED_FIELDS = {
     "os_releases": frozenset[str](),
     "differences": frozenset[str](),
     "waste": frozenset[str](),
+    "texts": texts.FILTERED_FIELDS,
 }
 _SCANS = {
     "files": files.FileScan,
@@ -61,6 +64,7 @@ _SCANS = {
     "os_releases": packages.OsReleaseScan,
     "differences": differences.DifferenceScan,
     "waste": waste.WasteScan,
+    "texts": texts.TextScan,
 }
 
 
@@ -86,6 +90,7 @@ def make_content_providers(
             _LISTING,
             open_scan,
             lists_all=lists_all,
+            holders="files and settings" if name == "texts" else "",
             filtered_fields=_FILTERED_FIELDS[name],
         )
     return providers

@@ -1,0 +1,312 @@
+"""The scan of the table `texts`: what has text is listed first, and then replaced by the lines that are needed of it.
+
+A content is read once for each layer that has it, whatever images show it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imq.engine.layer_index.contents import StoredContent
+from imq.engine.layer_index.entry_types import FILE, HARD_LINK
+from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.oci.digest import Digest
+from imq.engine.query import ir
+from imq.engine.query.searches import get_search
+from imq.grammar.errors import ImqError, Interrupted, StatementError
+from imq.grammar.record import TYPE_CHECKING
+
+from .content_scan import ContentScan
+from .line_search import LinePatterns, LineSink
+from .reading import read_contents_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from imq.engine.layer_index.contents import ContentSink
+    from imq.engine.query.searches import Search
+    from imq.engine.query.source import FetchRequest
+
+    from .line_search import FoundLine
+    from .protocol import ImageLayers
+
+FILTERED_FIELDS = frozenset({"kind", "key", "layer", "layer_index", "text", "occurrence"})
+_LISTED_FIELDS = FILTERED_FIELDS - {"text", "occurrence"}
+"""The fields that are known before a text is read."""
+_COLUMNS = ("_lookup", "_number", "image", "image_name", "source", "kind", "key", "layer", "layer_index")
+_LINE_COLUMNS = ("line", "text", "_found", "occurrence")
+_LOCATION = "t.kind || coalesce(' ' || t.key, '') || coalesce(':' || t.line, '')"
+_KINDS_OF_CONFIG = ("cmd", "entrypoint", "env", "history", "label")
+MAX_UNSEARCHED = 16 << 20
+"""The most bytes of files of which all lines are read."""
+_BATCH = 1000
+
+
+class TextScan(ContentScan):
+    """The rows of `texts`. A listed row is a text, marked by `_text`, until its lines replace it.
+
+    `_text` is the text of a setting, and "" for a file, of which the other hidden columns are the place in a layer.
+    """
+
+    columns = (*_COLUMNS, "_text", "_layer", "_path", "_offset", "_stored", "_size", "_details")
+    fetched_columns = _LINE_COLUMNS
+    hidden = ("_lookup", "_found")
+    view_fields = {"location": _LOCATION}  # noqa: RUF012 - never modified
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._found = f"{self.scan.view}_lines"
+
+    def prepare_images(self, images: Sequence[ImageLayers]) -> None:
+        """Index the layers of the images, unless the condition needs no file."""
+        if self._can_have(("file",)):
+            super().prepare_images(images)
+            return
+        for image in images:
+            if image.problem is not None:
+                self.add_unread(image, image.problem, is_only=len(images) == 1)
+        self.images = [image for image in images if image.problem is None]
+
+    def _can_have(self, kinds: Iterable[str]) -> bool:
+        """Whether rows of one of these kinds can be in the result, by the condition of the scan."""
+        condition = self.write_filter("text", lambda part: _list_fields(part) <= {"kind"})
+        values = ", ".join(f"('{kind}')" for kind in kinds)
+        rows = self.connection.execute(
+            f"SELECT 1 FROM (SELECT column1 AS kind FROM (VALUES {values})) AS text WHERE {condition.text}",
+            condition.parameters,
+        )
+        return rows.fetchone() is not None
+
+    def insert_rows(self) -> None:
+        """Insert the texts of configs, and the files that the images show."""
+        if self._can_have(_KINDS_OF_CONFIG):
+            self._insert_settings()
+        if self._can_have(("file",)):
+            self._insert_files()
+
+    def _insert_settings(self) -> None:
+        for number, image in enumerate(self.images):
+            try:
+                config = self.contents.read_config(image)
+            except Interrupted:
+                raise
+            except ImqError as error:
+                self.add_unread(image, error, is_only=len(self.images) == 1)
+                continue
+            about = (image.lookup, number, image.id, image.name, image.source)
+            nowhere = (None,) * 6
+            self.insert(
+                (
+                    *about, kind, key,
+                    None if position is None else image.diff_ids[position], position, text, *nowhere, None,
+                )
+                for kind, key, position, text in list_settings(config, len(image.diff_ids))
+            )  # fmt: skip
+
+    def _insert_files(self) -> None:
+        condition = self.write_filter("text", lambda part: _list_fields(part) <= _LISTED_FIELDS)
+        files = f"""SELECT stack.lookup, stack.number, stack.image, stack.name, stack.source, 'file' AS kind,
+                directory.path || '/' || entry.name AS key, stack.diff_id AS layer, stack.position AS layer_index,
+                '', coalesce(entry.content_layer, entry.layer),
+                iif(entry.content_layer IS NULL, directory.path || '/' || entry.name, entry.link),
+                entry.offset, coalesce(entry.stored_size, entry.size), entry.size, entry.details
+            FROM temp.{self.stack} AS stack CROSS JOIN {SCHEMA}.entry ON entry.layer = stack.layer
+            CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory
+            WHERE entry.type IN ({FILE}, {HARD_LINK}) AND entry.size > 0
+                AND NOT EXISTS ({self.write_hidden("1", "entry.layer", "entry.directory", "entry.name")})"""
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        self.connection.execute(
+            f"INSERT INTO temp.{self.rows} ({names}) SELECT * FROM ({files}) AS text WHERE {condition.text}",
+            condition.parameters,
+        )
+
+    def fetch(self, request: FetchRequest, /) -> None:
+        """Replace the selected texts by their lines."""
+        patterns = LinePatterns(request.searches, _find_required(self.scan.condition), _find_most(self.scan.condition))
+        if patterns.required is None:
+            self._check_size()
+        self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self._found} (holder, {', '.join(_LINE_COLUMNS)})")
+        for row, text in self.read_selected("t._text <> ''", "t._row, t._text"):
+            sink = LineSink(patterns, (lines := _Lines(self, row)).take)
+            sink.write(text.encode("utf-8", "surrogatepass"))
+            sink.finish()
+            lines.flush()
+            if "\n" not in text:
+                self.connection.execute(f"UPDATE temp.{self._found} SET line = NULL WHERE holder = ?", (row,))
+            self._replace([row], row)
+        self._read_files(patterns)
+        self.connection.execute(
+            f"DELETE FROM temp.{self.rows} WHERE _text IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.selected})"
+        )
+
+    def _check_size(self) -> None:
+        """Refuse to read all lines of many files."""
+        total = sum(size for (size,) in self.read_selected("t._layer IS NOT NULL", "t._size"))
+        if total > MAX_UNSEARCHED:
+            raise StatementError(
+                f"these files have {total >> 20} MB, and texts shows all lines of {MAX_UNSEARCHED >> 20} MB at most",
+                code="content-size",
+                hints=(
+                    'add a condition on text, which has no limit: … where text like "*TEXT*", text matches "REGEX"',
+                    "or choose files: … where key = /etc/hosts",
+                ),
+            )
+
+    def _read_files(self, patterns: LinePatterns) -> None:
+        """Search the selected files, in one pass over each layer that has some of them."""
+        by_layer: dict[int, dict[tuple[str, StoredContent], list[tuple[int, int]]]] = {}
+        columns = "t._row, t._number, t._layer, t._path, t._offset, t._stored, t._size, t._details"
+        for row, number, layer, path, *place in self.read_selected("t._layer IS NOT NULL", columns):
+            rows = by_layer.setdefault(layer, {}).setdefault((path, StoredContent(*place)), [])
+            rows.append((row, number))
+        for layer, holders in by_layer.items():
+            (diff_id,) = self.connection.execute(
+                f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
+            ).fetchone()
+            contents = [(rows[0][0], path, content) for (path, content), rows in holders.items()]
+            image = self.images[next(iter(holders.values()))[0][1]]
+            sinks = _LineSinks(self, patterns)
+            try:
+                read_contents_of(self.contents, image, Digest(diff_id), contents, sinks)
+                sinks.finish()
+            except Interrupted:
+                raise
+            except ImqError as error:
+                self.connection.execute(f"DELETE FROM temp.{self._found}")
+                for number in dict.fromkeys(number for rows in holders.values() for _, number in rows):
+                    self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
+                continue
+            for rows in holders.values():
+                self._replace([row for row, _ in rows], rows[0][0])
+            self.connection.execute(f"DELETE FROM temp.{self._found}")
+
+    def add_lines(self, holder: int, lines: Iterable[FoundLine]) -> None:
+        """Keep lines that were found in a text, until the layer that has it is verified."""
+        rows = [(holder, line.number, line.text, line.results, line.occurrence) for line in lines]
+        self.connection.executemany(f"INSERT INTO temp.{self._found} VALUES (?, ?, ?, ?, ?)", rows)
+
+    def drop_lines(self, holder: int) -> None:
+        """Forget the lines of a text."""
+        self.connection.execute(f"DELETE FROM temp.{self._found} WHERE holder = ?", (holder,))
+
+    def _replace(self, rows: Sequence[int], holder: int) -> None:
+        """Insert the lines that were found in a text for each of the rows that are this text."""
+        names = ", ".join((*_COLUMNS, *_LINE_COLUMNS))
+        own = ", ".join(f"t.{name}" for name in _COLUMNS)
+        lines = ", ".join(f"line.{name}" for name in _LINE_COLUMNS)
+        self.connection.executemany(
+            f"""INSERT INTO temp.{self.rows} ({names}) SELECT {own}, {lines} FROM temp.{self._found} AS line
+            CROSS JOIN temp.{self.rows} AS t ON t._row = ?1 WHERE line.holder = ?2""",
+            [(row, holder) for row in rows],
+        )
+
+    def close(self) -> bool:
+        """Drop the view and the tables. Return False if a cursor still reads from them."""
+        if not super().close():
+            return False
+        self.connection.execute(f"DROP TABLE IF EXISTS temp.{self._found}")
+        return True
+
+
+class _Lines:
+    """The lines that are found in one text, on the way into the table of found lines."""
+
+    def __init__(self, scan: TextScan, holder: int) -> None:
+        self._scan = scan
+        self._holder = holder
+        self._lines: list[FoundLine] = []
+
+    def take(self, line: FoundLine) -> None:
+        self._lines.append(line)
+        if len(self._lines) >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        self._scan.add_lines(self._holder, self._lines)
+        self._lines = []
+
+
+class _LineSinks:
+    """The sinks of the files of one layer."""
+
+    def __init__(self, scan: TextScan, patterns: LinePatterns) -> None:
+        self._scan = scan
+        self._patterns = patterns
+        self._open: dict[int, tuple[LineSink, _Lines]] = {}
+
+    def open_sinks(self, row: int) -> Iterator[ContentSink]:
+        if row in self._open:  # the layer is read once more
+            self._scan.drop_lines(row)
+        lines = _Lines(self._scan, row)
+        sink = LineSink(self._patterns, lines.take)
+        self._open[row] = sink, lines
+        yield sink
+
+    def finish(self) -> None:
+        for sink, lines in self._open.values():
+            sink.finish()
+            lines.flush()
+
+
+def list_settings(config: Mapping[str, Any], layer_count: int) -> Iterator[tuple[str, str | None, int | None, str]]:
+    """Yield the texts of the config of an image: the kind, the key, the position of the layer, and the text."""
+    runtime = config.get("config")
+    runtime = runtime if isinstance(runtime, dict) else {}
+    for kind, name in (("cmd", "Cmd"), ("entrypoint", "Entrypoint")):
+        for word in _read_list(runtime.get(name)):
+            yield kind, None, None, str(word)
+    for variable in map(str, _read_list(runtime.get("Env"))):
+        yield "env", variable.partition("=")[0], None, variable
+    labels = runtime.get("Labels")
+    for name, value in labels.items() if isinstance(labels, dict) else ():
+        yield "label", str(name), None, f"{name}={value}"
+    position = 0
+    for number, step in enumerate(_read_list(config.get("history"))):
+        if not isinstance(step, dict):
+            continue
+        own = None if step.get("empty_layer") or position >= layer_count else position
+        position += own is not None
+        if text := step.get("created_by"):
+            yield "history", str(number), own, str(text)
+
+
+def _read_list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _list_fields(condition: ir.Expr) -> frozenset[str]:
+    values = ir.walk((condition,))
+    return frozenset(value.field.name for value in values if isinstance(value, ir.Column | ir.MapItem))
+
+
+def _find_required(condition: ir.Expr | None) -> tuple[Search, ...] | None:
+    """Return searches of which each line of the result has one; None when the condition implies none."""
+    match condition:
+        case ir.And(operands):
+            found = [one for one in map(_find_required, operands) if one is not None]
+            return min(found, key=len, default=None)
+        case ir.Or(operands):
+            either = list(map(_find_required, operands))
+            return None if None in either else tuple(dict.fromkeys(one for part in either for one in part or ()))
+        case ir.Comparison():
+            search = get_search(condition)
+            return (search,) if search is not None else None
+        case _:
+            return None
+
+
+def _find_most(condition: ir.Expr | None) -> int:
+    """Return the highest `occurrence` that the condition allows; 0 for any."""
+    parts = condition.operands if isinstance(condition, ir.And) else (condition,)
+    bounds = [
+        int(value)
+        for part in parts
+        if isinstance(part, ir.Comparison)
+        and part.operator in ("=", "<=", "<")
+        and isinstance(part.left, ir.Column)
+        and part.left.field.name == "occurrence"
+        and isinstance(part.right, ir.Literal)
+        and isinstance(value := part.right.value, int | float)
+        and value >= 1
+    ]
+    return min(bounds, default=0)
