@@ -227,11 +227,12 @@ def quote_name(name: str) -> str:
 
 
 def closest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known names with the smallest edit distance to a misspelled one.
+    """Return the known names with the smallest edit distance to a misspelled one; none for a known name.
 
     An edit inserts, deletes or replaces a letter, or swaps two; at most one edit for three letters is allowed.
     """
-    if len(name) > _MAX_NAME_LENGTH:
+    known = list(known)
+    if len(name) > _MAX_NAME_LENGTH or name in known:
         return []
     from difflib import SequenceMatcher  # heavy, and only errors need it
 

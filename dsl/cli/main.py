@@ -30,7 +30,7 @@ imq queries container images and acts on the results
 
 usage: imq [OPTION…] STATEMENT    default: standard input, or a session
        imq [OPTION…] -f FILE      run a script
-       imq help [TOPIC]           also: imq --help (-h), imq --version [--json]
+       imq help [TOPIC]           also: --help (-h), --version (-v) [--json]
        imq COMMAND …              docker's command lines: imq image ls --help
        imq demo                   a sample store; imq completion bash|zsh|fish
 

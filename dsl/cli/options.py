@@ -48,7 +48,7 @@ OPTIONS = (
     Option(("--json",), "", "with --version: print a software bill of materials"),
     Option(("-h", "--help"), "", "print help"),
 )
-"""Every option except `-f FILE`, which is valid only before the words of a statement."""
+"""Every option except `-f FILE` and `-v`, which are valid only before the words of a statement."""
 VALUED = {name: option.key for option in OPTIONS if option.metavar for name in option.names}
 FLAGS = {name: option.key for option in OPTIONS if not option.metavar for name in option.names}
 _DOCKER_OPTIONS = {
@@ -57,8 +57,12 @@ _DOCKER_OPTIONS = {
     "--all": "not needed: every image is listed",
     "-a": "not needed: every image is listed",
     "-o": "--output FORMAT, or in a statement: to FILE",
+    "-f": "-f FILE runs a script and comes first; in a statement: where CONDITION, force, or --yes",
+    "-y": 'did you mean "--yes"?',
+    "-n": 'did you mean "--dry-run"?',
+    "-v": "-v alone prints the version; details of the disk: imq system df -v",
 }
-"""Options of docker, with their equivalents in a statement."""
+"""Options of docker and of other programs, with their equivalents."""
 _REPEATABLE = ("set", "insecure")
 
 
@@ -101,9 +105,13 @@ def read_options(arguments: Sequence[str]) -> Options:
             values.setdefault(key, []).append(value)
         elif word in FLAGS:
             flags.add(FLAGS[word])
+        elif word in ("-v", "-V") and not words:
+            flags.add("version")
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
-            first = _DOCKER_OPTIONS.get(name) or closest_hint(word, [*VALUED, *FLAGS, "-f"])
-            raise StatementError(f'unknown option "{word}"', code="option", hints=(first, "imq --help lists them"))
+            hint = _DOCKER_OPTIONS.get(name, "")
+            if not hint and len(name) > len("-x"):  # every letter is close to every other one
+                hint = closest_hint(name, [*VALUED, *FLAGS])
+            raise StatementError(f'unknown option "{word}"', code="option", hints=(hint, "imq --help lists them"))
         else:
             words.append(word)
     if "json" in flags and "version" not in flags:

@@ -72,6 +72,8 @@ class AssertionPlan(Plan):
 
 _STORED = frozenset({"images", "layers", "history"})
 """The tables of the store, by their names in SQL. Their rows come from the manifests and configs of images."""
+_READ_FROM_STORE = _STORED | {"containers", "usage"}
+"""The tables whose rows are in the store when they are not staged."""
 
 
 def reads_documents(select: ir.Select) -> bool:
@@ -154,10 +156,7 @@ def list_columns(select: ir.Select) -> tuple[Column, ...]:
 
 
 def _reads_store(selects: Iterable[ir.Select]) -> bool:
-    return any(
-        not select.table.is_staged and (select.table.name in _STORED or select.table.name == "usage")
-        for select in selects
-    )
+    return any(not select.table.is_staged and select.table.name in _READ_FROM_STORE for select in selects)
 
 
 def _plan_checks(selects: Iterable[ir.Select], now: int) -> tuple[Check, ...]:

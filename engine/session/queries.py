@@ -585,8 +585,10 @@ class QueryRunner:
     def _check(self, planned: Plan) -> None:
         """Raise for an empty `nonempty` list, for a list of ids with other values, and for a missing store."""
         resources = self._resources
-        if resources.context.missing_store != "pass" and not resources.store.layout.exists and planned.reads_store:
-            self._report_missing_store()
+        if resources.context.missing_store != "pass" and not resources.store.layout.exists:
+            scans = self._fetch.scans.values()
+            if planned.reads_store or any(DEFAULT_SOURCE in scan.sources for scan in scans):
+                self._report_missing_store()
         for check in planned.checks:
             row = resources.runner.first_row(check.sql)
             if check.digests and row is not None:
@@ -604,7 +606,10 @@ class QueryRunner:
         if resources.context.missing_store == "warn":
             resources.progress.warn(message)
             return
-        hints = ("check --root; pull, load and import create a store",)
+        hints = (
+            "check --root; pull, load and import create a store",
+            "without --root, imq reads the default store, or an engine that responds",
+        )
         raise StoreError(message, code="no-store", hints=hints)
 
     def _find_counterexample(self, part: ast.Expr, planned: AssertionPlan, scope: Scope, output: ast.Output) -> RowSet:

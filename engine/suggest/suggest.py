@@ -72,7 +72,8 @@ def suggest(text: str, atoms: Mapping[int, int], error: StatementError, vocabula
     for start in dict.fromkeys((prefix + translated, masked)):
         candidate = _MASKED_STRING.sub(lambda at: strings[int(at[1])], start)
         if repaired := _repair(candidate, vocabulary, check):
-            return repaired if repaired != sentence and repaired.isprintable() else ""
+            is_same = repaired.split() == sentence.split()
+            return repaired if not is_same and repaired.isprintable() else ""
     return ""
 
 

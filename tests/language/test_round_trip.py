@@ -244,6 +244,8 @@ def test_a_suggested_name_keeps_its_spelling() -> None:
     assert closest_hint("an", ["and", "any", "images"]) == 'did you mean "and" or "any"?'
     assert closest_hint("run", ["prune", "rename"]) == ""
     assert closest_hint("ab", ["cd"]) == ""
+    assert closest_hint("--force", ["--force", "--source"]) == ""  # a name is no correction of itself
+    assert closest_hint("NAME", ["name"]) == 'did you mean "name"?'
 
 
 def test_errors_are_formatted_completely() -> None:

@@ -204,6 +204,14 @@ def test_unrecognized_statements_get_no_suggestion(session: Session, said: str) 
     assert get_error(session, said).suggestion == ""
 
 
+def test_a_statement_is_no_suggestion_for_itself(session: Session) -> None:
+    """The refusal is of what the statement means: other blanks do not mend it."""
+    for text in ('rm images in "missing.tar"  where  size > 1', 'rm images in "missing.tar" where size > 1'):
+        with pytest.raises(StatementError, match="rm does not change") as caught:
+            next(iter(session.run(text, dry_run=True)))
+        assert caught.value.suggestion == ""
+
+
 @given(st.lists(st.sampled_from(WORDS), max_size=30), st.sampled_from([" ", ", ", ""]))
 @tried(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_suggestions_for_any_words_are_fast(session: Session, words: list[str], joint: str) -> None:

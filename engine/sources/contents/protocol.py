@@ -186,7 +186,7 @@ class LayerContents(Protocol):
 def make_image_removed_error(container: str, source: str) -> NotFound:
     """Return the error for the files of a container whose image is not there any more; `source` has its changes."""
     return NotFound(
-        f"the image of the container {container} was removed, so its files cannot be told from its changes",
+        f"the files of the container {container} are unknown: its image was removed, and only its changes are left",
         code="no-such-image",
         hints=(f"to see its changes: changes of {container} in {source}",) if source else (),
     )
