@@ -6,30 +6,26 @@ hides of the layers below, so images with common lower layers share these rows t
 
 from __future__ import annotations
 
-from imq.engine.oci.chain_id import compute_chain_ids
-from imq.grammar.errors import Malformed
-from imq.grammar.record import TYPE_CHECKING, Record
+from itertools import islice
+
+from imq.grammar.record import TYPE_CHECKING
 
 from .schema import ENTRY_COLUMNS, PACKAGE_COLUMNS, SCAN_VERSION, SCHEMA
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from imq.engine.oci.digest import Digest
+    from imq.grammar.errors import ImqError
 
-    from .hiding import LayerHider
+    from .stacks import StackKeys
 
 _COLUMNS = ", ".join(ENTRY_COLUMNS[1:])
 _DAY = 24 * 3600 * 1_000_000_000
+_STACKS = 1_000
+"""The stacks that are described in one transaction: others wait for it."""
 _PACKAGE_COLUMNS = ", ".join(f"package.{name}" for name in PACKAGE_COLUMNS)
-
-
-class StackKeys(Record):
-    """A stack of layers in the index: the keys of its layers and of its chains, bottom first."""
-
-    layers: tuple[int, ...]
-    chains: tuple[int, ...]
 
 
 class FileIndex:
@@ -126,90 +122,20 @@ class FileIndex:
         packed = pack_words(f"{names or ''}\n{paths or ''}")
         self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
 
-    def stack(self, diff_ids: Sequence[Digest], now: int) -> StackKeys:
-        """Return the keys of a stack whose layers are all in the index. It is described when it is first needed.
+    def describe_stacks(
+        self, stacks: Iterable[tuple[Digest, ...]], now: int
+    ) -> dict[tuple[Digest, ...], StackKeys | ImqError]:
+        """Return the keys of stacks whose layers are all in the index. Each is described when it is first needed.
 
-        Raises `Malformed` for a stack that cannot be unpacked, since a path leads through too many links.
+        A stack that cannot be unpacked, since a path leads through too many links, has a `Malformed`.
         """
-        chain_ids = compute_chain_ids(diff_ids)
-        known = self._read_chain(chain_ids[-1]) if chain_ids else []
-        if known:
-            return StackKeys(tuple(layer for layer, _ in known), tuple(chain for _, chain in known))
-        layers: list[int] = []
-        chains: list[int] = []
-        for position, chain_id in enumerate(chain_ids):
-            row = self._find_chain(chain_id)
-            if row is None:
-                self._add_chains(chain_ids[position:], diff_ids[position:], layers, chains, now)
-                break
-            chains.append(row[0])
-            layers.append(row[1])
-        return StackKeys(tuple(layers), tuple(chains))
+        from .stacks import StackDescriber
 
-    def _read_chain(self, chain_id: Digest) -> list[tuple[int, int]]:
-        """Return the keys of the layers and of the chains of a stack, bottom first; nothing for an unknown one."""
-        return self.connection.execute(
-            f"""WITH RECURSIVE stack (layer, key, parent, depth) AS (
-                SELECT layer, key, parent, 0 FROM {SCHEMA}.chain WHERE id = ?
-                UNION ALL SELECT below.layer, below.key, below.parent, depth + 1
-                FROM stack JOIN {SCHEMA}.chain AS below ON below.key = stack.parent)
-            SELECT layer, key FROM stack ORDER BY depth DESC""",
-            (chain_id,),
-        ).fetchall()
-
-    def _find_chain(self, chain_id: Digest) -> tuple[int, int] | None:
-        row: tuple[int, int] | None = self.connection.execute(
-            f"SELECT key, layer FROM {SCHEMA}.chain WHERE id = ?", (chain_id,)
-        ).fetchone()
-        return row
-
-    def _add_chains(
-        self, chain_ids: Sequence[Digest], diff_ids: Sequence[Digest], layers: list[int], chains: list[int], now: int
-    ) -> None:
-        """Describe the upper part of a stack, on top of `layers` and `chains`, which are extended."""
-        from .hiding import LayerHider
-
-        connection = self.connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.execute("CREATE TEMP TABLE lower (position INTEGER PRIMARY KEY, layer INTEGER, chain INTEGER)")
-            connection.executemany(
-                "INSERT INTO lower VALUES (?, ?, ?)", zip(range(len(layers)), layers, chains, strict=True)
-            )
-            hider = LayerHider(connection)
-            for chain_id, diff_id in zip(chain_ids, diff_ids, strict=True):
-                chain, layer = self._find_chain(chain_id) or self._add_chain(chain_id, diff_id, chains, hider, now)
-                connection.execute("INSERT INTO lower VALUES (?, ?, ?)", (len(layers), layer, chain))
-                layers.append(layer)
-                chains.append(chain)
-            hider.close()
-            connection.execute("DROP TABLE lower")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-    def _add_chain(
-        self, chain_id: Digest, diff_id: Digest, chains: Sequence[int], hider: LayerHider, now: int
-    ) -> tuple[int, int]:
-        connection = self.connection
-        (layer,) = connection.execute(
-            f"SELECT key FROM {SCHEMA}.layer WHERE diff_id = ? AND stack = 0", (diff_id,)
-        ).fetchone()
-        (chain,) = connection.execute(
-            f"INSERT INTO {SCHEMA}.chain (id, parent, layer) VALUES (?, ?, ?) RETURNING key",
-            (chain_id, chains[-1] if chains else None, layer),
-        ).fetchone()
-        from .resolve_links import resolve_links
-
-        try:
-            layer = resolve_links(connection, layer, chain, now)
-        except Malformed as error:
-            raise Malformed(f"the layer {diff_id} is damaged: {error.message}", code=error.code) from None
-        connection.execute(f"UPDATE {SCHEMA}.chain SET layer = ? WHERE key = ?", (layer, chain))
-        if chains:
-            hider.hide(layer, chain)
-        return chain, layer
+        found: dict[tuple[Digest, ...], StackKeys | ImqError] = {}
+        waiting = iter(dict.fromkeys(stacks))
+        while batch := list(islice(waiting, _STACKS)):
+            found.update(zip(batch, StackDescriber(self.connection, now).describe(batch), strict=True))
+        return found
 
     def touch(self, keys: Iterable[int], now: int) -> None:
         """Note that a statement used layers; once a day is enough, since every note is a write."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator, Sequence
 
+    from imq.engine.layer_index.stacks import StackKeys
     from imq.engine.layers.layer_stack import StackedLayer
 
 Tree = dict[str, tuple[Any, ...]]
@@ -67,8 +68,15 @@ def add(index: FileIndex, layers: Sequence[StackedLayer], scratch: pathlib.Path)
             path.unlink()
 
 
+def describe(index: FileIndex, layers: Sequence[StackedLayer]) -> StackKeys:
+    (keys,) = index.describe_stacks([tuple(one.diff_id for one in layers)], 1).values()
+    if isinstance(keys, ImqError):
+        raise keys
+    return keys
+
+
 def shown_by_index(index: FileIndex, layers: Sequence[StackedLayer]) -> Tree:
-    keys = index.stack([one.diff_id for one in layers], 1)
+    keys = describe(index, layers)
     index.connection.execute("DELETE FROM temp.stack")
     index.connection.executemany("INSERT INTO stack VALUES (?, ?)", zip(keys.layers, keys.chains, strict=True))
     found: Tree = {}
@@ -83,7 +91,7 @@ def shown_by_index(index: FileIndex, layers: Sequence[StackedLayer]) -> Tree:
 
 def list_hidden(index: FileIndex, layers: Sequence[StackedLayer]) -> list[tuple[object, ...]]:
     """Return what the layers of a stack hide: the position of the hiding layer, that of the other one, path, status."""
-    keys = index.stack([one.diff_id for one in layers], 1)
+    keys = describe(index, layers)
     found = []
     for upper, chain in enumerate(keys.chains):
         for lower, *rest in index.connection.execute(
@@ -246,17 +254,72 @@ def test_lower_layers_are_described_once(index: FileIndex, scratch: pathlib.Path
     base = stacked(archive([folder("shared"), member("shared/x", b"1")]))
     one, two = stacked(archive([member("one", b"1")])), stacked(archive([member("shared/x", b"2")]))
     add(index, [base, one, two], scratch)
-    first, second = (index.stack([base.diff_id, top.diff_id], 1) for top in (one, two))
+    first, second = (describe(index, [base, top]) for top in (one, two))
     assert first.chains[0] == second.chains[0]
     assert first.layers[0] == second.layers[0]
     assert set(shown_by_index(index, [base, one])) == {"/shared", "/shared/x", "/one"}
     assert shown_by_index(index, [base, two])["/shared/x"][4][0] == second.layers[1]
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(entries(), max_size=4).filter(is_ordinary), min_size=1, max_size=5),
+    st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=4), min_size=2, max_size=4),
+)
+def test_stacks_are_the_same_described_together_and_alone(
+    index: FileIndex, scratch: pathlib.Path, drawn: list[list[Member]], orders: list[list[int]]
+) -> None:
+    layers = [stacked(archive(members)) for members in drawn]
+    stacks = [tuple(layers[at % len(layers)] for at in order) for order in orders]
+    add(index, layers, scratch)
+    together = index.describe_stacks((tuple(one.diff_id for one in stack) for stack in stacks), 1)
+    problems = {keys for keys, found in together.items() if isinstance(found, ImqError)}
+    sound = [stack for stack in stacks if tuple(one.diff_id for one in stack) not in problems]
+    hidden = [list_hidden(index, stack) for stack in sound]
+    index.drop(one.diff_id for one in layers)
+    add(index, layers, scratch)
+    for stack in stacks:
+        if stack not in sound:
+            with pytest.raises(ImqError):
+                describe(index, stack)
+    assert [list_hidden(index, stack) for stack in sound] == hidden
+    index.drop(one.diff_id for one in layers)
+
+
+def test_a_stack_that_cannot_be_unpacked_leaves_the_others(index: FileIndex, scratch: pathlib.Path) -> None:
+    loop = stacked(archive([symlink("loop", "loop")]))
+    into, plain = stacked(archive([member("loop/x", b"1")])), stacked(archive([member("plain/x", b"1")]))
+    add(index, [loop, into, plain], scratch)
+    bad, above, good = (
+        tuple(one.diff_id for one in stack) for stack in ([loop, into], [loop, into, plain], [loop, plain])
+    )
+    found = index.describe_stacks([above, good, bad], 1)
+    assert isinstance(found[bad], ImqError)
+    assert str(found[above]) == str(found[bad])
+    assert not isinstance(found[good], ImqError)
+    again = index.describe_stacks([above, good], 1)
+    assert (str(again[above]), again[good]) == (str(found[above]), found[good])
+    (rows,) = index.connection.execute(
+        f"SELECT count(*) FROM {SCHEMA}.hidden WHERE chain NOT IN (SELECT key FROM {SCHEMA}.chain)"
+    ).fetchone()
+    assert rows == 0
+
+
+def test_a_layer_that_was_removed_meanwhile(index: FileIndex, scratch: pathlib.Path) -> None:
+    one, two = stacked(archive([member("removed", b"1")])), stacked(archive([member("kept", b"1")]))
+    add(index, [one, two], scratch)
+    index.drop([one.diff_id])
+    found = index.describe_stacks([(two.diff_id, one.diff_id), (two.diff_id,)], 1)
+    error = found[two.diff_id, one.diff_id]
+    assert isinstance(error, ImqError)
+    assert (error.code, one.diff_id in error.message) == ("layer-index", True)
+    assert not isinstance(found[two.diff_id,], ImqError)
+
+
 def test_dropped_layers_take_their_stacks_with_them(index: FileIndex, scratch: pathlib.Path) -> None:
     base, top = stacked(archive([member("dropped/x", b"1")])), stacked(archive([member("dropped/.wh.x")]))
     add(index, [base, top], scratch)
-    index.stack([base.diff_id, top.diff_id], 1)
+    describe(index, [base, top])
     index.drop([base.diff_id])
     assert index.list_missing([base.diff_id, top.diff_id]) == [base.diff_id]
     (rows,) = index.connection.execute(

@@ -8,7 +8,7 @@ from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.query.fetch_plan import weaken_condition
 from imq.engine.query.sql.statements import Sql, write_row_condition
 from imq.engine.sources.scan_rows import ScanRows
-from imq.grammar.errors import Malformed
+from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .indexer import LayerIndexer
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from imq.engine.query import ir
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
-    from imq.grammar.errors import ImqError
 
     from .protocol import ImageLayers, LayerContents
 
@@ -121,11 +120,11 @@ class ContentScan(ScanRows):
         """Create a table like `stack` of numbered images."""
         now = self.context.clock()
         rows = []
+        stacks = indexer.index.describe_stacks((image.indexed for _, image in images), now)
         for number, image in images:
-            try:
-                keys = indexer.index.stack(image.indexed, now)
-            except Malformed as error:
-                self.add_unread(image, error, is_only=len(images) == 1)
+            keys = stacks[image.indexed]
+            if isinstance(keys, ImqError):
+                self.add_unread(image, keys, is_only=len(images) == 1)
                 continue
             common = (number, image.lookup, image.id, image.name, image.source)
             rows += [
@@ -136,8 +135,9 @@ class ContentScan(ScanRows):
             ]
         connection = self.connection
         indexer.index.touch((row[6] for row in rows), now)
-        connection.execute(
-            f"CREATE TEMP TABLE {table} (number, lookup, image, name, source, position, layer, chain, diff_id)"
+        connection.execute(  # an index serves a comparison with a column of the same type only
+            f"""CREATE TEMP TABLE {table} (number INTEGER, lookup, image, name, source, position INTEGER,
+            layer INTEGER, chain INTEGER, diff_id)"""
         )
         connection.execute("SAVEPOINT listing")
         connection.executemany(f"INSERT INTO temp.{table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -180,9 +180,13 @@ class ContentScan(ScanRows):
 
         `table` is the table of which `stack` is a row, if it is another one.
         """
-        return f"""SELECT {columns} FROM {SCHEMA}.hidden JOIN temp.{table or self.stack} AS upper
-                ON upper.chain = hidden.chain AND upper.number = stack.number
-            WHERE hidden.layer = {layer} AND hidden.directory = {directory} AND hidden.name = {name}"""
+        # many images of one base hide the same entry, each in a stack of its own: those of this image are looked up
+        return f"""SELECT {columns} FROM (SELECT 1 FROM {SCHEMA}.hidden AS known WHERE known.layer = {layer}
+                AND known.directory = {directory} AND known.name = {name} LIMIT 1)
+            CROSS JOIN temp.{table or self.stack} AS upper ON upper.number = stack.number
+                AND upper.position >= stack.position
+            CROSS JOIN {SCHEMA}.hidden ON hidden.layer = {layer} AND hidden.directory = {directory}
+                AND hidden.name = {name} AND hidden.chain = upper.chain"""
 
     def close(self) -> bool:
         """Drop the view and the tables. Return False if a cursor still reads from them."""

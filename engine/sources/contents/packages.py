@@ -50,19 +50,21 @@ class PackageScan(ContentScan):
     def insert_rows(self) -> None:
         """Insert the packages of the layers for which the condition of the scan holds, for each image."""
         condition = self.write_filter("package")
+        self._list_licences()
         fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
         packages = f"""SELECT package.layer AS _layer, package.rowid AS _package, package.directory AS _directory,
                 package.file AS _file, package.licence AS _licence, {fields}
             FROM temp.{self.layers} AS read CROSS JOIN {SCHEMA}.package ON package.layer = read.key
             CROSS JOIN {SCHEMA}.directory ON directory.key = package.directory"""
-        first = f"""SELECT min(lower.position) FROM {SCHEMA}.package AS same
-            CROSS JOIN temp.{self.stack} AS lower ON lower.layer = same.layer AND lower.number = stack.number
-            WHERE same.name = package.name AND same.version = package.version AND same.type = package.type
-                AND same.architecture IS package.architecture AND same.directory = package._directory"""
-        licence = f"""SELECT note.document ->> 'licence' FROM {SCHEMA}.note
-            CROSS JOIN temp.{self.stack} AS other ON other.layer = note.layer AND other.number = stack.number
-            WHERE note.kind = '{LICENCE_NOTE}' AND note.document ->> 'package' = package.name
-                AND note.document ->> 'type' = package.type ORDER BY other.position DESC LIMIT 1"""
+        first = f"""SELECT lower.position FROM temp.{self.stack} AS lower
+            CROSS JOIN {SCHEMA}.package AS same ON same.layer = lower.layer AND same.name = package.name
+                AND same.version = package.version AND same.type = package.type
+                AND same.architecture IS package.architecture AND same.directory = package._directory
+            WHERE lower.number = stack.number ORDER BY lower.position LIMIT 1"""
+        licence = f"""SELECT known.licence FROM temp.{self.stack} AS other
+            CROSS JOIN temp.{self._licences} AS known ON known.layer = other.layer AND known.type = package.type
+                AND known.package = package.name
+            WHERE other.number = stack.number ORDER BY other.position DESC LIMIT 1"""
         columns = ", ".join(f'package."{name}"' for name in (*_KEY_COLUMNS, *FIELDS))
         hidden = self.write_hidden("1", "package._layer", "package._directory", "package._file")
         names = ", ".join(f'"{name}"' for name in self.columns)
@@ -78,7 +80,25 @@ class PackageScan(ContentScan):
                 WHERE NOT EXISTS ({hidden})) AS shown""",
             condition.parameters,
         )
+        self.connection.execute(f"DROP TABLE temp.{self._licences}")
         self._report_problems()
+
+    @property
+    def _licences(self) -> str:
+        return f"{self.scan.view}_licences"
+
+    def _list_licences(self) -> None:
+        """Make a temporary table of the licences in files beside the lists of packages, by layer and package."""
+        self.connection.execute(
+            f"""CREATE TEMP TABLE {self._licences} (layer INTEGER, type TEXT, package TEXT,
+            licence, PRIMARY KEY (layer, type, package)) WITHOUT ROWID"""
+        )
+        self.connection.execute(
+            f"""INSERT OR IGNORE INTO temp.{self._licences} SELECT note.layer, note.document ->> 'type',
+                note.document ->> 'package', note.document ->> 'licence'
+            FROM temp.{self.layers} AS read CROSS JOIN {SCHEMA}.note ON note.layer = read.key
+                AND note.kind = '{LICENCE_NOTE}'"""
+        )
 
     def _report_problems(self) -> None:
         """Report the lists of packages that could not be read completely: their other rows are sound."""
