@@ -72,7 +72,7 @@ PARTS = (
     (
         "Engines",
         "Statements about images and containers of Docker; `in podman` and `in containerd` work alike.",
-        lambda task: "engine" in task and not task.keys() & {"waits", "checked", "inside"},
+        lambda task: "engine" in task and not task.keys() & {"checked", "inside"},
     ),
     (
         "Inside images",
@@ -90,10 +90,7 @@ PARTS = (
     ),
     (
         "Not yet available",
-        (
-            "These statements fail with the reason until the engine can do what they need: `containers` in the"
-            " store, conditions on `registries`, `kubernetes` as a source, and what else each of them names."
-        ),
+        "These statements fail with the reason, since sources do not tell what they need: the downloads of a manifest.",
         lambda task: "waits" in task,
     ),
 )

@@ -1515,6 +1515,9 @@ def pull(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..
 def push(*operands: _Name | Query, from_: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Send images to the registries in their names. The destination after to is another name for one image, a host or namespace (repositories and tags stay the same), or a template. An index is pushed with all its platforms unless platform selects some. In text: `push team/app:1 to registry.local:5000/team/app:1`"""
     ...
+def recreate(*operands: _Name | Query, from_: _Path | None = ..., in_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
+    """Replace containers by new ones with the same names and options, from the images that their images' names have now, or from another one: with image = redis:8. Volumes stay; other files that a container changed are lost. The old container is removed when the new one runs and is healthy, by default within 5 minutes; otherwise it is put back and started again. In text: `recreate web in docker with timeout = 2m`"""
+    ...
 def reindex(*, dry_run: bool = ...) -> Statement:
     """Rebuild the index from the blobs of the store. In text: `reindex`"""
     ...

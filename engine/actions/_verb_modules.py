@@ -24,6 +24,7 @@ MODULES = {
     "prune": "prune",
     "pull": "pull",
     "push": "push",
+    "recreate": "recreate",
     "reindex": "reindex",
     "rename": "rename",
     "report": "report",
@@ -41,5 +42,5 @@ MODULES = {
     "wait": "wait",
 }
 """The module of each verb."""
-REMOVING = frozenset({"attach", "exec", "prune", "rm", "run", "untag"})
+REMOVING = frozenset({"attach", "exec", "prune", "recreate", "rm", "run", "untag"})
 """The verbs that delete names or images, or run programs, which may delete anything."""

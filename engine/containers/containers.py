@@ -375,6 +375,19 @@ class Containers:
             if durable:
                 self._containers_directory().sync()
 
+    def rename(self, container: Container, name: str) -> Container:
+        """Give a container another name, and return it. Raises `Conflict` (`name-taken`)."""
+        with self.store.layout.lock():
+            self.refresh()
+            connection = self.store.index.connection
+            row = connection.execute("SELECT id FROM container WHERE name = ?", (name,)).fetchone()
+            if row is not None:
+                raise name_taken(name, row[0])
+            document = {**container.document, "Name": name}
+            with self._open(container.id) as folder:
+                write_json(folder, DOCUMENT, document, 0o600)
+        return Container(container.id, name, document)
+
     def _containers_directory(self) -> Directory:
         return self.store.layout.make_directory(FOLDER)
 

@@ -135,6 +135,7 @@ def _read_signature(folder: Directory, id_: str) -> tuple[str, State, int]:
         os.close(descriptor)
         raise
     facts = (
+        _read_identity(descriptor),
         state.status,
         state.started,
         state.finished,
@@ -145,6 +146,15 @@ def _read_signature(folder: Directory, id_: str) -> tuple[str, State, int]:
         state.health,
     )
     return json.dumps(facts), state, descriptor
+
+
+def _read_identity(folder: int) -> tuple[int, int] | None:
+    """Return what changes when the document of a container is replaced, as its rename does; None without a document."""
+    try:
+        status = os.stat(DOCUMENT, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _make_row(document: Mapping[str, Any], state: State, path: str) -> tuple[object, ...]:

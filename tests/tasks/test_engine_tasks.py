@@ -14,7 +14,6 @@ import pytest
 from imq.engine.result import RowSet
 from imq.engine.session.context import SessionContext
 from imq.engine.session.session import Session
-from imq.grammar.errors import ImqError
 from imq.grammar.parser import parse
 from imq.grammar.unparser import unparse
 from registry.support.query import open_session
@@ -38,7 +37,6 @@ TASKS: list[dict[str, Any]] = tomllib.loads(
 INSIDE = [task for task in TASKS if "inside" in task]
 RUN = [task for task in TASKS if task.keys() & {"expected", "includes"} and "inside" not in task]
 CHECKED = [task for task in TASKS if "checked" in task]
-WAITING = [task for task in TASKS if "waits" in task]
 
 CLUSTER = """apiVersion: v1
 kind: List
@@ -101,7 +99,7 @@ def offline(folder: pathlib.Path) -> Iterator[Session]:
 
 def test_every_task_has_a_statement_and_is_of_one_kind() -> None:
     assert len({task["id"] for task in TASKS}) == len(TASKS) == 41
-    assert len(RUN) + len(INSIDE) + len(CHECKED) + len(WAITING) == len(TASKS)
+    assert len(RUN) + len(INSIDE) + len(CHECKED) == len(TASKS)
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +178,6 @@ def test_task_of_another_engine_is_bound(task: dict[str, Any], offline: Session)
     assert parse("; ".join(map(unparse, statements)), offline.vocabulary) == statements
     for statement in statements:
         offline.check(statement)
-
-
-@pytest.mark.parametrize("task", WAITING, ids=ids(WAITING))
-def test_a_waiting_task_is_refused(task: dict[str, Any], offline: Session) -> None:
-    """A statement that works must be removed from this list."""
-    with pytest.raises(ImqError) as caught:  # noqa: PT012 - parsing or binding refuses it
-        for statement in offline.parse(task["imq"]):
-            offline.check(statement)
-    assert caught.value.code in (
-        *("unavailable", "unknown-name", "unknown-field", "unknown-form", "syntax", "operand", "target", "type"),
-    )
 
 
 def get_statements(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .container_verbs import PLANNERS as CONTAINER_PLANNERS
 from .create import plan_commit, plan_import, plan_load
+from .recreate import plan_recreate
 from .remove import plan_prune, plan_removal, plan_untag
 from .run_containers import PLANNERS as RUN_PLANNERS
 from .tag import plan_rename, plan_tag
@@ -22,4 +23,5 @@ PLANNERS = {
     "load": plan_load,
     "import": plan_import,
     "commit": plan_commit,
+    "recreate": plan_recreate,
 }

@@ -34,7 +34,7 @@ _KIND = "a container engine"
 _SCHEMES = ("unix://", "tcp://", "ssh://", "docker:", "podman:")
 PLANNED_VERBS = (
     "rm", "untag", "prune", "tag", "rename", "pull", "push", "load", "import", "commit", "start", "stop", "restart",
-    "kill", "wait", "pause", "unpause", "create", "run", "exec",
+    "kill", "wait", "pause", "unpause", "create", "run", "exec", "recreate",
 )  # fmt: skip
 """The verbs that `planners.py` plans."""
 _COST = "1 request for each engine"
