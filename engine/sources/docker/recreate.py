@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from imq.engine.docker_engine.errors import clean_text, protocol_error
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.reference import InvalidReference, Reference
+from imq.engine.oci.reference import Reference
 from imq.engine.sources.action import Failed, Outcome, changed_error
 from imq.engine.sources.container_replacement import (
     NEW,
@@ -24,7 +24,7 @@ from imq.engine.sources.container_replacement import (
     not_replaceable,
     read_replacement,
 )
-from imq.grammar.errors import Conflict, ImqError, NotFound
+from imq.grammar.errors import Conflict, ImqError, InvalidReference, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients, open_client
