@@ -108,7 +108,7 @@ def test_inline_statements_parse(tmp_path: pathlib.Path) -> None:
     statements = [
         code
         for code in INLINE_CODE
-        if re.match(r"(images|files|reclaim|rm|exec|view|let|set|assert|create|extract|run|stop|kill) ", code)
+        if re.match(r"(images|files|reclaim|rm|exec|view|let|set|assert|create|extract|run|stop|kill|recreate) ", code)
         and "…" not in code
     ]
     conditions = [
