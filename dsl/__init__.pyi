@@ -1686,7 +1686,7 @@ def contains_package(name: Value, /) -> Expression:
     """Whether the package of that name is installed in the image: `contains package openssl` in text."""
     ...
 def contains_text(string: Value, /) -> Expression:
-    """Whether a file of the image, its build steps, variables, labels or command contain the string. The field found says where; for each line: texts of app:1 where text like "*10.0.0.5*": `contains text "10.0.0.5"` in text."""
+    """Whether a file of the image, its build steps, variables, labels or command contain the string; found says where, and texts each line: texts of app:1 where text like "*10.0.0.5*": `contains text "10.0.0.5"` in text."""
     ...
 def writable_by(user: Value, /) -> Expression:
     """Whether the user can write to the file: a name, a number, or UID:GID, with the groups in the image; root can write to every file. The user must be able to reach it too: to search the folders on the way: `writable by www-data` in text."""

@@ -103,8 +103,8 @@ PREDICATES: dict[str, Predicate] = {
         Predicate(
             "contains text",
             "a string",
-            "a file of the image, its build steps, variables, labels or command contain the string. The field found says"
-            ' where; for each line: texts of app:1 where text like "*10.0.0.5*"',
+            "a file of the image, its build steps, variables, labels or command contain the string; found says where,"
+            ' and texts each line: texts of app:1 where text like "*10.0.0.5*"',
             'contains text "10.0.0.5"',
             lambda arguments: _expand_contains_text(arguments[0]),
         ),

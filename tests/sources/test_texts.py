@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imq.engine.query.searches import Search
-from imq.engine.sources.contents import line_search, texts
+from imq.engine.sources.contents import line_search, reading, texts
 from imq.engine.sources.contents.line_search import FoundLine, LinePatterns, LineSink
 from imq.grammar.errors import ImqError
 from store.support.stores import StoreSession, imq
@@ -278,17 +278,39 @@ def test_a_file_is_read_once_for_all_images_that_have_its_layer(
     for number in range(5):
         layout.add(Image([base], labels={"n": str(number)}), f"app:{number}")
     calls = []
-    read = texts.read_contents_of
+    read = reading.read_contents_of
 
     def count(*arguments: Any) -> None:
         calls.append(arguments[2])
         read(*arguments)
 
-    monkeypatch.setattr(texts, "read_contents_of", count)
+    monkeypatch.setattr(reading, "read_contents_of", count)
     with StoreSession(tmp_path / "store") as session:
         rows = session.rows('texts of (images) where text like "needle*" order by image_name select image_name, line')
-    assert [(row["image_name"], row["line"]) for row in rows] == [(f"app:{number}", 1) for number in range(5)]
-    assert len(calls) == 1
+        assert [(row["image_name"], row["line"]) for row in rows] == [(f"app:{number}", 1) for number in range(5)]
+        assert len(calls) == 1
+        rows = session.rows('files of (images) where content like "needle*" select image_name, sha256')
+        assert sorted(row["image_name"] for row in rows) == [f"app:{number}" for number in range(5)]
+        assert {row["sha256"] for row in rows} == {digest_of(b"needle\n")}
+        assert len(calls) == 3  # of the search, and of the digest of what it found
+
+
+def test_a_layer_that_is_damaged_in_one_place_is_read_in_another(tmp_path: pathlib.Path) -> None:
+    shared = layer({"a": b"needle\n"})
+    for name in ("one", "two"):
+        Layout(tmp_path / name).add(Image([shared], labels={"n": name}), f"app:{name}")
+    images = f'(images in "oci:{tmp_path}/one", "oci:{tmp_path}/two")'
+    statements = [
+        f'{table} of {images} where {field} like "needle*" order by image_name select image_name'
+        for table, field in (("texts", "text"), ("files", "content"))
+    ]
+    with StoreSession(tmp_path / "store") as session:
+        for statement in statements:
+            assert [row["image_name"] for row in session.rows(statement)] == ["app:one", "app:two"]
+        blob = tmp_path / "one" / "blobs" / "sha256" / shared.digest.removeprefix("sha256:")
+        blob.write_bytes(blob.read_bytes().replace(b"needle", b"needl3"))
+        for statement in statements:
+            assert [row["image_name"] for row in session.rows(statement)] == ["app:one", "app:two"]
 
 
 def test_an_image_that_cannot_be_read_is_reported(tmp_path: pathlib.Path) -> None:

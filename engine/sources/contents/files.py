@@ -7,6 +7,7 @@ made. A condition that needs a certain string skips the layers whose names do no
 from __future__ import annotations
 
 import json
+from itertools import chain
 
 from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import (
@@ -33,6 +34,7 @@ from .literals import list_required_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
     from imq.engine.query.searches import Search
     from imq.engine.query.source import FetchRequest, ScanRequest
@@ -328,8 +330,11 @@ class FileScan(ContentScan):
             self.connection.execute("RELEASE fetching")
 
     def _read_contents(self, names: frozenset[str], searches: frozenset[Search]) -> None:
-        """Read the contents of the selected files, in one pass over each layer that has some of them."""
-        from .reading import ContentFields, read_contents_of
+        """Read the contents of the selected files, in one pass over each layer that has some of them.
+
+        A file that several images show is read once, for the first of its rows.
+        """
+        from .reading import ContentFields, read_shared_contents
 
         if "content" in names:
             self._drop_large_files()
@@ -339,7 +344,9 @@ class FileScan(ContentScan):
             self._find_owners()
             if names == {"modified"} and not searches:
                 needed = "t.package_checksum IS NOT NULL"
-        by_layer: dict[tuple[int, int], list[tuple[int, str, StoredContent]]] = {}
+        checksums: dict[int, str] = {}
+        if "modified" in names:
+            checksums.update(self.read_selected("t.package_checksum IS NOT NULL", "t._row, t.package_checksum"))
         keys = {search.key for search in searches}
         rows = self.read_selected(
             f"entry.type IN ({FILE}, {HARD_LINK}) AND entry.size IS NOT NULL AND {needed}",
@@ -350,48 +357,52 @@ class FileScan(ContentScan):
             " AND entry.name = t._entry_name",
         )
         searched: set[int] = set()
+        shared = _SharedFiles()
         for row, number, layer, path, *place, found in rows:
             if found is not None and keys <= json.loads(found).keys():
                 searched.add(row)
                 if not names:
                     continue
-            by_layer.setdefault((number, layer), []).append((row, path, StoredContent(*place)))
-        checksums: dict[int, str] = {}
-        if "modified" in names:
-            checksums.update(self.read_selected("t.package_checksum IS NOT NULL", "t._row, t.package_checksum"))
+            shared.add(row, number, layer, path, StoredContent(*place), (checksums.get(row), row in searched))
         values = ContentFields(names, checksums, searches, searched)
         of_layers: dict[tuple[int, Digest], list[tuple[int, str, StoredContent]]] = {}
-        for (number, layer), contents in by_layer.items():
+        for layer, contents in shared.by_layer.items():
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
-            of_layers[number, Digest(diff_id)] = contents
-        rows_read: Iterable[tuple[object, ...]] = ()
+            of_layers[shared.numbers[contents[0][0]], Digest(diff_id)] = contents
+        rows_read: Iterable[tuple[Any, ...]] = ()
         if (workers := self.context.workers) is not None:
             from .remote_reading import RemoteReading
 
             remote = RemoteReading(self.contents, self.images, values)
             rows_read = remote.read(workers, self.context, of_layers)
-            for (number, diff_id), error in remote.errors.items():
-                self._leave_out(number, error, of_layers.pop((number, diff_id)))
-        for (number, diff_id), contents in of_layers.items():
+            for key, error in remote.errors.items():
+                self._leave_out(error, shared.list_rows(of_layers.pop(key)))
+        for (_, diff_id), contents in of_layers.items():
+            images = (self.images[number] for _, number in shared.list_rows(contents))
             try:
-                read_contents_of(self.contents, self.images[number], diff_id, contents, values)
+                read_shared_contents(self.contents, images, diff_id, contents, values)
             except Interrupted:
                 raise
             except ImqError as error:
                 values.discard(row for row, _, _ in contents)
-                self._leave_out(number, error, contents)
+                self._leave_out(error, shared.list_rows(contents))
         self._update(
             "sha256 = coalesce(?, sha256), content = coalesce(?, content), modified = coalesce(?, modified),"
             " _found = json_patch(coalesce(_found, '{}'), coalesce(?, '{}'))",
-            (*rows_read, *values.take_rows()),
+            (
+                (*found, row)
+                for *found, first in chain(rows_read, values.take_rows())
+                for row in shared.equal_rows[first]
+            ),
         )
 
-    def _leave_out(self, number: int, error: ImqError, contents: Iterable[tuple[int, str, StoredContent]]) -> None:
-        """Report contents of an image that cannot be read. An unknown value must not select more rows."""
-        self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
-        self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", [(row,) for row, _, _ in contents])
+    def _leave_out(self, error: ImqError, rows: Sequence[tuple[int, int]]) -> None:
+        """Report rows of images whose contents cannot be read. An unknown value must not select more rows."""
+        for number in dict.fromkeys(number for _, number in rows):
+            self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
+        self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", [(row,) for row, _ in rows])
 
     def _drop_large_files(self) -> None:
         """Report the selected files whose content is too large to be a value. Their rows are dropped."""
@@ -415,6 +426,32 @@ class FileScan(ContentScan):
         keys = [(row,) for row in rows]
         self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", keys)
         self.connection.executemany(f"DELETE FROM temp.{self.selected} WHERE _row = ?", keys)
+
+
+class _SharedFiles:
+    """The files whose contents are needed, by the layer that has them: each once, whatever images show it.
+
+    A file has the key of the first of its rows. `numbers` are those of the images of rows.
+    """
+
+    def __init__(self) -> None:
+        self.by_layer: dict[int, list[tuple[int, str, StoredContent]]] = {}
+        self.numbers: dict[int, int] = {}
+        self.equal_rows: dict[int, list[int]] = {}
+        self._rows: dict[tuple[object, ...], list[int]] = {}
+
+    def add(self, row: int, number: int, layer: int, path: str, content: StoredContent, needs: object) -> None:
+        """Add a row of an image. Rows of a file with different `needs` are read separately."""
+        self.numbers[row] = number
+        rows = self._rows.setdefault((layer, path, content, needs), [])
+        rows.append(row)
+        if len(rows) == 1:
+            self.equal_rows[row] = rows
+            self.by_layer.setdefault(layer, []).append((row, path, content))
+
+    def list_rows(self, contents: Iterable[tuple[int, str, StoredContent]]) -> list[tuple[int, int]]:
+        """Return all rows that have these contents, each with the number of its image."""
+        return [(row, self.numbers[row]) for first, _, _ in contents for row in self.equal_rows[first]]
 
 
 def _show_capabilities(value: str | None) -> str | None:

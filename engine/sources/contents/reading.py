@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from imq.engine.layer_index.contents import HashSink, TextSink, read_contents
-from imq.grammar.errors import DigestMismatch, Malformed
+from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_search import SearchSink
@@ -92,6 +92,31 @@ class ContentFields:
                 json.dumps({key: int(result) for key, result in found.get_results().items()}) if found else None,
                 row,
             )
+
+
+def read_shared_contents(
+    source: LayerContents,
+    images: Iterable[ImageLayers],
+    layer: Digest,
+    contents: Sequence[tuple[int, str, StoredContent]],
+    values: RowSinks,
+) -> None:
+    """Read contents of one layer of several images, in the first place of the layer where it can be read.
+
+    Raises the error of the first place; see `read_contents_of`.
+    """
+    problem: ImqError | None = None
+    for image in {image.source: image for image in images}.values():
+        try:
+            read_contents_of(source, image, layer, contents, values)
+        except Interrupted:
+            raise
+        except ImqError as error:
+            problem = problem or error
+        else:
+            return
+    if problem is not None:
+        raise problem
 
 
 def read_contents_of(

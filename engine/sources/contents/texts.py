@@ -18,7 +18,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
 from .line_search import LinePatterns, LineSink
-from .reading import read_contents_of
+from .reading import read_shared_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -164,10 +164,10 @@ class TextScan(ContentScan):
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
             contents = [(rows[0][0], path, content) for (path, content), rows in holders.items()]
-            image = self.images[next(iter(holders.values()))[0][1]]
+            images = [self.images[number] for rows in holders.values() for _, number in rows]
             sinks = _LineSinks(self, patterns)
             try:
-                read_contents_of(self.contents, image, Digest(diff_id), contents, sinks)
+                read_shared_contents(self.contents, images, Digest(diff_id), contents, sinks)
                 sinks.finish()
             except Interrupted:
                 raise
