@@ -290,3 +290,25 @@ def _fold_constant(value: ir.Expr) -> ir.Expr:
     from imq.engine.query.constant_folding import fold_constant
 
     return fold_constant(value)
+
+
+def suggest_comparison(before: ast.Expr, word: str, operand: ast.Expr) -> str:
+    """Return a hint for a value alone after the `word` and or or: `tag in (1, 2)` for `tag = 1 or 2`.
+
+    `before` is the condition before it; "" when it does not tell what the value is compared with.
+    """
+    from imq.grammar.unparser import unparse
+
+    value: ast.Expr | None = operand if isinstance(operand, ast.Literal) else None
+    if isinstance(operand, ast.Field) and operand.path:
+        value = ast.Literal(".".join(operand.path))
+    if value is None or not isinstance(before, ast.Comparison) or not isinstance(before.right, ast.Literal):
+        return ""
+    if before.operator in ("=", "!="):
+        either = unparse(ast.In(before.left, (before.right, value)))
+        is_negated = before.operator == "!="
+        return f"did you mean: {either.replace(' in (', ' not in (', 1) if is_negated else either}"
+    if before.operator in STRING_OPERATORS:
+        operands = (before, before.replace(right=value))
+        return f"did you mean: {unparse(ast.And(operands) if word == 'and' else ast.Or(operands))}"
+    return ""

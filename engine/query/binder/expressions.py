@@ -24,12 +24,19 @@ from imq.grammar.errors import (
 from imq.grammar.lexer import is_field_path, split_path
 from imq.grammar.record import TYPE_CHECKING
 
-from .comparisons import ORDER_OPERATORS, STRING_OPERATORS, bind_comparison, describe, get_arithmetic_type
+from .comparisons import (
+    ORDER_OPERATORS,
+    STRING_OPERATORS,
+    bind_comparison,
+    describe,
+    get_arithmetic_type,
+    suggest_comparison,
+)
 from .literals import convert_literal, infer_literal, make_date_error, make_duration_error
 from .scope import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from imq.engine.catalog.tables import Field, Table
     from imq.engine.query.source import Source
@@ -87,17 +94,33 @@ class Expressions:
             raise TypeMismatch(
                 f'"{clause}" expects a condition, but {unparse(node)} is {value.kind.value}',
                 span=node.span,
-                hints=(f"compare it, or write: {unparse(node)} is known",),
+                hints=(
+                    f"compare a field with it: FIELD = {unparse(node)}"
+                    if isinstance(node, ast.Literal | ast.Variable)
+                    else f"compare it with a value: {unparse(node)} {_operator_of(value.kind)} VALUE",
+                ),
             )
         return value
+
+    def _bind_operands(self, operands: Sequence[ast.Expr], word: str) -> tuple[ir.Expr, ...]:
+        """Bind the conditions around a word, `and` or `or`."""
+        bound: list[ir.Expr] = []
+        for number, operand in enumerate(operands):
+            try:
+                bound.append(self.bind_condition(operand, word))
+            except (TypeMismatch, UnknownName) as error:
+                if number and (hint := suggest_comparison(operands[number - 1], word, operand)):
+                    error.hints = (hint,)
+                raise
+        return tuple(bound)
 
     def bind_value(self, node: ast.Expr) -> ir.Expr:
         """Bind an expression; a bare word is a field."""
         match node:
             case ast.And(operands):
-                return ir.And(tuple(self.bind_condition(operand, "and") for operand in operands))
+                return ir.And(self._bind_operands(operands, "and"))
             case ast.Or(operands):
-                return ir.Or(tuple(self.bind_condition(operand, "or") for operand in operands))
+                return ir.Or(self._bind_operands(operands, "or"))
             case ast.Not(operand):
                 return ir.Not(self.bind_condition(operand, "not"))
             case ast.Field():
@@ -706,6 +729,11 @@ class Expressions:
                 self._bind_field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
             )
         return self.bind_value(node)
+
+
+def _operator_of(kind: DataType) -> str:
+    """Return the operator with which values of a type are mostly compared."""
+    return ">" if kind in (DataType.SIZE, DataType.NUMBER, DataType.DURATION, DataType.TIME) else "="
 
 
 def _find_part(table: Table, field: Field, path: list[str], span: Span | None) -> Field | None:
