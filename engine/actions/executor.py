@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from imq.engine.sources.action import BatchedAction, RegistryWrite
+from imq.engine.sources.action import BatchedAction, PreparedAction, RegistryWrite
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
@@ -40,6 +40,9 @@ class ActionExecutor:
                 self._context.expire_cached_tags()
 
     def _execute_each(self, actions: Sequence[Action], done: int, total: int) -> Iterator[Outcome]:
+        prepared = [action for action in actions if isinstance(action, PreparedAction)]
+        for prepare, group in groupby(prepared, lambda action: type(action).prepare):
+            prepare(list(group), self._context)
         for number, action in enumerate(actions, done):
             described = action.describe()
             if total > 1:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference
-from imq.engine.sources.action import Outcome
+from imq.engine.sources.action import Outcome, PreparedAction
 from imq.engine.sources.action_options import get_option, list_source_refs
 from imq.engine.store.index_json import list_repositories
 from imq.grammar import ast
-from imq.grammar.errors import StatementError
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.record import TYPE_CHECKING
 
 from .config_problems import list_config_problems
 from .operands import find_planner, resolve_each_target
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.store.verify import StoreVerifier
 
 
-class Verify(Record):
+class Verify(PreparedAction):
     """Verify every blob of an image. With `repair`, corrupt and missing blobs are fetched again from `repositories`."""
 
     name: str
@@ -38,6 +39,25 @@ class Verify(Record):
             names = ", ".join(one.familiar_name for one in self.repositories)
             note = f"corrupt blobs are fetched again from {names or 'the registries of other images that have them'}"
         return Outcome("verify", self.name, self.id, note=note)
+
+    @staticmethod
+    def prepare(actions: Sequence[Any], context: ExecutionContext) -> None:
+        """Let workers check the layers of the images, if there are any."""
+        if context.workers is None:
+            return
+        from imq.engine.sources.contents.blob_checks import BlobCheck, check_blobs
+        from imq.engine.store.layer_measure import LayerMeasure
+
+        verifier = context.get_shared(_make_verifier)
+        checks = [BlobCheck(*one) for one in verifier.list_layers(action.root for action in actions)]
+        intact = []
+        for check, found in check_blobs(context.workers, checks, context.progress):
+            digest, diff_id = check.descriptor.digest, check.diff_id
+            if isinstance(found, ImqError):
+                verifier.note_problem(digest, diff_id, found)
+            else:
+                intact.append(LayerMeasure(digest, diff_id, found["size"], found["tarSize"], found["entries"]))
+        verifier.note_intact(intact)
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Verify the image; yield an outcome for each repaired blob, and for each defect or for the intact image."""

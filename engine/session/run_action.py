@@ -192,6 +192,7 @@ class ActionRunner:
             runtime=resources.state.settings["runtime"],
             zone=context.zone,
             version=context.version,
+            workers=resources.workers,
         )
         try:
             yield from ActionExecutor(execution).execute(actions)

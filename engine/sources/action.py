@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from imq.engine.registry.client import Client
     from imq.engine.registry.mirrors import ImageReader, MirroredClient
     from imq.engine.registry.settings import Settings
+    from imq.engine.sources.contents.protocol import LayerWorkers
     from imq.engine.store.registry_cache import RegistryCache
     from imq.engine.store.store import Store
     from imq.engine.store.transaction import Transaction
@@ -106,6 +107,23 @@ class BatchedAction(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Execute the action as a batch of one."""
         return self.execute_batch((self,), context)
+
+
+class PreparedAction(Record):
+    """An action that is executed alone, after a step for all of its class that a statement executes in a row."""
+
+    def describe(self) -> Outcome:
+        """Return the outcome that a dry run and the confirmation prompt show."""
+        raise NotImplementedError
+
+    @staticmethod
+    def prepare(actions: Sequence[Any], context: ExecutionContext) -> None:
+        """Do the work for the actions that is better done together. Raises `ImqError` when none can be executed."""
+        raise NotImplementedError
+
+    def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
+        """Execute the action and yield its outcomes. Raises `ImqError` on failure."""
+        raise NotImplementedError
 
 
 class StoreAction(BatchedAction):
@@ -256,6 +274,7 @@ class ExecutionContext:
     - `prompt` reads a string from the user. Its arguments are the prompt, and whether the input is hidden.
     - `runtime` is the setting for the runtime of containers.
     - `zone` is the time zone, None the local one; `version` is that of imq.
+    - `workers` are the processes that read layers; None: this one does.
     - `answers` are the lines by which engines said what they did: `Untagged: redis:7`, `Deleted: sha256:…`.
     """
 
@@ -276,10 +295,12 @@ class ExecutionContext:
         runtime: str = "auto",
         zone: tzinfo | None = None,
         version: str = "",
+        workers: LayerWorkers | None = None,
     ) -> None:
         self.store = store
         self.zone = zone
         self.version = version
+        self.workers = workers
         self.runtime = runtime
         self.environment = environment
         self.progress = progress

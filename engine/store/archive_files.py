@@ -70,12 +70,12 @@ class Folder:
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a file; None when it does not exist."""
-        path = self._path(name)
+        path = self.find_path(name)
         return open(path, "rb") if path is not None else None
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes; 0 when it does not exist."""
-        path = self._path(name)
+        path = self.find_path(name)
         return os.path.getsize(path) if path is not None else 0
 
     def total_size(self) -> int:
@@ -102,7 +102,8 @@ class Folder:
                     if is_digest(digest := f"{algorithm}:{entry.name}") and entry.is_file():
                         yield Digest(digest), entry.stat().st_size
 
-    def _path(self, name: str) -> str | None:
+    def find_path(self, name: str) -> str | None:
+        """Return the path of a file; None when it does not exist, or is outside of the folder."""
         if "\0" in name:
             return None
         path = os.path.realpath(os.path.join(self.root, name))

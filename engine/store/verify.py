@@ -10,11 +10,12 @@ from imq.engine.oci.manifest import Descriptor, Index
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
+from .corruption import unmark_corrupt
 from .index_json import list_repositories
 from .measure import measure_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imq.engine.oci.reference import Reference
     from imq.engine.progress import Progress
@@ -121,6 +122,28 @@ class StoreVerifier:
             yield Intact(size, self._count_absent(root))
 
     # Checking
+
+    def list_layers(self, roots: Iterable[Digest]) -> Iterator[tuple[Descriptor, Digest, str]]:
+        """Yield the layers of images that were not checked yet: the descriptor, the diff ID and the path of the blob.
+
+        Another process may check them, for `note_intact` or `note_problem`.
+        """
+        for root in roots:
+            for blob in self._reachable_blobs(root)[0]:
+                is_known = blob.check_key in self._results or not media_types.is_layer(blob.descriptor.media_type)
+                if blob.diff_id is not None and not is_known:
+                    yield blob.descriptor, blob.diff_id, self._store.layout.get_blob_path(blob.descriptor.digest)
+
+    def note_intact(self, measures: Sequence[LayerMeasure]) -> None:
+        """Note layers that another process has found intact."""
+        for one in measures:
+            unmark_corrupt(self._store.layout, one.digest)
+            self._results[one.digest, one.diff_id] = None
+        self._store.index.add_measures(measures)
+
+    def note_problem(self, digest: Digest, diff_id: Digest, problem: ImqError) -> None:
+        """Note a layer that no process can check."""
+        self._results[digest, diff_id] = problem
 
     def _check(self, root: Digest) -> list[_Damaged]:
         """Check the blobs of an image that were not checked yet; return all that are damaged."""

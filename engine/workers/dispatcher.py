@@ -11,6 +11,7 @@ import time
 from collections import deque
 from itertools import count
 
+from imq.engine.sources.contents.protocol import WORKER_CRASHED
 from imq.grammar.errors import ImqError, RegistryError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -258,7 +259,7 @@ class Dispatcher:
             return ImqError(
                 f"the layer {state.task.diff_id} ended {state.crashes} worker{'s' if state.crashes > 1 else ''}:"
                 f" {event.crash}",
-                code="worker-crashed",
+                code=WORKER_CRASHED,
                 hints=("the layer needs more memory than a worker has, or its content makes the scanner fail",),
             )
         error = event.document.get("error")

@@ -14,7 +14,7 @@ from imq.engine.query.searches import Search
 from imq.engine.registry.client import Client
 from imq.engine.sources.contents.indexer import check_diff_id, name_layer
 from imq.engine.sources.contents.reading import ContentFields
-from imq.grammar.errors import ImqError, Malformed
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
 from .locations import get_host, parse_descriptor, read_blob
@@ -46,7 +46,7 @@ class JobRunner:
                 code="worker-version",
                 hints=("install the same version of imq on all machines",),
             )
-        run = {"scan": self._scan, "read": self._read}[task["kind"]]
+        run = {"scan": self._scan, "read": self._read, "verify": self._verify}[task["kind"]]
         return run(task, frozenset(task["insecure"]))
 
     def get_rate_limits(self, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +114,25 @@ class JobRunner:
             check_diff_id(actual, diff_id)
 
         read_blob(parse_descriptor(task["descriptor"]), task["locations"], lambda: self._open_client(insecure), read)
+
+    def _verify(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
+        from imq.engine.layers.layer_meter import LayerMeter
+
+        descriptor, diff_id = parse_descriptor(task["descriptor"]), Digest(task["diffId"])
+
+        def read(chunks: Iterator[bytes | memoryview]) -> dict[str, Any]:
+            size = 0
+            with LayerMeter(None, diff_algorithm=diff_id.algorithm) as meter:
+                for chunk in chunks:
+                    size += len(chunk)
+                    meter.feed(chunk)
+                measured = meter.finish()
+            check_diff_id(measured.diff_id, diff_id)
+            if size != descriptor.size:
+                raise DigestMismatch(f"{descriptor.digest} has {size} bytes, and its descriptor says {descriptor.size}")
+            return {"size": measured.size, "tarSize": measured.tar_size, "entries": measured.entries}
+
+        return read_blob(descriptor, task["locations"], lambda: self._open_client(insecure), read), b""
 
     def _read(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
         diff_id = Digest(task["diffId"])

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _KINDS: dict[str, type[ImqError]] = {
     kind.__name__: kind for kind in (DigestMismatch, Interrupted, Malformed, NotFound, RegistryError, StoreError)
 }
-OUT_OF_MEMORY = "out-of-memory"
-"""The code of the error of a task that needs more memory than a scan process may use."""
 
 
 def encode_error(error: ImqError) -> dict[str, Any]:

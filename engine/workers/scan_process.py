@@ -10,11 +10,12 @@ import os
 import sys
 from contextlib import suppress
 
+from imq.engine.sources.contents.protocol import OUT_OF_MEMORY
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .frames import read_frame, write_frame
-from .outcomes import OUT_OF_MEMORY, encode_error
+from .outcomes import encode_error
 
 if TYPE_CHECKING:
     from queue import SimpleQueue

@@ -1,8 +1,8 @@
 """Faults of scan processes, by files in a folder: the interpreter of the worker loads this through `sitecustomize`.
 
-`log` gets the diff ID of each layer that is scanned, and the process that scans it. `sleep` has the seconds that each
-scan takes. The presence of `crash-HEX` ends the process that scans the layer, `stuck-HEX` lets the first process that
-scans it wait for ever, and `memory-HEX` takes 2 GB.
+`log` gets the diff ID of each layer that is scanned or verified, and the process that does it. `sleep` has the seconds
+that each takes. The presence of `crash-HEX` ends the process that reads the layer, `stuck-HEX` lets the first process
+that reads it wait for ever, and `memory-HEX` takes 2 GB.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import os
 import pathlib
 import signal
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VARIABLE = "TEST_FAULTS"
 
@@ -20,9 +24,8 @@ def install() -> None:
     from imq.engine.workers.jobs import JobRunner
 
     folder = pathlib.Path(os.environ[VARIABLE])
-    scan = JobRunner._scan_layer
 
-    def scan_with_faults(self: JobRunner, task: dict[str, object], *arguments: object) -> None:
+    def begin(task: dict[str, object]) -> None:
         layer = str(task["diffId"]).rpartition(":")[2]
         with open(folder / "log", "a") as log:
             log.write(f"{layer} {os.getpid()}\n")
@@ -38,9 +41,16 @@ def install() -> None:
             pass
         else:
             time.sleep(3600)
-        scan(self, task, *arguments)  # type: ignore[arg-type]
 
-    JobRunner._scan_layer = scan_with_faults  # type: ignore[assignment,method-assign]
+    def add_faults(run: Callable[..., object]) -> Callable[..., object]:
+        def run_with_faults(self: JobRunner, task: dict[str, object], *arguments: object) -> object:
+            begin(task)
+            return run(self, task, *arguments)
+
+        return run_with_faults
+
+    for name in ("_scan_layer", "_verify"):
+        setattr(JobRunner, name, add_faults(getattr(JobRunner, name)))
 
 
 class Faults:

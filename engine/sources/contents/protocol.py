@@ -32,6 +32,10 @@ ARTIFACT = "artifact"
 
 NO_LOCATION = "no-location"
 """The code of the error of a task whose files no worker has: the process with the statement may have them."""
+WORKER_CRASHED = "worker-crashed"
+"""The code of the error of a layer that ended its workers."""
+OUT_OF_MEMORY = "out-of-memory"
+"""The code of the error of a task that needs more memory than a scan process may use."""
 REPOSITORY_SCHEME = "docker://"
 """The scheme of the URL of a repository, as in skopeo."""
 
@@ -119,7 +123,10 @@ class LayerRead(Record):
 
 
 class LayerTask(Record):
-    """One layer for a worker to read. `kind` is `scan`, or `read` with what is needed of the contents in `body`."""
+    """One layer for a worker to read.
+
+    `kind` is `scan`, `verify`, or `read` with what is needed of the contents in `body`.
+    """
 
     kind: str
     diff_id: Digest

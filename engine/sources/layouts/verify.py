@@ -6,6 +6,7 @@ Blobs are streamed: nothing is written, and a blob that several images have is r
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 from imq.engine.layers.compression import detect_compression
 from imq.engine.layers.layer_meter import LayerMeter
@@ -13,8 +14,9 @@ from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Manifest
 from imq.engine.query.binder import require_where
-from imq.engine.sources.action import Outcome
+from imq.engine.sources.action import Outcome, PreparedAction
 from imq.engine.sources.action_options import bind_whole_rows, get_option, list_source_refs
+from imq.engine.store.archive_files import Folder
 from imq.engine.store.archive_listing import (
     get_blob_path,
     has_blob,
@@ -25,17 +27,18 @@ from imq.engine.store.archive_listing import (
 )
 from imq.grammar import ast
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound, StatementError
-from imq.grammar.record import TYPE_CHECKING, Record
+from imq.grammar.record import TYPE_CHECKING
 
 from .places import STORAGE, Place, inspect_kind
 from .reader import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, BinaryIO
 
     from imq.engine.oci.manifest import Descriptor
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
+    from imq.engine.sources.contents.blob_checks import BlobCheck
     from imq.engine.store.archive_files import ImageFiles
 
     from .content import ListedImage
@@ -45,7 +48,7 @@ _READ_SIZE = 1 << 20
 _MAGIC_SIZE = 512
 
 
-class VerifyImage(Record):
+class VerifyImage(PreparedAction):
     """Verify the blobs of one entry of the listing of a place: `root` is its digest, `id` that of its first image."""
 
     place: Place
@@ -56,6 +59,25 @@ class VerifyImage(Record):
     def describe(self) -> Outcome:
         """Return the image with its place."""
         return Outcome("verify", self.name, self.id, note=f"in {self.place.text}")
+
+    @staticmethod
+    def prepare(actions: Sequence[Any], context: ExecutionContext) -> None:
+        """Let workers check the layers of layouts, if there are any. Archives are read here: they are one file."""
+        if context.workers is None:
+            return
+        from imq.engine.sources.contents.blob_checks import check_blobs
+
+        places: dict[Place, list[Digest]] = {}
+        for action in actions:
+            places.setdefault(action.place, []).append(action.root)
+        of_places: dict[BlobCheck, str] = {}
+        for place, roots in places.items():
+            with suppress(ImqError):  # it is reported when the first image is verified
+                of_places |= dict.fromkeys(_list_checks(inspect_kind(place), roots, context), place.path)
+        results = context.get_shared(_Results).errors
+        for check, found in check_blobs(context.workers, list(of_places), context.progress):
+            key = (of_places[check], str(check.descriptor.digest), str(check.diff_id))
+            results[key] = found if isinstance(found, ImqError) else None
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Verify the image; yield an outcome for each defect, or one for the intact image.
@@ -72,6 +94,20 @@ class VerifyImage(Record):
         if not verifier.defects:
             absent = f"; {verifier.absent} of its index not here" if verifier.absent else ""
             yield Outcome("verify", self.name, self.id, size, note=f"every blob is intact{absent}")
+
+
+def _list_checks(place: Place, roots: Iterable[Digest], context: ExecutionContext) -> Iterator[BlobCheck]:
+    """Yield the layers of entries of the listing of a place that other processes can read."""
+    from imq.engine.sources.contents.blob_checks import BlobCheck
+
+    with open_files(place, context.store.largest_document) as files:
+        if not isinstance(files, Folder):
+            return
+        verifier = _Verifier(files, place, context.store.largest_document, _Results(context))
+        for layer, diff_id in verifier.list_layers(roots):
+            path = files.find_path(get_blob_path(layer.digest)) if layer.digest.is_supported else None
+            if path is not None and diff_id is not None and media_types.is_layer(layer.media_type):
+                yield BlobCheck(layer, diff_id, path)
 
 
 class _Results:
@@ -92,15 +128,19 @@ class _Verifier:
 
     def verify(self, root: Digest) -> int:
         """Verify the blobs of an entry of the listing, and return their size in bytes."""
-        from .reader import ListingReader
-
-        listed = {one.descriptor.digest: one for one in ListingReader(self._files, self._place, self._max_size).read()}
-        entry = listed.get(root)
+        entry = self._read_listing().get(root)
         if entry is None:
             raise NotFound(f"{self._place.text} no longer lists {root.short}", code="changed")
-        if any(image.manifest is None for image in entry.images) or not entry.descriptor.media_type:
-            return self._verify_docker_image(entry)
-        return self._verify_tree(entry)
+        return self._verify_docker_image(entry) if self._is_docker_image(entry) else self._verify_tree(entry)
+
+    def _read_listing(self) -> dict[Digest, ListedImage]:
+        from .reader import ListingReader
+
+        return {one.descriptor.digest: one for one in ListingReader(self._files, self._place, self._max_size).read()}
+
+    @staticmethod
+    def _is_docker_image(entry: ListedImage) -> bool:
+        return any(image.manifest is None for image in entry.images) or not entry.descriptor.media_type
 
     def _verify_tree(self, entry: ListedImage) -> int:
         sizes: dict[Digest, int] = {}
@@ -117,20 +157,38 @@ class _Verifier:
                 self.absent += sum(not has_blob(self._files, one.digest) for one in node.document.manifests)
                 continue
             manifest = node.document
-            diff_ids: tuple[Digest, ...] = ()
             sizes[manifest.config.digest] = manifest.config.size
-            try:
-                content = read_blob_document(self._files, manifest.config, self._max_size)
-                if manifest.is_image:
-                    from imq.engine.oci.config import Config
-
-                    diff_ids = Config.parse(content, f"the config {manifest.config.digest}").diff_ids
-            except ImqError as error:
-                self.defects.append(error)
-            for at, layer in enumerate(manifest.layers):
+            for layer, diff_id in self._read_layers(manifest, self.defects.append):
                 sizes[layer.digest] = layer.size
-                self._verify_blob(layer, diff_ids[at] if at < len(diff_ids) else None)
+                self._verify_blob(layer, diff_id)
         return sum(sizes.values())
+
+    def list_layers(self, roots: Iterable[Digest]) -> Iterator[tuple[Descriptor, Digest | None]]:
+        """Yield the layers of entries of the listing, as far as they are known, with their diff IDs."""
+        listed = self._read_listing()
+        for root in roots:
+            entry = listed.get(root)
+            if entry is None or self._is_docker_image(entry):
+                continue
+            for node in read_tree(self._files, entry.descriptor, self._max_size, _ignore, {}).top_down():
+                if isinstance(node.document, Manifest):
+                    yield from self._read_layers(node.document, lambda _: None)
+
+    def _read_layers(
+        self, manifest: Manifest, fail: Callable[[ImqError], None]
+    ) -> Iterator[tuple[Descriptor, Digest | None]]:
+        """Yield the layers of a manifest with their diff IDs; `fail` gets the error of its config."""
+        diff_ids: tuple[Digest, ...] = ()
+        try:
+            content = read_blob_document(self._files, manifest.config, self._max_size)
+            if manifest.is_image:
+                from imq.engine.oci.config import Config
+
+                diff_ids = Config.parse(content, f"the config {manifest.config.digest}").diff_ids
+        except ImqError as error:
+            fail(error)
+        for at, layer in enumerate(manifest.layers):
+            yield layer, diff_ids[at] if at < len(diff_ids) else None
 
     def _verify_blob(self, blob: Descriptor, diff_id: Digest | None) -> None:
         key = (self._place.path, str(blob.digest), str(diff_id))
@@ -196,6 +254,10 @@ class _Verifier:
                 self._results[key] = error
         if (problem := self._results[key]) is not None:
             self.defects.append(problem)
+
+
+def _ignore(_descriptor: Descriptor, _error: ImqError) -> None:
+    """Do nothing."""
 
 
 def _measure(source: BinaryIO, name: str, hashed: hashlib._Hash, diff_id: Digest | None) -> Digest | None:
