@@ -15,6 +15,7 @@ from .operands import find_planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
     from imq.engine.oci.digest import Digest
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
@@ -109,7 +110,7 @@ class ImageUse(Record):
         return self.status in ACTIVE
 
 
-def find_uses(store: Store, roots: set[Digest]) -> dict[str, tuple[ImageUse, ...]]:
+def find_uses(store: Store, roots: AbstractSet[Digest]) -> dict[str, tuple[ImageUse, ...]]:
     """Return the containers made from images of these descriptors of index.json, the running ones first."""
     if not store.has_containers():
         return {}

@@ -8,6 +8,7 @@ from imq.engine.oci.reference import DEFAULT_REGISTRY, Reference
 from imq.engine.query.binder import require_choice, require_where
 from imq.engine.query.binder.literals import is_string
 from imq.engine.query.source import NativeTable
+from imq.engine.query.sql.dialect import FREES
 from imq.engine.sources.action import Failed
 from imq.engine.sources.action_options import (
     bind_whole_rows,
@@ -58,7 +59,8 @@ class Target(Record):
     With `every` the target is an index with all its platforms; otherwise it is the image of one platform. `digest` is
     set when the reference has a digest; `name` may then be another name of the image in the same repository. `root`
     is the digest in index.json, or, in a `place` on disk, the digest that lists the image there; `size` is the size in
-    bytes of its blobs.
+    bytes of its blobs. `frees` is the number of bytes that its removal frees after that of the targets before it, if
+    the query of all targets counts them.
     """
 
     name: str | None
@@ -69,6 +71,7 @@ class Target(Record):
     digest: Digest | None = None
     place: Place | ArchivePlace | None = None
     size: int = 0
+    frees: int | None = None
 
 
 def get_platform(act: ast.ActionStatement, context: PlanContext) -> Platform | None:
@@ -120,14 +123,19 @@ def check_targets(targets: Sequence[Target], act: ast.ActionStatement, context: 
 
     A verb that reads their documents requires the IDs, too. See `store.index_check`.
     """
+    targets = list(dict.fromkeys(targets))
+    _require_in_store(targets, act, context)
+    return targets
+
+
+def _require_in_store(targets: Sequence[Target], act: ast.ActionStatement, context: PlanContext) -> None:
+    """Raise the error of `check_targets`."""
     from imq.engine.store.index_check import check_images
 
     from . import get_verb
 
-    targets = list(dict.fromkeys(targets))
     images = [(target.name, target.root, target.id) for target in targets]
     check_images(context.store.index, images, reads_documents=not get_verb(act).removes)
-    return targets
 
 
 def _find_target(text: str, context: PlanContext) -> Target:
@@ -195,23 +203,40 @@ def resolve_query(
     is raised. With `takes_unreadable` it is a target instead, whose id is the digest in index.json.
     """
     query = build_id_query(act, context)
-    _, rows = context.rows(query, TARGET_COLUMNS)
-    targets: list[Target] = []
-    for row in [*rows, *_list_excluded_unreadable(query, rows, context)]:
-        root, id_, name = row[-len(TARGET_COLUMNS) :]
-        try:
-            targets.append(parse_target_row((root, root if id_ is None and takes_unreadable else id_, name)))
-        except StoreError as problem:
-            if failures is None:
-                raise
-            failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
-    return check_targets(targets, act, context)
+    _, rows = context.rows(query, list_hidden_columns(query))
+    rows = [*rows, *_list_excluded_unreadable(query, rows, context)]
+    targets = _make_targets(rows)
+    if targets is None:
+        targets = []
+        for id_, root, name in dict.fromkeys(row[:3] for row in rows):
+            try:
+                targets.append(parse_target_row((root, root if id_ is None and takes_unreadable else id_, name)))
+            except StoreError as problem:
+                if failures is None:
+                    raise
+                failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
+    _require_in_store(targets, act, context)
+    return targets
+
+
+def list_hidden_columns(query: ast.Query) -> tuple[str, ...]:
+    """Return the columns of the rows of `resolve_query` that follow the ID."""
+    return ("_root", "name", FREES) if query.until is not None else ("_root", "name")
+
+
+def _make_targets(rows: Sequence[tuple[Raw, ...]]) -> list[Target] | None:
+    """Return the targets of rows, made by columns; None when a row has no target, or two rows have the same."""
+    ids, roots, names, *frees = zip(*rows, strict=True) if rows else ((), (), ())
+    if None in roots or None in ids or len(set(zip(ids, roots, names, strict=True))) < len(rows):
+        return None
+    columns = {"name": names, "root": map(Digest, roots), "id": map(Digest, ids)}
+    return Target.make_many(len(rows), **(columns | {"frees": frees[0]} if frees else columns))
 
 
 def _list_excluded_unreadable(
     query: ast.Query, rows: Sequence[tuple[Raw, ...]], context: PlanContext
 ) -> list[tuple[Raw, ...]]:
-    """Return the rows of unreadable images that `except newest`, `skip` or `until` excluded.
+    """Return the rows, with ID, root and name, of unreadable images that `except newest`, `skip` or `until` excluded.
 
     Their age and size are unknown, so it is unknown whether these clauses should exclude them.
     """
@@ -220,9 +245,10 @@ def _list_excluded_unreadable(
     unreadable = context.store.index.find_unreadable_roots()
     if not unreadable:
         return []
-    _, every = context.rows(query.replace(keep_newest=None, skip=None, limit=None, until=None), TARGET_COLUMNS)
-    selected = set(rows)
-    return [row for row in every if row[-3] in unreadable and row[-2] is None and row not in selected]
+    unlimited = query.replace(keep_newest=None, skip=None, limit=None, until=None)
+    _, every = context.rows(unlimited, list_hidden_columns(query))
+    selected = {row[:3] for row in rows}
+    return [row for row in every if row[1] in unreadable and row[0] is None and row[:3] not in selected]
 
 
 def parse_target_row(row: Sequence[Raw]) -> Target:

@@ -8,15 +8,15 @@ from imq.grammar.errors import EngineError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
-    from imq.engine.sources.action import Outcome
+    from imq.engine.sources.action import OutcomeColumns
     from imq.grammar import ast
     from imq.grammar.errors import ImqError
 
 
 def build_outcome_rows(
-    results: Sequence[Outcome], output: ast.Output, form: str, problems: Collection[ImqError] = ()
+    outcomes: OutcomeColumns, output: ast.Output, form: str, problems: Collection[ImqError] = ()
 ) -> RowSet:
     """Return outcomes as rows. A format for programs gets all columns, other formats the columns with values.
 
@@ -24,23 +24,21 @@ def build_outcome_rows(
     """
     from imq.engine.render.formats import get_format
 
-    rows = [result.to_row() for result in results]
     every = output.template is not None or get_format(output.format or form).is_for_programs
     columns = [
-        (position, field)
-        for position, field in enumerate(OUTCOMES.fields)
+        (field, column)
+        for field, column in zip(OUTCOMES.fields, outcomes.values, strict=True)
         if every
         or field.name in ("action", "target")
-        or (field.name != "message" and any(row[position] is not None for row in rows))
+        or (field.name != "message" and any(value is not None for value in column))
     ]
-    errors = tuple(result.error for result in results if result.error is not None)
-    code = 0
+    errors, code = outcomes.errors, 0
     if errors:  # 1 when some actions failed; the code of the errors when all did, or when a source did not respond
         unmet = [error for error in errors if _is_unavailable(error) or any(error is one for one in problems)]
-        code = 1 if len(errors) < len(results) and not unmet else get_exit_code(unmet or errors)
+        code = 1 if len(errors) < len(outcomes.values[0]) and not unmet else get_exit_code(unmet or errors)
     return RowSet(
-        tuple(Column(field.name, field.column_title, field.type, field) for _, field in columns),
-        [tuple(row[position] for position, _ in columns) for row in rows],
+        tuple(Column(field.name, field.column_title, field.type, field) for field, _ in columns),
+        list(zip(*(column for _, column in columns), strict=True)),
         output,
         OUTCOMES,
         errors=errors,

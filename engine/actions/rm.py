@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Manifest, parse_manifest
 from imq.engine.oci.platform import Platform
 from imq.engine.oci.reference import parse_name
-from imq.engine.sources.action import Failed, Outcome, Skip, StoreAction, changed_error
+from imq.engine.sources.action import Failed, Outcome, OutcomeColumns, Skip, StoreAction, changed_error
 from imq.engine.sources.action_options import get_option, names_containers
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError, join_names
@@ -21,7 +23,9 @@ from .verb import OperandKind, Verb
 from .volume_removal import is_of_volumes, plan_volume_removal
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Collection, Container, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from sqlite3 import Connection
     from typing import ClassVar
 
     from imq.engine.sources.action import Action, PlanContext
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 
 _INSERT_REMOVED = """
 INSERT INTO temp.removed SELECT descriptor.key, place.key
-FROM json_each(?) AS place CROSS JOIN descriptor ON descriptor.digest = place.value
+FROM (SELECT key, value FROM json_each(?) ORDER BY value) AS place
+CROSS JOIN descriptor ON descriptor.digest = place.value
 """
 # CROSS JOIN: SQLite starts with the images to remove, and ends with the first other image that has a blob of them
 _SELECT_FREED = """
@@ -56,8 +61,8 @@ WITH freed AS MATERIALIZED (
 SELECT last, sum(size) FROM freed CROSS JOIN descriptor ON descriptor.key = freed.blob GROUP BY last
 """
 """The same, when every digest has one descriptor: all blobs are read once, in the order of an index."""
-_MANY = 1000
-"""The number of images from which the whole index is read in place of one row for each of them."""
+_SHARE = 5
+"""One in so many images is removed when reading the whole index takes less time than a search for each of them."""
 _NO_USERS = frozenset[str]()
 
 
@@ -76,7 +81,15 @@ class Remove(StoreAction):
 
     def describe(self) -> Outcome:
         """Return the names, the image and the size."""
-        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees, None, None)
+        return Outcome("remove", ", ".join(self.names) or "<none>", self.id, self.frees)
+
+    @staticmethod
+    def describe_batch(actions: Sequence[Remove]) -> OutcomeColumns:
+        """Return the same by columns: a plan may remove most images."""
+        nothing = (None,) * len(actions)
+        targets = [", ".join(action.names) or "<none>" for action in actions]
+        ids, sizes = [action.id for action in actions], [action.frees for action in actions]
+        return OutcomeColumns((("remove",) * len(actions), targets, ids, sizes, nothing, nothing, nothing))
 
     def apply(self, transaction: Transaction, _now: int) -> Outcome:
         """Remove the entries of the image, unless its names, or the containers that use it, have changed."""
@@ -170,14 +183,14 @@ def _refuse_id(
 def _list_refusals(
     removed: Mapping[Digest, set[str]],
     names: Mapping[Digest, list[str]],
-    ids: Mapping[Digest, Digest],
+    targets: Mapping[Digest, Target],
     uses: Mapping[str, tuple[ImageUse, ...]],
     *,
     force: bool,
 ) -> dict[Digest, Conflict]:
     """Return the error of each image that would lose its last name although containers use it."""
     lost = [root for root, names_to_remove in removed.items() if root in uses and names_to_remove >= set(names[root])]
-    refusals = {root: _refuse_used(names[root], ids[root], uses[root], force=force) for root in lost}
+    refusals = {root: _refuse_used(names[root], targets[root].id, uses[root], force=force) for root in lost}
     return {root: problem for root, problem in refusals.items() if problem is not None}
 
 
@@ -312,21 +325,21 @@ def plan_removals(
 
     `failures` are those of other references of the statement. The error of the only reference is raised.
     """
-    roots = {target.root for target in targets}
-    shared = _find_shared_roots(context, roots)
-    names = _fetch_target_names(targets, shared, context)
-    remaining_platforms = find_remaining_platforms([target for target in targets if target.root in shared], context)
+    by_root = {target.root: target for target in targets}
+    shared = _find_shared_roots(context, by_root.keys())
+    uses = find_uses(context.store, by_root.keys())
+    # most rows of queries are the only ones of an image that no container uses: their removal takes no decision
+    special_roots = {target.root for target in targets if not _is_only_row(target, shared) or target.root in uses}
+    special = [target for target in targets if target.root in special_roots]
+    names = _fetch_names(context, special_roots)
+    remaining_platforms = find_remaining_platforms([target for target in special if target.root in shared], context)
     removed_names: dict[Digest, set[str]] = {}
     failures = list(failures)
     is_single = len(targets) + len(failures) == 1
     digest_untags: list[Untag] = []
     # the names of each index that stay, with the platforms that are not selected under them
     remaining_indexes: dict[Digest, dict[str | None, list[str]]] = {}
-    uses = find_uses(context.store, roots)
-    for target in targets:
-        if (only_name := _get_only_name(target, shared)) is not None:
-            removed_names[target.root] = {only_name}
-            continue
+    for target in special:
         image_names = names[target.root]
         others = remaining_platforms.get((target.root, target.name))
         conflict: ImqError | None = None
@@ -352,42 +365,65 @@ def plan_removals(
         names_to_remove.update((target.name,) if target.name is not None else image_names)
         if target.name is not None:
             names_to_remove.update(_find_digest_names(target.name, image_names, names_to_remove))
-    ids = {target.root: target.id for target in targets}
-    refusals = _list_refusals(removed_names, names, ids, uses, force=force)
+    refusals = _list_refusals(removed_names, names, by_root, uses, force=force)
     if refusals and is_single:
         raise next(iter(refusals.values()))
-    failures += [Failed("rm", ", ".join(names[root]) or ids[root].short, one) for root, one in refusals.items()]
+    failures += [Failed("rm", ", ".join(names[root]) or by_root[root].id.short, one) for root, one in refusals.items()]
     removed_names = {root: removed for root, removed in removed_names.items() if root not in refusals}
-    actions = _plan_names(removed_names, names, ids, uses, context)
+    actions = _plan_names(removed_names, names, by_root, uses, context)
     if digest_untags:
         removed_roots = {action.root for action in actions if isinstance(action, Remove)}
         actions += [untag for untag in digest_untags if untag.root not in removed_roots]
-    stays = [_skip_index(names[root], root, ids[root], others) for root, others in remaining_indexes.items()]
+    stays = [_skip_index(names[root], root, by_root[root].id, others) for root, others in remaining_indexes.items()]
     return [*actions, *stays, *failures]
 
 
 def _plan_names(
     removed_names: Mapping[Digest, set[str]],
     names: Mapping[Digest, list[str]],
-    ids: Mapping[Digest, Digest],
+    targets: Mapping[Digest, Target],
     uses: Mapping[str, tuple[ImageUse, ...]],
     context: PlanContext,
 ) -> list[Action]:
-    """Return the removal of each image that loses all its names, and an action for each name of one that stays."""
-    removed_roots = [
+    """Return the removal of each image that loses all its names, and an action for each name of one that stays.
+
+    `targets` has one target of each root. A root without a value in `names` has only the name of its target.
+    """
+    removed = [
         root
-        for root, names_to_remove in removed_names.items()
-        if names_to_remove >= set(names[root]) and not (root in uses and uses[root][0].is_running)
+        for root in targets
+        if root not in names
+        or (
+            root in removed_names
+            and removed_names[root] >= set(names[root])
+            and not (root in uses and uses[root][0].is_running)
+        )
     ]
-    frees = _compute_freed_by_image(context, removed_roots)
-    actions: list[Action] = []
-    for root, names_to_remove in removed_names.items():
-        if root in frees:
-            users = frozenset(use.id for use in uses[root]) if root in uses else _NO_USERS
-            actions.append(Remove(tuple(names[root]), root, ids[root], frees[root], users))
-        else:
-            actions += [Untag(name, root, ids[root]) for name in names[root] if name in names_to_remove]
-    return actions
+    found = [targets[root] for root in removed]
+    removals = Remove.make_many(
+        len(removed),
+        names=[_list_names(target, names) for target in found],
+        root=removed,
+        id=[target.id for target in found],
+        frees=_list_freed(found, context, are_all=not names),
+        users=[frozenset(use.id for use in uses[root]) if root in uses else _NO_USERS for root in removed],
+    )
+    by_root = dict(zip(removed, removals, strict=True))
+    untags = {
+        root: [Untag(name, root, targets[root].id) for name in names[root] if name in names_to_remove]
+        for root, names_to_remove in removed_names.items()
+        if root not in by_root
+    }
+    if not untags:
+        return [*removals]
+    return list(chain.from_iterable([by_root[root]] if root in by_root else untags.get(root, ()) for root in targets))
+
+
+def _list_names(target: Target, names: Mapping[Digest, list[str]]) -> tuple[str, ...]:
+    """Return the names of the image of a target; see `_plan_names`."""
+    if target.root in names:
+        return tuple(names[target.root])
+    return (target.name,) if target.name is not None else ()
 
 
 def _skip_index(names: Sequence[str], root: Digest, id_: Digest, others: Mapping[str | None, Sequence[str]]) -> Skip:
@@ -410,24 +446,34 @@ def _platform_of(target: Target, context: PlanContext) -> str:
     return str(row[0]) if row and row[0] else "OS/ARCH"
 
 
-def _find_shared_roots(context: PlanContext, roots: set[Digest]) -> set[Digest]:
+def _find_shared_roots(context: PlanContext, roots: AbstractSet[Digest]) -> AbstractSet[Digest]:
     """Return those of the roots that have several rows in `entry`: several names, or images for several platforms."""
     import json
 
     connection = context.store.index.connection
-    if len(roots) > _MANY:
+    if _is_large_part(roots, connection):
         rows = connection.execute("SELECT root FROM entry GROUP BY root HAVING count(*) > 1")
     else:
         rows = connection.execute(
             "SELECT root FROM entry WHERE root IN (SELECT value FROM json_each(?)) GROUP BY root HAVING count(*) > 1",
             (json.dumps(list(roots)),),
         )
-    return roots.intersection(root for (root,) in rows)
+    return roots & {root for (root,) in rows}
 
 
-def _get_only_name(target: Target, shared: Container[Digest]) -> str | None:
-    """Return the name of a target that is the only name of its only image, as most rows of queries are; else None."""
-    return None if target.every or target.digest is not None or target.root in shared else target.name
+def _is_large_part(roots: Collection[Digest], connection: Connection) -> bool:
+    """Whether one pass over the index takes less time than a search for each of these images.
+
+    The number depends on the store: with a constant one, both ways are linear, but the plans of a rule are not, when
+    what it removes exceeds the number in a large store.
+    """
+    (count,) = connection.execute("SELECT count(*) FROM image").fetchone()
+    return bool(len(roots) * _SHARE > count)
+
+
+def _is_only_row(target: Target, shared: Container[Digest]) -> bool:
+    """Whether a target is the row of a query, and its root has no other. `shared` are those with several in `entry`."""
+    return not (target.by_id or target.every or target.digest is not None or target.root in shared)
 
 
 def _is_one_name(names: list[str]) -> bool:
@@ -437,15 +483,6 @@ def _is_one_name(names: list[str]) -> bool:
     """
     references = [parse_name(name) for name in names]
     return len({r.canonical_name for r in references}) <= 1 and sum(r.tag is not None for r in references) <= 1
-
-
-def _fetch_target_names(
-    targets: Sequence[Target], shared: Container[Digest], context: PlanContext
-) -> dict[Digest, list[str]]:
-    """Return the names of the root of each target. `shared` are the roots with several rows in `entry`."""
-    names = {target.root: [target.name] for target in targets if target.name is not None}
-    others = {target.root for target in targets if _get_only_name(target, shared) is None}
-    return names | _fetch_names(context, others) if others else names
 
 
 def _fetch_names(context: PlanContext, roots: set[Digest]) -> dict[Digest, list[str]]:
@@ -479,23 +516,28 @@ def _find_digest_names(name: str, image_names: list[str], removed: set[str]) -> 
     return [] if tags else [other for other, parsed in same.items() if not parsed.tag]
 
 
-def _compute_freed_by_image(context: PlanContext, roots: list[Digest]) -> dict[Digest, int]:
-    """Return the bytes that the removal of each image frees, when they are removed in this order.
+def _list_freed(targets: Sequence[Target], context: PlanContext, *, are_all: bool) -> list[int]:
+    """Return the bytes that the removal of the image of each target frees, when they are removed in this order.
 
     A blob that several of them share is freed with the last. While another image cannot be read, nothing is freed.
+    `are_all`: no other image loses a name, so what the query counted holds.
     """
     import json
 
     connection = context.store.index.connection
+    roots = [target.root for target in targets]
     if context.store.index.find_incomplete_roots().keys() - set(roots):
-        return dict.fromkeys(roots, 0)
+        return [0] * len(roots)
+    counted = [target.frees for target in targets if target.frees is not None]
+    if are_all and len(counted) == len(targets):
+        return counted
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS removed (root INTEGER PRIMARY KEY, position INTEGER NOT NULL)")
     connection.execute("DELETE FROM temp.removed")
     connection.execute(_INSERT_REMOVED, (json.dumps(roots),))
     repeated = "SELECT 1 FROM descriptor GROUP BY digest HAVING count(*) > 1 LIMIT 1"
-    reads_all = len(roots) > _MANY and connection.execute(repeated).fetchone() is None
+    reads_all = _is_large_part(roots, connection) and connection.execute(repeated).fetchone() is None
     sizes = dict(connection.execute(_SELECT_FREED_BY_MANY if reads_all else _SELECT_FREED).fetchall())
-    return {root: sizes.get(position, 0) for position, root in enumerate(roots)}
+    return [sizes.get(position, 0) for position in range(len(roots))]
 
 
 VERB = Verb(

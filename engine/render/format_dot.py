@@ -9,7 +9,7 @@ from .text_table import replace_controls
 from .values import format_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from imq.engine.result import RowSet
 
@@ -48,7 +48,7 @@ def _write_image(image: ImageNode, base: ImageNode | None) -> Iterator[str]:
         yield from _write_image(child, image)
 
 
-def _write_paths(rows: Iterable[list[str]]) -> Iterator[str]:
+def _write_paths(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the nodes and edges of rows: two rows share a node when they have the same values up to its column."""
     seen: set[tuple[str, ...]] = set()
     for row in rows:

@@ -94,7 +94,7 @@ def write_table(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
         yield from align_columns(table, MIN_COLUMN_WIDTH)
 
 
-def _fit_outcomes(table: Sequence[list[str]], columns: Sequence[Column], width: int) -> Iterator[str] | None:
+def _fit_outcomes(table: Sequence[Sequence[str]], columns: Sequence[Column], width: int) -> Iterator[str] | None:
     """Return the lines of a plan or its results that fit a terminal: the names of targets are whole.
 
     A digest in a name is as short as an ID. Columns that do not fit are omitted.

@@ -51,7 +51,7 @@ def _escape_character(match: Match[str]) -> str:
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
-def align_columns(lines: Iterable[list[str]], min_width: int = 0) -> Iterator[str]:
+def align_columns(lines: Iterable[Sequence[str]], min_width: int = 0) -> Iterator[str]:
     """Yield the lines of a table with aligned columns and without trailing blanks.
 
     A column is as wide as its widest cell; with its gap it is at least `min_width` wide.
@@ -70,7 +70,7 @@ def measure_columns(table: Sequence[Sequence[str]], min_width: int = 0) -> list[
 
 
 def fit_columns(
-    table: Sequence[list[str]], width: int, smallest: Sequence[int | None], min_width: int = 0
+    table: Sequence[Sequence[str]], width: int, smallest: Sequence[int | None], min_width: int = 0
 ) -> Iterator[str] | None:
     """Return the lines of a table that is at most `width` wide, long cells cut; None when that is not possible.
 
@@ -108,13 +108,17 @@ def cut_text(text: str, width: int) -> str:
     return text[:kept] + "…"
 
 
-def _write_lines(table: Sequence[list[str]], widths: Sequence[int]) -> Iterator[str]:
+def _write_lines(table: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
     template = COLUMN_GAP.join(f"%-{width}s" for width in widths)
+    if all("".join(column).isascii() for column in zip(*table, strict=True)):
+        for cells in map(tuple, table):
+            yield (template % cells).rstrip() + "\n"
+        return
     for line in table:
         if "".join(line).isascii():
             yield (template % tuple(line)).rstrip() + "\n"
             continue
-        cells = [
+        padded = [
             cell + " " * (column_width - display_width(cell)) for cell, column_width in zip(line, widths, strict=True)
         ]
-        yield COLUMN_GAP.join(cells).rstrip() + "\n"
+        yield COLUMN_GAP.join(padded).rstrip() + "\n"

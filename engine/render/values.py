@@ -11,7 +11,7 @@ from types import NoneType
 from imq.engine.catalog.json_values import get_version_text, parse_json, to_json_value
 from imq.engine.catalog.schema import DataType
 from imq.engine.oci.timestamp import format_time
-from imq.engine.units.size import Size, human_size_exact
+from imq.engine.units.size import Size, human_size, human_size_exact
 from imq.engine.units.time import format_age, format_created_at, human_duration
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -79,7 +79,7 @@ def format_value(data_type: DataType, raw: Raw, options: DisplayOptions) -> str:
     return _truncate(str(raw), options) if data_type is DataType.TEXT else replace_controls(str(raw))
 
 
-def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[list[str]]:
+def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a result, each value formatted for a table."""
     types = [column.type for column in row_set.columns]
     limits = {
@@ -93,7 +93,7 @@ def format_rows(row_set: RowSet, options: DisplayOptions) -> Iterator[list[str]]
         cells = [_format_column(data_type, values, options) for data_type, values in columns]
         for at, most in limits.items():
             cells[at] = [_truncate(format_some(row[at], most), options) for row in some]
-        yield from map(list, zip(*cells, strict=True))
+        yield from zip(*cells, strict=True)
 
 
 def format_some(raw: Raw, most: int) -> str:
@@ -113,10 +113,14 @@ def _format_column(data_type: DataType, values: Sequence[Raw], options: DisplayO
             strings = [string.rpartition(":")[2][:12] for string in strings]
         is_plain = data_type in (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG, DataType.DIGEST)
         together = "".join(strings)
-        if data_type is DataType.TEXT:
-            is_plain = options.width is None and (options.no_trunc or "sha256:" not in together)
+        if data_type is DataType.TEXT and options.width is None and together.isprintable():
+            if options.no_trunc or "sha256:" not in together:
+                return strings
+            return [_truncate(string, options) if "sha256:" in string else string for string in strings]
         if is_plain and together.isprintable():
             return strings
+    elif kinds == {int} and data_type is DataType.SIZE:
+        return ["" if value is None else human_size(value) for value in values]  # type: ignore[arg-type] # all are int
     elif kinds == {int}:
         distinct = {value: format_value(data_type, value, options) for value in set(values)}
         return [distinct[value] for value in values]

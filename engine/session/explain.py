@@ -62,7 +62,7 @@ class Explainer:
         return "\n".join([f"statement: {unparse(statement)}", *lines]) + "\n"
 
     def _describe_action(self, act: ast.ActionStatement) -> list[str]:
-        from imq.engine.actions.operands import TARGET_COLUMNS, build_id_query
+        from imq.engine.actions.operands import build_id_query, list_hidden_columns
 
         verb = get_verb(act)
         act = verb.expand(act) if verb.expand is not None else act
@@ -72,7 +72,8 @@ class Explainer:
             select = context.bind(act.query)
             hidden: tuple[str, ...] = ()
             if not select.table.is_staged and verb.operand is OperandKind.IMAGES:
-                select, hidden = context.bind(build_id_query(act, context)), TARGET_COLUMNS
+                query = build_id_query(act, context)
+                select, hidden = context.bind(query), list_hidden_columns(query)
             lines += self._describe_plan(self._queries.plan(select, context.scope.now, hidden), fresh=False)
         steps = ["list the actions"]
         if verb.needs_confirmation:

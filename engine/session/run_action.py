@@ -81,7 +81,7 @@ class ActionRunner:
         """Run an action statement, or list what it would do."""
         from imq.engine.actions.outcome_rows import build_outcome_rows
         from imq.engine.actions.output_file import list_unconfirmed_overwrites
-        from imq.engine.sources.action import Failed, Skip, StoreAction
+        from imq.engine.sources.action import Failed, OutcomeColumns, Skip, StoreAction, describe_all
 
         self.has_begun = False
         verb = get_verb(statement)
@@ -114,7 +114,7 @@ class ActionRunner:
         output_format = self._resources.context.output_format
         unmet = [error for _, error in problems if isinstance(error, EngineError)]
         output = ast.Output() if verb.formats_files else statement.output
-        listed = build_outcome_rows([action.describe() for action in actions], output, output_format, unmet)
+        listed = build_outcome_rows(describe_all(actions), output, output_format, unmet)
         if verb.removes and self._resources.context.explains_plans and output.format is None:
             from imq.engine.actions.plan_details import add_details
 
@@ -127,7 +127,7 @@ class ActionRunner:
         existing = list_unconfirmed_overwrites(actions)
         if (needs_confirmation or existing) and not self._confirm(listed, existing):
             return Message("nothing was done\n", NeedsConfirmation.exit_code)
-        outcomes = list(self._execute(actions))
+        outcomes = OutcomeColumns.of(list(self._execute(actions)))
         if not verb.removes and self._resources.store.layout.exists:
             self._resources.note_change_of_default()
         return build_outcome_rows(outcomes, output, output_format, unmet)
@@ -139,11 +139,12 @@ class ActionRunner:
         from imq.engine.query.plan import reads_documents
         from imq.engine.sources.action import Failed
 
-        if statement.query is None or any(isinstance(action, Failed) for action in actions):
+        if statement.query is None or not (problems := self._resources.store.index.list_problems()):
             return
-        if reads_documents(context.bind(statement.query)):
-            for problem in self._resources.store.index.list_problems():
-                self._resources.progress.warn(problem.message)
+        if any(isinstance(action, Failed) for action in actions) or not reads_documents(context.bind(statement.query)):
+            return
+        for problem in problems:
+            self._resources.progress.warn(problem.message)
 
     def _warn_of_containers(self, statement: ast.ActionStatement, context: PlanContext) -> None:
         """Warn when the rows of a removal or a program depend on containers, and the store has none."""

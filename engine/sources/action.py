@@ -6,6 +6,8 @@ actions, so this module is in a layer below `engine/actions/`.
 
 from __future__ import annotations
 
+from itertools import chain, groupby
+
 from imq.engine.catalog.schema import DataType, Field, Table
 from imq.grammar.errors import ImqError, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -89,15 +91,48 @@ class Action(Protocol):
         """Execute the action and yield its outcomes. Raises `ImqError` on failure."""
 
 
-class BatchedAction(Record):
-    """An action that is executed together with its neighbours of the same kind.
+class OutcomeColumns(Record):
+    """Outcomes by columns: the values of each field of `OUTCOMES`, and the errors of those that failed."""
 
-    Two actions are of the same kind if their classes share `execute_batch`.
+    values: tuple[Sequence[str | int | None], ...]
+    errors: tuple[ImqError, ...] = ()
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> OutcomeColumns:
+        """Return the columns of outcomes."""
+        values = tuple(zip(*[outcome.to_row() for outcome in outcomes], strict=True))
+        errors = tuple(outcome.error for outcome in outcomes if outcome.error is not None)
+        return cls(values or ((),) * len(OUTCOMES.fields), errors)
+
+
+def describe_all(actions: Iterable[Action]) -> OutcomeColumns:
+    """Return the descriptions of actions."""
+    parts: list[OutcomeColumns] = []
+    for kind, same in groupby(actions, type):
+        if issubclass(kind, BatchedAction):
+            parts.append(kind.describe_batch(list(same)))
+        else:
+            parts.append(OutcomeColumns.of([action.describe() for action in same]))
+    if len(parts) == 1:
+        return parts[0]
+    values = tuple(tuple(chain.from_iterable(part.values[at] for part in parts)) for at in range(len(OUTCOMES.fields)))
+    return OutcomeColumns(values, tuple(error for part in parts for error in part.errors))
+
+
+class BatchedAction(Record):
+    """An action that is described and executed together with its neighbours of the same kind.
+
+    Two actions are executed as one kind if their classes share `execute_batch`.
     """
 
     def describe(self) -> Outcome:
         """Return the outcome that a dry run and the confirmation prompt show."""
         raise NotImplementedError
+
+    @staticmethod
+    def describe_batch(actions: Sequence[Any]) -> OutcomeColumns:
+        """Return the descriptions of actions of this class."""
+        return OutcomeColumns.of([action.describe() for action in actions])
 
     @staticmethod
     def execute_batch(actions: Sequence[Any], context: ExecutionContext) -> Iterator[Outcome]:

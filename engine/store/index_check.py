@@ -13,7 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .index import INDEX_MISMATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from imq.engine.oci.digest import Digest
     from imq.engine.oci.manifest import Descriptor, Index
@@ -33,15 +33,14 @@ def check_images(
 
     With `reads_documents` the ID must also be that of an image of the root. Names are those of one entry each.
     """
-    distinct = list(dict.fromkeys(images))
+    distinct: Collection[tuple[str | None, Digest, Digest]] = list(images)
     if not reads_documents and len(distinct) > _MANY:
         plain = index.layout.list_plain_entries()
-        roots = {root for root, _ in plain}
-        distinct = [
-            (name, root, id_)
-            for name, root, id_ in distinct
-            if ((root, name) not in plain if name is not None else root not in roots)
-        ]
+        distinct = [(name, root, id_) for name, root, id_ in distinct if (root, name) not in plain]
+        if any(name is None for name, _, _ in distinct):
+            roots = {root for root, _ in plain}
+            distinct = [image for image in distinct if image[0] is not None or image[1] not in roots]
+    distinct = dict.fromkeys(distinct)
     for name, root, id_ in distinct:
         entries = index.layout.find_entries(root)
         if not entries or (name is not None and all(str(entry.name) != name for entry in entries)):

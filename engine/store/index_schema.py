@@ -96,6 +96,7 @@ CREATE TABLE entry (
 CREATE INDEX entry_image ON entry (image, tag);
 CREATE INDEX entry_name ON entry (name);
 CREATE INDEX entry_root ON entry (root);
+CREATE INDEX entry_of_index ON entry (root) WHERE manifest <> root;
 CREATE INDEX entry_id ON entry (id);
 CREATE INDEX entry_manifest ON entry (manifest);
 CREATE INDEX entry_size ON entry (size);

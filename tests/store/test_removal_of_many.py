@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.actions import rm
+from imq.engine.actions import operands, rm
 from store.support.stores import StoreSession
 from support.large_store import make_large_store
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EVERYTHING = "rm all images"
+SEARCHES, READS_ALL = 0, 10**9
+"""Values of `rm._SHARE`: the index is searched for each removed image, or read whole."""
 REMOVALS = (
     EVERYTHING,
     "rm images except newest 3 per repository",
     "rm images where repository like 'team-0*' force",
     "rm images order by created until total size < 1GB",
+    "rm images order by size desc until total size < 1GB",
     "rm images where tag = copy",
     "prune",
 )
@@ -39,31 +42,49 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSession]:
         yield held
 
 
-def plan(store: StoreSession, monkeypatch: pytest.MonkeyPatch, text: str, many: int) -> list[object]:
-    monkeypatch.setattr(rm, "_MANY", many)
+def plan(store: StoreSession, monkeypatch: pytest.MonkeyPatch, text: str, share: int) -> list[object]:
+    monkeypatch.setattr(rm, "_SHARE", share)
     return [tuple(sorted(row.items(), key=repr)) for row in store.rows(text, dry_run=True)]
 
 
 @pytest.mark.parametrize("text", REMOVALS)
 def test_plans_of_many_are_plans_of_few(store: StoreSession, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    few = plan(store, monkeypatch, text, 10**9)
+    few = plan(store, monkeypatch, text, SEARCHES)
     assert few
-    assert plan(store, monkeypatch, text, 0) == few
+    assert plan(store, monkeypatch, text, READS_ALL) == few
+
+
+@pytest.mark.parametrize("text", [text for text in REMOVALS if "until" in text])
+def test_what_a_query_counts_as_freed_is_what_its_removal_frees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    folder = os.fspath(tmp_path / "store")
+    make_large_store(folder, 200, documents=True)
+    searches: list[int] = []
+    search = rm._is_large_part
+    monkeypatch.setattr(rm, "_is_large_part", lambda *given: searches.append(1) or search(*given))
+    with StoreSession(folder) as held:
+        counted = held.rows(text, dry_run=True)
+        assert len(searches) == 1  # for names: what is freed was not searched again
+        assert any(row["size"] for row in counted)
+        monkeypatch.setattr(operands, "list_hidden_columns", lambda _: ("_root", "name"))
+        assert held.rows(text, dry_run=True) == counted
+        assert len(searches) == 3
 
 
 def test_every_blob_is_freed_with_its_last_image(store: StoreSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rm, "_MANY", 0)
+    monkeypatch.setattr(rm, "_SHARE", READS_ALL)
     connection = store.session.store.index.connection
     (total,) = connection.execute("SELECT sum(size) FROM (SELECT DISTINCT digest, size FROM reach)").fetchone()
     assert sum(row["size"] for row in store.rows(EVERYTHING, dry_run=True) if row["action"] == "remove") == total
 
 
-@pytest.mark.parametrize("many", [0, 10**9])
-def test_a_digest_with_two_descriptors_is_one_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+@pytest.mark.parametrize("share", [READS_ALL, SEARCHES])
+def test_a_digest_with_two_descriptors_is_one_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int) -> None:
     """Another image has the same layer by another media type: it is not freed, and its size is counted once."""
     folder = os.fspath(tmp_path / "store")
     make_large_store(folder, 200)
-    monkeypatch.setattr(rm, "_MANY", many)
+    monkeypatch.setattr(rm, "_SHARE", share)
     with StoreSession(folder) as held:
         connection = held.session.store.index.connection
         before = held.rows("rm images except newest 3 per repository", dry_run=True)

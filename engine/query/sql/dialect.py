@@ -18,6 +18,8 @@ _CONVERTED_TYPES = frozenset(
 """The types whose values are not stored as JSON shows them."""
 _CHAIN_KEYS = {"chain_id": "_top", "base_chain_id": "_base_chain"}
 """The hidden columns with the keys of chain IDs in the store, by the field that has the chain ID."""
+FREES = "_frees"
+"""The hidden column with the bytes that the removal of a row frees after that of the rows before it."""
 _BASE_COLUMNS = [("_top", "_base_chain")]
 _CHILDREN_COLUMNS = [("_base_chain", "_top")]
 
@@ -288,10 +290,10 @@ SELECT * FROM remaining WHERE _remaining {enough} {limit}"""
     ) -> str:
         """Write the query for the first of these rows whose removal leaves at most `limit` bytes, or `frees` that many.
 
-        `columns` are those of the result. The rows have the column `_entry`. A blob is freed by the row that removes
-        the last name of the last image with this blob. A row is taken while the blobs that the rows before it leave are
-        still too large. Blobs are read in the order of an index; those whose digest has several descriptors are grouped
-        by digest.
+        `columns` are those of the result, besides `_step`, the number of a row, and `FREES`. The rows have the column
+        `_entry`. A blob is freed by the row that removes the last name of the last image with this blob. A row is taken
+        while the blobs that the rows before it leave are still too large. Blobs are read in the order of an index;
+        those whose digest has several descriptors are grouped by digest.
         """
         enough = ">=" if is_strict else ">"
         if frees:
@@ -310,7 +312,7 @@ SELECT * FROM remaining WHERE _remaining {enough} {limit}"""
   UNION ALL SELECT max(size), max(step), min(is_freed)
   FROM repeated CROSS JOIN reached ON reached.blob = repeated.key GROUP BY digest),
  freed AS (SELECT step, sum(size) AS size FROM blobs WHERE is_freed GROUP BY step),
- remaining AS (SELECT removed.*, (SELECT coalesce(sum(size), 0) FROM blobs)
+ remaining AS (SELECT removed.*, coalesce(freed.size, 0) AS {FREES}, (SELECT coalesce(sum(size), 0) FROM blobs)
   - coalesce(sum(freed.size) OVER (ORDER BY _step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS _remaining
   FROM removed LEFT JOIN freed ON freed.step = removed._step)
 SELECT * FROM remaining WHERE _remaining {enough} {limit}"""

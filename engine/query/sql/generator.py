@@ -10,7 +10,7 @@ from imq.engine.catalog.tables import DERIVED, MAP_TABLES, DataType
 from imq.engine.query import ir
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .dialect import Dialect
+from .dialect import FREES, Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -569,6 +569,12 @@ class SqlGenerator:
             return ", ".join(parameters)
         return " UNION ".join([*parts, *(f"SELECT {parameter}" for parameter in parameters)])
 
+    def write_hidden(self, select: ir.Select, row: str, name: str) -> str:
+        """Write a hidden column of the rows of a query; see `write_select` in statements.py."""
+        if name != FREES:
+            return f"{row}.{name}"
+        return f"taken.{FREES}" if _counts_freed(select) and self._can_count_keys(select) else "NULL"
+
     def _can_count_keys(self, select: ir.Select) -> bool:
         """Whether rows are counted by `_row`, and the columns are read afterwards."""
         if select.table.is_staged or select.table.view == DERIVED or select.joins or select.group:
@@ -630,13 +636,19 @@ class SqlGenerator:
         if select.until is not None:
             text = self._write_until(select, select.until, text, order, "_row, _entry" if is_keyed else "*")
         if is_keyed:
-            row = self._alias
-            text = f"FROM {select.table.sql_name} AS {row} WHERE {row}._row IN (SELECT _row FROM ({text}) AS taken)"
-            text = f"SELECT {_write_select_list(columns)} {text}"
-            order = _write_order_by((self.write_value(key.value) for key in select.order), select.order)
+            text, order = self._write_rows_of_keys(select, columns, text)
         else:
             text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
+
+    def _write_rows_of_keys(self, select: ir.Select, columns: list[tuple[str, str]], keys: str) -> tuple[str, str]:
+        """Write the columns of the rows whose `_row` a query returns, and the sort keys of these rows."""
+        row, rows = self._alias, f"{select.table.sql_name} AS {self._alias}"
+        values = f"SELECT {_write_select_list(columns)} FROM"
+        if _counts_freed(select):
+            return f"{values} ({keys}) AS taken CROSS JOIN {rows} ON {row}._row = taken._row", "taken._step"
+        order = _write_order_by((self.write_value(key.value) for key in select.order), select.order)
+        return f"{values} {rows} WHERE {row}._row IN (SELECT _row FROM ({keys}) AS taken)", order
 
     def _write_until(self, select: ir.Select, until: ir.UntilSize, rows: str, order: str, columns: str) -> str:
         """Write the rows of a query until their total size, or what they free, is reached."""
@@ -675,6 +687,11 @@ def _write_numbers(text: str, number: str, groups: Sequence[str], by: str, names
     text = f"SELECT *, row_number() OVER ({partition}ORDER BY {by}) AS _place FROM ({text}) AS placed"
     text = f"SELECT *, min(_place) OVER (PARTITION BY {', '.join([*groups, *names])}) AS _first FROM ({text}) AS named"
     return f"SELECT *, dense_rank() OVER ({partition}ORDER BY _first) AS {number} FROM ({text}) AS numbered"
+
+
+def _counts_freed(select: ir.Select) -> bool:
+    """Whether `until` of a query counts the bytes that each row frees, by the blobs of the store."""
+    return select.until is not None and select.until.layers is None
 
 
 def _name_columns(writer: SqlGenerator, select: ir.Select) -> list[tuple[str, str]]:

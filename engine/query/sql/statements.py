@@ -42,12 +42,15 @@ class Sql(Record):
 
 
 def write_select(select: ir.Select, now: int, hidden: tuple[str, ...] = (), dialect: Dialect | None = None) -> Sql:
-    """Return the SQL of a query. Its columns are the selected ones, then the `hidden` columns of the source."""
+    """Return the SQL of a query. Its columns are the selected ones, then the `hidden` columns of the source.
+
+    The hidden column `FREES` is NULL unless `until` counts what the removal of each row frees.
+    """
     writer = SqlGenerator(now, dialect=dialect)
 
     def outputs(row: str) -> list[tuple[str, str]]:
         columns = [(writer.write_value(column.value), f"c{place}") for place, column in enumerate(select.columns)]
-        return [*columns, *((f"{row}.{name}", name) for name in hidden)]
+        return [*columns, *((writer.write_hidden(select, row, name), name) for name in hidden)]
 
     text = writer.write_scalar(select) if select.count else writer.write_select(select, outputs)
     return _finish(writer, text)
