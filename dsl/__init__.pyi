@@ -463,6 +463,12 @@ class _Images(Path):
     """when the name was pulled or last set"""
     last_used: Path
     """when a container last used the image; unknown if none was seen"""
+    complete: Path
+    """all blobs of the image are here: its manifest, its config and its layers"""
+    pinned: Path
+    """the kubelet never removes the image: containerd labels it so"""
+    store_path: Path
+    """where it is on disk. In the store, the file of its manifest, relative to the folder of the store; in an engine, the folder of its top layer on the engine's host"""
     source: Path
     """the source that holds it"""
 
@@ -829,6 +835,8 @@ class _Image(Reference):
     """the words of the default command"""
     command: Path
     """the words of the default command"""
+    complete: Path
+    """all blobs of the image are here: its manifest, its config and its layers"""
     containers: Path
     """the number of containers made from the image"""
     created: Path
@@ -883,6 +891,8 @@ class _Image(Reference):
     """the version of the operating system; Windows images have one"""
     patch: Path
     """the third number of the version"""
+    pinned: Path
+    """the kubelet never removes the image: containerd labels it so"""
     platform: Path
     """os/architecture[/variant]"""
     ports: Path
@@ -907,6 +917,8 @@ class _Image(Reference):
     """the source that holds it"""
     stop_signal: Path
     """the signal that stops a container"""
+    store_path: Path
+    """where it is on disk. In the store, the file of its manifest, relative to the folder of the store; in an engine, the folder of its top layer on the engine's host"""
     tag: Path
     """the tag"""
     unique_size: Path
@@ -997,6 +1009,8 @@ class _Fields:
     """images: the words of the default command; containers: the words of the command; tags: the words of the default command"""
     comment: Path
     """history: the comment of the builder"""
+    complete: Path
+    """images: all blobs of the image are here: its manifest, its config and its layers"""
     container: Path
     """logs: the name of the container; changes: the name of the container; mounts: the name of the container"""
     container_id: Path
@@ -1199,6 +1213,8 @@ class _Fields:
     """files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; all_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x; archive_files: the type and the permissions, as ls shows them. Example: -rwsr-xr-x"""
     pid_mode: Path
     """containers: the PID namespace when it is not the container's own. Example: host"""
+    pinned: Path
+    """images: the kubelet never removes the image: containerd labels it so"""
     place: Path
     """packages: the source that holds the image: store, docker, a registry …; os_releases: the source that holds the image: store, docker, a registry …; waste: the source that holds the image: store, docker, a registry …"""
     platform: Path
@@ -1295,6 +1311,8 @@ class _Fields:
     """files: only owners remove files in the directory; all_files: only owners remove files in the directory"""
     stop_signal: Path
     """images: the signal that stops a container; tags: the signal that stops a container"""
+    store_path: Path
+    """images: where it is on disk. In the store, the file of its manifest, relative to the folder of the store; in an engine, the folder of its top layer on the engine's host"""
     stream: Path
     """logs: stdout or stderr; a container with a terminal has stdout alone"""
     subject: Path

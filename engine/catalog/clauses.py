@@ -111,7 +111,7 @@ CLAUSES: dict[str, Clause] = {
         Clause(
             "select",
             "select VALUE [as NAME], … | *",
-            "the columns; * is all fields but diff_ids, chain_ids and base_chain_id",
+            "the columns; * is all fields, without long and slow ones. Example: diff_ids, complete",
             "images select name, size / layer_count as mean, label.env",
         ),
         Clause("count", "QUERY count", "the number of rows", "images where dangling count"),

@@ -87,6 +87,7 @@ class Field(Record):
       is not stored.
     - `normalise` returns the form that a value in a statement has in this field, and raises `StatementError`.
     - `has_algorithm`: a digest begins with its algorithm; the IDs of containers are hex digits alone.
+    - `takes_any_text`: a digest may be any text, as the IDs that clients of containerd choose for containers.
     - `values` are the only values of the field, where these are few; `prefix` is what every value begins with.
     - `about_containers`: only container engines know the value.
     - `is_optional`: an object may lack the value, so that a query does not report the rows that it leaves out for it.
@@ -112,6 +113,7 @@ class Field(Record):
     prefix: str = ""
     normalise: Callable[[str], str] | None = None
     has_algorithm: bool = True
+    takes_any_text: bool = False
     about_containers: bool = False
     is_optional: bool = False
     is_unavailable: bool = False

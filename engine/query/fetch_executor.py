@@ -455,9 +455,10 @@ def _merge_tables(tables: list[Table]) -> Table:
         relations.append(relation if same else relation.replace(members=tuple(members)))
     order = dict.fromkeys(field.name for table in tables for field in table.fields)
     for name in order:  # a field that one source does not provide is unavailable in the union
-        declarations = [table.find_field(name) for table in tables]
+        declarations = [field for table in tables if (field := table.find_field(name)) is not None]
         fields[name] = fields[name].replace(
-            is_unavailable=any(one is not None and one.is_unavailable for one in declarations)
+            is_unavailable=any(one.is_unavailable for one in declarations),
+            takes_any_text=any(one.takes_any_text for one in declarations),
         )
     source_kind = " or ".join(dict.fromkeys(table.source_kind for table in tables if table.source_kind))
     columns = tuple(fields[name] for name in order)

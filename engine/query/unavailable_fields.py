@@ -77,7 +77,11 @@ def _knows_use(table: Table) -> bool:
 def list_unavailable_fields(select: ir.Select) -> tuple[tuple[str, str], ...]:
     """Return the fields that decide the rows of a query and that a source does not provide: the name, the source."""
     fields = [(table, field) for table, field in _walk_fields(select, columns=False) if field is not None]
-    unavailable = [(one.name, table.source_kind or _ANY_SOURCE) for table, one in fields if one.is_unavailable]
+    unavailable = [
+        (one.name, table.source_kind or (_ANY_SOURCE if table.is_staged else _STORE))
+        for table, one in fields
+        if one.is_unavailable
+    ]
     return tuple(dict.fromkeys(unavailable))
 
 

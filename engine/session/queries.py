@@ -26,6 +26,7 @@ from imq.engine.query.ir import (
 from imq.engine.query.plan import (
     AssertionPlan,
     QueryPlan,
+    collect_fields,
     depends_on_others,
     list_columns,
     plan,
@@ -227,7 +228,7 @@ class QueryRunner:
 
     def _run_query(self, statement: ast.QueryStatement) -> RowSet:
         planned = self.plan_output(statement, self.make_scope(self.make_notes()))
-        if planned.steps:
+        if planned.steps or any(field.is_unavailable for field in collect_fields(planned.select)):
             from imq.engine.query.unavailable_fields import list_unavailable_fields
 
             for name, kind in list_unavailable_fields(planned.select):

@@ -368,6 +368,16 @@ class StoreIndex:
 
         self._run_with_recovery(lambda: self._write(write))
 
+    def update_absent_blobs(self) -> None:
+        """Look for the blobs of all images, for the field `complete`."""
+        from .absent_blobs import find_changes, write_changes
+
+        def update() -> None:
+            if changes := find_changes(self.connection, self._layout):
+                self._write(lambda connection: write_changes(connection, changes))
+
+        self._run_with_recovery(update)
+
     def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
         """Run `write` in one transaction; on a full disk, in an index in memory.
 

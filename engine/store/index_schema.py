@@ -119,9 +119,11 @@ CREATE TABLE descriptor (
     size INTEGER NOT NULL,
     digest TEXT NOT NULL, media_type TEXT NOT NULL,
     diff_id TEXT,                -- the digest of the unpacked layer
+    is_absent INTEGER NOT NULL DEFAULT 0,   -- missing, or of another size: see absent_blobs.py
     UNIQUE (digest, media_type, size)
 );
 CREATE INDEX descriptor_images ON descriptor (images);
+CREATE INDEX descriptor_absent ON descriptor (is_absent) WHERE is_absent = 1;
 CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
 
 -- Every blob that a descriptor of index.json reaches; both are keys of `descriptor`.
@@ -227,6 +229,11 @@ CREATE VIEW images AS SELECT
     (SELECT max(used) FROM (
         SELECT used FROM image_use WHERE image_id = entry.id
         UNION ALL SELECT coalesce(finished, started) FROM container WHERE image_id = entry.id) AS one) AS last_used,
+    iif(entry.image IS NULL, NULL, NOT EXISTS (
+        SELECT 1 FROM descriptor WHERE is_absent = 1 AND (digest = entry.id OR digest = entry.manifest
+            OR EXISTS (SELECT 1 FROM stack WHERE stack.image = entry.image AND stack.descriptor = descriptor.key))
+        )) AS complete,
+    CAST(NULL AS boolean) AS pinned, 'blobs/' || replace(entry.manifest, ':', '/') AS store_path,
     'store' AS source
 FROM entry;
 

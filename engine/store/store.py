@@ -406,6 +406,10 @@ class Store:
             if media_types.is_layer(row[3])
         ]
 
+    def find_absent_blobs(self) -> None:
+        """Look for the blobs of all images in the folder of the store, for the field `complete`."""
+        self.index.update_absent_blobs()
+
     def measure_layers(
         self, jobs: int, root: Digest | None = None, on_progress: Callable[[int], None] = lambda _: None
     ) -> tuple[ImqError, ...]:

@@ -219,6 +219,37 @@ def test_a_running_container_is_running_and_then_has_an_exit_code(node: Node) ->
     assert row["finished"] is not None
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("id = web", {"web"}),
+        ("id != web", {"abc", "abc-1", "Web"}),
+        ("id = abc", {"abc"}),
+        ('id = "abc-1"', {"abc-1"}),
+        ("id in (Web, abc)", {"Web", "abc"}),
+        ('id in (lines of "ids.txt")', {"web"}),
+        ('id like "abc*"', {"abc", "abc-1"}),
+        ("id = ab", set()),
+    ],
+)
+def test_an_id_is_any_text(node: Node, monkeypatch: pytest.MonkeyPatch, condition: str, expected: set[str]) -> None:
+    for name in ("web", "abc", "abc-1", "Web"):
+        node.ctr("containers", "create", "ghcr.io/team/b:2", name, "serve")
+    (node.folder / "ids.txt").write_text("web\n")
+    monkeypatch.chdir(node.folder)
+    rows = node.rows(f"containers in containerd:{K8S} where {condition} select id")
+    assert {row["id"] for row in rows} == expected
+
+
+def test_whole_ids_have_short_forms(node: Node) -> None:
+    whole = "0123456789abcdef" * 4
+    node.ctr("containers", "create", "ghcr.io/team/b:2", whole, "serve")
+    for text in ("0123", whole, f'"{whole}"'):
+        assert [row["id"] for row in node.rows(f"containers in containerd:{K8S} where id = {text} select id")] == [
+            whole
+        ]
+
+
 def test_a_question_for_containers_is_refused_when_containerd_is_not_there(node: Node) -> None:
     node.session.close()
     with open_session(node.folder, str(node.folder / "none.sock")) as session:

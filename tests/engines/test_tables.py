@@ -132,6 +132,13 @@ class TestImages:
             chains.setdefault(row["chain_id"], set()).add(layers)
         assert all(len(layers) == 1 for layers in chains.values())
 
+    def test_the_path_is_that_of_the_graph_driver(
+        self, prepared: PreparedEngine, documents: dict[str, dict[str, Any]]
+    ) -> None:
+        for row in prepared.ask("images in E select id, store_path").rows:
+            data = (documents[row["id"]].get("GraphDriver") or {}).get("Data") or {}
+            assert row["store_path"] == (data.get("UpperDir") or data.get("MergedDir"))
+
     def test_shared_and_unique_sizes(self, prepared_docker: PreparedEngine) -> None:
         rows = prepared_docker.ask("images in E select id, shared_size, unique_size, containers").rows
         sizes = {row["id"]: row for row in rows}

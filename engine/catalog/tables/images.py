@@ -180,6 +180,22 @@ IMAGES = Table(
             "when a container last used the image; unknown if none was seen",
             about_containers=True,
         ),
+        Field(
+            "complete",
+            DataType.BOOLEAN,
+            "all blobs of the image are here: its manifest, its config and its layers",
+            on_request=True,
+        ),
+        Field(
+            "pinned", DataType.BOOLEAN, "the kubelet never removes the image: containerd labels it so", on_request=True
+        ),
+        Field(
+            "store_path",
+            DataType.TEXT,
+            "where it is on disk. In the store, the file of its manifest, relative to the folder of the store; in an"
+            " engine, the folder of its top layer on the engine's host",
+            on_request=True,
+        ),
         Field("source", DataType.TEXT, "the source that holds it"),
     ),
     default_columns=("repository", "tag", "id", "created", "size"),

@@ -23,6 +23,7 @@ _NAME_TYPES = (DataType.REFERENCE, DataType.REPOSITORY, DataType.TAG)
 ORDER_OPERATORS = ("<", "<=", ">", ">=")
 """Operators on values that have an order."""
 _WILDCARDS = "*%"
+_HEX_ID = "^[0-9a-f]{64}$"
 """Wildcards, which are not valid characters of image names."""
 
 
@@ -260,7 +261,11 @@ def _compare_short_id(operator: str, left: ir.Expr, right: ir.Expr) -> ir.Expr |
     if digits is None:
         return None
     is_plain = isinstance(operand, ir.Column) and not operand.field.has_algorithm
-    starts = ir.HasPrefix(operand, digits if is_plain else f"sha256:{digits}")
+    starts: ir.Expr = ir.HasPrefix(operand, digits if is_plain else f"sha256:{digits}")
+    if isinstance(operand, ir.Column) and operand.field.takes_any_text:  # "abc" is no short form of the ID "abc-1"
+        whole = ir.Comparison("=", operand, value.replace(value=value.text))
+        is_hex = ir.Comparison("matches", operand, ir.Literal(_HEX_ID, DataType.TEXT, _HEX_ID))
+        starts = ir.Or((whole, ir.And((starts, is_hex))))
     return starts if operator == "=" else ir.And((ir.IsKnown(operand, known=True), ir.Not(starts)))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.tables import TABLES, UNAVAILABLE_TABLES, DataType, casefold_name
+from imq.engine.oci.digest import parse_hex_prefix
 from imq.engine.query import ir
 from imq.engine.query.source import NativeTable
 from imq.engine.units.time import parse_duration, parse_named_time, parse_time
@@ -253,6 +254,9 @@ class Expressions:
         if not isinstance(node, ast.Literal):
             return self.bind_value(node)
         literal = self.require_literal(node)
+        if isinstance(other, ir.Column) and other.field.takes_any_text and parse_hex_prefix(literal.text) is None:
+            self._check_word(literal, other)
+            return ir.Literal(literal.text, other.kind, literal.text)
         try:
             value = _normalize(
                 convert_literal(literal, other.kind, self.scope.zone, describe(other), self.scope.now), other, literal

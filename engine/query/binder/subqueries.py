@@ -72,7 +72,8 @@ def bind_in_subquery(node: ast.In, left: ir.Expr, select: ir.Select) -> ir.Expr:
         DataType.REPOSITORY: "as_repository",
         DataType.DIGEST: "as_digest",
     }.get(left.kind)
-    if kind is DataType.TEXT and normalizer is not None:
+    takes_any_text = isinstance(left, ir.Column) and left.field.takes_any_text
+    if kind is DataType.TEXT and normalizer is not None and not takes_any_text:
         value = ir.FunctionCall(FUNCTIONS[normalizer], (column.value,), left.kind)
         select = select.replace(columns=(column.replace(value=value, field=None),), is_whole_rows=False)
         return ir.InSubquery(left, select, by_prefix=left.kind is DataType.DIGEST)

@@ -14,12 +14,11 @@ SIZES = FetchLevel("sizes", "the sizes of their snapshots", "1 request for each 
 WRITTEN = FetchLevel("written", "the bytes that they wrote", "1 request for each container")
 
 _USE_FIELDS = "in_use containers last_used"
-_COMPLETE = Field(
-    "complete", DataType.BOOLEAN, "all blobs of the image are here; false on nodes that discard unpacked layers"
-)
-_PINNED = Field("pinned", DataType.BOOLEAN, "the kubelet never removes the image: it is labelled as pinned")
+_SHOWN = ("complete", "pinned")
+"""Fields that `select *` shows here: each image of a node has a value."""
 _PROBLEM = Field("problem", DataType.TEXT, "why containerd did not return more")
-_SIZE_DOCS = {
+_DOCS = {
+    "complete": "all blobs of the image are here; false on nodes that discard unpacked layers",
     "size": "bytes of the snapshots of its layers on disk; unknown when it is not unpacked",
     "shared_size": "the part of size in layers that other images of the namespace have too",
     "unique_size": "the part of size in layers that no other image of the namespace has",
@@ -47,25 +46,25 @@ _NAMES = Relation(
 )
 
 
-def _describe_sizes(table: Table) -> Table:
-    return table.replace(
-        fields=tuple(field.replace(doc=_SIZE_DOCS.get(field.name, field.doc)) for field in table.fields)
-    )
+def _describe_fields(table: Table) -> Table:
+    return table.replace(fields=tuple(field.replace(doc=_DOCS.get(field.name, field.doc)) for field in table.fields))
 
 
 def _make_tables() -> dict[str, Table]:
-    tables = {name: _describe_sizes(table) for name, table in make_tables(KIND, ()).items()}
+    tables = {name: _describe_fields(table) for name, table in make_tables(KIND, ("store_path",)).items()}
     images = tables["images"]
-    tables["images"] = images.replace(
-        fields=(*images.fields, _COMPLETE, _PINNED), relations=(*images.relations, _CONTAINERS_OF_IMAGE)
-    ).with_levels({USERS: _USE_FIELDS, BASES: BASE_FIELDS, SIZES: SIZE_FIELDS["images"]})
+    fields = tuple(field.replace(on_request=field.on_request and field.name not in _SHOWN) for field in images.fields)
+    tables["images"] = images.replace(fields=fields, relations=(*images.relations, _CONTAINERS_OF_IMAGE)).with_levels(
+        {USERS: _USE_FIELDS, BASES: BASE_FIELDS, SIZES: SIZE_FIELDS["images"]}
+    )
     for name in ("layers", "history"):
         tables[name] = tables[name].with_levels({SIZES: SIZE_FIELDS[name]})
-    fields = (
-        field.replace(is_unavailable=field.name in _UNSEEN_CONTAINER_FIELDS) for field in (*CONTAINERS.fields, _PROBLEM)
+    container_fields = (
+        field.replace(is_unavailable=field.name in _UNSEEN_CONTAINER_FIELDS, takes_any_text=field.name == "id")
+        for field in (*CONTAINERS.fields, _PROBLEM)
     )
     tables["containers"] = CONTAINERS.replace(
-        fields=tuple(fields),
+        fields=tuple(container_fields),
         key=("id", "source"),
         relations=(_NAMES, _MOUNTS, *make_content_relations("id", owner="container")),
         source_kind=KIND,
@@ -81,7 +80,10 @@ def make_mounts_table() -> Table:
     from imq.engine.catalog.tables.changes import MOUNTS
 
     unseen = ("volume", "driver")
-    fields = tuple(field.replace(is_unavailable=field.name in unseen) for field in MOUNTS.fields)
+    fields = tuple(
+        field.replace(is_unavailable=field.name in unseen, takes_any_text=field.name == "container_id")
+        for field in MOUNTS.fields
+    )
     return MOUNTS.replace(fields=fields, source_kind=KIND)
 
 

@@ -44,7 +44,16 @@ _NO_OPERATION = "#(nop)"
 """How the classic builder marks the command of an instruction that runs nothing."""
 
 PLATFORM_FIELDS = ("platform", "os", "architecture", "variant", "os_version")
-DETAIL_COLUMNS = (*PLATFORM_FIELDS, "layer_count", "diff_ids", "chain_ids", "chain_id", "pulled_at", *INSPECTED_FIELDS)
+DETAIL_COLUMNS = (
+    *PLATFORM_FIELDS,
+    "layer_count",
+    "diff_ids",
+    "chain_ids",
+    "chain_id",
+    "pulled_at",
+    "store_path",
+    *INSPECTED_FIELDS,
+)
 
 
 def read_tags(item: Mapping[str, Any]) -> list[str]:
@@ -185,7 +194,13 @@ def read_details(document: Mapping[str, Any]) -> tuple[Raw, ...]:
     values = [to_json(lists[name]) if name in is_json else strings[name] for name in INSPECTED_FIELDS]
     pulled = parse_time(read_object(document.get("Metadata")).get("LastTagTime"))
     layers = len(chain), to_json(list(config.diff_ids)), to_json(list(chain)), chain[-1] if chain else None
-    return (*config.platform.field_values, *layers, pulled, *values)
+    return (*config.platform.field_values, *layers, pulled, _find_folder(document), *values)
+
+
+def _find_folder(document: Mapping[str, Any]) -> str | None:
+    """Return the folder of the top layer of an image, where the graph driver has one; containerd's store has none."""
+    data = read_object(read_object(document.get("GraphDriver")).get("Data"))
+    return next((path for key in ("UpperDir", "MergedDir") if (path := read_text(data.get(key)))), None)
 
 
 def list_steps(history: Sequence[Mapping[str, Any]], layer_count: int) -> list[tuple[Mapping[str, Any], int | None]]:

@@ -58,7 +58,7 @@ CHANGE_LEVELS = (CHANGED_PATHS, CHANGE_DETAILS)
 _LISTED_CONFIG_FIELDS = ("label",)
 """Fields of the config that a listing of images has as well."""
 INSPECTED_FIELDS = tuple(field.name for field in CONFIG_FIELDS if field.name not in _LISTED_CONFIG_FIELDS)
-_UNSEEN_IMAGE_FIELDS = ("annotations", "media_type")
+_UNSEEN_IMAGE_FIELDS = ("annotations", "media_type", "complete", "pinned")
 
 _PROBLEM = Field("problem", DataType.TEXT, "why the engine did not return more")
 _STEP = Field("step", DataType.DIGEST, "the ID of the image that ends with this step, where the engine has it")
@@ -126,6 +126,7 @@ TABLES: dict[str, Table] = {
             IMAGE_DETAILS: " ".join(
                 (
                     "platform os architecture variant os_version layer_count diff_ids chain_ids chain_id pulled_at",
+                    "store_path",
                     *INSPECTED_FIELDS,
                 )
             ),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .places import Place
 
 NAME = "layouts"
-_UNSEEN = ("in_use", "containers", "last_used")
+_UNSEEN = ("in_use", "containers", "last_used", "complete", "pinned", "store_path")
 _LISTING = "none: its lists and documents are read"
 _HINTS = {
     STORAGE_KIND: "podman rmi, podman untag and podman tag do",

@@ -21,7 +21,7 @@ class StorageSource(LayoutsSource):
     title = "storages of Podman"
     example = "containers-storage:"
     kind = STORAGE_KIND
-    unseen = ("last_used",)
+    unseen = ("last_used", "complete", "pinned", "store_path")
 
     def serves(self, place: Place) -> bool:
         """Whether a place is of this source."""

@@ -28,6 +28,8 @@ UNPACKED = FetchLevel("unpacked", "the sizes of unpacked layers", "")
 _NOTHING = "none: the index knows which images need each blob"
 _LISTING = "none: the files of the blobs are listed"
 _DOCUMENTS = "none: the indexes and manifests are read"
+BLOBS_HERE = FetchLevel("blobs", "whether their blobs are here", "")
+"""Listing the files of the store takes longer than the query."""
 WRITTEN = FetchLevel("written", "the sizes of what containers wrote", "")
 """Reading the folders of containers takes longer than all other fields of them."""
 _CHANGES = "none: the folders of the containers are read"
@@ -79,6 +81,10 @@ class StoreSource(Source):
         levels = (
             {WRITTEN: "size_rw log_size"} if table.name == CONTAINERS.name else {UNPACKED: _SIZES.get(table.name, "")}
         )
+        if table is IMAGES:
+            levels[BLOBS_HERE] = "complete"
+            fields = (field.replace(is_unavailable=field.name == "pinned") for field in table.fields)
+            table = table.replace(fields=tuple(fields))
         return NativeTable(table.with_levels(levels).replace(source=NAME), self._prepare, self._describe_pending)
 
     def _make_late_providers(self) -> Mapping[str, TableProvider]:
@@ -147,7 +153,13 @@ class StoreSource(Source):
         return problems
 
     def _prepare(self, level: FetchLevel) -> tuple[ImqError, ...]:
-        """Measure what containers wrote, or the layers that were never unpacked; return the errors of layers."""
+        """Measure what containers wrote, or layers that were never unpacked, or look for blobs.
+
+        Returns the errors of layers.
+        """
+        if level is BLOBS_HERE:
+            self._store.find_absent_blobs()
+            return ()
         if level is WRITTEN:
             if self._store.has_containers():
                 from imq.engine.containers.factory import make_containers
@@ -162,6 +174,8 @@ class StoreSource(Source):
     def _describe_pending(self, level: FetchLevel) -> str:
         if level is WRITTEN:
             return "read the folders of containers, to measure what they wrote" if self._store.has_containers() else ""
+        if level is BLOBS_HERE:
+            return "list the blobs of the store, to find missing ones"
         count = len(self._store.list_unmeasured_layers())
         return f"unpack {count} layers of the store that were never unpacked, to measure their sizes" if count else ""
 
