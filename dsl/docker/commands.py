@@ -508,6 +508,15 @@ COMMANDS = (
         examples=("restart web",),
     ),
     Command(
+        ("container rename",),
+        "CONTAINER NEW_NAME",
+        "Rename a container",
+        "containers.RENAME",
+        min_arguments=2,
+        max_arguments=2,
+        examples=("container rename web web2",),
+    ),
+    Command(
         ("kill", "container kill"),
         "CONTAINER [CONTAINER...]",
         "Kill one or more running containers",

@@ -219,6 +219,14 @@ def _make_runner(line: Callable[[str, Outcome], str]) -> Callable[[CommandContex
     return run
 
 
+def run_rename(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
+    """Run the statement of `container rename`, which writes nothing."""
+    (act,) = statements
+    assert isinstance(act, ast.ActionStatement)
+    _, errors = context.run_action(act)
+    return context.report_errors(errors)
+
+
 def _read_attaching(parsed: ParsedFlags) -> list[tuple[str, str]]:
     switches = (("attach", "attach"), ("interactive", "stdin"))
     pairs = [(name, "true") for flag, name in switches if parsed.is_on(flag)]
@@ -363,5 +371,6 @@ WAIT = Handler(_make_compiler("wait"), _make_runner(_write_exit_code))
 PAUSE = Handler(_make_compiler("pause"), _make_runner(_write_name))
 UNPAUSE = Handler(_make_compiler("unpause"), _make_runner(_write_name))
 REMOVE = Handler(_make_compiler("rm", marked=True), _make_runner(_write_name))
+RENAME = Handler(_make_compiler("rename", marked=True), run_rename)
 PRUNE = Handler(compile_prune, run_prune)
 LOGS = Handler(compile_logs, run_logs)

@@ -136,6 +136,14 @@ def find_container(text: str, context: PlanContext) -> Chosen:
     return Chosen(found.id, found.name, state.status, Digest(str(found.document["Image"])))
 
 
+def hint_at_container(act: ast.ActionStatement, context: PlanContext, problem: NotFound, way: str) -> None:
+    """Add to the error of an image that does not exist that a container has its name; `way` has {} for the name."""
+    for text in context.literals(act.references):
+        row = context.store.index.connection.execute("SELECT 1 FROM container WHERE name = ?", (text,)).fetchone()
+        if row is not None:
+            problem.hints = (f"a container has this name; to {way.format(text)}", *problem.hints)
+
+
 def is_of_containers(act: ast.ActionStatement, context: PlanContext) -> bool:
     """Whether the operands of a statement are containers: rows of their table, or names after `container`."""
     if act.query is None:

@@ -14,7 +14,7 @@ from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
-from .container_operands import find_container_planner, is_of_containers
+from .container_operands import find_container_planner, hint_at_container, is_of_containers
 from .container_removal import ImageUse, find_uses, find_uses_by_image, plan_container_removal, refuse_id, refuse_name
 from .operands import Target, get_platforms, plan_by_source, resolve_each_target
 from .remaining_platforms import find_remaining_platforms
@@ -152,7 +152,7 @@ def _plan_in_store(act: ast.ActionStatement, context: PlanContext) -> list[Actio
     try:
         targets, failures = resolve_each_target(act, context)
     except NotFound as problem:
-        _hint_at_container(act, context, problem)
+        hint_at_container(act, context, problem, "remove it: rm container {}")
         raise
     if get_option(act, "platform") is not None:
         return plan_platform_removals(act, targets, context) + failures
@@ -202,14 +202,6 @@ def _refuse_used(names: Sequence[str], id_: Digest, uses: tuple[ImageUse, ...], 
     if not names:
         return refuse_id(id_, uses, force=force)
     return None if force else refuse_name(names[0], id_, uses)
-
-
-def _hint_at_container(act: ast.ActionStatement, context: PlanContext, problem: NotFound) -> None:
-    """Add to the error of an image that does not exist that a container has its name."""
-    for text in context.literals(act.references):
-        row = context.store.index.connection.execute("SELECT 1 FROM container WHERE name = ?", (text,)).fetchone()
-        if row is not None:
-            problem.hints = (f"a container has this name; to remove it: rm container {text}", *problem.hints)
 
 
 def plan_platform_removals(act: ast.ActionStatement, targets: list[Target], context: PlanContext) -> list[Action]:

@@ -376,7 +376,9 @@ class Containers:
                 self._containers_directory().sync()
 
     def rename(self, container: Container, name: str) -> Container:
-        """Give a container another name, and return it. Raises `Conflict` (`name-taken`)."""
+        """Give a container another name, and return it. Raises `Conflict` (`name-taken`), and `StatementError`."""
+        self._require_privileges()
+        CreateOptions(name=name).check()
         with self.store.layout.lock():
             self.refresh()
             connection = self.store.index.connection

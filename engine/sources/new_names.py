@@ -7,7 +7,7 @@ from imq.grammar.errors import Conflict, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .action import Failed
-from .action_options import get_option, get_option_values, parse_tag_name
+from .action_options import get_option, get_option_values, names_containers, parse_tag_name
 from .namespaces import add_namespace, parse_namespace
 from .row_templates import is_template
 
@@ -40,6 +40,15 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=NamedTarget)
     Find = Callable[[ast.ActionStatement, PlanContext], tuple[list[T], list[Action]]]
     Render = Callable[[ast.ActionStatement, str, PlanContext], tuple[list[tuple[str, T]], list[Action]]]
+
+
+def split_container_name(act: ast.ActionStatement, context: PlanContext) -> tuple[str, str] | None:
+    """Return the names in `rename container OLD as NEW`, or `rename container OLD NEW`; None for images."""
+    given = get_option_values(act, "as", context)
+    if not names_containers(act) or len(act.references) + len(given) != 3:
+        return None
+    _, old, new = (*context.literals(act.references), *given)
+    return old, new
 
 
 def list_new_names(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.containers import containers as module
+from imq.grammar.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -290,3 +291,22 @@ def test_create_is_a_statement_on_the_command_line_too(machine: Machine) -> None
     code, output, errors = machine.line("create", "--name", "other", "box:1", "from", "box:1")
     assert (code, errors) == (0, ""), output
     assert machine.container("other")["command"] == ["from", "box:1"]
+
+
+def test_a_container_is_renamed(machine: Machine) -> None:
+    machine.do_all("create web from box:1", "create other from box:1")
+    (planned,) = machine.rows("dry run rename container web as front")
+    assert (planned["action"], planned["target"], planned["note"]) == ("rename", "web", "to front")
+    machine.do("rename container web as front")
+    machine.do("run box:1 sh -c 'sleep 600' as busy with detach = true")
+    assert machine.line("container", "rename", "busy", "worker") == (0, "", "")
+    names = {row["name"]: row["status"] for row in machine.rows("containers select name, status")}
+    assert names == {"front": "created", "other": "created", "worker": "running"}
+    assert machine.failure_code("rename container front as other") == "name-taken"
+    assert machine.failure_code("rename container front as '-x'") == "name"
+    assert machine.failure_code("rename container nope as front") == "no-such-container"
+    with pytest.raises(NotFound) as seen:
+        machine.do("rename front as back")
+    assert seen.value.hints[0] == "a container has this name; to rename it: rename container front as back"
+    machine.do("stop worker with timeout = 0")
+    machine.do("rm container front, other, worker")

@@ -50,6 +50,9 @@ def test_containers_of_engines_are_controlled(running: Place) -> None:
     assert state(place, "web") == "exited"
     run(f"restart web in {place.name} with timeout = 0")
     assert state(place, "web") == "running"
+    run(f"rename container web as front from {place.name}")
+    assert state(place, "front") == "running"
+    run(f"rename container front as web from {place.name}")
     ids = {row.name: row.id for row in run(f"containers in {place.name}")}
     for text in (ids["web"], ids["web"][:12]):
         (row,) = run(f'containers in {place.name} where id = "{text}"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
 from imq.engine.sources.action_options import bind_whole_rows, get_named_values, list_source_refs
+from imq.engine.sources.new_names import split_container_name
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, EngineError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -38,8 +39,9 @@ class ContainerRequest(Record):
     parameters: tuple[tuple[str, str], ...] = ()
 
     def describe(self) -> Outcome:
-        """Return the container and the engine."""
-        return Outcome(self.verb, self.name, note=f"in {self.source}")
+        """Return the container and the engine, and its new name."""
+        new_name = f"to {dict(self.parameters)['name']} " if self.verb == "rename" else ""
+        return Outcome(self.verb, self.name, note=f"{new_name}in {self.source}")
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Send the request. A container that is in the state already is no error, as for docker."""
@@ -60,6 +62,15 @@ def plan_request(act: ast.ActionStatement, context: PlanContext) -> list[Action]
     """Return the request for each container that is named or that a query selects."""
     parameters = _read_parameters(act, context)
     return plan_each(act, context, lambda source, id_, name: ContainerRequest(act.verb, source, id_, name, parameters))
+
+
+def plan_container_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
+    """Return the request that gives a container another name: `rename container web as web2`."""
+    names = split_container_name(act, context)
+    assert names is not None
+    act = act.replace(references=act.references[1:2])
+    parameters = (("name", names[1]),)
+    return plan_each(act, context, lambda source, id_, name: ContainerRequest("rename", source, id_, name, parameters))
 
 
 def plan_each(act: ast.ActionStatement, context: PlanContext, make: Callable[[str, str, str], Action]) -> list[Action]:

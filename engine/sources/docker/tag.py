@@ -6,12 +6,18 @@ from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import Outcome, changed_error
-from imq.engine.sources.new_names import list_new_names, require_one_image, require_one_old_name
+from imq.engine.sources.new_names import (
+    list_new_names,
+    require_one_image,
+    require_one_old_name,
+    split_container_name,
+)
 from imq.grammar import ast
 from imq.grammar.errors import NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import EngineClients
+from .container_verbs import plan_container_rename
 from .image_documents import read_digests, read_tags, to_full_name
 from .json_documents import read_image_id
 from .remove import plan_old_names
@@ -84,7 +90,9 @@ def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the new names of `rename`, then the removal of each old name that no image gets."""
+    """Return the new names of `rename`, then the removal of each old name that no image gets; or that of a container."""
+    if split_container_name(act, context) is not None:
+        return plan_container_rename(act, context)
     named, failures = list_new_names(act, context, find_targets, render_targets)
     renamed = require_one_old_name(named, act)
     tags = _plan_names([(name, target) for (_, name), target in renamed.items()], act, context)
