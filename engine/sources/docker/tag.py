@@ -90,7 +90,7 @@ def plan_tag(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
 
 
 def plan_rename(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
-    """Return the new names of `rename`, then the removal of each old name that no image gets; or that of a container."""
+    """Return the new names of `rename`, then the removal of each old name that no image gets; or a container's name."""
     if split_container_name(act, context) is not None:
         return plan_container_rename(act, context)
     named, failures = list_new_names(act, context, find_targets, render_targets)
