@@ -17,6 +17,7 @@ from imq.engine.sources.container_replacement import (
     await_health,
     container_changed,
     describe_change,
+    image_gone,
     not_replaceable,
     read_replacement,
 )
@@ -115,11 +116,11 @@ def _observe(containers: Containers, container: Container) -> Observed:
 
 
 def _read_config(containers: Containers, container: Container) -> Mapping[str, Any]:
-    """Return the object `config` of the image of a container; an empty one when it is gone."""
+    """Return the object `config` of the image of a container. Raises `Conflict` when the image is gone."""
     try:
         return containers.read_image(container.document["Config"]["Image"], container.document["ImageManifest"]).runtime
     except NotFound:
-        return {}
+        raise image_gone(container.name) from None
 
 
 def _plan_recreate(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -134,14 +135,16 @@ def _plan_one(chosen: Chosen, image: str, timeout: int, context: PlanContext) ->
     """Return the replacement of a container; a failure for one that cannot be made again."""
     from imq.engine.containers.factory import make_containers
 
-    document = make_containers(context.store, "", context.environment).read(chosen.id).document
-    image = image or document["Config"]["Image"]
+    containers = make_containers(context.store, "", context.environment)
+    container = containers.read(chosen.id)
+    image = image or container.document["Config"]["Image"]
     try:
-        if document["HostConfig"].get("AutoRemove"):
+        if container.document["HostConfig"].get("AutoRemove"):
             raise not_replaceable(chosen.label, *REMOVES_ITSELF)
         if chosen.status in ("paused", "restarting"):
             verb = "unpause" if chosen.status == "paused" else "stop"
             raise not_replaceable(chosen.label, f"it is {chosen.status}", f"{verb} {chosen.label}")
+        _read_config(containers, container)
         name, id_, manifest = find_base(ast.Literal(image, quoted=True), context)
     except ImqError as error:
         return Failed("recreate", chosen.label, error)

@@ -100,6 +100,15 @@ def not_replaceable(name: str, reason: str, hint: str) -> Conflict:
     return Conflict(f"the container {name} cannot be made again: {reason}", code="not-replaceable", hints=(hint,))
 
 
+def image_gone(name: str) -> Conflict:
+    """Return the error for a container whose image is gone: its options cannot be told from those of the image."""
+    return not_replaceable(
+        name,
+        "the image that it was made from is gone, so what the container was given besides is unknown",
+        "before an image gets the name of another, give the other a name: tag web:1 as web:old",
+    )
+
+
 def read_replacement(act: ast.ActionStatement, context: PlanContext) -> tuple[str, int]:
     """Return the name of the new image, "" for that of each container, and the seconds to become healthy."""
     image, timeout = "", DEFAULT_TIMEOUT

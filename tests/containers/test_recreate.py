@@ -124,6 +124,14 @@ def test_what_could_not_be_put_back_is_refused(machine: Machine) -> None:
     machine.do("rm container once force")
 
 
+def test_an_image_that_is_gone_leaves_the_options_unknown(machine: Machine) -> None:
+    change(machine, "other:1", "ENV V=2")
+    machine.do_all("create job from other:1", "rm other:1 force")
+    (row,) = machine.outcomes("recreate job with image = box:1")
+    assert row["error"] == "not-replaceable"
+    assert "the image that it was made from is gone" in row["message"]
+
+
 def test_leftovers_of_an_interruption_are_named(machine: Machine) -> None:
     machine.do_all("create web from box:1", "create web.new from box:1")
     (row,) = machine.outcomes("recreate web")

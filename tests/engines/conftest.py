@@ -26,10 +26,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 OTHER_STORE = (
     "test_container_files", "test_containers", "test_copy", "test_create", "test_image_ids", "test_names",
-    "test_pull_push", "test_removal", "test_run",
+    "test_pull_push", "test_recreate", "test_removal", "test_run",
 )  # fmt: skip
 """The modules that are tested with both of docker's image stores."""
-OTHER_PODMAN = ("test_create",)
+OTHER_PODMAN = ("test_create", "test_recreate")
 """The modules that are tested with two versions of podman."""
 ALL_PREPARED = ("test_in_use", "test_tables")
 """The modules that are tested with all prepared engines."""

@@ -64,6 +64,7 @@ def running(place: Place, tmp_path: pathlib.Path) -> Place:
     """An engine in which `web` runs from the first version of an image."""
     load(place, tmp_path, make_image("1", ["/wait"]))
     place.engine.run("run", "-d", "--name", "web", *OPTIONS, NAME)
+    place.engine.run("tag", NAME, "localhost/svc:old")
     return place
 
 
@@ -123,9 +124,25 @@ def test_a_container_that_did_not_run_is_not_started(place: Place, tmp_path: pat
     place.engine.run("rm", "-v", "job")
 
 
+def test_an_image_that_is_gone_leaves_the_options_unknown(docker_place: Place, tmp_path: pathlib.Path) -> None:
+    """An engine with the images of containerd drops the image of a container when its name moves."""
+    place = docker_place
+    load(place, tmp_path, make_image("1", ["/wait"]))
+    place.engine.run("create", "--name", "job", *LIMITS, "--network", "none", NAME)
+    load(place, tmp_path, make_image("2", ["/wait"]))
+    (row,) = place.connection(f"recreate job in {place.name}")
+    if place.has_containerd_images:
+        assert row.error == "not-replaceable"
+        assert "the image that it was made from is gone" in row.message
+    else:
+        assert row.error is None
+        assert "IMAGE=2" in inspect(place, "job")["Config"]["Env"]
+    place.engine.run("rm", "-v", "job")
+
+
 def test_what_could_not_be_put_back_is_refused(running: Place) -> None:
     place = running
-    arguments = (*LIMITS, NAME)
+    arguments = (*LIMITS, "--stop-timeout", "0", NAME)
     place.engine.run("run", "-d", "--rm", "--name", "once", "--network", "none", *arguments)
     place.engine.run("run", "-d", "--name", "user", "--network", "container:web", *arguments)
     for name, reason in (("once", "it is removed when it stops"), ("web", "user uses its network")):

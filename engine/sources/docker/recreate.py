@@ -21,6 +21,7 @@ from imq.engine.sources.container_replacement import (
     await_health,
     container_changed,
     describe_change,
+    image_gone,
     not_replaceable,
     read_replacement,
 )
@@ -78,7 +79,9 @@ class RecreateContainer(Record):
         """
         client = context.get_shared(EngineClients).get(self.source)
         container = self._read_unchanged(client)
-        request = make_request(container, _read_config(client, self.old), self._image_name(client), str(self.new))
+        request = make_request(
+            container, _read_config(client, self.old, self.name), self._image_name(client), str(self.new)
+        )
         name, runs = self.name, self.status in ACTIVE
         with Undo() as undo:
             new = self._create(client, request.document, context)
@@ -176,14 +179,15 @@ def _read_image(container: Mapping[str, Any]) -> Digest | None:
     return Digest(id_) if id_ is not None else None
 
 
-def _read_config(client: EngineClient, image: Digest | None) -> Mapping[str, Any]:
-    """Return the config of an image; an empty one when it is gone."""
-    if image is None:
-        return {}
-    try:
-        return read_object(client.get_object(f"images/{image}/json").get("Config"))
-    except NotFound:
-        return {}
+def _read_config(client: EngineClient, image: Digest | None, container: str) -> Mapping[str, Any]:
+    """Return the config of the image of a container. Raises `Conflict` when the image is gone.
+
+    An engine with the images of containerd may drop an image when its name moves, although a container uses it.
+    """
+    if image is not None:
+        with suppress(NotFound):
+            return read_object(client.get_object(f"images/{image}/json").get("Config"))
+    raise image_gone(container)
 
 
 def _read_last_output(health: Mapping[str, Any]) -> str:
@@ -231,7 +235,9 @@ def _plan_one(client: EngineClient, source: str, id_: str, name: str, image: str
                 f"to use another one: recreate {name} in {source} with image = NAME",
             ),
         )
-    return RecreateContainer(source, id_, name, status, image, _read_image(container), new, timeout)
+    old = _read_image(container)
+    _read_config(client, old, name)
+    return RecreateContainer(source, id_, name, status, image, old, new, timeout)
 
 
 def _to_shown_name(text: str) -> str:
