@@ -1394,7 +1394,7 @@ def ref(name: _Name, /) -> _Image:
     """Return an image by its name. Its fields are values: `imq.ref("redis:7").created`."""
     ...
 images: Table
-"""One row for each name of each image, as in `docker image ls`; an image without a name is one row."""
+"""One row for each name of each image, as in `docker image ls`; an image without a name is one row. A name of several platforms has a row for each of them."""
 layers: Table
 """One row for each layer of each image, lowest layer first. Images in registries have layers too: layers of registry.local:5000/team/app:1, layers of (tags of registry.local:5000/team/app where …). These rows also have name, registry, repository, manifest_digest, platform and problem, and their size is download_size."""
 history: Table
@@ -1654,7 +1654,7 @@ def bar(string: Value, /) -> Expression:
     """a bar as long as the value: ten blocks for the largest value of the rows that the query selects before limit and skip. Allowed in select."""
     ...
 def count(value: Value = ..., /, *, distinct: bool = ...) -> Expression:
-    """the number of rows, or of rows whose argument is known. A row of images is a name: count(distinct images) counts each image once."""
+    """the number of rows, or of rows whose argument is known. A row of images is a name, or a platform of one: count(distinct name) counts each name once, count(distinct images) each image."""
     ...
 def sum(value: Value, /, *, distinct: bool = ...) -> Expression:
     """the sum of the known values."""

@@ -77,13 +77,14 @@ CLAUSES: dict[str, Clause] = {
             "limit",
             "limit N [per FIELD, …]",
             "the first N rows, or the first N of each group; the rows whose group is unknown are one group, so that"
-            " an action on them takes N at most",
+            " an action on them takes N at most. A name of several platforms has a row for each of them",
             "images order by size desc limit 2 per repository",
         ),
         Clause(
             "skip",
             "skip N [per FIELD, …]",
-            "all but the first N rows, or of each group; a row whose group is unknown is alone in it",
+            "all but the first N rows, or of each group; a row whose group is unknown is alone in it. A name of"
+            " several platforms has a row for each of them: to keep N names, except newest",
             "images order by created desc skip 5",
         ),
         Clause(

@@ -173,8 +173,8 @@ AGGREGATES: dict[str, Aggregate] = {
             "count",
             (),
             DataType.NUMBER,
-            "the number of rows, or of rows whose argument is known. A row of images is a name: count(distinct images)"
-            " counts each image once",
+            "the number of rows, or of rows whose argument is known. A row of images is a name, or a platform of one:"
+            " count(distinct name) counts each name once, count(distinct images) each image",
             is_argument_optional=True,
         ),
         Aggregate("sum", _SUMMED, None, "the sum of the known values"),

@@ -61,6 +61,15 @@ def test_except_newest_counts_names_of_a_list_too(store: StoreSession) -> None:
     ]
 
 
+def test_limit_skip_and_count_count_rows(store: StoreSession) -> None:
+    """A name of several platforms has a row for each: three rows are both of the first name, and one of the next."""
+    rows = store.rows("images where repository = app and tag != latest order by created desc skip 3 select tag")
+    assert [row["tag"] for row in rows] == ["2023", "2022", "2022", "2021", "2021", "2020", "2020"]
+    assert len(store.rows("images limit 3")) == 3
+    (counts,) = store.rows("images select count, count(distinct name) as names, count(distinct images) as images")
+    assert counts == {"count": 13, "names": 7, "images": 11}
+
+
 def test_except_newest_of_each_platform_counts_names_of_that_platform(store: StoreSession) -> None:
     rows = store.rows("images where tag in (2022, 2023) except newest 1 per repository, architecture select name")
     assert [row["name"] for row in rows] == ["app:2022", "app:2022"]

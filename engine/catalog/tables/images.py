@@ -56,7 +56,8 @@ LINEAGE_RELATIONS = (
 
 IMAGES = Table(
     "images",
-    "One row for each name of each image, as in `docker image ls`; an image without a name is one row.",
+    "One row for each name of each image, as in `docker image ls`; an image without a name is one row."
+    " A name of several platforms has a row for each of them.",
     (
         Field(
             "id",
