@@ -108,6 +108,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         elif word in ("-v", "-V") and not words:
             flags.add("version")
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit() and " " not in word:
+            _refuse_absent(words)
             hint = _DOCKER_OPTIONS.get(name, "")
             if not hint and len(name) > len("-x"):  # every letter is close to every other one
                 hint = closest_hint(name, [*VALUED, *FLAGS])
@@ -117,6 +118,14 @@ def read_options(arguments: Sequence[str]) -> Options:
     if "json" in flags and "version" not in flags:
         raise StatementError("--json needs --version", code="option", hints=("for results: --output json",))
     return Options({key: tuple(items) for key, items in values.items()}, frozenset(flags), tuple(words))
+
+
+def _refuse_absent(words: Sequence[str]) -> None:
+    """Raise `StatementError` for a command of docker that imq does not have, instead of the error of its first flag."""
+    from imq.engine.actions import ABSENT
+
+    if words and (way := dict(ABSENT).get(words[0])) is not None:
+        raise StatementError(f'imq has no command "{words[0]}"', code="unavailable", hints=(way,))
 
 
 def first_word(arguments: Sequence[str]) -> int:

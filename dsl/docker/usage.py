@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from .flags import Flag, ParsedFlags
 
 
+_WAYS = {
+    "system prune": (
+        "prune containers removes stopped containers, prune images without a name that nothing uses; in docker: prune"
+        " containers in docker; prune in docker; prune build_cache in docker"
+    ),
+    "volume create": "a container with mount = NAME:TARGET creates one",
+    "volume inspect": "volumes where name = NAME as json",
+}
+"""Commands in docker's groups that imq does not have, each with what to use in its place."""
+
+
 def command_help(command: Command, name: str) -> str:
     """Return the usage text of a command under this name."""
     parts = [f"Usage:  {_usage(command, name)}", command.doc]
@@ -49,11 +60,14 @@ def group_help(group: str) -> str:
 
 def unknown_command(group: str, word: str) -> StatementError:
     """Return the error for an unknown command of a group."""
+    from imq.engine.actions import ABSENT
+
     inside = [name.split()[1] for command in COMMANDS for name in command.names if name.startswith(f"{group} ")]
+    way = _WAYS.get(f"{group} {word}") or dict(ABSENT).get(word, "")
     return StatementError(
-        f"unknown command: imq {group} {word}",
-        code="option",
-        hints=(closest_hint(word, inside), f"imq {group} --help lists them"),
+        f"imq has no command {group} {word}" if way else f"unknown command: imq {group} {word}",
+        code="unavailable" if way else "option",
+        hints=(way or closest_hint(word, inside), f"imq {group} --help lists its commands"),
     )
 
 

@@ -46,6 +46,11 @@ class _Verbs(Mapping[str, "Verb"]):
 VERBS: Mapping[str, Verb] = _Verbs()
 
 _DOCKER_NETWORKS = "imq reads images and containers; docker network has these commands"
+_SWARM = "services in docker lists the services of a swarm"
+_ADVISORIES = (
+    'packages of REF lists what an image contains; packages of REF join (rows of "osv.json") as a on a.package = name'
+    " compares it with a list of advisories"
+)
 _VOLUMES = (
     "volumes lists those of the store; a container with mount = NAME:TARGET creates one, rm volume NAME removes it"
 )
@@ -59,6 +64,7 @@ ABSENT: tuple[tuple[str, str], ...] = (
     ("builder", "the cache of builds is a table: build_cache in docker; prune build_cache in docker removes from it"),
     ("buildx", "platforms of REF and copy are for imagetools; build_cache in docker is the cache of builds"),
     ("compose", "run docker compose; the containers are in: containers in docker"),
+    ("config", _SWARM),
     ("context", "sources lists the places, contexts of docker included; use NAME chooses one"),
     ("cp", 'extract files of container web where path = /etc/hosts to "out/"'),
     ("df", "usage shows the bytes by kind, reclaim and waste show what can be freed"),
@@ -66,14 +72,17 @@ ABSENT: tuple[tuple[str, str], ...] = (
     ("info", "sources lists the places and whether they respond; usage shows the bytes"),
     ("manifest", "platforms of REF, or manifests of REPOSITORY"),
     ("network", _DOCKER_NETWORKS),
-    ("node", "services in docker lists the services of a swarm"),
+    ("node", _SWARM),
     ("plugin", "docker plugin has these commands"),
     ("port", "containers where name = web select name, ports"),
-    ("scout", "packages of REF lists what an image contains"),
-    ("service", "services in docker lists the services of a swarm"),
-    ("stack", "services in docker lists the services of a swarm"),
+    ("sbom", "packages of REF as spdx, or as cyclonedx"),
+    ("scan", _ADVISORIES),
+    ("scout", _ADVISORIES),
+    ("secret", _SWARM),
+    ("service", _SWARM),
+    ("stack", _SWARM),
     ("stats", "docker stats measures running containers; containers select name, size_rw has their bytes on disk"),
-    ("swarm", "services in docker lists the services of a swarm"),
+    ("swarm", _SWARM),
     ("top", "exec container web run ps"),
     ("trust", "referrers of REF lists the signatures of an image"),
     ("update", "docker update changes the limits of a running container"),
