@@ -66,6 +66,8 @@ class Cli:
         """Run and return the exit code. Nothing is raised: every exception is written to standard error."""
         try:
             code = self._run_completion(arguments)
+            if code is None and _runs_container(arguments):
+                code = self._run_container(arguments)
             if code is None:
                 self._refuse_expanded_pattern(arguments)
                 code = self._run_docker(arguments)
@@ -91,6 +93,12 @@ class Cli:
         else:
             self._console.stdout.writelines(complete_line(self._console, rest))
         return 0
+
+    def _run_container(self, arguments: Sequence[str]) -> int | None:
+        """Run a container as directly as possible, and return its exit code; None when it needs a session."""
+        from imq.docker.direct_run import run_directly
+
+        return run_directly(self._console, arguments)
 
     def _refuse_expanded_pattern(self, arguments: Sequence[str]) -> None:
         """Raise `StatementError` when a shell replaced a `*` by the names of files."""
@@ -216,6 +224,12 @@ def _starts_containers(arguments: Sequence[str]) -> bool:
     return bool(words) and words[words[0] == "container" and len(words) > 1] in _STARTING
 
 
+def _runs_container(arguments: Sequence[str]) -> bool:
+    """Whether the arguments may be a command line of docker that runs a container."""
+    words = arguments[first_word(arguments) :]
+    return words[words[:1] == ["container"] :][:1] == ["run"]
+
+
 def run() -> None:
     """Run the command line of this process: the entry point `imq`."""
     if sys.argv[1:2] == [_MONITOR]:
@@ -227,9 +241,10 @@ def run() -> None:
 
         run_scanner()
     if _starts_containers(sys.argv[1:]):
-        from imq.engine.containers.launcher import start_launcher
+        from imq.engine.containers import launcher
 
-        start_launcher()
+        prepare = launcher.fork_monitors if _runs_container(sys.argv[1:]) else launcher.start_launcher
+        prepare()
     gc.set_threshold(50_000)  # most objects made at startup stay: collecting them takes 3 ms of 45
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed: without this, the next file opened would get its number

@@ -37,9 +37,9 @@ def open_session(console: Console, options: Options, *, confirms: bool = True, r
 
     environment = console.environment
     platform, root = options.value("platform"), options.value("root")
-    configuration = _read_configuration(options, environment)
+    configuration = read_configuration(options, environment)
     context = SessionContext(
-        root=_locate_store(options, environment, configuration.root),
+        root=locate_store(options, environment, configuration.root),
         finds_source=not (root or environment.get("IMQ_ROOT") or configuration.root),
         missing_store="refuse" if root else "warn" if environment.get("IMQ_ROOT") else "pass",
         environment=environment,
@@ -147,7 +147,7 @@ def read_familiar(text: str, tables: Collection[str] = ()) -> str | None:
     return next(statement for group, statement in statements.items() if match[group])
 
 
-def _read_configuration(options: Options, environment: Mapping[str, str]) -> Configuration:
+def read_configuration(options: Options, environment: Mapping[str, str]) -> Configuration:
     """Return the configuration; an empty one with `--no-config`. `help` works with a broken configuration too."""
     from imq.engine.configuration.configuration import Configuration
     from imq.engine.configuration.load import load_configuration
@@ -170,7 +170,7 @@ def _parse_platform(text: str) -> Platform:
     return Platform.parse(text)
 
 
-def _locate_store(options: Options, environment: Mapping[str, str], configured: str) -> str:
+def locate_store(options: Options, environment: Mapping[str, str], configured: str) -> str:
     """Return the root of the store. `help` reads no store, so it works without a location."""
     root = options.value("root")
     try:

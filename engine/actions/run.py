@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from imq.engine.containers.attachment import parse_detach_keys, require_terminal
+from imq.engine.containers.attachment import parse_detach_keys
+from imq.engine.containers.running import pass_streams, run_new
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.action_options import get_option_values
 from imq.engine.sources.container_values import read_flag, read_named_values
-from imq.grammar.errors import ImqError, StatementError
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import open_containers
@@ -23,12 +24,7 @@ if TYPE_CHECKING:
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
-
-class ContainerFailed(ImqError):
-    """The program of a container ended with an exit code other than 0, `exit_status`."""
-
-    code = "container-failed"
-    exit_status = 1
+_DETACHED = "detached, and it goes on"
 
 
 class Run(Record):
@@ -45,35 +41,23 @@ class Run(Record):
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Run the container. Raises `ContainerFailed` with its exit code; nothing is left of one that cannot start."""
         containers = context.get_shared(open_containers)
-        containers.find_runtime()
-        options = self.creation.options
-        if options.terminal and options.keeps_stdin and not self.detach:
-            require_terminal()
-        container = self.creation.create(context)
-        try:
-            attachment = containers.start(container, attach=not self.detach, stdin=options.keeps_stdin)
-        except BaseException:
-            containers.remove(container, force=True)
-            raise
-        outcome = Outcome("run", container.name, self.creation.id, note=container.id)
-        if attachment is None:
-            yield outcome
-            return
-        yield from wait_for_end(containers, container, attachment, self.detach_keys, outcome)
+        container, goes_on = run_new(
+            containers,
+            self.creation.options,
+            lambda: self.creation.create(context),
+            detach=self.detach,
+            keys=self.detach_keys,
+        )
+        note = container.id if self.detach or not goes_on else _DETACHED
+        yield Outcome("run", container.name, self.creation.id, note=note)
 
 
 def wait_for_end(
     containers: Containers, container: Container, attachment: Attachment, keys: bytes, outcome: Outcome
 ) -> Iterator[Outcome]:
     """Pass on the streams of a container until it ends or the user detaches. Raises `ContainerFailed`."""
-    from imq.engine.containers.attachment import follow
-
-    code = follow(attachment, keys, lambda name: containers.send_signal(container, name))
-    if code:
-        error = ContainerFailed(f"the container {container.name} exited with code {code}")
-        error.exit_status = code
-        raise error
-    yield outcome if code is not None else outcome.replace(note="detached, and it goes on")
+    has_ended = pass_streams(containers, container, attachment, keys)
+    yield outcome if has_ended else outcome.replace(note=_DETACHED)
 
 
 def _plan_run(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

@@ -25,7 +25,15 @@ from .bundle import (
     make_process,
     read_kernel_version,
 )
-from .document import CreateOptions, ImageFacts, check_limits, make_document, name_taken, no_such_container
+from .document import (
+    CreateOptions,
+    ImageFacts,
+    check_limits,
+    damaged_container,
+    make_document,
+    name_taken,
+    no_such_container,
+)
 from .drivers import choose_driver
 from .folder import (
     BUNDLE,
@@ -44,6 +52,7 @@ from .folder import (
     State,
     driver_of,
     has_layers,
+    is_container_id,
     lock_container,
     read_boot_id,
     read_json,
@@ -53,7 +62,6 @@ from .folder import (
     write_file,
     write_json,
 )
-from .index_rows import damaged_container, is_container_id, synchronize
 from .network_files import make_network_files
 from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
@@ -176,6 +184,8 @@ class Containers:
 
     def refresh(self) -> None:
         """Bring the index up to date with the folders."""
+        from .index_rows import synchronize
+
         synchronize(self.store.index, self.store.layout)
 
     def read(self, id_: str) -> Container:
@@ -252,15 +262,32 @@ class Containers:
 
         connection = self.store.index.connection
         row = connection.execute(
-            "SELECT image.id, (SELECT digest FROM entry WHERE entry.image = image.key AND name IS ?), platform"
+            "SELECT image.id, (SELECT digest FROM entry WHERE entry.image = image.key AND name IS ?), platform,"
+            " (SELECT value FROM meta WHERE key = 'signature')"
             " FROM image WHERE manifest = ?",
             (name, manifest),
         ).fetchone()
         if row is None:
             raise NotFound(f"No such image: {name}", code="no-such-image")
-        config = Config.parse(self.store.read_document(Digest(row[0])))
-        layers = tuple(str(diff_id) for diff_id in config.diff_ids)
-        return ImageFacts(name, row[0], manifest, row[1], layers, config.runtime, row[2] or "")
+        id_, digest, platform, signature = row
+        config = Config.parse(self.store.read_document(Digest(id_)))
+        layers = unpacked.list_image_layers(self.store, manifest)
+        return ImageFacts(
+            name,
+            id_,
+            manifest,
+            digest,
+            tuple(str(layer.diff_id) for layer in layers),
+            config.runtime,
+            platform or "",
+            tuple((str(layer.digest), layer.media_type) for layer in layers),
+            signature or "",
+        )
+
+    def has_unpacked(self, image: ImageFacts) -> bool:
+        """Whether all layers of an image are unpacked."""
+        layers = os.path.join(self.store.root, unpacked.FOLDER)
+        return all(os.path.isdir(os.path.join(layers, unpacked.name_of(diff_id))) for diff_id in image.diff_ids)
 
     def create(
         self, options: CreateOptions, image: ImageFacts, now: int, on_read: Callable[[int], None] = lambda _: None
@@ -284,7 +311,7 @@ class Containers:
             store_errors("create the container", store.root),
             unpacked.hold_layers(folder := unpacked.open_folder(store)),
         ):
-            layers = unpacked.list_image_layers(store, image.manifest)
+            layers = unpacked.list_layers(image)
             document["Driver"] = choose_driver(folder) if _fits_mount(document) else COPY
             if has_layers(document):
                 unpacked.unpack_missing(store, folder, layers, on_read)
@@ -310,11 +337,10 @@ class Containers:
 
     def _choose_name(self, id_: str) -> str:
         """Return a name for a container without one."""
-        from .names import choose_name
+        from .names import choose_name, read_names
 
-        self.refresh()
-        used = {name for (name,) in self.store.index.connection.execute("SELECT name FROM container")}
-        return choose_name(id_, used)
+        containers = self._containers_directory()
+        return choose_name(id_, read_names(containers.path))
 
     def _make_folder(self, id_: str, document: Mapping[str, Any]) -> int:
         """Make the folder of a new container, without its files, and return the descriptor that holds its lock."""
@@ -360,14 +386,12 @@ class Containers:
 
         The volumes that it mounts are created if they do not exist.
         """
+        from .names import read_names
+
         with self.store.layout.lock():
-            self.store.index.sync_with_layout()
-            self.refresh()
-            connection = self.store.index.connection
-            row = connection.execute("SELECT id FROM container WHERE name = ?", (name,)).fetchone()
-            if row is not None:
-                raise name_taken(name, row[0])
-            if connection.execute("SELECT 1 FROM image WHERE manifest = ?", (image.manifest,)).fetchone() is None:
+            if (other := read_names(self.path).get(name)) is not None:
+                raise name_taken(name, other)
+            if not self._has_image(image):
                 raise NotFound(f"the image {image.name} was removed meanwhile", code="changed")
             for volume in volumes:
                 create_volume(self.store.layout, volume, now)
@@ -375,16 +399,23 @@ class Containers:
             if durable:
                 self._containers_directory().sync()
 
+    def _has_image(self, image: ImageFacts) -> bool:
+        """Whether the store has an image. The index is read only if index.json has changed meanwhile."""
+        if image.signature and image.signature == self.store.layout.read_signature():
+            return True
+        self.store.index.sync_with_layout()
+        found = self.store.index.connection.execute("SELECT 1 FROM image WHERE manifest = ?", (image.manifest,))
+        return found.fetchone() is not None
+
     def rename(self, container: Container, name: str) -> Container:
         """Give a container another name, and return it. Raises `Conflict` (`name-taken`), and `StatementError`."""
+        from .names import read_names
+
         self._require_privileges()
         CreateOptions(name=name).check()
         with self.store.layout.lock():
-            self.refresh()
-            connection = self.store.index.connection
-            row = connection.execute("SELECT id FROM container WHERE name = ?", (name,)).fetchone()
-            if row is not None:
-                raise name_taken(name, row[0])
+            if (other := read_names(self.path).get(name)) is not None:
+                raise name_taken(name, other)
             document = {**container.document, "Name": name}
             with self._open(container.id) as folder:
                 write_json(folder, DOCUMENT, document, 0o600)

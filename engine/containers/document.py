@@ -6,10 +6,11 @@ import os
 import re
 
 from imq.engine.oci.timestamp import format_time
-from imq.grammar.errors import Conflict, NotFound, StatementError
+from imq.grammar.errors import Conflict, NotFound, StatementError, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .bundle import Mount, make_arguments, merge_environment
+from .folder import DOCUMENT
 from .volumes import path_of
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def check_limits(options: CreateOptions) -> None:
 class ImageFacts(Record):
     """The image of a new container: its name as given, its ID, its manifest, its digest in its registry, its layers.
 
-    `runtime` is the object `config` of its config.
+    `runtime` is the object `config` of its config, `blobs` are the digests and media types of its layers, and
+    `signature` is that of an index.json that has the image, "" if unknown.
     """
 
     name: str
@@ -133,6 +135,8 @@ class ImageFacts(Record):
     diff_ids: tuple[str, ...]
     runtime: Mapping[str, Any]
     platform: str
+    blobs: tuple[tuple[str, str], ...] = ()
+    signature: str = ""
 
 
 def make_document(id_: str, options: CreateOptions, image: ImageFacts, now: int, folder: str) -> dict[str, Any]:
@@ -248,3 +252,12 @@ def name_taken(name: str, id_: str) -> Conflict:
 def no_such_container(text: str) -> NotFound:
     """Return the error for a container that does not exist."""
     return NotFound(f"No such container: {text}", code="no-such-container", hints=("containers lists them",))
+
+
+def damaged_container(path: str) -> StoreError:
+    """Return the error for a container whose document cannot be read."""
+    return StoreError(
+        f"the container {os.path.basename(path)[:12]} is damaged: {path}/{DOCUMENT} is missing or not a JSON object",
+        code="damaged-container",
+        hints=("until it is removed, the images in use are unknown", f"to give the container up: rm -r {path}"),
+    )

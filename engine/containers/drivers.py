@@ -100,13 +100,22 @@ def _mounts(driver: str, path: str) -> bool:
     return True
 
 
-def mount_overlay(driver: str, target: str, options: str) -> None:
-    """Mount an overlay by a driver. Relative paths in the options start at the working directory. Raises `OSError`."""
+def mount_overlay(driver: str, target: str, options: str, *, temporary: bool = False) -> None:
+    """Mount an overlay by a driver. Relative paths in the options start at the working directory. Raises `OSError`.
+
+    A `temporary` one is removed when it is unmounted: it is not synced, which would wait for all that is to be written
+    to the file system below it.
+    """
     from . import system_calls
     from .runtime import spawn, wait_for
 
     if driver == OVERLAY:
-        system_calls.mount_overlay(target, f"{options},{system_calls.overlay_options()}")
+        options = f"{options},{system_calls.overlay_options()}"
+        if temporary:
+            with suppress(OSError):  # before Linux 5.10, or it was mounted before
+                system_calls.mount_overlay(target, f"{options},volatile")
+                return
+        system_calls.mount_overlay(target, options)
         return
     program = next((path for path in _FUSE_OVERLAYS if os.access(path, os.X_OK)), None)
     if program is None or not is_user_namespace():

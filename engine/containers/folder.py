@@ -50,6 +50,7 @@ ALWAYS_RESTARTED = ("always", "unless-stopped")
 ATTACH = "attach"
 """The socket on which a monitor takes further clients."""
 ID_LENGTH = 64
+_HEX = frozenset("0123456789abcdef")
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _MAX_DOCUMENT = 8 << 20
 """The maximum size in bytes of a document in the folder."""
@@ -83,6 +84,11 @@ class State(Record):
     def is_running(self) -> bool:
         """Whether the container has processes, paused or not, or will have them again soon."""
         return self.status in ("running", "paused", "restarting")
+
+
+def is_container_id(name: str) -> bool:
+    """Whether a name in `containers/` is that of a complete container."""
+    return len(name) == ID_LENGTH and _HEX.issuperset(name)
 
 
 def read_json(directory: int, name: str) -> Any:

@@ -12,7 +12,8 @@ from imq.engine.store.index_rows import to_json
 from imq.grammar.errors import StoreError
 from imq.grammar.record import TYPE_CHECKING
 
-from .folder import DOCUMENT, FOLDER, ID_LENGTH, LISTING, LOG, State, driver_of, read_json, read_state
+from .document import damaged_container
+from .folder import DOCUMENT, FOLDER, LISTING, LOG, State, driver_of, is_container_id, read_json, read_state
 from .removal import list_uses
 
 if TYPE_CHECKING:
@@ -23,15 +24,9 @@ if TYPE_CHECKING:
     from imq.engine.store.index import StoreIndex
     from imq.engine.store.layout import Layout
 
-_HEX = frozenset("0123456789abcdef")
 _COLUMNS = tuple(field.name for field in CONTAINERS.stored_fields if field.name not in ("size_rw", "log_size"))
 _CPU = 1_000_000_000
 _KNOWN_EMPTY = "[]"
-
-
-def is_container_id(name: str) -> bool:
-    """Whether a name in `containers/` is that of a complete container."""
-    return len(name) == ID_LENGTH and _HEX.issuperset(name)
 
 
 def synchronize(index: StoreIndex, layout: Layout) -> None:
@@ -115,15 +110,6 @@ def _read_document(own: int, path: str) -> dict[str, Any] | None:
     if not os.path.lexists(path):
         return None
     raise damaged_container(path)
-
-
-def damaged_container(path: str) -> StoreError:
-    """Return the error for a container whose document cannot be read."""
-    return StoreError(
-        f"the container {os.path.basename(path)[:12]} is damaged: {path}/{DOCUMENT} is missing or not a JSON object",
-        code="damaged-container",
-        hints=("until it is removed, the images in use are unknown", f"to give the container up: rm -r {path}"),
-    )
 
 
 def _read_signature(folder: Directory, id_: str) -> tuple[str, State, int]:

@@ -25,10 +25,14 @@ _MESSAGE_SIZE = 16
 FIRST_DESCRIPTOR = 3
 """The descriptors of an executed job are this one and those after it."""
 
+_ITSELF = -2
+"""In place of a launcher: the process forks monitors itself."""
 _launcher = -1
-"""The descriptor of the socket to the launcher of this process, -1 without one."""
+"""The descriptor of the socket to the launcher of this process, -1 without one, or `_ITSELF`."""
 _owner = 0
 """The process that has the launcher."""
+_own: tuple[int, ...] = ()
+"""The descriptors that monitors keep which are forked by this process itself."""
 
 
 def start_launcher(private: Sequence[int] = ()) -> None:
@@ -45,12 +49,26 @@ def start_launcher(private: Sequence[int] = ()) -> None:
     _launcher, _owner = ours, os.getpid()
 
 
+def fork_monitors() -> None:
+    """Let this process fork monitors itself. It must have no threads, and exit soon: they have its memory.
+
+    It has opened nothing yet but what the frozen executable needs, which monitors have too.
+    """
+    global _launcher, _owner, _own
+    _launcher, _owner, _own = _ITSELF, os.getpid(), _list_own_descriptors()
+
+
 def launch(kind: str, descriptors: Sequence[int], timeout: float) -> None:
-    """Start a monitor or a worker with these descriptors, by the launcher or as a new program.
+    """Start a monitor or a worker with these descriptors, by the launcher, by a fork or as a new program.
 
     Raises `RuntimeFailed` when the program does not start in `timeout` seconds.
     """
-    if _launcher < 0 or _owner != os.getpid() or not _send(kind, descriptors):
+    launcher = _launcher if _owner == os.getpid() else -1
+    if launcher == _ITSELF:
+        if os.fork() == 0:
+            _leave_parent(descriptors)
+            _run(kind, descriptors)
+    elif launcher < 0 or not _send(kind, descriptors):
         _execute(kind, descriptors, timeout)
 
 
@@ -100,14 +118,45 @@ def _become_daemon() -> None:
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in range(3):
-        os.dup2(null, standard)
+    _close_standard_streams()
     archives = {path.rpartition("/")[2] for path in sys.path if path.startswith("/proc/self/fd/")}
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):  # the listing's own is closed already
             if int(name) > 2 and name not in archives and os.get_inheritable(int(name)):
                 os.close(int(name))
+
+
+def _leave_parent(kept: Sequence[int]) -> None:
+    """Leave the session of the terminal, and close the parent's descriptors except its first ones and those `kept`.
+
+    No object of the parent may be collected: it would close a descriptor whose number is another file's by then.
+    """
+    import gc
+
+    gc.freeze()
+    os.setsid()
+    _close_standard_streams()
+    after = 3
+    for descriptor in sorted({*kept, *_own}):
+        os.closerange(after, descriptor)
+        after = descriptor + 1
+    os.closerange(after, os.sysconf("SC_OPEN_MAX"))
+
+
+def _close_standard_streams() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+
+
+def _list_own_descriptors() -> tuple[int, ...]:
+    """Return the descriptors that this process has opened itself, without those of its standard streams."""
+    own = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the listing's own is closed already
+            if int(name) > 2 and not os.get_inheritable(int(name)):
+                own.append(int(name))
+    return tuple(own)
 
 
 def _execute(kind: str, descriptors: Sequence[int], timeout: float) -> None:

@@ -156,7 +156,9 @@ class _Monitor:
         inside = os.path.relpath(self._path, self._job["unpacked"])
         options = f"lowerdir={':'.join(self._job['layers'])},upperdir={inside}/upper,workdir={inside}/work"
         try:
-            mount_overlay(self._job["driver"], self._rootfs, options)
+            if self._job["auto_remove"]:
+                self._forget_start()
+            mount_overlay(self._job["driver"], self._rootfs, options, temporary=self._job["auto_remove"])
         except OSError as problem:
             raise RuntimeFailed(
                 f"the file system of the container cannot be mounted: {self._job['driver']}: {problem.strerror}",
@@ -165,6 +167,14 @@ class _Monitor:
         finally:
             os.chdir("/")
         self._is_mounted = True
+
+    def _forget_start(self) -> None:
+        """Remove the kernel's mark of a start that failed: that the files may not be on the disk after a crash."""
+        mark = os.path.join(self._path, "work", "work", "incompat")
+        if os.path.exists(mark):
+            from imq.engine.layers.remove_tree import remove_tree
+
+            remove_tree(mark)
 
     def _start(self) -> tuple[dict[int, str], int, int]:
         """Start the container; return where its output is read and its input is written, and its terminal."""
@@ -386,13 +396,13 @@ class _Monitor:
                 self._path = hide_folder(self._path, self._state)
         with suppress(ImqError, OSError):
             self._runtime.delete_ended(self._id, self._job["cgroup"])
+        self._dismiss_clients(exit_code)  # they need not wait for the disk: nobody else sees the rest
         self._unmount()
         if removes:
             from imq.engine.layers.remove_tree import remove_tree
 
             with suppress(OSError):
                 remove_tree(self._path)
-        self._dismiss_clients(exit_code)
 
     def _unmount(self) -> None:
         if self._is_mounted:

@@ -1,8 +1,14 @@
-"""Names for containers that are created without one: two words, as docker and podman choose them."""
+"""The names of containers. Those that are created without one get two words, as in docker and podman."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from imq.grammar.record import TYPE_CHECKING
+
+from .document import damaged_container
+from .folder import DOCUMENT, is_container_id, read_path
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -26,3 +32,20 @@ def choose_name(id_: str, used: Container[str]) -> str:
     number = int(id_[:16], 16)
     words = f"{_FIRST[number % len(_FIRST)]}_{_SECOND[number // len(_FIRST) % len(_SECOND)]}"
     return words if words not in used else f"{words}_{id_[:6]}"
+
+
+def read_names(folder: str) -> dict[str, str]:
+    """Return the IDs of the containers in a folder by their names. Raises `StoreError` for a damaged container.
+
+    Their documents are read: the index would have to be brought up to date, which reads more of each and may write.
+    """
+    names: dict[str, str] = {}
+    for id_ in filter(is_container_id, os.listdir(folder)):
+        path = os.path.join(folder, id_)
+        with suppress(FileNotFoundError):  # it was removed meanwhile
+            document = read_path(os.path.join(path, DOCUMENT))
+            if isinstance(document, dict):
+                names[document["Name"]] = id_
+            elif os.path.lexists(path):
+                raise damaged_container(path)
+    return names

@@ -13,8 +13,7 @@ from imq.grammar.errors import Conflict, ImqError, NotFound, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
 from .containers import RUNTIME_STATE, Containers
-from .folder import CREATING, LISTING, REMOVING, STATE, is_locked, read_json
-from .index_rows import is_container_id
+from .folder import CREATING, LISTING, REMOVING, STATE, is_container_id, is_locked, read_json
 from .runtime import TIMEOUT
 from .volumes import FOLDER as VOLUMES
 from .worker import WorkerClient

@@ -4,6 +4,7 @@
     unpacked/NAME.json   its whole diff ID and its size
     unpacked/base        the lowest layer of every container: mount points, and files that containers expect
     unpacked/overlay     where overlayfs was found to work
+    unpacked/NAME.image  what an image is that containers were made from by this name: see `known_images`
     unpacked/lock        shared while layers are added to a new container, exclusive while unneeded ones are removed
 
 The mount options of a file system have at most 4095 bytes, and an image up to 127 layers: so the names are short.
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from imq.engine.store.directory import Directory
     from imq.engine.store.store import Store
 
+    from .document import ImageFacts
+
 FOLDER = "unpacked"
 BASE = "base"
 _LOCK = "lock"
@@ -39,6 +42,8 @@ PARTIAL = ".partial"
 TESTED = "overlay"
 """The file that says on which file system, and with which kernel, overlayfs works: see `drivers`."""
 _REMOVED = ".removed"
+IMAGE = ".image"
+"""The end of the name of a file about an image."""
 _BASE_FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
 _BASE_FILES = ("dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf")
 _BASE_LINKS = {"etc/mtab": "/proc/mounts"}
@@ -259,7 +264,9 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
                 or (base in needed and ending == "json")
             ):
                 continue
-            if ending == "json":
+            if name.endswith(IMAGE):
+                folder.remove_file(name)
+            elif ending == "json":
                 facts = read_json(folder.descriptor, name)
                 if isinstance(facts, dict):
                     freed += facts.get("size", 0)
@@ -277,6 +284,16 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
         with suppress(OSError):
             remove_tree(folder.path_of(name))
     return freed
+
+
+def list_layers(image: ImageFacts) -> list[LayerRow]:
+    """Return the layers of an image, bottom first."""
+    from imq.engine.oci.digest import Digest
+
+    return [
+        LayerRow(Digest(digest), Digest(diff_id), media_type)
+        for (digest, media_type), diff_id in zip(image.blobs, image.diff_ids, strict=True)
+    ]
 
 
 def list_image_layers(store: Store, manifest: str) -> list[LayerRow]:

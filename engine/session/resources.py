@@ -17,6 +17,7 @@ from imq.engine.sources import open_sources
 from imq.engine.store.store import Store
 from imq.grammar.record import TYPE_CHECKING
 
+from .last_source import read_last_source, remember_source
 from .state import DEFAULT_SOURCE, SessionState
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 _EXPECTED = ("engine-unreachable", "engine-empty")
 """Errors of engines that most machines have which do not use this engine."""
-
-_MAX_NAME = 4096
 
 
 def _read_containers(index: StoreIndex) -> None:
@@ -135,7 +134,7 @@ class Resources:
         if found is None:
             return DEFAULT_SOURCE, f"the default, since no engine responds, {self.store.root}"
         self.progress.note(f"source: {found.name} ({found.address}); change it with use, --source or the configuration")
-        self._remember_default(found.name)
+        remember_source(self.environment, found.name)
         return found.name, f"the store has no images, and this engine responds at {found.address}"
 
     def note_change_of_default(self) -> None:
@@ -145,41 +144,13 @@ class Resources:
         """
         if self.state.source is not None or self.state.found_source is not None or not self.context.finds_source:
             return
-        if (last := self._read_last_default()) in ("", DEFAULT_SOURCE) or not self.store.has_images():
+        if (last := read_last_source(self.environment)) in ("", DEFAULT_SOURCE) or not self.store.has_images():
             return
         self.progress.note(
             f"source: the store, since it has images now, and no longer {last}; to keep {last}: --source {last},"
             f' IMQ_SOURCE={last}, or source = "{last}" in the configuration'
         )
-        self._remember_default(DEFAULT_SOURCE)
-
-    def _read_last_default(self) -> str:
-        """Return the source that was found last for statements that name none, "" when it is not known."""
-        path = self._locate_last_default()
-        try:
-            with open(path, encoding="utf-8") as file:
-                return file.read(_MAX_NAME).strip()
-        except (OSError, UnicodeError):
-            return ""
-
-    def _remember_default(self, name: str) -> None:
-        """Write the default source to a file of the user. Without one, its next change is not reported."""
-        path = self._locate_last_default()
-        if not path or self._read_last_default() == name:
-            return
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(f"{name}\n")
-        except OSError:
-            pass
-
-    def _locate_last_default(self) -> str:
-        """Return the path of the file with the last default source, "" without a home folder."""
-        state = self.environment.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(state):
-            state = os.path.join(self.home, ".local", "state") if self.home else ""
-        return os.path.join(state, "imq", "source") if state else ""
+        remember_source(self.environment, DEFAULT_SOURCE)
 
     def explain_first_use(self) -> None:
         """Report where imq looked, and what to do next, when no source of this machine has images."""

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 
-from imq.engine.catalog.schema import casefold_name
-from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError, UnknownName, closest_hint, join_names
-from imq.grammar.lexer import split_path
 from imq.grammar.record import TYPE_CHECKING, Record
-
-from .action_options import get_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
+
+    from imq.grammar import ast
 
     from .action import PlanContext
 
@@ -55,6 +52,12 @@ class Value(Record):
 
 def read_named_values(act: ast.ActionStatement, known: Sequence[str], context: PlanContext) -> list[Value]:
     """Return the values of `with`, by their declared names. Raises `UnknownName` for others."""
+    from imq.engine.catalog.schema import casefold_name
+    from imq.grammar import ast
+    from imq.grammar.lexer import split_path
+
+    from .action_options import get_option
+
     option = get_option(act, "with")
     if option is None:
         return []

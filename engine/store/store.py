@@ -10,7 +10,6 @@ from imq.engine.oci.digest import Digest, is_digest, parse_hex_prefix
 from imq.grammar.errors import InvalidReference, NotFound, StoreError, closest_hint
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .index import StoreIndex
 from .layout import Layout
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from imq.grammar.errors import ImqError
 
     from .corruption import VerifiedBlob
+    from .index import StoreIndex
     from .ingest import Ingest
     from .layer_measure import LayerMeasure
     from .transaction import Transaction
@@ -89,6 +89,8 @@ class Store:
                 remove_leftovers(self.layout)
             elif not self.layout.exists and os.path.lexists(self.layout.root):
                 self.layout.check()
+            from .index import StoreIndex  # loads SQLite
+
             self._index = StoreIndex(self.layout, create=writable)
         retries, self._should_retry = self._should_retry, False
         self._index.sync_with_layout(retry=retries)
