@@ -11,7 +11,8 @@ DOCKER_COMMANDS = frozenset({
 TABLE_NAMES = (
     "all_files", "archive_files", "blobs", "build_cache", "changes", "containers", "differences", "files", "history",
     "images", "layers", "lines", "logs", "manifests", "mounts", "os_releases", "packages", "platforms", "reclaim",
-    "referrers", "repositories", "rows", "search", "services", "sources", "tags", "usage", "volumes", "waste",
+    "referrers", "repositories", "rows", "search", "services", "sources", "tags", "texts", "usage", "volumes",
+    "waste",
 )  # fmt: skip
 """The names of all tables: their declarations take longer to import than most command lines to run."""
 _SET_OPERATORS = ("union", "except", "intersect")
