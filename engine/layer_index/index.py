@@ -14,7 +14,7 @@ from .schema import ENTRY_COLUMNS, PACKAGE_COLUMNS, SCAN_VERSION, SCHEMA
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from imq.engine.oci.digest import Digest
     from imq.grammar.errors import ImqError
@@ -123,18 +123,19 @@ class FileIndex:
         self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
 
     def describe_stacks(
-        self, stacks: Iterable[tuple[Digest, ...]], now: int
+        self, stacks: Iterable[tuple[Digest, ...]], now: int, parts: Container[Digest] = ()
     ) -> dict[tuple[Digest, ...], StackKeys | ImqError]:
         """Return the keys of stacks whose layers are all in the index. Each is described when it is first needed.
 
-        A stack that cannot be unpacked, since a path leads through too many links, has a `Malformed`.
+        `parts` are the names of layers of which the index has a part. A stack that cannot be unpacked, since a path
+        leads through too many links, has a `Malformed`; see `StackDescriber.describe` for other errors.
         """
         from .stacks import StackDescriber
 
         found: dict[tuple[Digest, ...], StackKeys | ImqError] = {}
         waiting = iter(dict.fromkeys(stacks))
         while batch := list(islice(waiting, _STACKS)):
-            found.update(zip(batch, StackDescriber(self.connection, now).describe(batch), strict=True))
+            found.update(zip(batch, StackDescriber(self.connection, now, parts).describe(batch), strict=True))
         return found
 
     def touch(self, keys: Iterable[int], now: int) -> None:

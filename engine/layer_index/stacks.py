@@ -16,7 +16,7 @@ from .schema import SCHEMA
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from imq.engine.oci.digest import Digest
 
@@ -55,19 +55,27 @@ class _Chain:
         return found[::-1]
 
 
-class StackDescriber:
-    """Describes stacks whose layers are all in the index attached to `connection`. `now` is in nanoseconds."""
+class PartsAreNotEnough(ImqError):
+    """A stack of which the index has parts of layers, whose links only the whole layers can resolve."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+
+class StackDescriber:
+    """Describes stacks whose layers are all in the index attached to `connection`. `now` is in nanoseconds.
+
+    `parts` are the names of layers of which the index has a part: see `index_part.py`.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, now: int, parts: Container[Digest] = ()) -> None:
         self._connection = connection
         self._now = now
+        self._parts = parts
         self._layers: dict[Digest, tuple[int, int]] = {}
 
     def describe(self, stacks: Iterable[Sequence[Digest]]) -> list[StackKeys | ImqError]:
         """Return the keys of each stack, by its diff IDs, or why it cannot be unpacked. Those lacking are described.
 
-        The error is `Malformed` for a path that leads through too many links, and `NotFound` for a layer that another
-        process has removed from the index meanwhile.
+        The error is `Malformed` for a path that leads through too many links, `NotFound` for a layer that another
+        process has removed from the index meanwhile, and `PartsAreNotEnough`.
         """
         chains: dict[Digest, _Chain] = {}
         tops = [self._list_chains(diff_ids, chains) for diff_ids in stacks]
@@ -147,25 +155,37 @@ class StackDescriber:
 
     def _describe_single(self, chain: _Chain, hider: LayerHider) -> None:
         """Describe a stack, and resolve the links of its highest layer before."""
-        connection = self._connection
+        self._compare_single(chain, hider)
+        if hider.list_linked():
+            self._resolve_links(chain)
+            if chain.problem is not None:
+                self._connection.execute(f"DELETE FROM {SCHEMA}.chain WHERE key = ?", (chain.key,))
+                chain.key = 0
+                return
+            self._compare_single(chain, hider)
+        hider.hide()
+
+    def _compare_single(self, chain: _Chain, hider: LayerHider) -> None:
         self._fill((chain,))
+        hider.find_meetings()
+        hider.compare()
+
+    def _resolve_links(self, chain: _Chain) -> None:
+        """Give the highest layer of a stack, the only one in `top`, rows of its own if it has links to resolve."""
+        connection = self._connection
+        if any(one.diff_id in self._parts for one in chain.list_stack()):
+            chain.problem = PartsAreNotEnough("the links of a layer need whole layers", code="layer-part")
+            return
         connection.execute("SAVEPOINT resolving")
         try:
             chain.layer = resolve_links(connection, chain.layer, chain.key, self._now)
         except Malformed as error:
             connection.execute("ROLLBACK TO resolving")
-            connection.execute(f"DELETE FROM {SCHEMA}.chain WHERE key = ?", (chain.key,))
             message = f"the layer {chain.diff_id} is damaged: {error.message}"
             chain.problem = Malformed(message, code=error.code)
-            chain.key = 0
-            return
         finally:
             connection.execute("RELEASE resolving")
         connection.execute(f"UPDATE {SCHEMA}.chain SET layer = ? WHERE key = ?", (chain.layer, chain.key))
-        self._fill((chain,))
-        hider.find_meetings()
-        hider.compare()
-        hider.hide()
 
     def _add(self, chain: _Chain) -> bool:
         """Add a stack to the table `chain`; return False when it has a problem."""

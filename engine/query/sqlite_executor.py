@@ -139,6 +139,11 @@ class SqliteExecutor:
         return next(self.run(sql), None)
 
 
+def open_in_memory() -> SqliteExecutor:
+    """Return an executor on a new database in memory, whose connection the caller closes."""
+    return SqliteExecutor(sqlite3.connect(":memory:", isolation_level=None))
+
+
 def evaluate(sql: Sql) -> Raw:
     """Return the value of a statement that reads no table."""
     connection = sqlite3.connect(":memory:")

@@ -97,9 +97,14 @@ class JobRunner:
                     packed = pack_index(path)
                 if cache is not None and packed is not None:
                     cache.put(diff_id, packed)
+            document: dict[str, Any] = {"scanned": is_scanned}
             is_kept = bool(task["sharesFolder"])
-            document = {"scanned": is_scanned, **({"path": path} if is_kept else {})}
-            return document, b"" if is_kept else packed or b""
+            if is_kept:
+                return document | {"path": path}, b""
+            part = _pack_part(task["part"], path) if "part" in task else None
+            if part is not None and packed is not None and _is_smaller(part, packed):
+                return document | {"isPart": True}, part
+            return document, packed or b""
         finally:
             if not is_kept:
                 os.unlink(path)
@@ -153,3 +158,29 @@ class JobRunner:
 
         read_blob(parse_descriptor(task["descriptor"]), task["locations"], lambda: self._open_client(insecure), read)
         return {"rows": rows}, b""
+
+
+def _is_smaller(part: bytes, whole: bytes) -> bool:
+    return len(part) < len(whole)
+
+
+def _pack_part(task: Mapping[str, Any], path: str) -> bytes | None:
+    """Return the packed part of the index at `path` that a task needs; None when it needs the whole."""
+    from contextlib import closing
+
+    from imq.engine.layer_index.index_part import write_part
+    from imq.engine.layer_index.packed_index import pack_index
+    from imq.engine.query.sql.statements import Sql
+    from imq.engine.query.sqlite_executor import open_in_memory
+
+    handle, target = tempfile.mkstemp(dir=os.path.dirname(path), prefix="imq-part-")
+    os.close(handle)
+    try:
+        executor = open_in_memory()
+        with closing(executor.connection):
+            condition = Sql(task["text"], task["parameters"], frozenset(task["functions"]))
+            executor.register_functions(condition)
+            is_written = write_part(path, target, Digest(task["key"]), executor.connection, condition)
+        return pack_index(target) if is_written else None
+    finally:
+        os.unlink(target)

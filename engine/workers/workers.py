@@ -120,6 +120,11 @@ class Workers:
         ]
         return [*urls, location]
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether results come over a network."""
+        return not self.setting.isdecimal()
+
     def describe(self) -> str:
         """Return the setting in words."""
         if self.setting.isdecimal():

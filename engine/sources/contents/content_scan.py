@@ -8,6 +8,7 @@ from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.query.fetch_plan import weaken_condition
 from imq.engine.query.sql.statements import Sql, write_row_condition
 from imq.engine.sources.scan_rows import ScanRows
+from imq.engine.store.file_index import open_file_index
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from imq.engine.catalog.schema import Raw
+    from imq.engine.oci.digest import Digest
     from imq.engine.query import ir
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
@@ -50,6 +52,8 @@ class ContentScan(ScanRows):
         self.stack = f"{request.view}_stack"
         self.layers = f"{request.view}_layers"
         self._has_whole_stack = False
+        self.parts: Mapping[Digest, Digest] = {}
+        """The diff IDs of layers of which the index has a part, by the names of the parts."""
 
     def list_rows(self, names: Sequence[tuple[Raw, ...]], /) -> None:
         """List the rows of the images, of those layers alone that can have a row of the result."""
@@ -64,10 +68,22 @@ class ContentScan(ScanRows):
         indexer = LayerIndexer(self.context)
         if self.takes_tables:
             images = indexer.list_by_tables(images)
+        paths = self.write_path_condition()
+        if paths is not None:
+            images = indexer.prepare_parts(self.contents, images, paths)
         failed = indexer.prepare(self.contents, images)
+        if indexer.parts and paths is not None:
+            from .layer_parts import complete_parts
+
+            images = complete_parts(indexer, self.contents, images, failed, paths, self.context.clock())
+        self.parts = indexer.parts
         for position, error in failed.items():
             self.add_unread(images[position], error, is_only=len(images) == 1)
         self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
+
+    def write_path_condition(self) -> Sql | None:
+        """Return what the condition of the scan says about paths, if parts of indexes are enough for its rows."""
+        return None
 
     def _list_images(self, names: Sequence[tuple[Raw, ...]]) -> list[ImageLayers]:
         """Return the images of the scan. A third value of `names` is the name by which a row of an image was selected.
@@ -120,7 +136,7 @@ class ContentScan(ScanRows):
         """Create a table like `stack` of numbered images."""
         now = self.context.clock()
         rows = []
-        stacks = indexer.index.describe_stacks((image.indexed for _, image in images), now)
+        stacks = indexer.index.describe_stacks((image.indexed for _, image in images), now, indexer.parts)
         for number, image in images:
             keys = stacks[image.indexed]
             if isinstance(keys, ImqError):
@@ -193,6 +209,8 @@ class ContentScan(ScanRows):
         if not super().close():
             return False
         view = self.scan.view
-        for table in (self.stack, self.layers, f"{view}_unread", f"{view}_whole", f"{view}_paths"):
+        for table in (self.stack, self.layers, *(f"{view}_{name}" for name in ("unread", "whole", "paths", "parts"))):
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        if self.parts:
+            open_file_index(self.context.store).drop(self.parts)
         return True

@@ -29,15 +29,24 @@ _COLUMNS = (
     "type", "mode", "uid", "gid", "size", "mtime", "coalesce(mtime_ns, 0)", "link", "offset",
     "coalesce(stored_size, size)", "details",
 )  # fmt: skip
-CONTENT_SQL = f"""(SELECT json_array(layer.diff_id, {
-    ", ".join(
+
+
+def write_content(parts: str) -> str:
+    """Return the SQL of the hidden column `_content`.
+
+    The table `parts` has the diff IDs of layers of which the index has a part, by their names.
+    """
+    columns = (
         f"entry.{name}" if name.isidentifier() else name.replace("(", "(entry.", 1).replace(", size", ", entry.size")
         for name in _COLUMNS
     )
-})
-    FROM {SCHEMA}.entry JOIN {SCHEMA}.layer ON layer.key = coalesce(entry.content_layer, entry.layer)
-    WHERE entry.layer = t._layer AND entry.directory = t._directory AND entry.name = t._entry_name)"""
-"""The SQL of the hidden column `_content`."""
+    return f"""(SELECT json_array(
+            coalesce((SELECT part.diff_id FROM temp.{parts} AS part WHERE part.key = layer.diff_id), layer.diff_id),
+            {", ".join(columns)})
+        FROM {SCHEMA}.entry JOIN {SCHEMA}.layer ON layer.key = coalesce(entry.content_layer, entry.layer)
+        WHERE entry.layer = t._layer AND entry.directory = t._directory AND entry.name = t._entry_name)"""
+
+
 _NS_PER_SECOND = 1_000_000_000
 _MAX_IN_MEMORY = 8 << 20
 _PIECE = 1 << 20

@@ -28,7 +28,7 @@ from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
-from .entry_values import CONTENT_SQL
+from .entry_values import write_content
 from .image_paths import PathResolver
 from .literals import list_required_words
 
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
     from imq.engine.query.searches import Search
     from imq.engine.query.source import FetchRequest, ScanRequest
+    from imq.engine.query.sql.statements import Sql
     from imq.engine.sources.context import SourceContext
 
-    from .protocol import LayerContents
+    from .protocol import ImageLayers, LayerContents
 
 _MIN_SKIPPED = 4
 """The least number of layers for which their names are searched first."""
@@ -97,6 +98,8 @@ _IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index", "la
 _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
 
 
+_PATH_FIELDS = frozenset({"path", "name", "directory"})
+"""The fields that are the same for all entries of a path."""
 _WHITEOUT = "whiteout"
 _HIDDEN = {"overwritten": OVERWRITTEN, "deleted": DELETED}
 """The statuses of entries that an upper layer hides, and why, as in the index."""
@@ -118,6 +121,10 @@ def _reads_no_status(condition: ir.Expr) -> bool:
     return all(name != "status" for name in _list_fields(condition))
 
 
+def _reads_paths_alone(condition: ir.Expr) -> bool:
+    return _PATH_FIELDS.issuperset(_list_fields(condition))
+
+
 def _list_fields(condition: ir.Expr) -> list[str]:
     return [value.field.name for value in ir.walk((condition,)) if isinstance(value, ir.Column | ir.MapItem)]
 
@@ -130,8 +137,6 @@ class FileScan(ContentScan):
     """
 
     hidden: tuple[str, ...] = ("_lookup", "_content", "_found")
-    view_fields = {"_content": CONTENT_SQL}  # noqa: RUF012 - never modified
-
     takes_tables = True
 
     def __init__(self, context: SourceContext, contents: LayerContents, request: ScanRequest) -> None:
@@ -143,7 +148,22 @@ class FileScan(ContentScan):
             "modified", "writable_by", "executable_by", "_found",
         )  # fmt: skip
         self._paths = PathResolver(self)
+        self._parts_table = f"{request.view}_parts"
+        self.view_fields = {"_content": write_content(self._parts_table)}
         self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
+
+    def write_path_condition(self) -> Sql | None:
+        """Return what the condition says about paths."""
+        if self._shows_all:
+            return None
+        condition = self.write_filter("entry", _reads_paths_alone)
+        return condition if condition.text != "1" else None
+
+    def prepare_images(self, images: Sequence[ImageLayers]) -> None:
+        """Index the layers of the images, or parts of them."""
+        super().prepare_images(images)
+        self.connection.execute(f"CREATE TEMP TABLE {self._parts_table} (key TEXT PRIMARY KEY, diff_id TEXT)")
+        self.connection.executemany(f"INSERT INTO temp.{self._parts_table} VALUES (?, ?)", self.parts.items())
 
     def insert_rows(self) -> None:
         """Insert the entries of the layers for which the condition of the scan holds, for each image."""
@@ -253,6 +273,8 @@ class FileScan(ContentScan):
     def fetch(self, request: FetchRequest, /) -> None:
         """Fetch fields of the selected rows that their entries alone do not tell."""
         names = frozenset(field.name for field in request.fields)
+        if self.parts and not names <= {"sha256", "content"}:
+            self._use_whole_layers()
         if names & {"resolved", "broken"}:
             self._follow_links()
         if names & {"owner", "group"}:
@@ -267,6 +289,19 @@ class FileScan(ContentScan):
             self._find_owners()
         if names & {"sha256", "content", "modified"}:
             self._read_contents(names - request.searched_fields, request.searches)
+
+    def _use_whole_layers(self) -> None:
+        """Let the stacks and the rows have whole layers in the place of parts."""
+        table = self.stack_whole_layers()
+        if table == self.stack:
+            return
+        self.connection.execute(
+            f"""UPDATE temp.{self.rows} SET _layer = (SELECT whole.layer FROM temp.{table} AS whole
+                WHERE whole.number = _number AND whole.position = layer_index)"""
+        )
+        self.connection.execute(f"DROP TABLE temp.{self.stack}")
+        self.stack = table
+        self.images = [image.replace(keys=()) for image in self.images]
 
     def _follow_links(self) -> None:
         rows = self.read_selected("t.type = 'symlink'", "t._row, t._number, t.directory, t.link_target")
@@ -370,7 +405,8 @@ class FileScan(ContentScan):
             (diff_id,) = self.connection.execute(
                 f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
-            of_layers[shared.numbers[contents[0][0]], Digest(diff_id)] = contents
+            whole = self.parts.get(diff_id, Digest(diff_id))
+            of_layers[shared.numbers[contents[0][0]], whole] = contents
         rows_read: Iterable[tuple[Any, ...]] = ()
         if (workers := self.context.workers) is not None:
             from .remote_reading import RemoteReading

@@ -12,6 +12,7 @@ from functools import partial
 from threading import Event, Lock
 
 from imq.engine.layer_index.scan import scan_layer
+from imq.engine.oci.digest import Digest
 from imq.engine.progress import make_byte_counter, make_item_counter
 from imq.engine.sources.side_by_side import iterate_side_by_side
 from imq.engine.store.atomic_files import store_errors
@@ -23,15 +24,17 @@ from imq.grammar.record import TYPE_CHECKING
 from .protocol import NO_LOCATION, LayerTask, RangesIgnored, iterate_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Self
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Self
 
     from imq.engine.layer_index.index import FileIndex
-    from imq.engine.oci.digest import Digest
+    from imq.engine.query.sql.statements import Sql
     from imq.engine.sources.context import SourceContext
 
     from .protocol import Chunks, ImageLayers, LayerContents, LayerRead, LayerResult, LayerTable, LayerWorkers
 
+MIN_PARTS = 100
+"""The least number of missing layers of which workers return parts: fewer indexes are read from the cache."""
 _REPORT_STEP = 1 << 20
 """Bytes between two reports of progress."""
 
@@ -42,6 +45,9 @@ class LayerIndexer:
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self.index: FileIndex = open_file_index(context.store)
+        self.parts: dict[Digest, Digest] = {}
+        """The diff IDs of layers of which the index has a part, by the names of the parts."""
+        self._errors: dict[Digest, ImqError] = {}
 
     def prepare(self, contents: LayerContents, images: Sequence[ImageLayers]) -> dict[int, ImqError]:
         """Scan the layers that the index lacks; return the errors of images that cannot be read, by position."""
@@ -50,8 +56,11 @@ class LayerIndexer:
         missing = set(self.index.list_missing(key for image in known for key in image.indexed))
         if not missing:
             return failed
+        tried = {diff_id: self._errors[diff_id] for diff_id in missing if diff_id in self._errors}
+        missing -= tried.keys()
         self._read_cache(missing)
-        errors = self._scan_layers(contents, known, missing)
+        errors = tried | self._scan_layers(contents, known, missing)
+        missing |= tried.keys()
         for position, image in enumerate(images):
             lost = next((key for key in image.indexed if key in missing), None)
             if lost is not None and position not in failed:
@@ -115,6 +124,42 @@ class LayerIndexer:
                 return image.replace(problem=type(error)(named, code=error.code, hints=error.hints))
             keys.append(diff_id if table is None or table.digest in missing else table.digest)
         return image.replace(keys=tuple(keys))
+
+    def prepare_parts(
+        self, contents: LayerContents, images: Sequence[ImageLayers], condition: Sql
+    ) -> list[ImageLayers]:
+        """Let remote workers return the parts of missing layers that a condition on paths selects.
+
+        Returns the images with the names of these parts among their keys. That is done for many layers alone, and with
+        a shared cache, which gets their whole indexes: without it, the next statement would read the layers again.
+        """
+        context = self._context
+        workers = context.workers
+        if workers is None or not workers.is_remote or context.index_cache is None:
+            return list(images)
+        known = [image for image in images if image.problem is None and not image.is_container]
+        missing = self.index.list_missing(key for image in known for key in image.indexed if key in image.diff_ids)
+        if len(missing) < MIN_PARTS:
+            return list(images)
+        from imq.engine.layer_index.index_part import make_part_key
+
+        text = {"text": condition.text, "parameters": dict(condition.parameters)}
+        names = {diff_id: make_part_key(diff_id, text) for diff_id in missing}
+        body = text | {"functions": sorted(condition.functions)}
+        lacking = set(self.index.list_missing(names.values()))
+        todo = {diff_id for diff_id, name in names.items() if name in lacking}
+        with (
+            store_errors("make a folder for the index of files"),
+            open_scan_folder(context.environment) as folder,
+        ):
+            parts = {diff_id: {"part": body | {"key": str(names[diff_id])}} for diff_id in todo}
+            self._errors |= self._scan_on_workers(workers, contents, known, todo, folder, parts)
+        left = set(self.index.list_missing(names.values()))
+        self.parts |= {name: diff_id for diff_id, name in names.items() if name not in left}
+        return [
+            image.replace(keys=tuple(key if names.get(key) not in self.parts else names[key] for key in image.indexed))
+            for image in images
+        ]
 
     def _scan_tables(self, tables: Sequence[LayerTable], missing: set[Digest]) -> dict[Digest, ImqError]:
         """Scan tables, which are removed from `missing` when the index has them; return errors by their digests."""
@@ -192,8 +237,11 @@ class LayerIndexer:
         images: Sequence[ImageLayers],
         missing: set[Digest],
         folder: str,
+        bodies: Mapping[Digest, Mapping[str, Any]] | None = None,
     ) -> dict[Digest, ImqError]:
         """Scan the missing layers that workers can reach; return the errors of those that they cannot scan.
+
+        `bodies` has more for the tasks of layers.
 
         A layer whose files no worker has stays missing, without an error: this process may have it. The reads are
         planned while tasks run, so that a million of them take no memory.
@@ -205,7 +253,7 @@ class LayerIndexer:
             for diff_id, place in iterate_places(contents.plan_reads(images, missing)):
                 if diff_id in missing and diff_id not in begun:
                     begun.add(diff_id)
-                    yield LayerTask("scan", diff_id, place)
+                    yield LayerTask("scan", diff_id, place, bodies[diff_id] if bodies is not None else {})
 
         sizes = {read.layers[0]: read.size for read in contents.plan_reads(images, missing) if read.place is not None}
         report = make_byte_counter(self._context.progress, "scan", sum(sizes.values()))
@@ -218,7 +266,7 @@ class LayerIndexer:
                 elif isinstance(result, ImqError):
                     errors[task.diff_id] = result
                 else:
-                    self._add_result(task.diff_id, result, folder, missing)
+                    self._add_result(task, result, folder, missing)
         finally:
             self._context.progress.stop()
         if unreachable:
@@ -228,14 +276,16 @@ class LayerIndexer:
             )
         return errors
 
-    def _add_result(self, diff_id: Digest, result: LayerResult, folder: str, missing: set[Digest]) -> None:
-        """Add the index of a layer that a worker has scanned."""
+    def _add_result(self, task: LayerTask, result: LayerResult, folder: str, missing: set[Digest]) -> None:
+        """Add the index of a layer that a worker has scanned, or its part."""
+        diff_id = task.diff_id
         path = result.document.get("path")
         if path is None:
             from imq.engine.layer_index.packed_index import unpack_index
 
             path = os.path.join(folder, "received")
-            unpack_index(result.content, path, diff_id)
+            is_part = result.document.get("isPart")
+            unpack_index(result.content, path, Digest(task.body["part"]["key"]) if is_part else diff_id)
         self._add(diff_id, path, missing)
 
 

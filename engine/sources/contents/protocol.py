@@ -158,6 +158,10 @@ class LayerWorkers(Protocol):
         Closing this generator cancels the other tasks. Raises `ImqError` when no worker can be reached any more.
         """
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether results come over a network."""
+
     def describe(self) -> str:
         """Return what reads the layers, in words; nothing is connected for it."""
 

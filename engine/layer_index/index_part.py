@@ -1,0 +1,127 @@
+"""A part of the index of a layer: the entries that a condition on paths selects, and what hides entries of others.
+
+Whether an image shows an entry depends on the layers above it. So a part keeps, besides the selected entries, all
+whiteouts, symbolic links and folders. The other entries can only hide a folder that they replace, which is rare: a part
+has a Bloom filter of their paths. Where it says that one may be the path of such a folder, the whole index is needed.
+
+A part is stored under a digest of the layer and the condition, so that nothing takes it for the index of the layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from imq.engine.oci.digest import Digest
+from imq.grammar.record import TYPE_CHECKING
+
+from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
+from .schema import ENTRY_COLUMNS, SCAN_TABLES
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Protocol
+
+    class PathCondition(Protocol):
+        """A condition in SQL, with its parameters by name."""
+
+        @property
+        def text(self) -> str: ...  # noqa: D102 - see the class
+        @property
+        def parameters(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+DROPPED_NOTE = "dropped"
+"""The kind of the note of the root folder with the filter of the dropped paths."""
+_KEPT = f"({DIRECTORY}, {IMPLIED}, {SYMLINK}, {WHITEOUT}, {OPAQUE})"
+_BITS = 24
+"""Bits of the filter for each path. With `_HASHES` of them set, one of 100,000 other paths seems to be in it."""
+_HASHES = 12
+_COLUMNS = ", ".join(ENTRY_COLUMNS)
+
+
+def make_part_key(diff_id: Digest, condition: Mapping[str, Any]) -> Digest:
+    """Return the name of the part of a layer that a condition selects."""
+    return Digest.of(f"{diff_id}\n{json.dumps(condition, sort_keys=True)}".encode())
+
+
+def write_part(path: str, target: str, key: Digest, connection: sqlite3.Connection, condition: PathCondition) -> bool:
+    """Write a part of the scan at `path` to `target`; return False if the layer has links that need the whole.
+
+    `condition` reads the columns `path`, `name` and `directory` of the row `entry`; its functions are registered on
+    `connection`, which is in memory and to be closed by the caller.
+    """
+    connection.execute("ATTACH ? AS whole", (path,))
+    connection.execute("ATTACH ? AS part", (target,))
+    (needs_whole,) = connection.execute(
+        f"""SELECT has_link_parents OR has_lower_links
+            OR EXISTS (SELECT 1 FROM whole.replaced WHERE type IN ({SYMLINK}, {HARD_LINK})) FROM whole.scan"""
+    ).fetchone()
+    if not needs_whole:
+        _write_tables(connection, key, condition)
+    return not needs_whole
+
+
+def _write_tables(connection: sqlite3.Connection, key: Digest, condition: PathCondition) -> None:
+    connection.execute("BEGIN")
+    for statement in SCAN_TABLES.split(";\n"):
+        connection.execute(statement.replace("CREATE TABLE ", "CREATE TABLE part."))
+    rows = """(SELECT entry.*, directory.path || '/' || entry.name AS path,
+            iif(directory.path = '', '/', directory.path) AS "directory"
+        FROM (SELECT directory AS folder, name, type FROM whole.entry) AS entry
+        JOIN whole.directory ON directory.key = entry.folder) AS entry"""
+    connection.execute(
+        f"""CREATE TEMP TABLE kept AS SELECT entry.folder AS directory, entry.name AS name FROM {rows}
+        WHERE entry.type IN {_KEPT} OR ({condition.text})""",
+        condition.parameters,
+    )
+    connection.execute("CREATE UNIQUE INDEX temp.kept_place ON kept (directory, name)")
+    connection.execute("INSERT INTO part.directory SELECT * FROM whole.directory")
+    connection.execute(
+        f"INSERT INTO part.entry ({_COLUMNS}) SELECT {_COLUMNS} FROM whole.entry"
+        " WHERE (directory, name) IN (SELECT directory, name FROM kept) ORDER BY directory, name"
+    )
+    dropped = connection.execute(
+        """SELECT directory.path || '/' || entry.name FROM whole.entry
+        JOIN whole.directory ON directory.key = entry.directory
+        WHERE (entry.directory, entry.name) NOT IN (SELECT directory, name FROM kept)"""
+    )
+    connection.execute(
+        "INSERT INTO part.note SELECT key, '', ?, ? FROM part.directory WHERE path = ''",
+        (DROPPED_NOTE, make_filter(path for (path,) in dropped)),
+    )
+    connection.execute(
+        "INSERT INTO part.scan SELECT ?, version, (SELECT count(*) FROM part.entry), tar_size, 0, 0 FROM whole.scan",
+        (key,),
+    )
+    connection.execute("DROP TABLE kept")
+    connection.execute("COMMIT")
+
+
+def make_filter(paths: Iterable[str]) -> bytes:
+    """Return a Bloom filter of paths."""
+    hashes = [_hash(path) for path in paths]
+    size = (len(hashes) * _BITS + 7) // 8
+    bits = bytearray(size)
+    for first, step in hashes:
+        for number in range(_HASHES):
+            place = (first + number * step) % (size * 8)
+            bits[place >> 3] |= 1 << (place & 7)
+    return bytes(bits)
+
+
+def may_contain(bits: bytes, path: str) -> bool:
+    """Whether a path may be among those of a filter: False is certain."""
+    if not bits:
+        return False
+    first, step = _hash(path)
+    size = len(bits) * 8
+    return all(
+        bits[place >> 3] & 1 << (place & 7) for number in range(_HASHES) for place in ((first + number * step) % size,)
+    )
+
+
+def _hash(path: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") | 1
