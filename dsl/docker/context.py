@@ -186,7 +186,9 @@ def exit_code(error: ImqError) -> int:
     """Return 1 for an error that docker's daemon reports too, else imq's exit code: 2 for an invalid line, 3 else."""
     if isinstance(error, EngineError):
         return 1 if error.reason else error.exit_code
-    refused = isinstance(error, NotFound | Conflict) or (isinstance(error, StatementError) and error.code != "option")
+    refused = isinstance(error, NotFound | Conflict) or (
+        isinstance(error, StatementError) and error.code not in ("option", "unavailable")
+    )
     return 1 if refused else error.exit_code
 
 
