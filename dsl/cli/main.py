@@ -97,8 +97,12 @@ class Cli:
     def _run_container(self, arguments: Sequence[str]) -> int | None:
         """Run a container as directly as possible, and return its exit code; None when it needs a session."""
         from imq.docker.direct_run import run_directly
+        from imq.engine.containers.launcher import stop_forking
 
-        return run_directly(self._console, arguments)
+        code = run_directly(self._console, arguments)
+        if code is None:
+            stop_forking()
+        return code
 
     def _refuse_expanded_pattern(self, arguments: Sequence[str]) -> None:
         """Raise `StatementError` when a shell replaced a `*` by the names of files."""
@@ -243,8 +247,8 @@ def run() -> None:
     if _starts_containers(sys.argv[1:]):
         from imq.engine.containers import launcher
 
-        prepare = launcher.fork_monitors if _runs_container(sys.argv[1:]) else launcher.start_launcher
-        prepare()
+        forks = _runs_container(sys.argv[1:]) and os.geteuid() == 0
+        (launcher.fork_monitors if forks else launcher.start_launcher)()
     gc.set_threshold(50_000)  # most objects made at startup stay: collecting them takes 3 ms of 45
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed: without this, the next file opened would get its number

@@ -90,11 +90,14 @@ def _make_plan(console: Console, line: CommandLine) -> _Plan | None:
     store.layout.on_lock_wait = lambda: console.progress(line.options).warn(
         f"another process holds the lock of the store {store.root}; waiting for it"
     )
-    if not store.layout.exists:
-        return None
     containers = make_containers(store, configuration.settings.get("runtime", AUTO), environment)
-    facts = find_known(store.layout, image) or _find_image(containers, image)
-    if not containers.has_unpacked(facts):
+    facts = None
+    try:
+        if store.layout.exists:
+            facts = find_known(store.layout, image) or _find_image(containers, image)
+    finally:
+        store.close()
+    if facts is None or not containers.has_unpacked(facts):
         return None
     return _Plan(
         containers,

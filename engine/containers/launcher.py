@@ -58,6 +58,12 @@ def fork_monitors() -> None:
     _launcher, _owner, _own = _ITSELF, os.getpid(), _list_own_descriptors()
 
 
+def stop_forking() -> None:
+    """Start a launcher in place of what `fork_monitors` allows: the process goes on to do more. It has no threads."""
+    if _launcher == _ITSELF and _owner == os.getpid():
+        start_launcher()
+
+
 def launch(kind: str, descriptors: Sequence[int], timeout: float) -> None:
     """Start a monitor or a worker with these descriptors, by the launcher, by a fork or as a new program.
 
