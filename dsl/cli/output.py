@@ -104,7 +104,7 @@ class Console:
         if self.in_shell and isinstance(error, StatementError) and error.suggestion:
             error.suggestion = _shell_command(error.suggestion)
         head, _, rest = (
-            format_error(error, self._find_error_width()).encode("utf-8", "backslashreplace").decode().partition(":")
+            format_error(error, self.find_error_width()).encode("utf-8", "backslashreplace").decode().partition(":")
         )
         try:
             if self.is_colored(self.stderr):
@@ -178,7 +178,7 @@ class Console:
         """Return the columns of the terminal of standard output; None when it is none."""
         return self._read_width(self.stdout)
 
-    def _find_error_width(self) -> int | None:
+    def find_error_width(self) -> int | None:
         """Return the columns of the terminal of standard error; None when it is none."""
         return self._read_width(self.stderr)
 

@@ -184,6 +184,7 @@ COMMANDS = (
             Flag("format", "", "string", 'Format the output: table, "table TEMPLATE", json, raw, or a TEMPLATE of Go'),
             _NO_TRUNC,
             _IDS_ONLY,
+            Flag("tree", "", "", "List multi-platform images as a tree", refusal="platforms of REF, or images as tree"),
         ),
         max_arguments=1,
         examples=(
@@ -708,14 +709,17 @@ COMMANDS = (
         ("system df",),
         "",
         "Show disk usage",
-        "list_images.USAGE",
+        "disk_usage.USAGE",
         (_FORMAT, Flag("verbose", "v", "", "Show detailed information on space usage")),
         max_arguments=0,
         examples=(
             "system df",
             "system df -v",
         ),
-        differences="`images select name, shared_size, unique_size` shows shared sizes per image.",
+        differences=(
+            "`images select name, shared_size, unique_size` shows shared sizes per image. With -v, the volumes of an "
+            "engine are not listed."
+        ),
     ),
 )
 

@@ -67,7 +67,10 @@ class Outcome(Record):
 
 
 class CommandContext:
-    """The session and the streams of one docker command. With `is_confirmed`, images are removed without a prompt."""
+    """The session and the streams of one docker command. With `is_confirmed`, images are removed without a prompt.
+
+    `error_columns` is the width of the terminal of standard error, None when it is none.
+    """
 
     def __init__(
         self,
@@ -76,8 +79,10 @@ class CommandContext:
         display_options: DisplayOptions,
         *,
         is_confirmed: bool = False,
+        error_columns: int | None = None,
     ) -> None:
         self.session = session
+        self._error_columns = error_columns
         session.explains_conditions = False
         self.stdin, self.stdout, self.stderr = streams
         self.display_options = display_options
@@ -161,19 +166,22 @@ class CommandContext:
     def report_error(self, error: ImqError) -> int:
         """Write an error to standard error; return the exit code."""
         self.stdout.flush()
-        return report_error(self.stderr, error)
+        return report_error(self.stderr, error, self._error_columns)
 
     def report_errors(self, errors: Iterable[ImqError]) -> int:
         """Write errors to standard error; return the highest exit code, 0 without errors."""
         return max((self.report_error(error) for error in errors), default=0)
 
 
-def report_error(stream: TextIO, error: ImqError) -> int:
-    """Write an error and return its exit code. Errors that docker reports too have docker's style, others imq's."""
+def report_error(stream: TextIO, error: ImqError, columns: int | None) -> int:
+    """Write an error and return its exit code. Errors that docker reports too have docker's style, others imq's.
+
+    `columns` is the width of the terminal, None when `stream` is none.
+    """
     code = exit_code(error)
     words = error.reason if isinstance(error, EngineError) and error.reason else error.message
     message = words if words.startswith("Error ") else f"Error: {words}"
-    lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [format_error(error)]
+    lines = [message, *(f"  {hint}" for hint in error.hints)] if code == 1 else [format_error(error, columns)]
     try:
         stream.write("\n".join(lines).encode("utf-8", "backslashreplace").decode() + "\n")
         stream.flush()

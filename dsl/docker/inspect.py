@@ -111,8 +111,12 @@ def _name_missing(parsed: ParsedFlags, problems: list[ImqError], found: int) -> 
     if kind == "container" and found < len(parsed.arguments):
         return [*problems, NotFound(f"No such container: {parsed.arguments[0]}", code="no-such-container")]
     if not kind:
+        typed = set(parsed.arguments)
         for problem in problems:
-            problem.message = problem.message.replace("No such image:", "No such object:").removesuffix(":latest")
+            start, words, name = problem.message.partition("No such image: ")
+            if words:
+                short = name.removesuffix(":latest")
+                problem.message = f"{start}No such object: {name if name in typed else short}"
     return problems
 
 

@@ -55,7 +55,8 @@ def compile_ps(parsed: ParsedFlags, compile_context: CompileContext) -> Statemen
     shows_all = parsed.is_on("all") or limit is not None or "status" in filters
     active = None if shows_all else ast.In(ast.Field(("status",)), tuple(map(ast.Literal, _ACTIVE)))
     format_ = _format_of(parsed)
-    has_size = parsed.is_on("size") or ".Size" in format_ or format_ == "json"
+    shows_all_fields = format_ == "json" and parsed.get_last("format") != "json"  # `json` alone needs -s, as in docker
+    has_size = parsed.is_on("size") or ".Size" in format_ or shows_all_fields
     fields: tuple[str, ...] = ("id",) if format_ == "ids" else _FIELDS
     if has_size and format_ != "ids":
         fields += ("size_rw", "size_rootfs") if in_engine else ("size_rw",)

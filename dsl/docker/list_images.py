@@ -1,4 +1,4 @@
-"""The commands `docker images`, `docker history` and `docker system df`: queries, and docker's tables of the rows."""
+"""The commands `docker images` and `docker history`: queries, and docker's tables of the rows."""
 
 from __future__ import annotations
 
@@ -137,64 +137,5 @@ def run_history(context: CommandContext, parsed: ParsedFlags, statements: Statem
     return write_rows(context, result.replace(rows=rows), placeholders, format_, keys)
 
 
-# system df
-
-
-def compile_df(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the query of `docker system df`; with -v, a query of images with one name each."""
-    if not parsed.is_on("verbose"):
-        return (ast.QueryStatement(ast.Query("usage")),)
-    names = ("repository", "tag", "id", "created", "size", "shared_size", "unique_size", "containers")
-    one_per_id = ast.Limit(ast.Literal("1"), (ast.Field(("id",)),))
-    return (ast.QueryStatement(ast.Query("images", limit=one_per_id, select=_columns(*names))),)
-
-
-def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
-    """Write the disk usage."""
-    result = context.run_query(statements[0])
-    format_ = parsed.get_last("format")
-    format_ = "" if format_ == _TABLE else "json" if format_ in WHOLE_ROW_TEMPLATES else format_
-    if not parsed.is_on("verbose"):
-        keys = ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
-        return write_rows(context, _add_docker_types(result), text.DISK_USAGE, format_, keys)
-    keys = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"]
-    if format_:
-        return write_rows(context, result, text.DISK_USAGE_IMAGES, format_, keys)
-    context.write(("Images space usage:\n\n",))
-    code = write_rows(context, result, text.DISK_USAGE_IMAGES, format_, keys)
-    context.write(_OTHER_USAGE)
-    return code
-
-
-def _add_docker_types(usage: RowSet) -> RowSet:
-    """Return disk usage with the types of docker that the store does not have: volumes, and always a build cache."""
-    rows = list(usage.rows)
-    types = {row[0] for row in rows}
-    absent = [name for name in ("Local Volumes", "Build Cache") if name not in types]
-    last = "Containers" if "Local Volumes" in absent else "Local Volumes"
-    at = next((number for number, row in enumerate(rows, 1) if row[0] == last), len(rows))
-    empty = [(name, *[0] * (len(usage.columns) - 1)) for name in absent]
-    return usage.replace(rows=[*rows[:at], *empty, *rows[at:]])
-
-
-_OTHER_USAGE = (
-    """
-Containers space usage:
-
-CONTAINER ID   IMAGE     COMMAND   LOCAL VOLUMES   SIZE      CREATED   STATUS    NAMES
-
-Local Volumes space usage:
-
-VOLUME NAME   LINKS     SIZE
-
-Build cache usage: 0B
-
-CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED
-""",
-)
-"""The rest of the output of `docker system df -v`, for a store that has only images."""
-
-
 IMAGES = Handler(compile_images, run_images)
 HISTORY = Handler(compile_history, run_history)
-USAGE = Handler(compile_df, run_df)

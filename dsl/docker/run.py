@@ -29,7 +29,7 @@ def run(console: Console, arguments: Sequence[str], vocabulary: Iterable[str]) -
     if line is None:
         return None
     if line.error is not None:
-        return report_error(console.stderr, line.error)
+        return report_error(console.stderr, line.error, console.find_error_width())
     if line.help is not None or line.command is None:
         console.stdout.write(line.help or "")
         return 0
@@ -47,7 +47,7 @@ def run_in_session(
     line = parse_docker_line(arguments, vocabulary)
     assert line is not None
     if line.error is not None:
-        return report_error(console.stderr, line.error)
+        return report_error(console.stderr, line.error, console.find_error_width())
     if line.help is not None or line.command is None:
         console.write_texts((line.help or "",))
         return 0
@@ -80,7 +80,11 @@ def _run_with(console: Console, session: Session, line: CommandLine, command: Co
     )
     streams = (console.stdin, console.stdout, console.stderr)
     context = CommandContext(
-        session, streams, display_options, is_confirmed="yes" in options.flags or parsed.is_on("force")
+        session,
+        streams,
+        display_options,
+        is_confirmed="yes" in options.flags or parsed.is_on("force"),
+        error_columns=console.find_error_width(),
     )
     handler = command.load_handler()
     try:

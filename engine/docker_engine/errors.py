@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
+_NO_IMAGE = "No such image: "
 _MAX_REASON_LENGTH = 300
 """Maximum length of an engine's message, in characters."""
 
@@ -35,6 +36,8 @@ def response_error(endpoint: Endpoint, status: int, body: bytes) -> ImqError:
     """Return the exception for a response with an error status, in the words of the engine."""
     reason = _read_reason(body)
     if status == 404:
+        before, words, name = reason.rpartition(_NO_IMAGE)  # docker before 25 writes the name twice
+        reason = f"{words}{name}" if before.lower().startswith(_NO_IMAGE.lower()) else reason
         return NotFound(reason or f"{endpoint.name} does not have it")
     if status == 409:
         return Conflict(reason or f"{endpoint.name} refuses because of a conflict")

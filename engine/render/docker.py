@@ -183,8 +183,25 @@ def _format_status(values: Mapping[str, Raw], options: DisplayOptions) -> str:
 
 def _format_container_size(values: Mapping[str, Raw], options: DisplayOptions) -> str:
     """Return the bytes that a container wrote, and those of all its files where an engine counted them."""
+    if "size_rw" not in values:
+        return "0B"  # nobody asked for sizes, and docker's rows have this then
     own, every = (str(FORMATTERS["size"](values.get(name), options)) for name in ("size_rw", "size_rootfs"))
     return f"{own} (virtual {every})" if values.get("size_rootfs") else own
+
+
+def _count_users(values: Mapping[str, Raw], _options: DisplayOptions) -> str:
+    """Return how many containers mount a volume, which `docker volume ls` does not count."""
+    return str(len(_read_list(values["containers"]))) if "containers" in values else _NOT_APPLICABLE
+
+
+def _format_volume_size(values: Mapping[str, Raw], options: DisplayOptions) -> str:
+    """Return the bytes of a volume, which `docker volume ls` does not count."""
+    return _format_exact_size(values["size"], options) if values.get("size") is not None else _NOT_APPLICABLE
+
+
+def _format_cache_id(values: Mapping[str, Raw], options: DisplayOptions) -> str:
+    """Return the ID of a record of the build cache, with a star while a build uses it."""
+    return f"{_format_container_id(values.get('id'), options)}{'*' if values.get('in_use') else ''}"
 
 
 def _count_volumes(values: Mapping[str, Raw], _options: DisplayOptions) -> str:
@@ -221,12 +238,29 @@ CONTAINERS = (
 """The placeholders of `docker ps`."""
 
 VOLUMES = (
+    Placeholder("Availability", "AVAILABILITY", _format_not_applicable),
     Placeholder("Driver", "DRIVER", lambda _values, _options: "local"),
+    Placeholder("Group", "GROUP", _format_not_applicable),
+    Placeholder("Labels", "LABELS", lambda _values, _options: ""),
+    Placeholder("Links", "LINKS", _count_users),
     Placeholder("Mountpoint", "MOUNTPOINT", _make_formatter("path", _format_plain)),
     Placeholder("Name", "VOLUME NAME", _make_formatter("name", _format_plain)),
     Placeholder("Scope", "SCOPE", lambda _values, _options: "local"),
+    Placeholder("Size", "SIZE", _format_volume_size),
+    Placeholder("Status", "STATUS", _format_not_applicable),
 )
-"""The placeholders of `docker volume ls`."""
+"""The placeholders of `docker volume ls`. Links and sizes are those of `docker system df -v` alone."""
+
+BUILD_CACHE = (
+    Placeholder("CacheType", "CACHE TYPE", _make_formatter("type", _format_plain)),
+    Placeholder("CreatedSince", "CREATED", _make_style_formatter("created", "ago")),
+    Placeholder("ID", "CACHE ID", _format_cache_id),
+    Placeholder("LastUsedSince", "LAST USED", _make_style_formatter("last_used", "ago")),
+    Placeholder("Shared", "SHARED", _make_formatter("shared", lambda raw, _: "true" if raw else "false")),
+    Placeholder("Size", "SIZE", _make_style_formatter("size", "size")),
+    Placeholder("UsageCount", "USAGE", _make_formatter("usage_count", _format_plain)),
+)
+"""The placeholders of the build cache in `docker system df -v`."""
 
 HISTORY_EXACT = _replace_placeholders(
     HISTORY,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -423,6 +424,44 @@ def test_queries_of_an_engine_have_its_own_output(engine: Engine, line: str) -> 
         assert ours != theirs, "a declared difference differs"
     else:
         assert ours == theirs, line
+
+
+def test_verbose_disk_usage_has_containers(engine: Engine) -> None:
+    """Volumes are left out, and a note says so: imq has no table of the volumes of an engine."""
+    ours, theirs = (
+        _hide_times(run) for run in (engine.run_imq("system df -v"), engine.run_line(engine.client, "system df -v"))
+    )
+    start, end = theirs.stdout.index("Local Volumes space usage:"), theirs.stdout.index("Build cache usage:")
+    expected = theirs.stdout[:start] + theirs.stdout[end:]
+    assert _sort_lines(ours.stdout) == _sort_lines(expected)
+    assert "web" in ours.stdout
+    assert ours.code == theirs.code == 0
+
+
+def _sort_lines(text: str) -> list[str]:
+    """Return the lines in order, images without their registry: docker shows any of the names of an image."""
+    return sorted(line.removeprefix("registry.local:5000/") for line in text.splitlines())
+
+
+def test_json_of_containers_has_sizes_with_s_alone(engine: Engine) -> None:
+    for line in ("ps -a --format json", "ps -as --format json"):
+        ours, theirs = (_hide_times(run) for run in (engine.run_imq(line), engine.run_line(engine.client, line)))
+        rows = [json.loads(text) for text in theirs.stdout.splitlines()]
+        for row in rows:
+            row.pop("Platform", None)  # of docker 28 and later
+        assert [json.loads(text) for text in ours.stdout.splitlines()] == rows
+        assert len(rows) > 1
+
+
+def test_rm_of_a_container_says_how_to_remove_it(engine: Engine) -> None:
+    done = subprocess.run(
+        [*engine.imq, "rm", "web"], env={**engine.environment, "IMQ_SOURCE": "docker"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.startswith(
+        "error[no-such-image]: No such image: web\n  a container has this name; to remove it: rm container web\n"
+    )
 
 
 def test_the_statement_of_a_line_is_explained(engine: Engine) -> None:

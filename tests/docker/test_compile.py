@@ -22,6 +22,7 @@ TAGS = {"redis": ("redis:7", "redis:latest")}
 CONTEXT = CompileContext(NOW, UTC, lambda name: TAGS.get(name, ()))
 VOCABULARY = {*(word for word in WORDS if word.isalpha()), *TABLES, *UNAVAILABLE_TABLES, "union", "except", "intersect"}
 
+DISK_USAGE_FIELDS = "repository, tag, id, created, size, shared_size, unique_size, containers"
 SEARCH_FIELDS = "name, description, stars, official, automated"
 REFERENCE = 'path_match(name, "{0}") or path_match(repository, "{0}")'.format
 LINES = [
@@ -162,8 +163,12 @@ LINES = [
     ("system df", "usage"),
     (
         "system df -v",
-        "images limit 1 per id select repository, tag, id, created, size, shared_size, unique_size, containers",
+        (
+            f"images limit 1 per id select {DISK_USAGE_FIELDS}; containers select image, id, command, created, status,"
+            " started, finished, exit_code, health, name, mounts, size_rw; volumes select name, containers, size"
+        ),
     ),
+    ("system df -v --format json", f"images limit 1 per id select {DISK_USAGE_FIELDS}"),
 ]
 
 STATEMENTS = [

@@ -14,6 +14,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from .clients import is_podman
 from .container_listing import ACTIVE
+from .named_containers import find_container
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +107,12 @@ def _named_targets(act: ast.ActionStatement, context: PlanContext) -> tuple[list
             error.span = error.span or node.span
             raise
         except (Conflict, NotFound, EngineError) as error:
+            if (
+                act.verb == "rm"
+                and isinstance(error, NotFound)
+                and any(find_container(ref.text, text, context) for ref in refs)
+            ):
+                error.hints = (f"a container has this name; to remove it: rm container {text}", *error.hints)
             if len(act.references) == 1:
                 raise
             failures.append(Failed(act.verb, text, error))
