@@ -7,7 +7,7 @@ failed items, 2 for a wrong statement, 3 for everything else.
 
 from __future__ import annotations
 
-from .display_width import display_width
+from .display_width import display_width, wrap_line
 from .record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def format_error(error: ImqError, columns: int | None = None) -> str:
     Hints are at most 80 columns wide on any terminal.
     """
     message = f"error[{error.code}]: {error.message}"
-    lines = _wrap(message, columns) if columns and "\n" not in message else [message]
+    lines = wrap_line(message, columns) if columns and "\n" not in message else [message]
     suggestion = error.suggestion if isinstance(error, StatementError) else ""
     hints = [f"did you mean: {suggestion}"] if suggestion else list(error.hints)
     if error.span is not None and error.text is not None:
@@ -287,7 +287,7 @@ def format_error(error: ImqError, columns: int | None = None) -> str:
             carets += f" {hints.pop(0)}"
         lines += [line, carets]
     for hint in hints:
-        lines += _wrap(hint, min(_HINT_WIDTH + 1, columns or _HINT_WIDTH + 1), "  ")
+        lines += wrap_line(f"  {hint}", min(_HINT_WIDTH + 1, columns or _HINT_WIDTH + 1))
     return "\n".join(lines)
 
 
@@ -326,19 +326,3 @@ def _find_window(line: str, first: int, last: int, width: int) -> tuple[int, int
     window_end = min(columns[-1], end + room // 4)
     left = bisect_left(columns, max(0, min(columns[first], window_end - room)))
     return left, min(bisect_right(columns, columns[left] + room) - 1, len(line))
-
-
-def _wrap(text: str, width: int, indent: str = "") -> list[str]:
-    """Wrap a text between words; further lines are indented more."""
-    if len(text) + len(indent) <= width:
-        return [indent + text]
-    from textwrap import wrap
-
-    return wrap(
-        text,
-        max(width, _MIN_EXCERPT_WIDTH),
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,  # of names of files and options
-    )

@@ -39,7 +39,8 @@ L:Apache-2.0
 I:7954432
 """
 _WELCOME = """\
-A sample store in {folder}, which is removed at the end of the session. To begin:
+A sample store in {folder}; the end of the session removes it.
+To begin:
 
   images
   images as tree
@@ -121,7 +122,7 @@ def run_demo(console: Console, options: Options) -> int:
                 return run_text(console, session, " ".join(words), options, {})
             from imq.repl.repl import Repl
 
-            console.stdout.write(_WELCOME.format(folder=folder))
+            console.stdout.write(console.wrap(_WELCOME.format(folder=folder)))
             return Repl(console, session, options).run()
         finally:
             session.close()

@@ -9,7 +9,7 @@ from _thread import allocate_lock
 from imq.engine import progress as words
 from imq.engine.render.text_table import escape_controls, replace_controls
 from imq.engine.units.size import human_size
-from imq.grammar.display_width import display_width
+from imq.grammar.display_width import display_width, wrap_line
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -103,12 +103,28 @@ class ProgressLines:
         self._write(f"WARNING: {text}\n")
 
     def note(self, text: str) -> None:
-        """Write a line that is not a warning."""
+        """Write lines that are not a warning."""
         self._write(f"{text}\n")
 
     def _write(self, text: str) -> None:
         with self._lock:
-            write_ignoring_errors(self._stream, escape_controls(text) if self._is_terminal else text)
+            write_ignoring_errors(self._stream, _fit(text, self._stream) if self._is_terminal else text)
+
+
+def _fit(text: str, stream: TextIO) -> str:
+    """Return a text for a terminal: without control characters, and wrapped between words."""
+    columns, _ = _find_screen_size(stream)
+    lines = (wrapped for line in escape_controls(text).split("\n") for wrapped in wrap_line(line, columns))
+    return "\n".join(lines)
+
+
+def _find_screen_size(stream: TextIO) -> tuple[int, int]:
+    """Return the columns and the rows of a terminal."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        columns, rows = 0, 0
+    return columns or 80, rows or 24
 
 
 class _LayerProgress:
@@ -216,10 +232,10 @@ class ProgressBars:
         self.note(f"WARNING: {text}")
 
     def note(self, text: str) -> None:
-        """Write a line above the bars."""
+        """Write lines above the bars."""
         with self._lock:
             self._erase()
-            write_ignoring_errors(self._stream, escape_controls(f"{text}\n"))
+            write_ignoring_errors(self._stream, _fit(f"{text}\n", self._stream))
 
     def _start_redrawing(self) -> None:
         """Start the thread that redraws, unless it is running."""
@@ -241,7 +257,7 @@ class ProgressBars:
 
     def _draw(self, *, last: bool = False) -> None:
         """Replace the lines of the last drawing, in one write."""
-        columns, rows = self._screen_size()
+        columns, rows = _find_screen_size(self._stream)
         lines = self._render_lines(columns - 1, rows - 1, last=last)
         text = self._cursor_up(columns) + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
         if lines or self._drawn_widths:
@@ -250,7 +266,7 @@ class ProgressBars:
 
     def _erase(self) -> None:
         if self._drawn_widths:
-            write_ignoring_errors(self._stream, f"{self._cursor_up(self._screen_size()[0])}\x1b[J")
+            write_ignoring_errors(self._stream, f"{self._cursor_up(_find_screen_size(self._stream)[0])}\x1b[J")
             self._drawn_widths = []
 
     def _cursor_up(self, columns: int) -> str:
@@ -260,13 +276,6 @@ class ProgressBars:
         """
         rows = sum(max(1, -(-width // columns)) for width in self._drawn_widths)
         return f"\r\x1b[{rows}A" if rows else ""
-
-    def _screen_size(self) -> tuple[int, int]:
-        try:
-            columns, rows = os.get_terminal_size(self._stream.fileno())
-        except (OSError, ValueError):
-            columns, rows = 0, 0
-        return columns or 80, rows or 24
 
     def _render_lines(self, columns: int, rows: int, *, last: bool) -> list[str]:
         """Return the lines to draw: as many layers as the screen has room for, the transfer, and the tasks."""

@@ -153,7 +153,7 @@ def _run(console: Console, plan: _Plan) -> int:
         from .context import report_error
 
         console.stdout.flush()
-        report_error(console.stderr, error)
+        report_error(console.stderr, error, console.find_error_width())
         return int(getattr(error, "exit_status", NOT_RUN))
     finally:
         plan.containers.store.close()

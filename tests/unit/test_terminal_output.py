@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from datetime import UTC
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from imq.engine.result import Column, RowSet
 from imq.engine.sources.action import OUTCOMES, Outcome
 from imq.grammar.display_width import display_width
 from imq.grammar.errors import Span, StatementError, format_error
+from support.pseudo_terminal import run_on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -250,3 +253,17 @@ def test_a_message_is_wrapped_between_words() -> None:
         "  and more words follow it",
     ]
     assert len(format_error(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize("bars", [False, True])
+def test_notes_and_warnings_are_wrapped_between_words(*, bars: bool) -> None:
+    text = "no images found: the store is empty\n  docker at unix:///var/run/docker.sock is not reachable: no such file"
+    code = (
+        "import sys; from imq.cli.progress_bars import create_display;"
+        f"display = create_display(sys.stderr, bars={bars}); display.note({text!r}); display.warn('word ' * 20)"
+    )
+    output = run_on_terminal([sys.executable, "-c", code], os.environ, columns=40).decode().replace("\x1b[J", "")
+    lines = output.splitlines()
+    assert all(len(line) <= 40 for line in lines)
+    assert len(lines) == 6
+    assert " ".join(output.split()) == " ".join(f"{text} WARNING: {'word ' * 20}".split())
