@@ -208,6 +208,33 @@ def test_explain_shows_what_workers_read_and_what_the_cache_saves(tmp_path: path
         )
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'packages of (images in "oci:{0}")',
+        'images in "oci:{0}" where contains package openssl',
+        'files of (images in "oci:{0}" where os = linux) where name = passwd',
+    ],
+)
+def test_explain_shows_the_layers_of_layouts(tmp_path: pathlib.Path, layout: str, statement: str) -> None:
+    text = statement.format(layout)
+    with imq.connect(root=tmp_path / "store", workers=3) as session:
+        session(f'set index_cache = "{tmp_path}/cache"')
+        assert re.search(
+            r"at most 5 layers with \S+; 5 tasks for 3 processes of this machine$", session.explain(text), re.MULTILINE
+        )
+        session(f'packages of bare:1 in "oci:{layout}"').raise_for_errors()
+        assert re.search(
+            r"at most 2 layers with \S+; 2 tasks for", session.explain(f'files of web:1 in "oci:{layout}"')
+        )
+    with imq.connect(root=tmp_path / "other", workers="dask://scheduler.invalid:8786") as session:
+        session(f'set index_cache = "{tmp_path}/cache"')
+        assert re.search(
+            r"at most 4 layers with \S+; the index cache has 1 layer with \S+; 4 tasks for dask://scheduler.invalid:8786",
+            session.explain(text),
+        )
+
+
 def test_usage_and_prune(tmp_path: pathlib.Path, layout: str, url: str) -> None:
     ask(tmp_path / "store", layout, url)
     with imq.connect(root=tmp_path / "store") as session:

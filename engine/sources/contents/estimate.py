@@ -1,17 +1,62 @@
-"""The layers that a scan of contents reads, for `explain`: those that no index has."""
+"""Estimates which layers a scan of contents reads, for `explain`: those that no index has."""
 
 from __future__ import annotations
 
+from imq.engine.sources.contents import CONTENT_TABLES
 from imq.engine.store.file_index import find_file_index
 from imq.engine.units.size import human_size
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from imq.engine.oci.digest import Digest
+    from imq.engine.query.source import FetchRequest, ScanRequest, SourceRef
     from imq.engine.sources.context import SourceContext
+
+    from .protocol import LayerContents
+
+
+class LayerEstimator:
+    """Counts the layers of the images of a scan; those of all images when its own are known only later.
+
+    `open_contents` returns what lists the images of a scan; None where that takes more than reading a few documents.
+    """
+
+    def __init__(self, context: SourceContext, open_contents: Callable[[ScanRequest], LayerContents | None]) -> None:
+        self._context = context
+        self._open_contents = open_contents
+        self._refs: dict[SourceRef, None] = {}
+        """The places of which earlier stages list images."""
+
+    def upper_bound(self, request: ScanRequest, fetch: FetchRequest | None) -> str:
+        """Return the most layers and bytes that listing the contents of images reads; "" for anything else."""
+        if fetch is not None:
+            return ""
+        if request.table.name not in CONTENT_TABLES:
+            self._refs |= dict.fromkeys(request.refs)
+            return ""
+        request = request.replace(
+            refs=request.refs or tuple(self._refs), lookup_fields=(), has_target_queries=False
+        )  # of the images that other stages select, all may be
+        contents = self._open_contents(request)
+        if contents is None:
+            return ""
+        try:
+            images = list(contents.list_images(request, ()))
+        except ImqError:
+            return ""
+        reads = contents.plan_reads(images, {diff_id for image in images for diff_id in image.diff_ids})
+        sizes: dict[Digest, int] = {}
+        for read in reads:
+            for diff_id in read.layers:
+                sizes.setdefault(diff_id, read.size)
+        return describe_unread_layers(self._context, sizes)
+
+    def describe_cached(self) -> str:
+        """Return nothing: the stages say it."""
+        return ""
 
 
 def describe_unread_layers(context: SourceContext, sizes: Mapping[Digest, int], listed: int = 0) -> str:

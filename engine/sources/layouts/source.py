@@ -22,7 +22,7 @@ from .tables import LEVELS, make_platforms_table, make_tables
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from imq.engine.query.source import ScanRequest, TableProvider, TableScan
+    from imq.engine.query.source import Estimator, ScanRequest, TableProvider, TableScan
     from imq.engine.result import Documents
     from imq.engine.sources.action import Action, PlanContext, Planner
     from imq.engine.sources.contents.protocol import LayerContents
@@ -94,6 +94,23 @@ class LayoutsSource(Source):
         from .contents import PlaceContents
 
         return PlaceContents(self.reader, self._context.platform or host_platform())
+
+    def create_estimator(self, _now: int, _max_age: int, /) -> Estimator | None:
+        """Return an estimator of the layers of folders: the list of a compressed archive costs a pass over it."""
+        if self.kind != LAYOUT_KIND:
+            return None
+        from imq.engine.oci.platform import host_platform
+        from imq.engine.sources.contents.estimate import LayerEstimator
+
+        from .contents import PlaceContents
+
+        platform = self._context.platform or host_platform()
+
+        def open_contents(request: ScanRequest) -> PlaceContents | None:
+            is_free = bool(request.refs) and all(os.path.isdir(ref.address) for ref in request.refs)
+            return PlaceContents(PlaceReader(self._context), platform) if is_free else None
+
+        return LayerEstimator(self._context, open_contents)
 
     def begin(self) -> None:
         """Forget what earlier statements read."""

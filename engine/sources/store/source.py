@@ -143,9 +143,12 @@ class StoreSource(Source):
 
     def create_estimator(self, _now: int, _max_age: int, /) -> Estimator:
         """Return an estimator of the layers that a statement reads."""
-        from .estimate import LayerEstimator
+        from imq.engine.sources.contents.estimate import LayerEstimator
 
-        return LayerEstimator(self._context, NAME)
+        from .contents import StoreContents
+
+        store, environment = self._store, self._context.environment
+        return LayerEstimator(self._context, lambda _: StoreContents(store, NAME, [], {}, environment))
 
     def take_problems(self) -> tuple[tuple[str, str, ImqError], ...]:
         """Return the problems since the last call."""
