@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Protocol
 
     class ContentReader(Protocol):
@@ -36,7 +36,9 @@ class ContentTap:
         self._offset = 0  # of the current piece in the archive
         self._piece = memoryview(b"")
         self._open: list[tuple[str, int, int, int, ContentReader]] = []  # path, start, next offset, end, reader
-        self._findings: list[tuple[str, int, Findings]] = []
+        self._findings: list[tuple[str, Findings]] = []
+        self._machines: list[tuple[str, int, str]] = []
+        self._described: set[str] = set()
 
     def feed(self, piece: bytes | memoryview) -> None:
         """Take the next piece of the archive, before its entries are opened."""
@@ -55,14 +57,30 @@ class ContentTap:
             if start < stop and not reader.feed(self._piece[start:stop]):
                 continue
             if end <= end_offset:
-                self._findings.append((path, first, reader.finish()))
+                self._keep(path, first, reader.finish())
             else:
                 remaining.append((path, first, max(offset, end_offset), end, reader))
         self._open = remaining
         self._offset = end_offset
         self._piece = memoryview(b"")
 
-    def take_findings(self) -> Iterator[tuple[str, int, Findings]]:
-        """Yield the path, the offset and the findings of each file since the last call, in the order of the archive."""
+    def _keep(self, path: str, offset: int, findings: Findings) -> None:
+        if findings.machine is not None:
+            self._machines.append((path, offset, findings.machine))
+        if findings.packages or findings.notes:
+            self._described.add(path)
+        if path in self._described:  # what says nothing can replace what did
+            self._findings.append((path, findings))
+
+    def take_findings(self) -> Iterator[tuple[str, Findings]]:
+        """Yield the path and the findings of files since the last call, in the order of the archive.
+
+        Files that never had packages or notes are left out.
+        """
         findings, self._findings = self._findings, []
         yield from findings
+
+    def take_machines(self) -> Sequence[tuple[str, int, str]]:
+        """Return the path, the offset and the machine of each ELF file since the last call."""
+        machines, self._machines = self._machines, []
+        return machines

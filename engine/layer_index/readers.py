@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from imq.engine.layers.compression import pack_text, unpack_text
 from imq.engine.packages.content_feed import open_feed
 from imq.engine.packages.database_files import can_have_reader, parse_list
 from imq.engine.packages.database_files import find_reader as find_package_reader
@@ -16,7 +17,6 @@ from imq.grammar.record import TYPE_CHECKING
 from .content_tap import Findings
 from .path_text import to_path, to_text
 from .schema import ACCOUNT_NOTE, LICENCE_NOTE, MEMBER_NOTE, OS_NOTE, OWNED_NOTE, PROBLEM_NOTE
-from .words import pack_text, unpack_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

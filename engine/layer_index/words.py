@@ -5,55 +5,30 @@ A word is a run of letters and digits. Names share most of their words, so these
 
 from __future__ import annotations
 
-import re
-
+from imq.engine.layers.compression import pack_text, unpack_text
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imq.engine.layers.zstd import zstd
-
-    ZstdCompressor = zstd.ZstdCompressor
-
-_LEVEL = 3
-_WORD = re.compile(rb"[^\x00-/:-@\[-`{-\x7f]+")
-"""Letters and digits of ASCII, and the bytes of other characters."""
+_SEPARATORS = bytes(range(0x30)) + b":;<=>?@[\\]^_`{|}~\x7f"
+"""All bytes but letters and digits of ASCII, and those of other characters."""
+_SPACES = bytes.maketrans(_SEPARATORS, b" " * len(_SEPARATORS))
 _WILDCARDS = "*?["
-
-
-_idle: list[ZstdCompressor] = []
-"""Compressors of earlier calls: a new one costs as much as compressing a list of files."""
-
-
-def pack_text(text: bytes) -> bytes:
-    """Return a text, compressed."""
-    from imq.engine.layers.zstd import zstd
-
-    try:
-        compressor = _idle.pop()
-    except IndexError:
-        compressor = zstd.ZstdCompressor(_LEVEL)
-    packed = bytes(compressor.compress(text, zstd.ZstdCompressor.FLUSH_FRAME))
-    _idle.append(compressor)
-    return packed
-
-
-def unpack_text(packed: bytes) -> bytes:
-    """Return the text of `pack_text`."""
-    from imq.engine.layers.zstd import zstd
-
-    return bytes(zstd.decompress(packed))
 
 
 def pack_words(names: str) -> bytes:
     """Return the words of names, compressed."""
-    return pack_text(b"\n".join(dict.fromkeys(_WORD.findall(names.encode()))))
+    return pack_text(b"\n".join(dict.fromkeys(_split_words(names))))
+
+
+def _split_words(text: str) -> list[bytes]:
+    return text.encode().translate(_SPACES).split()
 
 
 def split_literal(literal: str) -> list[bytes]:
     """Return the parts of a string of which each is in one word, if a name has the string."""
-    return _WORD.findall(literal.encode())
+    return _split_words(literal)
 
 
 def has_words(packed: bytes, parts: Iterable[bytes]) -> bool:

@@ -16,33 +16,60 @@ another root. The manifests of the other systems can be anywhere.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from imq.grammar.record import TYPE_CHECKING
 
-from . import apk, debian_copyright, dpkg, gem, go_build_info, npm, python_metadata, rpm
-from .reader import MAX_TEXT, Reader
+from . import go_build_info
+from .reader import MAX_DATABASE, MAX_TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .package import FileList, Rows
 
-_DPKG_STATUS = Reader("dpkg status", dpkg.read_status, MAX_TEXT)
-_DPKG_LIST = Reader("dpkg file list", dpkg.read_file_list, MAX_TEXT, sound=dpkg.SOUND_LIST)
-_DPKG_MD5SUMS = Reader("dpkg checksums", dpkg.read_checksums, MAX_TEXT, sound=dpkg.SOUND_CHECKSUMS)
-_DPKG_JOURNAL = Reader("dpkg journal", dpkg.read_journal)
-_DISTROLESS = Reader("dpkg status of distroless", dpkg.read_distroless)
-_COPYRIGHT = Reader("Debian copyright file", debian_copyright.read_copyright)
-_APK = Reader("apk database", apk.read_installed, MAX_TEXT)
-_RPM_SQLITE = Reader("rpm database in SQLite", None, rpm.MAX_DATABASE, rpm.scan_sqlite)
-_RPM_LOG = Reader("log of an rpm database", None, scan=rpm.scan_write_ahead_log)
-_RPM_NDB = Reader("rpm database in ndb", None, rpm.MAX_DATABASE, rpm.scan_ndb)
-_RPM_BDB = Reader("rpm database in Berkeley DB", None, rpm.MAX_DATABASE, rpm.scan_berkeley_db)
-_PYTHON = Reader("Python metadata", python_metadata.read_metadata)
-_PYTHON_RECORD = Reader("Python record", python_metadata.read_record, MAX_TEXT, sound=python_metadata.SOUND_RECORD)
-_PYTHON_FILES = Reader("Python file list", python_metadata.read_installed_files, MAX_TEXT)
-_NPM = Reader("package.json", npm.read_package_json)
-_GEM = Reader("gem specification", gem.read_gemspec)
+
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """Return a function of a module that is imported when it is first called: an image has files of few systems."""
+    found: list[Callable[..., Any]] = []
+
+    def call(*arguments: object) -> Any:
+        if not found:
+            found.append(getattr(import_module(f".{module}", __package__), name))
+        return found[0](*arguments)
+
+    return call
+
+
+_DPKG_STATUS = Reader("dpkg status", _late("dpkg", "read_status"), MAX_TEXT)
+_DPKG_LIST = Reader(
+    "dpkg file list", _late("dpkg", "read_file_list"), MAX_TEXT, is_sound=_late("dpkg", "is_sound_list")
+)
+_DPKG_MD5SUMS = Reader(
+    "dpkg checksums", _late("dpkg", "read_checksums"), MAX_TEXT, is_sound=_late("dpkg", "has_sound_checksums")
+)
+_DPKG_JOURNAL = Reader("dpkg journal", _late("dpkg", "read_journal"))
+_DISTROLESS = Reader("dpkg status of distroless", _late("dpkg", "read_distroless"))
+_COPYRIGHT = Reader("Debian copyright file", _late("debian_copyright", "read_copyright"))
+_APK = Reader("apk database", _late("apk", "read_installed"), MAX_TEXT)
+_RPM_SQLITE = Reader("rpm database in SQLite", None, MAX_DATABASE, _late("rpm", "scan_sqlite"))
+_RPM_LOG = Reader("log of an rpm database", None, scan=_late("rpm", "scan_write_ahead_log"))
+_RPM_NDB = Reader("rpm database in ndb", None, MAX_DATABASE, _late("rpm", "scan_ndb"))
+_RPM_BDB = Reader("rpm database in Berkeley DB", None, MAX_DATABASE, _late("rpm", "scan_berkeley_db"))
+_PYTHON = Reader("Python metadata", _late("python_metadata", "read_metadata"))
+_PYTHON_RECORD = Reader(
+    "Python record",
+    _late("python_metadata", "read_record"),
+    MAX_TEXT,
+    is_sound=_late("python_metadata", "is_sound_record"),
+)
+_PYTHON_FILES = Reader("Python file list", _late("python_metadata", "read_installed_files"), MAX_TEXT)
+_NPM = Reader("package.json", _late("npm", "read_package_json"))
+_GEM = Reader("gem specification", _late("gem", "read_gemspec"))
 _GO = Reader("Go build information", None, scan=go_build_info.scan_executable, make_feed=go_build_info.ExecutableFeed)
+_is_npm_installed = _late("npm", "is_installed")
+_is_gem_installed = _late("gem", "is_installed")
 
 
 _LISTS = {reader.kind: reader for reader in (_DPKG_LIST, _DPKG_MD5SUMS, _PYTHON_RECORD)}
@@ -99,11 +126,11 @@ def _find_installed_files(path: bytes) -> Reader | None:
 
 
 def _find_package_json(path: bytes) -> Reader | None:
-    return _NPM if path.endswith(b"/package.json") and npm.is_installed(path) else None
+    return _NPM if path.endswith(b"/package.json") and _is_npm_installed(path) else None
 
 
 def _find_gemspec(path: bytes) -> Reader | None:
-    return _GEM if path.endswith(b".gemspec") and gem.is_installed(path) else None
+    return _GEM if path.endswith(b".gemspec") and _is_gem_installed(path) else None
 
 
 def _find_copyright(path: bytes) -> Reader | None:

@@ -31,7 +31,7 @@ _MAX_NAME = 200
 
 def read_copyright(content: bytes, path: str) -> Rows:
     """Yield the licence of the package that the folder is named for: all that the file names, joined by AND."""
-    text = decode(content).replace("\r\n", "\n")
+    text = decode(content.replace(b"\r\n", b"\n") if b"\r" in content else content)
     if _FORMAT.match(text):
         found = [name.strip() for name in _FIELD.findall(f"\n{text}")]
     else:

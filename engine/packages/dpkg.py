@@ -30,9 +30,7 @@ _STRAY_LINE = re.compile(rb"^(?![ \t#]|[!-9;-~]+:|$).", re.MULTILINE)
 _LINE = re.compile(rb"[^\n]+")
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 _MD5_LINE = re.compile(r"^([0-9a-fA-F]{32}) [ *]?(?:\./|/)?(.+)$", re.MULTILINE)
-SOUND_LIST = re.compile(rb"(?:[^\n]*+\n)*+")
-SOUND_CHECKSUMS = re.compile(rb"(?:[0-9a-fA-F]{32} [ *]?[^\n]++\n)*+")
-"""What `read_file_list` and `read_checksums` have no problem with."""
+_SOUND_CHECKSUMS = re.compile(rb"(?:[0-9a-fA-F]{32} [ *]?[^\n]++\n)*+")
 _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
 """The states in which the files of a package are in place. In the others they were removed, or never unpacked."""
 _KIB = 1024
@@ -44,6 +42,16 @@ def read_status(content: bytes, path: str) -> Rows:
     A package counts as installed in every state in which its files are unpacked: configuring can be unfinished.
     """
     return _read_paragraphs(content, path, needs_status=True)
+
+
+def is_sound_list(content: bytes) -> bool:
+    """Whether `read_file_list` has no problem with a content: its last line ends."""
+    return not content or content.endswith(b"\n")
+
+
+def has_sound_checksums(content: bytes) -> bool:
+    """Whether `read_checksums` has no problem with a content."""
+    return _SOUND_CHECKSUMS.fullmatch(content) is not None
 
 
 def read_distroless(content: bytes, path: str) -> Rows:

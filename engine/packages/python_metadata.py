@@ -26,8 +26,13 @@ _MAX_LICENCE = 200
 _HASH_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
 _LINE = re.compile(rb"[^\n\r]+")
 _MAX_DIGITS = 16
-SOUND_RECORD = re.compile(rb'(?:[^",\r\n\0]{1,8192}+,[^",\r\n\0]{,8192}+,[^",\r\n\0]{,8192}+\r?\n)*+')
+_SOUND_RECORD = re.compile(rb'(?:[^",\r\n\0]{1,8192}+,[^",\r\n\0]{,8192}+,[^",\r\n\0]{,8192}+\r?\n)*+')
 """What `read_record` has no problem with, if no path is quoted."""
+
+
+def is_sound_record(content: bytes) -> bool:
+    """Whether `read_record` has no problem with a content in which no path is quoted."""
+    return _SOUND_RECORD.fullmatch(content) is not None
 
 
 def read_metadata(content: bytes, path: str) -> Rows:

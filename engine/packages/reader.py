@@ -34,6 +34,8 @@ MAX_TEXT = 32 << 20
 """The most bytes of a text database that are read. The status file of a Debian with 5,000 packages has 6 MB."""
 MAX_MANIFEST = 4 << 20
 """The most bytes of the manifest of one package that are read. The largest in public registries have 1 MB."""
+MAX_DATABASE = 1 << 30
+"""The most bytes of a database of rpm that are read. That of a Fedora with 10,000 packages has 300 MB."""
 _MAX_BATCH = 10_000
 _EMPTY_LINES = re.compile(rb"\n(?:[ \t\r]*+\n)++")
 
@@ -51,8 +53,8 @@ class Reader(Record):
     """Turns an open file into rows, for files that are too large to be read whole."""
     make_feed: Callable[[str], Feed] | None = None
     """Makes what takes the content of the file at a path in pieces, for readers that need only parts of a file."""
-    sound: re.Pattern[bytes] | None = None
-    """Matches the contents of which `parse` makes only `OwnedFiles`: a scan keeps these as they are (`FileList`)."""
+    is_sound: Callable[[bytes], bool] | None = None
+    """Whether `parse` makes only `OwnedFiles` of a content: a scan keeps such contents as they are (`FileList`)."""
 
     def rows(self, file: BinaryIO, path: str) -> Rows:
         """Yield the rows of a file, without holding them.
@@ -76,7 +78,7 @@ class Reader(Record):
 
     def scan_content(self, content: bytes, path: str) -> Rows:
         """Yield the rows of a content as `parse_content` does, but a sound list of files as one `FileList`."""
-        if self.sound is None or len(content) > self.max_size or not self.sound.fullmatch(content):
+        if self.is_sound is None or len(content) > self.max_size or not self.is_sound(content):
             yield from self.parse_content(content, path)
         elif content:
             yield FileList(self.kind, path, content)

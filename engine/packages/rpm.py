@@ -18,6 +18,7 @@ from struct import Struct
 from imq.grammar.record import TYPE_CHECKING
 
 from .package import Problem
+from .reader import MAX_DATABASE
 from .rpm_header import MAX_HEADER, read_header
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from .package import Rows
 
-MAX_DATABASE = 1 << 30
-"""The most bytes of a database that are read. That of a Fedora with 10,000 packages has 300 MB."""
 _CHUNK = 1 << 20
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 
 from imq.grammar.record import TYPE_CHECKING
-
-from . import alpine, debian, python, rpm, ruby, semantic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MAKE_KEY: dict[str, Callable[[str], bytes | None]] = {
-    "deb": debian.make_key,
-    "apk": alpine.make_key,
-    "rpm": rpm.make_key,
-    "python": python.make_key,
-    "npm": semantic.make_npm_key,
-    "go": semantic.make_go_key,
-    "gem": ruby.make_key,
+_MAKE_KEY = {
+    "deb": ("debian", "make_key"),
+    "apk": ("alpine", "make_key"),
+    "rpm": ("rpm", "make_key"),
+    "python": ("python", "make_key"),
+    "npm": ("semantic", "make_npm_key"),
+    "go": ("semantic", "make_go_key"),
+    "gem": ("ruby", "make_key"),
 }
+"""The function for each type, and its module, which is imported when a version of the type is first read."""
 _MAX_LENGTH = 4096
 """The most characters of a version. Longer ones are no versions, and their keys would only fill the index."""
 
@@ -31,8 +31,15 @@ def version_key(package_type: str, version: str) -> bytes | None:
     Versions that are equal by these rules (`1.0` and `1.0-0` of Debian) have the same key. None: not a version in this
     system, so that its order is unknown. Raises `KeyError` for another type.
     """
-    make_key = _MAKE_KEY[package_type]
+    make_key = _find_function(package_type)
     return make_key(version) if len(version) <= _MAX_LENGTH else None
+
+
+@cache
+def _find_function(package_type: str) -> Callable[[str], bytes | None]:
+    module, name = _MAKE_KEY[package_type]
+    function: Callable[[str], bytes | None] = getattr(import_module(f".{module}", __package__), name)
+    return function
 
 
 def version_range(package_type: str, version: str) -> tuple[bytes, bytes] | None:
@@ -47,7 +54,9 @@ def version_range(package_type: str, version: str) -> tuple[bytes, bytes] | None
     if key is None:
         return None
     if package_type == "rpm" and "-" not in version:
-        return key, key + rpm.AFTER_ALL_RELEASES
+        from .rpm import AFTER_ALL_RELEASES
+
+        return key, key + AFTER_ALL_RELEASES
     return key, key
 
 
