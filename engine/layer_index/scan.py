@@ -97,7 +97,7 @@ class LayerScanner:
         self._find_reader = find_reader
         self._values: list[Any] = []  # of rows of `entry`, one row after the other
         self._opened: dict[int, int] = {}  # where the row of a file with a reader begins in the values, by its offset
-        self._late_machines: list[tuple[str, str | int, int]] = []
+        self._late_machines: list[tuple[object, ...]] = []
         self._hard_links: list[tuple[int, str, str, str]] = []
         self._directories: dict[str, int] = {}
         self._new_directories: list[tuple[int, int | None, str, str]] = []

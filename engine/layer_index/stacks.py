@@ -10,8 +10,6 @@ from imq.engine.oci.chain_id import compute_chain_ids
 from imq.grammar.errors import ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .hiding import LayerHider
-from .resolve_links import resolve_links
 from .schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
     from imq.engine.oci.digest import Digest
+
+    from .hiding import LayerHider
 
 
 class StackKeys(Record):
@@ -114,6 +114,8 @@ class StackDescriber:
         return row is not None
 
     def _describe(self, unknown: Sequence[_Chain], tops: Iterable[_Chain | None]) -> None:
+        from .hiding import LayerHider
+
         levels: dict[int, list[_Chain]] = {}
         for chain in unknown:
             levels.setdefault(chain.position, []).append(chain)
@@ -176,6 +178,8 @@ class StackDescriber:
         if any(one.diff_id in self._parts for one in chain.list_stack()):
             chain.problem = PartsAreNotEnough("the links of a layer need whole layers", code="layer-part")
             return
+        from .resolve_links import resolve_links
+
         connection.execute("SAVEPOINT resolving")
         try:
             chain.layer = resolve_links(connection, chain.layer, chain.key, self._now)

@@ -197,10 +197,10 @@ TableProvider = NativeTable | LoadedTable | StagedTable
 
 
 class LateTables(Mapping[str, "TableProvider"]):
-    """The providers of a source: `ready` ones, and those of `late`, which are made when one of them is first needed."""
+    """The providers of a source: `ready` ones, and those of `late`, each of which is made when it is first needed."""
 
     def __init__(
-        self, ready: Mapping[str, TableProvider], late: Sequence[str], make: Callable[[], Mapping[str, TableProvider]]
+        self, ready: Mapping[str, TableProvider], late: Sequence[str], make: Callable[[str], TableProvider]
     ) -> None:
         self._ready = dict(ready)
         self._names = (*ready, *late)
@@ -208,7 +208,7 @@ class LateTables(Mapping[str, "TableProvider"]):
 
     def __getitem__(self, name: str) -> TableProvider:
         if name not in self._ready and name in self._names:
-            self._ready.update(self._make())
+            self._ready[name] = self._make(name)
         return self._ready[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -449,5 +449,10 @@ class Sources:
 
     def find_uses(self, table: str) -> Sequence[TableUse]:
         """Return the use of a table in each source that has it."""
-        providers = ((source, source.tables.get(table)) for source in self)
-        return [TableUse(provider, source.name) for source, provider in providers if provider is not None]
+        return list(self.iterate_uses(table))
+
+    def iterate_uses(self, table: str) -> Iterator[TableUse]:
+        """Yield the use of a table in each source that has it. A source is opened when its turn comes."""
+        for source in self:
+            if (provider := source.tables.get(table)) is not None:
+                yield TableUse(provider, source.name)

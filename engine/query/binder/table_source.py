@@ -216,6 +216,8 @@ class TableResolver:
 
     def _find_uses_of_targets(self, table: Table) -> Sequence[TableUse]:
         """Return the use in the source of the targets; those in several sources when one query is all there is."""
+        if (holder := self._find_first_holder(table)) is not None:
+            return [holder]
         uses = self._fetch.sources.find_uses(table.name)
         if len(self._targets) == 1 and not isinstance(self._targets[0], ast.Literal):
             names = self._fetch.list_sources(self._bind_rows(self._targets[0]).table)
@@ -223,6 +225,16 @@ class TableResolver:
             if len(own) == len(names) > 1:
                 return own
         return [self._find_use_of_targets(table, uses)]
+
+    def _find_first_holder(self, table: Table) -> TableUse | None:
+        """Return the use in the first source that has the first image after `of`. The sources after it stay closed."""
+        target = self._targets[0]
+        if table.target is not TargetKind.IMAGES or not isinstance(target, ast.Literal):
+            return None
+        for use in self._fetch.sources.iterate_uses(table.name):
+            if self._fetch.sources[use.source].has_target(target.text):
+                return self._add_refs(use, target) if isinstance(use.provider, StagedTable) else None
+        return None
 
     def _find_use_of_targets(self, table: Table, uses: Sequence[TableUse]) -> TableUse:
         if table.target is TargetKind.CONTAINERS and any(isinstance(target, ast.Literal) for target in self._targets):

@@ -56,21 +56,23 @@ class ContainerdSource(ReaderSource):
             for name, table in TABLES.items()
         }
         self.tables: Mapping[str, TableProvider] = LateTables(
-            tables, (*CONTENT_TABLES, "platforms", "mounts"), self._make_late_providers
+            tables, (*CONTENT_TABLES, "platforms", "mounts"), self._make_late_provider
         )
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": _inspect}
 
-    def _make_late_providers(self) -> Mapping[str, TableProvider]:
-        from imq.engine.sources.contents.tables import make_content_providers
-        from imq.engine.sources.layouts.tables import make_platforms_table
+    def _make_late_provider(self, name: str) -> TableProvider:
+        scan = partial(self._scan, name)
+        if name == "platforms":
+            from imq.engine.sources.layouts.tables import make_platforms_table
 
-        scan = partial(self._scan, "platforms")
-        platforms = StagedTable(make_platforms_table(KIND), (), LISTING, LISTING, scan, lists_all=True)
-        listing = LISTING_REQUESTS["mounts"]
-        mounts = StagedTable(make_mounts_table(), (), listing, listing, partial(self._scan, "mounts"), lists_all=True)
-        contents = make_content_providers(self._context, self.open_contents, KIND)
-        return {**contents, "platforms": platforms, "mounts": mounts}
+            return StagedTable(make_platforms_table(KIND), (), LISTING, LISTING, scan, lists_all=True)
+        if name == "mounts":
+            listing = LISTING_REQUESTS[name]
+            return StagedTable(make_mounts_table(), (), listing, listing, scan, lists_all=True)
+        from imq.engine.sources.contents.tables import make_content_provider
+
+        return make_content_provider(name, self._context, self.open_contents, KIND)
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of a namespace."""

@@ -7,17 +7,11 @@ hashing release the interpreter lock.
 from __future__ import annotations
 
 import os
-import tempfile
+from contextlib import contextmanager
 from functools import partial
-from threading import Event, Lock
 
-from imq.engine.layer_index.scan import scan_layer
 from imq.engine.oci.digest import Digest
-from imq.engine.progress import make_byte_counter, make_item_counter
-from imq.engine.sources.side_by_side import iterate_side_by_side
-from imq.engine.store.atomic_files import store_errors
 from imq.engine.store.file_index import open_file_index
-from imq.engine.store.layer_scans import open_scan_folder
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
@@ -73,13 +67,11 @@ class LayerIndexer:
         if cache is None:
             return
         from imq.engine.layer_index.packed_index import unpack_index
+        from imq.engine.progress import make_item_counter
 
         diff_ids = sorted(missing)
         report = make_item_counter(self._context.progress, "index cache", len(diff_ids))
-        with (
-            store_errors("make a folder for the index of files"),
-            open_scan_folder(self._context.environment) as folder,
-        ):
+        with _open_folder(self._context) as folder:
             for diff_id, packed in cache.get_all(diff_ids):
                 path = os.path.join(folder, "cached")
                 try:
@@ -148,10 +140,7 @@ class LayerIndexer:
         body = text | {"functions": sorted(condition.functions)}
         lacking = set(self.index.list_missing(names.values()))
         todo = {diff_id for diff_id, name in names.items() if name in lacking}
-        with (
-            store_errors("make a folder for the index of files"),
-            open_scan_folder(context.environment) as folder,
-        ):
+        with _open_folder(context) as folder:
             parts = {diff_id: {"part": body | {"key": str(names[diff_id])}} for diff_id in todo}
             self._errors |= self._scan_on_workers(workers, contents, known, todo, folder, parts)
         left = set(self.index.list_missing(names.values()))
@@ -166,11 +155,11 @@ class LayerIndexer:
         errors: dict[Digest, ImqError] = {}
         if not tables:
             return errors
+        from imq.engine.progress import make_item_counter
+        from imq.engine.sources.side_by_side import iterate_side_by_side
+
         report = make_item_counter(self._context.progress, "list", len(tables))
-        with (
-            store_errors("make a folder for the index of files"),
-            open_scan_folder(self._context.environment) as folder,
-        ):
+        with _open_folder(self._context) as folder:
             for table, result in iterate_side_by_side(tables, partial(_scan_table, folder), self._context.jobs):
                 if isinstance(result, ImqError):
                     errors[table.digest] = result
@@ -189,10 +178,7 @@ class LayerIndexer:
         errors: dict[Digest, ImqError] = {}
         if not missing:
             return errors
-        with (
-            store_errors("make a folder for the index of files"),
-            open_scan_folder(self._context.environment) as folder,
-        ):
+        with _open_folder(self._context) as folder:
             workers = self._context.workers
             if workers is not None:
                 errors = self._scan_on_workers(workers, contents, images, missing, folder)
@@ -208,6 +194,8 @@ class LayerIndexer:
         self, reads: Sequence[LayerRead], left: set[Digest], missing: set[Digest], folder: str, progress: _ScanProgress
     ) -> dict[Digest, ImqError]:
         """Scan the layers `left` in threads; return errors by layer."""
+        from imq.engine.sources.side_by_side import iterate_side_by_side
+
         errors: dict[Digest, ImqError] = {}
         tried: set[tuple[int, Digest]] = set()
         while scans := _choose_scans(reads, left, tried, folder, progress):
@@ -246,6 +234,8 @@ class LayerIndexer:
         A layer whose files no worker has stays missing, without an error: this process may have it. The reads are
         planned while tasks run, so that a million of them take no memory.
         """
+        from imq.engine.progress import make_byte_counter
+
         errors: dict[Digest, ImqError] = {}
         begun: set[Digest] = set()
 
@@ -289,8 +279,20 @@ class LayerIndexer:
         self._add(diff_id, path, missing)
 
 
+@contextmanager
+def _open_folder(context: SourceContext) -> Iterator[str]:
+    """Yield a temporary folder for the databases of scans."""
+    from imq.engine.store.atomic_files import store_errors
+    from imq.engine.store.layer_scans import open_scan_folder
+
+    with store_errors("make a folder for the index of files"), open_scan_folder(context.environment) as folder:
+        yield folder
+
+
 def _scan_table(folder: str, table: LayerTable) -> Iterator[str]:
     """Yield the database of a table of contents; nothing when its layer has to be read as a whole."""
+    import tempfile
+
     from imq.engine.layer_index.scan import scan_entries
     from imq.engine.layers.table_of_contents import read_table
 
@@ -344,6 +346,8 @@ class _ScanProgress:
     """Counts the bytes of the layers that are scanned, in any thread. Leaving its `with` block stops the scans."""
 
     def __init__(self, context: SourceContext, reads: Sequence[LayerRead]) -> None:
+        from threading import Event, Lock
+
         self._progress = context.progress
         sizes = {diff_id: read.size for read in reads for diff_id in read.layers if len(read.layers) == 1}
         self._total = sum(sizes.values()) or sum(read.size for read in reads)
@@ -400,7 +404,10 @@ class _LayerScan:
 
     def _scan(self, diff_id: Digest | None, chunks: Chunks) -> Digest:
         """Scan one layer, and return its diff ID. Raises `DigestMismatch` when it is not the layer `diff_id`."""
+        import tempfile
+
         from imq.engine.layer_index.readers import find_reader
+        from imq.engine.layer_index.scan import scan_layer
 
         descriptor, path = tempfile.mkstemp(dir=self._folder)
         os.close(descriptor)

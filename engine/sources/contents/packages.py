@@ -5,12 +5,6 @@ from __future__ import annotations
 import json
 
 from imq.engine.layer_index.schema import LICENCE_NOTE, OS_NOTE, PROBLEM_NOTE, SCHEMA
-from imq.engine.oci.platform import parse_platform
-from imq.engine.oci.timestamp import parse_time
-from imq.engine.packages.os_release import OS_FILES, OsRelease, read_os
-from imq.engine.packages.package import Package
-from imq.engine.packages.purl import make_purl
-from imq.engine.packages.versions.order import SEPARATOR
 from imq.grammar.errors import ImqError, Interrupted, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -20,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from imq.engine.packages.os_release import OsRelease
+    from imq.engine.packages.package import Package
     from imq.engine.query.source import FetchRequest
 
 FIELDS = {
@@ -44,16 +40,15 @@ _KEY_COLUMNS = ("_layer", "_package")
 class PackageScan(ContentScan):
     """The rows of `packages`: those of the lists that the images show."""
 
-    columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "layer_index", "licence", "layer")
-    fetched_columns = ("purl", "distribution", "image_digest", "image_created", "image_platform")
+    columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "layer_index", "layer")
+    fetched_columns = ("licence", "purl", "distribution", "image_digest", "image_created", "image_platform")
 
     def insert_rows(self) -> None:
         """Insert the packages of the layers for which the condition of the scan holds, for each image."""
         condition = self.write_filter("package")
-        self._list_licences()
         fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
         packages = f"""SELECT package.layer AS _layer, package.rowid AS _package, package.directory AS _directory,
-                package.file AS _file, package.licence AS _licence, {fields}
+                package.file AS _file, {fields}
             FROM temp.{self.layers} AS read CROSS JOIN {SCHEMA}.package ON package.layer = read.key
             CROSS JOIN {SCHEMA}.directory ON directory.key = package.directory"""
         first = f"""SELECT lower.position FROM temp.{self.stack} AS lower
@@ -61,10 +56,6 @@ class PackageScan(ContentScan):
                 AND same.version = package.version AND same.type = package.type
                 AND same.architecture IS package.architecture AND same.directory = package._directory
             WHERE lower.number = stack.number ORDER BY lower.position LIMIT 1"""
-        licence = f"""SELECT known.licence FROM temp.{self.stack} AS other
-            CROSS JOIN temp.{self._licences} AS known ON known.layer = other.layer AND known.type = package.type
-                AND known.package = package.name
-            WHERE other.number = stack.number ORDER BY other.position DESC LIMIT 1"""
         columns = ", ".join(f'package."{name}"' for name in (*_KEY_COLUMNS, *FIELDS))
         hidden = self.write_hidden("1", "package._layer", "package._directory", "package._file")
         names = ", ".join(f'"{name}"' for name in self.columns)
@@ -74,31 +65,13 @@ class PackageScan(ContentScan):
                     JOIN {SCHEMA}.layer ON layer.key = first.layer
                     WHERE first.number = shown.number AND first.position = shown.first)
             FROM (SELECT stack.lookup, stack.number AS number, stack.image, stack.name, stack.source, stack.position,
-                    {columns}, ({first}) AS first, coalesce(package._licence, ({licence})) AS licence
+                    {columns}, ({first}) AS first
                 FROM (SELECT * FROM ({packages}) AS package WHERE {condition.text}) AS package
                 CROSS JOIN temp.{self.stack} AS stack ON stack.layer = package._layer
                 WHERE NOT EXISTS ({hidden})) AS shown""",
             condition.parameters,
         )
-        self.connection.execute(f"DROP TABLE temp.{self._licences}")
         self._report_problems()
-
-    @property
-    def _licences(self) -> str:
-        return f"{self.scan.view}_licences"
-
-    def _list_licences(self) -> None:
-        """Make a temporary table of the licences in files beside the lists of packages, by layer and package."""
-        self.connection.execute(
-            f"""CREATE TEMP TABLE {self._licences} (layer INTEGER, type TEXT, package TEXT,
-            licence, PRIMARY KEY (layer, type, package)) WITHOUT ROWID"""
-        )
-        self.connection.execute(
-            f"""INSERT OR IGNORE INTO temp.{self._licences} SELECT note.layer, note.document ->> 'type',
-                note.document ->> 'package', note.document ->> 'licence'
-            FROM temp.{self.layers} AS read CROSS JOIN {SCHEMA}.note ON note.layer = read.key
-                AND note.kind = '{LICENCE_NOTE}'"""
-        )
 
     def _report_problems(self) -> None:
         """Report the lists of packages that could not be read completely: their other rows are sound."""
@@ -119,14 +92,45 @@ class PackageScan(ContentScan):
             self.add_unread(image, error)
 
     def fetch(self, request: FetchRequest, /) -> None:
-        """Make the package URLs of the selected rows, or read the configs of their images."""
-        if any(field.name.startswith("image_") for field in request.fields):
-            self._describe_images()
-        else:
+        """Fetch the licences or the package URLs of the selected rows, or read the configs of their images."""
+        names = {field.name for field in request.fields}
+        if "licence" in names:
+            self._find_licences()
+        elif names & {"purl", "distribution"}:
             self._make_urls()
+        else:
+            self._describe_images()
+
+    def _find_licences(self) -> None:
+        """Set the licences of the selected packages: their own, or those in files beside the lists of packages."""
+        licences = f"{self.scan.view}_licences"
+        connection = self.connection
+        connection.execute(
+            f"""CREATE TEMP TABLE {licences} (layer INTEGER, type TEXT, package TEXT, licence,
+            PRIMARY KEY (layer, type, package)) WITHOUT ROWID"""
+        )
+        connection.execute(
+            f"""INSERT OR IGNORE INTO temp.{licences} SELECT note.layer, note.document ->> 'type',
+                note.document ->> 'package', note.document ->> 'licence'
+            FROM temp.{self.layers} AS read CROSS JOIN {SCHEMA}.note ON note.layer = read.key
+                AND note.kind = '{LICENCE_NOTE}'"""
+        )
+        connection.execute(
+            f"""UPDATE temp.{self.rows} AS t SET licence = coalesce(
+                (SELECT package.licence FROM {SCHEMA}.package WHERE package.rowid = t._package),
+                (SELECT known.licence FROM temp.{self.stack} AS other
+                    CROSS JOIN temp.{licences} AS known ON known.layer = other.layer AND known.type = t.type
+                        AND known.package = t.name
+                    WHERE other.number = t._number ORDER BY other.position DESC LIMIT 1))
+            WHERE _row IN (SELECT _row FROM temp.{self.selected})"""
+        )
+        connection.execute(f"DROP TABLE temp.{licences}")
 
     def _describe_images(self) -> None:
         """Read the digests, times and platforms of the images of the selected rows."""
+        from imq.engine.oci.platform import parse_platform
+        from imq.engine.oci.timestamp import parse_time
+
         numbers = {number for (number,) in self.read_selected("1", "DISTINCT t._number")}
         for number in sorted(numbers):
             image = self.images[number]
@@ -145,6 +149,8 @@ class PackageScan(ContentScan):
             )
 
     def _make_urls(self) -> None:
+        from imq.engine.packages.purl import make_purl
+
         systems = dict(read_systems(self))
         rows = self.read_selected(
             "1", "t._row, t._number, " + ", ".join(f"package.{name}" for name in _PACKAGE_VALUES),
@@ -169,6 +175,9 @@ _PACKAGE_VALUES = (
 
 def make_package(values: list[Any]) -> Package:
     """Return the package with these columns of the index."""
+    from imq.engine.packages.package import Package
+    from imq.engine.packages.versions.order import SEPARATOR
+
     type_, name, version, path, *texts = values
     size = texts.pop(4)
     architecture, source, source_version, licence, maintainer, homepage, toolchain, vendor = (
@@ -186,6 +195,8 @@ def _describe(system: OsRelease | None) -> str | None:
 
 def read_systems(scan: ContentScan) -> Iterator[tuple[int, OsRelease | None]]:
     """Yield the number of each image of a scan, and its operating system; None when it names none."""
+    from imq.engine.packages.os_release import OS_FILES, read_os
+
     hidden = scan.write_hidden("1", "note.layer", "note.directory", "note.name")
     rows = scan.connection.execute(
         f"""SELECT stack.number, directory.path || '/' || note.name, note.document

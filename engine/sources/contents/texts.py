@@ -5,8 +5,6 @@ A content is read once for each layer that has it, whatever images show it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import FILE, HARD_LINK
 from imq.engine.layer_index.schema import SCHEMA
@@ -22,6 +20,7 @@ from .reading import read_shared_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from imq.engine.layer_index.contents import ContentSink
     from imq.engine.query.searches import Search

@@ -64,14 +64,14 @@ class DockerSource(ReaderSource):
             )
             for name, table in TABLES.items()
         }
-        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_provider)
         self.planners: Mapping[str, Planner] = {verb: partial(_plan, verb) for verb in PLANNED_VERBS}
         self.answers = {"inspect": self._inspect}
 
-    def _make_content_providers(self) -> Mapping[str, TableProvider]:
-        from imq.engine.sources.contents.tables import make_content_providers
+    def _make_content_provider(self, name: str) -> TableProvider:
+        from imq.engine.sources.contents.tables import make_content_provider
 
-        return make_content_providers(self._context, self.open_contents, _KIND)
+        return make_content_provider(name, self._context, self.open_contents, _KIND)
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of an engine."""

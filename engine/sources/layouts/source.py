@@ -60,7 +60,7 @@ class LayoutsSource(Source):
         if self.kind == LAYOUT_KIND:
             tables["blobs"] = StagedTable(BLOBS, (), _LISTING, _LISTING, self._scan_blobs, lists_all=True)
         late = (*CONTENT_TABLES, "platforms") if self.kind == LAYOUT_KIND else CONTENT_TABLES
-        self.tables: Mapping[str, TableProvider] = LateTables(tables, late, self._make_late_providers)
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, late, self._make_late_provider)
         self.planners: dict[str, Planner] = {
             verb: partial(_refuse_change, self.kind) for verb in ("rm", "untag", "prune", "tag")
         }
@@ -77,15 +77,13 @@ class LayoutsSource(Source):
 
         return plan_verify(self.reader, act, context)
 
-    def _make_late_providers(self) -> Mapping[str, TableProvider]:
-        from imq.engine.sources.contents.tables import make_content_providers
+    def _make_late_provider(self, name: str) -> TableProvider:
+        if name == "platforms":
+            table = make_platforms_table(self.kind)
+            return StagedTable(table, (), _LISTING, _LISTING, self._scan_platforms, lists_all=True)
+        from imq.engine.sources.contents.tables import make_content_provider
 
-        providers = make_content_providers(self._context, self.open_contents, self.kind)
-        if self.kind != LAYOUT_KIND:
-            return providers
-        table = make_platforms_table(self.kind)
-        platforms = StagedTable(table, (), _LISTING, _LISTING, self._scan_platforms, lists_all=True)
-        return {**providers, "platforms": platforms}
+        return make_content_provider(name, self._context, self.open_contents, self.kind)
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of a place."""

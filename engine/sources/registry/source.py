@@ -49,7 +49,7 @@ class RegistrySource(ReaderSource):
             )
             for name, table in TABLES.items()
         }
-        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_providers)
+        self.tables: Mapping[str, TableProvider] = LateTables(tables, CONTENT_TABLES, self._make_content_provider)
         self.planners: Mapping[str, Planner] = {
             "rm": _plan_removal,
             "prune": _refuse_prune,
@@ -120,10 +120,10 @@ class RegistrySource(ReaderSource):
 
         return RequestEstimator.of(self._context, now, max_age)
 
-    def _make_content_providers(self) -> Mapping[str, TableProvider]:
-        from imq.engine.sources.contents.tables import make_content_providers
+    def _make_content_provider(self, name: str) -> TableProvider:
+        from imq.engine.sources.contents.tables import make_content_provider
 
-        return make_content_providers(self._context, self.open_contents, _KIND, lists_all=False)
+        return make_content_provider(name, self._context, self.open_contents, _KIND, lists_all=False)
 
     def open_contents(self) -> LayerContents:
         """Return what reads the layers of the images of registries."""

@@ -55,7 +55,7 @@ class StoreSource(Source):
         ready["logs"] = StagedTable(LOGS.replace(source=NAME), (), _LOGS, _LOGS, self._scan_logs, lists_all=True)
         ready["reclaim"] = StagedTable(RECLAIM, (), _NOTHING, _NOTHING, self._scan_reclaim, lists_all=True)
         late = (*CONTENT_TABLES, "platforms", "changes", "mounts", "volumes")
-        self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_providers)
+        self.tables: Mapping[str, TableProvider] = LateTables(ready, late, self._make_late_provider)
         self._problems: list[tuple[str, str, ImqError]] = []
         self._changes: dict[str, ContainerLayer] = {}
         self.planners: Mapping[str, Planner] = {}  # the verbs plan for the store themselves
@@ -87,26 +87,31 @@ class StoreSource(Source):
             table = table.replace(fields=tuple(fields))
         return NativeTable(table.with_levels(levels).replace(source=NAME), self._prepare, self._describe_pending)
 
-    def _make_late_providers(self) -> Mapping[str, TableProvider]:
-        from imq.engine.catalog.tables.changes import CHANGES, MOUNTS
-        from imq.engine.catalog.tables.registry import PLATFORMS
-        from imq.engine.catalog.tables.volumes import VOLUMES
-        from imq.engine.sources.contents.tables import make_content_providers
+    def _make_late_provider(self, name: str) -> TableProvider:
+        if name == "platforms":
+            from imq.engine.catalog.tables.registry import PLATFORMS
 
-        from .volumes import MEASURED
+            table = PLATFORMS.replace(relations=(), source=NAME)
+            return StagedTable(table, (), _DOCUMENTS, _DOCUMENTS, self._scan_platforms, lists_all=True)
+        if name == "changes":
+            from imq.engine.catalog.tables.changes import CHANGES
 
-        table = PLATFORMS.replace(relations=(), source=NAME)
-        platforms = StagedTable(table, (), _DOCUMENTS, _DOCUMENTS, self._scan_platforms, lists_all=True)
-        table = CHANGES.replace(source=NAME)
-        changes = StagedTable(table, (), _CHANGES, _CHANGES, self._scan_changes, lists_all=True)
-        table = MOUNTS.replace(source=NAME)
-        mounts = StagedTable(
-            table, (), _DOCUMENTS_OF_CONTAINERS, _DOCUMENTS_OF_CONTAINERS, self._scan_mounts, lists_all=True
-        )
-        providers = make_content_providers(self._context, self.open_contents)
-        table = VOLUMES.with_levels({MEASURED: "size"}).replace(source=NAME)
-        volumes = StagedTable(table, (MEASURED,), _VOLUMES, _VOLUMES, self._scan_volumes, lists_all=True)
-        return {**providers, "platforms": platforms, "changes": changes, "mounts": mounts, "volumes": volumes}
+            return StagedTable(CHANGES.replace(source=NAME), (), _CHANGES, _CHANGES, self._scan_changes, lists_all=True)
+        if name == "mounts":
+            from imq.engine.catalog.tables.changes import MOUNTS
+
+            listing = _DOCUMENTS_OF_CONTAINERS
+            return StagedTable(MOUNTS.replace(source=NAME), (), listing, listing, self._scan_mounts, lists_all=True)
+        if name == "volumes":
+            from imq.engine.catalog.tables.volumes import VOLUMES
+
+            from .volumes import MEASURED
+
+            table = VOLUMES.with_levels({MEASURED: "size"}).replace(source=NAME)
+            return StagedTable(table, (MEASURED,), _VOLUMES, _VOLUMES, self._scan_volumes, lists_all=True)
+        from imq.engine.sources.contents.tables import make_content_provider
+
+        return make_content_provider(name, self._context, self.open_contents)
 
     def _scan_volumes(self, request: ScanRequest) -> TableScan:
         from .volumes import StoreVolumes
