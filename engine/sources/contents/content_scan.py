@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.query.fetch_plan import weaken_condition
 from imq.engine.query.sql.statements import Sql, write_row_condition
@@ -108,6 +106,8 @@ class ContentScan(ScanRows):
         """Record an image that could not be read completely. Raises the error of the only image that a query is of."""
         if is_only and not self.scan.lookup_fields:
             raise error
+        from copy import copy
+
         subject = image.name or image.lookup or image.id
         named = copy(error)
         if subject not in error.message:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from imq.engine.layer_index.schema import LICENCE_NOTE, OS_NOTE, PROBLEM_NOTE, SCHEMA
 from imq.grammar.errors import ImqError, Interrupted, Malformed
 from imq.grammar.record import TYPE_CHECKING
@@ -82,6 +80,10 @@ class PackageScan(ContentScan):
                 AND note.kind = '{PROBLEM_NOTE}'
             CROSS JOIN {SCHEMA}.directory ON directory.key = note.directory WHERE NOT EXISTS ({hidden})"""
         ).fetchall()
+        if not rows:
+            return
+        import json
+
         for number, path, document in rows:
             image = self.images[number]
             offset, message = json.loads(document)
@@ -195,6 +197,8 @@ def _describe(system: OsRelease | None) -> str | None:
 
 def read_systems(scan: ContentScan) -> Iterator[tuple[int, OsRelease | None]]:
     """Yield the number of each image of a scan, and its operating system; None when it names none."""
+    import json
+
     from imq.engine.packages.os_release import OS_FILES, read_os
 
     hidden = scan.write_hidden("1", "note.layer", "note.directory", "note.name")

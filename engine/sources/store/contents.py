@@ -7,14 +7,12 @@ from contextlib import closing
 from functools import partial
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.manifest import Descriptor
 from imq.engine.sources.contents.protocol import (
     ImageLayers,
     LayerPlace,
     make_image_removed_error,
     plan_single_reads,
 )
-from imq.engine.units.urls import make_file_url
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
@@ -145,6 +143,9 @@ class StoreContents:
         if not isinstance(blob, str):
             return None
         digest = Digest(blob)
+        from imq.engine.oci.manifest import Descriptor
+        from imq.engine.units.urls import make_file_url
+
         descriptor = Descriptor("", digest, self._store.layout.blob_size(digest) or 0)
         return LayerPlace(descriptor, (make_file_url(self._store.layout.get_blob_path(digest)),))
 
