@@ -249,7 +249,7 @@ def run() -> None:
 
         forks = _runs_container(sys.argv[1:]) and os.geteuid() == 0
         (launcher.fork_monitors if forks else launcher.start_launcher)()
-    gc.set_threshold(50_000)  # most objects made at startup stay: collecting them takes 3 ms of 45
+    gc.set_threshold(50_000, 100)  # most objects stay, of the startup (3 ms of 45 for collecting them) and of plans
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed: without this, the next file opened would get its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))

@@ -47,6 +47,8 @@ def apply_layout(
     """
     signature = layout.read_signature()
     _apply_entries(connection, documents, _group(layout.read_entries()), None, measures, reread)
+    if connection.execute("SELECT 1 FROM meta WHERE key = 'signature'").fetchone() is None:
+        layout.recognize_own()  # the index is new, or rebuilt: it does not say which index.json imq wrote
     _set_signature(connection, layout, signature)
 
 

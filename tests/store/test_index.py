@@ -69,6 +69,24 @@ def test_reindex_gives_the_same_answers(store: StoreSession, root: Path) -> None
     assert store.dump_tables() == before
 
 
+@pytest.mark.usefixtures("made")
+def test_a_rebuilt_index_recognizes_the_index_json_that_imq_wrote(store: StoreSession, root: Path) -> None:
+    """Its text is edited as it is; that of another tool gets a line for each entry first."""
+    store.do("tag redis:7 as other:1")
+    store.do("reindex")
+    store.close()
+    with StoreSession(root) as again:
+        again.names()
+        layout = again.session.store.layout
+        assert layout.own_signature == layout.read_signature()
+        foreign = json.dumps(json.loads((root / "index.json").read_text()), indent=1)
+        (root / "index.json").write_text(foreign)
+        again.do("reindex")
+        assert layout.own_signature != layout.read_signature()
+        again.do("tag redis:7 as other:2")
+        assert layout.own_signature == layout.read_signature()
+
+
 def test_odd_images_are_read_as_they_are(store: StoreSession, root: Path) -> None:
     layout = Layout(root)
     layout.add(ODD, "odd:1")
