@@ -55,7 +55,11 @@ def remove_view(name: str, options: Options, environment: Mapping[str, str]) -> 
 
 def _find_file(options: Options, environment: Mapping[str, str]) -> str:
     if "no_config" in options.flags:
-        raise StatementError("this session has no configuration", code="view", hints=("start it without --no-config",))
+        raise StatementError(
+            "this session has no configuration",
+            code="view",
+            hints=("sessions of imq demo and with --no-config keep no views",),
+        )
     path = options.value("config") or find_user_file(environment)[0]
     if not path or not os.path.isabs(os.path.abspath(path)):
         _refuse("the path of the configuration file is unknown")

@@ -72,9 +72,10 @@ def write_svg(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     bars = _MARGIN * 3 + longest
     width, height = round(bars + _BAR + 260), max(1, len(nodes)) * _ROW + _MARGIN * 2
     largest = max((node.size or 0 for node in nodes), default=0)
+    count = f"{len(nodes)} image{'s' if len(nodes) != 1 else ''}"
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        f' role="img"><title>{len(nodes)} images and shared layers</title><style>{_STYLE}</style>'
+        f' role="img"><title>{count} and shared layers</title><style>{_STYLE}</style>'
         f'<rect class="back" width="100%" height="100%"/>\n'
     )
     for number in order:

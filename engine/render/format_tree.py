@@ -36,6 +36,18 @@ _BARS = ("█ UNIQUE ░ SHARED", "# UNIQUE - SHARED")
 """The title of the bars, with the characters of Unicode and of ASCII."""
 _CUT_NAME = 20
 """The width in columns to which a terminal cuts the names of images."""
+_SHORTEST_NAME = 12
+"""The width in columns to which a very narrow terminal cuts them."""
+_NARROWER = (
+    ((), None),
+    (("IMAGE ID",), None),
+    ((), _CUT_NAME),
+    (("IMAGE ID",), _CUT_NAME),
+    (("IMAGE ID", *_BARS), None),
+    (("IMAGE ID", *_BARS), _CUT_NAME),
+    (("IMAGE ID", "UNIQUE", "SHARED", *_BARS), _SHORTEST_NAME),
+)
+"""The columns that narrower and narrower terminals omit, and the width to which they cut names."""
 _SHORT = 12
 """The digits of a short digest in a name."""
 _SIZES = {"size": "SIZE", "unique_size": "UNIQUE", "shared_size": "SHARED"}
@@ -139,16 +151,12 @@ def _write_images(row_set: RowSet, options: DisplayOptions, marks: _Marks) -> It
 
 
 def _fit(lines: list[list[str]], width: int | None) -> Iterator[str]:
-    """Return the lines of the images, on a terminal without IDs where that is enough to fit; else with cut names."""
+    """Return the lines of the images. On a narrow terminal, columns are left out and names are cut until they fit."""
     if width is not None:
-        rest = [None] * (len(lines[0]) - 1)
-        short = [[line[0], *line[2:]] for line in lines]
-        for table, smallest in (
-            (lines, [None, *rest]),
-            (short, [None, *rest[1:]]),
-            (lines, [_CUT_NAME, *rest]),
-            (short, [_CUT_NAME, *rest[1:]]),
-        ):
+        for omitted, name_width in _NARROWER:
+            kept = [at for at, title in enumerate(lines[0]) if title not in omitted]
+            table = [[line[at] for at in kept] for line in lines]
+            smallest = [name_width, *[None] * (len(kept) - 1)]
             if (found := fit_columns(table, width, smallest)) is not None:
                 return found
     return align_columns(lines)

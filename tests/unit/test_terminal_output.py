@@ -176,6 +176,9 @@ def test_the_targets_of_a_plan_are_never_cut(width: int) -> None:
         (105, "IMAGE SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
         (82, "IMAGE IMAGE ID SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
         (68, "IMAGE SIZE UNIQUE SHARED █ UNIQUE ░ SHARED"),
+        (60, "IMAGE SIZE UNIQUE SHARED"),
+        (45, "IMAGE SIZE"),
+        (30, "IMAGE SIZE"),
     ],
 )
 def test_a_tree_fits_the_terminal(width: int | None, titles: str) -> None:

@@ -179,12 +179,14 @@
   const drawLineage = (element) => {
     let leaves = 0;
     let depth = 0;
+    let longest = 0; // characters of a label with another one on its right
     const make = (node, path, level) => {
       const [place, children] = node;
       const isOpen = children.length > 0 && (opened.has(path) !== (children.length <= MANY && level < OPEN));
       depth = Math.max(depth, level);
       const below = isOpen ? children.map((child, at) => make(child, `${path}/${at}`, level + 1)) : [];
       if (!below.length) leaves += 1;
+      else longest = Math.max(longest, Math.min(44, data.labels[place].length));
       return {
         name: clip(data.labels[place], 44) + (children.length && !isOpen ? `  +${children.length}` : ''),
         place, path, count: children.length,
@@ -195,7 +197,8 @@
     const families = data.lineage.map((node, at) => [node, at]).filter(([node]) => node[1].length);
     const roots = families.map(([node, at]) => make(node, String(at), 1));
     const room = element.parentElement.clientWidth - EDGE - LABEL;
-    const column = Math.max(230, Math.min(360, Math.floor(room / Math.max(1, depth - 1))));
+    const least = Math.max(230, Math.ceil(longest * 6.8) + 40);
+    const column = Math.max(least, Math.min(360, Math.floor(room / Math.max(1, depth - 1))));
     element.style.height = `${Math.max(60, leaves * 22 + 24)}px`;
     element.style.width = `${Math.max(element.parentElement.clientWidth, EDGE + (depth - 1) * column + LABEL)}px`;
     return {
