@@ -180,7 +180,7 @@ def _find_candidates(console: Console, typed: CommandLine) -> Iterator[Candidate
         else:
             yield from _complete_statement(session, words, typed)
         if not words:
-            yield from _filter_words(typed.word, ("completion",))
+            yield from _filter_words(typed.word, ("completion", "demo"))
     finally:
         session.close()
 

@@ -472,13 +472,17 @@ def _iter_values(context: _CursorContext) -> Iterator[Candidate]:
 
 
 def _iter_topics() -> Iterator[tuple[str, str]]:
-    """Yield the topics of help with their first lines."""
+    """Yield the topics of help with their first lines. Pages about subjects come first."""
+    from .topics import TOPICS
+
+    yield from ((name, topic.summary) for name, topic in TOPICS.items())
     yield from ((name, item.doc) for name, item in TABLES.items())
     yield from ((name, item.doc) for name, item in VERBS.items())
     yield from ((name, item.doc) for name, item in FUNCTIONS.items() if not item.is_internal)
     yield from ((name, item.doc) for name, item in AGGREGATES.items())
     yield from ((name, item.doc) for name, item in SETTINGS.items())
     yield from ((name, item.doc) for name, item in CLAUSES.items())
+    yield "configuration", "the configuration files"
 
 
 def _complete_format(head: str, prefix: str, vocabulary: Vocabulary) -> Completion:

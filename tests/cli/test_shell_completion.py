@@ -35,6 +35,8 @@ CASES = {
     "imq --source regi": {"registry.local:5000"},
     "imq save redis:7 to arch": {"archive.tar"},
     "imq help rena": {"rename"},
+    "imq help retent": {"retention"},
+    "imq dem": {"demo"},
     "imq completion z": {"zsh"},
     "imq load -i arch": {"archive.tar"},
     "imq --no-config rm redis:l": {"redis:latest"},

@@ -59,6 +59,8 @@ def words(text: str) -> list[str]:
         ("set ver|", ["verify"]),
         ("set verify = l|", ["lazy"]),
         ("help ima|", ["images"]),
+        ("help templ|", ["templates"]),
+        ("help confi|", ["configuration"]),
         ("on error c|", ["continue"]),
         ("on er|", ["error"]),
         ("images where contains f|", ["file"]),
