@@ -59,6 +59,7 @@ class Registry:
         self.folder = os.fspath(folder)
         self.port = find_free_port()
         self.host = f"127.0.0.1:{self.port}"
+        self.command: list[str] = [PROGRAM]
         self.log = os.path.join(self.folder, "log")
         self._users = dict(users or {})
         self._token = dict(token or {})
@@ -81,7 +82,7 @@ class Registry:
             file.write(self._configuration())
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [PROGRAM, "serve", path],
+                [*self.command, "serve", path],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

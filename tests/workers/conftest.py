@@ -16,11 +16,13 @@ from support.images import Layout
 from support.inside_images import make_inside_images
 from support.servers import find_free_port
 from workers.faults import Faults
+from workers.hosts import Hosts, Loopback
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
+LOOPBACK = Loopback()
 START_LIMIT = 60.0
 
 
@@ -28,13 +30,21 @@ class Cluster:
     """A scheduler and its workers. `environment` adds variables to those of the workers."""
 
     def __init__(
-        self, folder: pathlib.Path, workers: int = 2, threads: int = 1, memory: str = "2GiB", **environment: str
+        self,
+        folder: pathlib.Path,
+        workers: int = 2,
+        threads: int = 1,
+        memory: str = "2GiB",
+        hosts: Hosts = LOOPBACK,
+        **environment: str,
     ) -> None:
         self.folder = folder
         self.port = find_free_port()
         self.dashboard_port = find_free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
-        self.url = f"dask://127.0.0.1:{self.port}"
+        self._hosts = hosts
+        self._host = hosts.address("scheduler")
+        self.address = f"tcp://{self._host}:{self.port}"
+        self.url = f"dask://{self._host}:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._threads = threads
         self._memory = memory
@@ -52,20 +62,22 @@ class Cluster:
 
     def start_scheduler(self) -> None:
         """Start the scheduler."""
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address"]
-        self._start("scheduler", "scheduler", *options, f"127.0.0.1:{self.dashboard_port}")
+        options = ["--host", self._host, "--port", str(self.port), "--dashboard-address"]
+        self._start("scheduler", "scheduler", *options, f"{self._host}:{self.dashboard_port}")
 
     def start_worker(self, name: str) -> None:
         """Start a worker."""
         local = self.folder / name
         options = ["--nthreads", str(self._threads), "--no-nanny", "--no-dashboard", "--name", name]
         options += ["--memory-limit", self._memory]
-        self._start(name, "worker", self.address, *options, "--host", "127.0.0.1", "--local-directory", str(local))
+        options += ["--host", self._hosts.address(name), "--local-directory", str(local)]
+        self._start(name, "worker", self.address, *options)
 
     def _start(self, name: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
+                self._hosts.command(name, command),
                 stdout=log,
                 stderr=log,
                 env=self._environment,
@@ -111,9 +123,9 @@ class Bucket:
 
     url = "s3://indexes"
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        port = find_free_port()
-        endpoint = f"http://127.0.0.1:{port}"
+    def __init__(self, folder: pathlib.Path, hosts: Hosts = LOOPBACK) -> None:
+        port, address = find_free_port(), hosts.address("bucket")
+        endpoint = f"http://{address}:{port}"
         self.environment = {
             "AWS_ACCESS_KEY_ID": "key-of-the-bucket",
             "AWS_SECRET_ACCESS_KEY": "secret-of-the-bucket",
@@ -121,8 +133,8 @@ class Bucket:
             "AWS_ENDPOINT_URL": endpoint,
         }
         with open(folder / "log", "wb") as log:
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-            self._server = subprocess.Popen(command, stdout=log, stderr=log)
+            command = [sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
+            self._server = subprocess.Popen(hosts.command("bucket", command), stdout=log, stderr=log)
         end = time.monotonic() + START_LIMIT
         while True:
             try:
