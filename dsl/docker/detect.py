@@ -1,7 +1,7 @@
 """Distinguishes docker's command lines from statements of the language, which take precedence.
 
-`images where …`, `history of X`, `pull a, b`, `save X to FILE` and `tag X as Y` are statements: they have a keyword, a
-table name or a special character where docker has a name. Other lines are docker's.
+A line with a keyword, a table name or a special character where docker has a name is a statement. Examples: `images
+where …`, `history of X`, `pull a, b`, `save X to FILE`, `tag X as Y`. Other lines are docker's.
 """
 
 from __future__ import annotations

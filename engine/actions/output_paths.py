@@ -61,8 +61,8 @@ def resolve_outputs(
 ) -> list[Output]:
     """Return the outputs of an action: one for all images, or, with a template, one for each path that it renders.
 
-    Raises `StatementError` when a value of a row would change the folder of a path, when two paths are the same file,
-    when one path is below another, and when a path is in the store.
+    Raises `StatementError` for a path whose folder a value of a row would change, for two paths of the same file, for a
+    path below another one, and for a path in the store.
     """
     if not text:
         raise StatementError(

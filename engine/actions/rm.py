@@ -456,8 +456,8 @@ def _find_shared_roots(context: PlanContext, roots: AbstractSet[Digest]) -> Abst
 def _is_large_part(roots: Collection[Digest], connection: Connection) -> bool:
     """Whether one pass over the index takes less time than a search for each of these images.
 
-    The number depends on the store: with a constant one, both ways are linear, but the plans of a rule are not, when
-    what it removes exceeds the number in a large store.
+    The limit grows with the store. With a constant limit, a rule that removes many images of a large store would take
+    more than linear time.
     """
     (count,) = connection.execute("SELECT count(*) FROM image").fetchone()
     return bool(len(roots) * _SHARE > count)

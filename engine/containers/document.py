@@ -124,8 +124,8 @@ def check_limits(options: CreateOptions) -> None:
 class ImageFacts(Record):
     """The image of a new container: its name as given, its ID, its manifest, its digest in its registry, its layers.
 
-    `runtime` is the object `config` of its config, `blobs` are the digests and media types of its layers, and
-    `signature` is that of an index.json that has the image, "" if unknown.
+    `runtime` is the object `config` of its config. `blobs` are the digests and media types of its layers. `signature`
+    is that of an index.json with the image, "" if unknown.
     """
 
     name: str

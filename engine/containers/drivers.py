@@ -1,8 +1,9 @@
 """How a container gets its root file system, by docker's names: `overlay2`, `fuse-overlayfs` or `vfs`.
 
-Overlayfs does not work on another overlayfs, as in a container of docker without a volume, nor on file systems without
-whiteouts or extended attributes, nor before Linux 5.11 in the user namespace of an ordinary user. There fuse-overlayfs
-mounts the same layers, if it is installed. Otherwise each container has a copy of all files of its image: `vfs`.
+Overlayfs does not work everywhere. Another overlayfs below it, as in a container of docker without a volume, prevents
+it; so do file systems without whiteouts or extended attributes. For ordinary users it needs Linux 5.11. Elsewhere,
+fuse-overlayfs mounts the same layers, if it is installed. Otherwise each container has a copy of all files of its
+image: `vfs`.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def _mounts(driver: str, path: str) -> bool:
 def mount_overlay(driver: str, target: str, options: str, *, temporary: bool = False) -> None:
     """Mount an overlay by a driver. Relative paths in the options start at the working directory. Raises `OSError`.
 
-    A `temporary` one is removed when it is unmounted: it is not synced, which would wait for all that is to be written
-    to the file system below it.
+    A `temporary` overlay is removed when it is unmounted, and is not synced: a sync waits until the file system below
+    has written everything.
     """
     from . import system_calls
     from .runtime import spawn, wait_for

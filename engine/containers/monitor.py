@@ -1,13 +1,13 @@
 """The monitor: a small process beside each running container, like conmon. It outlives the imq that started it.
 
-It mounts the file system of the container in a mount namespace of its own, so that nothing stays mounted when it ends;
-with the driver vfs, the files are there already. It lets the OCI runtime create and start the container, writes what
-the container prints to the log, waits for its end, and writes the exit code to `state.json`. All that time it holds the
-lock of the container.
+It mounts the file system of the container in its own mount namespace, so that nothing stays mounted when it ends. The
+driver vfs needs no mount. The monitor lets the OCI runtime create and start the container, and writes what the
+container prints to the log. It waits for the end and writes the exit code to `state.json`. It holds the lock of the
+container until then.
 
 Its clients are the imq that started it and those that attach later, over the socket `attach` in the folder of the
-container. Each has a control socket, on which the monitor reports, one line of JSON each, that the container has
-started, or why it has not, and then how it ended. A client sends the size of its terminal, and that it detaches.
+container. Each client has a control socket. On it, the monitor writes one line of JSON when the container has started
+or could not start, and one when it has ended. A client sends the size of its terminal, and that it detaches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The containers of an ordinary user: what needs root is done by a worker, which is root of a user namespace.
 
-What only reads the folders of containers, and signals, are those of root's containers: the files belong to the user,
-and the owner of a user namespace may send signals to all processes in it.
+Reading the folders of containers and sending signals work as for root: the files belong to the user, and the owner of
+a user namespace may send signals to all processes in it.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ IS_VISIBLE = f"""NOT EXISTS (SELECT 1 FROM lower AS upper CROSS JOIN {SCHEMA}.hi
 class LayerHider:
     """Writes the rows of `hidden` for the stacks in `top`. The tables exist in its `with` block.
 
-    Paths are looked up in each layer of `lower` that has their folder. With the table `shown` they are looked up in
-    what a single stack shows; `hide` keeps it up to date for the stack with the next layer on top.
+    Paths are looked up in each layer of `lower` that has their folder. With the table `shown`, they are looked up in
+    the entries that a single stack shows. `hide` updates this table for the stack with the next layer on top.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:

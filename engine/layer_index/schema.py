@@ -1,8 +1,8 @@
 """The tables of the index of files.
 
 A scanned layer is a database with the tables `directory`, `entry` and `note` (see `scan.py`). The index of a store
-holds the same rows for all layers; there a directory path is stored once, whatever layers have it, and `chain` and
-`hidden` say what a stack of layers shows.
+holds the same rows for all layers, and each directory path once. Its tables `chain` and `hidden` define what a stack of
+layers shows.
 
 Paths begin with a slash; the path of the root folder is empty. Their strings are those of `path_text.py`.
 """

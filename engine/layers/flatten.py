@@ -1,10 +1,9 @@
 """Flattens a stack of layers to one archive, like `docker export` does for a container.
 
 The layers are read twice. The first pass plans the resulting tree, and which entry each file comes from; all errors are
-raised before a byte is written. The second pass writes the files that remain in the order of the layers: nothing is
-unpacked to disk, and only names are held in memory. Sparse files stay sparse. Hard links follow the files, and folders
-come last, the deepest first: tar sets the mode and time of a folder when it reads its entry, and later files would
-change the time.
+raised before a byte is written. The second pass writes the files that remain, in the order of the layers. Nothing is
+unpacked to disk, and only names are held in memory. Sparse files stay sparse. Hard links follow the files. Folders come
+last, the deepest first: tar sets the time of a folder when it reads its entry, and later files would change it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Decompresses a layer, and counts and hashes the decompressed bytes.
 
-Decompression costs most (880 MB/s), hashing half of that. They run in parallel, each without the interpreter lock,
-unless the caller keeps all processors busy: then one thread does both, while a piece is in the processor's cache.
+Decompression costs most (880 MB/s), hashing half of that. They run in parallel, each without the interpreter lock. When
+the caller keeps all processors busy, one thread does both, while a piece is in the processor's cache.
 """
 
 from __future__ import annotations

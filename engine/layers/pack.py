@@ -1,8 +1,8 @@
 """Packs a directory tree as a layer: the same tree gives the same bytes.
 
-Headers are written by the standard library (20 µs an entry, a fifth of the cost of opening and reading a file) in the
-pax format, which is plain ustar except for names, numbers and attributes that do not fit. Names are sorted, owners are
-numeric only, and times are whole seconds, as in docker.
+The standard library writes the headers, which takes 20 µs an entry: a fifth of the cost of opening and reading a file.
+Their format is pax, which is plain ustar except for names, numbers and attributes that do not fit. Names are sorted,
+owners are numeric only, and times are whole seconds, as in docker.
 """
 
 from __future__ import annotations

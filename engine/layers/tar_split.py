@@ -1,7 +1,7 @@
 """Layers on disk as their archives: put together from tar-split records and the files of the layer.
 
-A record is a JSON object on a line: a segment has bytes of the archive (headers and padding) as base64, a file has the
-name and the size of a file whose content follows there. Docker and containers/storage keep the records of each layer.
+A record is a JSON object on a line. A segment has bytes of the archive, headers and padding, as base64. A file has the
+name and the size of a file whose content follows. Docker and containers/storage keep the records of each layer.
 The result is the archive that was unpacked, byte for byte.
 """
 

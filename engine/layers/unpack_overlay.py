@@ -1,7 +1,7 @@
 """Unpacks one layer to a folder that overlayfs takes as a layer: its whiteouts become devices and attributes.
 
-A folder unpacked so does not depend on the layers below it, so images share it. As in docker, a hard link to a file of
-a lower layer is refused, and a folder that the layer does not list, but has files in, gets the mode 0755.
+Such a folder does not depend on the layers below it, so images share it. As in docker, a hard link to a file of a lower
+layer is refused. A folder that has files but no entry in the layer gets the mode 0755.
 """
 
 from __future__ import annotations

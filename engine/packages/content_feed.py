@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def open_feed(reader: Reader, path: str) -> Feed:
-    """Return what takes the content of a file in pieces: call feed() with each, then finish() for the rows.
+    """Return an object that takes the content of a file in pieces: call feed() with each, then finish() for the rows.
 
-    It holds what the reader needs, at most `MAX_TEXT` bytes in memory: databases of RPM that are larger are written to
-    a temporary file, and so are the parts of Go's executables that can be needed.
+    It holds at most `MAX_TEXT` bytes in memory. It writes larger databases of RPM to a temporary file, and also the
+    parts of Go's executables that may be needed.
     """
     if reader.make_feed is not None:
         return reader.make_feed(path)

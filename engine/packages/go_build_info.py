@@ -97,8 +97,8 @@ def _scan_segments(reader: _RangeReader, elf: _Elf, path: str) -> Rows:
 class ExecutableFeed:
     """Takes an executable in pieces, and keeps the parts of which one can have the build information.
 
-    These are the first bytes and the writable segments; if the program headers have a note of Go, the read-only
-    segments too, where the strings of Go before 1.18 are. Code and symbols are never kept.
+    These are the first bytes and the writable segments. If the program headers have a note of Go, they include the
+    read-only segments, which have the strings of Go before 1.18. Code and symbols are never kept.
     """
 
     def __init__(self, path: str) -> None:

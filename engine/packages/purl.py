@@ -1,7 +1,7 @@
 """Package URLs, `pkg:deb/debian/curl@7.88.1-10?arch=amd64&distro=debian-12`, by the specification of purl (ECMA-427).
 
-Two qualifiers are not in the type definitions, and are those that scanners of vulnerabilities understand: `distro`, the
-system with its version, and `upstream`, the source package, since advisories of distributions name source packages.
+Two qualifiers are not in the type definitions, but scanners of vulnerabilities understand them: `distro`, the system
+with its version, and `upstream`, the source package. Advisories of distributions name source packages.
 """
 
 from __future__ import annotations

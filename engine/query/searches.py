@@ -1,7 +1,7 @@
 """Searches: `like`, `matches` and `has` with a constant, of fields that a source searches where they are.
 
-The content of a file can be larger than memory. So it is not fetched for a search: the source searches it while it
-reads it, and a hidden column of its rows has the results, a JSON object by the keys of the searches.
+The content of a file can be larger than memory, so a search does not fetch it. The source searches the content while it
+reads it. A hidden column of its rows has the results: a JSON object by the keys of the searches.
 """
 
 from __future__ import annotations

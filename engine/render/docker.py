@@ -1,7 +1,7 @@
 """Docker's output: its tables, its placeholders and its JSON.
 
-Docker formats every value as a string, truncates ids to 12 digits by default, and aligns with Go's tabwriter: a column
-is as wide as its widest cell plus three blanks, at least ten. The last cell of a line is not padded.
+Docker formats every value as a string and truncates IDs to 12 digits by default. It aligns with Go's tabwriter: a
+column is as wide as its widest cell plus three blanks, and at least ten. The last cell of a line is not padded.
 """
 
 from __future__ import annotations

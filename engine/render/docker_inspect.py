@@ -227,8 +227,8 @@ def format_created(value: object) -> str:
 class DocumentTemplate:
     """A template that is executed on one document after the other, as docker's client does.
 
-    In one case it follows older clients of docker, which decode the whole config of the daemon: in a template with
-    `.Config.Hostname` a missing label is an empty string too, not `<no value>`.
+    In one case it follows older clients of docker, which decode the whole config of the daemon. In a template with
+    `.Config.Hostname`, a missing label is an empty string and not `<no value>`.
     """
 
     def __init__(self, template: Template) -> None:

@@ -23,8 +23,8 @@ _SIZES = ("size", "unique_size")
 def write_dot(row_set: RowSet, options: DisplayOptions) -> Iterator[str]:
     """Yield a directed graph.
 
-    Of images each is a node with its names and sizes, and each edge leads from a base to an image on it; the label is
-    the number of layers on top. Of other rows each value is a node below the value of the column before it.
+    An image is a node with its names and sizes. An edge leads from a base to an image that is based on it; its label is
+    the number of layers on top. In other rows, each value is a node below the value of the column before it.
     """
     yield _HEAD
     if row_set.table is not None and row_set.table.tree_fields == list_names(row_set.columns):

@@ -101,7 +101,7 @@ def not_replaceable(name: str, reason: str, hint: str) -> Conflict:
 
 
 def image_gone(name: str) -> Conflict:
-    """Return the error for a container whose image is gone: its options cannot be told from those of the image."""
+    """Return the error for a container without its image: its options cannot be separated from those of the image."""
     return not_replaceable(
         name,
         "the image that it was made from is gone, so what the container was given besides is unknown",

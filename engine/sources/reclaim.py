@@ -128,8 +128,8 @@ USED_IMAGE = "a container uses the image"
 class ReclaimScan(ScanRows):
     """The rows of `reclaim` of one source.
 
-    A subclass measures a place: it chooses the names, fills the temporary tables `reclaim_parts` with what the images
-    that go occupy and `reclaim_kept` with the parts that other images have too, and adds the rows.
+    A subclass measures a place: it chooses the names and adds the rows. It fills the temporary table `reclaim_parts`
+    with what the removed images occupy, and `reclaim_kept` with the parts that other images have too.
     """
 
     columns = ("source", "id", "name", "removes", "size", "alone", "blobs", "note")

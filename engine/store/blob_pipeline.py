@@ -4,8 +4,8 @@ The caller's thread reads and writes. Decompression runs in a thread of its own;
 keep the processors busy. All of them release the interpreter lock while they work on a chunk, so the slowest alone
 limits the speed. Chunks reuse a few buffers: memory use does not depend on the size of the blob.
 
-Full chunks are written with O_DIRECT where the file system supports it, which takes a quarter of the processor time:
-the kernel does not copy them to the page cache.
+Full chunks are written with O_DIRECT where the file system supports it. That takes a quarter of the processor time,
+because the kernel does not copy them to the page cache.
 """
 
 from __future__ import annotations

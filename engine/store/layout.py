@@ -367,8 +367,8 @@ class Layout:
     def overwrite_document(self, document: IndexDocument) -> str:
         """Overwrite index.json where it is: on a full disk there is space for no other file.
 
-        Returns its new signature. Raises `StoreError` unless the change is within the last block of the file: then a
-        crash leaves the old content or the new one, as a replaced file does.
+        Returns its new signature. Raises `StoreError` unless the change is within the last block of the file. Such a
+        change is atomic: a crash leaves the old content or the new one.
         """
         from .atomic_files import store_errors
 

@@ -1,8 +1,8 @@
 """Hands tasks to workers: a few at a time, within the limits of each registry, and again when a worker fails.
 
 The tasks are taken from their iterator as there is room for them, so that a million of them take no memory. The rate
-limit of a registry is that of the whole cluster: a worker returns what the registry said, and this process waits with
-the tasks of that host.
+limit of a registry applies to the whole cluster. A worker returns the limit that the registry reports, and this process
+delays the tasks of that host.
 """
 
 from __future__ import annotations

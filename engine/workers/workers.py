@@ -34,8 +34,8 @@ class Workers:
     """Implements `LayerWorkers`. They are started, or connected to, when a statement first needs them.
 
     `setting` is a number of processes or the URL of a scheduler; with a `client` of Dask that is used instead.
-    `settings` are those of the client of registries, `host_limit` is the number of layers of one registry that are
-    read at once, `cache` the URL of the shared cache of indexes or "". `shared` maps folders to the URLs at which
+    `settings` are those of the client of registries. `host_limit` is the number of layers of one registry that are read
+    at once. `cache` is the URL of the shared cache of indexes, or "". `shared` maps folders to the URLs at which
     workers read them.
     """
 

@@ -3,8 +3,8 @@
 Words and numbers are compared one by one; what separates them does not count. `~` sorts before the end, `^` after the
 end but before everything else, words before numbers. A missing epoch is 0.
 
-A version without release compares with any release of it as equal, as in the dependencies of packages: `< 1.2` does not
-hold for `1.2-1`, and `<= 1.2` does.
+A version without a release equals each of its releases, as in the dependencies of packages. So `1.2-1 < 1.2` is false,
+and `1.2-1 <= 1.2` is true.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Refuses conditions of relations of which the reader and imq may think of different rows.
+"""Refuses conditions of relations that a reader may understand as conditions of other rows.
 
-The condition of `no layers where A and B` extends to the end, so B is a condition on layers. Where B could also be one
-on images, a removal would take other rows than a reader expects: `no referrers where artifact_type like "*sig*" and
-older than 30d` holds for each tag without an old signature, a new tag too.
+The condition of `no layers where A and B` extends to the end, so B is a condition on layers. Where B could also be a
+condition on images, a removal would take other rows than a reader expects. Example: `no referrers where artifact_type
+like "*sig*" and older than 30d` holds for each tag without an old signature, even for a new tag.
 """
 
 from __future__ import annotations

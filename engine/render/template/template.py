@@ -58,8 +58,8 @@ class Template:
         r"""Return the output for a value, which is dot and `$`; see `values.py` for the kinds of values.
 
         Raises `StatementError` (code `template`) where Go's execution fails, and `UnknownName` (code `template-field`)
-        for an unknown field of a record. Bytes that are not UTF-8, such as a character cut by `truncate` or `"\xff"`,
-        are surrogate escapes in the result; encoded with `errors="surrogateescape"` they are the bytes docker writes.
+        for an unknown field of a record. Bytes that are not UTF-8 are surrogate escapes in the result: a character cut
+        by `truncate`, or `"\xff"`. Encoded with `errors="surrogateescape"` they are the bytes that docker writes.
         """
         return execute(self.tree, value, rules)
 

@@ -1,7 +1,7 @@
 """Follows symbolic links in what images show: many paths of many images at once, with few queries.
 
-The paths are walked as a kernel does in a container. What a path needs to know of an image is looked up in rounds, one
-query for all paths: a round for the folders on the way, and one more for each link that leads elsewhere.
+The paths are walked as a kernel does in a container. Entries of images are looked up in rounds, with one query for all
+paths: a round for the folders on the way, and one more for each link that leads elsewhere.
 """
 
 from __future__ import annotations

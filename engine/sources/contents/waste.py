@@ -13,8 +13,8 @@ _PREFIX_LENGTH = len(".wh.")
 class WasteScan(ContentScan):
     """The rows of `waste`, one for each image.
 
-    The efficiency is that of dive: for each path the smallest size that a layer has of it, all of them divided by the
-    sizes in all layers; a deletion counts as the file once more.
+    The efficiency is that of dive: the sum of the smallest size of each path in any layer, divided by the sum of its
+    sizes in all layers. A deletion counts as the file once more.
     """
 
     columns = ("_lookup", "image", "image_name", "place", "efficiency", "wasted_size", "size", "paths")

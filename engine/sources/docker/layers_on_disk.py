@@ -1,8 +1,9 @@
 """Reads layers of docker where they lie, in the folders of its driver overlay2, when this process may.
 
 For each layer docker keeps the headers of the archive from which it was unpacked (tar-split). With the files in the
-folder of the layer they are that archive, byte for byte. Its diff ID is verified as that of any layer: one that was
-changed, or whose files have no content there (metacopy), does not match, and is read from the export of the engine.
+folder of the layer they are that archive, byte for byte. Its diff ID is verified as that of any layer. It does not
+match when the layer was changed, or when its files have no content there (metacopy). Such a layer is read from the
+export of the engine.
 """
 
 from __future__ import annotations
