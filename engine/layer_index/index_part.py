@@ -4,13 +4,12 @@ Whether an image shows an entry depends on the layers above it. So a part keeps,
 whiteouts, symbolic links and folders. The other entries can only hide a folder that they replace, which is rare: a part
 has a Bloom filter of their paths. Where it says that one may be the path of such a folder, the whole index is needed.
 
-A part is stored under a digest of the layer and the condition, so that nothing takes it for the index of the layer.
+A part has a name of its own in the index of files, so that nothing takes it for the index of the layer.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 
 from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
@@ -20,7 +19,7 @@ from .schema import ENTRY_COLUMNS, SCAN_TABLES
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, Protocol
 
     class PathCondition(Protocol):
@@ -38,12 +37,13 @@ _KEPT = f"({DIRECTORY}, {IMPLIED}, {SYMLINK}, {WHITEOUT}, {OPAQUE})"
 _BITS = 24
 """Bits of the filter for each path. With `_HASHES` of them set, one of 100,000 other paths seems to be in it."""
 _HASHES = 12
+_LEAST_BYTES = 16
 _COLUMNS = ", ".join(ENTRY_COLUMNS)
 
 
-def make_part_key(diff_id: Digest, condition: Mapping[str, Any]) -> Digest:
-    """Return the name of the part of a layer that a condition selects."""
-    return Digest.of(f"{diff_id}\n{json.dumps(condition, sort_keys=True)}".encode())
+def make_part_key(diff_id: Digest, statement: str) -> Digest:
+    """Return the name of the part of a layer that a statement needs, which has a unique string."""
+    return Digest.of(f"{diff_id}\n{statement}".encode())
 
 
 def write_part(path: str, target: str, key: Digest, connection: sqlite3.Connection, condition: PathCondition) -> bool:
@@ -101,27 +101,25 @@ def _write_tables(connection: sqlite3.Connection, key: Digest, condition: PathCo
 
 def make_filter(paths: Iterable[str]) -> bytes:
     """Return a Bloom filter of paths."""
-    hashes = [_hash(path) for path in paths]
-    size = (len(hashes) * _BITS + 7) // 8
+    listed = list(paths)
+    size = max((len(listed) * _BITS + 7) // 8, _LEAST_BYTES) if listed else 0
     bits = bytearray(size)
-    for first, step in hashes:
-        for number in range(_HASHES):
-            place = (first + number * step) % (size * 8)
+    for path in listed:
+        for place in _list_places(path, size * 8):
             bits[place >> 3] |= 1 << (place & 7)
     return bytes(bits)
 
 
 def may_contain(bits: bytes, path: str) -> bool:
     """Whether a path may be among those of a filter: False is certain."""
-    if not bits:
-        return False
-    first, step = _hash(path)
-    size = len(bits) * 8
-    return all(
-        bits[place >> 3] & 1 << (place & 7) for number in range(_HASHES) for place in ((first + number * step) % size,)
-    )
+    return bool(bits) and all(bits[place >> 3] & 1 << (place & 7) for place in _list_places(path, len(bits) * 8))
 
 
-def _hash(path: str) -> tuple[int, int]:
+def _list_places(path: str, size: int) -> Iterator[int]:
+    """Yield the bits of a path in a filter of so many bits, by enhanced double hashing (Dillinger, Manolios 2004)."""
     digest = hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") | 1
+    place, step = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+    for number in range(_HASHES):
+        yield place % size
+        place += step
+        step += number

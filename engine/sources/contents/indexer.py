@@ -18,7 +18,7 @@ from imq.grammar.record import TYPE_CHECKING
 from .protocol import NO_LOCATION, LayerTask, RangesIgnored, iterate_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Self
 
     from imq.engine.layer_index.index import FileIndex
@@ -135,18 +135,22 @@ class LayerIndexer:
             return list(images)
         from imq.engine.layer_index.index_part import make_part_key
 
-        text = {"text": condition.text, "parameters": dict(condition.parameters)}
-        names = {diff_id: make_part_key(diff_id, text) for diff_id in missing}
-        body = text | {"functions": sorted(condition.functions)}
-        lacking = set(self.index.list_missing(names.values()))
-        todo = {diff_id for diff_id, name in names.items() if name in lacking}
+        statement = os.urandom(16).hex()  # another one may drop its parts while this one reads its own
+        body = {
+            "text": condition.text,
+            "parameters": dict(condition.parameters),
+            "functions": sorted(condition.functions),
+        }
+        names = {diff_id: make_part_key(diff_id, statement) for diff_id in missing}
         with _open_folder(context) as folder:
-            parts = {diff_id: {"part": body | {"key": str(names[diff_id])}} for diff_id in todo}
-            self._errors |= self._scan_on_workers(workers, contents, known, todo, folder, parts)
+            self._errors |= self._scan_on_workers(
+                workers, contents, known, set(missing), folder, lambda one: {"part": body | {"key": names[one]}}
+            )
         left = set(self.index.list_missing(names.values()))
         self.parts |= {name: diff_id for diff_id, name in names.items() if name not in left}
+        found = {diff_id: name for name, diff_id in self.parts.items()}
         return [
-            image.replace(keys=tuple(key if names.get(key) not in self.parts else names[key] for key in image.indexed))
+            image if image.is_container else image.replace(keys=tuple(found.get(key, key) for key in image.indexed))
             for image in images
         ]
 
@@ -225,11 +229,11 @@ class LayerIndexer:
         images: Sequence[ImageLayers],
         missing: set[Digest],
         folder: str,
-        bodies: Mapping[Digest, Mapping[str, Any]] | None = None,
+        make_body: Callable[[Digest], Mapping[str, Any]] = lambda _: {},
     ) -> dict[Digest, ImqError]:
         """Scan the missing layers that workers can reach; return the errors of those that they cannot scan.
 
-        `bodies` has more for the tasks of layers.
+        `make_body` returns what else the task of a layer has.
 
         A layer whose files no worker has stays missing, without an error: this process may have it. The reads are
         planned while tasks run, so that a million of them take no memory.
@@ -243,7 +247,7 @@ class LayerIndexer:
             for diff_id, place in iterate_places(contents.plan_reads(images, missing)):
                 if diff_id in missing and diff_id not in begun:
                     begun.add(diff_id)
-                    yield LayerTask("scan", diff_id, place, bodies[diff_id] if bodies is not None else {})
+                    yield LayerTask("scan", diff_id, place, make_body(diff_id))
 
         sizes = {read.layers[0]: read.size for read in contents.plan_reads(images, missing) if read.place is not None}
         report = make_byte_counter(self._context.progress, "scan", sum(sizes.values()))
