@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
 
     class ContentSink(Protocol):
-        """Takes the content of one file, in order."""
+        """Takes the content of one file, in order.
+
+        When the content is complete, `end_content()` is called of a sink that has it: many files end long before
+        their layer does, and what they hold should go.
+        """
 
         def write(self, piece: memoryview | bytes, /) -> object:
             """Take the next piece. It may be reused after the call."""
@@ -61,6 +65,8 @@ def read_contents(
                 active.append(_Writer(*pending.pop()))
             for writer in active:
                 writer.take(view, position)
+                if not writer.remaining:
+                    end_content(writer.sink)
             active = [writer for writer in active if writer.remaining]
             position = end
 
@@ -72,14 +78,21 @@ def read_contents(
         return layer.finish()
 
 
+def end_content(sink: ContentSink) -> None:
+    """Tell a sink that its content is complete."""
+    end: Callable[[], object] | None = getattr(sink, "end_content", None)
+    if end is not None:
+        end()
+
+
 class _Writer:
     """Writes one content to its sink, with zeros for the holes of a sparse file."""
 
     def __init__(self, content: StoredContent, sink: ContentSink) -> None:
+        self.sink = sink
         self.remaining = content.stored_size
         self._offset = content.offset
         self._size = content.size
-        self._sink = sink
         self._written = 0
         self._sparse = _make_sparse_writer(content, self._write_at)
 
@@ -90,7 +103,7 @@ class _Writer:
         self._offset += len(part)
         self.remaining -= len(part)
         if self._sparse is None:
-            self._sink.write(part)
+            self.sink.write(part)
             return
         self._sparse.write(part)
         if not self.remaining:
@@ -99,14 +112,14 @@ class _Writer:
 
     def _write_at(self, piece: memoryview, offset: int) -> int:
         self._fill(offset)
-        self._sink.write(piece)
+        self.sink.write(piece)
         self._written += len(piece)
         return len(piece)
 
     def _fill(self, end: int) -> None:
         while self._written < end:
             zeros = _ZEROS[: end - self._written]
-            self._sink.write(zeros)
+            self.sink.write(zeros)
             self._written += len(zeros)
 
 

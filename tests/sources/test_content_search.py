@@ -11,14 +11,17 @@ import pytest
 import re2
 from hypothesis import given
 from hypothesis import strategies as st
+from imq.engine.layer_index.contents import StoredContent, read_contents
 from imq.engine.query.searches import Search
 from imq.engine.sources.contents import reading
 from imq.engine.sources.contents.content_search import SearchSink
+from imq.engine.sources.contents.line_search import LinePatterns, LineSink
 from store.support.stores import StoreSession
 from support.images import LAYER_TYPES, Image, Layer, Layout, digest_of, layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 LARGE = b"needle at the start\n" + bytes(24 << 20) + b"\xff\xfe SECRET\n" + bytes(1 << 20) + b"last line"
 SMALL = {"a.txt": b"one\ntwo SECRET\n", "empty": b"", "binary": b"\0\1SECRET\xff", "other": b"nothing"}
@@ -30,6 +33,15 @@ def search(operator: str, pattern: str, pieces: list[bytes], window: int = 64, o
         sink.write(piece)
     (result,) = sink.get_results().values()
     return result
+
+
+def make_search_sink() -> SearchSink:
+    return SearchSink([Search("content", "like", "*absent*")])
+
+
+def make_line_sink() -> LineSink:
+    searches = [Search("text", "like", "*absent*")]
+    return LineSink(LinePatterns(searches, searches), lambda _: None)
 
 
 def split(content: bytes, size: int) -> list[bytes]:
@@ -63,6 +75,28 @@ def test_memory_is_bounded() -> None:
         sink.write(piece)
         assert len(sink._buffer) <= (1 << 16) + (1 << 14)
     assert list(sink.get_results().values()) == [False]
+
+
+@pytest.mark.parametrize("make", [make_search_sink, make_line_sink])
+def test_what_is_held_of_a_file_goes_with_its_end(make: Callable[[], Any]) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number in range(50):
+            member = tarfile.TarInfo(f"file{number}")
+            member.size = 10_000
+            tar.addfile(member, io.BytesIO(b"a line without it\n" * 600))
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as tar:
+        contents = [(StoredContent(one.offset_data, one.size, one.size), make()) for one in tar]
+    held = []
+
+    def read() -> Iterator[bytes]:
+        for piece in split(archive.getvalue(), 4096):
+            yield piece
+            held.append(sum(len(sink._buffer) for _, sink in contents))
+
+    read_contents(read(), contents)
+    assert 0 < max(held) <= 10_000 + 4096
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def find(
     sink = LineSink(LinePatterns(made, made if required else None, most), found.append)
     for at in range(0, len(content), size):
         sink.write(memoryview(content)[at : at + size])
-    sink.finish()
+    sink.end_content()
     return found
 
 

@@ -31,6 +31,7 @@ class SearchSink:
         self._window = max(window, 2 * self._overlap)
         self._buffer = bytearray()
         self._offset = 0  # of the buffer in the content
+        self._is_complete = False
 
     def write(self, piece: memoryview | bytes) -> None:
         """Search the next piece."""
@@ -43,9 +44,16 @@ class SearchSink:
             del self._buffer[:dropped]
             self._offset += dropped
 
+    def end_content(self) -> None:
+        """Search the rest of the content, and release it."""
+        self._search(is_last=True)
+        self._buffer = bytearray()
+        self._is_complete = True
+
     def get_results(self) -> dict[str, bool]:
         """Return whether each search found something, by its key, after the whole content was written."""
-        self._search(is_last=True)
+        if not self._is_complete:
+            self.end_content()
         return {key: key not in self._pending for key in self._matchers}
 
     def _search(self, *, is_last: bool) -> None:

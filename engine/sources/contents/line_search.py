@@ -135,10 +135,12 @@ class LineSink:
         if len(self._buffer) >= WINDOW:
             self._search(is_last=False)
 
-    def finish(self) -> None:
-        """Search the rest, after the whole content was written."""
+    def end_content(self) -> None:
+        """Search the rest, after the whole content was written, and release it. Idempotent."""
         if not self._is_done:
             self._search(is_last=True)
+        self._is_done = True
+        self._buffer = bytearray()
 
     def _search(self, *, is_last: bool) -> None:
         patterns = self._patterns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from imq.engine.layer_index.contents import HashSink, TextSink, read_contents
+from imq.engine.layer_index.contents import HashSink, TextSink, end_content, read_contents
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -162,6 +162,8 @@ def read_contents_of(
 
 def _read_chunks(table: LayerTable, contents: Sequence[tuple[int, str, StoredContent]], values: RowSinks) -> bool:
     """Read contents by the table of contents of their layer; return False when the layer cannot be read in parts."""
+    from collections import Counter
+
     from imq.engine.layers.table_of_contents import MergedRanges, read_table
 
     try:
@@ -175,10 +177,15 @@ def _read_chunks(table: LayerTable, contents: Sequence[tuple[int, str, StoredCon
                 place = max(place, chunk.start)  # the parts of a file stay in order
                 parts.append((place, chunk, path, sinks))
         ranges = MergedRanges(table.read, ((chunk.start, chunk.end) for _, chunk, _, _ in parts if chunk.digest))
+        left = Counter(id(sinks) for *_, sinks in parts)
         for _, chunk, path, sinks in sorted(parts, key=lambda part: part[0]):
             for piece in listed.read_chunk(path, chunk, ranges.read):
                 for sink in sinks:
                     sink.write(piece)
+            left[id(sinks)] -= 1
+            if not left[id(sinks)]:
+                for sink in sinks:
+                    end_content(sink)
     except RangesIgnored:
         return False
     return True

@@ -126,10 +126,9 @@ class TextScan(ContentScan):
             self._check_size()
         self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self._found} (holder, {', '.join(_LINE_COLUMNS)})")
         for row, text in self.read_selected("t._text <> ''", "t._row, t._text"):
-            sink = LineSink(patterns, (lines := _Lines(self, row)).take)
+            sink = _TextSink(self, row, patterns)
             sink.write(text.encode("utf-8", "surrogatepass"))
-            sink.finish()
-            lines.flush()
+            sink.end_content()
             if "\n" not in text:
                 self.connection.execute(f"UPDATE temp.{self._found} SET line = NULL WHERE holder = ?", (row,))
             self._replace([row], row)
@@ -167,7 +166,6 @@ class TextScan(ContentScan):
             sinks = _LineSinks(self, patterns)
             try:
                 read_shared_contents(self.contents, images, Digest(diff_id), contents, sinks)
-                sinks.finish()
             except Interrupted:
                 raise
             except ImqError as error:
@@ -207,22 +205,29 @@ class TextScan(ContentScan):
         return True
 
 
-class _Lines:
-    """The lines that are found in one text, on the way into the table of found lines."""
+class _TextSink:
+    """Searches one text, and keeps the lines that are found in the table of the scan."""
 
-    def __init__(self, scan: TextScan, holder: int) -> None:
+    def __init__(self, scan: TextScan, holder: int, patterns: LinePatterns) -> None:
         self._scan = scan
         self._holder = holder
         self._lines: list[FoundLine] = []
+        self._sink = LineSink(patterns, self._take)
+        self.write = self._sink.write
 
-    def take(self, line: FoundLine) -> None:
+    def _take(self, line: FoundLine) -> None:
         self._lines.append(line)
         if len(self._lines) >= _BATCH:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         self._scan.add_lines(self._holder, self._lines)
         self._lines = []
+
+    def end_content(self) -> None:
+        """Search the rest of the text. Idempotent."""
+        self._sink.end_content()
+        self._flush()
 
 
 class _LineSinks:
@@ -231,20 +236,14 @@ class _LineSinks:
     def __init__(self, scan: TextScan, patterns: LinePatterns) -> None:
         self._scan = scan
         self._patterns = patterns
-        self._open: dict[int, tuple[LineSink, _Lines]] = {}
+        self._opened: set[int] = set()
 
     def open_sinks(self, row: int) -> Iterator[ContentSink]:
-        if row in self._open:  # the layer is read once more
+        """Yield the sink for the content of a row."""
+        if row in self._opened:  # the layer is read once more
             self._scan.drop_lines(row)
-        lines = _Lines(self._scan, row)
-        sink = LineSink(self._patterns, lines.take)
-        self._open[row] = sink, lines
-        yield sink
-
-    def finish(self) -> None:
-        for sink, lines in self._open.values():
-            sink.finish()
-            lines.flush()
+        self._opened.add(row)
+        yield _TextSink(self._scan, row, self._patterns)
 
 
 def list_settings(config: Mapping[str, Any], layer_count: int) -> Iterator[tuple[str, str | None, int | None, str]]:
