@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.dockerfile_changes import apply_instructions
@@ -97,7 +97,8 @@ def _find_manifest(container: Container, context: ExecutionContext) -> Digest:
 
 def _make_runtime(container: Container) -> dict[str, Any]:
     config = container.document["Config"]
-    runtime = {key: copy.deepcopy(config[key]) for key in _CONFIG_KEYS if config.get(key)}
+    chosen = {key: config[key] for key in _CONFIG_KEYS if config.get(key)}
+    runtime: dict[str, Any] = json.loads(json.dumps(chosen))  # instructions change it
     if "Env" in runtime:  # without those that the container does not have although its image does
         runtime["Env"] = [pair for pair in runtime["Env"] if "=" in pair]
     return runtime

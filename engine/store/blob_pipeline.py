@@ -128,7 +128,7 @@ def _write_small_blob(
     update(buffer[:size])
     if meter is not None:
         meter.feed(buffer[:size])
-    _write(handle, buffer[:size])
+    write_slices(handle, buffer[:size])
 
 
 def _write_large_blob(
@@ -210,7 +210,7 @@ class _BlobWriter:
                 self._writeback_offset = self._offset
                 return
         self._set_direct(enabled=False)
-        _write(self.handle, chunk[written:])
+        write_slices(self.handle, chunk[written:])
         self._offset += len(chunk) - written
         if self._offset - self._writeback_offset >= _WRITEBACK_SIZE:
             os.posix_fadvise(
@@ -237,7 +237,8 @@ class _BlobWriter:
             self._is_direct = enabled
 
 
-def _write(handle: int, chunk: memoryview) -> None:
+def write_slices(handle: int, chunk: memoryview) -> None:
+    """Write all bytes, in slices of which the page cache takes the least time."""
     while chunk:
         chunk = chunk[os.write(handle, chunk[:_WRITE_SIZE]) :]
 

@@ -25,7 +25,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
-from .blob_pipeline import is_small, write_blob
+from .blob_pipeline import is_small, write_blob, write_slices
 from .corruption import is_marked_corrupt, read_verified_document, unmark_corrupt
 from .layer_measure import LayerMeasure, finish_measure
 from .layout import BLOBS, unknown_layer_type
@@ -290,9 +290,7 @@ class Ingest:
                 for chunk in self._quota.limit(_measure_and_compress(chunks, meter, encoder)):
                     hasher.update(chunk)
                     size += len(chunk)
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[target.write(view) or 0 :]
+                    write_slices(target.fileno(), memoryview(chunk))
                 kind = compression if encoder is None else recompress
                 descriptor = Descriptor(
                     media_types.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size

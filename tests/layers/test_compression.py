@@ -263,3 +263,37 @@ def test_compression_is_deterministic_and_reversible(kind):
         assert packed[:3] == b"\x1f\x8b\x08"
         assert packed[3:8] == bytes(5)  # no flags, so no name; no time
         assert gzip.decompress(packed) == TEXT
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 400_000), st.integers(0, 9)), max_size=5),
+    st.lists(st.integers(0, 2_000_000), max_size=4),
+)
+def test_gzip_of_packed_files_is_that_of_their_bytes(parts, cuts):
+    """Pieces that get no smaller are stored; where they begin depends on no cut, and other programs read them."""
+    data = b"".join(
+        random.Random(seed).randbytes(size) if is_packed else (b"%d packs well" % seed * size)[:size]
+        for is_packed, size, seed in parts
+    )
+    ends = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    packed = []
+    for pieces in ([data], [data[start:end] for start, end in itertools.pairwise(ends)]):
+        packer = make_compressor("gzip")
+        packed.append(b"".join([*(packer.feed(piece) for piece in pieces), packer.finish()]))
+    assert packed[0] == packed[1]
+    assert gzip.decompress(packed[0]) == data
+    reader = zlib.decompressobj(31)
+    assert reader.decompress(packed[0]) == data
+    assert (reader.eof, reader.unused_data) == (True, b"")
+    assert b"".join(make_decompressor("gzip").feed(packed[0])) == data
+
+
+def test_gzip_stores_what_does_not_pack_and_packs_the_rest_as_before():
+    noise = random.Random(2).randbytes(1 << 20)
+    packer = make_compressor("gzip")
+    packed = packer.feed(noise) + packer.finish()
+    assert noise[:60_000] in packed
+    assert len(packed) < len(noise) * 1.001
+    packer = make_compressor("gzip")
+    library = isal_zlib.compressobj(2, isal_zlib.DEFLATED, 31)
+    assert packer.feed(TEXT) + packer.finish() == library.compress(TEXT) + library.flush()
