@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from daemons import start_dockerd
 from harness import find_program
-from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, ratio, tree_cpu
+from measure import BenchmarkError, Contender, Figure, interleave, list_tree, milliseconds, output_of, ratio, tree_cpu
 
 if TYPE_CHECKING:
     from harness import Bench
@@ -20,6 +22,8 @@ RUN_TARGET, COMMIT_TARGET = 0.5, 0.5
 CONTENT = 300 << 20
 """Bytes of the files of the image."""
 FILE_SIZE = 1 << 20
+SETTLING = 3.0
+"""The maximum seconds that a shim exists after its container."""
 CHANGES = 10
 """Files that the container has changed."""
 PROGRAMS = ("true", "sh", "cp", "sleep")
@@ -51,13 +55,13 @@ def measure_containers(bench: Bench) -> tuple[str, list[Figure]]:
                 subprocess.run, [*command, "rmi", "--force", "bench/made:1"], capture_output=True, check=False
             )
             contenders[name] = (
-                Contender(f"{name} run", run, environment=environment, is_required=True),
+                Contender(f"{name} run", run, environment=environment, is_required=True, counts_all=True),
                 Contender(f"{name} commit", commit, after=remove, environment=environment, is_required=True),
             )
-        with open(os.path.join(folder, "pid")) as file:
-            daemon = int(file.read())
+        with open(os.path.join(folder, "wrapper")) as file:
+            server = int(file.read())
         for contender in contenders["docker"]:
-            contender.server_cpu = partial(tree_cpu, daemon)
+            contender.server_cpu = partial(_settled_cpu, server)
         every = [one for pair in contenders.values() for one in pair]
         measured = interleave(every, bench.rounds * 2)
         output_of([*words["imq"], "rm", "--force", CONTAINER], environment)
@@ -65,9 +69,25 @@ def measure_containers(bench: Bench) -> tuple[str, list[Figure]]:
     figures = [milliseconds(one.name, one) for one in every if one in measured]
     for (own, peer), target in zip(zip(*contenders.values(), strict=True), (RUN_TARGET, COMMIT_TARGET), strict=True):
         if own in measured and peer in measured:
-            figures.append(ratio(own.name, own, peer, target))
+            figures.append(ratio(own.name, own, peer, target, cpu_target=target))
     kind = "the frozen executable" if frozen else "the package"
     return f"containers of an image of {CONTENT >> 20} MB, by {kind}", figures
+
+
+def _settled_cpu(server: int) -> float:
+    """Return the processor time of dockerd and of all that it has started, after the last shim has ended."""
+    deadline = time.monotonic() + SETTLING
+    while time.monotonic() < deadline and b"containerd-shim" in _list_names(server):
+        time.sleep(SETTLING / 100)
+    return tree_cpu(server)
+
+
+def _list_names(server: int) -> bytes:
+    names = []
+    for pid in list_tree(server):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            names.append(file.read())
+    return b" ".join(names)
 
 
 def _write_archive(bench: Bench) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -58,15 +59,22 @@ def open_podman(folder: str) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def start_dockerd(folder: str) -> Iterator[list[str]]:
-    """Start a separate dockerd without network; yield the first words of docker command lines for it."""
+    """Start a separate dockerd without network; yield the first words of docker command lines for it.
+
+    The file `wrapper` in the folder has the ID of the process whose descendants are all processes of dockerd.
+    """
     os.makedirs(folder)
     socket = f"unix://{folder}/docker.sock"
+    reap = os.path.join(os.path.dirname(os.path.abspath(__file__)), "reap.py")
     command = [
-        "dockerd", "--host", socket, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
-        "--pidfile", f"{folder}/pid", "--bridge=none", "--iptables=false", "--ip6tables=false",
+        sys.executable, "-I", "-S", reap, "dockerd", "--host", socket, "--data-root", f"{folder}/data",
+        "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "--bridge=none", "--iptables=false",
+        "--ip6tables=false",
     ]  # fmt: skip
     with open(os.path.join(folder, "log"), "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with open(os.path.join(folder, "wrapper"), "w") as file:
+        file.write(str(process.pid))
     client = ["docker", "--host", socket]
     try:
         deadline = time.monotonic() + START_TIMEOUT

@@ -46,7 +46,8 @@ class Run:
 class Contender:
     """One side of a comparison: a command line, and functions that run before and after it, untimed.
 
-    `server_cpu` returns the processor time so far, in seconds, of a server that works for the command.
+    `server_cpu` returns the processor time so far, in seconds, of a server that works for the command. With
+    `counts_all` the processor time is also that of processes that outlive the command, until they have ended.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Contender:
     environment: dict[str, str] | None = None
     server_cpu: Callable[[], float] = lambda: 0.0
     is_required: bool = False
+    counts_all: bool = False
     runs: list[Run] = field(default_factory=list)
     failure: str = ""
     tree_peak: int = 0
@@ -130,7 +132,7 @@ def _run_process(contender: Contender, *, sampled: bool) -> Run:
     read_end, write_end = os.pipe()
     with open(read_end) as report, tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [*SPAWN, str(write_end), *contender.command],
+            [*SPAWN, str(write_end), "all" if contender.counts_all else "own", *contender.command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -258,7 +260,7 @@ class _TreeSampler:
 
     def _watch(self) -> None:
         while not self._done.wait(SAMPLE_INTERVAL):
-            _, *tree = _list_tree(self._pid)
+            _, *tree = list_tree(self._pid)
             if len(tree) > 1:
                 self._peak = max(self._peak, sum(_resident_size(pid) for pid in tree))
 
@@ -266,7 +268,7 @@ class _TreeSampler:
 def tree_cpu(pid: int) -> float:
     """Return the processor time of a process and its descendants in seconds, with that of those that have ended."""
     total = 0
-    for one in _list_tree(pid):
+    for one in list_tree(pid):
         try:
             with open(f"/proc/{one}/stat") as stat:
                 total += sum(map(int, stat.read().rpartition(")")[2].split()[11:15]))
@@ -275,7 +277,8 @@ def tree_cpu(pid: int) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def _list_tree(pid: int) -> list[int]:
+def list_tree(pid: int) -> list[int]:
+    """Return a process and its descendants."""
     processes, pending = [], [pid]
     while pending:
         parent = pending.pop()
