@@ -109,7 +109,9 @@ def _store_changes(ingest: Ingest, pieces: Iterator[bytes]) -> ImportedLayer | N
     from itertools import chain
 
     first = next(pieces, None)
-    return None if first is None else ingest.import_layer(chain((first,), pieces), "", recompress="gzip")
+    return (
+        None if first is None else ingest.import_layer(chain((first,), pieces), "", recompress="gzip", in_thread=True)
+    )
 
 
 def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         """What zlib, isal and zstd have in common."""
 
         def compress(self, data: bytes | memoryview, /) -> bytes: ...
-        def flush(self, mode: int = ..., /) -> bytes: ...
+        def flush(self) -> bytes: ...
 
 
 _MAX_SLICE = 128 * 1024  # fed at once, as it bounds what the libraries keep back
@@ -42,7 +42,7 @@ _GZIP_LEVEL = 2
 _GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
 """That of isal: without name, time and flags, of an unknown system."""
 _WINDOW_BITS = 15
-_GZIP_PIECE, _SAMPLE = 128 << 10, 4 << 10
+_GZIP_PIECE, _SAMPLE = 256 << 10, 4 << 10
 """The bytes of a piece that is packed or stored, and those of a sample of it."""
 _LONGEST_STORED = 0xFFFF
 _ZSTD_LEVEL = 3
@@ -302,7 +302,7 @@ class _GzipCompressor:
         from isal import isal_zlib
 
         self._library = isal_zlib
-        self._stream: _StreamCompressor = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, -_WINDOW_BITS)
+        self._stream = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, -_WINDOW_BITS)
         self._checksum = 0
         self._size = 0
         self._rest = b""
@@ -313,15 +313,15 @@ class _GzipCompressor:
     def feed(self, chunk: bytes | memoryview) -> bytes:
         self._checksum = self._library.crc32(chunk, self._checksum)
         self._size += len(chunk)
-        parts = [self._head]
-        self._head = b""
+        head, self._head = self._head, b""
+        parts: list[bytes | memoryview] = [head]
         view = memoryview(chunk)
         if self._rest:
             missing = _GZIP_PIECE - len(self._rest)
             self._rest += view[:missing]
             view = view[missing:]
             if len(self._rest) < _GZIP_PIECE:
-                return parts[0]
+                return head
             parts += self._feed_piece(memoryview(self._rest))
         whole = len(view) - len(view) % _GZIP_PIECE
         for start in range(0, whole, _GZIP_PIECE):

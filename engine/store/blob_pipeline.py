@@ -21,7 +21,7 @@ from imq.grammar.errors import DigestMismatch, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable
 
     from imq.engine.layers.layer_meter import LayerMeter
     from imq.engine.oci.manifest import Descriptor
@@ -75,6 +75,46 @@ class _PipelineStage:
         self._queue.put(None)
         self._ended.acquire()
         self._ended.release()
+
+
+def read_ahead(chunks: Iterable[bytes | memoryview]) -> Generator[bytes | memoryview]:
+    """Yield chunks that a thread of its own gets from an iterable, some chunks ahead. Its errors are raised here.
+
+    The thread ends with the generator, after the chunk that it is getting: so an iterable must not wait for long.
+    """
+    filled: SimpleQueue[tuple[bytes | memoryview | None, BaseException | None]] = SimpleQueue()
+    goes_on: SimpleQueue[bool] = SimpleQueue()
+    for _ in range(BUFFER_COUNT):
+        goes_on.put(True)
+    ended = allocate_lock()
+    ended.acquire()
+
+    def run() -> None:
+        problem: BaseException | None = None
+        try:
+            for chunk in chunks:
+                if not goes_on.get():
+                    break
+                filled.put((chunk, None))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
+            problem = error
+        filled.put((None, problem))
+        ended.release()
+
+    start_new_thread(run, ())
+    try:
+        while True:
+            chunk, problem = filled.get()
+            if problem is not None:
+                raise problem
+            if chunk is None:
+                return
+            yield chunk
+            goes_on.put(True)
+    finally:
+        goes_on.put(False)
+        ended.acquire()
+        ended.release()
 
 
 def is_small(descriptor: Descriptor) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from contextlib import ExitStack, closing
 from io import FileIO
 
 from imq.engine.layers.compression import make_compressor
@@ -25,7 +26,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
-from .blob_pipeline import is_small, write_blob, write_slices
+from .blob_pipeline import is_small, read_ahead, write_blob, write_slices
 from .corruption import is_marked_corrupt, read_verified_document, unmark_corrupt
 from .layer_measure import LayerMeasure, finish_measure
 from .layout import BLOBS, unknown_layer_type
@@ -34,7 +35,7 @@ from .partial_blobs import Partial
 from .quota import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from typing import BinaryIO, Self
 
     from imq.engine.layers.codec import Compressor
@@ -273,10 +274,13 @@ class Ingest:
         compression: str,
         recompress: str | None = None,
         on_entry: Callable[[TarEntry], None] | None = None,
+        *,
+        in_thread: bool = False,
     ) -> ImportedLayer:
         """Store a layer of unknown digest: a tar archive with this `compression` (`""`: none).
 
         `recompress` compresses a plain archive. `on_entry` is called with each entry and may raise to reject it.
+        `in_thread`: another thread gets the chunks and measures them, see `read_ahead`.
         Returns the layer with its computed descriptor.
         """
         from hashlib import sha256
@@ -286,8 +290,15 @@ class Ingest:
         hasher, size = sha256(), 0
         temporary = self._new_temporary_name()
         try:
-            with store_errors("store a layer", self._layout.root), self._create_file(temporary) as target:
-                for chunk in self._quota.limit(_measure_and_compress(chunks, meter, encoder)):
+            with (
+                store_errors("store a layer", self._layout.root),
+                self._create_file(temporary) as target,
+                ExitStack() as stack,
+            ):
+                measured_chunks = _measure(chunks, meter)
+                if in_thread:
+                    measured_chunks = stack.enter_context(closing(read_ahead(measured_chunks)))
+                for chunk in self._quota.limit(_compress(measured_chunks, encoder)):
                     hasher.update(chunk)
                     size += len(chunk)
                     write_slices(target.fileno(), memoryview(chunk))
@@ -373,12 +384,16 @@ class Ingest:
             blobs.sync()
 
 
-def _measure_and_compress(
-    chunks: Iterable[bytes | memoryview], meter: LayerMeter, encoder: Compressor | None
-) -> Iterator[bytes | memoryview]:
-    """Yield the chunks, measured and optionally compressed."""
+def _measure(chunks: Iterable[bytes | memoryview], meter: LayerMeter) -> Generator[bytes | memoryview]:
+    """Yield the chunks, measured."""
     for chunk in chunks:
         meter.feed(chunk)
+        yield chunk
+
+
+def _compress(chunks: Iterable[bytes | memoryview], encoder: Compressor | None) -> Iterator[bytes | memoryview]:
+    """Yield the chunks, compressed if there is an encoder."""
+    for chunk in chunks:
         yield encoder.feed(chunk) if encoder else chunk
     if encoder:
         yield encoder.finish()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from imq.engine.store.blob_pipeline import CHUNK_SIZE, write_blob
 from imq.grammar.errors import DigestMismatch, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CONTENT = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range(4 * CHUNK_SIZE // 32)) + b"the end"
@@ -153,3 +154,45 @@ def test_a_cancelled_transfer_stops(tmp_path: Path, hashes_inline: bool) -> None
             write_blob(handle, BLOB, None, make_reader(CONTENT, []), lambda: True, hashes_inline=hashes_inline)
     finally:
         os.close(handle)
+
+
+# Chunks read ahead
+
+
+def test_chunks_are_read_ahead_in_order() -> None:
+    chunks = [bytes([number]) * 10 for number in range(50)]
+    assert list(blob_pipeline.read_ahead(iter(chunks))) == chunks
+    assert list(blob_pipeline.read_ahead(iter(()))) == []
+
+
+def test_an_error_while_chunks_are_read_ahead_is_raised_in_its_place() -> None:
+    def read() -> Iterator[bytes]:
+        yield b"one"
+        yield b"two"
+        raise Interrupted("stopped")
+
+    received = []
+    with pytest.raises(Interrupted, match="stopped"):
+        received += blob_pipeline.read_ahead(read())
+    chunks = blob_pipeline.read_ahead(read())
+    assert [next(chunks), next(chunks)] == [b"one", b"two"]
+    with pytest.raises(Interrupted):
+        next(chunks)
+
+
+def test_no_thread_reads_ahead_after_the_generator_is_closed() -> None:
+    count = 0
+
+    def read() -> Iterator[bytes]:
+        nonlocal count
+        while True:
+            count += 1
+            yield b"chunk"
+
+    chunks = blob_pipeline.read_ahead(read())
+    assert next(chunks) == b"chunk"
+    chunks.close()
+    last = count
+    assert last <= blob_pipeline.BUFFER_COUNT + 2
+    time.sleep(0.02)
+    assert count == last
