@@ -15,6 +15,7 @@ from imq.engine.query.ir import (
     Exists,
     InSubquery,
     LayerRelation,
+    Limit,
     Not,
     Projection,
     RowInSubquery,
@@ -315,10 +316,14 @@ class QueryRunner:
         return chosen, list(self._resources.runner.run(plan(chosen, scope.now, tuple(hidden)).sql))
 
     def _warn_of_kept_names(self, chosen: Select, now: int) -> None:
-        """Warn when `except newest N` of a removal keeps N names of fewer images, or N names of several sources."""
+        """Warn when `except newest N` of a removal keeps N names of fewer images, or N names of several sources.
+
+        `skip N` may keep N platforms of fewer names.
+        """
         from imq.engine.query.sql.statements import write_kept_counts
 
         for select in _walk_bases(chosen):
+            self._warn_of_skipped_platforms(select, now)
             newest, table = select.keep_newest, select.table
             identity = {"images": "id", "tags": "digest"}.get(table.name)
             if newest is None or identity is None or select.group is not None:
@@ -337,6 +342,29 @@ class QueryRunner:
                     f"except newest counts names: the {names} that stay are of {images}"
                     f" image{'' if images == 1 else 's'}"
                 )
+
+    def _warn_of_skipped_platforms(self, select: Select, now: int) -> None:
+        """Warn when the rows that `skip` of a removal leaves are several platforms of one name."""
+        from imq.engine.query.sql.statements import write_name_counts
+
+        if select.skip is None or select.table.name != "images" or select.group is not None:
+            return
+        fields = (select.table.get_field(name) for name in ("source", "name"))
+        skipped = select.replace(
+            columns=tuple(Projection("", ColumnValue(field), "") for field in fields),
+            is_whole_rows=False,
+            skip=None,
+            limit=Limit(select.skip.count, select.skip.per),
+            until=None,
+        )
+        counts = self._resources.runner.first_row(write_name_counts(skipped, now))
+        assert counts is not None
+        rows, names = (int(count or 0) for count in counts)
+        if names < rows:
+            self._resources.progress.warn(
+                f"skip counts rows, and a name has one for each platform: the {rows} that it leaves out are of {names}"
+                f" name{'' if names == 1 else 's'}; to keep names: except newest"
+            )
 
     def _warn_of_joint_count(self, table: Table, newest: KeepNewest) -> None:
         """Warn when `except newest` counts the names of several sources together: hosts often have the same ones."""

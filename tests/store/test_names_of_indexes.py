@@ -85,6 +85,22 @@ def test_except_newest_warns_of_images_and_not_of_platforms(tmp_path: Path, stor
     assert warned.texts == ["except newest counts names: the 3 that stay are of 2 images"]
 
 
+def test_skip_of_a_removal_warns_of_platforms(tmp_path: Path, store: StoreSession) -> None:
+    store.close()
+    warned = Warned()
+    with StoreSession(tmp_path / "store", progress=warned) as opened:
+        rows = "images where repository = app and tag != latest order by created desc"
+        opened.rows(f"{rows} skip 3")
+        opened.outcomes("rm images where repository = tool skip 1", dry_run=True)
+        opened.outcomes("rm images where architecture = arm64 and tag != latest skip 3 per repository", dry_run=True)
+        assert warned.texts == []
+        opened.outcomes(f"rm {rows} skip 3", dry_run=True)
+        opened.outcomes(f"rm {rows} skip 2 per repository limit 1", dry_run=True)
+    start, end = "skip counts rows, and a name has one for each platform", "to keep names: except newest"
+    left_out = ("the 3 that it leaves out are of 2 names", "the 2 that it leaves out are of 1 name")
+    assert warned.texts == [f"{start}: {text}; {end}" for text in left_out]
+
+
 def test_a_name_of_which_one_platform_is_selected_stays(store: StoreSession) -> None:
     """The other name of the same index is selected with the other platform."""
     (amd64, arm64) = of_year(2024)

@@ -19,6 +19,7 @@ __all__ = [
     "write_check",
     "write_condition",
     "write_kept_counts",
+    "write_name_counts",
     "write_non_digest_check",
     "write_non_name_check",
     "write_row_condition",
@@ -120,6 +121,23 @@ def write_kept_counts(select: ir.Select, now: int) -> Sql:
     )
     images = f"SELECT DISTINCT {group}, first, last FROM {kept_names}"
     return _finish(writer, f"SELECT (SELECT count(*) FROM {kept_names}), (SELECT count(*) FROM ({images}))")
+
+
+def write_name_counts(select: ir.Select, now: int) -> Sql:
+    """Return the SQL that counts the rows of a query and their names: its columns are a source and a name there.
+
+    Rows without a name are not counted.
+    """
+    writer = SqlGenerator(now)
+    outputs = ("source", "name")
+
+    def write_outputs(_: str) -> list[tuple[str, str]]:
+        return [(writer.write_value(one.value), name) for one, name in zip(select.columns, outputs, strict=True)]
+
+    text = writer.write_select(select, write_outputs, ordered=False)
+    rows = writer.add_cte(f"SELECT * FROM ({text}) WHERE name IS NOT NULL")
+    names = f"SELECT DISTINCT source, name FROM {rows}"
+    return _finish(writer, f"SELECT (SELECT count(*) FROM {rows}), (SELECT count(*) FROM ({names}))")
 
 
 def write_non_name_check(select: ir.Select, now: int) -> Sql:
