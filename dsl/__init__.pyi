@@ -790,7 +790,7 @@ class _Texts(Path):
     image: Path
     """the ID of the image, or of the container"""
     image_name: Path
-    """the name of the image, as the statement has it, or of the container"""
+    """the name of the image, as the statement spells it, or of the container"""
     source: Path
     """the source that holds it"""
 
@@ -808,7 +808,7 @@ class _Waste(Path):
     image: Path
     """the ID of the image"""
     image_name: Path
-    """the name of the image, as the statement has it"""
+    """the name of the image, as the statement spells it"""
     place: Path
     """the source that holds the image: store, docker, a registry …"""
 
@@ -1096,7 +1096,7 @@ class _Fields:
     image_id: Path
     """containers: the ID of the image"""
     image_name: Path
-    """files: the name of the image, as the statement has it, or of the container; all_files: the name of the image, as the statement has it, or of the container; archive_files: the name of the image, as the statement has it, or of the container; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement has it; texts: the name of the image, as the statement has it, or of the container"""
+    """files: the name of the image, as the statement has it, or of the container; all_files: the name of the image, as the statement has it, or of the container; archive_files: the name of the image, as the statement has it, or of the container; packages: the name of the image, as the statement has it; os_releases: the name of the image, as the statement has it; waste: the name of the image, as the statement spells it; texts: the name of the image, as the statement spells it, or of the container"""
     image_platform: Path
     """packages: the platform of the image"""
     images: Path
@@ -1474,7 +1474,7 @@ def change(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | Non
     """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. With from HOST the image is changed in its registry, where only the config and the manifest are uploaded. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
     ...
 def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image of a container, which is paused meanwhile; change takes Dockerfile instructions. With a query of containers the name is a template. With author and pause = false as docker has them. In text: `commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"`"""
+    """Make an image of a container, which is paused for that time; pause = false leaves it running. change takes Dockerfile instructions. With a query of containers, the name is a template. author and message are those of docker. In text: `commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"`"""
     ...
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine has already is not copied again. from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
@@ -1483,7 +1483,7 @@ def create(*operands: _Name | Query, from_: _Path | None = ..., in_: _Path | Non
     """Create a container from an image of the store or of an engine. After run: the command line that replaces the image's command. After with: its options, by the names of fields of containers or of docker's flags. In text: `create web from redis:7 run redis-server --port 7000 with env.MODE = fast, memory_limit = 512MB`"""
     ...
 def diff(*operands: _Name | Query, from_: _Path | None = ..., ignoring_times: bool = ...) -> Statement:
-    """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files of which only the time changed. diff container NAME compares a container with its image. In text: `diff app:1 app:2 ignoring times`"""
+    """Show the differences between two images: settings, variables, labels, build steps, layers, packages and files. The rows are those of the table differences; ignoring times leaves out files that differ in their time alone. diff container NAME compares a container with its image. In text: `diff app:1 app:2 ignoring times`"""
     ...
 def exec(*operands: _Name | Query, from_: _Path | None = ..., run: _Path | Sequence[_Path] | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Run a program for each row, without a shell. Each argument is a template. After the word container, the program runs in the containers that are named; with env, env_file, user, workdir, detach, stdin, terminal or privileged. In text: `exec images where in use run trivy image "{{.Name}}"`"""
@@ -1543,7 +1543,7 @@ def rename(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | Non
     """Give an image a new name and remove the old one. With a query the new name is a template. An engine sets the new name before it removes the old one. In text: `rename images where repository = old as "new:{{.Tag}}"`"""
     ...
 def report(*operands: _Name | Query, to: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_waste: bool = ..., with_no_waste: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without as, the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md, .html, .dot or .svg. Images in an .html file are a page with pictures, which loads nothing: layers by bytes and by what is shared, lineage, sizes of repositories, ages, duplicates and waste, each with its statement, and a table that sorts and filters; without a query it has all images of the source. Waste is found by reading layers: those of the store, and of other sources with waste; with no waste skips it. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report of images where label.env = prod to "report.html"`"""
+    """Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without as, the extension of the path is the format: .json, .jsonl, .yaml, .csv, .tsv, .md, .html, .dot or .svg. Images in an .html file are a page with pictures, which loads nothing: layers by bytes and by what is shared, lineage, sizes of repositories, ages, duplicates and waste, each with its statement, and a table that sorts and filters; without a query it has all images of the source. Waste is found by reading layers: those of the store, and of other sources with waste; with no waste skips it. A file appears when it is complete. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. In text: `report of images where label.env = prod to "report.html"`"""
     ...
 def restart(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Stop containers as stop does, and start them again. In text: `restart web with timeout = 30s`"""
@@ -1555,7 +1555,7 @@ def run(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None =
     """Create a container from an image of the store or of an engine, start it, and wait for its end; its output is passed on. The words after the image replace its command. After as: the name. After with: the options of create, detach = true, by which it goes on in the background, and detach_keys. In text: `run redis:7 redis-server --port 7000 as cache with detach = true, network_mode = host`"""
     ...
 def save(*operands: _Name | Query, to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., dry_run: bool = ...) -> Statement:
-    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. Of a query of layers, each is written to a file of its own, with the compression that the end of its path tells (.tar, .tar.gz, .tar.zst), else as it is stored: save layers of app:1 to "{{.Index}}.tar". In text: `save images where label.env = prod to "prod.tar"`"""
+    """Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged. To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE says where they are. Layers of a query are written to one file each: save layers of app:1 to "{{.Index}}.tar". The extension .tar, .tar.gz or .tar.zst is the compression; with another one, a layer is written as it is stored. In text: `save images where label.env = prod to "prod.tar"`"""
     ...
 def start(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Start containers. They go on in the background, and their output is in their logs. With attach = true the output of one is passed on until it ends, and with stdin = true it reads the standard input. In text: `start web`"""

@@ -178,7 +178,7 @@ COMMANDS = (
         "List images",
         "list_images.IMAGES",
         (
-            Flag("all", "a", "", "Show all images (default hides intermediate images, of which the store has none)"),
+            Flag("all", "a", "", "Show all images (default hides intermediate images; the store has none)"),
             Flag("digests", "", "", "Show digests"),
             Flag("filter", "f", "filter", "Filter output: before, dangling, label, label!, reference, since, until"),
             Flag("format", "", "string", 'Format the output: table, "table TEMPLATE", json, raw, or a TEMPLATE of Go'),

@@ -35,7 +35,7 @@ _CONFIG_KEYS = (
 
 
 class CommitContainer(Record):
-    """Make an image of the changes of a container, which is paused meanwhile unless `pause` is False."""
+    """Make an image of the changes of a container. The container is paused for that time unless `pause` is False."""
 
     container: Chosen
     name: Reference | None
@@ -184,8 +184,9 @@ def _choose(
 
 VERB = Verb(
     "commit",
-    "Make an image of a container, which is paused meanwhile; change takes Dockerfile instructions. With a query of"
-    " containers the name is a template. With author and pause = false as docker has them.",
+    "Make an image of a container, which is paused for that time; pause = false leaves it running. change takes"
+    " Dockerfile instructions. With a query of containers, the name is a template. author and message are those of"
+    " docker.",
     'commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"',
     OperandKind.CONTAINERS,
     options=("as", "from", "change", "message", "with", "dry run"),

@@ -65,7 +65,7 @@ def _list_image_and_container(
 VERB = Verb(
     "diff",
     "Show the differences between two images: settings, variables, labels, build steps, layers, packages and files."
-    " The rows are those of the table differences; ignoring times leaves out files of which only the time changed."
+    " The rows are those of the table differences; ignoring times leaves out files that differ in their time alone."
     " diff container NAME compares a container with its image.",
     "diff app:1 app:2 ignoring times",
     OperandKind.IMAGES,

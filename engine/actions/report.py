@@ -183,7 +183,7 @@ VERB = Verb(
     "report",
     'Write rows to a file: packages of app:1 as spdx to "app.json" is short for it. With a template as the path, the'
     " rows with the same path are written to one file; as cyclonedx and as spdx, each image has its own. Without as,"
-    " the end of the path tells the format: .json, .jsonl, .yaml, .csv, .tsv, .md, .html, .dot or .svg. Images in an"
+    " the extension of the path is the format: .json, .jsonl, .yaml, .csv, .tsv, .md, .html, .dot or .svg. Images in an"
     " .html file are a page with pictures, which loads nothing: layers by bytes and by what is shared, lineage, sizes"
     " of repositories, ages, duplicates and waste, each with its statement, and a table that sorts and filters;"
     " without a query it has all images of the source. Waste is found by reading layers: those of the store, and of"

@@ -220,8 +220,9 @@ VERB = Verb(
     "Write images to one archive that docker load, podman, skopeo and imq read; with a template as the path, each row"
     " gets its own. An existing file is replaced with force or after confirmation; skip existing leaves it unchanged."
     " To oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR the images are written in that format; from PLACE"
-    " says where they are. Of a query of layers, each is written to a file of its own, with the compression that the"
-    ' end of its path tells (.tar, .tar.gz, .tar.zst), else as it is stored: save layers of app:1 to "{{.Index}}.tar".',
+    " says where they are. Layers of a query are written to one file each: save layers of app:1 to"
+    ' "{{.Index}}.tar". The extension .tar, .tar.gz or .tar.zst is the compression; with another one, a layer is'
+    " written as it is stored.",
     'save images where label.env = prod to "prod.tar"',
     OperandKind.IMAGES,
     options=("to", "from", "force", "skip existing", "dry run"),

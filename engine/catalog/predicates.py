@@ -31,7 +31,7 @@ def _make_field(*path: str) -> ast.Field:
 FOUND = Field(
     "found",
     DataType.LIST,
-    "where contains text found its string in an image: in files the first line that has it, by path and number",
+    "where contains text found its string in an image: in files, the first line with it, by path and number",
     shown_items=5,
 )
 """The field of the rows of a query whose condition has `contains text`."""

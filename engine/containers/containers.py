@@ -392,7 +392,7 @@ class Containers:
             if (other := read_names(self.path).get(name)) is not None:
                 raise name_taken(name, other)
             if not self._has_image(image):
-                raise NotFound(f"the image {image.name} was removed meanwhile", code="changed")
+                raise NotFound(f"another process removed the image {image.name}", code="changed")
             for volume in volumes:
                 create_volume(self.store.layout, volume, now)
             os.rename(self.path_of(id_) + CREATING, self.path_of(id_))

@@ -33,7 +33,7 @@ _TOPICS = (
         "docker",
         "docker's command lines, and what to write in their place",
         """\
-docker's command lines work with imq in the place of docker, in a shell and in a session: imq images -q,
+docker's command lines work with imq in place of docker, in a shell and in a session: imq images -q,
 imq rmi redis:7, imq system df. imq COMMAND --help shows the flags.
 
 A line is a statement of the language as soon as it has a keyword: images where …, rm images …. Filters become

@@ -203,7 +203,7 @@ class StackDescriber:
                 f"SELECT key, paths FROM {SCHEMA}.layer WHERE diff_id = ? AND stack = 0", (chain.diff_id,)
             ).fetchone()
             if row is None:
-                message = f"the layer {chain.diff_id} was removed from the index of files meanwhile"
+                message = f"another process removed the layer {chain.diff_id} from the index of files"
                 chain.problem = NotFound(message, code="layer-index", hints=("run the statement again",))
                 return False
             self._layers[chain.diff_id] = row

@@ -382,7 +382,7 @@ class _TableParser:
         is_hole = item.get("chunkType") == _ZEROS
         if not is_hole and not (is_digest(digest) and 0 <= start < self._table_at):
             raise _disagreement(
-                f"{path!r} has no digest, or lies at byte {start:,} behind the table of contents", self._table_at
+                f"{path!r} has no digest, or is at byte {start:,} behind the table of contents", self._table_at
             )
         self._parts.setdefault(path, []).append((start, offset, size, None if is_hole else Digest(digest)))
 

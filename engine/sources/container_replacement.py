@@ -104,7 +104,7 @@ def image_gone(name: str) -> Conflict:
     """Return the error for a container without its image: its options cannot be separated from those of the image."""
     return not_replaceable(
         name,
-        "the image that it was made from is gone, so what the container was given besides is unknown",
+        "its image was removed, so the options that the container was given are unknown",
         "before an image gets the name of another, give the other a name: tag web:1 as web:old",
     )
 

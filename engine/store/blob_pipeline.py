@@ -35,7 +35,7 @@ _SMALL_SIZE = 512 << 10
 """Blobs below this size in bytes are written in one piece."""
 _WRITE_SIZE = 32 << 10
 """Bytes of one write. The kernel caches a write in memory blocks of its size. Blocks of up to eight pages are taken
-from recently used memory; larger ones are allocated anew, on a virtual machine by its host. A write of 512 KiB costs
+from recently used memory; larger ones are newly allocated, on a virtual machine by its host. A write of 512 KiB costs
 three times as much."""
 _WRITEBACK_SIZE = 8 << 20
 """Bytes after which the kernel is advised to start writing to disk, so that the final sync is short."""

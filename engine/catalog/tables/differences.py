@@ -54,7 +54,7 @@ WASTE = Table(
         Field("size", DataType.SIZE, "bytes of the files in all layers"),
         Field("paths", DataType.NUMBER, "the number of paths with wasted bytes"),
         Field("image", DataType.DIGEST, "the ID of the image"),
-        Field("image_name", DataType.TEXT, "the name of the image, as the statement has it", title="IMAGE NAME"),
+        Field("image_name", DataType.TEXT, "the name of the image, as the statement spells it", title="IMAGE NAME"),
         Field("place", DataType.TEXT, "the source that holds the image: store, docker, a registry …"),
     ),
     default_columns=("image_name", "efficiency", "wasted_size", "size", "paths"),

@@ -49,7 +49,7 @@ TEXTS = Table(
         Field(
             "image_name",
             DataType.TEXT,
-            "the name of the image, as the statement has it, or of the container",
+            "the name of the image, as the statement spells it, or of the container",
             title="IMAGE NAME",
         ),
         Field("source", DataType.TEXT, "the source that holds it"),

@@ -21,7 +21,7 @@ LEVELS = {"images": (BASES, SIZES), "layers": (SIZES,), "history": (SIZES,)}
 SIZE_FIELDS = {"images": "size shared_size unique_size", "layers": "size", "history": "size"}
 _PROBLEM = Field("problem", DataType.TEXT, "why not everything of the image could be read")
 _DOCS = {
-    "size": "bytes of the files in the layers; unknown where these lie there compressed",
+    "size": "bytes of the files in the layers; unknown where the layers are compressed",
     "shared_size": "the part of size in layers that other images of the place have too",
     "unique_size": "the part of size in layers that no other image of the place has",
     "images": "the number of images of the place with the layer",

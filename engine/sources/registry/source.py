@@ -156,7 +156,7 @@ class RegistrySource(ReaderSource):
 
 def _refuse_prune(act: ast.ActionStatement, _context: PlanContext) -> list[Action]:
     raise StatementError(
-        "prune does not work in registries: they do not tell whether an image is needed",
+        "prune does not work in registries: they do not know whether an image is needed",
         code="operand",
         span=act.query.span if act.query is not None else act.span,
         hints=("to remove tags there: rm tags of REPOSITORY where …",),
