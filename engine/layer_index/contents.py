@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     class ContentSink(Protocol):
         """Takes the content of one file, in order.
 
-        When the content is complete, `end_content()` is called of a sink that has it: many files end long before
-        their layer does, and what they hold should go.
+        Two more methods are called of a sink that has them: `end_content()` when the content is complete, since what
+        a sink holds should go long before the layer ends; and `skip(size)` in place of zeros for the holes of a sparse
+        file, which can be larger than any disk.
         """
 
         def write(self, piece: memoryview | bytes, /) -> object:
@@ -95,6 +96,7 @@ class _Writer:
         self._size = content.size
         self._written = 0
         self._sparse = _make_sparse_writer(content, self._write_at)
+        self._skip: Callable[[int], object] | None = getattr(sink, "skip", None)
 
     def take(self, piece: memoryview, position: int) -> None:
         """Take the part of the content in a piece of the archive that begins at `position`."""
@@ -117,6 +119,9 @@ class _Writer:
         return len(piece)
 
     def _fill(self, end: int) -> None:
+        if self._skip is not None and self._written < end:
+            self._skip(end - self._written)
+            self._written = end
         while self._written < end:
             zeros = _ZEROS[: end - self._written]
             self.sink.write(zeros)

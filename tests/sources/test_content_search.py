@@ -21,6 +21,7 @@ from support.images import LAYER_TYPES, Image, Layer, Layout, digest_of, layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import Any
 
 LARGE = b"needle at the start\n" + bytes(24 << 20) + b"\xff\xfe SECRET\n" + bytes(1 << 20) + b"last line"
@@ -185,3 +186,58 @@ def test_a_file_whose_value_is_not_shown_is_not_selected(session: StoreSession, 
     listed = [row[0] for row in result.rows]  # type: ignore[union-attr]
     assert "/large" not in listed
     assert {error.code for error in result.errors} == {"content-size"}  # type: ignore[union-attr]
+
+
+def make_sparse_layer(start: int) -> Layer:
+    """Return a layer with a file of `start` zeros and the text SECRET, in GNU's sparse format 1.0."""
+    content = f"1\n{start}\n6\n".encode().ljust(512, b"\0") + b"SECRET"
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("GNUSparseFile.0/sparse")
+        member.size = len(content)
+        about = {"major": "1", "minor": "0", "name": "sparse", "realsize": str(start + 6)}
+        member.pax_headers = {f"GNU.sparse.{name}": value for name, value in about.items()}
+        tar.addfile(member, io.BytesIO(content))
+    raw = archive.getvalue()
+    return Layer(raw, digest_of(raw), LAYER_TYPES[""], start + 6)
+
+
+@pytest.mark.parametrize("start", [10, 100_000, 40 << 20, 1 << 50])
+def test_holes_of_any_size_are_searched(tmp_path: Path, start: int) -> None:
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([make_sparse_layer(start)]), "app:1")
+    with StoreSession(tmp_path / "store") as opened:
+        for condition in ('content like "*SECRET"', r'content matches "\\x00SECRET$"', 'content matches "^\\x00{9}"'):
+            assert paths(opened, condition) == ["/sparse"]
+        assert paths(opened, 'content like "SECRET*"') == []
+        (row,) = opened.rows('texts of app:1 where text like "*SECRET*" select location, text')
+        assert tuple(row.values()) == ("file /sparse", "SECRET")
+
+
+def test_a_hole_that_is_too_large_to_hash_is_an_error(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([make_sparse_layer(1 << 50)]), "app:1")
+    layout.add(Image([make_sparse_layer(1000)]), "app:2")
+    with StoreSession(tmp_path / "store") as opened:
+        assert opened.error_codes("files of app:1 select sha256") == {"content-size"}
+        (row,) = opened.rows("files of app:2 select sha256")
+        assert row["sha256"] == digest_of(bytes(1000) + b"SECRET")
+
+
+def test_of_two_blobs_of_a_layer_the_sound_one_is_read(tmp_path: Path) -> None:
+    sound, packed = layer({"a": b"SECRET"}), layer({"a": b"SECRET"}, "gzip")
+    assert sound.diff_id == packed.diff_id
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([sound], labels={"n": "1"}), "app:1")
+    layout.add(Image([packed], labels={"n": "2"}), "app:2")
+    with StoreSession(tmp_path / "store") as opened:
+        statements = [
+            'files of (images) where content like "*SECRET*" select image_name',
+            'texts of (images) where text like "*SECRET*" select image_name',
+        ]
+        for spoilt in (None, packed):
+            if spoilt is not None:
+                blob = tmp_path / "store" / "blobs" / "sha256" / spoilt.digest.removeprefix("sha256:")
+                blob.write_bytes(blob.read_bytes()[:-12])
+            for statement in statements:
+                assert sorted(row["image_name"] for row in opened.rows(statement)) == ["app:1", "app:2"]

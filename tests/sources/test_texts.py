@@ -278,13 +278,13 @@ def test_a_file_is_read_once_for_all_images_that_have_its_layer(
     for number in range(5):
         layout.add(Image([base], labels={"n": str(number)}), f"app:{number}")
     calls = []
-    read = reading.read_contents_of
+    read = reading.read_contents
 
-    def count(*arguments: Any) -> None:
-        calls.append(arguments[2])
-        read(*arguments)
+    def count(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return read(*arguments, **options)
 
-    monkeypatch.setattr(reading, "read_contents_of", count)
+    monkeypatch.setattr(reading, "read_contents", count)
     with StoreSession(tmp_path / "store") as session:
         rows = session.rows('texts of (images) where text like "needle*" order by image_name select image_name, line')
         assert [(row["image_name"], row["line"]) for row in rows] == [(f"app:{number}", 1) for number in range(5)]

@@ -17,6 +17,7 @@ WINDOW = 8 << 20
 """Bytes that are searched at once: smaller files as a whole."""
 OVERLAP = 1 << 20
 """The longest match of a regular expression in a larger file, in bytes."""
+_ZEROS = bytes(1 << 16)
 _MAX_CHARACTER = 4
 """Bytes of a character in UTF-8."""
 
@@ -43,6 +44,13 @@ class SearchSink:
             dropped = len(self._buffer) - self._overlap
             del self._buffer[:dropped]
             self._offset += dropped
+
+    def skip(self, size: int) -> None:
+        """Search so many zeros: what is searched of more than a window of them is the same wherever they begin."""
+        searched = min(size, self._window + self._overlap)
+        for start in range(0, searched, len(_ZEROS)):
+            self.write(_ZEROS[: searched - start])
+        self._offset += size - searched
 
     def end_content(self) -> None:
         """Search the rest of the content, and release it."""

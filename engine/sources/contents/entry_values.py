@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from tempfile import SpooledTemporaryFile
 
 from imq.engine.layer_index.contents import StoredContent
@@ -119,11 +120,25 @@ class EntryValues(Record):
         )  # fmt: skip
 
 
+class _Spool:
+    """Writes a content to a file. The holes of a sparse file stay holes."""
+
+    def __init__(self, file: SpooledTemporaryFile[bytes]) -> None:
+        self._file = file
+        self.write = file.write
+
+    def skip(self, size: int) -> None:
+        """Leave a hole."""
+        self._file.rollover()
+        self._file.seek(size, os.SEEK_CUR)
+        self._file.truncate()
+
+
 class ContentSpools:
     """Keeps the contents of rows until their layer is verified, small ones in memory."""
 
     def __init__(self) -> None:
-        self._files: dict[int, IO[bytes]] = {}
+        self._files: dict[int, SpooledTemporaryFile[bytes]] = {}
 
     def open_sinks(self, row: int) -> Iterable[ContentSink]:
         """Return an empty file for the content of a row."""
@@ -132,7 +147,7 @@ class ContentSpools:
             file = self._files[row] = SpooledTemporaryFile(_MAX_IN_MEMORY)  # noqa: SIM115 - closed in `pass_on`
         file.seek(0)
         file.truncate()
-        return (file,)
+        return (_Spool(file),)
 
     def take(self, row: int) -> IO[bytes]:
         """Return the file with the content of a row, which the caller closes."""

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 _MIN_SKIPPED = 4
 """The least number of layers for which their names are searched first."""
+_MAX_HOLES = 8 << 30
+"""The most bytes of the holes of a sparse file that are hashed: an archive of 1 KB can have one of a petabyte."""
 _NS_PER_SECOND = 1_000_000_000
 _CAPABILITY = "security.capability"
 _TYPE_LETTERS = "-dl-cbp--d"
@@ -373,6 +375,8 @@ class FileScan(ContentScan):
 
         if "content" in names:
             self._drop_large_files()
+        if names & {"sha256", "modified"}:
+            self._drop_large_holes()
 
         needed = "1"
         if "modified" in names:
@@ -447,19 +451,27 @@ class FileScan(ContentScan):
         rows = self.read_selected(
             f"t.type IN ('file', 'hardlink') AND t.size > {MAX_TEXT}", "t._row, t._number, t.path"
         )
+        hint = 'content like "*TEXT*" and content matches "REGEX" search files of any size'
+        self._drop_rows(rows, f"is larger than the {MAX_TEXT >> 20} MB that content shows", hint)
+
+    def _drop_large_holes(self) -> None:
+        """Report the selected sparse files whose holes would take minutes to hash. Their rows are dropped."""
+        holes = "entry.size - coalesce(entry.stored_size, entry.size)"
+        rows = self.read_selected(
+            f"{holes} > {_MAX_HOLES}",
+            "t._row, t._number, t.path",
+            f"JOIN {SCHEMA}.entry ON entry.layer = t._layer AND entry.directory = t._directory"
+            " AND entry.name = t._entry_name",
+        )
+        self._drop_rows(rows, f"is a sparse file with holes of more than the {_MAX_HOLES >> 30} GB that are hashed", "")
+
+    def _drop_rows(self, rows: Sequence[tuple[int, int, str]], reason: str, hint: str) -> None:
+        """Report rows whose value is too large, and drop them: an unknown value must not select more rows."""
         for _, number, path in rows:
             image = self.images[number]
-            error = StatementError(
-                f"{path} of {image.name or image.id} is larger than the {MAX_TEXT >> 20} MB that content shows",
-                code="content-size",
-                hints=('content like "*TEXT*" and content matches "REGEX" search files of any size',),
-            )
-            self.add_unread(image, error)
-        # an unknown value must not select more rows
-        self._drop_rows(row for row, _, _ in rows)
-
-    def _drop_rows(self, rows: Iterable[int]) -> None:
-        keys = [(row,) for row in rows]
+            message = f"{path} of {image.name or image.id} {reason}"
+            self.add_unread(image, StatementError(message, code="content-size", hints=(hint,) if hint else ()))
+        keys = [(row,) for row, _, _ in rows]
         self.connection.executemany(f"DELETE FROM temp.{self.rows} WHERE _row = ?", keys)
         self.connection.executemany(f"DELETE FROM temp.{self.selected} WHERE _row = ?", keys)
 

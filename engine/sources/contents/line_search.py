@@ -135,6 +135,10 @@ class LineSink:
         if len(self._buffer) >= WINDOW:
             self._search(is_last=False)
 
+    def skip(self, _size: int) -> None:
+        """Search zeros: however many there are, they are ends of lines in a binary content."""
+        self.write(b"\0")
+
     def end_content(self) -> None:
         """Search the rest, after the whole content was written, and release it. Idempotent."""
         if not self._is_done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from imq.engine.layer_index.contents import HashSink, TextSink, end_content, read_contents
 from imq.grammar.errors import DigestMismatch, ImqError, Interrupted, Malformed
@@ -13,7 +14,7 @@ from .indexer import check_diff_id, missing_layer_error, name_layer
 from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Protocol
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.digest import Digest
     from imq.engine.query.searches import Search
 
-    from .protocol import Chunks, ImageLayers, LayerContents, LayerTable
+    from .protocol import Chunks, ImageLayers, LayerContents, LayerTable, ReadLayer
 
     class RowSinks(Protocol):
         """Opens the sinks for the contents of rows."""
@@ -105,18 +106,22 @@ def read_shared_contents(
 
     Raises the error of the first place; see `read_contents_of`.
     """
-    problem: ImqError | None = None
-    for image in {image.source: image for image in images}.values():
-        try:
+    images = list(images)
+    for image in images:
+        if image.find_table(layer) is not None:
             read_contents_of(source, image, layer, contents, values)
+            return
+    problem: ImqError | None = None
+    for planned in source.plan_reads(images, {layer}):
+        try:
+            _read_whole(partial(planned.run, (layer,)), layer, contents, values)
         except Interrupted:
             raise
         except ImqError as error:
             problem = problem or error
         else:
             return
-    if problem is not None:
-        raise problem
+    raise problem or missing_layer_error(layer)
 
 
 def read_contents_of(
@@ -139,23 +144,41 @@ def read_contents_of(
         except (Malformed, DigestMismatch) as error:
             raise type(error)(f"the layer {diff_id}: {error.message}", code=error.code, hints=error.hints) from None
         raise Malformed(f"the layer {diff_id} cannot be read in parts", code="table-of-contents")
+    _read_whole(partial(source.read_layers, image, (layer,)), layer, contents, values)
+
+
+def _read_whole(
+    run: Callable[[ReadLayer], None],
+    layer: Digest,
+    contents: Sequence[tuple[int, str, StoredContent]],
+    values: RowSinks,
+) -> None:
+    """Read contents of a layer in one pass over it. `run` passes the bytes of layers to a function."""
 
     def read(diff_id: Digest | None, chunks: Chunks) -> Digest | None:
         if diff_id not in (layer, None) or layer in found:
             return None
         sinks = [(content, sink) for row, _, content in contents for sink in values.open_sinks(row)]
+        offset = 0
+
+        def count() -> Iterator[bytes | memoryview]:
+            nonlocal offset
+            for chunk in chunks:
+                offset += len(chunk)
+                yield chunk
+
         try:
-            actual = read_contents(chunks, sinks, algorithm=layer.algorithm)
+            actual = read_contents(count(), sinks, algorithm=layer.algorithm)
         except Malformed as error:
             if diff_id is None:
                 return None  # no layer, or another one
-            raise name_layer(error, layer) from None
+            raise name_layer(error, layer, offset) from None
         check_diff_id(actual, diff_id)
         found.add(actual)
         return actual
 
     found: set[Digest] = set()
-    source.read_layers(image, [layer], read)
+    run(read)
     if layer not in found:
         raise missing_layer_error(layer)
 

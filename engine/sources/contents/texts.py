@@ -213,7 +213,7 @@ class _TextSink:
         self._holder = holder
         self._lines: list[FoundLine] = []
         self._sink = LineSink(patterns, self._take)
-        self.write = self._sink.write
+        self.write, self.skip = self._sink.write, self._sink.skip
 
     def _take(self, line: FoundLine) -> None:
         self._lines.append(line)
