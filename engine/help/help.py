@@ -6,7 +6,7 @@ from imq.engine.actions import VERBS
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
 from imq.engine.catalog.operators import OPERATORS, OTHER_NAMES
-from imq.engine.catalog.predicates import PREDICATES
+from imq.engine.catalog.predicates import FOUND, PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES
 from imq.engine.configuration.schema import SECTIONS
@@ -101,6 +101,7 @@ def list_topics() -> list[str]:
         *SETTINGS,
         *_GROUPS,
         *fields,
+        FOUND.name,
         *relations,
     )
     return list(dict.fromkeys(topics))
@@ -121,6 +122,8 @@ def _describe_topic(topic: str) -> Iterator[str]:
         for field in table.fields:
             if topic in (field.name, *field.aliases):
                 descriptions.setdefault(_describe_field(field), []).append(f"{table.name}.{field.name}")
+    if topic == FOUND.name:
+        descriptions[_describe_field(FOUND)] = [f"{name}.{topic}" for name in ("images", "tags", "containers")]
     yield "".join(f"{', '.join(aliases)}{text}\n" for text, aliases in descriptions.items())
     yield "".join(
         f"{relation.name} of each of the {table.name}: {relation.doc}\n"

@@ -299,6 +299,13 @@ def _translate_load(operands: list[str], options: dict[str, list[str]]) -> str |
     return None if operands or options.keys() - {"quiet"} != {"input"} else f"load {options['input'][-1]}"
 
 
+def _translate_grep(operands: list[str], options: dict[str, list[str]]) -> str | None:
+    if len(operands) != 2 or options:
+        return None
+    pattern, image = operands
+    return f"texts of {image} where text matches {pattern}"
+
+
 def _make_translation(sentence: str) -> Callable[[list[str], dict[str, list[str]]], str | None]:
     """Return the translation of a command without operands."""
     return lambda operands, options: None if operands or options.keys() - {"", "all"} else sentence
@@ -313,6 +320,7 @@ _COMMANDS: dict[str, Callable[[list[str], dict[str, list[str]]], str | None]] = 
     **dict.fromkeys(("pull", "image pull"), _translate_pull),
     **dict.fromkeys(("save", "image save"), _translate_save),
     **dict.fromkeys(("load", "image load"), _translate_load),
+    **dict.fromkeys(("grep",), _translate_grep),
     **dict.fromkeys(("system df",), _make_translation("usage")),
     **dict.fromkeys(("ps", "container ls"), _make_translation("containers")),
 }

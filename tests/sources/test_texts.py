@@ -213,6 +213,7 @@ def test_all_lines_have_a_limit(store: StoreSession, monkeypatch: pytest.MonkeyP
     assert caught.value.code == "content-size"
     assert "add a condition on text" in caught.value.hints[0]
     assert locations(store, 'texts of app:2 where text like "*two*"') == ["file /m:2"]
+    assert locations(store, 'texts of app:2 where text = "host=10.0.0.5" and line > 1') == ["file /opt/app/conf:2"]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +251,17 @@ def test_found_is_a_column_of_the_answer(root: str) -> None:
     template = imq(root, 'images where contains text "db2" format "{{range .Found}}<{{.}}>{{end}}"').stdout
     assert template.splitlines() == ["<file /etc/hosts:3>"] * 2
     assert "FOUND" not in imq(root, 'images where not contains text "db2"').stdout
+
+
+def test_what_takes_no_contains_text(root: str) -> None:
+    error = imq(root, 'files of app:1 where contains text "x"', code=2).stderr
+    assert "is a condition on images and containers" in error
+    assert 'for files: content like "*…*"' in error
+
+
+def test_grep_is_explained(root: str) -> None:
+    assert "did you mean: imq 'texts of app:1 where text matches \"db\"'" in imq(root, 'grep "db" app:1', code=2).stderr
+    assert "contains text found its string" in imq(root, "help found").stdout
 
 
 def test_found_needs_a_string_to_find(root: str) -> None:

@@ -405,10 +405,8 @@ class Expressions:
         from imq.engine.catalog.predicates import PREDICATES
 
         predicate = PREDICATES[node.name]
-        if node.name == "contains text" and self.table.find_field("cmd") is None and self.table.find_relation("texts"):
-            from imq.engine.catalog.predicates import make_found_query
-
-            return self.bind_value(_set_span(ast.Exists(make_found_query(node.arguments)), node))  # of containers
+        if node.name == "contains text" and self.table.find_field("cmd") is None:
+            return self._bind_contains_text(node)
         if predicate.expand is not None:
             try:
                 return self.bind_value(_set_span(predicate.expand(node.arguments), node))
@@ -431,6 +429,21 @@ class Expressions:
                 raise TypeMismatch(f"{describe(duration)} is {duration.kind.value}, not a duration", span=age.span)
             moment = self._subtract_from_now(duration)
         return ir.Comparison("<" if node.name == "older than" else ">", created, moment)
+
+    def _bind_contains_text(self, node: ast.Predicate) -> ir.Expr:
+        """Bind `contains text` of rows that are no images: containers have texts too."""
+        from imq.engine.catalog.predicates import make_found_query
+
+        if self.table.find_relation("texts") is None:
+            content = "content" if self.table.find_field("content") is not None else "text"
+            can_search = self.table.find_field(content) is not None
+            raise StatementError(
+                f'"{node.name}" is a condition on images and containers',
+                code="phrase",
+                span=node.span,
+                hints=(f'for {self.table.name}: {content} like "*…*"' if can_search else "",),
+            )
+        return self.bind_value(_set_span(ast.Exists(make_found_query(node.arguments)), node))
 
     def _bind_layer_relation(self, node: ast.Predicate) -> ir.Expr:
         """Bind `based on X` and `shares layers with X`, where X is an image of the same source or a query of images."""

@@ -10,7 +10,7 @@ from imq.engine.layer_index.entry_types import FILE, HARD_LINK
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.oci.digest import Digest
 from imq.engine.query import ir
-from imq.engine.query.searches import get_search
+from imq.engine.query.searches import Search, get_search
 from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from imq.engine.layer_index.contents import ContentSink
-    from imq.engine.query.searches import Search
     from imq.engine.query.source import FetchRequest
 
     from .line_search import FoundLine
@@ -286,6 +285,9 @@ def _find_required(condition: ir.Expr | None) -> tuple[Search, ...] | None:
         case ir.Or(operands):
             either = list(map(_find_required, operands))
             return None if None in either else tuple(dict.fromkeys(one for part in either for one in part or ()))
+        case ir.Comparison("=", ir.Column(field, ""), ir.Literal(value)) if field.name == "text":
+            escaped = "".join(f"\\{one}" if one in "*?[\\" else one for one in str(value))
+            return (Search(field.name, "like", escaped),)
         case ir.Comparison():
             search = get_search(condition)
             return (search,) if search is not None else None
