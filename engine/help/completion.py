@@ -7,12 +7,13 @@ labels and paths are returned as kinds, which the caller fills in: this module d
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from imq.engine.actions import VERBS
 from imq.engine.actions.verb import OperandKind
 from imq.engine.catalog.clauses import CLAUSES
 from imq.engine.catalog.functions import AGGREGATES, FUNCTIONS
-from imq.engine.catalog.predicates import PREDICATES
+from imq.engine.catalog.predicates import FOUND, PREDICATES
 from imq.engine.catalog.settings import SETTINGS
 from imq.engine.catalog.tables import TABLES, DataType, TargetKind
 from imq.grammar import ast
@@ -204,6 +205,12 @@ class _CursorContext:
     def last_kind(self) -> str:
         """The terminal before the cursor."""
         return self.kinds[-1] if self.kinds else ""
+
+    @property
+    def finds_text(self) -> bool:
+        """Whether the statement before the cursor has `contains text`."""
+        words = [token.value.lower() for token in self.tokens]
+        return ("contains", "text") in pairwise(words)
 
     @property
     def refuses_query(self) -> bool:
@@ -415,6 +422,8 @@ def _iter_names(kinds: frozenset[str], context: _CursorContext, prefix: str) -> 
     for field in context.table.fields:
         yield Candidate(dot + field.name, "field", field.doc)
         yield from (Candidate(dot + alias, "field", field.doc) for alias in field.aliases if prefix.lstrip("."))
+    if context.finds_text:
+        yield Candidate(dot + FOUND.name, "field", FOUND.doc)
     for words, phrase in PREDICATES.items():
         if " " not in words and "NAME" in kinds:
             yield Candidate(words, "field", phrase.doc)
