@@ -93,6 +93,8 @@ _LOCK_TIMEOUT = 15.0
 """The maximum seconds that a monitor needs to end after its container, or another process to start it."""
 _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
+_LONGEST_OWNER = 64
+"""The most bytes of the process ID and the start time of a process."""
 DEFAULT_STOP_TIMEOUT = 10
 _POLL = 0.01
 _LONGEST_LAYERS = 3700
@@ -743,14 +745,26 @@ class Containers:
         self.clean_up(container)
         return ended
 
-    def pause(self, container: Container) -> None:
-        """Freeze the processes of a container. Raises `Conflict` when it does not run, or is paused."""
+    def pause(self, container: Container, *, only_now: bool = False) -> None:
+        """Freeze the processes of a container. Raises `Conflict` when it does not run, or is paused.
+
+        With `only_now`, they go on when this process is killed: the next one sees to it.
+        """
         state = self.read_state(container.id)
         if state.status != "running":
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
-        self._call_runtime("pause", container.id)
+        owner = f"{os.getpid()} {read_ticks(os.getpid())}".encode() if only_now else b""
         with self._open(container.id) as folder:
-            write_file(folder, PAUSED, b"", durable=False)
+            if only_now:
+                write_file(folder, PAUSED, owner, durable=False)
+            try:
+                self._call_runtime("pause", container.id)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(PAUSED, dir_fd=folder)
+                raise
+            if not only_now:
+                write_file(folder, PAUSED, owner, durable=False)
 
     def unpause(self, container: Container) -> None:
         """Let the processes of a paused container go on. Raises `Conflict` when it is not paused."""
@@ -833,7 +847,7 @@ class Containers:
             lock = -1 if state.is_running else self._lock_stopped(folder, container)
             try:
                 if paused:
-                    self.pause(container)
+                    self.pause(container, only_now=True)
                 with closing(self._pack_changes(container)) as pieces:
                     yield pieces
             finally:
@@ -922,32 +936,40 @@ class Containers:
 
     def remove(self, container: Container, *, force: bool = False) -> int:
         """Remove a container and return the bytes freed; a running one only with `force`, which kills it."""
+        self._require_privileges()
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            state = self.read_state(container.id)
+            if state.is_running:
+                if not force:
+                    raise Conflict(
+                        f"cannot remove container {container.name}: it is {state.status}",
+                        code="container-running",
+                        hints=(f"stop it first: stop {container.name}", "or add force, which kills it"),
+                    )
+                with suppress(NotFound):
+                    self.kill(container)
+            try:
+                return self._remove_stopped(container)
+            except NotFound:
+                if not container.document["HostConfig"]["AutoRemove"]:
+                    raise
+                return 0  # it removed itself when it ended
+            except Conflict as problem:  # it has been started meanwhile
+                if not force or problem.code != "container-running" or time.monotonic() > deadline:
+                    raise
+
+    def _remove_stopped(self, container: Container) -> int:
         from .index_rows import measure_tree
 
-        self._require_privileges()
-        state = self.read_state(container.id)
-        if state.is_running:
-            if not force:
-                raise Conflict(
-                    f"cannot remove container {container.name}: it is {state.status}",
-                    code="container-running",
-                    hints=(f"stop it first: stop {container.name}", "or add force, which kills it"),
-                )
-            with suppress(NotFound):
-                self.kill(container)
-        try:
-            with self._open(container.id) as folder:
-                lock = self._lock_stopped(folder, container)
-                try:
-                    freed = measure_tree(self._writable_path(container)) or 0
-                    self._delete_runtime_state(container.id, read_state(folder))
-                    self._remove_folder(container.id, read_state(folder))
-                finally:
-                    os.close(lock)
-        except NotFound:
-            if not container.document["HostConfig"]["AutoRemove"]:
-                raise
-            return 0  # it removed itself when it ended
+        with self._open(container.id) as folder:
+            lock = self._lock_stopped(folder, container)
+            try:
+                freed = measure_tree(self._writable_path(container)) or 0
+                self._delete_runtime_state(container.id, read_state(folder))
+                self._remove_folder(container.id, read_state(folder))
+            finally:
+                os.close(lock)
         return freed
 
     def _remove_folder(self, id_: str, state: State) -> None:
@@ -1025,12 +1047,26 @@ class Containers:
                         os.close(lock)
                 elif is_container_id(name):
                     with self._open(name) as folder:
+                        self._end_lost_pause(folder, name)
                         if read_json(folder, STATE) is not None and self._settle(folder, name):
                             self._remove_if_automatic(name)
                         elif os.path.exists(os.path.join(self.path, RUNTIME_STATE, name)):
                             self._end_unknown_run(folder, name)
         self._end_runs_of_removed_containers()
         self._remove_hidden_volumes()
+
+    def _end_lost_pause(self, folder: int, id_: str) -> None:
+        """Let a container go on that a process has paused which was killed meanwhile."""
+        try:
+            with os.fdopen(os.open(PAUSED, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+                owner = file.read(_LONGEST_OWNER).split()
+        except OSError:
+            return
+        if len(owner) == 2 and read_ticks(int(owner[0])) != int(owner[1]):
+            with suppress(ImqError):  # it was killed before it paused the container
+                self._runtime.call("resume", id_)
+            with suppress(FileNotFoundError):
+                os.unlink(PAUSED, dir_fd=folder)
 
     def _remove_hidden_volumes(self) -> None:
         from imq.engine.layers.remove_tree import remove_tree

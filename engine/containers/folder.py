@@ -6,7 +6,8 @@
     config.json         the bundle of the OCI runtime; written at each start
     upper, work         the writable layer of the overlay file system, with the drivers overlay2 and fuse-overlayfs
     attach              the socket on which the monitor takes further clients, while the container runs
-    paused, stopping    empty files: the processes are frozen; a user has stopped the container
+    paused              the processes are frozen; it names the process that does so for a moment, to commit
+    stopping            an empty file: a user has stopped the container
     rootfs              where the monitor mounts the overlay, in a mount namespace of its own; with the driver vfs, the
                         files of the container
     listing             with the driver vfs: the metadata of each file at its creation, by which changed ones are known

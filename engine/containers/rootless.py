@@ -193,7 +193,7 @@ class RootlessContainers(Containers):
 
     # What is different
 
-    def pause(self, container: Container) -> None:
+    def pause(self, container: Container, *, only_now: bool = False) -> None:  # noqa: ARG002 - it is refused
         """Refuse: processes are frozen by their cgroup."""
         raise Conflict(
             f"the container {container.name} cannot be paused: containers of ordinary users have no cgroups",

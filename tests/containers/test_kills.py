@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from imq.engine.containers.folder import State
+
     from .conftest import Machine
 
 STEPS = (
@@ -116,3 +118,41 @@ def test_any_process_may_be_killed_during_a_start(machine: Machine, seed: int) -
     machine.clear()
     assert set(os.listdir(pathlib.Path(machine.root, "containers"))) <= {"runtime", "last-used"}
     assert not runtime.exists() or os.listdir(runtime) == []
+
+
+def test_a_commit_that_was_killed_leaves_no_container_paused(machine: Machine) -> None:
+    """It freezes the container for a moment; what a user has paused stays paused."""
+    for name in ("web", "still"):
+        machine.do(f"run box:1 sleep 100 as {name} with detach = true")
+    machine.do("pause still")
+    container = machine.containers.find("web")
+    child = os.fork()
+    if not child:
+        with machine.containers.open_changes(container):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert machine.containers.read_state(container.id).status == "paused"
+    machine.containers.recover()
+    assert machine.containers.read_state(container.id).status == "running"
+    assert machine.container("still")["status"] == "paused"
+    machine.do("exec container web run true")
+
+
+def test_a_container_that_a_monitor_starts_meanwhile_is_removed_by_force(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.do("create web from box:1 run sleep 100")
+    container = machine.containers.find("web")
+    containers = machine.containers
+    read, calls = containers.read_state, []
+
+    def read_late(id_: str) -> State:
+        calls.append(read(id_))
+        if len(calls) == 1:
+            machine.command("start", "web")
+        return calls[-1]
+
+    monkeypatch.setattr(containers, "read_state", read_late)
+    containers.remove(container, force=True)
+    assert [state.status for state in calls[:2]] == ["created", "running"]
+    assert machine.rows("containers") == []
