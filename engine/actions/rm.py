@@ -526,7 +526,7 @@ def _list_freed(targets: Sequence[Target], context: PlanContext, *, are_all: boo
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS removed (root INTEGER PRIMARY KEY, position INTEGER NOT NULL)")
     connection.execute("DELETE FROM temp.removed")
     connection.execute(_INSERT_REMOVED, (json.dumps(roots),))
-    repeated = "SELECT 1 FROM descriptor GROUP BY digest HAVING count(*) > 1 LIMIT 1"
+    repeated = "SELECT 1 FROM descriptor WHERE is_repeated LIMIT 1"
     reads_all = _is_large_part(roots, connection) and connection.execute(repeated).fetchone() is None
     sizes = dict(connection.execute(_SELECT_FREED_BY_MANY if reads_all else _SELECT_FREED).fetchall())
     return [sizes.get(position, 0) for position in range(len(roots))]

@@ -115,6 +115,7 @@ CREATE TRIGGER image_summed AFTER UPDATE OF size, shared_size ON image BEGIN
 CREATE TABLE descriptor (
     key INTEGER PRIMARY KEY,
     images INTEGER NOT NULL DEFAULT 0,   -- the number of images with a layer of this digest: see shared_sizes.py
+    is_repeated INTEGER NOT NULL DEFAULT 0,   -- the digest has, or had, another media type or size too
     unpacked_size INTEGER, tar_size INTEGER, entries INTEGER,   -- measures of a layer; NULL until it was unpacked
     size INTEGER NOT NULL,
     digest TEXT NOT NULL, media_type TEXT NOT NULL,
@@ -123,8 +124,13 @@ CREATE TABLE descriptor (
     UNIQUE (digest, media_type, size)
 );
 CREATE INDEX descriptor_images ON descriptor (images);
+CREATE INDEX descriptor_repeated ON descriptor (digest) WHERE is_repeated;
 CREATE INDEX descriptor_absent ON descriptor (is_absent) WHERE is_absent = 1;
 CREATE INDEX descriptor_unpacked_size ON descriptor (unpacked_size);
+
+CREATE TRIGGER descriptor_added AFTER INSERT ON descriptor
+WHEN EXISTS (SELECT 1 FROM descriptor AS other WHERE other.digest = new.digest AND other.key <> new.key) BEGIN
+    UPDATE descriptor SET is_repeated = 1 WHERE digest = new.digest; END;
 
 -- Every blob that a descriptor of index.json reaches; both are keys of `descriptor`.
 CREATE TABLE reaching (root INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (root, blob)) WITHOUT ROWID;

@@ -305,8 +305,7 @@ SELECT * FROM remaining WHERE _remaining {enough} {limit}"""
   CROSS JOIN descriptor ON descriptor.digest = gone.digest),
  reached AS MATERIALIZED (SELECT blob, max(step) AS step, count(*) = count(step) AS is_freed
   FROM reaching LEFT JOIN removed_roots ON removed_roots.root = reaching.root GROUP BY blob),
- repeated AS MATERIALIZED (SELECT key, digest, size FROM descriptor
-  WHERE digest IN (SELECT digest FROM descriptor GROUP BY digest HAVING count(*) > 1)),
+ repeated AS MATERIALIZED (SELECT key, digest, size FROM descriptor WHERE is_repeated),
  blobs AS MATERIALIZED (SELECT size, step, is_freed FROM reached CROSS JOIN descriptor ON descriptor.key = reached.blob
   WHERE blob NOT IN (SELECT key FROM repeated)
   UNION ALL SELECT max(size), max(step), min(is_freed)
