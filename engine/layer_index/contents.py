@@ -49,8 +49,11 @@ def read_contents(
     *,
     algorithm: str = "sha256",
     limits: LayerLimits | None = None,
+    report: Callable[[int], object] = lambda _size: None,
 ) -> Digest:
     """Write each content of a layer, compressed or not, to its sinks; return the diff ID of the layer.
+
+    `report` is called with the sizes of the pieces of the decompressed archive.
 
     Raises `Malformed` (codes: compression, truncated, bomb).
     """
@@ -70,6 +73,7 @@ def read_contents(
                     end_content(writer.sink)
             active = [writer for writer in active if writer.remaining]
             position = end
+            report(len(view))
 
         for chunk in chunks:
             for piece in layer.feed(chunk):

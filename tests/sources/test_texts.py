@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from imq.engine.progress import NullProgress
 from imq.engine.query.searches import Search
 from imq.engine.sources.contents import line_search, reading, texts
 from imq.engine.sources.contents.line_search import FoundLine, LinePatterns, LineSink
@@ -305,6 +306,24 @@ def test_a_file_is_read_once_for_all_images_that_have_its_layer(
         assert sorted(row["image_name"] for row in rows) == [f"app:{number}" for number in range(5)]
         assert {row["sha256"] for row in rows} == {digest_of(b"needle\n")}
         assert len(calls) == 3  # of the search, and of the digest of what it found
+
+
+def test_a_search_reports_what_it_has_read(tmp_path: pathlib.Path) -> None:
+    reports: list[tuple[str, int, int]] = []
+
+    class Recorder(NullProgress):
+        def report_bytes(self, label: str, done: int, total: int) -> None:
+            reports.append((label, done, total))
+
+    layout = Layout(tmp_path / "store")
+    layout.add(Image([layer({"a": bytes(5 << 20)})]), "app:1")
+    for statement in ('texts of app:1 where text like "*x*"', 'files of app:1 where content like "*x*"'):
+        with StoreSession(tmp_path / "store", progress=Recorder()) as session:
+            assert session.rows(statement) == []
+        read = [(done, total) for label, done, total in reports if label == "read"]
+        assert 5 <= len(read) <= 6
+        assert all(done <= total and total >= 5 << 20 for done, total in read)
+        reports.clear()
 
 
 def test_a_layer_that_is_damaged_in_one_place_is_read_in_another(tmp_path: pathlib.Path) -> None:

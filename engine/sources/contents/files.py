@@ -371,7 +371,7 @@ class FileScan(ContentScan):
 
         A file that several images show is read once, for the first of its rows.
         """
-        from .reading import ContentFields, read_shared_contents
+        from .reading import ContentFields, ReadProgress, read_shared_contents
 
         if "content" in names:
             self._drop_large_files()
@@ -405,10 +405,12 @@ class FileScan(ContentScan):
             shared.add(row, number, layer, path, StoredContent(*place), (checksums.get(row), row in searched))
         values = ContentFields(names, checksums, searches, searched)
         of_layers: dict[tuple[int, Digest], list[tuple[int, str, StoredContent]]] = {}
+        total = 0
         for layer, contents in shared.by_layer.items():
-            (diff_id,) = self.connection.execute(
-                f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
+            diff_id, size = self.connection.execute(
+                f"SELECT diff_id, tar_size FROM {SCHEMA}.layer WHERE key = ?", (layer,)
             ).fetchone()
+            total += size
             whole = self.parts.get(diff_id, Digest(diff_id))
             of_layers[shared.numbers[contents[0][0]], whole] = contents
         rows_read: Iterable[tuple[Any, ...]] = ()
@@ -419,15 +421,16 @@ class FileScan(ContentScan):
             rows_read = remote.read(workers, self.context, of_layers)
             for key, error in remote.errors.items():
                 self._leave_out(error, shared.list_rows(of_layers.pop(key)))
-        for (_, diff_id), contents in of_layers.items():
-            images = (self.images[number] for _, number in shared.list_rows(contents))
-            try:
-                read_shared_contents(self.contents, images, diff_id, contents, values)
-            except Interrupted:
-                raise
-            except ImqError as error:
-                values.discard(row for row, _, _ in contents)
-                self._leave_out(error, shared.list_rows(contents))
+        with ReadProgress(self.context.progress, total) as progress:
+            for (_, diff_id), contents in of_layers.items():
+                images = (self.images[number] for _, number in shared.list_rows(contents))
+                try:
+                    read_shared_contents(self.contents, images, diff_id, contents, values, progress)
+                except Interrupted:
+                    raise
+                except ImqError as error:
+                    values.discard(row for row, _, _ in contents)
+                    self._leave_out(error, shared.list_rows(contents))
         self._update(
             "sha256 = coalesce(?, sha256), content = coalesce(?, content), modified = coalesce(?, modified),"
             " _found = json_patch(coalesce(_found, '{}'), coalesce(?, '{}'))",

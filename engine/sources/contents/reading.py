@@ -15,11 +15,12 @@ from .protocol import RangesIgnored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Protocol
+    from typing import Any, Protocol, Self
 
     from imq.engine.layer_index.contents import ContentSink, StoredContent
     from imq.engine.layers.table_of_contents import Chunk
     from imq.engine.oci.digest import Digest
+    from imq.engine.progress import Progress
     from imq.engine.query.searches import Search
 
     from .protocol import Chunks, ImageLayers, LayerContents, LayerTable, ReadLayer
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
             """Return the sinks for the content of a row, empty ones, however often it is called."""
 
 
+_REPORT_STEP = 1 << 20
+"""Bytes between two reports of progress."""
 MAX_TEXT = 16 << 20
 """The largest content in bytes that `content` shows. Searches have no limit."""
 
@@ -95,12 +98,35 @@ class ContentFields:
             )
 
 
+class ReadProgress:
+    """Reports how much of `total` bytes of decompressed layers is read; the reads are in its `with` block."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = self._reported = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def count(self, size: int) -> None:
+        """Report that so many more bytes are read. A layer that is read again, in another place, counts again."""
+        self._done += size
+        if self._done - self._reported >= _REPORT_STEP:
+            self._reported = self._done
+            self._progress.report_bytes("read", self._done, max(self._total, self._done))
+
+
 def read_shared_contents(
     source: LayerContents,
     images: Iterable[ImageLayers],
     layer: Digest,
     contents: Sequence[tuple[int, str, StoredContent]],
     values: RowSinks,
+    progress: ReadProgress,
 ) -> None:
     """Read contents of one layer of several images, in the first place of the layer where it can be read.
 
@@ -114,7 +140,7 @@ def read_shared_contents(
     problem: ImqError | None = None
     for planned in source.plan_reads(images, {layer}):
         try:
-            _read_whole(partial(planned.run, (layer,)), layer, contents, values)
+            _read_whole(partial(planned.run, (layer,)), layer, contents, values, progress.count)
         except Interrupted:
             raise
         except ImqError as error:
@@ -152,6 +178,7 @@ def _read_whole(
     layer: Digest,
     contents: Sequence[tuple[int, str, StoredContent]],
     values: RowSinks,
+    report: Callable[[int], object] = lambda _size: None,
 ) -> None:
     """Read contents of a layer in one pass over it. `run` passes the bytes of layers to a function."""
 
@@ -168,7 +195,7 @@ def _read_whole(
                 yield chunk
 
         try:
-            actual = read_contents(count(), sinks, algorithm=layer.algorithm)
+            actual = read_contents(count(), sinks, algorithm=layer.algorithm, report=report)
         except Malformed as error:
             if diff_id is None:
                 return None  # no layer, or another one

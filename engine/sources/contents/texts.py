@@ -16,7 +16,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
 from .line_search import LinePatterns, LineSink
-from .reading import read_shared_contents
+from .reading import ReadProgress, read_shared_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -156,25 +156,38 @@ class TextScan(ContentScan):
         for row, number, layer, path, *place in self.read_selected("t._layer IS NOT NULL", columns):
             rows = by_layer.setdefault(layer, {}).setdefault((path, StoredContent(*place)), [])
             rows.append((row, number))
-        for layer, holders in by_layer.items():
-            (diff_id,) = self.connection.execute(
-                f"SELECT diff_id FROM {SCHEMA}.layer WHERE key = ?", (layer,)
-            ).fetchone()
-            contents = [(rows[0][0], path, content) for (path, content), rows in holders.items()]
-            images = [self.images[number] for rows in holders.values() for _, number in rows]
-            sinks = _LineSinks(self, patterns)
-            try:
-                read_shared_contents(self.contents, images, Digest(diff_id), contents, sinks)
-            except Interrupted:
-                raise
-            except ImqError as error:
-                self.connection.execute(f"DELETE FROM temp.{self._found}")
-                for number in dict.fromkeys(number for rows in holders.values() for _, number in rows):
-                    self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
-                continue
+        if not by_layer:
+            return  # the index of files need not be there
+        keys = ", ".join(map(str, by_layer))
+        layers = self.connection.execute(
+            f"SELECT key, diff_id, tar_size FROM {SCHEMA}.layer WHERE key IN ({keys})"
+        ).fetchall()
+        with ReadProgress(self.context.progress, sum(size for *_, size in layers)) as progress:
+            for key, diff_id, _ in layers:
+                self._read_layer(Digest(diff_id), by_layer[key], patterns, progress)
+
+    def _read_layer(
+        self,
+        diff_id: Digest,
+        holders: Mapping[tuple[str, StoredContent], Sequence[tuple[int, int]]],
+        patterns: LinePatterns,
+        progress: ReadProgress,
+    ) -> None:
+        """Search files of one layer. Each is several rows, with the numbers of their images."""
+        contents = [(rows[0][0], path, content) for (path, content), rows in holders.items()]
+        numbers = list(dict.fromkeys(number for rows in holders.values() for _, number in rows))
+        images = [self.images[number] for number in numbers]
+        try:
+            read_shared_contents(self.contents, images, diff_id, contents, _LineSinks(self, patterns), progress)
+        except Interrupted:
+            raise
+        except ImqError as error:
+            for number in numbers:
+                self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
+        else:
             for rows in holders.values():
                 self._replace([row for row, _ in rows], rows[0][0])
-            self.connection.execute(f"DELETE FROM temp.{self._found}")
+        self.connection.execute(f"DELETE FROM temp.{self._found}")
 
     def add_lines(self, holder: int, lines: Iterable[FoundLine]) -> None:
         """Keep lines that were found in a text, until the layer that has it is verified."""
