@@ -195,7 +195,7 @@ def to_literal(value: object) -> ast.Literal:
 
         return (
             ast.Literal(text, quoted=True)
-            if _NUMBER_OR_BOOLEAN.fullmatch(text) or is_field_name(text)
+            if _NUMBER_OR_BOOLEAN.fullmatch(text) or is_field_name(text) or text.lower() == "null"
             else to_word(text)
         )
     return ast.Literal(text)

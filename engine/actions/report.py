@@ -76,6 +76,7 @@ def _plan_report(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             span=act.span,
             hints=(f"example: {VERB.example}",),
         )
+    _refuse_format(act, to[0])
     keeps = skips_existing(act)
     columns, width, table, rows = _select_rows(act, query, to[0], context)
     by_path = _group_rows(act, to[0], columns, rows, table, context)
@@ -92,6 +93,19 @@ def _plan_report(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         shown = tuple(row[:width] for row in own)
         actions.append(Report(output.path, output.kind, force, columns[:width], shown, table, form))
     return actions
+
+
+def _refuse_format(act: ast.ActionStatement, path: str) -> None:
+    """Raise `StatementError` for the name of an output format in place of a path: `images to csv`."""
+    from imq.engine.render.formats import FORMATS
+
+    if path in FORMATS and act.output.format is None and act.output.template is None:
+        raise StatementError(
+            f'"{path}" is an output format, and to takes a file',
+            code="operand",
+            span=act.span,
+            hints=(f'for standard output: … as {path}; for a file of this name: to "./{path}"',),
+        )
 
 
 def _choose_output(output: ast.Output, path: str) -> ast.Output:

@@ -43,6 +43,13 @@ _NO_LABEL = re.compile(r"\b(?:no|without)\s+label\s+(?=[\w./-]+)(?!where\b)", re
 _HAS_CONTENT = re.compile(r"\bhas\s+(package|file|text)\s+(?=\S)", re.IGNORECASE)
 _UNDER = re.compile(r"\bpath\s+(?:under|below|inside|in)\s+(/[\w./-]*?)/?(?=\s|\)|$)", re.IGNORECASE)
 _IN_YEAR = re.compile(r"\b(\w+)\s+(?:in|during)\s+((?:19|20)\d\d)(?![\w.:-])", re.IGNORECASE)
+_FIRST_ROWS = re.compile(r"(?<=\w)\s+(?:top|first|head)\s+(\d+)(?=\s|$)", re.IGNORECASE)
+_OFFSET = re.compile(r"(?<=\d)\s+offset\s+(?=\d)", re.IGNORECASE)
+_COUNT = re.compile(r"count\s+(?:of\s+|all\s+)?(\w+)(.*)", re.IGNORECASE)
+_AGGREGATE = re.compile(r"((?:sum|avg|min|max)\s*\([\w.]+\))\s+(?:of|in|from)\s+(\w+)(.*)", re.IGNORECASE)
+_AGGREGATE_LAST = re.compile(r"(\w+)(.*?)\s+((?:sum|avg|min|max)\s*\([\w.]+\))", re.IGNORECASE)
+_DISTINCT = re.compile(r"(\w+)(.*?)\s+(?:select\s+)?distinct\s+(\w+(?:\s*,\s*\w+)*)", re.IGNORECASE)
+_REDIRECTION = re.compile(r"\s*>\s*([\w./-]+[.](?:csv|tsv|jsonl?|yaml|md|html|dot|svg))\s*$", re.IGNORECASE)
 _SORT = re.compile(r"\bsort(?:ed)?\s+by\b", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(where|and|or|not)\s+(unused|untagged)\b", re.IGNORECASE)
 _CONDITIONS = {"dangling": "dangling", "untagged": "dangling", "unused": "not in use"}
@@ -64,11 +71,34 @@ def translate(sentence: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
         del words[0]
     if len(words) > 1 and words[0].lower() in (*_QUERY_WORDS, *_CONDITIONS):
         words = _translate_first_word(words, vocabulary)
-    translated = _translate_docker(words, vocabulary)
+    sentence = " ".join(words)
+    query = _translate_first_aggregate(sentence, vocabulary)
+    query = query if is_action else _translate_query(query, vocabulary)
+    translated = _translate_docker(words, vocabulary) if query == sentence else query
     if translated is None:
-        sentence = " ".join(words)
         translated = _translate_sql(sentence) if sentence[:7].lower() in ("select ", "delete ") else sentence
     return _translate_operators(translated, is_action=is_action)
+
+
+def _translate_first_aggregate(sentence: str, vocabulary: Vocabulary) -> str:
+    """Return the query for a sentence that begins with an aggregate: `count images`."""
+    if (found := _COUNT.fullmatch(sentence)) and found[1].lower() in vocabulary.tables:
+        return f"{found[1]}{found[2]} count"
+    if (found := _AGGREGATE.fullmatch(sentence)) and found[2].lower() in vocabulary.tables:
+        return f"{found[2]}{found[3]} select {found[1]}"
+    return sentence
+
+
+def _translate_query(sentence: str, vocabulary: Vocabulary) -> str:
+    """Return a query with `distinct`, or with an aggregate without `select`."""
+    if sentence.partition(" ")[0].lower() not in vocabulary.tables:
+        return sentence
+    if found := _DISTINCT.fullmatch(sentence):
+        return f"{found[1]}{found[2]} group by {found[3]} select {found[3]}"
+    found = _AGGREGATE_LAST.fullmatch(sentence)
+    if found and not re.search(r"\b(?:select|having|by|where)\b", found[2], re.IGNORECASE):
+        return f"{found[1]}{found[2]} select {found[3]}"
+    return sentence
 
 
 def _translate_first_word(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
@@ -146,6 +176,8 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
     sentence = _AGE.sub(replace_age, _AGE_AGO.sub(r"\1", sentence))
     if not is_action:
         sentence = _SORT.sub("order by", sentence)
+        sentence = _OFFSET.sub(" skip ", _FIRST_ROWS.sub(r" limit \1", sentence))
+        sentence = _REDIRECTION.sub(r" to \1", sentence)
         sentence = _PART.sub(lambda match: f" like {quote(_PART_GLOBS[match[1].lower()].format(match[2]))}", sentence)
         sentence = _NO_LABEL.sub("not has label ", sentence)
         sentence = _HAS_CONTENT.sub(lambda match: f"contains {match[1].lower()} ", sentence)

@@ -17,7 +17,9 @@ from imq.engine.catalog.tables import TABLES
 from imq.engine.render.formats import FORMATS
 from language.strategies import BARE, NAMES, TEXTS
 
-texts = st.one_of(TEXTS, BARE, NAMES, st.sampled_from(["true", "7", "-1.5", "1e5", ".tag", "*", "$x", "", "a b"]))
+texts = st.one_of(
+    TEXTS, BARE, NAMES, st.sampled_from(["true", "null", "7", "-1.5", "1e5", ".tag", "*", "$x", "", "a b"])
+)
 scalars = st.one_of(
     texts,
     st.booleans(),

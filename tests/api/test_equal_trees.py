@@ -120,6 +120,7 @@ PAIRS = {
     "images where created < created of redis:latest": images.where(f.created < imq.ref("redis:latest").created),
     "images where label.env = .label.env of redis:7": images.where(f.label.env == imq.ref("redis:7").label.env),
     "images where healthcheck = true": images.where(f.healthcheck == True),  # noqa: E712 - it makes a condition
+    'images where tag = "null" and label.n != "NULL"': images.where(f.tag == "null", f.label.n != "NULL"),
     'images where label.n = "7" and label.m = 7': images.where(f.label.n == "7", f.label.m == 7),
     # relations
     "images where any layers where size > 100MB": images.where(f.layers.any(f.size > 100 * MB)),

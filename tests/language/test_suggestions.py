@@ -62,6 +62,19 @@ images based on redis:7 -> images where based on redis:7
 images where dangling is true -> images where dangling = true
 images where label = env=prod -> images where label.env = prod
 images where label env=prod -> images where label.env = prod
+images top 5 -> images limit 5
+images where dangling first 3 -> images where dangling limit 3
+images limit 5 offset 2 -> images limit 5 skip 2
+count images -> images count
+count images where dangling -> images where dangling count
+sum(size) of images where dangling -> images where dangling select sum(size)
+images sum(size) -> images select sum(size)
+images distinct repository -> images group by repository select repository
+images where dangling select distinct repository, tag -> \
+images where dangling group by repository, tag select repository, tag
+images > out.csv -> images to out.csv
+images where tag = null -> images where tag is unknown
+images where label.env != NULL -> images where label.env is known
 images order by size descending -> images order by size desc
 images where tag is latest -> images where tag = latest
 images where tag is not latest -> images where tag != latest

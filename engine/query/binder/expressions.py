@@ -218,6 +218,8 @@ class Expressions:
     def _bind_comparison(self, node: ast.Comparison) -> ir.Expr:
         if node.operator in _TIME_OPERATORS:
             return self._bind_time_predicate(node)
+        if node.operator in ("=", "!=") and isinstance(node.right, ast.Literal) and node.right.text.lower() == "null":
+            _refuse_null(node, node.right)
         if isinstance(node.left, ast.Literal) and not isinstance(node.right, ast.Literal):
             right = self.bind_value(node.right)
             return bind_comparison(node, node.operator, self._bind_right_operand(node.left, right), right)
@@ -746,6 +748,23 @@ class Expressions:
                 self._bind_field(ast.Field(split_path(node.text), node.span)) if value.kind is DataType.TEXT else value
             )
         return self.bind_value(node)
+
+
+def _refuse_null(node: ast.Comparison, literal: ast.Literal) -> None:
+    """Raise `TypeMismatch` for `= null` in the text of a statement, unless it is in quotes. In SQL it means unknown."""
+    if literal.quoted or literal.span is None:
+        return
+    from imq.grammar.unparser import unparse
+
+    meant = f"{unparse(node.left)} is {'unknown' if node.operator == '=' else 'known'}"
+    error = TypeMismatch(
+        f'"{node.operator} {literal.text}" compares with the string "{literal.text}"',
+        code="value",
+        span=node.span,
+        hints=(f'for unknown values: {meant}; for the string: {node.operator} "{literal.text}"',),
+    )
+    error.replacement = meant
+    raise error
 
 
 def _operator_of(kind: DataType) -> str:

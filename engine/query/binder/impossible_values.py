@@ -58,6 +58,13 @@ def _check_name(operator: str, field: Field, text: str, node: ast.Expr) -> None:
     if operator == "like" and "{" in text:
         hints = (f"{field.name} like … or {field.name} like …", f"or a regular expression: {field.name} matches …")
         raise _make_error(node, "braces have no meaning in a glob, and names contain none", hints)
+    is_whole = operator == "like" and re.fullmatch(r"(?a)[\w./-]+", text)
+    if is_whole and field.type is DataType.REFERENCE and field.name == "name":
+        hints = (
+            f'any tag: name like "{text[:80]}:*", or repository = {text[:80]}',
+            f'a part of a name: name like "*{text[:80]}*"',
+        )
+        raise _make_error(node, f'every name has a tag or a digest, and the pattern "{text[:80]}" has neither', hints)
 
 
 def _check_parts(field: Field, text: str, node: ast.Expr) -> None:
