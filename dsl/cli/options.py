@@ -44,7 +44,7 @@ OPTIONS = (
     Option(("--sarif",), "FILE", "write failed assert statements as SARIF, for code scanning"),
     Option(("--color",), "WHEN", "auto, always or never"),
     Option(("--no-progress",), "", "write lines instead of progress bars"),
-    Option(("--version",), "", "print the version"),
+    Option(("--version",), "", "print the version, as -v alone does"),
     Option(("--json",), "", "with --version: print a software bill of materials"),
     Option(("-h", "--help"), "", "print help"),
 )

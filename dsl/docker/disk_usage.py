@@ -64,24 +64,21 @@ def run_df(context: CommandContext, parsed: ParsedFlags, statements: Statements)
         keys = ["Type", "TotalCount", "Active", "Size", "Reclaimable"]
         usage = _add_docker_types(context.run_query(statements[0]))
         return write_rows(context, usage, text.DISK_USAGE, format_, keys)
-    images = context.run_query(statements[0])
+    images, *others = (context.run_query(statement) for statement in statements)  # all of them, before any output
     if format_:
         return write_rows(context, images, text.DISK_USAGE_IMAGES, format_, _IMAGE_KEYS)
-    in_engine = context.compile_context.in_engine
+    containers, last = others
+    cache = RowSet((), ())
     context.write(("Images space usage:\n\n",))
     code = write_rows(context, images, text.DISK_USAGE_IMAGES, "", _IMAGE_KEYS)
     context.write(("\nContainers space usage:\n\n",))
-    containers = context.run_query(statements[1])
     code = max(code, write_rows(context, containers, text.CONTAINERS, "", _CONTAINER_KEYS))
-    others = context.run_query(statements[2])
-    if in_engine:
+    if context.compile_context.in_engine:
         context.session.context.progress.note("volumes of an engine are not listed here: docker volume ls lists them")
-        volumes, cache = None, others.replace(rows=list(others.rows))
+        cache = last.replace(rows=list(last.rows))
     else:
-        volumes, cache = others, RowSet((), ())
-    if volumes is not None:
         context.write(("\nLocal Volumes space usage:\n\n",))
-        code = max(code, write_rows(context, volumes, text.VOLUMES, "", _VOLUME_KEYS))
+        code = max(code, write_rows(context, last, text.VOLUMES, "", _VOLUME_KEYS))
     context.write((f"\nBuild cache usage: {_sum_own_sizes(cache, context)}\n\n",))
     return max(code, write_rows(context, cache, text.BUILD_CACHE, "", _CACHE_KEYS))
 
