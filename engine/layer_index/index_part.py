@@ -1,8 +1,9 @@
-"""A part of the index of a layer: the entries that a condition on paths selects, and what hides entries of others.
+"""A part of the index of a layer: the entries that a statement selects, and what hides entries of other layers.
 
 Whether an image shows an entry depends on the layers above it. So a part keeps, besides the selected entries, all
-whiteouts, symbolic links and folders. The other entries can only hide a folder that they replace, which is rare: a part
-has a Bloom filter of their paths. Where it says that one may be the path of such a folder, the whole index is needed.
+whiteouts, symbolic links and folders. The others can only hide an entry of their own path, or what is below it if that
+was a folder. A part has a Bloom filter of their paths: where it says that one may be on the way to a selected entry of
+a lower layer, the whole index is needed.
 
 A part has a name of its own in the index of files, so that nothing takes it for the index of the layer.
 """
@@ -19,16 +20,21 @@ from .schema import ENTRY_COLUMNS, SCAN_TABLES
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, Protocol
 
-    class PathCondition(Protocol):
-        """A condition in SQL, with its parameters by name."""
+    class Selection(Protocol):
+        """The entries that a statement needs, and the kinds of notes. `packages`: it needs the packages too."""
 
         @property
-        def text(self) -> str: ...  # noqa: D102 - see the class
+        def parameters(self) -> Mapping[str, Any]: ...  # noqa: D102 - see the class
         @property
-        def parameters(self) -> Mapping[str, Any]: ...  # noqa: D102
+        def packages(self) -> bool: ...  # noqa: D102
+        @property
+        def notes(self) -> Sequence[str]: ...  # noqa: D102
+
+        def write(self, schema: str, /) -> str:
+            """Return the SQL of the `directory` and the `name` of the entries of a schema."""
 
 
 DROPPED_NOTE = "dropped"
@@ -46,11 +52,10 @@ def make_part_key(diff_id: Digest, statement: str) -> Digest:
     return Digest.of(f"{diff_id}\n{statement}".encode())
 
 
-def write_part(path: str, target: str, key: Digest, connection: sqlite3.Connection, condition: PathCondition) -> bool:
+def write_part(path: str, target: str, key: Digest, connection: sqlite3.Connection, selection: Selection) -> bool:
     """Write a part of the scan at `path` to `target`; return False if the layer has links that need the whole.
 
-    `condition` reads the columns `path`, `name` and `directory` of the row `entry`; its functions are registered on
-    `connection`, which is in memory and to be closed by the caller.
+    The functions of the selection are registered on `connection`, which is in memory and to be closed by the caller.
     """
     connection.execute("ATTACH ? AS whole", (path,))
     connection.execute("ATTACH ? AS part", (target,))
@@ -59,22 +64,18 @@ def write_part(path: str, target: str, key: Digest, connection: sqlite3.Connecti
             OR EXISTS (SELECT 1 FROM whole.replaced WHERE type IN ({SYMLINK}, {HARD_LINK})) FROM whole.scan"""
     ).fetchone()
     if not needs_whole:
-        _write_tables(connection, key, condition)
+        _write_tables(connection, key, selection)
     return not needs_whole
 
 
-def _write_tables(connection: sqlite3.Connection, key: Digest, condition: PathCondition) -> None:
+def _write_tables(connection: sqlite3.Connection, key: Digest, selection: Selection) -> None:
     connection.execute("BEGIN")
     for statement in SCAN_TABLES.split(";\n"):
         connection.execute(statement.replace("CREATE TABLE ", "CREATE TABLE part."))
-    rows = """(SELECT entry.*, directory.path || '/' || entry.name AS path,
-            iif(directory.path = '', '/', directory.path) AS "directory"
-        FROM (SELECT directory AS folder, name, type FROM whole.entry) AS entry
-        JOIN whole.directory ON directory.key = entry.folder) AS entry"""
     connection.execute(
-        f"""CREATE TEMP TABLE kept AS SELECT entry.folder AS directory, entry.name AS name FROM {rows}
-        WHERE entry.type IN {_KEPT} OR ({condition.text})""",
-        condition.parameters,
+        f"""CREATE TEMP TABLE kept AS SELECT directory, name FROM whole.entry WHERE type IN {_KEPT}
+        UNION SELECT directory, name FROM ({selection.write("whole")})""",
+        selection.parameters,
     )
     connection.execute("CREATE UNIQUE INDEX temp.kept_place ON kept (directory, name)")
     connection.execute("INSERT INTO part.directory SELECT * FROM whole.directory")
@@ -91,6 +92,11 @@ def _write_tables(connection: sqlite3.Connection, key: Digest, condition: PathCo
         "INSERT INTO part.note SELECT key, '', ?, ? FROM part.directory WHERE path = ''",
         (DROPPED_NOTE, make_filter(path for (path,) in dropped)),
     )
+    connection.executemany(
+        "INSERT INTO part.note SELECT * FROM whole.note WHERE kind = ?", ((kind,) for kind in selection.notes)
+    )
+    if selection.packages:
+        connection.execute("INSERT INTO part.package SELECT * FROM whole.package")
     connection.execute(
         "INSERT INTO part.scan SELECT ?, version, (SELECT count(*) FROM part.entry), tar_size, 0, 0 FROM whole.scan",
         (key,),

@@ -172,15 +172,18 @@ def _pack_part(task: Mapping[str, Any], path: str) -> bytes | None:
     from imq.engine.layer_index.packed_index import pack_index
     from imq.engine.query.sql.statements import Sql
     from imq.engine.query.sqlite_executor import open_in_memory
+    from imq.engine.sources.contents.entry_fields import register_functions
+    from imq.engine.sources.contents.layer_parts import PartSelection
 
     handle, target = tempfile.mkstemp(dir=os.path.dirname(path), prefix="imq-part-")
     os.close(handle)
     try:
+        selection = PartSelection(task["text"], task["parameters"], tuple(task["functions"]))
         executor = open_in_memory()
         with closing(executor.connection):
-            condition = Sql(task["text"], task["parameters"], frozenset(task["functions"]))
-            executor.register_functions(condition)
-            is_written = write_part(path, target, Digest(task["key"]), executor.connection, condition)
+            register_functions(executor.connection)
+            executor.register_functions(Sql(selection.text, selection.parameters, frozenset(selection.functions)))
+            is_written = write_part(path, target, Digest(task["key"]), executor.connection, selection)
         return pack_index(target) if is_written else None
     finally:
         os.unlink(target)

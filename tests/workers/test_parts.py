@@ -40,6 +40,10 @@ CONDITIONS = [
     'path like "/b*" or name = "c"',
     'not name = "a" and type = file',
     'name = "a" and content like "*1*"',
+    "size > 1",
+    'type = directory or mode = "0644"',
+    "type = symlink",
+    'size = 1 and not name like "c*"',
 ]
 FIELDS = "image_name, path, type, size, mode, layer, layer_index, sha256"
 WHOLE_FIELDS = "image_name, path, resolved, broken, owner, package"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imq.engine.query.source import FetchRequest, ScanRequest
     from imq.engine.sources.context import SourceContext
 
+    from .layer_parts import PartSelection
     from .protocol import ImageLayers, LayerContents
 
 _KEY_VALUES = 2
@@ -66,21 +67,21 @@ class ContentScan(ScanRows):
         indexer = LayerIndexer(self.context)
         if self.takes_tables:
             images = indexer.list_by_tables(images)
-        paths = self.write_path_condition()
-        if paths is not None:
-            images = indexer.prepare_parts(self.contents, images, paths)
+        selection = self.select_part() if indexer.can_have_parts() else None
+        if selection is not None:
+            images = indexer.prepare_parts(self.contents, images, selection.describe())
         failed = indexer.prepare(self.contents, images)
-        if indexer.parts and paths is not None:
+        if indexer.parts and selection is not None:
             from .layer_parts import complete_parts
 
-            images = complete_parts(indexer, self.contents, images, failed, paths, self.context.clock())
+            images = complete_parts(indexer, self.contents, images, failed, selection, self.context.clock())
         self.parts = indexer.parts
         for position, error in failed.items():
             self.add_unread(images[position], error, is_only=len(images) == 1)
         self._describe_stacks(indexer, [image for position, image in enumerate(images) if position not in failed])
 
-    def write_path_condition(self) -> Sql | None:
-        """Return what the condition of the scan says about paths, if parts of indexes are enough for its rows."""
+    def select_part(self) -> PartSelection | None:
+        """Return what the rows need of layers; None when only whole indexes are enough for them."""
         return None
 
     def _list_images(self, names: Sequence[tuple[Raw, ...]]) -> list[ImageLayers]:

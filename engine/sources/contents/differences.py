@@ -16,7 +16,7 @@ from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
-from .files import FIELDS
+from .entry_fields import FIELDS
 from .reading import ContentFields, read_contents_of
 
 if TYPE_CHECKING:

@@ -15,10 +15,8 @@ from imq.engine.layer_index.entry_types import (
     FILE,
     HARD_LINK,
     IMPLIED,
-    NAMES,
     OPAQUE,
     OVERWRITTEN,
-    SYMLINK,
     WHITEOUT,
 )
 from imq.engine.layer_index.schema import ACCOUNT_NOTE, SCHEMA
@@ -28,71 +26,26 @@ from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
+from .entry_fields import FIELDS, register_functions, write_case
 from .entry_values import write_content
 from .image_paths import PathResolver
 from .literals import list_required_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from imq.engine.query.searches import Search
     from imq.engine.query.source import FetchRequest, ScanRequest
-    from imq.engine.query.sql.statements import Sql
     from imq.engine.sources.context import SourceContext
 
+    from .layer_parts import PartSelection
     from .protocol import ImageLayers, LayerContents
 
 _MIN_SKIPPED = 4
 """The least number of layers for which their names are searched first."""
 _MAX_HOLES = 8 << 30
 """The most bytes of the holes of a sparse file that are hashed: an archive of 1 KB can have one of a petabyte."""
-_NS_PER_SECOND = 1_000_000_000
-_CAPABILITY = "security.capability"
-_TYPE_LETTERS = "-dl-cbp--d"
-
-
-def _write_case(column: str, values: Mapping[int, str] | Sequence[str]) -> str:
-    items = values.items() if isinstance(values, dict) else enumerate(values)
-    return f"CASE {column} " + " ".join(f"WHEN {number} THEN '{value}'" for number, value in items) + " END"
-
-
-def _write_permissions() -> str:
-    letters = [f"substr('{_TYPE_LETTERS}', entry.type + 1, 1)"]
-    special = {6: (0o4000, "s", "S"), 3: (0o2000, "s", "S"), 0: (0o1000, "t", "T")}
-    for bit in range(8, -1, -1):
-        plain = "rwx"[(8 - bit) % 3]
-        has_bit = f"entry.mode & {1 << bit}"
-        if bit in special:
-            mask, with_execute, without = special[bit]
-            letters.append(
-                f"iif(entry.mode & {mask}, iif({has_bit}, '{with_execute}', '{without}'), iif({has_bit}, 'x', '-'))"
-            )
-        else:
-            letters.append(f"iif({has_bit}, '{plain}', '-')")
-    return " || ".join(letters)
-
-
-FIELDS = {
-    "path": "directory.path || '/' || entry.name",
-    "name": "entry.name",
-    "directory": "iif(directory.path = '', '/', directory.path)",
-    "type": _write_case("entry.type", NAMES),
-    "size": "entry.size",
-    "mode": "printf('%04o', entry.mode)",
-    "permissions": _write_permissions(),
-    "uid": "entry.uid",
-    "gid": "entry.gid",
-    "mtime": f"entry.mtime * {_NS_PER_SECOND} + coalesce(entry.mtime_ns, 0)",
-    "link_target": "entry.link",
-    "setuid": "entry.mode & 2048 > 0",
-    "setgid": "entry.mode & 1024 > 0",
-    "sticky": "entry.mode & 512 > 0",
-    "world_writable": f"entry.mode & 2 > 0 AND entry.type <> {SYMLINK}",
-    "xattrs": "coalesce(entry.details ->> 'xattrs', '{}')",
-    "capabilities": f"imq_capabilities(entry.details ->> '$.xattrs.\"{_CAPABILITY}\"')",
-}
-"""The SQL of the fields that an entry of a layer has, whatever image the layer is in."""
 FILTERED_FIELDS = frozenset(FIELDS)
 FILTERED_FIELDS_OF_ALL = FILTERED_FIELDS | {"status"}
 """The status of an entry depends on the image; that of a file says how a container differs from its image."""
@@ -100,8 +53,6 @@ _IMAGE_COLUMNS = ("_lookup", "image", "image_name", "source", "layer_index", "la
 _KEY_COLUMNS = ("_number", "_layer", "_directory", "_entry_name")
 
 
-_PATH_FIELDS = frozenset({"path", "name", "directory"})
-"""The fields that are the same for all entries of a path."""
 _WHITEOUT = "whiteout"
 _HIDDEN = {"overwritten": OVERWRITTEN, "deleted": DELETED}
 """The statuses of entries that an upper layer hides, and why, as in the index."""
@@ -121,10 +72,6 @@ def _reads_status_alone(condition: ir.Expr) -> bool:
 
 def _reads_no_status(condition: ir.Expr) -> bool:
     return all(name != "status" for name in _list_fields(condition))
-
-
-def _reads_paths_alone(condition: ir.Expr) -> bool:
-    return _PATH_FIELDS.issuperset(_list_fields(condition))
 
 
 def _list_fields(condition: ir.Expr) -> list[str]:
@@ -152,14 +99,16 @@ class FileScan(ContentScan):
         self._paths = PathResolver(self)
         self._parts_table = f"{request.view}_parts"
         self.view_fields = {"_content": write_content(self._parts_table)}
-        self.connection.create_function("imq_capabilities", 1, _show_capabilities, deterministic=True)
+        register_functions(self.connection)
 
-    def write_path_condition(self) -> Sql | None:
-        """Return what the condition says about paths."""
-        if self._shows_all:
+    def select_part(self) -> PartSelection | None:
+        """Return what the rows need of layers: the entries for which the condition holds, if there is one."""
+        condition = self.write_filter("entry", _reads_no_status)
+        if self._shows_all or condition.text == "1":
             return None
-        condition = self.write_filter("entry", _reads_paths_alone)
-        return condition if condition.text != "1" else None
+        from .layer_parts import PartSelection
+
+        return PartSelection(condition.text, condition.parameters, tuple(sorted(condition.functions)))
 
     def prepare_images(self, images: Sequence[ImageLayers]) -> None:
         """Index the layers of the images, or parts of them."""
@@ -183,7 +132,7 @@ class FileScan(ContentScan):
         status, visible = self._write_status(), f"NOT {is_hidden}"
         if self._shows_all:
             reason = self.write_hidden(
-                _write_case("hidden.status", {reason: name for name, reason in _HIDDEN.items()}), *place
+                write_case("hidden.status", {reason: name for name, reason in _HIDDEN.items()}), *place
             )
             status = f"""iif(entry._type IN ({WHITEOUT}, {OPAQUE}), '{_WHITEOUT}',
                 coalesce(({reason} LIMIT 1), 'visible'))"""
@@ -503,11 +452,3 @@ class _SharedFiles:
     def list_rows(self, contents: Iterable[tuple[int, str, StoredContent]]) -> list[tuple[int, int]]:
         """Return all rows that have these contents, each with the number of its image."""
         return [(row, self.numbers[row]) for first, _, _ in contents for row in self.equal_rows[first]]
-
-
-def _show_capabilities(value: str | None) -> str | None:
-    if value is None:
-        return None
-    from .capabilities import show_capabilities
-
-    return show_capabilities(value)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from imq.engine.layer_index.index import FileIndex
-    from imq.engine.query.sql.statements import Sql
     from imq.engine.sources.context import SourceContext
 
     from .protocol import Chunks, ImageLayers, LayerContents, LayerRead, LayerResult, LayerTable, LayerWorkers
@@ -117,18 +116,24 @@ class LayerIndexer:
             keys.append(diff_id if table is None or table.digest in missing else table.digest)
         return image.replace(keys=tuple(keys))
 
-    def prepare_parts(
-        self, contents: LayerContents, images: Sequence[ImageLayers], condition: Sql
-    ) -> list[ImageLayers]:
-        """Let remote workers return the parts of missing layers that a condition on paths selects.
+    def can_have_parts(self) -> bool:
+        """Whether workers return parts of indexes: over a network, with a shared cache that gets the whole ones.
 
-        Returns the images with the names of these parts among their keys. That is done for many layers alone, and with
-        a shared cache, which gets their whole indexes: without it, the next statement would read the layers again.
+        Without the cache, the next statement would read the layers again.
+        """
+        workers = self._context.workers
+        return workers is not None and workers.is_remote and self._context.index_cache is not None
+
+    def prepare_parts(
+        self, contents: LayerContents, images: Sequence[ImageLayers], selection: Mapping[str, Any]
+    ) -> list[ImageLayers]:
+        """Let workers return the parts of missing layers that a selection needs (see `PartSelection`).
+
+        Returns the images with the names of these parts among their keys. That is done for many layers alone.
         """
         context = self._context
         workers = context.workers
-        if workers is None or not workers.is_remote or context.index_cache is None:
-            return list(images)
+        assert workers is not None, "it can have parts"
         known = [image for image in images if image.problem is None and not image.is_container]
         missing = self.index.list_missing(key for image in known for key in image.indexed if key in image.diff_ids)
         if len(missing) < MIN_PARTS:
@@ -136,15 +141,10 @@ class LayerIndexer:
         from imq.engine.layer_index.index_part import make_part_key
 
         statement = os.urandom(16).hex()  # another one may drop its parts while this one reads its own
-        body = {
-            "text": condition.text,
-            "parameters": dict(condition.parameters),
-            "functions": sorted(condition.functions),
-        }
         names = {diff_id: make_part_key(diff_id, statement) for diff_id in missing}
         with _open_folder(context) as folder:
             self._errors |= self._scan_on_workers(
-                workers, contents, known, set(missing), folder, lambda one: {"part": body | {"key": names[one]}}
+                workers, contents, known, set(missing), folder, lambda one: {"part": {**selection, "key": names[one]}}
             )
         left = set(self.index.list_missing(names.values()))
         self.parts |= {name: diff_id for diff_id, name in names.items() if name not in left}

@@ -1,4 +1,4 @@
-"""Decides for which layers the parts of indexes that workers returned are enough: see `layer_index/index_part.py`."""
+"""The parts of indexes that workers return (`layer_index/index_part.py`), and for which layers they are enough."""
 
 from __future__ import annotations
 
@@ -6,19 +6,76 @@ import json
 
 from imq.engine.layer_index.entry_types import OPAQUE, WHITEOUT
 from imq.engine.layer_index.index_part import DROPPED_NOTE, may_contain
-from imq.engine.layer_index.schema import SCHEMA
+from imq.engine.layer_index.schema import LICENCE_NOTE, OS_NOTE, PROBLEM_NOTE, SCHEMA
 from imq.engine.layer_index.stacks import PartsAreNotEnough, StackKeys
 from imq.engine.oci.digest import Digest
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
+
+from .entry_fields import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
-    from imq.engine.query.sql.statements import Sql
     from imq.grammar.errors import ImqError
 
     from .indexer import LayerIndexer
     from .protocol import ImageLayers, LayerContents
+
+_NOTES = (OS_NOTE, LICENCE_NOTE, PROBLEM_NOTE)
+"""The kinds of notes that the tables of packages read."""
+
+
+class PartSelection(Record):
+    """What a statement needs of the indexes of layers: entries for which a condition holds, or all packages.
+
+    `text` is the SQL of the condition on the fields of a row `entry`, "" for the packages; `functions` are the names of
+    those it calls.
+    """
+
+    text: str = ""
+    parameters: Mapping[str, Any] = {}
+    functions: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        """Hash by the text: a mapping is unhashable."""
+        return hash(self.text)
+
+    @property
+    def packages(self) -> bool:
+        """Whether the packages are needed."""
+        return not self.text
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The kinds of notes that are needed."""
+        return _NOTES if self.packages else ()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the selection as JSON: the arguments for one of another process."""
+        return {"text": self.text, "parameters": dict(self.parameters), "functions": list(self.functions)}
+
+    def write(self, schema: str, layers: str = "") -> str:
+        """Return the SQL of the `directory` and the `name` of the selected entries in the tables of a scan.
+
+        In those of the index of files, `layers` is the SQL of their `layer`, which the rows have too.
+        """
+        own, layer = (f"{layers} AS own CROSS JOIN ", "own.layer AS layer, ") if layers else ("", "")
+
+        def join(table: str) -> str:
+            return f"{own}{schema}.{table}" + (f" ON {table}.layer = own.layer" if layers else "")
+
+        if self.packages:
+            kinds = ", ".join(f"'{kind}'" for kind in _NOTES)
+            return f"""SELECT {layer}package.directory AS directory, package.file AS name FROM {join("package")}
+                UNION SELECT {layer}note.directory, note.name FROM {join("note")} WHERE note.kind IN ({kinds})"""
+        fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
+        inner, outer = ("own.layer AS _layer, ", "_layer AS layer, ") if layers else ("", "")
+        return f"""SELECT {outer}_folder AS directory, _name AS name FROM (
+                SELECT {inner}entry.directory AS _folder, entry.name AS _name, {fields}
+                FROM {join("entry")} CROSS JOIN {schema}.directory ON directory.key = entry.directory
+                WHERE entry.type NOT IN ({WHITEOUT}, {OPAQUE})) AS entry
+            WHERE {self.text}"""
 
 
 def complete_parts(
@@ -26,13 +83,12 @@ def complete_parts(
     contents: LayerContents,
     images: Sequence[ImageLayers],
     failed: dict[int, ImqError],
-    paths: Sql,
+    selection: PartSelection,
     now: int,
 ) -> list[ImageLayers]:
     """Return the images with parts of layers where these are enough, and index the other layers completely.
 
-    `failed` has the errors of images by position, and gets those of further ones. `paths` is the condition on paths of
-    entries that the parts have. `now` is in nanoseconds.
+    `failed` has the errors of images by position, and gets those of further ones. `now` is in nanoseconds.
     """
     images = list(images)
     while True:
@@ -44,7 +100,7 @@ def complete_parts(
             for image in images
             if isinstance(stacks.get(image.indexed), PartsAreNotEnough)
             for diff_id in image.diff_ids
-        } or _find_replacing(indexer, stacks, paths)
+        } or _find_hiding(indexer, stacks, selection)
         if not layers:
             return images
         names = {name: diff_id for name, diff_id in indexer.parts.items() if diff_id in layers}
@@ -52,13 +108,11 @@ def complete_parts(
         failed |= indexer.prepare(contents, images)
 
 
-def _find_replacing(
-    indexer: LayerIndexer,
-    stacks: Mapping[tuple[Digest, ...], StackKeys | ImqError],
-    paths: Sql,
+def _find_hiding(
+    indexer: LayerIndexer, stacks: Mapping[tuple[Digest, ...], StackKeys | ImqError], selection: PartSelection
 ) -> set[Digest]:
-    """Return the layers with a part that may have left out a file in the place of a folder on the way to an entry."""
-    connection, stack, way = indexer.index.connection, "parts_stack", "parts_way"
+    """Return the layers with a part that may have left out what hides a selected entry of a lower layer."""
+    connection, stack = indexer.index.connection, "parts_stack"
     rows = (
         (number, position, layer)
         for number, keys in enumerate(stacks.values())
@@ -73,35 +127,28 @@ def _find_replacing(
     connection.executemany(f"INSERT INTO temp.{stack} VALUES (?, ?, ?)", rows)
     connection.execute("RELEASE listing")
     connection.execute(f"CREATE INDEX temp.{stack}_number ON {stack} (number, position)")
-    connection.execute(
-        f"""CREATE TEMP TABLE {way} AS WITH RECURSIVE way (layer, key) AS (
-            SELECT DISTINCT entry.layer, entry.folder FROM (
-                SELECT entry.layer AS layer, entry.directory AS folder, entry.type AS type, entry.name AS name,
-                    directory.path || '/' || entry.name AS path,
-                    iif(directory.path = '', '/', directory.path) AS "directory"
-                FROM (SELECT DISTINCT layer FROM temp.{stack}) AS own
-                CROSS JOIN {SCHEMA}.entry ON entry.layer = own.layer
-                CROSS JOIN {SCHEMA}.directory ON directory.key = entry.directory) AS entry
-            WHERE entry.type NOT IN ({WHITEOUT}, {OPAQUE}) AND ({paths.text})
-            UNION SELECT way.layer, directory.parent FROM way JOIN {SCHEMA}.directory USING (key)
-            WHERE directory.parent IS NOT NULL)
-        SELECT layer, key FROM way""",
-        paths.parameters,
-    )
     places = connection.execute(
-        f"""SELECT layer.diff_id, note.document, json_group_array(DISTINCT directory.path)
-        FROM temp.{way} AS way
-        CROSS JOIN temp.{stack} AS lower ON lower.layer = way.layer
+        f"""WITH RECURSIVE
+            selected AS MATERIALIZED ({selection.write(SCHEMA, f"(SELECT DISTINCT layer FROM temp.{stack})")}),
+            way (layer, key) AS (
+                SELECT layer, directory FROM selected
+                UNION SELECT way.layer, directory.parent FROM way JOIN {SCHEMA}.directory USING (key)
+                    WHERE directory.parent IS NOT NULL),
+            place (layer, path) AS (
+                SELECT layer, directory.path FROM way JOIN {SCHEMA}.directory USING (key)
+                UNION SELECT layer, directory.path || '/' || selected.name
+                    FROM selected JOIN {SCHEMA}.directory ON directory.key = selected.directory)
+        SELECT layer.diff_id, note.document, json_group_array(DISTINCT place.path) FROM place
+        CROSS JOIN temp.{stack} AS lower ON lower.layer = place.layer
         CROSS JOIN temp.{stack} AS upper ON upper.number = lower.number AND upper.position > lower.position
         CROSS JOIN {SCHEMA}.note ON note.layer = upper.layer AND note.kind = '{DROPPED_NOTE}'
         CROSS JOIN {SCHEMA}.layer ON layer.key = upper.layer
-        CROSS JOIN {SCHEMA}.directory ON directory.key = way.key AND directory.path <> ''
-        GROUP BY upper.layer"""
+        GROUP BY upper.layer""",
+        selection.parameters,
     ).fetchall()
-    for table in (stack, way):
-        connection.execute(f"DROP TABLE temp.{table}")
+    connection.execute(f"DROP TABLE temp.{stack}")
     return {
         indexer.parts[Digest(name)]
-        for name, bits, folders in places
-        if any(may_contain(bits, folder) for folder in json.loads(folders))
+        for name, bits, paths in places
+        if any(may_contain(bits, path) for path in json.loads(paths))
     }

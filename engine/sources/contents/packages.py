@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from imq.engine.packages.package import Package
     from imq.engine.query.source import FetchRequest
 
+    from .layer_parts import PartSelection
+
 FIELDS = {
     "name": "package.name",
     "version": "package.version",
@@ -41,6 +43,12 @@ class PackageScan(ContentScan):
     columns = (*_IMAGE_COLUMNS, *_KEY_COLUMNS, *FIELDS, "layer_index", "layer")
     fetched_columns = ("licence", "purl", "distribution", "image_digest", "image_created", "image_platform")
 
+    def select_part(self) -> PartSelection:
+        """Return the packages."""
+        from .layer_parts import PartSelection
+
+        return PartSelection()
+
     def insert_rows(self) -> None:
         """Insert the packages of the layers for which the condition of the scan holds, for each image."""
         condition = self.write_filter("package")
@@ -59,8 +67,7 @@ class PackageScan(ContentScan):
         names = ", ".join(f'"{name}"' for name in self.columns)
         self.connection.execute(
             f"""INSERT INTO temp.{self.rows} ({names})
-            SELECT shown.*, (SELECT layer.diff_id FROM temp.{self.stack} AS first
-                    JOIN {SCHEMA}.layer ON layer.key = first.layer
+            SELECT shown.*, (SELECT diff_id FROM temp.{self.stack} AS first
                     WHERE first.number = shown.number AND first.position = shown.first)
             FROM (SELECT stack.lookup, stack.number AS number, stack.image, stack.name, stack.source, stack.position,
                     {columns}, ({first}) AS first
@@ -221,6 +228,12 @@ class OsReleaseScan(ContentScan):
     """The rows of `os_releases`."""
 
     columns = ("_lookup", "image", "image_name", "place", "id", "version_id", "pretty_name", "codename")
+
+    def select_part(self) -> PartSelection:
+        """Return the packages, which come with the notes on systems."""
+        from .layer_parts import PartSelection
+
+        return PartSelection()
 
     def insert_rows(self) -> None:
         """Insert one row for each image."""
