@@ -15,6 +15,8 @@ from harness import remove_folder
 from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, ratio, tree_cpu
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness import Bench
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -105,7 +107,7 @@ def _write_layout(path: str) -> None:
 
 
 def _measure_cached(bench: Bench) -> list[Figure]:
-    """Measure packages of images whose layers are all in the shared cache, with an empty store."""
+    """Measure packages of images whose layers are all in the shared cache, and not in the index of files."""
     from support.images import Image, Layout, layer
 
     layout, cache = os.path.join(bench.scratch, "many"), os.path.join(bench.scratch, "cache")
@@ -121,20 +123,37 @@ def _measure_cached(bench: Bench) -> list[Figure]:
     for number in range(IMAGES):
         written.add(Image([layers[number % SHARED_LAYERS], *generator.sample(layers, 2)]), f"many:{number}")
     written.close()
+    single = Layout(f"{layout}-single")
+    single.add(Image(layers[:1]), "single:1")
+    single.close()
     statement = f'packages of (images in "oci:{layout}") count'
     command = [sys.executable, "-m", "imq", "--no-progress", "--set", f"index_cache={cache}", "--root"]
-    subprocess.run([*command, f"{root}-first", statement], env=bench.environment(), check=True, capture_output=True)
-    cached = Contender(
-        f"packages of {IMAGES:,} images, all cached",
-        [*command, root, statement],
-        before=lambda: remove_folder(root),
-        environment=bench.environment(),
-        is_required=True,
-    )
-    interleave([cached], bench.rounds)
-    bench.note("cached", [cached])
+    for one in (root, f"{root}-known"):  # the index of files is kept in a store that has an image
+        for text in (f'load "{layout}-single"', statement):
+            subprocess.run([*command, one, text], env=bench.environment(), check=True, capture_output=True)
+
+    def make(name: str, folder: str, before: Callable[[], object]) -> Contender:
+        return Contender(
+            name, [*command, folder, statement], before=before, environment=bench.environment(), is_required=True
+        )
+
+    cached = make(f"packages of {IMAGES:,} images, all cached", root, lambda: _drop_index(root))
+    known = make("all in the index of files", f"{root}-known", lambda: None)
+    interleave([cached, known], bench.rounds)
+    bench.note("cached", [cached, known])
     shutil.rmtree(layout)
-    return [milliseconds(cached.name, cached, CACHED_TARGET, cpu_target=CACHED_TARGET)]
+    own = (statistics.median(cached.cpu_seconds) - statistics.median(known.cpu_seconds)) / SHARED_LAYERS * 1e3
+    return [
+        milliseconds(cached.name, cached, CACHED_TARGET, cpu_target=CACHED_TARGET),
+        Figure("coordinator, with the stacks of the images", "ms CPU a layer", (own,), own, CPU_TARGET),
+    ]
+
+
+def _drop_index(root: str) -> None:
+    """Remove the index of files of a store."""
+    for name in os.listdir(root):
+        if name.startswith("files.db"):
+            os.unlink(os.path.join(root, name))
 
 
 def _measure_dispatcher() -> list[Figure]:
