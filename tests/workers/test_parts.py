@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imq.engine.layer_index.index_part import make_filter, may_contain
 from imq.engine.registry.settings import Settings
-from imq.engine.sources.contents import indexer
+from imq.engine.sources.contents import indexer, layer_parts
 from imq.engine.workers.dispatcher import Event
 from imq.engine.workers.jobs import JobRunner
 from imq.engine.workers.workers import Workers
@@ -167,6 +167,14 @@ def test_drawn_stacks(
 def test_stacks_by_hand(remote: RemoteProcess, tmp_path: pathlib.Path, stack: list[list[Member]]) -> None:
     many = [member(f"many/{number}", b"") for number in range(50)]
     compare(remote, tmp_path, [[[*many, *stack[0]], *stack[1:]]])
+    assert any(remote.parts)
+
+
+def test_too_many_paths_to_look_for(
+    remote: RemoteProcess, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_parts, "_CHECKS", 0)
+    compare(remote, tmp_path, [[[member("a/b", b"11"), member("c", b"1")], [member("a/c", b"2")]]])
     assert any(remote.parts)
 
 

@@ -14,14 +14,17 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .entry_fields import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Self
 
     from imq.grammar.errors import ImqError
 
     from .indexer import LayerIndexer
     from .protocol import ImageLayers, LayerContents
 
+_CHECKS = 500
+"""The most paths that are looked for in the filter of a part, on average: reading the whole index costs as much."""
 _NOTES = (OS_NOTE, LICENCE_NOTE, PROBLEM_NOTE)
 """The kinds of notes that the tables of packages read."""
 
@@ -112,43 +115,90 @@ def _find_hiding(
     indexer: LayerIndexer, stacks: Mapping[tuple[Digest, ...], StackKeys | ImqError], selection: PartSelection
 ) -> set[Digest]:
     """Return the layers with a part that may have left out what hides a selected entry of a lower layer."""
-    connection, stack = indexer.index.connection, "parts_stack"
-    rows = (
-        (number, position, layer)
-        for number, keys in enumerate(stacks.values())
-        if isinstance(keys, StackKeys)
-        for position, layer in enumerate(keys.layers)
-    )
-    connection.execute(
-        f"""CREATE TEMP TABLE {stack} (number INTEGER, position INTEGER, layer INTEGER,
-        PRIMARY KEY (layer, number, position)) WITHOUT ROWID"""
-    )
-    connection.execute("SAVEPOINT listing")
-    connection.executemany(f"INSERT INTO temp.{stack} VALUES (?, ?, ?)", rows)
-    connection.execute("RELEASE listing")
-    connection.execute(f"CREATE INDEX temp.{stack}_number ON {stack} (number, position)")
-    places = connection.execute(
-        f"""WITH RECURSIVE
-            selected AS MATERIALIZED ({selection.write(SCHEMA, f"(SELECT DISTINCT layer FROM temp.{stack})")}),
-            way (layer, key) AS (
-                SELECT layer, directory FROM selected
-                UNION SELECT way.layer, directory.parent FROM way JOIN {SCHEMA}.directory USING (key)
-                    WHERE directory.parent IS NOT NULL),
-            place (layer, path) AS (
-                SELECT layer, directory.path FROM way JOIN {SCHEMA}.directory USING (key)
-                UNION SELECT layer, directory.path || '/' || selected.name
-                    FROM selected JOIN {SCHEMA}.directory ON directory.key = selected.directory)
-        SELECT layer.diff_id, note.document, json_group_array(DISTINCT place.path) FROM place
-        CROSS JOIN temp.{stack} AS lower ON lower.layer = place.layer
-        CROSS JOIN temp.{stack} AS upper ON upper.number = lower.number AND upper.position > lower.position
-        CROSS JOIN {SCHEMA}.note ON note.layer = upper.layer AND note.kind = '{DROPPED_NOTE}'
-        CROSS JOIN {SCHEMA}.layer ON layer.key = upper.layer
-        GROUP BY upper.layer""",
-        selection.parameters,
-    ).fetchall()
-    connection.execute(f"DROP TABLE temp.{stack}")
-    return {
-        indexer.parts[Digest(name)]
-        for name, bits, paths in places
-        if any(may_contain(bits, path) for path in json.loads(paths))
-    }
+    connection = indexer.index.connection
+    with _PlaceTables(connection, stacks.values(), selection) as tables:
+        if tables.count_checks() > _CHECKS * len(indexer.parts):
+            return set(indexer.parts.values())
+        return {
+            indexer.parts[Digest(name)]
+            for name, bits, paths in tables.list_checks()
+            if any(may_contain(bits, path) for path in json.loads(paths))
+        }
+
+
+class _PlaceTables:
+    """Temporary tables of stacks: `part_pair` has the layers with a part above each layer, `part_place` the paths.
+
+    The paths are those of the selected entries of a layer, and of the folders above them.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, stacks: Iterable[StackKeys | ImqError], selection: PartSelection
+    ) -> None:
+        self._connection = connection
+        self._stacks = stacks
+        self._selection = selection
+
+    def __enter__(self) -> Self:
+        connection = self._connection
+        connection.execute("CREATE TEMP TABLE part_stack (number INTEGER, position INTEGER, layer INTEGER)")
+        rows = (
+            (number, position, layer)
+            for number, keys in enumerate(self._stacks)
+            if isinstance(keys, StackKeys)
+            for position, layer in enumerate(keys.layers)
+        )
+        connection.execute("SAVEPOINT listing")
+        connection.executemany("INSERT INTO part_stack VALUES (?, ?, ?)", rows)
+        connection.execute("RELEASE listing")
+        connection.execute("CREATE INDEX temp.part_stack_number ON part_stack (number, position)")
+        connection.execute(
+            "CREATE TEMP TABLE part_pair (layer INTEGER, upper INTEGER, PRIMARY KEY (layer, upper)) WITHOUT ROWID"
+        )
+        connection.execute("CREATE INDEX temp.part_pair_upper ON part_pair (upper)")
+        connection.execute(
+            f"""INSERT OR IGNORE INTO part_pair SELECT lower.layer, upper.layer FROM part_stack AS upper
+            CROSS JOIN part_stack AS lower ON lower.number = upper.number AND lower.position < upper.position
+            WHERE EXISTS (
+                SELECT 1 FROM {SCHEMA}.note WHERE note.layer = upper.layer AND note.kind = '{DROPPED_NOTE}')"""
+        )
+        connection.execute(
+            "CREATE TEMP TABLE part_place (layer INTEGER, path TEXT, PRIMARY KEY (layer, path)) WITHOUT ROWID"
+        )
+        selected = self._selection.write(SCHEMA, "(SELECT DISTINCT layer FROM part_pair)")
+        connection.execute(
+            f"""INSERT INTO part_place WITH RECURSIVE selected AS MATERIALIZED ({selected}),
+                way (layer, key) AS (
+                    SELECT layer, directory FROM selected
+                    UNION SELECT way.layer, directory.parent FROM way JOIN {SCHEMA}.directory USING (key)
+                        WHERE directory.parent IS NOT NULL)
+            SELECT layer, directory.path FROM way JOIN {SCHEMA}.directory USING (key)
+            UNION SELECT layer, directory.path || '/' || selected.name
+                FROM selected JOIN {SCHEMA}.directory ON directory.key = selected.directory""",
+            self._selection.parameters,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in ("part_stack", "part_pair", "part_place"):
+            self._connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+
+    def count_checks(self) -> int:
+        """Return the number of paths to look for, in the filters of all parts together."""
+        count: int
+        (count,) = self._connection.execute(
+            """SELECT coalesce(sum(own.places), 0) FROM part_pair
+            JOIN (SELECT layer, count(*) AS places FROM part_place GROUP BY layer) AS own USING (layer)"""
+        ).fetchone()
+        return count
+
+    def list_checks(self) -> Iterator[tuple[str, bytes, str]]:
+        """Yield the name of each part, its filter, and the paths to look for in it, a JSON list."""
+        yield from self._connection.execute(
+            f"""SELECT layer.diff_id, note.document, (
+                SELECT json_group_array(path) FROM part_pair AS pair JOIN part_place USING (layer)
+                WHERE pair.upper = one.upper)
+            FROM (SELECT DISTINCT upper FROM part_pair) AS one
+            CROSS JOIN {SCHEMA}.layer ON layer.key = one.upper
+            CROSS JOIN {SCHEMA}.note ON note.layer = one.upper AND note.kind = '{DROPPED_NOTE}'"""
+        )
