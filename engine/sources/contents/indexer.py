@@ -7,7 +7,7 @@ hashing release the interpreter lock.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from imq.engine.oci.digest import Digest
@@ -295,10 +295,9 @@ def _open_folder(context: SourceContext) -> Iterator[str]:
 
 def _scan_table(folder: str, table: LayerTable) -> Iterator[str]:
     """Yield the database of a table of contents; nothing when its layer has to be read as a whole."""
-    import tempfile
-
     from imq.engine.layer_index.scan import scan_entries
     from imq.engine.layers.table_of_contents import read_table
+    from imq.engine.store.layer_scans import make_scan_path
 
     try:
         contents = read_table(table.location, table.read)
@@ -306,8 +305,7 @@ def _scan_table(folder: str, table: LayerTable) -> Iterator[str]:
         return
     if contents is None:
         return
-    descriptor, path = tempfile.mkstemp(dir=folder)
-    os.close(descriptor)
+    path = make_scan_path(folder)
     scan_entries(contents.entries, path, table.digest)
     yield path
 
@@ -408,13 +406,11 @@ class _LayerScan:
 
     def _scan(self, diff_id: Digest | None, chunks: Chunks) -> Digest:
         """Scan one layer, and return its diff ID. Raises `DigestMismatch` when it is not the layer `diff_id`."""
-        import tempfile
-
         from imq.engine.layer_index.readers import find_reader
         from imq.engine.layer_index.scan import scan_layer
+        from imq.engine.store.layer_scans import make_scan_path
 
-        descriptor, path = tempfile.mkstemp(dir=self._folder)
-        os.close(descriptor)
+        path = make_scan_path(self._folder)
         is_kept = False
         offset = 0
 
@@ -437,7 +433,8 @@ class _LayerScan:
             return actual
         finally:
             if not is_kept:
-                os.unlink(path)
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
 
 
 def check_diff_id(actual: Digest, diff_id: Digest | None) -> None:
