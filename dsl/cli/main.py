@@ -234,6 +234,12 @@ def _runs_container(arguments: Sequence[str]) -> bool:
     return words[words[:1] == ["container"] :][:1] == ["run"]
 
 
+def _may_detach(arguments: Sequence[str]) -> bool:
+    """Whether the container may go on for long after the command: its monitor should take little memory then."""
+    letters = (word for word in arguments if word.startswith("-") and not word.startswith("--"))
+    return any(word.startswith("--detach") for word in arguments) or any("d" in word for word in letters)
+
+
 def run() -> None:
     """Run the command line of this process: the entry point `imq`."""
     if sys.argv[1:2] == [_MONITOR]:
@@ -247,7 +253,7 @@ def run() -> None:
     if _starts_containers(sys.argv[1:]):
         from imq.engine.containers import launcher
 
-        forks = _runs_container(sys.argv[1:]) and os.geteuid() == 0
+        forks = _runs_container(sys.argv[1:]) and os.geteuid() == 0 and not _may_detach(sys.argv[1:])
         (launcher.fork_monitors if forks else launcher.start_launcher)()
     gc.set_threshold(50_000, 100)  # most objects stay, of the startup (3 ms of 45 for collecting them) and of plans
     for name in ("stdin", "stdout", "stderr"):

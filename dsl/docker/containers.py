@@ -8,6 +8,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .context import Handler
 from .creation_flags import list_creation_values
+from .direct_run import NOT_RUN
 from .filters import compare_moment, join_conditions, prune_conditions
 from .options import literals, make_with
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     Statements = tuple[ast.Statement, ...]
 
 _WORD = "container"
-_NOT_RUN = 125
-"""Docker's exit code when a container could not be started for a reason other than its program."""
 _VARIABLES = {"env-file": "env_file", "env": "env"}
 _PULLS = ("always", "missing", "never")
 
@@ -81,11 +80,11 @@ def run_run(context: CommandContext, parsed: ParsedFlags, statements: Statements
         raise
     except ImqError as error:
         context.report_error(error)
-        return _NOT_RUN
+        return NOT_RUN
     for problem in errors:
         if problem.code != "container-failed":
             context.report_error(problem)
-        return int(getattr(problem, "exit_status", _NOT_RUN))
+        return int(getattr(problem, "exit_status", NOT_RUN))
     if parsed.is_on("detach"):
         context.write(f"{outcome.note}\n" for outcome in outcomes)
     return 0

@@ -264,7 +264,7 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
                 or (base in needed and ending == "json")
             ):
                 continue
-            if name.endswith(IMAGE):
+            if name.endswith(IMAGE) or f"{IMAGE}." in name:  # the second: a part of one
                 folder.remove_file(name)
             elif ending == "json":
                 facts = read_json(folder.descriptor, name)

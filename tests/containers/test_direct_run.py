@@ -248,3 +248,21 @@ def test_a_temporary_container_that_did_not_start_can_be_started(machine: Machin
         assert "executable file not found" in errors
         assert "cannot be mounted" not in errors
         assert code
+
+
+@pytest.mark.parametrize(("flags", "is_child"), [(("-itd",), False), (("--detach",), False), ((), True)])
+def test_a_container_in_the_background_has_a_monitor_of_the_launcher(
+    machine: Machine, flags: tuple[str, ...], is_child: bool
+) -> None:
+    """It stays for long, so it has none of the memory of the command."""
+    machine.command("run", "--rm", "box:1", "true")
+    with subprocess.Popen(
+        [*machine.prefix, "run", "--name", "web", *flags, "box:1", "sleep", "60"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        wait_until(lambda: list(pathlib.Path(machine.root, "containers").glob("*/state.json")))
+        content = pathlib.Path(f"/proc/{machine.monitor_of('web')}/status").read_text()
+        parent = int(next(line.split()[1] for line in content.splitlines() if line.startswith("PPid")))
+        machine.line("kill", "web")
+    assert (parent == process.pid) is is_child
