@@ -3,6 +3,9 @@
 The command line forks a launcher before it imports most modules: a small process that forks one for each job it
 receives over a socket. So it starts at once and has none of the memory of the process that ordered it. Other processes,
 which may have threads and large heaps, execute a new interpreter for each job.
+
+A command line that runs one container in the foreground forks its monitor itself: it has loaded what the monitor needs,
+and both end together.
 """
 
 from __future__ import annotations
