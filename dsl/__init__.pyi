@@ -1462,7 +1462,7 @@ MiB: Bytes
 GiB: Bytes
 TiB: Bytes
 def append(*operands: _Path, to: _Path | None = ..., from_: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. With from HOST that is done in the registry, where only what is new is uploaded. In text: `append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"`"""
+    """Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared. With from HOST that is done in the registry, where only what is new is uploaded. In text: `append './files' to app:1 as app:2 change 'CMD ["serve"]'`"""
     ...
 def attach(*operands: _Name | Query, from_: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Attach to a running container of the store: its output is passed on, and it reads what is typed, until it ends. On a terminal ctrl-p and ctrl-q detach; with detach_keys others, and with stdin = false nothing is typed. In text: `attach web`"""
@@ -1471,10 +1471,10 @@ def cat(*operands: _Name | Query, from_: _Path | None = ...) -> Statement:
     """Write the content of files of an image: cat IMAGE PATH, or of a container: cat container NAME PATH. Symbolic links are followed as in a container. No container is made, and the image is not unpacked. In text: `cat redis:7 /etc/passwd`"""
     ...
 def change(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. With from HOST the image is changed in its registry, where only the config and the manifest are uploaded. In text: `change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2`"""
+    """Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read. With from HOST the image is changed in its registry, where only the config and the manifest are uploaded. In text: `change app:1 'LABEL env=prod', 'CMD ["serve"]' as app:2`"""
     ...
 def commit(*operands: _Name | Query, as_: _Path | None = ..., from_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., with_: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Make an image of a container, which is paused for that time; pause = false leaves it running. change takes Dockerfile instructions. With a query of containers, the name is a template. author and message are those of docker. In text: `commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"`"""
+    """Make an image of a container, which is paused for that time; pause = false leaves it running. change takes Dockerfile instructions. With a query of containers, the name is a template. author and message are those of docker. In text: `commit web as team/web:1 change 'CMD ["serve"]' message 'with the fix'`"""
     ...
 def copy(*operands: _Name | Query, platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., from_: _Path | None = ..., force: bool = ..., skip_existing: bool = ..., with_referrers: bool = ..., dry_run: bool = ...) -> Statement:
     """Copy images from registry to registry without storing them; an index is copied with all its platforms. The destination after to is a name, a host or namespace (repositories and tags stay the same), or a template. with referrers also copies signatures, attestations and SBOMs. Destinations on this machine are store, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR; and engines, such as docker and podman. What a store or an engine has already is not copied again. from PLACE says where the images are. In text: `copy redis:7, alpine:3.19 to registry.local:5000/mirror`"""
@@ -1501,7 +1501,7 @@ def flatten(*operands: _Name | Query, from_: _Path | None = ..., as_: _Path | No
     """Make an image whose only layer has the files of all layers of another: what later layers replaced or deleted is gone. The configuration stays. In text: `flatten app:1 as app:flat`"""
     ...
 def import_(*operands: _Path, as_: _Path | None = ..., change: _Path | Sequence[_Path] | None = ..., message: _Path | None = ..., platform: _Path | Sequence[_Path] | None = ..., to: _Path | None = ..., dry_run: bool = ...) -> Statement:
-    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. After to, the engine that creates it, or the namespace of containerd that gets it. In text: `import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"`"""
+    """Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions. After to, the engine that creates it, or the namespace of containerd that gets it. In text: `import ./rootfs as team/base:1 change 'LABEL env=prod', 'CMD ["sh"]'`"""
     ...
 def index(*operands: _Name | Query, as_: _Path | None = ..., dry_run: bool = ...) -> Statement:
     """Create an index in a registry: one name for images of several platforms that are in the same registry. In text: `index tags of registry.local:5000/team/app where tag like v1-* as registry.local:5000/team/app:v1`"""

@@ -76,7 +76,7 @@ VERB = Verb(
     "append",
     "Make an image with the files of a folder or a tar archive as a further layer. The layers below are shared."
     " With from HOST that is done in the registry, where only what is new is uploaded.",
-    'append "./files" to app:1 as app:2 change "CMD [\\"serve\\"]"',
+    "append './files' to app:1 as app:2 change 'CMD [\"serve\"]'",
     OperandKind.PATHS,
     options=("to", "from", "as", "change", "dry run"),
     docker_differences="It is COPY of a Dockerfile without a build. The same files give the same image.",

@@ -48,7 +48,7 @@ def _plan_change(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             "change needs an image by its name" if image is None else "change needs Dockerfile instructions",
             code="operand",
             span=act.span,
-            hints=('example: change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2',),
+            hints=("example: change app:1 'LABEL env=prod', 'CMD [\"serve\"]' as app:2",),
         )
     apply_instructions({}, changes)  # refuses invalid instructions before anything is stored
     get_new_name(act, context)
@@ -62,7 +62,7 @@ VERB = Verb(
     "change",
     "Make an image with another configuration, by Dockerfile instructions. Its layers are shared, and none is read."
     " With from HOST the image is changed in its registry, where only the config and the manifest are uploaded.",
-    'change app:1 "LABEL env=prod", "CMD [\\"serve\\"]" as app:2',
+    "change app:1 'LABEL env=prod', 'CMD [\"serve\"]' as app:2",
     OperandKind.IMAGE_AND_INSTRUCTIONS,
     options=("from", "as", "change", "dry run"),
     docker_differences=(

@@ -187,7 +187,7 @@ VERB = Verb(
     "Make an image of a container, which is paused for that time; pause = false leaves it running. change takes"
     " Dockerfile instructions. With a query of containers, the name is a template. author and message are those of"
     " docker.",
-    'commit web as team/web:1 change "CMD [\\"serve\\"]" message "with the fix"',
+    "commit web as team/web:1 change 'CMD [\"serve\"]' message 'with the fix'",
     OperandKind.CONTAINERS,
     options=("as", "from", "change", "message", "with", "dry run"),
     docker_differences=(

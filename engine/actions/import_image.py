@@ -216,7 +216,7 @@ VERB = Verb(
     "import",
     "Create an image with one layer from a folder or a tar archive; change takes Dockerfile instructions."
     " After to, the engine that creates it, or the namespace of containerd that gets it.",
-    'import ./rootfs as team/base:1 change "LABEL env=prod", "CMD [\\"sh\\"]"',
+    "import ./rootfs as team/base:1 change 'LABEL env=prod', 'CMD [\"sh\"]'",
     OperandKind.PATHS,
     options=("as", "change", "message", "platform", "to", "dry run"),
     plan=_plan_import,
