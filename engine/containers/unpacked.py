@@ -3,6 +3,7 @@
     unpacked/NAME        a layer of the overlay file system; NAME is the beginning of its diff ID
     unpacked/NAME.json   its whole diff ID and its size
     unpacked/base        the lowest layer of every container: mount points, and files that containers expect
+    unpacked/ids         which IDs the user had who unpacked the layers, unless it was root
     unpacked/overlay     where overlayfs was found to work
     unpacked/NAME.image  what an image is that containers were made from by this name: see `known_images`
     unpacked/lock        shared while layers are added to a new container, exclusive while unneeded ones are removed
@@ -16,10 +17,11 @@ import fcntl
 import os
 from contextlib import contextmanager, suppress
 
+from imq.engine.layers.user_namespace import has_single_id, is_user_namespace
 from imq.grammar.errors import DigestMismatch, Malformed, NotFound, StoreError
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .folder import DOCUMENT, read_json, read_path, write_json
+from .folder import DOCUMENT, read_json, read_path, write_file, write_json
 from .folder import FOLDER as CONTAINERS
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ TESTED = "overlay"
 _REMOVED = ".removed"
 IMAGE = ".image"
 """The end of the name of a file about an image."""
+IDS = "ids"
+"""The file that says which IDs the user namespace of an ordinary user had when layers were unpacked."""
+_SINGLE, _SEVERAL = "a single ID", "the IDs of /etc/subuid"
+_LONGEST_IDS = 64
 _BASE_FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
 _BASE_FILES = ("dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf")
 _BASE_LINKS = {"etc/mtab": "/proc/mounts"}
@@ -74,13 +80,44 @@ def open_folder(store: Store) -> Directory:
 
 
 def check_owner(store: Store) -> None:
-    """Raise `StoreError` (`permission`) when the unpacked layers of a store have the owners of a user namespace."""
+    """Raise `StoreError` when the files of the unpacked layers of a store have other owners than in their images.
+
+    They do when another user has unpacked them (`permission`), and when this one had other IDs (`user-namespace`).
+    """
     path = os.path.join(store.root, FOLDER)
     if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
         raise StoreError(
             f"the unpacked layers in {path} are those of another user",
             code="permission",
             hints=("run imq as the owner of the store, or use another store: --root",),
+        )
+    if is_user_namespace() and os.path.exists(path):
+        _check_ids(path)
+
+
+def _check_ids(path: str) -> None:
+    """Compare the IDs of this user namespace with those of the time when the first layer was unpacked."""
+    ids = _SINGLE if has_single_id() else _SEVERAL
+    try:
+        with open(os.path.join(path, IDS), encoding="ascii") as file:
+            known = file.read(_LONGEST_IDS)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # on a full disk: the next one writes it
+                write_file(descriptor, IDS, ids.encode(), durable=False)
+        finally:
+            os.close(descriptor)
+        return
+    if known != ids:
+        raise StoreError(
+            f"the layers in {path} were unpacked with {known}, and this user has {ids} now:"
+            " their files have other owners than in their images",
+            code="user-namespace",
+            hints=(
+                "restore the lines of this user in /etc/subuid and /etc/subgid",
+                f"or unpack them again: commit what is needed of the containers, remove them, then remove {path}",
+            ),
         )
 
 
@@ -259,7 +296,7 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
         for name in folder.list_names():
             base, _, ending = name.partition(".")
             if (
-                name in (BASE, _LOCK, TESTED)
+                name in (BASE, _LOCK, TESTED, IDS)
                 or (base in needed and not ending)
                 or (base in needed and ending == "json")
             ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pathlib
 import platform
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from support.servers import require_programs
 from .conftest import Machine
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Iterator
 
 CHANGES = (
@@ -170,6 +170,24 @@ def test_owners_that_a_single_id_cannot_have_stay_in_images(
     ]  # fmt: skip
     assert ask(single_user, "files of container web where path = /home/app/kept select uid, xattrs") == ["1000,{}"]
     do(single_user, "rm", "-f", "web")
+
+
+def test_ids_that_a_user_gets_later_do_not_change_the_owners_of_files(single_user: OrdinaryUser) -> None:
+    """With a single ID, unpacked files have the owner 0: with several they would keep it."""
+    do(single_user, "run", "--rm", "box:1", "true")
+    path = pathlib.Path(single_user.root, "unpacked", "ids")
+    assert path.read_text() == "a single ID"
+    path.write_text("the IDs of /etc/subuid")  # as if the lines of the user had been removed
+    done = single_user.imq("run", "--rm", "box:1", "true")
+    assert done.returncode == 125
+    assert "were unpacked with the IDs of /etc/subuid, and this user has a single ID now" in " ".join(
+        done.stderr.split()
+    )
+    assert "restore the lines of this user in /etc/subuid" in done.stderr
+    assert ask(single_user, "containers select name") == []
+    path.unlink()
+    do(single_user, "run", "--rm", "box:1", "true")
+    assert path.read_text() == "a single ID"
 
 
 def test_namespaces_of_the_host_are_shared(user: OrdinaryUser) -> None:
