@@ -14,7 +14,7 @@ from imq.engine.query.searches import Search
 from imq.engine.registry.client import Client
 from imq.engine.sources.contents.indexer import check_diff_id, name_layer
 from imq.engine.sources.contents.reading import ContentFields
-from imq.grammar.errors import DigestMismatch, ImqError, Malformed
+from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
 
 from .locations import get_host, parse_descriptor, read_blob
@@ -122,6 +122,8 @@ class JobRunner:
 
     def _verify(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
         from imq.engine.layers.layer_meter import LayerMeter
+        from imq.engine.sources.contents.blob_checks import identify_file
+        from imq.engine.units.urls import get_file_path
 
         descriptor, diff_id = parse_descriptor(task["descriptor"]), Digest(task["diffId"])
 
@@ -137,7 +139,16 @@ class JobRunner:
                 raise DigestMismatch(f"{descriptor.digest} has {size} bytes, and its descriptor says {descriptor.size}")
             return {"size": measured.size, "tarSize": measured.tar_size, "entries": measured.entries}
 
-        return read_blob(descriptor, task["locations"], lambda: self._open_client(insecure), read), b""
+        problem: NotFound | None = None
+        for location in task["locations"]:
+            path = get_file_path(location)
+            try:
+                measures = read_blob(descriptor, (location,), lambda: self._open_client(insecure), read)
+                return measures | {"file": identify_file(path) if path is not None else None}, b""
+            except NotFound as error:
+                problem = error
+        assert problem is not None, "a task has a location"
+        raise problem
 
     def _read(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
         diff_id = Digest(task["diffId"])

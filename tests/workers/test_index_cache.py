@@ -157,7 +157,7 @@ def test_a_team_scans_each_layer_once(
     assert ask(tmp_path / "first", layout, url, workers) == expected
     scans = len(faults.list_scans())
     assert scans == (0 if place == "this process" else 5)
-    monkeypatch.setattr("imq.engine.sources.contents.indexer.scan_layer", None)  # nothing is scanned here either
+    monkeypatch.setattr("imq.engine.layer_index.scan.scan_layer", None)  # nothing is scanned here either
     assert ask(tmp_path / "second", layout, url, 1) == expected
     assert len(faults.list_scans()) == scans
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import imq
 import pytest
+from imq.engine.sources.contents import blob_checks
 from imq.engine.sources.layouts import verify as layouts_verify
 from imq.engine.store import measure
 from support.images import Image, Layout, digest_of, layer
@@ -128,6 +129,21 @@ def test_intact_layers_are_read_by_workers_alone(
     )
     rows = ask(tmp_path / "workers", f'verify images in "oci:{apps}" where tag <> false', 2)
     assert read == [f"the layer {digest_of(LAYERS[2].blob)}"]
+    assert len(rows) == COUNT - 1
+
+
+def test_another_file_of_the_same_path_says_nothing(
+    tmp_path: pathlib.Path, apps: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker on another host reads what is there, which may be intact when the file here is not."""
+    monkeypatch.setattr(blob_checks, "identify_file", lambda _: [0, 0, 0])
+    read: list[str] = []
+    original = layouts_verify._measure
+    monkeypatch.setattr(
+        layouts_verify, "_measure", lambda source, name, *rest: read.append(name) or original(source, name, *rest)
+    )
+    rows = ask(tmp_path / "workers", f'verify images in "oci:{apps}" where tag <> false', 2)
+    assert len(read) == COUNT
     assert len(rows) == COUNT - 1
 
 

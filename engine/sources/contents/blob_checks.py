@@ -36,7 +36,8 @@ def check_blobs(
     """Yield the layers that are intact, with their measures, and those that ended their workers, with the error.
 
     The measures are `size`, `tarSize` and `entries`, as of `LayerSummary`. Other layers are left out: this process
-    reads them, and finds what is wrong with them.
+    reads them, and finds what is wrong with them. So does it with a layer of which a worker has read another file: on
+    its host the path may lead to another disk.
     """
     places = {one: LayerPlace(one.descriptor, (make_file_url(one.path),)) for one in dict.fromkeys(checks)}
     of_tasks = {(place.locations, one.diff_id): one for one, place in places.items()}
@@ -51,8 +52,18 @@ def check_blobs(
             report(task.place.descriptor.size)
             check = of_tasks[task.place.locations, task.diff_id]
             if not isinstance(result, ImqError):
-                yield check, result.document
+                if result.document["file"] in (None, identify_file(check.path)):
+                    yield check, result.document
             elif result.code in {WORKER_CRASHED, OUT_OF_MEMORY}:
                 yield check, result
     finally:
         progress.stop()
+
+
+def identify_file(path: str) -> list[int]:
+    """Return what tells a file from others of its path, on all hosts that share it; [] for one that has gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
