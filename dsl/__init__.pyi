@@ -782,7 +782,7 @@ class _Texts(Path):
     location: Path
     """kind, key and line in one text. Example: file /etc/hosts:3, env PATH, history 2"""
     occurrence: Path
-    """1 for the first line of a file that the condition on text selects, 2 for the second. occurrence = 1 reads no further than that"""
+    """1 for the first line of a file that the conditions on text select, 2 for the second; alternatives of or are counted separately. occurrence = 1 reads no further than that"""
     layer: Path
     """the diff ID of the layer that has it, or that the step made"""
     layer_index: Path
@@ -1178,7 +1178,7 @@ class _Fields:
     number: Path
     """lines: its number, 1 for the first that is not empty"""
     occurrence: Path
-    """texts: 1 for the first line of a file that the condition on text selects, 2 for the second. occurrence = 1 reads no further than that"""
+    """texts: 1 for the first line of a file that the conditions on text select, 2 for the second; alternatives of or are counted separately. occurrence = 1 reads no further than that"""
     official: Path
     """search: it is one of Docker's official images"""
     oom_killed: Path
@@ -1442,7 +1442,7 @@ differences: Table
 waste: Table
 """One row for each image: the bytes in its layers that no container sees, because an upper layer has the path again or deletes it. For the paths: all files of app:1 where status in (overwritten, deleted)."""
 texts: Table
-"""One row for each line of text in an image: in its files, the steps of its build, its variables and labels, its command and entry point. texts of app:1 where text like "*10.0.0.5*" is a grep -r of all of them. Files of any size are searched, binary files too: the lines of these end at zero bytes too, and have no number. Without a condition on text, only the lines of text files are rows, and files of more than 16 MB in total are an error."""
+"""One row for each line of text in an image: in its files, the steps of its build, its variables and labels, its command and entry point. texts of app:1 where text like "*10.0.0.5*" is a grep -r of all of them. Files of any size are searched, binary files too, whose lines also end at zero bytes and have no number. Without a condition on text, only the lines of text files are rows, and files of more than 16 MB in total are an error."""
 volumes: Table
 """One row for each named volume of the store. It stays when its containers are removed: volumes where not in_use."""
 lines: Table

@@ -180,6 +180,13 @@ def test_texts_are_found_wherever_an_image_has_them(store: StoreSession) -> None
         ('text like "*two*" or text like "*settings*"', ["file /m:2", "file /opt/app/conf:1"]),
         ('text like "*10.0.0.5*" and text like "*db2*"', ["file /etc/hosts:3"]),
         ('text = "two"', ["file /m:2"]),
+        ('text like "*10.0.0.5*" and text like "*db2*" and occurrence = 1', ["file /etc/hosts:3"]),
+        ('key = /etc/hosts and text like "10*" and not text like "*db" and occurrence = 1', ["file /etc/hosts:3"]),
+        (
+            'key = /etc/hosts and (text like "*db2" or text like "127*") and occurrence = 1',
+            ["file /etc/hosts:1", "file /etc/hosts:3"],
+        ),
+        ('key = /m and not text like "*o*" and occurrence = 1', ["file /m:3"]),
         ('text like "*layer 1*"', ["history 1"]),
     ],
 )

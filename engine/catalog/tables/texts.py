@@ -10,8 +10,8 @@ TEXTS = Table(
     "texts",
     "One row for each line of text in an image: in its files, the steps of its build, its variables and labels, its"
     ' command and entry point. texts of app:1 where text like "*10.0.0.5*" is a grep -r of all of them. Files of any'
-    " size are searched, binary files too: the lines of these end at zero bytes too, and have no number. Without a"
-    " condition on text, only the lines of text files are rows, and files of more than 16 MB in total are an error.",
+    " size are searched, binary files too, whose lines also end at zero bytes and have no number. Without a condition"
+    " on text, only the lines of text files are rows, and files of more than 16 MB in total are an error.",
     (
         Field("kind", DataType.TEXT, "what has the text", values=KINDS),
         Field(
@@ -40,8 +40,8 @@ TEXTS = Table(
         Field(
             "occurrence",
             DataType.NUMBER,
-            "1 for the first line of a file that the condition on text selects, 2 for the second. occurrence = 1 reads"
-            " no further than that",
+            "1 for the first line of a file that the conditions on text select, 2 for the second; alternatives of or are"
+            " counted separately. occurrence = 1 reads no further than that",
         ),
         Field("layer", DataType.DIGEST, "the diff ID of the layer that has it, or that the step made"),
         Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from operator import itemgetter
 
 from imq.engine.query.matching import compile_line_regex
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -11,10 +12,12 @@ from imq.grammar.record import TYPE_CHECKING, Record
 from .content_search import make_matcher, split_glob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from imq.engine.query.searches import Search
 
+    Test = Callable[[Mapping[str, int]], object]
+    """Returns whether a line is needed."""
     Find = Callable[[bytes, int], tuple[int, int] | None]
     """Returns the start and the end of what must be within the lines, from a position; None if there is no more."""
 
@@ -47,13 +50,24 @@ class FoundLine(Record):
 class LinePatterns:
     """Searches of lines, prepared for many contents.
 
-    `required`: only lines are needed for which one of these searches holds; None: all lines. `most` are the lines that
-    are needed for each of them, 0 for all.
+    - `required`: only lines are needed for which one of these searches holds; None: all lines may be.
+    - `tests` take the results of the searches by their keys: only lines are needed for which one of them holds. By
+      default there is one for each of `required`; without any, all lines are needed.
+    - `most` are the lines that are needed for each test, 0 for all.
     """
 
-    def __init__(self, searches: Iterable[Search], required: Sequence[Search] | None, most: int = 0) -> None:
+    def __init__(
+        self,
+        searches: Iterable[Search],
+        required: Sequence[Search] | None,
+        most: int = 0,
+        tests: Sequence[Test] | None = None,
+    ) -> None:
         self.searches = tuple(dict.fromkeys((*searches, *(required or ()))))
         self.required = tuple(required) if required is not None else None
+        self.tests: Sequence[Test] = (
+            tests if tests is not None else [itemgetter(one.key) for one in self.required or ()]
+        )
         self.most = most
         self.finders: list[Find] | None = []
         self.line_breaks = 0
@@ -123,9 +137,7 @@ class LineSink:
         self._is_binary = False
         self._is_found = False  # the buffer begins within a line that was passed on
         self._is_done = False
-        required = patterns.required if patterns.required is not None else ()
-        self._counts = {search.key: 0 for search in required}
-        self._all = 0
+        self._counts = [0] * max(len(patterns.tests), 1)
 
     def write(self, piece: memoryview | bytes) -> None:
         """Search the next piece."""
@@ -208,20 +220,17 @@ class LineSink:
         """Pass on a line if it is needed. `offset` is where in it something was found."""
         patterns = self._patterns
         results = {one.key: int(make_matcher(one).find(line, 0, is_last=True)) for one in patterns.searches}
-        self._all += 1
-        occurrence = self._all
-        if patterns.required is not None:
-            held = [key for key in self._counts if results[key]]
-            if not held:
-                return
-            for key in held:
-                self._counts[key] += 1
-            occurrence = min(self._counts[key] for key in held)
+        held = [at for at, test in enumerate(patterns.tests) if test(results)] if patterns.tests else [0]
+        if not held:
+            return
+        for at in held:
+            self._counts[at] += 1
+        occurrence = min(self._counts[at] for at in held)
         most = patterns.most
         if not most or occurrence <= most:
             shown = _show(line, offset)
             self._take(FoundLine(None if self._is_binary else number, shown, json.dumps(results), occurrence))
-        if most and min(self._counts.values(), default=self._all) >= most:
+        if most and min(self._counts) >= most:
             self._is_done = True
 
 

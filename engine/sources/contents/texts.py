@@ -5,11 +5,14 @@ A content is read once for each layer that has it, whatever images show it.
 
 from __future__ import annotations
 
+from functools import partial
+
 from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import FILE, HARD_LINK
 from imq.engine.layer_index.schema import SCHEMA
 from imq.engine.oci.digest import Digest
 from imq.engine.query import ir
+from imq.engine.query.fetch_plan import weaken_condition
 from imq.engine.query.searches import Search, get_search
 from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -120,7 +123,15 @@ class TextScan(ContentScan):
 
     def fetch(self, request: FetchRequest, /) -> None:
         """Replace the selected texts by their lines."""
-        patterns = LinePatterns(request.searches, _find_required(self.scan.condition), _find_most(self.scan.condition))
+        condition = self.scan.condition
+        part = weaken_condition(condition, _is_search) if condition is not None else None
+        found = (_get_search(one) for one in ir.walk(() if part is None else (part,)))
+        patterns = LinePatterns(
+            (*request.searches, *(one for one in found if one is not None)),
+            _find_required(part),
+            _find_most(condition),
+            [partial(_holds, one) for one in _list_alternatives(part)],
+        )
         if patterns.required is None:
             self._check_size()
         self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self._found} (holder, {', '.join(_LINE_COLUMNS)})")
@@ -298,14 +309,45 @@ def _find_required(condition: ir.Expr | None) -> tuple[Search, ...] | None:
         case ir.Or(operands):
             either = list(map(_find_required, operands))
             return None if None in either else tuple(dict.fromkeys(one for part in either for one in part or ()))
-        case ir.Comparison("=", ir.Column(field, ""), ir.Literal(value)) if field.name == "text":
-            escaped = "".join(f"\\{one}" if one in "*?[\\" else one for one in str(value))
-            return (Search(field.name, "like", escaped),)
         case ir.Comparison():
-            search = get_search(condition)
+            search = _get_search(condition)
             return (search,) if search is not None else None
         case _:
             return None
+
+
+def _get_search(condition: ir.Expr) -> Search | None:
+    """Return the search of lines that a condition is; None if it is another condition."""
+    match condition:
+        case ir.Comparison("=", ir.Column(field, ""), ir.Literal(value)) if field.name == "text":
+            escaped = "".join(f"\\{one}" if one in "*?[\\" else one for one in str(value))
+            return Search(field.name, "like", escaped)
+        case _:
+            return get_search(condition)
+
+
+def _is_search(condition: ir.Expr) -> bool:
+    """Whether a condition is a search of lines, or the opposite of one."""
+    return _get_search(condition.operand if isinstance(condition, ir.Not) else condition) is not None
+
+
+def _list_alternatives(condition: ir.Expr | None) -> tuple[ir.Expr, ...]:
+    """Return the conditions of which a line meets one: the first line of each is an occurrence of its own."""
+    return condition.operands if isinstance(condition, ir.Or) else () if condition is None else (condition,)
+
+
+def _holds(condition: ir.Expr, results: Mapping[str, int]) -> bool:
+    """Whether a condition of searches alone holds, by their results."""
+    match condition:
+        case ir.And(operands):
+            return all(_holds(one, results) for one in operands)
+        case ir.Or(operands):
+            return any(_holds(one, results) for one in operands)
+        case ir.Not(operand):
+            return not _holds(operand, results)
+        case _:
+            search = _get_search(condition)
+            return search is None or bool(results[search.key])
 
 
 def _find_most(condition: ir.Expr | None) -> int:
