@@ -40,8 +40,8 @@ TEXTS = Table(
         Field(
             "occurrence",
             DataType.NUMBER,
-            "1 for the first line of a file that the conditions on text select, 2 for the second; alternatives of or are"
-            " counted separately. occurrence = 1 reads no further than that",
+            "1 for the first line of a file that the conditions on text select, 2 for the second; alternatives of or"
+            " are counted separately. occurrence = 1 reads no further than that",
         ),
         Field("layer", DataType.DIGEST, "the diff ID of the layer that has it, or that the step made"),
         Field("layer_index", DataType.NUMBER, "the position of that layer, 0 for the lowest"),
