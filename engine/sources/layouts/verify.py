@@ -103,7 +103,7 @@ def _list_checks(place: Place, roots: Iterable[Digest], context: ExecutionContex
     with open_files(place, context.store.largest_document) as files:
         if not isinstance(files, Folder):
             return
-        verifier = _Verifier(files, place, context.store.largest_document, _Results(context))
+        verifier = _Verifier(files, place, context.store.largest_document, context.get_shared(_Results))
         for layer, diff_id in verifier.list_layers(roots):
             path = files.find_path(get_blob_path(layer.digest)) if layer.digest.is_supported else None
             if path is not None and diff_id is not None and media_types.is_layer(layer.media_type):
@@ -111,9 +111,10 @@ def _list_checks(place: Place, roots: Iterable[Digest], context: ExecutionContex
 
 
 class _Results:
-    """The blobs that were verified in a statement, each with its error, by the path of the place."""
+    """What a statement has read, by the path of the place: the listing, and the blobs, each with its error."""
 
     def __init__(self, _context: ExecutionContext) -> None:
+        self.listings: dict[str, dict[Digest, ListedImage]] = {}
         self.errors: dict[tuple[str, str, str], ImqError | None] = {}
 
 
@@ -122,6 +123,7 @@ class _Verifier:
         self._files = files
         self._place = place
         self._max_size = max_size
+        self._listings = results.listings
         self._results = results.errors
         self.defects: list[ImqError] = []
         self.absent = 0
@@ -134,9 +136,13 @@ class _Verifier:
         return self._verify_docker_image(entry) if self._is_docker_image(entry) else self._verify_tree(entry)
 
     def _read_listing(self) -> dict[Digest, ListedImage]:
-        from .reader import ListingReader
+        listing = self._listings.get(self._place.path)
+        if listing is None:
+            from .reader import ListingReader
 
-        return {one.descriptor.digest: one for one in ListingReader(self._files, self._place, self._max_size).read()}
+            listed = ListingReader(self._files, self._place, self._max_size).read()
+            listing = self._listings[self._place.path] = {one.descriptor.digest: one for one in listed}
+        return listing
 
     @staticmethod
     def _is_docker_image(entry: ListedImage) -> bool:
