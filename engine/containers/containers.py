@@ -25,6 +25,7 @@ from .bundle import (
     make_process,
     read_kernel_version,
 )
+from .client_streams import ClientStreams, read_report
 from .document import (
     CreateOptions,
     ImageFacts,
@@ -43,10 +44,11 @@ from .folder import (
     FOLDER,
     FUSE,
     LISTING,
+    LOCK_TIMEOUT,
     LOG,
     OVERLAY,
     PAUSED,
-    REMOVING,
+    RUNTIME_STATE,
     STATE,
     STOPPING,
     State,
@@ -62,8 +64,15 @@ from .folder import (
     write_file,
     write_json,
 )
+from .image_checks import (
+    check_platform,
+    check_source,
+    check_user,
+    find_user_in,
+    fits_mount,
+    stack_layers,
+)
 from .network_files import make_network_files
-from .overlay_view import OverlayView
 from .removal import forget_uses, remove_folder
 from .runtime import (
     INIT_TARGET,
@@ -76,7 +85,7 @@ from .runtime import (
     may_make_cgroups,
     spawn,
 )
-from .users import User, find_user, has_names
+from .users import User
 from .volumes import create_volume
 
 if TYPE_CHECKING:
@@ -89,20 +98,12 @@ if TYPE_CHECKING:
     from .attachment import Attachment
     from .changes import Change
 
-_LOCK_TIMEOUT = 15.0
-"""The maximum seconds that a monitor needs to end after its container, or another process to start it."""
 _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
-_LONGEST_OWNER = 64
-"""The most bytes of the process ID and the start time of a process."""
 DEFAULT_STOP_TIMEOUT = 10
 _POLL = 0.01
-_LONGEST_LAYERS = 3700
-"""The most bytes of names of layers: options of a mount have 4095, also for the writable layer."""
 _WRITABLE_KEYS = {OVERLAY: "UpperDir", FUSE: "UpperDir", COPY: "MergedDir"}
 """The names that `docker inspect` has for the folder in which a container writes."""
-RUNTIME_STATE = "runtime"
-"""The folder in `containers/` where the runtime keeps the state of running containers."""
 
 
 class Container(Record):
@@ -192,7 +193,7 @@ class Containers:
 
     def read(self, id_: str) -> Container:
         """Return the container of an ID. Raises `NotFound` when it was removed meanwhile."""
-        with self._open(id_) as folder:
+        with self.open_folder(id_) as folder:
             document = read_json(folder, DOCUMENT)
         if not isinstance(document, dict):
             raise damaged_container(self.path_of(id_))
@@ -200,7 +201,7 @@ class Containers:
 
     def read_state(self, id_: str) -> State:
         """Return the state of a container. Raises `NotFound` when it was removed meanwhile."""
-        with self._open(id_) as folder:
+        with self.open_folder(id_) as folder:
             return read_state(folder)
 
     def inspect(self, id_: str) -> dict[str, Any]:
@@ -210,7 +211,7 @@ class Containers:
         if state.health:
             from .health import describe
 
-            with self._open(id_) as folder:
+            with self.open_folder(id_) as folder:
                 health = describe(folder, state.health)
         return {
             **container.document,
@@ -242,7 +243,8 @@ class Containers:
         }
 
     @contextmanager
-    def _open(self, id_: str) -> Iterator[int]:
+    def open_folder(self, id_: str) -> Iterator[int]:
+        """Open the folder of a container. Raises `NotFound`, and `StoreError` when it belongs to another user."""
         try:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             folder = os.open(self.path_of(id_), flags)
@@ -298,7 +300,7 @@ class Containers:
         from imq.engine.store.atomic_files import store_errors
 
         self._require_privileges()
-        _check_platform(image)
+        check_platform(image)
         if not may_make_cgroups():
             check_limits(options)
         store = self.store
@@ -308,23 +310,23 @@ class Containers:
         document = make_document(id_, options.replace(name=name), image, now, self.path_of(id_))
         for mount in options.mounts:
             if mount.source:
-                _check_source(mount)
+                check_source(mount)
         with (
             store_errors("create the container", store.root),
             unpacked.hold_layers(folder := unpacked.open_folder(store)),
         ):
             layers = unpacked.list_layers(image)
-            document["Driver"] = choose_driver(folder) if _fits_mount(document) else COPY
+            document["Driver"] = choose_driver(folder) if fits_mount(document) else COPY
             if has_layers(document):
                 unpacked.unpack_missing(store, folder, layers, on_read)
-                _check_user([folder.path_of(one) for one in _stack(document)], document["Config"]["User"])
+                check_user([folder.path_of(one) for one in stack_layers(document)], document["Config"]["User"])
             lock = -1
             try:
                 lock = self._make_folder(id_, document)
                 if not has_layers(document):
                     root = os.path.join(self.path_of(id_) + CREATING, "rootfs")
                     unpacked.unpack_root(store, folder, layers, root, on_read)
-                    _check_user([root], document["Config"]["User"])
+                    check_user([root], document["Config"]["User"])
                     self._list_files(id_, durable=not options.auto_remove)
                 volumes = [mount.volume for mount in options.mounts if mount.volume]
                 self._publish(id_, name, image, volumes, now, durable=not options.auto_remove)
@@ -419,7 +421,7 @@ class Containers:
             if (other := read_names(self.path).get(name)) is not None:
                 raise name_taken(name, other)
             document = {**container.document, "Name": name}
-            with self._open(container.id) as folder:
+            with self.open_folder(container.id) as folder:
                 write_json(folder, DOCUMENT, document, 0o600)
         return Container(container.id, name, document)
 
@@ -439,7 +441,7 @@ class Containers:
         """
         self._require_privileges()
         runtime = self.find_runtime()
-        with self._open(container.id) as folder:
+        with self.open_folder(container.id) as folder:
             lock = self._lock_stopped(folder, container)
             try:
                 self._prepare(folder, container)
@@ -455,7 +457,7 @@ class Containers:
 
     def _lock_stopped(self, folder: int, container: Container) -> int:
         """Lock a container that has no process. Raises `Conflict` when it runs."""
-        deadline = time.monotonic() + _LOCK_TIMEOUT
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
                 lock = lock_container(folder)
@@ -471,7 +473,7 @@ class Containers:
             try:
                 if not os.path.exists(self.path_of(container.id)):  # removed while this process waited
                     raise no_such_container(container.name)
-                if self._find_unwatched(folder) is not None:
+                if self.find_unwatched(folder) is not None:
                     raise _is_running(container)
             except BaseException:
                 os.close(lock)
@@ -479,7 +481,7 @@ class Containers:
             return lock
 
     @staticmethod
-    def _find_unwatched(folder: int) -> State | None:
+    def find_unwatched(folder: int) -> State | None:
         """Return the state of a container that runs although its monitor was killed. The caller holds the lock."""
         document = read_json(folder, STATE)
         if not isinstance(document, dict) or document.get("status") != "running":
@@ -496,7 +498,7 @@ class Containers:
         self._unpack_lost_layers(document)
         user = self._find_user(container, config["User"])
         for mount in document["Mounts"]:
-            _check_source(Mount(mount["Source"], mount["Destination"]))
+            check_source(Mount(mount["Source"], mount["Destination"]))
         shares_name = "host" in (host["NetworkMode"], host.get("UTSMode"))
         hostname = os.uname().nodename if shares_name else config["Hostname"]
         for name, content in make_network_files(host, hostname).items():
@@ -541,7 +543,8 @@ class Containers:
     def _unpack_lost_layers(self, document: Mapping[str, Any]) -> None:
         """Unpack layers that somebody has removed. Raises `NotFound` when the image is gone too."""
         layers = os.path.join(self.store.root, unpacked.FOLDER)
-        if has_layers(document) and not all(os.path.isdir(os.path.join(layers, name)) for name in _stack(document)):
+        paths = [os.path.join(layers, name) for name in stack_layers(document)]
+        if has_layers(document) and not all(map(os.path.isdir, paths)):
             folder = unpacked.open_folder(self.store)
             with unpacked.hold_layers(folder):
                 found = unpacked.list_image_layers(self.store, document["ImageManifest"])
@@ -550,7 +553,7 @@ class Containers:
     def _find_user(self, container: Container, text: str) -> User:
         """Return a user by the files of a container, with the groups that it is given too."""
         added = container.document["HostConfig"].get("GroupAdd") or ()
-        user = _find_user_in(self._list_layers(container), text, added)
+        user = find_user_in(self._list_layers(container), text, added)
         for number, path in ((user.uid, "/proc/self/uid_map"), (user.gid, "/proc/self/gid_map")):
             if not any(first <= number < first + count for first, _, count in read_id_map(path)):
                 raise StatementError(
@@ -563,7 +566,7 @@ class Containers:
     def _list_layers(self, container: Container) -> list[str]:
         """Return the folders of the layers of a container, the highest first."""
         layers = os.path.join(self.store.root, unpacked.FOLDER)
-        lower = [os.path.join(layers, name) for name in _stack(container.document)]
+        lower = [os.path.join(layers, name) for name in stack_layers(container.document)]
         return [self._writable_path(container), *(lower if has_layers(container.document) else ())]
 
     def _writable_path(self, container: Container) -> str:
@@ -585,7 +588,7 @@ class Containers:
             "id": container.id,
             "folder": path,
             "unpacked": os.path.join(self.store.root, unpacked.FOLDER),
-            "layers": _stack(document) if has_layers(document) else (),
+            "layers": stack_layers(document) if has_layers(document) else (),
             "driver": driver_of(document),
             "has_cgroups": may_make_cgroups(),
             "runtime": runtime,
@@ -611,7 +614,7 @@ class Containers:
         from .launcher import MONITOR, launch
         from .sockets import make_control
 
-        streams = _ClientStreams(job["terminal"], attach=attach, stdin=stdin and attach)
+        streams = ClientStreams(job["terminal"], attach=attach, stdin=stdin and attach)
         control, other = make_control()
         job_file = os.memfd_create("imq-job", os.MFD_CLOEXEC)
         try:
@@ -652,7 +655,7 @@ class Containers:
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
         config = container.document["Config"]
         terminal = bool(config.get("Tty"))
-        with self._open(container.id) as folder:
+        with self.open_folder(container.id) as folder:
             try:
                 control = connect(folder, ATTACH)
             except OSError:
@@ -661,7 +664,7 @@ class Containers:
                     code="no-monitor",
                     hints=("its monitor was killed: restart the container",),
                 ) from None
-        streams = _ClientStreams(terminal, attach=True, stdin=stdin and bool(config.get("OpenStdin")), piped=True)
+        streams = ClientStreams(terminal, attach=True, stdin=stdin and bool(config.get("OpenStdin")), piped=True)
         try:
             send_descriptors(control, b"\n", streams.theirs)
         finally:
@@ -702,7 +705,7 @@ class Containers:
 
     def _mark_stopping(self, container: Container) -> None:
         """Say that a user stops a container, so that its monitor does not start it again."""
-        with suppress(NotFound), self._open(container.id) as folder:
+        with suppress(NotFound), self.open_folder(container.id) as folder:
             write_file(folder, STOPPING, b"", durable=False)
 
     def wait_until_stopped(self, container: Container, timeout: float | None = None) -> State | None:
@@ -754,7 +757,7 @@ class Containers:
         if state.status != "running":
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
         owner = f"{os.getpid()} {read_ticks(os.getpid())}".encode() if only_now else b""
-        with self._open(container.id) as folder:
+        with self.open_folder(container.id) as folder:
             if only_now:
                 write_file(folder, PAUSED, owner, durable=False)
             try:
@@ -772,11 +775,12 @@ class Containers:
         if state.status != "paused":
             raise Conflict(f"the container {container.name} is not paused", code="not-paused")
         self._call_runtime("resume", container.id)
-        with suppress(FileNotFoundError), self._open(container.id) as folder:
+        with suppress(FileNotFoundError), self.open_folder(container.id) as folder:
             os.unlink(PAUSED, dir_fd=folder)
 
     @property
-    def _runtime(self) -> Runtime:
+    def runtime(self) -> Runtime:
+        """The OCI runtime. Raises `RuntimeFailed` when there is none."""
         root = os.path.join(self.path, RUNTIME_STATE)
         return Runtime(self.find_runtime(), root, has_cgroups=may_make_cgroups())
 
@@ -784,7 +788,7 @@ class Containers:
         self._require_privileges()
         log = os.path.join(self.path, f".{os.getpid()}.log")
         try:
-            self._runtime.call(*words, log=log)
+            self.runtime.call(*words, log=log)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(log)
@@ -811,7 +815,7 @@ class Containers:
             terminal=program.terminal,
             has_single_id=has_single_id(f"/proc/{state.pid}/uid_map"),
         )
-        runtime = self._runtime
+        runtime = self.runtime
         process = os.memfd_create("imq-process", 0)
         try:
             os.write(process, json.dumps(make_process(options, privileged=program.privileged)).encode())
@@ -841,7 +845,7 @@ class Containers:
         meanwhile.
         """
         self._require_privileges()
-        with self._open(container.id) as folder:
+        with self.open_folder(container.id) as folder:
             state = read_state(folder)
             paused = pause and state.status == "running" and may_make_cgroups()  # by which processes are frozen
             lock = -1 if state.is_running else self._lock_stopped(folder, container)
@@ -937,7 +941,7 @@ class Containers:
     def remove(self, container: Container, *, force: bool = False) -> int:
         """Remove a container and return the bytes freed; a running one only with `force`, which kills it."""
         self._require_privileges()
-        deadline = time.monotonic() + _LOCK_TIMEOUT
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             state = self.read_state(container.id)
             if state.is_running:
@@ -962,7 +966,7 @@ class Containers:
     def _remove_stopped(self, container: Container) -> int:
         from .index_rows import measure_tree
 
-        with self._open(container.id) as folder:
+        with self.open_folder(container.id) as folder:
             lock = self._lock_stopped(folder, container)
             try:
                 freed = measure_tree(self._writable_path(container)) or 0
@@ -983,17 +987,17 @@ class Containers:
         is_unknown = state.exit_code is None and state.started is not None
         if is_unknown or os.path.exists(os.path.join(self.path, RUNTIME_STATE, id_)):
             with suppress(ImqError):
-                self._runtime.delete(id_)
+                self.runtime.delete(id_)
 
     def clean_up(self, container: Container) -> None:
         """Write the end of a run without a monitor, and remove what the runtime has of it."""
         try:
-            with self._open(container.id) as folder:
-                self._settle(folder, container.id)
+            with self.open_folder(container.id) as folder:
+                self.settle(folder, container.id)
         except NotFound:
             return
 
-    def _settle(self, folder: int, id_: str) -> bool:
+    def settle(self, folder: int, id_: str) -> bool:
         """Make the state of a container without a monitor final; return whether there was anything to do."""
         try:
             lock = lock_container(folder)
@@ -1003,7 +1007,7 @@ class Containers:
             document = read_json(folder, STATE)
             if not isinstance(document, dict) or document.get("status") not in ("running", "restarting"):
                 return False
-            if self._find_unwatched(folder) is not None:
+            if self.find_unwatched(folder) is not None:
                 return False
             self._delete_runtime_state(id_, State(started=document.get("started")))
             ended = {
@@ -1020,85 +1024,10 @@ class Containers:
             os.close(lock)
 
     def recover(self) -> None:
-        """Clean up after processes that were killed: containers half created or removed, runs without a monitor.
+        """Clean up after processes that were killed. What other processes work on is left alone."""
+        from .recovery import recover
 
-        What other processes work on is left alone.
-        """
-        if os.geteuid() != 0:
-            return
-        try:
-            names = os.listdir(self.path)
-        except FileNotFoundError:
-            return
-        for name in names:
-            path = os.path.join(self.path, name)
-            with suppress(OSError, ImqError):
-                if name.endswith((CREATING, REMOVING)):
-                    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                    try:
-                        changed = os.fstat(folder).st_mtime
-                        lock = lock_container(folder)
-                    finally:
-                        os.close(folder)
-                    try:
-                        if name.endswith(REMOVING) or time.time() - changed > _LOCK_TIMEOUT:
-                            remove_folder(path, State())
-                    finally:
-                        os.close(lock)
-                elif is_container_id(name):
-                    with self._open(name) as folder:
-                        self._end_lost_pause(folder, name)
-                        if read_json(folder, STATE) is not None and self._settle(folder, name):
-                            self._remove_if_automatic(name)
-                        elif os.path.exists(os.path.join(self.path, RUNTIME_STATE, name)):
-                            self._end_unknown_run(folder, name)
-        self._end_runs_of_removed_containers()
-        self._remove_hidden_volumes()
-
-    def _end_lost_pause(self, folder: int, id_: str) -> None:
-        """Let a container go on that a process has paused which was killed meanwhile."""
-        try:
-            with os.fdopen(os.open(PAUSED, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
-                owner = file.read(_LONGEST_OWNER).split()
-        except OSError:
-            return
-        if len(owner) == 2 and read_ticks(int(owner[0])) != int(owner[1]):
-            with suppress(ImqError):  # it was killed before it paused the container
-                self._runtime.call("resume", id_)
-            with suppress(FileNotFoundError):
-                os.unlink(PAUSED, dir_fd=folder)
-
-    def _remove_hidden_volumes(self) -> None:
-        from imq.engine.layers.remove_tree import remove_tree
-
-        from .volumes import FOLDER as VOLUMES
-
-        with suppress(OSError):
-            for entry in os.scandir(os.path.join(self.store.root, VOLUMES)):
-                if entry.name.endswith(REMOVING):
-                    remove_tree(entry.path)
-
-    def _end_unknown_run(self, folder: int, id_: str) -> None:
-        """End a run whose monitor was killed while the runtime started it: no state says that it runs."""
-        lock = lock_container(folder)  # raises BlockingIOError while a monitor or the runtime has it
-        try:
-            if self._find_unwatched(folder) is None:
-                self._runtime.delete(id_)
-        finally:
-            os.close(lock)
-
-    def _end_runs_of_removed_containers(self) -> None:
-        """End runs that the runtime has, but whose containers were removed."""
-        with suppress(OSError, ImqError):
-            for name in os.listdir(os.path.join(self.path, RUNTIME_STATE)):
-                paths = (self.path_of(name), self.path_of(name) + REMOVING)
-                if is_container_id(name) and not any(map(os.path.exists, paths)):
-                    self._runtime.delete(name)
-
-    def _remove_if_automatic(self, id_: str) -> None:
-        container = self.read(id_)
-        if container.document["HostConfig"]["AutoRemove"]:
-            self.remove(container)
+        recover(self)
 
     def remove_unneeded_layers(self) -> int:
         """Remove the unpacked layers that no container or image needs; return the bytes freed.
@@ -1156,61 +1085,6 @@ def parse_signal(text: str) -> int:
         raise StatementError(f"Invalid signal: {text}", code="signal") from None
 
 
-def read_report(descriptor: int, timeout: float | None) -> dict[str, Any] | None:
-    """Return the next report of a monitor; None when it has ended. Raises `RuntimeFailed` after `timeout` seconds."""
-    content = b""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    while not content.endswith(b"\n"):
-        remaining = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        if not poller.poll(remaining):
-            raise RuntimeFailed("the monitor of the container does not respond", code="runtime-timeout")
-        piece = os.read(descriptor, 1)  # further reports stay in the pipe
-        if not piece:
-            return None
-        content += piece
-    document = json.loads(content)
-    return document if isinstance(document, dict) else None
-
-
-class _ClientStreams:
-    """The streams between this process and a monitor: the ends of this process, and those of the monitor.
-
-    Without a terminal the container reads the standard input of this process itself, unless it is `piped`.
-    """
-
-    def __init__(self, terminal: bool, *, attach: bool, stdin: bool, piped: bool = False) -> None:
-        pairs = [(-1, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) for _ in range(3)]
-        if attach:
-            for number in range(1, 2 if terminal else 3):
-                os.close(pairs[number][1])
-                pairs[number] = os.pipe()
-        if stdin:
-            os.close(pairs[0][1])
-            pairs[0] = os.pipe()[::-1] if terminal or piped else (-1, os.dup(0))
-        self._terminal = terminal
-        self.ours = (pairs[0][0], pairs[1][0], pairs[2][0])
-        self.theirs = [pair[1] for pair in pairs]
-
-    def attachment(self, control: int) -> Attachment:
-        """Return what this process has, with its control socket."""
-        from .attachment import Attachment
-
-        return Attachment(control, *self.ours, terminal=self._terminal)
-
-    def close_theirs(self) -> None:
-        """Close the ends that the monitor has now."""
-        for descriptor in self.theirs:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        """Close the ends of this process."""
-        for descriptor in self.ours:
-            if descriptor >= 0:
-                os.close(descriptor)
-
-
 def _wait_for_end(state: State, timeout: float | None) -> bool:
     """Wait until the first process of a container ends; return False when that cannot be waited for."""
     try:
@@ -1244,61 +1118,8 @@ def _is_running(container: Container) -> Conflict:
     return Conflict(f"the container {container.name} is running already", code="container-running")
 
 
-def _stack(document: Mapping[str, Any]) -> list[str]:
-    """Return the names of the unpacked layers of a container, the highest first. A layer is mounted once."""
-    names = [unpacked.name_of(diff_id) for diff_id in document["Layers"]]
-    highest = list(dict.fromkeys(reversed(names)))
-    return [*highest, unpacked.BASE]
-
-
-def _fits_mount(document: Mapping[str, Any]) -> bool:
-    """Whether the names of the layers of a container fit into the options of one mount."""
-    return sum(len(name) + 1 for name in _stack(document)) < _LONGEST_LAYERS
-
-
-def _check_user(layers: Sequence[str], text: str) -> None:
-    """Raise `StatementError` for a user or group that the files of an image do not have."""
-    if has_names(text):
-        _find_user_in(layers, text)
-
-
-def _find_user_in(layers: Sequence[str], text: str, groups: Sequence[str] = ()) -> User:
-    with OverlayView(layers) as view:
-        user = find_user(text, view.read_file)
-        added = [find_user(f"0:{group}", view.read_file).gid for group in groups]
-    return user.replace(groups=tuple(dict.fromkeys((*user.groups, *added))))
-
-
 def _cgroup_of(id_: str) -> str:
     return f"/imq/{id_}"
-
-
-def _check_source(mount: Mount) -> None:
-    if not os.path.exists(mount.source):
-        raise NotFound(
-            f"the folder {mount.source} of the mount at {mount.target} does not exist",
-            code="no-such-folder",
-            hints=(f"create it first: mkdir -p {mount.source}",),
-        )
-
-
-def _check_platform(image: ImageFacts) -> None:
-    """Raise `Conflict` for an image of another platform, unless this machine emulates it."""
-    from imq.engine.oci.platform import Platform
-
-    if not image.platform:
-        return
-    own, other = host_platform(), Platform.parse(image.platform)
-    if own.rank(other) is not None:
-        return
-    emulated = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}.get(other.architecture, other.architecture)
-    if other.os == own.os and os.path.exists(f"/proc/sys/fs/binfmt_misc/qemu-{emulated}"):
-        return
-    raise Conflict(
-        f"the image {image.name} is for {image.platform}, and this machine is {own}",
-        code="platform",
-        hints=(f"pull it for this machine: pull {image.name} platform {own}",),
-    )
 
 
 def _format_moment(moment: int | None) -> str:

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from imq.grammar.errors import Conflict, ImqError, NotFound, StoreError
 from imq.grammar.record import TYPE_CHECKING
 
-from .containers import RUNTIME_STATE, Containers
-from .folder import CREATING, LISTING, REMOVING, STATE, is_container_id, is_locked, read_json
+from .containers import Containers
+from .folder import CREATING, LISTING, REMOVING, RUNTIME_STATE, STATE, is_container_id, is_locked, read_json
 from .runtime import TIMEOUT
 from .volumes import FOLDER as VOLUMES
 from .worker import WorkerClient
@@ -156,7 +156,7 @@ class RootlessContainers(Containers):
         """Whether a container has a run that no monitor watches."""
         if not is_container_id(name):
             return False
-        with suppress(OSError, ImqError), self._open(name) as folder:
+        with suppress(OSError, ImqError), self.open_folder(name) as folder:
             if is_locked(folder):
                 return False
             document = read_json(folder, STATE)
