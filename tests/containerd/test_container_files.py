@@ -93,5 +93,5 @@ def test_commit_of_a_query_names_each_image(changed: Node) -> None:
 
 def test_a_container_whose_image_is_gone(changed: Node) -> None:
     changed.ctr("images", "rm", "--sync", B)
-    with pytest.raises(ImqError, match="the image of the container web was removed"):
+    with pytest.raises(ImqError, match="the files of the container web are unknown: its image was removed"):
         changed.session.rows(f"files of container web in {HERE}")

@@ -129,7 +129,7 @@ def test_an_image_that_is_gone_leaves_the_options_unknown(machine: Machine) -> N
     machine.do_all("create job from other:1", "rm other:1 force")
     (row,) = machine.outcomes("recreate job with image = box:1")
     assert row["error"] == "not-replaceable"
-    assert "the image that it was made from is gone" in row["message"]
+    assert "its image was removed, so the options that the container was given are unknown" in row["message"]
 
 
 def test_leftovers_of_an_interruption_are_named(machine: Machine) -> None:

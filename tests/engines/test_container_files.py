@@ -138,7 +138,9 @@ def test_a_container_without_its_image(changed: Place) -> None:
     if place.name == "podman" or place.engine.root is not None:
         pytest.skip("this engine keeps the image, or removes the container with it")
     place.engine.run("rmi", "-f", NAME)
-    with pytest.raises(imq.NotFound, match="the image of the container web was removed") as caught:
+    with pytest.raises(
+        imq.NotFound, match="the files of the container web are unknown: its image was removed"
+    ) as caught:
         place.connection("files of container web in docker")
     assert (caught.value.code, caught.value.hints) == (
         "no-such-image",

@@ -133,7 +133,7 @@ def test_an_image_that_is_gone_leaves_the_options_unknown(docker_place: Place, t
     (row,) = place.connection(f"recreate job in {place.name}")
     if place.has_containerd_images:
         assert row.error == "not-replaceable"
-        assert "the image that it was made from is gone" in row.message
+        assert "its image was removed, so the options that the container was given are unknown" in row.message
     else:
         assert row.error is None
         assert "IMAGE=2" in inspect(place, "job")["Config"]["Env"]
