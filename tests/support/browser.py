@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from .waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MAX_LOG = 1 << 20
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -163,12 +165,14 @@ def start_browser() -> Iterator[Browser]:
 
 
 def _wait_for_port(log: IO[bytes]) -> int:
-    """Return the port that a driver writes to its log."""
+    """Return the port that a driver writes to its log.
+
+    The driver shares the offset of the file, so it is not moved.
+    """
     found: list[str] = []
 
     def read_port() -> bool:
-        log.seek(0)
-        found[:] = re.findall(r"on port (\d+)\.", log.read().decode())
+        found[:] = re.findall(r"on port (\d+)\.", os.pread(log.fileno(), _MAX_LOG, 0).decode())
         return bool(found)
 
     wait_until(read_port)

@@ -36,10 +36,10 @@ class ArchiveFileScan(FileScan):
 
     takes_tables = False
     hidden = ("_lookup",)
-    view_fields = {"depth": "coalesce(t.depth, 0)"}  # noqa: RUF012 - never modified
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.view_fields = {"depth": "coalesce(t.depth, 0)"}
         self.fetched_columns = ("archive", "depth")
 
     def insert_rows(self) -> None:
