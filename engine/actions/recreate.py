@@ -102,17 +102,12 @@ def _remove(containers: Containers, new: Container) -> None:
 
 
 def _observe(containers: Containers, container: Container) -> Observed:
-    state = containers.inspect(container.id)["State"]
+    document = containers.inspect(container.id)
+    state = document["State"]
     health = state.get("Health") or {}
     checks = health.get("Log") or [{}]
-    restarts = containers.read_state(container.id).restart_count
-    return Observed(
-        state["Status"],
-        health.get("Status") or "",
-        state["ExitCode"],
-        restarts,
-        str(checks[-1].get("Output") or "").strip(),
-    )
+    output = str(checks[-1].get("Output") or "").strip()
+    return Observed(state["Status"], health.get("Status") or "", state["ExitCode"], document["RestartCount"], output)
 
 
 def _read_config(containers: Containers, container: Container) -> Mapping[str, Any]:

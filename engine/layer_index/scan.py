@@ -54,7 +54,7 @@ _INSERT_PACKAGE = f"INSERT INTO package VALUES ({', '.join('?' * (len(PACKAGE_CO
 _WIDTH = len(ENTRY_COLUMNS)
 _MACHINE = ENTRY_COLUMNS.index("machine")
 _NO_TEXT, _NO_NUMBER = 0, ""
-"""What stands for NULL in a column of texts, and of numbers: Python binds None ten times as slowly."""
+"""The values that represent NULL in columns of strings and of numbers. Binding None takes ten times as long."""
 _NOTHING = {
     "size": _NO_NUMBER, "mtime_ns": 0, "link": _NO_TEXT, "stored_size": _NO_NUMBER, "details": _NO_TEXT,
     "machine": _NO_TEXT,

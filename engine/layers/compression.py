@@ -292,10 +292,10 @@ class _LibraryCompressor:
 
 
 class _GzipCompressor:
-    """One gzip member without name or time. Pieces that get no smaller, such as those of packed files, are stored.
+    """One gzip member without name or time. Blocks that compression does not shrink are stored as they are.
 
-    Storing a piece takes a quarter of the time of packing it in vain. Pieces have one size, whatever is fed at once: so
-    the same bytes give the same member.
+    Storing such a block takes a quarter of the time of compressing it. The size of a block does not depend on how much
+    is passed at once, so the same bytes give the same member.
     """
 
     def __init__(self) -> None:
