@@ -12,6 +12,8 @@ from imq.grammar._lalr_tables import WORDS
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
+from .phrases import translate_phrases
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -64,7 +66,7 @@ def translate(sentence: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
 
     `is_action`: only operators with exactly the same meaning are translated.
     """
-    words = sentence.split()
+    words = translate_phrases(sentence, vocabulary).split()
     while words and words[0].lower() in ("sudo", "docker", "podman", "imq"):
         if words[0].lower() in ("docker", "podman") and words[1:] and words[1].lower() not in _IMAGE_COMMANDS:
             return sentence  # a command for containers: `docker rm` removes no image

@@ -132,6 +132,25 @@ rm images were dangling -> rm images where dangling
 rmm redis:7 -> rm redis:7
 prnue -> prune
 untga redis:7 -> untag redis:7
+rm images where repository = team/app keep newest 3 -> rm images where repository = team/app except newest 3
+rm images where dangling and keep the 3 newest -> rm images where dangling except newest 3
+rm images where repository = team/app except latest 3 -> rm images where repository = team/app except newest 3
+rm images except last 3 per repository -> rm images except newest 3 per repository
+rm images except 2 highest versions per repository -> rm images except newest 2 per repository by version
+rm images where repository = team/app keep highest 2 by version -> \
+rm images where repository = team/app except newest 2 by version
+rm images except redis:7 -> rm images where name != redis:7
+images except redis:7, team/app:1 -> images where name not in (redis:7, team/app:1)
+children of redis:7 -> images where any base where name = redis:7
+base of team/app:1 select name -> images where any children where name = team/app:1 select name
+largest 3 images -> images order by size desc limit 3
+3 newest images where dangling select name -> \
+images where dangling order by created desc limit 3 select name
+oldest tags of localhost:5000/redis -> tags of localhost:5000/redis order by created
+biggest files of redis:7 where path like "/etc/*" -> files of redis:7 where path like "/etc/*" order by size desc
+newest 2 files of redis:7 -> files of redis:7 order by mtime desc limit 2
+top 5 layers of redis:7 by size -> layers of redis:7 order by size desc limit 5
+cat /etc/passwd from redis:7 -> cat redis:7 /etc/passwd
 """
 
 
@@ -158,6 +177,11 @@ def test_a_wrong_statement_gets_the_expected_suggestion(session: Session, line: 
         raise
     except ImqError:
         pass  # the sentence is right; it is about something that is not here
+
+
+def test_a_file_of_an_image_is_extracted_by_its_path(session: Session) -> None:
+    error = get_error(session, "extract /etc/passwd from redis:7 to out")
+    assert error.suggestion == "extract files of redis:7 where path = /etc/passwd to out"
 
 
 def test_help_fits_a_terminal() -> None:
