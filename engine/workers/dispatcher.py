@@ -42,6 +42,8 @@ _LEAST_STRAGGLE = 3.0
 """Seconds that a task may take without being given to a second worker."""
 _STRAGGLE_FACTOR = 3.0
 """How many times as long as the longest of the others a task may take, and as one of its size takes on average."""
+_NUMBERS = count()
+"""Numbers of submissions. None is used twice: the event of a cancelled one may come during a later statement."""
 _TRANSIENT = frozenset({"unreachable", "timeout", "truncated", "too-slow", "tls"})
 
 
@@ -136,7 +138,6 @@ class Dispatcher:
         self._host_limit = host_limit
         self._longest_wait = longest_wait
         self._clock = clock
-        self._numbers = count()
         self._in_flight: dict[int, _State] = {}
         self._hosts: dict[str, _Host] = {}
         self._again: list[_State] = []
@@ -157,7 +158,10 @@ class Dispatcher:
                         return
                     continue
                 for event in self._backend.wait(_POLL):
-                    yield from self._take(event)
+                    outcome = self._take(event)
+                    if outcome is not None:
+                        yield from self._submit_ready()  # the caller takes its time over an outcome
+                        yield outcome
                 self._copy_stragglers()
         finally:
             self._backend.cancel(list(self._in_flight))
@@ -206,7 +210,7 @@ class Dispatcher:
         return host.problem is not None or host.allows(now)
 
     def _submit(self, state: _State) -> None:
-        number = next(self._numbers)
+        number = next(_NUMBERS)
         state.started[number] = self._clock()
         self._in_flight[number] = state
         if state.host:
@@ -216,11 +220,11 @@ class Dispatcher:
                 host.remaining -= 1
         self._backend.submit(number, state.document, state.avoid)
 
-    def _take(self, event: Event) -> Iterator[tuple[LayerTask, Event | ImqError]]:
-        """Take the end of a submitted task: yield its result, or put it back to run again."""
+    def _take(self, event: Event) -> tuple[LayerTask, Event | ImqError] | None:
+        """Take the end of a submitted task: return it with its outcome, or put it back to run again."""
         state = self._in_flight.get(event.number)
         if state is None:  # another worker was faster
-            return
+            return None
         self._release(state, event.number)
         self._note_limits(event.document.get("limits") or {})
         problem = self._find_problem(state, event)
@@ -228,9 +232,10 @@ class Dispatcher:
             self._end_copies(state)
             if state.host:
                 self._hosts[state.host].refusals = 0
-            yield state.task, event
-        elif not state.started and not self._may_run_again(state, event, problem):
-            yield state.task, problem
+            return state.task, event
+        if not state.started and not self._may_run_again(state, event, problem):
+            return state.task, problem
+        return None
 
     def _release(self, state: _State, number: int) -> None:
         del self._in_flight[number]

@@ -109,6 +109,32 @@ def test_tasks_are_taken_as_there_is_room() -> None:
     assert simulation.cancelled
 
 
+def test_the_next_task_is_handed_out_before_the_caller_has_an_outcome() -> None:
+    simulation = Simulation(1, lambda *_: (1.0, {}))
+    outcomes = Dispatcher(simulation, 16, clock=lambda: simulation.now).run(make_task(number) for number in range(2))
+    next(outcomes)
+    assert [layer for _, layer in simulation.submitted] == ["file:///layer-0", "file:///layer-1"]
+    outcomes.close()
+
+
+def test_an_event_of_a_cancelled_task_is_none_of_a_later_statement() -> None:
+    simulation = Simulation(1, lambda *_: (1.0, {}))
+    outcomes = Dispatcher(simulation, 16, clock=lambda: simulation.now).run(make_task(number) for number in range(9))
+    next(outcomes)
+    late = [Event(number, {"late": True}) for number in simulation.running]
+    outcomes.close()
+
+    class Late(Simulation):
+        def wait(self, timeout: float) -> list[Event]:
+            return [late.pop()] if late else super().wait(timeout)
+
+    later = Late(1, lambda *_: (1.0, {}))
+    results = run(later, [make_task(number) for number in range(9)])
+    assert not late
+    assert len(results) == 9
+    assert all(isinstance(one, Event) and not one.document for one in results.values())
+
+
 def test_a_crash_is_tried_on_another_worker() -> None:
     workers: list[str] = []
 
