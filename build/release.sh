@@ -129,7 +129,7 @@ $(metadata control)
 Installed-Size: $(du -sk --apparent-size "$root/usr" | cut -f1)
 Section: admin
 Priority: optional
-Suggests: runc, ca-certificates
+Suggests: crun | runc, ca-certificates
 Description: query language and engine for container images
  One statement lists, pulls, copies, tags or removes the images that a condition
  selects: in Docker and Podman, in registries, in layouts and archives, and in a

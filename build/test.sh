@@ -29,8 +29,8 @@ zstd             zstd             streams of other tools
 dockerd          docker.io        command lines compared with docker
 containerd       containerd       namespaces of containerd
 ctr              containerd       namespaces of containerd
-runc             runc             containers of containerd and of the store
-crun             crun             containers of the store, with another runtime
+runc             runc             containers of containerd, and of the store with another runtime
+crun             crun             containers of the store
 fuse-overlayfs   fuse-overlayfs   containers of ordinary users
 newuidmap        uidmap           containers of ordinary users
 busybox          busybox-static   programs in containers of the store

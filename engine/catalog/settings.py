@@ -131,8 +131,8 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "runtime",
-            "the OCI runtime that starts containers of the store, by its name or path; auto: runc, else crun. Example:"
-            " /usr/local/bin/crun",
+            "the OCI runtime that starts containers of the store, by its name or path; auto: crun, and runc if crun"
+            " is missing or cannot start the container. Example: /usr/local/bin/crun",
             "auto",
             is_program=True,
         ),

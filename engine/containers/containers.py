@@ -48,6 +48,7 @@ from .folder import (
     LOG,
     OVERLAY,
     PAUSED,
+    RUNTIME,
     RUNTIME_STATE,
     STATE,
     STOPPING,
@@ -79,12 +80,15 @@ from .runtime import (
     TIMEOUT,
     Runtime,
     RuntimeFailed,
+    find_by_state,
     find_hints,
     find_init,
-    find_runtime,
+    find_runtimes,
+    is_crun,
     may_make_cgroups,
     spawn,
 )
+from .seccomp_filters import ANNOTATION, find_filter
 from .users import User
 from .volumes import create_volume
 
@@ -159,6 +163,11 @@ class Containers:
     def path(self) -> str:
         """The folder of all containers."""
         return os.path.join(self.store.root, FOLDER)
+
+    @property
+    def _unpacked_path(self) -> str:
+        """The folder of the unpacked layers."""
+        return os.path.join(self.store.root, unpacked.FOLDER)
 
     def path_of(self, id_: str) -> str:
         """Return the path of the folder of a container."""
@@ -290,8 +299,9 @@ class Containers:
 
     def has_unpacked(self, image: ImageFacts) -> bool:
         """Whether all layers of an image are unpacked."""
-        layers = os.path.join(self.store.root, unpacked.FOLDER)
-        return all(os.path.isdir(os.path.join(layers, unpacked.name_of(diff_id))) for diff_id in image.diff_ids)
+        return all(
+            os.path.isdir(os.path.join(self._unpacked_path, unpacked.name_of(diff_id))) for diff_id in image.diff_ids
+        )
 
     def create(
         self, options: CreateOptions, image: ImageFacts, now: int, on_read: Callable[[int], None] = lambda _: None
@@ -430,9 +440,9 @@ class Containers:
 
     # Starting
 
-    def find_runtime(self) -> str:
-        """Return the path of the OCI runtime. Raises `RuntimeFailed` when there is none."""
-        return find_runtime(self.setting, self.environment)
+    def find_runtimes(self) -> tuple[str, ...]:
+        """Return the paths of the OCI runtimes for a new run. Raises `RuntimeFailed` when there is none."""
+        return find_runtimes(self.setting, self.environment)
 
     def start(self, container: Container, *, attach: bool = False, stdin: bool = False) -> Attachment | None:
         """Start a container, and return its streams with `attach`. With `stdin` it reads that of this process.
@@ -440,12 +450,12 @@ class Containers:
         Raises `Conflict` when it runs already, and `RuntimeFailed` when the runtime refuses it.
         """
         self._require_privileges()
-        runtime = self.find_runtime()
+        runtimes = self.find_runtimes()
         with self.open_folder(container.id) as folder:
             lock = self._lock_stopped(folder, container)
             try:
-                self._prepare(folder, container)
-                return self._start_monitor(container, runtime, lock, attach=attach, stdin=stdin)
+                profile = self._prepare(folder, container, runtimes[0])
+                return self._start_monitor(container, runtimes, profile, lock, attach=attach, stdin=stdin)
             finally:
                 os.close(lock)
 
@@ -490,8 +500,12 @@ class Containers:
         is_alive = state.boot == read_boot_id() and state.pid and read_ticks(state.pid) == state.ticks
         return state if is_alive else None
 
-    def _prepare(self, folder: int, container: Container) -> None:
-        """Write the bundle of a container. Raises `StatementError` for a user that its files do not have."""
+    def _prepare(self, folder: int, container: Container, runtime: str) -> Mapping[str, Any] | None:
+        """Write the bundle of a container for a runtime, which others take too.
+
+        Returns the seccomp profile that crun will compile, None if it has nothing to compile. Raises `StatementError`
+        for a user that the files of the container do not have.
+        """
         document = container.document
         config, host = document["Config"], document["HostConfig"]
         unpacked.check_owner(self.store)
@@ -535,15 +549,19 @@ class Containers:
                 has_single_id=has_single_id(),
             )
         )
+        profile: Mapping[str, Any] | None = bundle["linux"].get("seccomp") if is_crun(runtime) else None
+        if profile and (compiled := find_filter(self._unpacked_path, profile, runtime)):
+            bundle["annotations"] = {ANNOTATION: compiled}
+            profile = None
         write_json(folder, BUNDLE, bundle, 0o600, durable=False)
         for name in (PAUSED, STOPPING):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
+        return profile
 
     def _unpack_lost_layers(self, document: Mapping[str, Any]) -> None:
         """Unpack layers that somebody has removed. Raises `NotFound` when the image is gone too."""
-        layers = os.path.join(self.store.root, unpacked.FOLDER)
-        paths = [os.path.join(layers, name) for name in stack_layers(document)]
+        paths = [os.path.join(self._unpacked_path, name) for name in stack_layers(document)]
         if has_layers(document) and not all(map(os.path.isdir, paths)):
             folder = unpacked.open_folder(self.store)
             with unpacked.hold_layers(folder):
@@ -565,15 +583,21 @@ class Containers:
 
     def _list_layers(self, container: Container) -> list[str]:
         """Return the folders of the layers of a container, the highest first."""
-        layers = os.path.join(self.store.root, unpacked.FOLDER)
-        lower = [os.path.join(layers, name) for name in stack_layers(container.document)]
+        lower = [os.path.join(self._unpacked_path, name) for name in stack_layers(container.document)]
         return [self._writable_path(container), *(lower if has_layers(container.document) else ())]
 
     def _writable_path(self, container: Container) -> str:
         return os.path.join(self.path_of(container.id), writable_folder(container.document))
 
     def _start_monitor(
-        self, container: Container, runtime: str, lock: int, *, attach: bool, stdin: bool
+        self,
+        container: Container,
+        runtimes: Sequence[str],
+        profile: Mapping[str, Any] | None,
+        lock: int,
+        *,
+        attach: bool,
+        stdin: bool,
     ) -> Attachment | None:
         from .attachment import read_terminal_size
 
@@ -587,11 +611,12 @@ class Containers:
         job = {
             "id": container.id,
             "folder": path,
-            "unpacked": os.path.join(self.store.root, unpacked.FOLDER),
+            "unpacked": self._unpacked_path,
             "layers": stack_layers(document) if has_layers(document) else (),
             "driver": driver_of(document),
             "has_cgroups": may_make_cgroups(),
-            "runtime": runtime,
+            "runtimes": runtimes,
+            "compiled": profile,
             "runtime_root": os.path.join(self.path, RUNTIME_STATE),
             "timeout": TIMEOUT,
             "new_volumes": volumes,
@@ -778,17 +803,22 @@ class Containers:
         with suppress(FileNotFoundError), self.open_folder(container.id) as folder:
             os.unlink(PAUSED, dir_fd=folder)
 
-    @property
-    def runtime(self) -> Runtime:
-        """The OCI runtime. Raises `RuntimeFailed` when there is none."""
+    def runtime_of(self, id_: str) -> Runtime:
+        """Return the OCI runtime that started a container. Raises `RuntimeFailed` when it is not installed any more."""
         root = os.path.join(self.path, RUNTIME_STATE)
-        return Runtime(self.find_runtime(), root, has_cgroups=may_make_cgroups())
+        path = ""
+        with suppress(OSError):
+            path = os.readlink(os.path.join(self.path_of(id_), RUNTIME))
+        if not os.access(path, os.X_OK):
+            name = find_by_state(os.path.join(root, id_)) or self.setting
+            path = find_runtimes(name, self.environment)[0]
+        return Runtime(path, root, has_cgroups=may_make_cgroups())
 
-    def _call_runtime(self, *words: str) -> None:
+    def _call_runtime(self, word: str, id_: str) -> None:
         self._require_privileges()
         log = os.path.join(self.path, f".{os.getpid()}.log")
         try:
-            self.runtime.call(*words, log=log)
+            self.runtime_of(id_).call(word, id_, log=log)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(log)
@@ -815,7 +845,7 @@ class Containers:
             terminal=program.terminal,
             has_single_id=has_single_id(f"/proc/{state.pid}/uid_map"),
         )
-        runtime = self.runtime
+        runtime = self.runtime_of(container.id)
         process = os.memfd_create("imq-process", 0)
         try:
             os.write(process, json.dumps(make_process(options, privileged=program.privileged)).encode())
@@ -987,7 +1017,7 @@ class Containers:
         is_unknown = state.exit_code is None and state.started is not None
         if is_unknown or os.path.exists(os.path.join(self.path, RUNTIME_STATE, id_)):
             with suppress(ImqError):
-                self.runtime.delete(id_)
+                self.runtime_of(id_).delete(id_)
 
     def clean_up(self, container: Container) -> None:
         """Write the end of a run without a monitor, and remove what the runtime has of it."""

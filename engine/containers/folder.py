@@ -4,6 +4,7 @@
     state.json          how its last run began or ended; replaced by the monitor, missing before the first run
     lock                locked by the monitor from before the start until `state.json` says how the run ended
     config.json         the bundle of the OCI runtime; written at each start
+    runtime             a symbolic link to the OCI runtime that started it last
     upper, work         the writable layer of the overlay file system, with the drivers overlay2 and fuse-overlayfs
     attach              the socket on which the monitor takes further clients, while the container runs
     paused              the processes are frozen; it names the process that does so for a moment, to commit
@@ -42,6 +43,8 @@ LOCK_TIMEOUT = 15.0
 """The maximum seconds that a monitor needs to end after its container, or another process to start it."""
 RUNTIME_STATE = "runtime"
 """The folder in `containers/` where the runtime keeps the state of running containers."""
+RUNTIME = "runtime"
+"""A symbolic link to the program of the OCI runtime that started the container: no other one knows its state."""
 HEALTH = "health.json"
 """The last results of the health check, in the form of `docker inspect`."""
 STARTING = "starting"

@@ -30,6 +30,7 @@ from .folder import (
     ATTACH,
     LOG,
     PAUSED,
+    RUNTIME,
     STARTING,
     STATE,
     STOPPING,
@@ -40,11 +41,11 @@ from .folder import (
     write_json,
 )
 from .log_file import STREAMS, LogWriter
-from .runtime import Runtime, RuntimeFailed, exit_code_of
+from .runtime import TIMED_OUT, Runtime, RuntimeFailed, exit_code_of
 from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn
 
     from .health import HealthMonitor
@@ -54,7 +55,15 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 60.0
 """The shortest and the longest delay before a restart, in seconds."""
 _LONG_RUN = 10.0
 """A run of more seconds has not failed at once: the next delay is the shortest."""
-_NOT_FOUND, _NOT_EXECUTABLE, _NOT_STARTED = 127, 126, 128
+_NOT_STARTED = 128
+_EXIT_CODES = {
+    "no such file or directory": 127,
+    "executable file not found": 127,
+    "permission denied": 126,
+    "is a directory": 126,
+    "open executable": 126,  # crun's words for a directory
+}
+"""The exit codes of programs that cannot be executed, by parts of the messages of runtimes in lower case."""
 
 
 class Channels(Record):
@@ -103,7 +112,8 @@ class _Monitor:
         self._id: str = job["id"]
         self._path: str = job["folder"]
         self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._runtime = Runtime(job["runtime"], job["runtime_root"], job["timeout"], has_cgroups=job["has_cgroups"])
+        self._runtimes: list[str] = job["runtimes"]
+        self._runtime = self._make_runtime(self._runtimes[0])
         self._rootfs = os.path.join(self._path, "rootfs")
         self._state = State()
         self._is_mounted = False
@@ -176,9 +186,39 @@ class _Monitor:
 
             remove_tree(mark)
 
+    def _make_runtime(self, path: str) -> Runtime:
+        job = self._job
+        return Runtime(path, job["runtime_root"], job["timeout"], has_cgroups=job["has_cgroups"])
+
     def _start(self) -> tuple[dict[int, str], int, int]:
         """Start the container; return where its output is read and its input is written, and its terminal."""
         return self._start_with_terminal() if self._job["terminal"] else self._start_with_pipes()
+
+    def _try_runtimes(self, start: Callable[[], None]) -> None:
+        """Start the container by the first runtime that can; it is the one for restarts too.
+
+        Raises the error of the last one.
+        """
+        *others, last = self._runtimes
+        for path in others:
+            self._use_runtime(path)
+            try:
+                start()
+            except RuntimeFailed as problem:
+                if problem.code == TIMED_OUT:  # the client does not wait for another one
+                    raise
+            else:
+                self._runtimes = [path]
+                return
+        self._use_runtime(last)
+        start()
+
+    def _use_runtime(self, path: str) -> None:
+        self._runtime = self._make_runtime(path)
+        self._runtime.accept_cgroups()
+        with suppress(FileNotFoundError):
+            os.unlink(RUNTIME, dir_fd=self._folder)
+        os.symlink(path, RUNTIME, dir_fd=self._folder)
 
     def _start_with_pipes(self) -> tuple[dict[int, str], int, int]:
         """Start the container with pipes; return where its output is read and its input written, and no terminal."""
@@ -192,7 +232,7 @@ class _Monitor:
         elif stdin < 0:
             stdin = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            self._call_runtime((stdin, *(pair[1] for pair in pipes.values())))
+            self._try_runtimes(lambda: self._call_runtime((stdin, *(pair[1] for pair in pipes.values()))))
         finally:
             for descriptor in (stdin, *(pair[1] for pair in pipes.values())):
                 os.close(descriptor)
@@ -200,6 +240,19 @@ class _Monitor:
 
     def _start_with_terminal(self) -> tuple[dict[int, str], int, int]:
         """Start the container with a terminal, whose controlling end the runtime sends; return it thrice."""
+        terminal = -1
+
+        def start() -> None:
+            nonlocal terminal
+            terminal = self._receive_terminal()
+
+        self._try_runtimes(start)
+        if self._job["size"]:
+            set_terminal_size(terminal, *self._job["size"])
+        return {terminal: "stdout"}, terminal if self._job["keeps_stdin"] else -1, terminal
+
+    def _receive_terminal(self) -> int:
+        """Let the runtime create and start the container, and return the terminal that it sends."""
         name = "console"
         listener = open_listener(self._folder, name)
         try:
@@ -212,9 +265,7 @@ class _Monitor:
         finally:
             os.close(listener)
             os.unlink(name, dir_fd=self._folder)
-        if self._job["size"]:
-            set_terminal_size(terminal, *self._job["size"])
-        return {terminal: "stdout"}, terminal if self._job["keeps_stdin"] else -1, terminal
+        return terminal
 
     def _call_runtime(self, stdio: Sequence[int], *options: str) -> None:
         """Let the runtime create and start the container."""
@@ -225,7 +276,7 @@ class _Monitor:
             with suppress(FileNotFoundError):
                 os.unlink(name)
         os.makedirs(self._runtime.root, mode=0o700, exist_ok=True)
-        if os.path.exists(os.path.join(self._runtime.root, self._id)):  # of a run that no monitor saw the end of
+        if os.path.exists(self._state_folder):  # of a run that no monitor saw the end of
             self._runtime.delete(self._id)
         os.set_inheritable(self._lock, True)  # a runtime that outlives this process keeps the container locked
         words = ("run", "--detach", *options, "--bundle", self._path, "--pid-file", pid_file, self._id)
@@ -243,12 +294,21 @@ class _Monitor:
                 health=STARTING if self._job["health"] else "",
             )
             self._write_state(durable=False)  # after a reboot it does not run
+            if self._runtime.is_crun and self._job["compiled"]:
+                from .seccomp_filters import keep_filter
+
+                keep_filter(self._job["unpacked"], self._job["compiled"], self._runtime.path, self._state_folder)
         except (ImqError, OSError, ValueError):
             with suppress(ImqError, OSError):
                 self._runtime.delete(self._id)
             raise
         finally:
             os.set_inheritable(self._lock, False)
+
+    @property
+    def _state_folder(self) -> str:
+        """The folder where the runtime keeps the state of the container."""
+        return os.path.join(self._runtime.root, self._id)
 
     def _read_pid(self, path: str) -> int:
         """Return the process that the runtime has started. Raises `RuntimeFailed` when it does not say which."""
@@ -262,11 +322,7 @@ class _Monitor:
         """Report that the container was not started. Nothing stays: no mount, no process, no cgroup."""
         message = problem.message if isinstance(problem, ImqError) else f"{type(problem).__name__}: {problem}"
         code = problem.code if isinstance(problem, ImqError) else "runtime"
-        exit_code = _NOT_STARTED
-        if "no such file or directory" in message or "executable file not found" in message:
-            exit_code = _NOT_FOUND
-        elif "permission denied" in message or "is a directory" in message:
-            exit_code = _NOT_EXECUTABLE
+        exit_code = next((number for text, number in _EXIT_CODES.items() if text in message.lower()), _NOT_STARTED)
         self._unmount()
         self._state = State("exited", exit_code=exit_code, error=message, finished=time.time_ns())
         with suppress(OSError):

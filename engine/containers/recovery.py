@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
         @property
         def path(self) -> str: ...  # noqa: D102 - see the class
-        @property
-        def runtime(self) -> Runtime: ...  # noqa: D102
+        def runtime_of(self, id_: str) -> Runtime: ...  # noqa: D102
         def path_of(self, id_: str) -> str: ...  # noqa: D102
         def open_folder(self, id_: str) -> AbstractContextManager[int]: ...  # noqa: D102
         def read(self, id_: str) -> Any: ...  # noqa: D102
@@ -99,7 +98,7 @@ def _end_lost_pause(containers: Containers, folder: int, id_: str) -> None:
         return
     if len(owner) == 2 and read_ticks(int(owner[0])) != int(owner[1]):
         with suppress(ImqError):  # it was killed before it paused the container
-            containers.runtime.call("resume", id_)
+            containers.runtime_of(id_).call("resume", id_)
         with suppress(FileNotFoundError):
             os.unlink(PAUSED, dir_fd=folder)
 
@@ -120,7 +119,7 @@ def _end_unknown_run(containers: Containers, folder: int, id_: str) -> None:
     lock = lock_container(folder)  # raises BlockingIOError while a monitor or the runtime has it
     try:
         if containers.find_unwatched(folder) is None:
-            containers.runtime.delete(id_)
+            containers.runtime_of(id_).delete(id_)
     finally:
         os.close(lock)
 
@@ -131,7 +130,7 @@ def _end_runs_of_removed_containers(containers: Containers) -> None:
         for name in os.listdir(os.path.join(containers.path, RUNTIME_STATE)):
             paths = (containers.path_of(name), containers.path_of(name) + REMOVING)
             if is_container_id(name) and not any(map(os.path.exists, paths)):
-                containers.runtime.delete(name)
+                containers.runtime_of(name).delete(name)
 
 
 def _remove_if_automatic(containers: Containers, id_: str) -> None:

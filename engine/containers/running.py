@@ -30,7 +30,7 @@ def run_new(
     Returns the container, and whether it goes on: the user may detach by the `keys`. Raises `ContainerFailed` with its
     exit code. Nothing is left of a container that cannot be started.
     """
-    containers.find_runtime()
+    containers.find_runtimes()
     if options.terminal and options.keeps_stdin and not detach:
         require_terminal()
     container = create()

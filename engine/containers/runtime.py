@@ -13,18 +13,26 @@ from imq.engine.layers.user_namespace import is_user_namespace
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
+from .system_calls import bind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 AUTO = "auto"
-"""The setting by which the first of `_NAMES` on the path is used."""
-_NAMES = ("runc", "crun")
+"""The setting by which the first of `_NAMES` that starts a container is used."""
+_CRUN, _RUNC = "crun", "runc"
+_NAMES = (_CRUN, _RUNC)
+"""crun takes a quarter of the time. What it refuses, runc may do, and its messages are those of docker."""
 _FURTHER_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin")
 """Where runtimes are installed: the path of a user seldom has the folders for administrators."""
 TIMEOUT = 60.0
 """The maximum seconds that a runtime may take for one step."""
+TIMED_OUT = "runtime-timeout"
+"""The code of the error of a runtime that takes longer."""
 _LONGEST_MESSAGE = 2000
 _CGROUPS = "/sys/fs/cgroup"
+_HYBRID_CONTROLLERS = f"{_CGROUPS}/unified/cgroup.controllers"
+"""The controllers of version 2 on a machine with cgroups of both versions."""
 
 
 class RuntimeFailed(ImqError):
@@ -37,22 +45,43 @@ class RuntimeFailed(ImqError):
     exit_status = 125
 
 
-def find_runtime(setting: str, environment: Mapping[str, str]) -> str:
-    """Return the path of the runtime. Raises `RuntimeFailed` (`no-runtime`) when it is not found."""
-    folders = [*environment.get("PATH", "").split(":"), *_FURTHER_FOLDERS]
-    for name in _NAMES if setting == AUTO else (setting,):
-        for path in [name] if "/" in name else [os.path.join(folder, name) for folder in folders if folder]:
-            if os.path.isfile(path) and os.access(path, os.X_OK):
-                return os.path.abspath(path)
-    reason = "neither runc nor crun is installed" if setting == AUTO else f"the runtime {setting} was not found"
+def find_runtimes(setting: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the paths of the runtimes for a new run: each is tried if the one before it cannot start the container.
+
+    Only `AUTO` has several. Raises `RuntimeFailed` (`no-runtime`) when none is found.
+    """
+    names = (setting,) if setting != AUTO else _NAMES[::-1] if is_user_namespace() else _NAMES
+    if found := tuple(path for name in names if (path := _find_program(name, environment))):
+        return found
+    reason = "neither crun nor runc is installed" if setting == AUTO else f"the runtime {setting} was not found"
     raise RuntimeFailed(
         f"{reason}, so no container can be started",
         code="no-runtime",
         hints=(
-            "install one: apt-get install runc, or dnf install runc",
-            "or name its path: set runtime = /usr/local/bin/crun",
+            "install one: apt-get install crun, or dnf install crun",
+            "or name its path: set runtime = /usr/local/bin/runc",
         ),
     )
+
+
+def _find_program(name: str, environment: Mapping[str, str]) -> str:
+    """Return the path of a program, given as a path or found by its name; "" when there is none."""
+    folders = [*environment.get("PATH", "").split(":"), *_FURTHER_FOLDERS]
+    for path in [name] if "/" in name else [os.path.join(folder, name) for folder in folders if folder]:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return os.path.abspath(path)
+    return ""
+
+
+def is_crun(path: str) -> bool:
+    """Whether a runtime is crun, by the name of its program."""
+    return os.path.basename(path).startswith(_CRUN)
+
+
+def find_by_state(folder: str) -> str:
+    """Return the name of the runtime whose files are in the folder with the state of a container; "" without any."""
+    files = {"status": _CRUN, "state.json": _RUNC}
+    return next((name for file, name in files.items() if os.path.exists(os.path.join(folder, file))), "")
 
 
 INIT_TARGET = "/sbin/docker-init"
@@ -92,8 +121,8 @@ class Runtime:
         self.path = path
         self.root = root
         self.timeout = timeout
-        is_crun = os.path.basename(path).startswith("crun")
-        rootless = ("--cgroup-manager=disabled",) if is_crun else ("--rootless=true",)
+        self.is_crun = is_crun(path)
+        rootless = ("--cgroup-manager=disabled",) if self.is_crun else ("--rootless=true",)
         self.argv = [path, "--root", root, *(() if has_cgroups else rootless)]
         """The beginning of each command line."""
 
@@ -112,7 +141,8 @@ class Runtime:
         """
         argv = self.argv
         if log:
-            argv = [*argv, "--log", log, "--log-format", "json"]
+            # what crun writes to the log, it writes to the standard error of a program that cannot be executed too
+            argv = [*argv, "--log", log, "--log-format", "text" if self.is_crun else "json"]
         try:
             pid = spawn([*argv, *words], stdio)
         except OSError as problem:
@@ -123,12 +153,22 @@ class Runtime:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise RuntimeFailed(
-                f"{self.path} {words[0]} did not end in {self.timeout:g} seconds and was killed", code="runtime-timeout"
+                f"{self.path} {words[0]} did not end in {self.timeout:g} seconds and was killed", code=TIMED_OUT
             )
         if code and check:
             message = read_message(log) if log else ""
             raise RuntimeFailed(message or f"{self.path} {words[0]} exited with code {code}")
         return code
+
+    def accept_cgroups(self) -> None:
+        """Let this runtime accept the cgroups of the machine. The mount namespace is that of this process alone.
+
+        crun supports cgroups of both versions only as long as those of version 2 have no controllers. Limits are set by
+        controllers of version 1, so it is enough that it finds none of version 2.
+        """
+        with suppress(OSError):  # then it refuses to start the container, and says why
+            if self.is_crun and _has_content(_HYBRID_CONTROLLERS):
+                bind(os.devnull, _HYBRID_CONTROLLERS)
 
     def delete(self, id_: str) -> None:
         """Remove what the runtime keeps of a container, and its cgroups; processes of it are killed."""
@@ -147,6 +187,11 @@ class Runtime:
             remove_tree(os.path.join(self.root, id_))
         except OSError:
             self.delete(id_)
+
+
+def _has_content(path: str) -> bool:
+    with open(path, "rb") as file:
+        return bool(file.read(1))
 
 
 def _list_cgroups(cgroup: str) -> Iterator[str]:
@@ -206,21 +251,18 @@ def exit_code_of(status: int) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+_NOT_IN_IMAGE = ("the program, or the interpreter in the first line of a script, is not in the image",)
 _HINTS = {
-    "hybrid mode not supported": (
-        "crun needs cgroups of version 2, or of version 1 without those of version 2 below /sys/fs/cgroup/unified",
-        "runc runs here as it is: set runtime = runc",
-    ),
+    "hybrid mode not supported": ("this user may not change that for crun; with runc it works: set runtime = runc",),
     "cannot be executed": ("name another runtime: set runtime = runc",),
     "may not make mount namespaces": (
         "it needs the capability CAP_SYS_ADMIN; in a container of docker: --privileged, or --cap-add SYS_ADMIN",
     ),
     "exec format error": ("the program is for another machine, or a script without a first line #!INTERPRETER",),
     "setrlimit": ("this user may not raise the limit: leave out ulimit, or lower it",),
-    "no such file or directory": (
-        "the program, or the interpreter in the first line of a script, is not in the image",
-    ),
-    "executable file not found": ("the program is in no folder of the container's PATH",),
+    "executable file `/": _NOT_IN_IMAGE,
+    "not found in $path": ("the program is in no folder of the container's PATH",),
+    "no such file or directory": _NOT_IN_IMAGE,
 }
 """Parts of messages of runtimes, in lower case, and what helps."""
 
@@ -231,7 +273,10 @@ def find_hints(message: str) -> tuple[str, ...]:
 
 
 def read_message(path: str) -> str:
-    """Return the last error in a log of the runtime; "" when there is none."""
+    """Return the last error in a log of the runtime; "" when there is none.
+
+    A log of runc has objects with levels, one of crun has plain lines.
+    """
     message = ""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -239,6 +284,7 @@ def read_message(path: str) -> str:
                 try:
                     entry = json.loads(line)
                 except ValueError:
+                    message = line.strip() or message
                     continue
                 if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
                     message = str(entry.get("msg", ""))

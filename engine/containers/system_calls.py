@@ -8,7 +8,7 @@ import os
 from imq.engine.layers.user_namespace import is_user_namespace
 
 _CLONE_NEWNS = 0x00020000
-_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 _MNT_DETACH = 2
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
@@ -47,6 +47,11 @@ def enter_mount_namespace() -> None:
 def mount_overlay(target: str, options: str) -> None:
     """Mount an overlay file system. Relative paths in the options start at the working directory."""
     _call("mount", b"overlay", os.fsencode(target), b"overlay", ctypes.c_ulong(0), os.fsencode(options))
+
+
+def bind(source: str, target: str) -> None:
+    """Show a file or folder at another place too."""
+    _call("mount", os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(_MS_BIND), None)
 
 
 def unmount(target: str) -> None:

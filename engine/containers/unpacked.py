@@ -6,6 +6,7 @@
     unpacked/ids         which IDs the user had who unpacked the layers, unless it was root
     unpacked/overlay     where overlayfs was found to work
     unpacked/NAME.image  what an image is that containers were made from by this name: see `known_images`
+    unpacked/NUMBER.filter  what crun has compiled of a seccomp profile: see `seccomp_filters`
     unpacked/lock        shared while layers are added to a new container, exclusive while unneeded ones are removed
 
 The mount options of a file system have at most 4095 bytes, and an image up to 127 layers: so the names are short.
@@ -46,6 +47,8 @@ TESTED = "overlay"
 _REMOVED = ".removed"
 IMAGE = ".image"
 """The end of the name of a file about an image."""
+FILTER = ".filter"
+"""The end of the name of a compiled seccomp profile."""
 IDS = "ids"
 """The file that says which IDs the user namespace of an ordinary user had when layers were unpacked."""
 _SINGLE, _SEVERAL = "a single ID", "the IDs of /etc/subuid"
@@ -301,7 +304,9 @@ def remove_unneeded(store: Store, list_needed: Callable[[], set[str]]) -> int:
                 or (base in needed and ending == "json")
             ):
                 continue
-            if name.endswith(IMAGE) or f"{IMAGE}." in name:  # the second: a part of one
+            if name.endswith(FILTER) and needed:
+                continue
+            if any(name.endswith(one) or f"{one}." in name for one in (IMAGE, FILTER)):  # the second: a part of one
                 folder.remove_file(name)
             elif ending == "json":
                 facts = read_json(folder.descriptor, name)

@@ -1,4 +1,4 @@
-"""Stores with containers that really run: runc and a static busybox, as root."""
+"""Stores with containers that really run: runc, crun and a static busybox, as root."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from imq.cli.main import Cli
+from imq.engine.containers import runtime
 from imq.engine.containers.containers import Containers
 from store.support.stores import StoreSession
 from support.engines import Dockerd, mounts_under
@@ -147,6 +148,17 @@ def machine(archive: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Machine]:
     assert [id_ for id_ in ids if os.path.exists(f"/sys/fs/cgroup/memory/imq/{id_}")] == []
     runtime = tmp_path / "store" / "containers" / "runtime"
     assert not runtime.exists() or list(runtime.iterdir()) == []
+
+
+@pytest.fixture(params=["crun", "runc"])
+def each_runtime(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test with each of the runtimes, in this process and in others; return its name."""
+    name: str = request.param
+    require_programs(name)
+    monkeypatch.setattr(runtime, "_NAMES", (name,))
+    (tmp_path / "config.toml").write_text(f'[settings]\nruntime = "{name}"\n')
+    monkeypatch.setenv("IMQ_CONFIG", str(tmp_path / "config.toml"))
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -165,8 +165,14 @@ def test_a_program_that_cannot_run_has_the_exit_code_of_docker(shared_machine: M
     assert shared_machine.rows("containers") == []
 
 
+WITHOUT_INTERPRETER = {
+    "runc": "exec /bin/start: no such file or directory",
+    "crun": "exec container process (missing dynamic library?) `/bin/start`: No such file or directory",
+}
+
+
 def test_a_script_without_its_interpreter_fails_as_with_docker(
-    machine: Machine, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+    machine: Machine, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str], each_runtime: str
 ) -> None:
     (tmp_path / "tree" / "bin").mkdir(parents=True)
     script = tmp_path / "tree" / "bin" / "start"
@@ -174,7 +180,7 @@ def test_a_script_without_its_interpreter_fails_as_with_docker(
     script.chmod(0o755)
     machine.do(f'import "{tmp_path}/tree" as script:1 change "ENTRYPOINT [\\"/bin/start\\"]"')
     assert machine.line("run", "--rm", "script:1")[0] == 1
-    assert "exec /bin/start: no such file or directory" in capfd.readouterr().err
+    assert WITHOUT_INTERPRETER[each_runtime] in capfd.readouterr().err
     assert machine.rows("containers") == []
 
 

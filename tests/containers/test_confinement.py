@@ -51,6 +51,7 @@ def run(command: list[str]) -> bytes:
     return done.stdout
 
 
+@pytest.mark.usefixtures("each_runtime")
 @pytest.mark.parametrize("flags", FLAGS)
 def test_processes_may_do_what_they_may_in_docker(
     shared_machine: Machine, dockerd: Dockerd, calls: pathlib.Path, flags: str

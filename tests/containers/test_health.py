@@ -29,6 +29,7 @@ def inspect_health(machine: Machine, name: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_the_check_of_an_image_is_run(machine: Machine) -> None:
     script = "test -e /ok && echo $A is well || (echo not yet; exit 1)"
     check = f"HEALTHCHECK --interval=50ms --timeout=10s --retries=2 CMD {script}"

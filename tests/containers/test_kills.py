@@ -92,6 +92,7 @@ def find_processes(machine: Machine) -> list[int]:
     return found
 
 
+@pytest.mark.usefixtures("each_runtime")
 @pytest.mark.parametrize("seed", range(2))
 def test_any_process_may_be_killed_during_a_start(machine: Machine, seed: int) -> None:
     chance = random.Random(seed)
@@ -120,6 +121,7 @@ def test_any_process_may_be_killed_during_a_start(machine: Machine, seed: int) -
     assert not runtime.exists() or os.listdir(runtime) == []
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_a_commit_that_was_killed_leaves_no_container_paused(machine: Machine) -> None:
     """It freezes the container for a moment; what a user has paused stays paused."""
     for name in ("web", "still"):

@@ -1,4 +1,4 @@
-"""Containers of the store: created, run, stopped, killed and removed, with the real runc."""
+"""Containers of the store: created, run, stopped, killed and removed, with the real runtimes."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def start(machine: Machine, name: str, command: str = FOREVER) -> None:
     wait_for(lambda: machine.rows(f"logs of {name}"))
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_run_passes_on_the_output_and_the_exit_code(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
     (outcome,) = machine.do('run box:1 sh -c "echo out; echo err >&2" as one')
     assert outcome["target"] == "one"
@@ -49,6 +50,7 @@ def test_run_passes_on_the_output_and_the_exit_code(machine: Machine, capfd: pyt
     assert machine.container("two")["exit_code"] == 3
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_the_environment_the_user_and_the_folder_are_those_of_the_image_and_the_options(
     machine: Machine, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +80,7 @@ def test_every_field_that_the_store_can_know(machine: Machine, tmp_path: pathlib
     assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_limits_reach_the_kernel(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
     start(machine, "small", 'sh -c "echo ready; sleep 100"')
     machine.do("stop small with timeout = 0")
@@ -88,6 +91,7 @@ def test_limits_reach_the_kernel(machine: Machine, capfd: pytest.CaptureFixture[
     assert "Read-only file system" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_stop_sends_the_stop_signal_and_kills_after_the_timeout(machine: Machine) -> None:
     start(machine, "gentle")
     (outcome,) = machine.do("stop gentle")
@@ -110,6 +114,7 @@ def test_stop_sends_the_stop_signal_and_kills_after_the_timeout(machine: Machine
     assert machine.container("hup")["exit_code"] == 137
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_pause_freezes_the_processes(machine: Machine) -> None:
     start(machine, "frozen", 'sh -c "while true; do echo x; sleep 0.01; done"')
     machine.do("pause frozen")
@@ -125,6 +130,7 @@ def test_pause_freezes_the_processes(machine: Machine) -> None:
     assert machine.container("frozen")["status"] == "exited"
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_exec_runs_programs_in_the_container(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
     start(machine, "host")
     machine.do('exec container host run sh -c "id -u; echo $X; pwd" with user = "7", env.X = y, workdir = /etc')
@@ -135,6 +141,7 @@ def test_exec_runs_programs_in_the_container(machine: Machine, capfd: pytest.Cap
     assert (done.returncode, done.stdout) == (0, "through\n")
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_the_volumes_of_the_image_are_filled_once_and_removed(
     machine: Machine, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +156,7 @@ def test_the_volumes_of_the_image_are_filled_once_and_removed(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_a_removed_container_leaves_nothing(machine: Machine) -> None:
     machine.do("run box:1 true with auto_remove = true")
     assert machine.rows("containers") == []
@@ -211,6 +219,7 @@ def test_a_container_outlives_the_imq_that_runs_it(machine: Machine) -> None:
     assert [row["text"] for row in machine.rows("logs of orphan")] == ["ready"]
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_a_container_without_its_monitor_is_still_found_and_stopped(machine: Machine) -> None:
     start(machine, "lost")
     os.kill(machine.monitor_of("lost"), signal.SIGKILL)
@@ -225,6 +234,7 @@ def test_a_container_without_its_monitor_is_still_found_and_stopped(machine: Mac
     machine.do("rm container lost")
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_after_a_reboot_containers_are_stopped(machine: Machine) -> None:
     start(machine, "before")
     folder, state = machine.folder("before"), machine.state("before")

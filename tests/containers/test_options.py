@@ -51,6 +51,7 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("each_runtime")
 @pytest.mark.parametrize("flags", SEEN)
 def test_processes_see_the_options(
     shared_machine: Machine, folder: pathlib.Path, flags: str, capfd: pytest.CaptureFixture[str]
@@ -140,6 +141,7 @@ def test_fields_have_the_options(machine: Machine, folder: pathlib.Path) -> None
     assert json.loads(output) == {"Name": "on-failure", "MaximumRetryCount": 3}
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_a_container_that_fails_is_restarted(machine: Machine) -> None:
     machine.line("run", "-d", "--name", "twice", "--restart", "on-failure:2", "box:1", "sh", "-c", "echo x; exit 3")
     deadline = time.monotonic() + LIMIT

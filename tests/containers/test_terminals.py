@@ -13,6 +13,8 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from .conftest import Machine
 
@@ -87,6 +89,7 @@ def test_keys_reach_the_program_as_signals(machine: Machine) -> None:
     assert terminal.wait() == 9
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_detach_and_attach(machine: Machine) -> None:
     terminal = Terminal(machine, "run", "-it", "--name", "shell", "box:1", "sh")
     terminal.wait_for(b"# ")
@@ -112,6 +115,7 @@ def test_detach_and_attach(machine: Machine) -> None:
     assert fourth.wait() == 5
 
 
+@pytest.mark.usefixtures("each_runtime")
 def test_exec_on_a_terminal(machine: Machine) -> None:
     machine.do("run box:1 sleep 100 as host with detach = true")
     terminal = Terminal(machine, "exec", "-it", "host", "sh", "-c", "busybox tty; exit 6")
