@@ -74,11 +74,11 @@ class DaskCluster:
 
     @property
     def depth(self) -> int:
-        """As many tasks as there are threads wait at the scheduler."""
-        return self.slots
+        """Twice as many tasks as there are threads wait, half of them at the scheduler: see `wait`."""
+        return 2 * self.slots
 
     def submit(self, number: int, document: Mapping[str, Any], avoid: frozenset[str]) -> None:
-        """Queue a task; `wait` sends all of them at once."""
+        """Queue a task; `wait` sends several at once."""
         self._pending.append((number, dict(document), avoid))
 
     def _flush(self) -> None:
@@ -153,8 +153,12 @@ class DaskCluster:
         )
 
     def wait(self, timeout: float) -> list[Event]:
-        """Return the tasks that ended. Raises `ImqError` (code `workers-lost`) when the scheduler is gone."""
-        if self._pending:
+        """Return the tasks that ended. Raises `ImqError` (code `workers-lost`) when the scheduler is gone.
+
+        Queued tasks are sent when the scheduler has fewer than one for each thread beside those at work: a message with
+        several tasks costs little more than one with a single task.
+        """
+        if self._pending and len(self._futures) <= 2 * self.slots:
             self._flush()
         events: list[Event] = []
         with suppress(Empty):
