@@ -17,7 +17,7 @@ from .index_json import CONTAINERD_NAME, REF_NAME, IndexEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from imq.engine.oci.digest import Digest
 
@@ -29,6 +29,7 @@ _WITHOUT_OTHER_NAME = rf"(?![^\n]*{CONTAINERD_NAME})"
 _MAX_SEARCHES = 16
 """The number of searches of the whole text, after which the lines are listed by what is searched."""
 _DIGEST = rb'"digest":"([^"\\]*)"'
+_PIECE_SIZE = 1 << 20
 _NAME_END = r'[^/@"\\]*"'
 """The end of a name in JSON: imq and other tools write it alike, whatever registry and repository they write."""
 _NAME = rf'"(?:{CONTAINERD_NAME}|{REF_NAME})":"(?:[^"\\]|\\.)*?({_NAME_END})[,}}]'.encode()
@@ -56,6 +57,20 @@ def _frame(lines: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         separator = _SEPARATOR
     if separator == _SEPARATOR:
         yield b"\n"
+
+
+def read_digests(source: BinaryIO) -> set[bytes]:
+    """Return what `IndexDocument.list_digests` returns, for a file that `encode` has written: it is read in pieces."""
+    pattern = re.compile(_DIGEST)
+    found: set[bytes] = set()
+    rest = b""
+    while piece := source.read(_PIECE_SIZE):
+        text = rest + piece
+        end = text.rfind(b"\n") + 1
+        found.update(pattern.findall(text, 0, end))
+        rest = text[end:]
+    found.update(pattern.findall(rest))
+    return found
 
 
 class IndexDocument:
@@ -121,7 +136,8 @@ class IndexDocument:
     def list_digests(self) -> set[bytes]:
         """Return all roots, and what other digests the entries have: the lines are searched and not parsed."""
         found = set(re.findall(_DIGEST, self._content))
-        return found | {root.encode() for root, keys in self._keys_by_root.items() if keys}
+        found.update([root.encode() for root, keys in self._keys_by_root.items() if keys])
+        return found
 
     def _load(self, root: str) -> list[int]:
         """Return the keys of the entries of a root; their lines are parsed when they are first needed."""

@@ -317,6 +317,15 @@ class Layout:
         """Return what the text of index.json shows of its entries; see `IndexDocument.list_plain`."""
         return self._get_document().list_plain()
 
+    def list_digests(self) -> set[bytes]:
+        """Return all roots of the current index.json, and what other digests its entries have."""
+        from .index_document import read_digests
+
+        if not self.own_signature or self.own_signature != self.read_signature():
+            return self.read_document().list_digests()
+        with self.root_directory.open_reader(INDEX) as source:
+            return read_digests(source)
+
     def _get_document(self) -> IndexDocument:
         if self._document is None or not (
             self._document.signature and self._document.signature == self.read_signature()

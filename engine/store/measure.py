@@ -141,7 +141,11 @@ def measure_layers(
 
 
 def _add_layer(digest: Digest, problem: ImqError) -> ImqError:
-    """Add the digest of the layer to an error of its archive or stream."""
+    """Add the digest of the layer to an error of its archive or stream.
+
+    The errors of all layers are kept until the end, so those of many layers must not keep the buffers of their frames.
+    """
+    problem.__traceback__ = problem.__context__ = problem.__cause__ = None
     if digest.encoded not in problem.message:
         problem.message = f"the layer {digest} cannot be unpacked: {problem.message}"
     return problem

@@ -13,7 +13,6 @@ from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from collections.abc import Set as AbstractSet
     from sqlite3 import Connection
 
     from imq.engine.oci.digest import Digest
@@ -59,19 +58,18 @@ def delete(connection: Connection, root: str) -> None:
     connection.execute("DELETE FROM mention WHERE root = ?", (root,))
 
 
-def find_possible_users(connection: Connection, roots: AbstractSet[bytes], blobs: Iterable[Digest]) -> Iterator[str]:
+def find_possible_users(connection: Connection, roots: set[bytes], blobs: Iterable[Digest]) -> Iterator[str]:
     """Yield those of the roots that may mention any of the blobs, and those without a valid record.
 
-    Records are checked and searched by the thousand: a call for each would take most of the time.
+    Records are checked and searched by the thousand: a call for each would take most of the time. `roots` is emptied:
+    a second set of all of them would take as much memory again.
     """
     beginnings = _find_beginnings(blobs)
-    recorded: set[bytes] = set()
     cursor = connection.execute("SELECT CAST(root AS BLOB), CAST(digests AS BLOB) FROM mention")
     while beginnings is not None and (rows := cursor.fetchmany(_BATCH)):
         checksums = [crc32(record) for _, record in rows]
         if checksums.count(_RESIDUE) < len(rows):
             rows = [row for row, checksum in zip(rows, checksums, strict=True) if checksum == _RESIDUE]
-        recorded.update([root for root, _ in rows])
         text = b"".join([record for _, record in rows])
         if (
             any(one in text for one in beginnings)
@@ -81,8 +79,10 @@ def find_possible_users(connection: Connection, roots: AbstractSet[bytes], blobs
             for root, record in rows:
                 if root in roots and not beginnings.isdisjoint(_split(record)):
                     yield root.decode()
-    for root in roots - recorded:
+        roots.difference_update([root for root, _ in rows])
+    for root in roots:
         yield root.decode()
+    roots.clear()
 
 
 def _find_beginnings(blobs: Iterable[Digest]) -> set[bytes] | None:

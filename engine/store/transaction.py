@@ -124,6 +124,7 @@ class Transaction:
                     raise
                 signature = self._write_on_full_disk(candidates - protected)
             self._index.apply_edits(self._document, signature, self._measures)
+            del self._document  # its text takes as much memory as all that follows
         elif self._measures:
             self._index.add_measures(self._measures)
         if collects_all:
@@ -410,15 +411,20 @@ class Transaction:
         rows = self._index.connection.execute(_SELECT_UNREACHED, (json.dumps(sorted(candidates)),))
         return {Digest(digest) for (digest,) in rows}
 
-    def _read_needed_blobs(self, candidates: AbstractSet[Digest]) -> tuple[set[Digest], dict[str, str]]:
+    def _read_needed_blobs(
+        self, candidates: AbstractSet[Digest], unwritten: IndexDocument | None = None
+    ) -> tuple[set[Digest], dict[str, str]]:
         """Return the candidates that entries reach, and the names of unreadable entries, by root.
 
-        The index is only derived, so nothing is removed before the documents that may mention it have been read.
+        The entries are those of an `unwritten` index.json, else of the current one. The index is only derived, so
+        nothing is removed before the documents that may mention it have been read.
         """
-        needed: set[Digest] = set()
+        find_entries = self._layout.find_entries if unwritten is None else unwritten.entries_of
+        roots = (self._layout if unwritten is None else unwritten).list_digests()
+        needed = {candidate for candidate in candidates if candidate.encode() in roots and find_entries(candidate)}
         incomplete: dict[str, str] = {}
-        for root in find_possible_users(self._index.connection, self._document.list_digests(), candidates):
-            entries = self._document.entries_of(Digest(root))
+        for root in find_possible_users(self._index.connection, roots, candidates):
+            entries = find_entries(Digest(root))
             if not entries or not self._may_contain(entries[-1].descriptor, candidates):
                 continue
             unreadable: list[UnreadableDocument] = []
@@ -428,7 +434,6 @@ class Transaction:
                     needed |= {document.config.digest, *(layer.digest for layer in document.layers)}
             if unreadable:
                 incomplete[root] = str(entries[-1].name or entries[-1].descriptor.digest.short)
-        needed |= {candidate for candidate in candidates if self._document.entries_of(candidate)}
         return needed & candidates, incomplete
 
     def _may_contain(self, root: Descriptor, blobs: Iterable[Digest]) -> bool:
@@ -461,7 +466,7 @@ class Transaction:
         """
         if not candidates:
             return False
-        needed, incomplete = self._read_needed_blobs(candidates)
+        needed, incomplete = self._read_needed_blobs(candidates, self._document)
         if incomplete or self._index.find_incomplete_roots():
             return False
         from .bulk_unlink import remove_blobs

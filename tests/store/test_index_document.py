@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 
@@ -9,7 +10,8 @@ import pytest
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
-from imq.engine.store.index_document import _MAX_SEARCHES, IndexDocument, encode
+from imq.engine.store import index_document
+from imq.engine.store.index_document import _MAX_SEARCHES, IndexDocument, encode, read_digests
 from imq.engine.store.index_json import CONTAINERD_NAME, REF_NAME, IndexEntry
 
 NAMES = ("redis:7", "docker.io/library/redis:7", "team/app:1", "MyApp", 'a"b', "a\\b", "x/", "ü:1", "a\nb", "v1", None,
@@ -42,6 +44,17 @@ def test_entries_are_found_by_root_and_name(count: int) -> None:
     for root in roots:
         assert document.entries_of(root) == [entry for entry in entries if entry.descriptor.digest == root]
         assert document.was_root(root) == bool(document.entries_of(root))
+
+
+@pytest.mark.parametrize("piece", [1, 100, 1 << 20])
+@pytest.mark.parametrize("count", [0, 1, 60])
+def test_digests_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch, count: int, piece: int) -> None:
+    monkeypatch.setattr(index_document, "_PIECE_SIZE", piece)
+    entries = make_entries(count)
+    content = encode({"schemaVersion": 2, "subject": {"digest": "sha256:0"}}, entries)
+    found = read_digests(io.BytesIO(content))
+    assert found == IndexDocument(content).list_digests()
+    assert {entry.descriptor.digest.encode() for entry in entries} | {b"sha256:0"} <= found
 
 
 def test_edits_are_those_of_a_list() -> None:

@@ -121,3 +121,14 @@ def test_checking_for_unmeasured_layers_scans_nothing(many: StoreSession) -> Non
     connection.set_trace_callback(None)
     (first, *_) = connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
     assert "SEARCH image USING INDEX image_unsummed" in first[3]
+
+
+def test_errors_of_missing_layers_keep_no_buffers(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    (copied / "index.db").unlink()
+    with StoreSession(copied) as held:
+        problems = held.session.store.measure_layers(jobs=2)
+    assert len(problems) > 100
+    assert {problem.code for problem in problems} == {"blob-missing"}
+    assert not any(problem.__traceback__ or problem.__context__ or problem.__cause__ for problem in problems)
