@@ -261,7 +261,7 @@ def test_a_container_in_the_background_has_a_monitor_of_the_launcher(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     ) as process:
-        wait_until(lambda: list(pathlib.Path(machine.root, "containers").glob("*/state.json")))
+        wait_until(lambda: machine.rows("containers where name = web and status = running"))
         content = pathlib.Path(f"/proc/{machine.monitor_of('web')}/status").read_text()
         parent = int(next(line.split()[1] for line in content.splitlines() if line.startswith("PPid")))
         machine.line("kill", "web")

@@ -16,7 +16,7 @@ from imq.engine.registry.transfer.push import push
 from imq.grammar.errors import Conflict
 from registry.support import sample_images
 from store.support.serve_image import serve, serve_index
-from store.support.stores import StoreSession, blobs_in, check_store, entries_in, imq, run
+from store.support.stores import StoreSession, blobs_in, check_store, entries_in, imq, run, version_of_index
 from support.images import AMD64, ARM64, INDEX_TYPE, Image, Layout, descriptor, index_of, layer, to_json
 
 if TYPE_CHECKING:
@@ -407,10 +407,10 @@ def test_a_pulled_artifact_is_not_an_image(
     assert outcome["note"] == "downloaded newer application/vnd.cncf.helm.config.v1+json"
     assert set(blobs_in(root)) == set(source_store.blobs)
     assert store.rows("images") == []
-    before = (root / "index.json").stat()
+    before = version_of_index(root)
     (again,) = store.do(f"pull {name} platform all")
     assert (again["size"], "up to date" in again["note"]) == (0, True)
-    assert (root / "index.json").stat() == before
+    assert version_of_index(root) == before
     (about,) = store.rows(f"inspect {name}")
     assert about["RepoTags"] == [name]
     assert about["Descriptor"]["digest"] == image_list.digest

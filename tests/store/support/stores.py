@@ -141,6 +141,15 @@ def list_ingest(root: object) -> set[str]:
     return set(os.listdir(folder)) - {"reserve"} if os.path.isdir(folder) else set()
 
 
+def version_of_index(root: object) -> tuple[int, int]:
+    """Return the inode and the time of the last change of index.json, which change when it is written.
+
+    The whole result of `stat` also has the time of the last reading.
+    """
+    about = os.stat(f"{root}/index.json")
+    return about.st_ino, about.st_mtime_ns
+
+
 def entries_in(root: object) -> list[dict[str, Any]]:
     """Return the descriptors of a store's index.json."""
     path = os.path.join(os.fspath(root), "index.json")  # type: ignore[call-overload]
