@@ -215,6 +215,7 @@ def resolve_query(
                 if failures is None:
                     raise
                 failures.append(Failed(act.verb, str(name or Digest(str(root)).short), problem))
+    del rows  # those of many images take as much memory as their targets
     _require_in_store(targets, act, context)
     return targets
 

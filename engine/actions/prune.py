@@ -43,10 +43,9 @@ class CollectGarbage(Record):
         freed = transaction.collected
         parts = ["partial downloads"] if freed.partial_bytes else []
         parts += ["layers of the index of files"] if trimmed else []
-        count = len(freed.blobs)
         yield Outcome(
             "collect",
-            f"{count} blob{'' if count == 1 else 's'} that no image reaches",
+            f"{freed.blobs} blob{'' if freed.blobs == 1 else 's'} that no image reaches",
             size=freed.size + freed.partial_bytes + trimmed,
             note=f"including {' and '.join(parts)}" if parts else None,
         )

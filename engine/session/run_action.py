@@ -79,6 +79,14 @@ class ActionRunner:
 
     def run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:
         """Run an action statement, or list what it would do."""
+        store = self._resources.store
+        store.map_index(False)
+        try:
+            return self._run_action(statement, dry_run=dry_run)
+        finally:
+            store.map_index(True)
+
+    def _run_action(self, statement: ast.ActionStatement, *, dry_run: bool) -> Result:
         from imq.engine.actions.outcome_rows import build_outcome_rows
         from imq.engine.actions.output_file import list_unconfirmed_overwrites
         from imq.engine.sources.action import Failed, OutcomeColumns, Skip, StoreAction, describe_all

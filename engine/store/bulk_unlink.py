@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from imq.engine.oci.digest import Digest
 
     from .layout import Layout
 
@@ -16,7 +15,7 @@ _THREAD_THRESHOLD = 64
 _THREAD_COUNT = 8
 
 
-def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
+def remove_blobs(layout: Layout, digests: Sequence[str]) -> list[int | None]:
     """Remove blobs and return the size of each in bytes; None for one that did not exist.
 
     Raises the first `OSError` after all removals have been tried.
@@ -27,7 +26,7 @@ def remove_blobs(layout: Layout, digests: Sequence[Digest]) -> list[int | None]:
 
     def work() -> None:
         for position in positions:
-            digest = digests[position]
+            digest = Digest(digests[position])
             try:
                 blobs = layout.open_blob_directory(digest.algorithm)
                 status = blobs.status(digest.encoded)

@@ -35,11 +35,7 @@ def check_images(
     """
     distinct: Collection[tuple[str | None, Digest, Digest]] = list(images)
     if not reads_documents and len(distinct) > _MANY:
-        plain = index.layout.list_plain_entries()
-        distinct = [(name, root, id_) for name, root, id_ in distinct if (root, name) not in plain]
-        if any(name is None for name, _, _ in distinct):
-            roots = {root for root, _ in plain}
-            distinct = [image for image in distinct if image[0] is not None or image[1] not in roots]
+        distinct = _leave_out_plain(index, distinct)
     distinct = dict.fromkeys(distinct)
     for name, root, id_ in distinct:
         entries = index.layout.find_entries(root)
@@ -47,6 +43,24 @@ def check_images(
             raise _mismatch(index, name or id_.short)
         if reads_documents and not (_is_no_image(index, root) if id_ == root else _has_image(index, root, id_)):
             raise _mismatch(index, name or id_.short)
+
+
+def _leave_out_plain(
+    index: StoreIndex, images: Collection[tuple[str | None, Digest, Digest]]
+) -> list[tuple[str | None, Digest, Digest]]:
+    """Return the images whose root and name the text of index.json does not show at once; see `find_plain`."""
+    from .index_document import find_plain
+
+    named: set[tuple[str, str]] = {(root, name) for name, root, _ in images if name is not None}
+    unnamed: set[str] = {root for name, root, _ in images if name is None}
+    for piece in index.layout.iter_text():
+        shown = find_plain(piece)
+        named.difference_update(shown)
+        if unnamed:
+            unnamed.difference_update([root for root, _ in shown])
+    return [
+        (name, root, id_) for name, root, id_ in images if (root in unnamed if name is None else (root, name) in named)
+    ]
 
 
 def check_name(index: StoreIndex, name: str) -> None:

@@ -59,18 +59,29 @@ def _frame(lines: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         yield b"\n"
 
 
-def read_digests(source: BinaryIO) -> set[bytes]:
-    """Return what `IndexDocument.list_digests` returns, for a file that `encode` has written: it is read in pieces."""
-    pattern = re.compile(_DIGEST)
-    found: set[bytes] = set()
+def iter_pieces(source: BinaryIO) -> Iterator[bytes]:
+    """Yield a file that `encode` has written in pieces of whole lines. Each piece but the first begins with a break."""
     rest = b""
     while piece := source.read(_PIECE_SIZE):
         text = rest + piece
-        end = text.rfind(b"\n") + 1
-        found.update(pattern.findall(text, 0, end))
+        end = max(text.rfind(b"\n"), 0)
+        yield text[:end]
         rest = text[end:]
-    found.update(pattern.findall(rest))
-    return found
+    yield rest
+
+
+def find_digests(text: bytes) -> list[bytes]:
+    """Return the roots of the entries in a text, and what other digests they have: nothing is parsed."""
+    return re.findall(_DIGEST, text)
+
+
+def find_plain(text: bytes) -> list[tuple[str, str]]:
+    """Return root and name of the entries whose text shows them at once: of most entries that imq wrote.
+
+    The name is as it is written. It is empty when there is none, or when it takes parsing.
+    """
+    decoded = text.decode(errors="replace")
+    return re.findall(_PLAIN % (_WITHOUT_OTHER_NAME if CONTAINERD_NAME in decoded else ""), decoded)
 
 
 class IndexDocument:
@@ -99,6 +110,11 @@ class IndexDocument:
         self._searches = 0
         self._lines: dict[bytes, dict[bytes, list[int]]] = {}
 
+    @property
+    def text(self) -> bytes:
+        """The text without the edits."""
+        return self._content
+
     def without_edits(self) -> IndexDocument:
         """Return a document with the same text."""
         return IndexDocument(self._content, self.signature)
@@ -125,17 +141,9 @@ class IndexDocument:
         self._load(root)
         return root in self._old_roots
 
-    def list_plain(self) -> set[tuple[str, str]]:
-        """Return root and name of the entries whose text shows them at once: of most entries that imq wrote.
-
-        The name is as it is written. It is empty when there is none, or when it takes parsing. Edits are ignored.
-        """
-        text = self._content.decode(errors="replace")
-        return set(re.findall(_PLAIN % (_WITHOUT_OTHER_NAME if CONTAINERD_NAME in text else ""), text))
-
     def list_digests(self) -> set[bytes]:
-        """Return all roots, and what other digests the entries have: the lines are searched and not parsed."""
-        found = set(re.findall(_DIGEST, self._content))
+        """Return all roots, and what other digests the entries have, added entries included."""
+        found = set(find_digests(self.text))
         found.update([root.encode() for root, keys in self._keys_by_root.items() if keys])
         return found
 
@@ -168,12 +176,6 @@ class IndexDocument:
         while position >= 0:
             yield self._line_start(position)
             position = self._content.find(text, self._line_end(position), self._end)
-
-    def _iter_lines(self) -> Iterator[int]:
-        start = self._start
-        while start < self._end:
-            yield start
-            start = self._content.find(b"\n", start, self._end) + 1 or self._end
 
     def _line_start(self, position: int) -> int:
         return self._content.rfind(b"\n", 0, position) + 1
@@ -208,7 +210,10 @@ class IndexDocument:
             return
         keys.remove(key)
         if entry.name is not None:
-            self._keys_by_name[str(entry.name)].remove(key)
+            named = self._keys_by_name[str(entry.name)]
+            named.remove(key)
+            if not named:
+                del self._keys_by_name[str(entry.name)]  # not a list for each of many removed names
         del self._entries[key]
         if key < len(self._content):
             self._dropped.add(key)

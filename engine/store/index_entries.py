@@ -51,6 +51,16 @@ class Scope:
 _ALL = Scope(None)
 
 
+def delete_entries(connection: Connection, roots: Iterable[Digest]) -> set[int]:
+    """Delete the rows of roots that index.json no longer has; return the keys of their images."""
+    scope = Scope(roots)
+    images = connection.execute(
+        f"SELECT DISTINCT image FROM entry WHERE image IS NOT NULL AND {scope.condition()}", scope.parameters
+    ).fetchall()
+    connection.execute(f"DELETE FROM entry WHERE {scope.condition()}", scope.parameters)
+    return {image for (image,) in images}
+
+
 def sync_entries(
     connection: Connection,
     entries: Iterable[IndexEntry],

@@ -10,7 +10,7 @@ from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from . import mentions, unreadable_images
-from .index_entries import Scope, sync_entries
+from .index_entries import Scope, delete_entries, sync_entries
 from .index_json import HELD_MANIFESTS
 from .index_rows import delete_images, delete_reach, delete_unreached_descriptors, insert_images, insert_reach
 from .shared_sizes import add_layer_counts, set_measures, subtract_layer_counts, update_sizes
@@ -115,7 +115,8 @@ def _apply_entries(
     # of several entries with one root, the last one describes it
     descriptors = {root: held[-1].descriptor for root, held in entries.items()}
     # roots without an image are read again, as missing blobs may have been stored; also those with other manifests
-    known = _select_roots(connection, f"SELECT root FROM entry WHERE image IS NOT NULL AND {scope.condition()}", scope)
+    kept = scope if changed is None else Scope(descriptors)
+    known = _select_roots(connection, f"SELECT root FROM entry WHERE image IS NOT NULL AND {kept.condition()}", kept)
     unreadable = _select_roots(connection, f"SELECT root FROM unreadable WHERE {scope.condition()}", scope)
     known -= _update_held_manifests(connection, descriptors.values(), scope) | unreadable | reread
     unreadable_images.delete(connection, unreadable)
@@ -134,7 +135,8 @@ def _apply_entries(
     )
     set_measures(connection, measures)
     update_sizes(connection)
-    left = sync_entries(connection, (entry for held in entries.values() for entry in held), reached, scope)
+    left = delete_entries(connection, changed - descriptors.keys()) if changed is not None else set()
+    left |= sync_entries(connection, (entry for held in entries.values() for entry in held), reached, kept)
     _drop_unreached(connection, left)
     delete_unreached_descriptors(connection, unreached_candidates)
 

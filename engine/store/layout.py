@@ -313,18 +313,25 @@ class Layout:
         """Return the entry of the current index.json with this name, as `find_entries` does."""
         return self._get_document().find_named(name)
 
-    def list_plain_entries(self) -> set[tuple[str, str]]:
-        """Return what the text of index.json shows of its entries; see `IndexDocument.list_plain`."""
-        return self._get_document().list_plain()
+    def iter_text(self) -> Iterator[bytes]:
+        """Yield the current index.json in pieces of whole lines, with one entry on each; see `iter_pieces`."""
+        from .atomic_files import store_errors
+        from .index_document import iter_pieces
+
+        if not self.own_signature or self.own_signature != self.read_signature():
+            yield self.read_document().text
+            return
+        with store_errors("read the store's index.json"), self.root_directory.open_reader(INDEX) as source:
+            yield from iter_pieces(source)
 
     def list_digests(self) -> set[bytes]:
         """Return all roots of the current index.json, and what other digests its entries have."""
-        from .index_document import read_digests
+        from .index_document import find_digests
 
-        if not self.own_signature or self.own_signature != self.read_signature():
-            return self.read_document().list_digests()
-        with self.root_directory.open_reader(INDEX) as source:
-            return read_digests(source)
+        found: set[bytes] = set()
+        for piece in self.iter_text():
+            found.update(find_digests(piece))
+        return found
 
     def _get_document(self) -> IndexDocument:
         if self._document is None or not (

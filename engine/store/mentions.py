@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from imq.engine.oci.digest import Digest
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from sqlite3 import Connection
-
-    from imq.engine.oci.digest import Digest
 
 _HEX_DIGITS = rb"[0-9a-f]{64,}"
 """The encoded part of a digest, in the text of a document."""
@@ -39,7 +38,7 @@ def find_mentions(content: bytes) -> bytes | None:
     return bytes.fromhex(b"".join(found).decode())
 
 
-def may_mention(content: bytes, blobs: Iterable[Digest]) -> bool:
+def may_mention(content: bytes, blobs: Iterable[str]) -> bool:
     """Whether the text of a document may mention one of these blobs."""
     found, beginnings = find_mentions(content), _find_beginnings(blobs)
     return found is None or beginnings is None or not _split(found).isdisjoint(beginnings)
@@ -58,7 +57,7 @@ def delete(connection: Connection, root: str) -> None:
     connection.execute("DELETE FROM mention WHERE root = ?", (root,))
 
 
-def find_possible_users(connection: Connection, roots: set[bytes], blobs: Iterable[Digest]) -> Iterator[str]:
+def find_possible_users(connection: Connection, roots: set[bytes], blobs: Iterable[str]) -> Iterator[str]:
     """Yield those of the roots that may mention any of the blobs, and those without a valid record.
 
     Records are checked and searched by the thousand: a call for each would take most of the time. `roots` is emptied:
@@ -85,10 +84,10 @@ def find_possible_users(connection: Connection, roots: set[bytes], blobs: Iterab
     roots.clear()
 
 
-def _find_beginnings(blobs: Iterable[Digest]) -> set[bytes] | None:
+def _find_beginnings(blobs: Iterable[str]) -> set[bytes] | None:
     """Return the beginnings of the digests of blobs; None when one is of an unsupported algorithm."""
     beginnings = set()
-    for blob in blobs:
+    for blob in map(Digest, blobs):
         if not blob.is_supported:
             return None
         beginnings.add(bytes.fromhex(blob.encoded[: 2 * _LENGTH]))

@@ -44,6 +44,7 @@ class Store:
         self.layout = Layout(os.path.abspath(root))
         self._creates_for_cache = creates_for_cache
         self._index: StoreIndex | None = None
+        self._maps_index = True
         self._should_retry = True
         self._mutex = allocate_lock()
         self.platform: Platform | None = None
@@ -91,12 +92,18 @@ class Store:
                 self.layout.check()
             from .index import StoreIndex  # loads SQLite
 
-            self._index = StoreIndex(self.layout, create=writable)
+            self._index = StoreIndex(self.layout, create=writable, maps_file=self._maps_index)
         retries, self._should_retry = self._should_retry, False
         self._index.sync_with_layout(retry=retries)
         if retries and self.read_containers is not None:
             self.read_containers(self._index)
         return self._index
+
+    def map_index(self, maps_index: bool) -> None:
+        """Map the file of the index into memory, or not; see `StoreIndex.map_file`."""
+        self._maps_index = maps_index
+        if self._index is not None:
+            self._index.map_file(maps_index)
 
     def has_containers(self) -> bool:
         """Whether the store has any container."""

@@ -40,16 +40,18 @@ if TYPE_CHECKING:
 
 _SELECT_REACHED = "SELECT digest FROM reach WHERE root = ?"
 _SELECT_LOST = "SELECT DISTINCT reach.digest FROM json_each(?) CROSS JOIN reach ON reach.root = value"
-_SELECT_UNREACHED = """
+_SELECT_STILL_REACHED = """
 SELECT value FROM json_each(?)
-WHERE NOT EXISTS (SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = value)
+WHERE EXISTS (SELECT 1 FROM descriptor JOIN reaching ON reaching.blob = descriptor.key WHERE digest = value)
 """
+_BATCH = 4096
+"""The number of blobs that are looked up together."""
 
 
 class Collected(Record):
-    """The result of a collection: the removed blobs, their size, and the size of removed partial downloads."""
+    """The result of a collection: the number of removed blobs, their size, and that of removed partial downloads."""
 
-    blobs: tuple[Digest, ...]
+    blobs: int
     size: int
     partial_bytes: int = 0
 
@@ -71,7 +73,7 @@ class Transaction:
         self.collection_error: ImqError | None = None
         """Why no blob was removed although some may be unreachable."""
         self._shrunk_indexes: set[Digest] = set()
-        self.collected = Collected((), 0)
+        self.collected = Collected(0, 0)
 
     def __enter__(self) -> Self:
         """Take the store's lock and read index.json."""
@@ -104,7 +106,7 @@ class Transaction:
     def _commit(self) -> None:
         with store_errors("prepare the transaction"):
             protected = end_dead_leases(self._layout)
-        candidates: frozenset[Digest] = frozenset()
+        candidates: set[str] = set()
         collects_all = self.collects_all
         if self._edited or not self._layout.has_index():
             candidates = self._list_lost_blobs()
@@ -131,19 +133,19 @@ class Transaction:
             candidates |= self._list_blobs()
         if candidates or collects_all:
             self._index.retry_unreadable()
-            unreached = self._filter_unreached(candidates)
+            self._discard_reached(candidates)
             incomplete = self._index.find_incomplete_roots()  # any blob may be theirs
-            if unreached and not incomplete:
-                needed, incomplete = self._read_needed_blobs(unreached)
+            if candidates and not incomplete:
+                needed, incomplete = self._read_needed_blobs(candidates)
                 if needed:  # the index disagrees with the documents
                     self._index.rebuild()
-                unreached -= needed
+                candidates -= needed
             if incomplete:
                 self.collection_error = collection_blocked(incomplete.values())
                 with store_errors("prepare the transaction"):
                     mark_sweep(self._layout)
             else:
-                self.collected = self._collect(unreached, protected)
+                self.collected = self._collect(candidates, protected)
         if self.collects_all:
             with store_errors("remove partial downloads"):
                 from . import partial_blobs
@@ -392,28 +394,31 @@ class Transaction:
 
     # Collection
 
-    def _list_lost_blobs(self) -> frozenset[Digest]:
+    def _list_lost_blobs(self) -> set[str]:
         """Return the blobs of roots that this transaction removes, and of indexes that hold fewer manifests now."""
         lost = json.dumps([*self._list_lost_roots(), *self._shrunk_indexes])
-        return frozenset(Digest(digest) for (digest,) in self._index.connection.execute(_SELECT_LOST, (lost,)))
+        return {digest for (digest,) in self._index.connection.execute(_SELECT_LOST, (lost,))}
 
     def _list_lost_roots(self) -> set[Digest]:
         """Return the roots that this transaction removes."""
         document = self._document
         return {root for root in document.changed_roots if document.was_root(root) and not document.entries_of(root)}
 
-    def _list_blobs(self) -> frozenset[Digest]:
+    def _list_blobs(self) -> set[str]:
         with store_errors("list the blobs"):
-            return frozenset(digest for digest, _ in self._layout.iter_blob_sizes())
+            return {digest for digest, _ in self._layout.iter_blob_sizes()}
 
-    def _filter_unreached(self, candidates: Iterable[Digest]) -> set[Digest]:
-        """Return the candidates that no entry reaches, according to the index."""
-        rows = self._index.connection.execute(_SELECT_UNREACHED, (json.dumps(sorted(candidates)),))
-        return {Digest(digest) for (digest,) in rows}
+    def _discard_reached(self, candidates: set[str]) -> None:
+        """Remove the blobs that an entry reaches, according to the index, from a set."""
+        digests = sorted(candidates)
+        for start in range(0, len(digests), _BATCH):
+            batch = json.dumps(digests[start : start + _BATCH])
+            reached = self._index.connection.execute(_SELECT_STILL_REACHED, (batch,)).fetchall()
+            candidates.difference_update([digest for (digest,) in reached])
 
     def _read_needed_blobs(
-        self, candidates: AbstractSet[Digest], unwritten: IndexDocument | None = None
-    ) -> tuple[set[Digest], dict[str, str]]:
+        self, candidates: AbstractSet[str], unwritten: IndexDocument | None = None
+    ) -> tuple[set[str], dict[str, str]]:
         """Return the candidates that entries reach, and the names of unreadable entries, by root.
 
         The entries are those of an `unwritten` index.json, else of the current one. The index is only derived, so
@@ -421,7 +426,9 @@ class Transaction:
         """
         find_entries = self._layout.find_entries if unwritten is None else unwritten.entries_of
         roots = (self._layout if unwritten is None else unwritten).list_digests()
-        needed = {candidate for candidate in candidates if candidate.encode() in roots and find_entries(candidate)}
+        needed: set[str] = {
+            digest for digest in candidates if digest.encode() in roots and find_entries(Digest(digest))
+        }
         incomplete: dict[str, str] = {}
         for root in find_possible_users(self._index.connection, roots, candidates):
             entries = find_entries(Digest(root))
@@ -436,7 +443,7 @@ class Transaction:
                 incomplete[root] = str(entries[-1].name or entries[-1].descriptor.digest.short)
         return needed & candidates, incomplete
 
-    def _may_contain(self, root: Descriptor, blobs: Iterable[Digest]) -> bool:
+    def _may_contain(self, root: Descriptor, blobs: Iterable[str]) -> bool:
         """Whether a root may reach one of these blobs; True for an index, and for an unreadable document."""
         try:
             content = self._index.documents.read_document(root)
@@ -444,7 +451,7 @@ class Transaction:
             return True
         return b'"manifests"' in content or may_mention(content, blobs)
 
-    def _write_on_full_disk(self, candidates: AbstractSet[Digest]) -> str:
+    def _write_on_full_disk(self, candidates: AbstractSet[str]) -> str:
         """Write index.json on a full disk without a reserve; return its signature.
 
         First blobs of removed images are removed, then files that can be derived or fetched again. If there are none,
@@ -458,7 +465,7 @@ class Transaction:
                 return self._layout.write_document(self._document, may_take_reserve=True)
         return self._layout.overwrite_document(self._document)
 
-    def _free_room(self, candidates: AbstractSet[Digest]) -> bool:
+    def _free_room(self, candidates: AbstractSet[str]) -> bool:
         """Remove the blobs of removed images before index.json is written; return whether any was removed.
 
         A full disk without a reserve has no space for a new index.json. If this process dies here, the images to remove
@@ -469,24 +476,24 @@ class Transaction:
         needed, incomplete = self._read_needed_blobs(candidates, self._document)
         if incomplete or self._index.find_incomplete_roots():
             return False
-        from .bulk_unlink import remove_blobs
+        return self._remove_blobs(candidates - needed).blobs > 0
 
-        with store_errors("remove blobs"):
-            sizes = remove_blobs(self._layout, sorted(candidates - needed))
-        return any(size is not None for size in sizes)
-
-    def _collect(self, unreached: set[Digest], protected: frozenset[Digest]) -> Collected:
+    def _collect(self, unreached: set[str], protected: AbstractSet[str]) -> Collected:
         """Remove unreachable blobs except those that a live ingest protects."""
-        free = sorted(unreached - protected)
+        count = len(unreached)
+        unreached -= protected
+        collected = self._remove_blobs(unreached)
+        if len(unreached) == count:
+            self._layout.ingest_directory.remove_file(SWEEP_MARK)
+        return collected
+
+    def _remove_blobs(self, digests: Iterable[str]) -> Collected:
+        """Remove blobs; an index reaches manifests of platforms that were never pulled, and are not there."""
         from .bulk_unlink import remove_blobs
 
         with store_errors("remove blobs"):
-            sizes = remove_blobs(self._layout, free)
-        # an index reaches manifests of platforms that were never pulled
-        removed = tuple(digest for digest, size in zip(free, sizes, strict=True) if size is not None)
-        if len(free) == len(unreached):
-            self._layout.ingest_directory.remove_file(SWEEP_MARK)
-        return Collected(removed, sum(size or 0 for size in sizes))
+            sizes = [size for size in remove_blobs(self._layout, sorted(digests)) if size is not None]
+        return Collected(len(sizes), sum(sizes))
 
 
 def _add_digests(entry: IndexEntry, digests: Iterable[Digest | None]) -> IndexEntry:

@@ -11,7 +11,7 @@ from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
 from imq.engine.store import index_document
-from imq.engine.store.index_document import _MAX_SEARCHES, IndexDocument, encode, read_digests
+from imq.engine.store.index_document import _MAX_SEARCHES, IndexDocument, encode, find_digests, find_plain, iter_pieces
 from imq.engine.store.index_json import CONTAINERD_NAME, REF_NAME, IndexEntry
 
 NAMES = ("redis:7", "docker.io/library/redis:7", "team/app:1", "MyApp", 'a"b', "a\\b", "x/", "ü:1", "a\nb", "v1", None,
@@ -48,12 +48,15 @@ def test_entries_are_found_by_root_and_name(count: int) -> None:
 
 @pytest.mark.parametrize("piece", [1, 100, 1 << 20])
 @pytest.mark.parametrize("count", [0, 1, 60])
-def test_digests_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch, count: int, piece: int) -> None:
+def test_index_json_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch, count: int, piece: int) -> None:
     monkeypatch.setattr(index_document, "_PIECE_SIZE", piece)
     entries = make_entries(count)
     content = encode({"schemaVersion": 2, "subject": {"digest": "sha256:0"}}, entries)
-    found = read_digests(io.BytesIO(content))
+    pieces = list(iter_pieces(io.BytesIO(content)))
+    assert b"".join(pieces) == content
+    found = {digest for text in pieces for digest in find_digests(text)}
     assert found == IndexDocument(content).list_digests()
+    assert {entry for text in pieces for entry in find_plain(text)} == set(find_plain(content))
     assert {entry.descriptor.digest.encode() for entry in entries} | {b"sha256:0"} <= found
 
 
@@ -91,9 +94,8 @@ def test_plain_entries_are_those_whose_text_shows_root_and_name() -> None:
         return IndexEntry.read(root.replace(annotations={**names, **annotations}).to_json(), "an entry")
 
     plain, unnamed, escaped = write("redis:7"), write(None, other="x"), write('a"b')
-    document = IndexDocument(encode({"manifests": []}, [plain, unnamed, escaped]))
     shown = {(plain.descriptor.digest, "redis:7"), (unnamed.descriptor.digest, ""), (escaped.descriptor.digest, "")}
-    assert document.list_plain() == shown
+    assert set(find_plain(encode({"manifests": []}, [plain, unnamed, escaped]))) == shown
     renamed = write("app:1", note="", **{CONTAINERD_NAME: "docker.io/library/other:1"})  # containerd's name counts
-    document = IndexDocument(encode({"manifests": []}, [plain, renamed, unnamed, escaped]))
-    assert document.list_plain() == shown | {(renamed.descriptor.digest, "")}
+    content = encode({"manifests": []}, [plain, renamed, unnamed, escaped])
+    assert set(find_plain(content)) == shown | {(renamed.descriptor.digest, "")}
