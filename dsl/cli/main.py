@@ -68,6 +68,10 @@ class Cli:
             code = self._run_completion(arguments)
             if code is None and _runs_container(arguments):
                 code = self._run_container(arguments)
+            if code is None and _docker_command(arguments) == "commit":
+                from imq.docker.direct_commit import commit_directly
+
+                code = commit_directly(self._console, arguments)
             if code is None:
                 self._refuse_expanded_pattern(arguments)
                 code = self._run_docker(arguments)
@@ -230,8 +234,13 @@ def _starts_containers(arguments: Sequence[str]) -> bool:
 
 def _runs_container(arguments: Sequence[str]) -> bool:
     """Whether the arguments may be a command line of docker that runs a container."""
+    return _docker_command(arguments) == "run"
+
+
+def _docker_command(arguments: Sequence[str]) -> str:
+    """Return the first word of the arguments, or the second after `container`; "" without one."""
     words = arguments[first_word(arguments) :]
-    return words[words[:1] == ["container"] :][:1] == ["run"]
+    return next(iter(words[words[:1] == ["container"] :]), "")
 
 
 def _may_detach(arguments: Sequence[str]) -> bool:

@@ -1,9 +1,4 @@
-"""`docker run` of an image of the store, without a session: a container starts sooner than a statement.
-
-A session loads the binder, the tables and the sources, which a container of an image known by its name does not need.
-Everything else is left to the session: other sources, options of imq, layers to unpack, and every error before the
-container is created. So both ways make the same containers, and only the session has messages about command lines.
-"""
+"""`docker run` of an image of the store, without a session, which layers to unpack are left to."""
 
 from __future__ import annotations
 
@@ -11,25 +6,21 @@ import os
 import time
 from contextlib import suppress
 
-from imq.cli.docker_words import list_keywords
-from imq.cli.open_session import locate_store, read_configuration
 from imq.grammar.errors import ImqError, Interrupted
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .creation_flags import list_creation_values
-from .detect import parse_docker_line
+from .direct import read_direct_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from imq.cli.output import Console
     from imq.engine.containers.containers import Container, Containers
     from imq.engine.containers.document import CreateOptions, ImageFacts
 
-    from .detect import CommandLine
+    from .direct import DirectLine
 
-_OWN_OPTIONS = frozenset({"root", "no_config", "no_progress", "yes"})
-"""The options of imq that change nothing but the place of the store, its configuration, the progress and prompts."""
 _LEFT_TO_SESSION = frozenset({"pull", "platform", "cidfile"})
 NOT_RUN = 125
 """Docker's exit code when a container could not be started for a reason other than its program."""
@@ -50,47 +41,30 @@ class _Plan(Record):
 
 def run_directly(console: Console, arguments: Sequence[str]) -> int | None:
     """Run a command line of docker that runs a container; return its exit code, None when it is left to a session."""
-    if os.geteuid() != 0 or console.environment.get("IMQ_SOURCE"):
-        return None
     plan = None
     with suppress(Exception):  # nothing has been done: the session finds the error again, and says what to do
-        if (line := parse_docker_line(arguments, ())) is not None:
+        if (line := read_direct_line(console, arguments, "run")) is not None:
             plan = _make_plan(console, line)
     return None if plan is None else _run(console, plan)
 
 
-def _make_plan(console: Console, line: CommandLine) -> _Plan | None:
+def _make_plan(console: Console, line: DirectLine) -> _Plan | None:
     parsed = line.flags
-    if line.command is None or line.command.names[0] != "run" or line.help is not None or line.error is not None:
-        return None
-    if not (line.options.values.keys() | line.options.flags) <= _OWN_OPTIONS or parsed.engine_error is not None:
-        return None
     image, *words = parsed.arguments
-    if not _LEFT_TO_SESSION.isdisjoint(parsed.values) or _is_keyword(image):
-        return None
-    environment = console.environment
-    configuration = read_configuration(line.options, environment)
-    root = line.options.value("root") or environment.get("IMQ_ROOT") or configuration.root
-    if configuration.source or (not root and _has_found_engine(environment)):
+    if not _LEFT_TO_SESSION.isdisjoint(parsed.values):
         return None
     from imq.engine.actions.container_options import RUNNING, default_detach_keys, read_create_options
     from imq.engine.containers.attachment import parse_detach_keys
-    from imq.engine.containers.factory import make_containers
     from imq.engine.containers.known_images import find_known
-    from imq.engine.containers.runtime import AUTO
     from imq.engine.sources.container_values import Value
-    from imq.engine.store.store import Store
 
     values = [Value(name, "", text) for name, text in list_creation_values(parsed)]
     if any(value.name not in RUNNING for value in values):
         return None
-    options = read_create_options(values, words, os.curdir, environment)
+    options = read_create_options(values, words, os.curdir, console.environment)
     keys = next((parse_detach_keys(value.text) for value in values if value.name == "detach_keys"), None)
-    store = Store(locate_store(line.options, environment, configuration.root), creates_for_cache=False)
-    store.layout.on_lock_wait = lambda: console.progress(line.options).warn(
-        f"another process holds the lock of the store {store.root}; waiting for it"
-    )
-    containers = make_containers(store, configuration.settings.get("runtime", AUTO), environment)
+    containers = line.open_containers(console)
+    store = containers.store
     facts = None
     try:
         if store.layout.exists:
@@ -119,18 +93,6 @@ def _find_image(containers: Containers, text: str) -> ImageFacts:
     if facts.signature == signature:  # else the name may have another image since it was found
         remember(store.layout, open_folder(store), text, facts)
     return facts
-
-
-def _is_keyword(word: str) -> bool:
-    """Whether a word is one of the language, and so the line is a statement."""
-    return word.replace("_", "").isalpha() and word.lower() in list_keywords()
-
-
-def _has_found_engine(environment: Mapping[str, str]) -> bool:
-    """Whether the last statement without a source had an engine: then the session reports that the store is read."""
-    from imq.engine.session.last_source import read_last_source
-
-    return read_last_source(environment) not in ("", "store")
 
 
 def _run(console: Console, plan: _Plan) -> int:

@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import json
-
+from imq.engine.containers.commit import CommitOptions
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.dockerfile_changes import apply_instructions
+from imq.engine.oci.reference import parse_tag_name
 from imq.engine.sources.action import Failed, Outcome
-from imq.engine.sources.action_options import bind_whole_rows, get_option_values, list_container_names, parse_tag_name
+from imq.engine.sources.action_options import bind_whole_rows, get_option_values, list_container_names
 from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar import ast
-from imq.grammar.errors import ImqError, NotFound, StatementError
+from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import Chosen, find_container, find_container_planner, open_containers
-from .derived_images import set_name
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-    from imq.engine.containers.containers import Container
     from imq.engine.oci.reference import Reference
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
-    from imq.engine.store.ingest import ImportedLayer, Ingest
-
-_CONFIG_KEYS = (
-    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",
-    "OnBuild", "Shell",
-)  # fmt: skip
-"""The keys of the configuration of a container that its image gets."""
 
 
 class CommitContainer(Record):
-    """Make an image of the changes of a container. The container is paused for that time unless `pause` is False."""
+    """Make an image of the changes of a container."""
 
     container: Chosen
-    name: Reference | None
-    changes: tuple[str, ...] = ()
-    message: str = ""
-    author: str = ""
-    pause: bool = True
+    options: CommitOptions
 
     def describe(self) -> Outcome:
         """Return the name and the container."""
@@ -50,68 +36,16 @@ class CommitContainer(Record):
 
     @property
     def _label(self) -> str:
-        return str(self.name) if self.name is not None else "<none>"
+        return str(self.options.name) if self.options.name is not None else "<none>"
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Store the changes as a layer, and the image. Only files that the container changed are read."""
-        from imq.engine.store.derived_image import Step, read_base, reserve_layers, store_derived
+        from imq.engine.containers.commit import commit_container
 
         containers = context.get_shared(open_containers)
         container = containers.read(self.container.id)
-        store, now = context.store, context.clock()
-        with store.start_ingest() as ingest:
-            base = read_base(store, _find_manifest(container, context))
-            reserve_layers(ingest, base)
-            runtime = _make_runtime(container)
-            apply_instructions(runtime, self.changes)
-            with containers.open_changes(container, pause=self.pause) as pieces:
-                layer = _store_changes(ingest, pieces)
-            step = Step(
-                " ".join([container.document["Path"], *container.document["Args"]]),
-                self.message,
-                self.author,
-                now,
-                empty=layer is None,
-            )
-            layers = () if layer is None else (layer,)
-            descriptor, id_ = store_derived(ingest, base, runtime, (step,), layers, created=now, author=self.author)
-            set_name(context, ingest, self.name, descriptor)
-        size = sum(measure.size for measure in ingest.measures)
-        yield Outcome("commit", self._label, id_, size, note=f"of the container {self.container.label}")
-
-
-def _find_manifest(container: Container, context: ExecutionContext) -> Digest:
-    """Return the manifest of the image of a container. Raises `NotFound` when the image was removed."""
-    manifest, id_ = container.document["ImageManifest"], container.document["Image"]
-    row = context.store.index.connection.execute(
-        "SELECT manifest FROM image WHERE manifest = ?1 OR id = ?2 ORDER BY manifest = ?1 DESC LIMIT 1", (manifest, id_)
-    ).fetchone()
-    if row is None:
-        raise NotFound(
-            f"the image {Digest(id_).short} of the container {container.name} was removed, so its changes have no base",
-            code="no-such-image",
-            hints=("pull or load the image again",),
-        )
-    return Digest(row[0])
-
-
-def _make_runtime(container: Container) -> dict[str, Any]:
-    config = container.document["Config"]
-    chosen = {key: config[key] for key in _CONFIG_KEYS if config.get(key)}
-    runtime: dict[str, Any] = json.loads(json.dumps(chosen))  # instructions change it
-    if "Env" in runtime:  # without those that the container does not have although its image does
-        runtime["Env"] = [pair for pair in runtime["Env"] if "=" in pair]
-    return runtime
-
-
-def _store_changes(ingest: Ingest, pieces: Iterator[bytes]) -> ImportedLayer | None:
-    """Store the changes of a container as a layer; None when there are none."""
-    from itertools import chain
-
-    first = next(pieces, None)
-    return (
-        None if first is None else ingest.import_layer(chain((first,), pieces), "", recompress="gzip", in_thread=True)
-    )
+        id_, size = commit_container(containers, container, self.options, context.clock())
+        yield self.describe().replace(image=id_, size=size)
 
 
 def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
@@ -143,7 +77,7 @@ def _plan_commit(act: ast.ActionStatement, context: PlanContext) -> list[Action]
             hints=("add a field to the template, such as {{.Name}}",),
         )
     message = messages[0] if messages else ""
-    commits = (CommitContainer(one, name, changes, message, author, pause) for one, name in chosen)
+    commits = (CommitContainer(one, CommitOptions(name, changes, message, author, pause)) for one, name in chosen)
     return [*commits, *failures]
 
 

@@ -8,8 +8,9 @@ from itertools import chain
 
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.dockerfile_changes import apply_instructions
+from imq.engine.oci.reference import parse_tag_name
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values, list_source_refs, parse_tag_name
+from imq.engine.sources.action_options import get_option_values, list_source_refs
 from imq.engine.sources.archives import ArchivePlace
 from imq.engine.sources.container_values import read_flag, read_named_values
 from imq.engine.sources.row_templates import is_template, render_rows

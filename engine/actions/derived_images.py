@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
+from imq.engine.oci.reference import parse_tag_name
 from imq.engine.query.source import NativeTable
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs, parse_tag_name
+from imq.engine.sources.action_options import get_option, get_option_values, list_source_refs
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -49,26 +50,16 @@ class DerivedImage(Record):
 
     def execute(self, context: ExecutionContext) -> Iterator[Outcome]:
         """Store the image and set its name; after an error nothing has changed."""
-        from imq.engine.store.derived_image import read_base, reserve_layers
+        from imq.engine.store.derived_image import read_base, reserve_layers, set_derived_name
 
         store = context.store
         with store.start_ingest() as ingest:
             base = read_base(store, self.manifest)
             reserve_layers(ingest, base)
             descriptor, id_ = self.store(ingest, base, context)
-            set_name(context, ingest, self.name, descriptor)
+            set_derived_name(store, ingest, self.name, descriptor, context.clock())
         size = sum(measure.size for measure in ingest.measures)
         yield Outcome(self.verb, self.label, id_, size, note=f"from {self.base}")
-
-
-def set_name(context: ExecutionContext, ingest: Ingest, name: Reference | None, descriptor: Descriptor) -> None:
-    """Make what an ingest stored durable, and set the name of the image, if it has one."""
-    ingest.sync()
-    with context.store.start_transaction(ingest.measures) as transaction:
-        if name is not None:
-            transaction.set_name(name, descriptor, None, context.clock())
-        else:
-            transaction.add_unnamed(descriptor, context.clock())
 
 
 def find_base(image: ast.Literal | ast.Variable, context: PlanContext) -> tuple[str, Digest, Digest]:

@@ -7,10 +7,10 @@ import os
 from imq.engine.oci import media_types
 from imq.engine.oci.dockerfile_changes import apply_instructions
 from imq.engine.oci.platform import Platform, host_platform
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values, list_destination_refs, parse_tag_name
+from imq.engine.sources.action_options import get_option_values, list_destination_refs
 from imq.engine.sources.archives import ArchivePipe, ArchivePlace
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError

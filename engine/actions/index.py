@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.oci.reference import Reference, parse_tag_name
+from imq.engine.sources.action_options import get_option_values
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING

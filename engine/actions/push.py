@@ -7,9 +7,9 @@ from http import HTTPStatus
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, parse_manifest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference, parse_name
+from imq.engine.oci.reference import Reference, parse_name, parse_tag_name
 from imq.engine.sources.action import Outcome, RegistryWrite
-from imq.engine.sources.action_options import get_option, parse_tag_name
+from imq.engine.sources.action_options import get_option
 from imq.engine.sources.namespaces import add_namespace, parse_namespace
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar.errors import DigestMismatch, ImqError, RegistryError, StatementError

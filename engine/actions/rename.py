@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import parse_tag_name
 from imq.engine.sources.new_names import split_container_name
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from imq.engine.oci.digest import Digest
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.sources.action import Outcome, StoreAction, changed_error
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.action_options import get_option_values
 from imq.grammar import ast
 from imq.grammar.errors import NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING

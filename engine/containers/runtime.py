@@ -13,8 +13,6 @@ from imq.engine.layers.user_namespace import is_user_namespace
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .system_calls import bind
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -166,6 +164,8 @@ class Runtime:
         crun supports cgroups of both versions only as long as those of version 2 have no controllers. Limits are set by
         controllers of version 1, so it is enough that it finds none of version 2.
         """
+        from .system_calls import bind
+
         with suppress(OSError):  # then it refuses to start the container, and says why
             if self.is_crun and _has_content(_HYBRID_CONTROLLERS):
                 bind(os.devnull, _HYBRID_CONTROLLERS)

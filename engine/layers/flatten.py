@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import os
 import stat
-import tarfile
 
 from imq.grammar.errors import Malformed
 from imq.grammar.record import TYPE_CHECKING
 
+from . import tar_writer
 from .file_metadata import HOST_XATTRS, owner_of
 from .overlay import OverlayApplier, UnpackLimits, apply_layers
 from .rooted_fs import DirectoryTree
 from .tar_header import BLOCK_SIZE
 from .tar_sparse import SparseWriter, encode_map
 from .tar_walker import TarWalker
+from .tar_writer import TarHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +37,8 @@ _NS_PER_SECOND = 1_000_000_000
 _RECORD_SIZE = 20 * BLOCK_SIZE
 """Archives are padded to a multiple of this size."""
 _TYPES = {
-    "file": tarfile.REGTYPE, "symlink": tarfile.SYMTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE,
-    "fifo": tarfile.FIFOTYPE, "directory": tarfile.DIRTYPE,
+    "file": tar_writer.FILE, "symlink": tar_writer.SYMLINK, "char": tar_writer.CHAR, "block": tar_writer.BLOCK,
+    "fifo": tar_writer.FIFO, "directory": tar_writer.DIRECTORY,
 }  # fmt: skip
 
 
@@ -294,18 +295,18 @@ def encode_header(entry: TarEntry | None, path: str, *, link: str = "", map_size
 
     A sparse file stays sparse, in format 1.0: `map_size` is the size in bytes of the map before its content.
     """
-    info = tarfile.TarInfo(path)
     if entry is None:
-        info.type, info.mode = tarfile.DIRTYPE, _DEFAULT_DIRECTORY_MODE
-        return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    info.type = tarfile.LNKTYPE if link else _TYPES[entry.type]
-    info.linkname = link or (entry.link_target if entry.type == "symlink" else "")
-    info.size = map_size + entry.size if entry.type == "file" and not link else 0
-    info.mode = entry.mode
-    info.uid, info.gid = owner_of(entry)
+        header = TarHeader(path, tar_writer.DIRECTORY)
+        header.mode = _DEFAULT_DIRECTORY_MODE
+        return header.encode()
+    header = TarHeader(path, tar_writer.HARD_LINK if link else _TYPES[entry.type])
+    header.link_target = link or (entry.link_target if entry.type == "symlink" else "")
+    header.size = map_size + entry.size if entry.type == "file" and not link else 0
+    header.mode = entry.mode
+    header.uid, header.gid = owner_of(entry)
     if entry.type in ("char", "block"):
-        info.devmajor, info.devminor = entry.device
-    info.mtime, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
+        header.device = entry.device
+    header.mtime, nanoseconds = divmod(entry.mtime, _NS_PER_SECOND)
     records = (
         {}
         if link
@@ -317,10 +318,10 @@ def encode_header(entry: TarEntry | None, path: str, *, link: str = "", map_size
     )
     if is_sparse(entry) and not link:
         parent, _, name = path.rpartition("/")
-        info.name = f"{parent}/GNUSparseFile.0/{name}".lstrip("/")
+        header.name = f"{parent}/GNUSparseFile.0/{name}".lstrip("/")
         records |= {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": path}
         records["GNU.sparse.realsize"] = str(entry.real_size)
     if nanoseconds:
-        records["mtime"] = f"{info.mtime}.{nanoseconds:09}"
-    info.pax_headers = records
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+        records["mtime"] = f"{header.mtime}.{nanoseconds:09}"
+    header.records = records
+    return header.encode()

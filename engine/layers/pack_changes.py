@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tarfile
 
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 from .pack import TreePacker, join_parts
+from .tar_writer import TarHeader
 from .whiteout import whiteout_name
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class _ChangePacker(TreePacker):
 
     def _encode_whiteout(self, name: str) -> bytes:
         """Return the whiteout of a removed file, with the owner and the time of its folder."""
-        info = tarfile.TarInfo(whiteout_name(name))
-        self.set_common_fields(info, os.lstat(os.path.join(self.root, os.path.dirname(name))))
-        info.mode = _WHITEOUT_MODE
-        return self.encode_header(info)
+        header = TarHeader(whiteout_name(name))
+        self.set_common_fields(header, os.lstat(os.path.join(self.root, os.path.dirname(name))))
+        header.mode = _WHITEOUT_MODE
+        return header.encode()

@@ -159,6 +159,14 @@ def parse_name(text: str) -> Name:
     return reference.without_redundant_tag() if reference.tag or reference.digest else LayoutName(text)
 
 
+def parse_tag_name(text: str) -> Reference:
+    """Parse a tag name, adding the default tag if `text` has none. Raises `StatementError` for a digest."""
+    reference = Reference.parse(text).with_default_tag()
+    if reference.digest is not None:
+        raise StatementError(f'"{text}" has a digest; a destination can only have a tag', code="reference")
+    return reference
+
+
 def normalize_registry(text: str) -> str:
     """Return the host of a registry as references have it. Raises `StatementError` for a URL or a path."""
     if "/" in text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference
 from imq.grammar import ast
 from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -83,14 +82,6 @@ def bind_whole_rows(act: ast.ActionStatement, context: PlanContext) -> Select:
             f"{act.verb} takes whole rows: leave out group by, select and count", code="operand", span=act.query.span
         )
     return select
-
-
-def parse_tag_name(text: str) -> Reference:
-    """Parse a tag name, adding the default tag if `text` has none. Raises `StatementError` for a digest."""
-    reference = Reference.parse(text).with_default_tag()
-    if reference.digest is not None:
-        raise StatementError(f'"{text}" has a digest; a destination can only have a tag', code="reference")
-    return reference
 
 
 CONTAINER = "container"

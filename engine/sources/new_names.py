@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference, parse_name
+from imq.engine.oci.reference import Reference, parse_name, parse_tag_name
 from imq.grammar.errors import Conflict, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .action import Failed
-from .action_options import get_option, get_option_values, names_containers, parse_tag_name
+from .action_options import get_option, get_option_values, names_containers
 from .namespaces import add_namespace, parse_namespace
 from .row_templates import is_template
 

@@ -277,6 +277,31 @@ class _BlobWriter:
             self._is_direct = enabled
 
 
+class StreamWriter:
+    """Writes pieces of any size to a new file, in chunks as a pull writes them."""
+
+    def __init__(self, handle: int) -> None:
+        self._writer = _BlobWriter(handle, 0)
+        self._buffer = mmap.mmap(-1, CHUNK_SIZE)
+        self._count = 0
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Write a piece; its last bytes are written with the next one, or by `finish`."""
+        rest = memoryview(piece)
+        while rest:
+            count = min(len(rest), CHUNK_SIZE - self._count)
+            self._buffer[self._count : self._count + count] = rest[:count]
+            self._count += count
+            rest = rest[count:]
+            if self._count == CHUNK_SIZE:
+                self.finish()
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._writer.write(memoryview(self._buffer)[: self._count])
+        self._count = 0
+
+
 def write_slices(handle: int, chunk: memoryview) -> None:
     """Write all bytes, in slices of which the page cache takes the least time."""
     while chunk:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from imq.engine.oci.reference import Reference
+
     from .ingest import ImportedLayer, Ingest
     from .store import Store
 
@@ -145,3 +147,13 @@ def reserve_layers(ingest: Ingest, base: BaseImage) -> None:
     for layer in base.manifest.layers:
         if layer.digest not in stored:
             raise StoreError(f"the layer {layer.digest} is not in the store any more", code="blob-missing")
+
+
+def set_derived_name(store: Store, ingest: Ingest, name: Reference | None, descriptor: Descriptor, now: int) -> None:
+    """Make what an ingest stored durable, and set the name of the image, if it has one."""
+    ingest.sync()
+    with store.start_transaction(ingest.measures) as transaction:
+        if name is not None:
+            transaction.set_name(name, descriptor, None, now)
+        else:
+            transaction.add_unnamed(descriptor, now)

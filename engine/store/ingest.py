@@ -26,7 +26,7 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
-from .blob_pipeline import is_small, read_ahead, write_blob, write_slices
+from .blob_pipeline import StreamWriter, is_small, read_ahead, write_blob
 from .corruption import is_marked_corrupt, read_verified_document, unmark_corrupt
 from .layer_measure import LayerMeasure, finish_measure
 from .layout import BLOBS, unknown_layer_type
@@ -35,7 +35,7 @@ from .partial_blobs import Partial
 from .quota import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
     from typing import BinaryIO, Self
 
     from imq.engine.layers.codec import Compressor
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from .layout import Layout
 
+_FEW = 3
+"""Files that are synced one by one: those of one new image."""
 _INTERRUPTIONS = (RegistryError, Interrupted, KeyboardInterrupt)
 """Errors that end a transfer but leave the received bytes valid."""
 
@@ -286,7 +288,7 @@ class Ingest:
         from hashlib import sha256
 
         encoder = make_compressor(recompress) if recompress is not None and recompress != compression else None
-        meter = LayerMeter("" if encoder else compression, on_entry=on_entry)
+        meter = LayerMeter("" if encoder else compression, on_entry=on_entry, hashes_inline=in_thread)
         hasher, size = sha256(), 0
         temporary = self._new_temporary_name()
         try:
@@ -298,10 +300,12 @@ class Ingest:
                 measured_chunks = _measure(chunks, meter)
                 if in_thread:
                     measured_chunks = stack.enter_context(closing(read_ahead(measured_chunks)))
+                writer = StreamWriter(target.fileno())
                 for chunk in self._quota.limit(_compress(measured_chunks, encoder)):
                     hasher.update(chunk)
                     size += len(chunk)
-                    write_slices(target.fileno(), memoryview(chunk))
+                    writer.write(chunk)
+                writer.finish()
                 kind = compression if encoder is None else recompress
                 descriptor = Descriptor(
                     media_types.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size
@@ -370,9 +374,22 @@ class Ingest:
             statuses = {digest: self._layout.ingest_directory.file_status(name) for digest, name in unsynced.items()}
             self._add_to_lease({digest: status.st_size for digest, status in statuses.items() if status is not None})
             with store_errors("sync the store", self._layout.root):
-                sync_file_system(self._layout.ingest_directory)
+                self._sync_files(unsynced.values())
                 for digest, temporary in unsynced.items():
                     self._publish(temporary, digest)
+
+    def _sync_files(self, names: Collection[str]) -> None:
+        """Make files in ingest/ durable: a few alone, without what other programs have written, or all together."""
+        directory = self._layout.ingest_directory
+        if len(names) > _FEW:
+            sync_file_system(directory)
+            return
+        for name in names:
+            handle = directory.open_file(name, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     def sync(self) -> None:
         """Make all blobs and their names durable. Call it before a transaction refers to them."""

@@ -14,6 +14,7 @@ from imq.engine.layers import pack, pack_changes
 from support.engines import mounts_under
 
 from .conftest import Machine
+from .test_lifecycle import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ def overlaid(archive: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) ->
         finally:
             machine.close()
     finally:
-        subprocess.run(["umount", f"{tmp_path}/merged"], check=True)
+        # a monitor may still remove the files of a temporary container
+        wait_for(lambda: subprocess.run(["umount", f"{tmp_path}/merged"], check=False).returncode == 0)
     assert mounts_under(str(tmp_path)) == []
 
 

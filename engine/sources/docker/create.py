@@ -7,7 +7,7 @@ import os
 from imq.engine.docker_engine.errors import protocol_error
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.platform import Platform
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.progress import CountingReader, make_byte_counter
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
@@ -17,7 +17,6 @@ from imq.engine.sources.action_options import (
     get_option_values,
     list_destination_refs,
     list_source_refs,
-    parse_tag_name,
 )
 from imq.engine.sources.row_templates import is_template, render_rows
 from imq.grammar import ast

@@ -8,9 +8,9 @@ import tempfile
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.sources.action import Outcome
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.action_options import get_option_values
 from imq.engine.store.derived_image import Step
 from imq.engine.units.paths import expand_path
 from imq.grammar.errors import StatementError

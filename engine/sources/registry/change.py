@@ -10,9 +10,9 @@ from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.dockerfile_changes import apply_instructions
 from imq.engine.oci.manifest import Descriptor, Index, Manifest, encode_json, parse_manifest
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.sources.action import Outcome, RegistryWrite
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.action_options import get_option_values
 from imq.engine.store.derived_image import BaseImage, Step, list_oci_layers, make_config
 from imq.engine.store.image_builder import make_manifest
 from imq.grammar.errors import StatementError

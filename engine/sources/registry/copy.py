@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.query.binder import require_choice
 from imq.engine.sources.action import Outcome, RegistryWrite
-from imq.engine.sources.action_options import bind_whole_rows, get_option_values, parse_tag_name
+from imq.engine.sources.action_options import bind_whole_rows, get_option_values
 from imq.engine.sources.row_templates import render_rows
 from imq.grammar.errors import InvalidReference, StatementError
 from imq.grammar.record import TYPE_CHECKING

@@ -6,9 +6,9 @@ from imq.engine.oci import media_types
 from imq.engine.oci.config import Config
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.manifest import Descriptor, Index, encode_json, parse_manifest
-from imq.engine.oci.reference import Reference
+from imq.engine.oci.reference import Reference, parse_tag_name
 from imq.engine.sources.action import Outcome, RegistryWrite
-from imq.engine.sources.action_options import get_option_values, parse_tag_name
+from imq.engine.sources.action_options import get_option_values
 from imq.grammar.errors import Conflict, RegistryError, StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING
 
