@@ -100,6 +100,8 @@ class Repl:
         self._default_text = ""
         self._reported_problem = ""
         self._last_query = ""
+        self._query_error: ImqError | None = None
+        """The error of the last query."""
         self._last_run = ""
         self._output_path = ""
         self._output_file: TextIO | None = None
@@ -218,9 +220,14 @@ class Repl:
             if arguments is not None:
                 run_docker_line(console, self._session, self._options, arguments)
             else:
-                if self._is_query(text):
-                    self._last_query = text
-                run_text(console, self._session, text, self._options.replace(words=()), {})
+                if is_query := self._is_query(text):
+                    self._last_query, self._query_error = text, None
+                try:
+                    run_text(console, self._session, text, self._options.replace(words=()), {})
+                except ImqError as problem:
+                    if is_query and not isinstance(problem, Interrupted):  # Ctrl-C ends \watch
+                        self._query_error = problem
+                    raise
             console.stdout.flush()
         finally:
             console.stdout = stdout
@@ -423,6 +430,12 @@ class Repl:
         from .saved_views import save_view
 
         statements = self._session.parse(self._require_last_query())
+        if self._query_error is not None:
+            raise StatementError(
+                f"the last query is not kept, since it failed: {self._query_error.message}",
+                code="command",
+                hints=("\\save keeps a query after it has run without an error",),
+            )
         if len(statements) > 1 or not name.isidentifier():
             raise StatementError("\\save keeps one query under one name: \\save stale", code="command")
         (statement,) = statements

@@ -63,19 +63,22 @@ class Extract(FileAction):
         yield self._extract_to_folder(described)
 
     def _extract_to_folder(self, described: Outcome) -> Outcome:
-        """Unpack an archive of the files, as an image of one layer."""
+        """Unpack an archive of the files, as an image of one layer. Long runs of zeros are holes in both."""
         import tempfile
 
+        from imq.engine.atomic_writer import OutputFile
         from imq.engine.layers.layer_stack import StackedLayer
 
-        with tempfile.TemporaryFile(dir=_find_folder(self.path)) as archive:
+        with tempfile.TemporaryFile(dir=_find_folder(self.path), buffering=0) as archive:
             hasher = hashlib.sha256()
+            target = OutputFile(archive.fileno(), make_holes=True)
 
             def write(piece: bytes | memoryview) -> None:
                 hasher.update(piece)
-                archive.write(piece)
+                target.write(piece)
 
             write_archive(self.contents, self.entries, write)
+            target.finish()
             archive.seek(0)
             digest = Digest(f"sha256:{hasher.hexdigest()}")
             layer = StackedLayer(digest, digest, "", lambda: _Reader(archive))

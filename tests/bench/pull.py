@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import statistics
 from typing import TYPE_CHECKING
 
 from daemons import open_daemon_pulls
 from harness import remove_folder
-from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, peak, ratio
+from measure import BenchmarkError, Contender, Figure, interleave, milliseconds, output_of, peak, ratio
 from pull_images import provide
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ PODMAN_CPU_TARGET, DOCKER_CPU_TARGET = 0.2, 0.15
 """A full pull compared with the engines, which unpack into a graph driver."""
 MEMORY_TARGET = 120
 CURL = "curl, no hashing"
+FLOOR = "isal, hashes and walk alone"
+STEPS_ROUNDS = 3
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
@@ -38,6 +43,8 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
     ]))  # fmt: skip
     skopeo.is_required = full.is_required = lazy.is_required = True
     others = _other_contenders(folder, image)
+    floor = _floor_command(bench, image)
+    others += [Contender(FLOOR, floor)] if floor else []
     with open_daemon_pulls(bench, image) as daemons:
         others += daemons
         measured = interleave([full, skopeo, lazy, *others], bench.rounds)
@@ -54,6 +61,8 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
     for one in measured:
         if one in others and lazy in measured and one.name == CURL:
             figures.append(ratio(lazy.name, lazy, one, cpu_target=CURL_CPU_TARGET))
+        if one.name == FLOOR and full in measured:
+            figures.append(ratio(full.name, full, one))
         if one in daemons and full in measured:
             target = PODMAN_CPU_TARGET if one.name.startswith("podman") else DOCKER_CPU_TARGET
             figures.append(ratio(full.name, full, one, cpu_target=target))
@@ -61,8 +70,28 @@ def pull(bench: Bench, name: str) -> tuple[str, list[Figure]]:
     if skopeo in measured:
         figures.append(peak("skopeo copy: memory", skopeo))
     figures += [milliseconds(one.name, one) for one in measured]
+    figures += _measure_steps(floor) if floor else []
     about = f"{image.size / 1e6:.1f} MB in {image.layers} layers, loopback docker-registry"
     return about, figures
+
+
+def _floor_command(bench: Bench, image: Image) -> list[str]:
+    """Return the command of `pull_floor.py` for the layers in the folder of the registry; empty without a package."""
+    python = os.path.join(os.path.dirname(bench.imq()), "python")
+    folder = os.path.join(bench.cache, "registry", "data", "docker", "registry", "v2", "blobs")
+    layers = [digest.split(":") for digest, _ in image.blobs[1:]]
+    paths = [os.path.join(folder, algorithm, encoded[:2], encoded, "data") for algorithm, encoded in layers]
+    return [python, os.path.join(HERE, "pull_floor.py"), *paths] if os.path.exists(python) else []
+
+
+def _measure_steps(command: list[str]) -> list[Figure]:
+    """Return the processor time of each step of the floor."""
+    runs = [json.loads(output_of(command)) for _ in range(STEPS_ROUNDS)]
+    columns = {step: tuple(run[step] * 1e3 for run in runs) for step in runs[0]}
+    return [
+        Figure(f"  {FLOOR}: {step}", "ms", values, statistics.median(values), None, statistics.median(values))
+        for step, values in columns.items()
+    ]
 
 
 def _imq(bench: Bench, image: Image, folder: str, name: str, statement: str) -> Contender:

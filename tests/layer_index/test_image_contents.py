@@ -12,6 +12,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from imq.engine.actions import extract
 from imq.grammar.errors import ImqError
 from layers.stacks import Member, archive, folder, link, member, symlink
 from store.support.stores import StoreSession, command, imq
@@ -362,7 +363,9 @@ def test_a_layer_is_scanned_once(root: str, tmp_path: pathlib.Path) -> None:
         assert session.rows("files of app:1 where setuid count") == [{"count": 2}]
 
 
-def test_a_large_sparse_file_has_its_digest(tmp_path: pathlib.Path) -> None:
+def test_a_large_sparse_file_has_its_digest_and_its_holes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = 5_000_000
     (tmp_path / "sparse").write_bytes(b"")
     with open(tmp_path / "sparse", "r+b") as file:
@@ -379,8 +382,20 @@ def test_a_large_sparse_file_has_its_digest(tmp_path: pathlib.Path) -> None:
     with StoreSession(tmp_path / "store") as session:
         (row,) = session.rows("files of sparse:1 select size, sha256")
         assert row == {"size": size, "sha256": f"sha256:{expected}"}
+        blocks: list[int] = []
+        write_folder = extract.write_folder
+
+        def watch(layers: list[Any], *others: Any) -> Any:
+            with layers[0].open() as archive:
+                blocks.append(os.fstat(archive._file.fileno()).st_blocks)
+            return write_folder(layers, *others)
+
+        monkeypatch.setattr(extract, "write_folder", watch)
         session.do(f'extract files of sparse:1 to "{tmp_path / "out"}"')
     assert hashlib.sha256((tmp_path / "out/sparse").read_bytes()).hexdigest() == expected
+    (archive_blocks,) = blocks
+    assert archive_blocks * 512 < size // 2
+    assert (tmp_path / "out/sparse").stat().st_blocks * 512 < size // 2
 
 
 def test_stdout_takes_an_archive(root: str) -> None:
