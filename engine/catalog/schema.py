@@ -207,6 +207,7 @@ class Table(Record):
 
     - `default_columns` are the columns of a query without `select`.
     - `order` is the default order; `-` before a field: descending.
+    - `has_ordered_index`: the store has an SQL index of its rows in that order.
     - `key` are the fields that identify a row when the rows of two queries are compared.
     - `target` is the operand of `of`: images, a file (required then), or nothing.
     - `is_staged`: rows are listed first, and fields are fetched level by level.
@@ -232,6 +233,7 @@ class Table(Record):
     has_containers: bool = False
     target_fields: tuple[str, ...] = ()
     tree_fields: tuple[str, ...] = ()
+    has_ordered_index: bool = False
 
     @property
     def sql_name(self) -> str:

@@ -101,13 +101,16 @@ CREATE INDEX entry_id ON entry (id);
 CREATE INDEX entry_manifest ON entry (manifest);
 CREATE INDEX entry_size ON entry (size);
 -- A covering index in the default order, with all short values: most queries scan only this, without sorting.
--- Unknown times come last, as in results.
+-- Unknown values come last, as in results.
 CREATE INDEX entry_created ON entry (
-    created DESC, repository, tag, id, size, shared_size, image, download_size, layer_count, registry, name,
+    created DESC, repository IS NULL, repository, tag IS NULL, tag, id IS NULL, id,
+    size, shared_size, image, download_size, layer_count, registry, name,
     platform, os, architecture, variant, os_version, {STRING_COLUMNS}, set_at
 );
 -- For the newest image of each repository, and sums over repositories.
-CREATE INDEX entry_repository ON entry (repository, created DESC, tag, id, size, shared_size, image);
+CREATE INDEX entry_repository ON entry (
+    repository, created DESC, tag IS NULL, tag, id IS NULL, id, size, shared_size, image
+);
 CREATE TRIGGER image_summed AFTER UPDATE OF size, shared_size ON image BEGIN
     UPDATE entry SET size = new.size, shared_size = new.shared_size WHERE image = new.key; END;
 

@@ -9,6 +9,9 @@ SIGKILL at a random moment, and started again. When the statement was lost with 
 that of one process. Each layer may be scanned once, and once more for each task that a kill ended: up to two for each
 worker, which has one at work and the result of another. At last a statement finds everything in the cache.
 
+To push thousands of images takes longer than many runs. With `--keep FOLDER` the content of the registry stays there,
+and the next call with as many images and layers pushes nothing.
+
 Exit code 77: the namespaces cannot be made.
 """
 
@@ -53,7 +56,9 @@ class Proof:
         self.hosts = hosts
         self.images, self.layers = options.images, options.layers
         self.faults = Faults(folder / "faults")
-        self.registry = Registry(folder / "registry")
+        self.kept = folder if options.keep is None else options.keep.absolute() / f"{self.images}-{self.layers}"
+        self.kept.mkdir(parents=True, exist_ok=True)
+        self.registry = Registry(self.kept / "registry")
         self.registry.host = f"{hosts.address('registry')}:{self.registry.port}"
         self.registry.command = hosts.command("registry", self.registry.command)
         stack.enter_context(self.registry)
@@ -62,7 +67,12 @@ class Proof:
         )
         self.environment = {**os.environ, **(self.bucket.environment if self.bucket is not None else {})}
         self._configure()
-        self.statement = self._push()
+        if not (self.kept / "pushed").exists():
+            self._push()
+        self.statement = (
+            f"packages of (tags in {self.registry.host}/team/*) order by image_name, name"
+            " select image_name, name, version"
+        )
         self.cluster = stack.enter_context(
             closing(Cluster(folder / "cluster", hosts=hosts, **self.faults.environment, **self._get_bucket()))
         )
@@ -79,8 +89,8 @@ class Proof:
             path.write_text(f'insecure = ["{self.hosts.insecure}"]\n')
             self.environment["IMQ_CONFIG"] = str(path)
 
-    def _push(self) -> str:
-        """Push the images, and return the statement."""
+    def _push(self) -> None:
+        """Push the images."""
         made = []
         for number in range(self.layers):
             path = f"usr/lib/python3/dist-packages/demo_{number}-1.dist-info/METADATA"
@@ -94,10 +104,7 @@ class Proof:
         output, errors, code = self.finish(self.start("source", copied))
         if code:
             raise SystemExit(errors or output)
-        return (
-            f"packages of (tags in {self.registry.host}/team/*) order by image_name, name"
-            " select image_name, name, version"
-        )
+        (self.kept / "pushed").touch()
 
     def start(self, root: str, statement: str, *options: str) -> subprocess.Popen[str]:
         """Start a statement with a store of its own."""
@@ -162,6 +169,7 @@ class Proof:
         self.faults.set("sleep", content=str(SECONDS))
         options = self.list_options(run)
         victim = chosen.choice(["worker-0", "worker-1", "scheduler", "statement"])
+        begun = time.monotonic()
         process = self.start(run, self.statement, *options)
         least = chosen.randrange(1, self.layers)
         end = time.monotonic() + _LIMIT
@@ -181,7 +189,8 @@ class Proof:
                 raise SystemExit(f"the second run failed after {victim} was killed: {errors}")
         self.check(json.loads(output))
         scans = len(self.faults.list_scans())
-        print(f"{run:>8} {victim:10} {scans} scans of {self.layers} layers", flush=True)
+        seconds = time.monotonic() - begun
+        print(f"{run:>8} {victim:10} {scans} scans of {self.layers} layers, {seconds:.0f} s", flush=True)
         if not self.layers <= scans <= self.layers + LOST_BY_A_KILL:
             raise SystemExit(f"{scans} scans")
         shutil.rmtree(self.folder / run, ignore_errors=True)
@@ -213,6 +222,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--bucket", action="store_true", help="keep the cache of indexes in a bucket")
     parser.add_argument("--namespaces", action="store_true", help="run each process in a network namespace")
+    parser.add_argument("--keep", type=pathlib.Path, help="keep the content of the registry in this folder")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.namespaces and options.inside is None:

@@ -113,6 +113,22 @@ def test_queries_use_a_sql_index(plan_of: Callable[[str], str], question: str, w
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan, "the walk ends with the limit"
 
 
+def test_all_but_the_newest_images_are_read_without_sorting(plan_of: Callable[[str], str]) -> None:
+    plan = plan_of("images except newest 3 per repository")
+    assert "SCAN entry USING COVERING INDEX entry_repository" in plan, "the images to keep"
+    assert "SCAN entry USING COVERING INDEX entry_created" in plan, "the others"
+    assert "USE TEMP B-TREE" not in plan
+    assert "USE TEMP B-TREE" not in plan_of("images where size > 1GB")
+
+
+@pytest.mark.parametrize("clause", ["3 per repository", "0 per repository", "40", "2 per repository, os by size"])
+def test_a_whole_table_has_the_rows_of_one_with_a_condition(many: StoreSession, clause: str) -> None:
+    rows = many.rows(f"images except newest {clause} select name, id, created")
+    condition = "where name is known or name is unknown"
+    assert rows == many.rows(f"images {condition} except newest {clause} select name, id, created")
+    assert 0 < len(rows) < COUNT
+
+
 def test_checking_for_unmeasured_layers_scans_nothing(many: StoreSession) -> None:
     connection = many.session.store.index.connection
     asked: list[str] = []

@@ -201,6 +201,7 @@ IMAGES = Table(
     ),
     default_columns=("repository", "tag", "id", "created", "size"),
     order=("-created", "repository", "tag", "id"),
+    has_ordered_index=True,
     key=("name", "id"),
     tree_fields=("name", "id", "size", "unique_size", "shared_size", "chain_ids", "source"),
     relations=(

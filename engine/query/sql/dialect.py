@@ -33,6 +33,8 @@ class Dialect:
     """Whether the keys of groups need names, because equal subqueries are different expressions."""
     counts_keys = True
     """Whether rows are counted by keys alone, and all columns of those that remain are read later, even short ones."""
+    has_null_tests_in_indexes = True
+    """Whether the indexes of the store have, before a column, whether it is NULL."""
     truth_values = ("1", "0")
     no_limit = "-1"
     """The operand of LIMIT for no limit."""

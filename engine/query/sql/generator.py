@@ -127,7 +127,9 @@ class SqlGenerator:
             case ir.Previous(value, per, keys):
                 clauses = [f"PARTITION BY {self.write_expressions(per)}"] if per else []
                 if keys:
-                    clauses.append(f"ORDER BY {_write_order_by((self.write_value(key.value) for key in keys), keys)}")
+                    clauses.append(
+                        f"ORDER BY {self._write_order_by((self.write_value(key.value) for key in keys), keys)}"
+                    )
                 return f"lag({self.write_value(value)}) OVER ({' '.join(clauses)})"
             case ir.Largest(value):
                 return f"max({self.write_value(value)}) OVER ()"
@@ -405,9 +407,7 @@ class SqlGenerator:
                 return self._write_windowed(select, outputs(row), source, ordered=ordered)
             text = f"SELECT {_write_select_list(outputs(row))}{source}"
             if select.order and (ordered or select.limit or select.skip):
-                text += (
-                    f" ORDER BY {_write_order_by((self.write_value(key.value) for key in select.order), select.order)}"
-                )
+                text += f" ORDER BY {self._write_order(select)}"
             if select.limit or select.skip:
                 count = self.add_parameter(select.limit.count) if select.limit else self._dialect.no_limit
                 text += f" LIMIT {count}"
@@ -468,7 +468,7 @@ class SqlGenerator:
 
         def outputs(_: str) -> list[tuple[str, str]]:
             values = [(self.write_value(column.value), f"c{at}") for at, column in enumerate(base.columns)]
-            order = _write_order_by((self.write_value(key.value) for key in base.order), base.order)
+            order = self._write_order(base)
             over = f"row_number() OVER (ORDER BY {order})" if order else "1"
             return [*values, (over, "_row")]
 
@@ -593,22 +593,24 @@ class SqlGenerator:
         is_keyed = self._can_count_keys(select)
         name_keys = self._write_name_keys(select)
         inner = [*([(f"{self._alias}._row", "_row")] if is_keyed else columns), *name_keys]
-        order = _write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
+        order = self._write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
         steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
         steps_without_nulls: set[int] = set()
         """The steps that leave out the first rows of each group, and every row whose group is unknown."""
         if select.keep_newest is not None:
             steps_without_nulls |= {len(steps)} if select.keep_newest.count else set()
             inner.append((self.write_value(select.keep_newest.by), "_newness"))
-            within = _write_order_within(select.order, {*select.keep_newest.per, select.keep_newest.by})
+            within = self._write_order_within(
+                select.order, {*select.keep_newest.per, select.keep_newest.by}, is_first=False
+            )
             newest = f"_newness DESC NULLS LAST, {within}".removesuffix(", 1")
             steps.append((select.keep_newest.per, newest, f"> {self.add_parameter(select.keep_newest.count)}"))
         if select.skip is not None:
             steps_without_nulls |= {len(steps)} if select.skip.count else set()
-            within = _write_order_within(select.order, select.skip.per)
+            within = self._write_order_within(select.order, select.skip.per)
             steps.append((select.skip.per, within, f"> {self.add_parameter(select.skip.count)}"))
         if select.limit is not None:
-            within = _write_order_within(select.order, select.limit.per)
+            within = self._write_order_within(select.order, select.limit.per)
             steps.append((select.limit.per, within, f"<= {self.add_parameter(select.limit.count)}"))
         inner += [
             (self.write_value(key.value), f"_o{place}")
@@ -624,31 +626,79 @@ class SqlGenerator:
             else:
                 inner += [] if "_entry" in taken else [(f"{self._alias}._entry", "_entry")]
         text = f"SELECT {_write_select_list(inner)}{source}"
+        leaves_out = is_keyed and self._can_leave_out(select)
         for at, (per, by, kept) in enumerate(steps):
             groups = [f"_p{at}_{place}" for place in range(len(per))]
             text = _write_numbers(text, f"_n{at}", groups, by, () if at else [name for _, name in name_keys])
             condition = f"_n{at} {kept}" + (" AND _newness IS NOT NULL" if "_newness" in by else "")
             if at in steps_without_nulls:
                 condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
-            if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted:
+            if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted != leaves_out:
                 condition = f"NOT ({condition})"
             text = f"SELECT * FROM ({text}) AS kept WHERE {condition}"
         if select.until is not None:
             text = self._write_until(select, select.until, text, order, "_row, _entry" if is_keyed else "*")
         if is_keyed:
-            text, order = self._write_rows_of_keys(select, columns, text)
+            text, order = self._write_rows_of_keys(select, columns, text, leaves_out=leaves_out)
         else:
             text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
 
-    def _write_rows_of_keys(self, select: ir.Select, columns: list[tuple[str, str]], keys: str) -> tuple[str, str]:
-        """Write the columns of the rows whose `_row` a query returns, and the sort keys of these rows."""
+    def _can_leave_out(self, select: ir.Select) -> bool:
+        """Whether the rows that `except newest` keeps of a whole table are found, and all others are read.
+
+        They are few, and the others are read in the order of an index then.
+        """
+        if select.keep_newest is None or select.keep_newest.is_inverted or select.skip or select.limit or select.until:
+            return False
+        is_whole = select.base is None or _is_whole_table(select.base, select.table)
+        return is_whole and self._dialect.counts_keys and _has_every_row(select)
+
+    def _write_rows_of_keys(
+        self, select: ir.Select, columns: list[tuple[str, str]], keys: str, *, leaves_out: bool
+    ) -> tuple[str, str]:
+        """Write the columns of the rows whose `_row` a query returns, or of all others; and their sort keys."""
         row, rows = self._alias, f"{select.table.sql_name} AS {self._alias}"
         values = f"SELECT {_write_select_list(columns)} FROM"
         if _counts_freed(select):
             return f"{values} ({keys}) AS taken CROSS JOIN {rows} ON {row}._row = taken._row", "taken._step"
-        order = _write_order_by((self.write_value(key.value) for key in select.order), select.order)
-        return f"{values} {rows} WHERE {row}._row IN (SELECT _row FROM ({keys}) AS taken)", order
+        order = self._write_order(select)
+        return f"{values} {rows} WHERE {row}._row{' NOT' * leaves_out} IN (SELECT _row FROM ({keys}) AS taken)", order
+
+    def _write_order_within(
+        self, keys: tuple[ir.SortKey, ...], constant: Collection[ir.Expr], *, is_first: bool = True
+    ) -> str:
+        """Write the sort keys of rows that are equal in some values, which need no sorting: `_o0`, `_o1` …, or 1."""
+        varying = [(f"_o{place}", key) for place, key in enumerate(keys) if key.value not in constant]
+        order = self._write_order_by((name for name, _ in varying), (key for _, key in varying), is_first=is_first)
+        return order or "1"
+
+    def _write_order(self, select: ir.Select) -> str:
+        """Write the sort keys of a query."""
+        return self._write_order_by((self.write_value(key.value) for key in select.order), select.order)
+
+    def _write_order_by(self, values: Iterable[str], keys: Iterable[ir.SortKey], *, is_first: bool = True) -> str:
+        """Write sort keys; unknown values come last. `is_first`: no other key precedes them.
+
+        An index of SQLite has unknown values first, and can be read in the other order by its first column alone. So
+        the indexes in the default order of a table have, before each other column, whether it is unknown.
+        """
+        table, indexed = self._table, frozenset[str]()
+        if (
+            table is not None
+            and table.has_ordered_index
+            and not table.is_staged
+            and self._dialect.has_null_tests_in_indexes
+        ):
+            indexed = frozenset(table.order)
+        written: list[str] = []
+        for value, key in zip(values, keys, strict=True):
+            is_indexed = isinstance(key.value, ir.Column) and key.value.field.name in indexed
+            if is_indexed and not key.descending and (written or not is_first):
+                written.append(f"{value} IS NULL, {value}")
+            else:
+                written.append(f"{value} {'DESC' if key.descending else 'ASC'} NULLS LAST")
+        return ", ".join(written)
 
     def _write_until(self, select: ir.Select, until: ir.UntilSize, rows: str, order: str, columns: str) -> str:
         """Write the rows of a query until their total size, or what they free, is reached."""
@@ -718,11 +768,15 @@ def _is_whole_table(base: ir.Select | ir.Union, table: Table) -> bool:
     """Whether a query has every row of a table of the store, so that membership in it needs no test."""
     if isinstance(base, ir.Union) or base.table != table or table.is_staged or not base.is_whole_rows:
         return False
-    conditions = (base.where, base.targets, base.group, base.having)
-    is_limited = base.is_limited or base.count or bool(base.join) or bool(base.joins)
-    if is_limited or any(condition is not None for condition in conditions):
+    if base.is_limited or base.count or not _has_every_row(base):
         return False
     return base.base is None or _is_whole_table(base.base, table)
+
+
+def _has_every_row(select: ir.Select) -> bool:
+    """Whether a query has every row that it is about, before it is limited."""
+    conditions = (select.where, select.targets, select.group, select.having)
+    return not select.join and not select.joins and all(condition is None for condition in conditions)
 
 
 def _has_lineage(select: ir.Select) -> bool:
@@ -753,16 +807,3 @@ def _is_short(value: ir.Expr) -> bool:
     """Whether a value is in the row itself. Lists, maps and what containers decide are looked up elsewhere."""
     is_elsewhere = value.kind in (DataType.LIST, DataType.MAP, DataType.BOOLEAN)
     return isinstance(value, ir.Column) and not is_elsewhere and not value.field.about_containers
-
-
-def _write_order_within(keys: tuple[ir.SortKey, ...], constant: Collection[ir.Expr]) -> str:
-    """Write the sort keys of rows that are equal in some values, which need no sorting: `_o0`, `_o1` …, or 1."""
-    varying = [(f"_o{place}", key) for place, key in enumerate(keys) if key.value not in constant]
-    return _write_order_by((name for name, _ in varying), (key for _, key in varying)) or "1"
-
-
-def _write_order_by(values: Iterable[str], keys: Iterable[ir.SortKey]) -> str:
-    """Write sort keys; unknown values come last."""
-    return ", ".join(
-        f"{value} {'DESC' if key.descending else 'ASC'} NULLS LAST" for value, key in zip(values, keys, strict=True)
-    )

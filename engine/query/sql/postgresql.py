@@ -47,6 +47,7 @@ class PostgresqlDialect(Dialect):
     shares_parameters = True
     names_group_keys = True
     counts_keys = False
+    has_null_tests_in_indexes = False
     truth_values = ("true", "false")
     no_limit = "ALL"
 
