@@ -40,8 +40,12 @@ def main() -> None:
 
 
 def _execute(connection: Any, query: str) -> Any:
-    """Return the rows as the engine yields them: records of the Python interface take longer than the query."""
+    """Return the rows as the engine yields them, with the columns of the command line.
+
+    Records of the Python interface take longer than the query.
+    """
     session = connection._require_session()
+    session.context = session.context.replace(reads_all_fields=False)
     (result,) = session.run(query)
     return result.rows
 

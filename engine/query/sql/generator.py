@@ -592,49 +592,23 @@ class SqlGenerator:
         """
         is_keyed = self._can_count_keys(select)
         name_keys = self._write_name_keys(select)
-        inner = [*([(f"{self._alias}._row", "_row")] if is_keyed else columns), *name_keys]
-        order = self._write_order_by((f"_o{place}" for place in range(len(select.order))), select.order) or "1"
-        steps: list[tuple[tuple[ir.Expr, ...], str, str]] = []
-        steps_without_nulls: set[int] = set()
-        """The steps that leave out the first rows of each group, and every row whose group is unknown."""
-        if select.keep_newest is not None:
-            steps_without_nulls |= {len(steps)} if select.keep_newest.count else set()
-            inner.append((self.write_value(select.keep_newest.by), "_newness"))
-            within = self._write_order_within(
-                select.order, {*select.keep_newest.per, select.keep_newest.by}, is_first=False
-            )
-            newest = f"_newness DESC NULLS LAST, {within}".removesuffix(", 1")
-            steps.append((select.keep_newest.per, newest, f"> {self.add_parameter(select.keep_newest.count)}"))
-        if select.skip is not None:
-            steps_without_nulls |= {len(steps)} if select.skip.count else set()
-            within = self._write_order_within(select.order, select.skip.per)
-            steps.append((select.skip.per, within, f"> {self.add_parameter(select.skip.count)}"))
-        if select.limit is not None:
-            within = self._write_order_within(select.order, select.limit.per)
-            steps.append((select.limit.per, within, f"<= {self.add_parameter(select.limit.count)}"))
-        inner += [
-            (self.write_value(key.value), f"_o{place}")
-            for place, key in enumerate(select.order)
-            if not is_keyed or select.until is not None or any(f"_o{place} " in by for _, by, _ in steps)
-        ]
-        for at, (per, _, _) in enumerate(steps):
-            inner += [(self.write_value(key), f"_p{at}_{place}") for place, key in enumerate(per)]
-        if select.until is not None:
-            taken = {name for _, name in inner}
-            if select.table.is_staged:
-                inner += [(f"{self._alias}.{name}", f"_until_{name}") for name in ("_row", "id", "source", "size")]
-            else:
-                inner += [] if "_entry" in taken else [(f"{self._alias}._entry", "_entry")]
-        text = f"SELECT {_write_select_list(inner)}{source}"
+        inner = _CountedColumns(self, [*([(f"{self._alias}._row", "_row")] if is_keyed else columns), *name_keys])
         leaves_out = is_keyed and self._can_leave_out(select)
-        for at, (per, by, kept) in enumerate(steps):
-            groups = [f"_p{at}_{place}" for place in range(len(per))]
+        steps = self._write_steps(select, inner, leaves_out=leaves_out)
+        order = ""
+        if not is_keyed or select.until is not None:
+            values = [inner.add_key(select, place) for place in range(len(select.order))]
+            order = self._write_order_by(values, select.order) or "1"
+        if select.until is not None:
+            taken = {name for _, name in inner.columns}
+            if select.table.is_staged:
+                names = ("_row", "id", "source", "size")
+                inner.columns += [(f"{self._alias}.{name}", f"_until_{name}") for name in names]
+            elif "_entry" not in taken:
+                inner.columns.append((f"{self._alias}._entry", "_entry"))
+        text = f"SELECT {_write_select_list(inner.columns)}{source}"
+        for at, (groups, by, condition) in enumerate(steps):
             text = _write_numbers(text, f"_n{at}", groups, by, () if at else [name for _, name in name_keys])
-            condition = f"_n{at} {kept}" + (" AND _newness IS NOT NULL" if "_newness" in by else "")
-            if at in steps_without_nulls:
-                condition += "".join(f" AND _p{at}_{place} IS NOT NULL" for place in range(len(per)))
-            if at == 0 and select.keep_newest is not None and select.keep_newest.is_inverted != leaves_out:
-                condition = f"NOT ({condition})"
             text = f"SELECT * FROM ({text}) AS kept WHERE {condition}"
         if select.until is not None:
             text = self._write_until(select, select.until, text, order, "_row, _entry" if is_keyed else "*")
@@ -643,6 +617,41 @@ class SqlGenerator:
         else:
             text = f"SELECT {', '.join(name for _, name in columns)} FROM ({text}) AS taken"
         return f"{text} ORDER BY {order}" if ordered and order else text
+
+    def _write_steps(
+        self, select: ir.Select, inner: _CountedColumns, *, leaves_out: bool
+    ) -> list[tuple[list[str], str, str]]:
+        """Write the groups of each step, the order of their rows, and the condition of those that it leaves."""
+        steps: list[tuple[list[str], str, str]] = []
+
+        def add_step(cut: ir.Limit | ir.KeepNewest, order: str, kept: str, *, without_nulls: bool) -> None:
+            groups = [inner.add(key, f"_p{len(steps)}_{place}") for place, key in enumerate(cut.per)]
+            condition = f"_n{len(steps)} {kept}"
+            if without_nulls:  # it leaves out the first rows of each group, and every row whose group is unknown
+                condition += "".join(f" AND {name} IS NOT NULL" for name in groups)
+            steps.append((groups, order, condition))
+
+        def write_order(constant: Collection[ir.Expr], *, is_first: bool = True) -> str:
+            """Write the sort keys of rows that are equal in some values, which need no sorting; 1 if none is left."""
+            varying = [(place, key) for place, key in enumerate(select.order) if key.value not in constant]
+            names = [inner.add_key(select, place) for place, _ in varying]
+            return self._write_order_by(names, [key for _, key in varying], is_first=is_first) or "1"
+
+        if (newest := select.keep_newest) is not None:
+            newness = inner.add(newest.by, "_newness")
+            within = write_order({*newest.per, newest.by}, is_first=False)
+            kept = f"> {self.add_parameter(newest.count)} AND {newness} IS NOT NULL"
+            order = f"{newness} DESC NULLS LAST, {within}".removesuffix(", 1")
+            add_step(newest, order, kept, without_nulls=bool(newest.count))
+            if newest.is_inverted != leaves_out:
+                groups, order, condition = steps[0]
+                steps[0] = (groups, order, f"NOT ({condition})")
+        if (skip := select.skip) is not None:
+            kept = f"> {self.add_parameter(skip.count)}"
+            add_step(skip, write_order(skip.per), kept, without_nulls=bool(skip.count))
+        if (limit := select.limit) is not None:
+            add_step(limit, write_order(limit.per), f"<= {self.add_parameter(limit.count)}", without_nulls=False)
+        return steps
 
     def _can_leave_out(self, select: ir.Select) -> bool:
         """Whether the rows that `except newest` keeps of a whole table are found, and all others are read.
@@ -664,14 +673,6 @@ class SqlGenerator:
             return f"{values} ({keys}) AS taken CROSS JOIN {rows} ON {row}._row = taken._row", "taken._step"
         order = self._write_order(select)
         return f"{values} {rows} WHERE {row}._row{' NOT' * leaves_out} IN (SELECT _row FROM ({keys}) AS taken)", order
-
-    def _write_order_within(
-        self, keys: tuple[ir.SortKey, ...], constant: Collection[ir.Expr], *, is_first: bool = True
-    ) -> str:
-        """Write the sort keys of rows that are equal in some values, which need no sorting: `_o0`, `_o1` …, or 1."""
-        varying = [(f"_o{place}", key) for place, key in enumerate(keys) if key.value not in constant]
-        order = self._write_order_by((name for name, _ in varying), (key for _, key in varying), is_first=is_first)
-        return order or "1"
 
     def _write_order(self, select: ir.Select) -> str:
         """Write the sort keys of a query."""
@@ -727,6 +728,27 @@ class SqlGenerator:
             return [(f"coalesce({name}, {self._alias}._root)", "_name")]
         source = self.write_value(ir.Column(select.table.get_field("source")))
         return [(source, "_name_source"), (f"coalesce({name}, CAST({self._alias}._row AS TEXT))", "_name")]
+
+
+class _CountedColumns:
+    """The columns of rows that are counted. Each value has one column, since the rows are sorted as a whole."""
+
+    def __init__(self, writer: SqlGenerator, columns: list[tuple[str, str]]) -> None:
+        self.columns = columns
+        self._writer = writer
+        self._names = {text: name for text, name in reversed(columns) if name}
+
+    def add(self, value: ir.Expr, name: str) -> str:
+        """Return the name of the column with a value, which is added under this name if there is none."""
+        text = self._writer.write_value(value)
+        if text not in self._names:
+            self._names[text] = name
+            self.columns.append((text, name))
+        return self._names[text]
+
+    def add_key(self, select: ir.Select, place: int) -> str:
+        """Return the name of the column with a sort key of a query."""
+        return self.add(select.order[place].value, f"_o{place}")
 
 
 def _write_numbers(text: str, number: str, groups: Sequence[str], by: str, names: Sequence[str]) -> str:
