@@ -80,6 +80,7 @@ from .runtime import (
     TIMEOUT,
     Runtime,
     RuntimeFailed,
+    cgroup_of,
     find_by_state,
     find_hints,
     find_init,
@@ -541,7 +542,7 @@ class Containers:
                 mounts=(*(one for one in files if one.target not in targets), *binds),
                 architecture=host_platform().architecture,
                 kernel=read_kernel_version(),
-                cgroup=_cgroup_of(container.id),
+                cgroup=cgroup_of(container.id),
                 terminal=bool(config.get("Tty")),
                 limits_swap=os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
                 has_cgroups=may_make_cgroups(),
@@ -620,7 +621,6 @@ class Containers:
             "runtime_root": os.path.join(self.path, RUNTIME_STATE),
             "timeout": TIMEOUT,
             "new_volumes": volumes,
-            "cgroup": _cgroup_of(container.id),
             "auto_remove": document["HostConfig"]["AutoRemove"],
             "run_timeout": document["Timeout"],
             "terminal": bool(document["Config"].get("Tty")),
@@ -1146,10 +1146,6 @@ def _start_error(container: Container, report: Mapping[str, Any]) -> RuntimeFail
 
 def _is_running(container: Container) -> Conflict:
     return Conflict(f"the container {container.name} is running already", code="container-running")
-
-
-def _cgroup_of(id_: str) -> str:
-    return f"/imq/{id_}"
 
 
 def _format_moment(moment: int | None) -> str:

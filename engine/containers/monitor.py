@@ -41,7 +41,7 @@ from .folder import (
     write_json,
 )
 from .log_file import STREAMS, LogWriter
-from .runtime import TIMED_OUT, Runtime, RuntimeFailed, exit_code_of
+from .runtime import TIMED_OUT, Runtime, RuntimeFailed, cgroup_of, exit_code_of
 from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
@@ -411,7 +411,7 @@ class _Monitor:
 
         The delay doubles each time, as in docker, unless the container ran for long.
         """
-        was_killed = _was_oom_killed(self._job["cgroup"])
+        was_killed = _was_oom_killed(cgroup_of(self._id))
         self._delay = _FIRST_DELAY if ran > _LONG_RUN else min(self._delay * 2, _LAST_DELAY)
         self._restart_count += 1
         self._state = self._state.replace(
@@ -425,7 +425,7 @@ class _Monitor:
         )
         self._write_state(durable=False)
         self._dismiss_clients(exit_code)
-        self._runtime.delete_ended(self._id, self._job["cgroup"])
+        self._runtime.delete_ended(self._id)
         end = time.monotonic() + self._delay
         while time.monotonic() < end:
             if self._is_stopping():
@@ -437,7 +437,7 @@ class _Monitor:
 
     def _finish(self, exit_code: int) -> None:
         """Write how the container ended, and clean up after it."""
-        was_killed = _was_oom_killed(self._job["cgroup"])
+        was_killed = _was_oom_killed(cgroup_of(self._id))
         with suppress(FileNotFoundError):
             os.unlink(PAUSED, dir_fd=self._folder)
         self._state = self._state.replace(
@@ -451,7 +451,7 @@ class _Monitor:
             with suppress(OSError):
                 self._path = hide_folder(self._path, self._state)
         with suppress(ImqError, OSError):
-            self._runtime.delete_ended(self._id, self._job["cgroup"])
+            self._runtime.delete_ended(self._id)
         self._dismiss_clients(exit_code)  # they need not wait for the disk: nobody else sees the rest
         self._unmount()
         if removes:

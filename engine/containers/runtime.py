@@ -14,7 +14,7 @@ from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 AUTO = "auto"
 """The setting by which the first of `_NAMES` that starts a container is used."""
@@ -173,8 +173,10 @@ class Runtime:
     def delete(self, id_: str) -> None:
         """Remove what the runtime keeps of a container, and its cgroups; processes of it are killed."""
         self.call("delete", "--force", id_, check=False)
+        with suppress(OSError):  # a runtime that was killed does not know the cgroups that it has made
+            _remove_cgroups(id_)
 
-    def delete_ended(self, id_: str, cgroup: str) -> None:
+    def delete_ended(self, id_: str) -> None:
         """Remove what the runtime keeps of a container whose first process has ended, and its cgroups.
 
         This takes a millisecond, and the runtime itself twenty: it is only called when there are processes left.
@@ -182,8 +184,7 @@ class Runtime:
         from imq.engine.layers.remove_tree import remove_tree
 
         try:
-            for path in _list_cgroups(cgroup):
-                os.rmdir(path)
+            _remove_cgroups(id_)
             remove_tree(os.path.join(self.root, id_))
         except OSError:
             self.delete(id_)
@@ -194,14 +195,20 @@ def _has_content(path: str) -> bool:
         return bool(file.read(1))
 
 
-def _list_cgroups(cgroup: str) -> Iterator[str]:
-    """Yield the folders of a cgroup, one for each hierarchy that has it."""
+def cgroup_of(id_: str) -> str:
+    """Return the path of the cgroup of a container in each hierarchy."""
+    return f"/imq/{id_}"
+
+
+def _remove_cgroups(id_: str) -> None:
+    """Remove the cgroups of a container without processes, one in each hierarchy that has it."""
     parents = [_CGROUPS]
     with suppress(OSError):
         parents += [entry.path for entry in os.scandir(_CGROUPS) if entry.is_dir(follow_symlinks=False)]
     for parent in parents:
-        if os.path.isdir(parent + cgroup):
-            yield parent + cgroup
+        path = parent + cgroup_of(id_)
+        if os.path.isdir(path):
+            os.rmdir(path)
 
 
 def spawn(argv: Sequence[str], stdio: Sequence[int] = (), environment: Mapping[str, str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pathlib
 import random
@@ -96,12 +97,14 @@ def find_processes(machine: Machine) -> list[int]:
 @pytest.mark.parametrize("seed", range(2))
 def test_any_process_may_be_killed_during_a_start(machine: Machine, seed: int) -> None:
     chance = random.Random(seed)
+    ids: set[str] = set()
     for number in range(4):
         arguments = [sys.executable, "-m", "imq", "--root", machine.root, "run", "-d", "--name", f"one{number}"]
         with subprocess.Popen(
             [*arguments, "box:1", "sleep", "100"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             time.sleep(chance.uniform(0.1, 0.7))
+            ids |= {path.name for path in pathlib.Path(machine.root, "containers").glob("*/") if len(path.name) == 64}
             if victims := find_processes(machine):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(chance.choice(victims), signal.SIGKILL)
@@ -119,6 +122,8 @@ def test_any_process_may_be_killed_during_a_start(machine: Machine, seed: int) -
     machine.clear()
     assert set(os.listdir(pathlib.Path(machine.root, "containers"))) <= {"runtime", "last-used"}
     assert not runtime.exists() or os.listdir(runtime) == []
+    assert ids
+    assert [id_ for id_ in ids if glob.glob(f"/sys/fs/cgroup/*/imq/{id_}")] == []
 
 
 @pytest.mark.usefixtures("each_runtime")
