@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from imq.cli.output import Console
     from imq.engine.containers.commit import CommitOptions
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.reader import Container
 
     from .direct import DirectLine
     from .flags import ParsedFlags

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imq.cli.output import Console
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
     from imq.engine.containers.document import CreateOptions, ImageFacts
+    from imq.engine.containers.reader import Container
 
     from .direct import DirectLine
 

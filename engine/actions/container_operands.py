@@ -15,7 +15,8 @@ from .operands import find_planner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.reader import Container
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext, Planner
 
 _SHORT = 12

@@ -21,8 +21,8 @@ from .verb import OperandKind, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from imq.engine.containers.containers import Container
     from imq.engine.containers.document import CreateOptions
+    from imq.engine.containers.reader import Container
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.engine.sources.container_values import Value
     from imq.grammar import ast

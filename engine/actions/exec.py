@@ -21,7 +21,7 @@ from .verb import OperandKind, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imq.engine.containers.containers import Program
+    from imq.engine.containers.reader import Program
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 
@@ -110,7 +110,7 @@ def _plan_in_containers(act: ast.ActionStatement, words: list[str], context: Pla
     flags = {value.name for value in values if value.name in _FLAGS and read_flag(value)}
     variables = [value for value in values if value.name in ("env", "env_file")]
     environment = read_create_options(variables, (), context.folder, context.environment).environment
-    from imq.engine.containers.containers import Program
+    from imq.engine.containers.reader import Program
 
     program = Program(
         tuple(words),

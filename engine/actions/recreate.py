@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.reader import Container
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
 
     from .container_operands import Chosen

@@ -15,7 +15,8 @@ from .untag import Untag
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.reader import Container
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 

@@ -10,7 +10,8 @@ from .container_options import read_stop_options
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.reader import Container
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 

@@ -9,7 +9,8 @@ from .container_operands import ContainerAction, plan_for_containers
 from .verb import OperandKind, Verb
 
 if TYPE_CHECKING:
-    from imq.engine.containers.containers import Container, Containers
+    from imq.engine.containers.containers import Containers
+    from imq.engine.containers.reader import Container
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
     from imq.grammar import ast
 

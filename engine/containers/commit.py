@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from imq.engine.store.ingest import ImportedLayer, Ingest
     from imq.engine.store.store import Store
 
-    from .containers import Container, Containers
+    from .containers import Containers
+    from .reader import Container
 
 _CONFIG_KEYS = (
     "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",

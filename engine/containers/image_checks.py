@@ -24,16 +24,9 @@ _LONGEST_LAYERS = 3700
 """The most bytes of names of layers: options of a mount have 4095, also for the writable layer."""
 
 
-def stack_layers(document: Mapping[str, Any]) -> list[str]:
-    """Return the names of the unpacked layers of a container, the highest first. A layer is mounted once."""
-    names = [unpacked.name_of(diff_id) for diff_id in document["Layers"]]
-    highest = list(dict.fromkeys(reversed(names)))
-    return [*highest, unpacked.BASE]
-
-
 def fits_mount(document: Mapping[str, Any]) -> bool:
     """Whether the names of the layers of a container fit into the options of one mount."""
-    return sum(len(name) + 1 for name in stack_layers(document)) < _LONGEST_LAYERS
+    return sum(len(name) + 1 for name in unpacked.stack_layers(document)) < _LONGEST_LAYERS
 
 
 def check_user(layers: Sequence[str], text: str) -> None:

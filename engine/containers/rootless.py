@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from .attachment import Attachment
     from .changes import Change
-    from .containers import Container, Program
     from .document import CreateOptions, ImageFacts
     from .folder import State
+    from .reader import Container, Program
 
 _PIECE_SIZE = 256 << 10
 _NSENTER = ("/usr/bin/nsenter", "/bin/nsenter")

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .attachment import Attachment
-    from .containers import Container, Containers
+    from .containers import Containers
     from .document import CreateOptions
+    from .reader import Container
 
 
 class ContainerFailed(ImqError):

@@ -26,7 +26,8 @@ from .folder import DOCUMENT, read_json, read_path, write_file, write_json
 from .folder import FOLDER as CONTAINERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from imq.engine.layers.layer_stack import StackedLayer
     from imq.engine.oci.digest import Digest
@@ -69,6 +70,13 @@ class LayerRow(Record):
 def name_of(diff_id: str) -> str:
     """Return the name of an unpacked layer in its folder."""
     return diff_id.partition(":")[2][:_NAME_LENGTH]
+
+
+def stack_layers(document: Mapping[str, Any]) -> list[str]:
+    """Return the names of the unpacked layers of a container, the highest first. A layer is mounted once."""
+    names = [name_of(diff_id) for diff_id in document["Layers"]]
+    highest = list(dict.fromkeys(reversed(names)))
+    return [*highest, BASE]
 
 
 def open_folder(store: Store) -> Directory:

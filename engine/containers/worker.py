@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .changes import Change
-    from .containers import Container, Containers
+    from .containers import Containers
     from .document import CreateOptions, ImageFacts
+    from .reader import Container
 
 PROGRESS, RESULT = b"p", b"r"
 """What a message of a worker begins with."""

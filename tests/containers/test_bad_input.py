@@ -12,8 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.containers import containers as module
-from imq.engine.containers import runtime
+from imq.engine.containers import runtime, starting
 from support.engines import mounts_under
 from support.images import Image, docker_archive, layer
 from support.ordinary_user import OrdinaryUser
@@ -86,7 +85,7 @@ def test_a_runtime_that_hangs_is_killed(
     program = tmp_path / "hangs"
     program.write_text("#!/bin/sh\nexec sleep 1000\n")
     program.chmod(0o755)
-    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    monkeypatch.setattr(starting, "TIMEOUT", 0.3)
     list(machine.session.run(f'set runtime = "{program}"'))
     assert machine.failure_code("run box:1 true") == "runtime-timeout"
     list(machine.session.run("set runtime = auto"))

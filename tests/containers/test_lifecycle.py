@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -12,7 +13,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.containers import containers as module
 from imq.grammar.errors import NotFound
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def test_after_a_reboot_containers_are_stopped(machine: Machine) -> None:
     machine.do("kill before")
     wait_for(lambda: not os.path.exists(f"/proc/{monitor}"))
     running = {**state, "boot": "00000000-0000-0000-0000-000000000000"}
-    (folder / "state.json").write_text(module.json.dumps(running))
+    (folder / "state.json").write_text(json.dumps(running))
     row = machine.container("before")
     assert (row["status"], row["exit_code"], row["finished"]) == ("exited", None, None)
     machine.do("start before")
