@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import TypeVar
 
-    from .index_document import IndexDocument
+    from .index_document import IndexEdits
     from .index_documents import DocumentReader
     from .layer_measure import LayerMeasure
     from .layout import Layout
@@ -237,14 +237,14 @@ class StoreIndex:
                 break
             self._write(self._apply_layout)
 
-    def apply_edits(self, document: IndexDocument, signature: str, measures: Iterable[LayerMeasure] = ()) -> None:
+    def apply_edits(self, edits: IndexEdits, signature: str, measures: Iterable[LayerMeasure] = ()) -> None:
         """Update the index to the edits of index.json, which the caller has written to a file with this signature."""
         from .index_update import apply_edits, apply_layout
 
         layer_measures = list(measures)
 
         def write(connection: sqlite3.Connection) -> None:
-            if not apply_edits(connection, self._layout, self.documents, document, signature, layer_measures):
+            if not apply_edits(connection, self._layout, self.documents, edits, signature, layer_measures):
                 apply_layout(connection, self._layout, self.documents, layer_measures)
 
         self._run_with_recovery(lambda: self._write(write))

@@ -11,12 +11,13 @@ import re
 
 from imq.engine.oci.manifest import encode_json, parse_json_object
 from imq.engine.units import exact_json
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
 from .index_json import CONTAINERD_NAME, REF_NAME, IndexEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from typing import Any, BinaryIO
 
     from imq.engine.oci.digest import Digest
@@ -82,6 +83,18 @@ def find_plain(text: bytes) -> list[tuple[str, str]]:
     """
     decoded = text.decode(errors="replace")
     return re.findall(_PLAIN % (_WITHOUT_OTHER_NAME if CONTAINERD_NAME in decoded else ""), decoded)
+
+
+class IndexEdits(Record):
+    """What was edited: the roots of added and dropped entries, and the entries that each of them has now.
+
+    `signature` is that of the file without the edits.
+    """
+
+    signature: str
+    roots: AbstractSet[Digest]
+    entries: Mapping[Digest, Sequence[IndexEntry]]
+    """Those of roots that have some."""
 
 
 class IndexDocument:
@@ -218,6 +231,15 @@ class IndexDocument:
         if key < len(self._content):
             self._dropped.add(key)
         self.changed_roots.add(entry.descriptor.digest)
+
+    def list_edits(self) -> IndexEdits:
+        """Return what was edited, which is all that the index needs to know."""
+        entries = {root: held for root in self.changed_roots if (held := self.entries_of(root))}
+        return IndexEdits(self.signature, self.changed_roots, entries)
+
+    def list_removed_roots(self) -> list[Digest]:
+        """Return the roots of the text that have lost their last entry by the edits."""
+        return [root for root in self.changed_roots if self.was_root(root) and not self.entries_of(root)]
 
     def _insert(self, key: int, entry: IndexEntry) -> None:
         self._entries[key] = entry

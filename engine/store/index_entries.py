@@ -54,11 +54,10 @@ _ALL = Scope(None)
 def delete_entries(connection: Connection, roots: Iterable[Digest]) -> set[int]:
     """Delete the rows of roots that index.json no longer has; return the keys of their images."""
     scope = Scope(roots)
-    images = connection.execute(
-        f"SELECT DISTINCT image FROM entry WHERE image IS NOT NULL AND {scope.condition()}", scope.parameters
-    ).fetchall()
+    select = f"SELECT image FROM entry WHERE image IS NOT NULL AND {scope.condition()}"
+    images = {image for (image,) in connection.execute(select, scope.parameters)}
     connection.execute(f"DELETE FROM entry WHERE {scope.condition()}", scope.parameters)
-    return {image for (image,) in images}
+    return images
 
 
 def sync_entries(

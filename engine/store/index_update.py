@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imq.engine.oci.config import Config
     from imq.engine.oci.manifest import Descriptor, Manifest
 
-    from .index_document import IndexDocument
+    from .index_document import IndexEdits
     from .index_documents import DocumentReader
     from .index_json import IndexEntry
     from .layer_measure import LayerMeasure
@@ -56,7 +56,7 @@ def apply_edits(
     connection: Connection,
     layout: Layout,
     documents: DocumentReader,
-    document: IndexDocument,
+    edits: IndexEdits,
     signature: str,
     measures: Iterable[LayerMeasure] = (),
 ) -> bool:
@@ -64,11 +64,9 @@ def apply_edits(
 
     Returns False, and changes nothing, unless the tables are those of the index.json before the edits.
     """
-    if not _is_made_from(connection, document.signature):
+    if not _is_made_from(connection, edits.signature):
         return False
-    roots = document.changed_roots
-    entries = {root: held for root in roots if (held := document.entries_of(root))}
-    _apply_entries(connection, documents, entries, roots, measures)
+    _apply_entries(connection, documents, edits.entries, edits.roots, measures)
     _set_signature(connection, layout, signature)
     return True
 

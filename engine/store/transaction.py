@@ -24,9 +24,10 @@ from .mentions import find_possible_users, may_mention
 from .unreadable_images import collection_blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
+    from sqlite3 import Cursor
     from typing import Self
 
     from imq.engine.oci.manifest import Descriptor
@@ -109,13 +110,14 @@ class Transaction:
         candidates: set[str] = set()
         collects_all = self.collects_all
         if self._edited or not self._layout.has_index():
-            candidates = self._list_lost_blobs()
-            if candidates:
+            edits = self._document.list_edits()
+            removed = self._document.list_removed_roots()
+            if self._count_lost_blobs(removed):
                 # the blobs of an unreadable image are unknown: check all blobs
                 collects_all = (
                     collects_all
                     or is_sweep_marked(self._layout)
-                    or not self._list_lost_roots().isdisjoint(self._index.find_incomplete_roots())
+                    or not self._index.find_incomplete_roots().keys().isdisjoint(removed)
                 )
                 with store_errors("prepare the transaction"):
                     mark_sweep(self._layout)  # if this process dies before it removes them, the next one collects them
@@ -124,9 +126,11 @@ class Transaction:
             except StoreError as problem:
                 if problem.code != "no-space" or self._adds_entries:
                     raise
+                candidates = self._list_lost_blobs(removed)  # the index may be removed too
                 signature = self._write_on_full_disk(candidates - protected)
-            self._index.apply_edits(self._document, signature, self._measures)
             del self._document  # its text takes as much memory as all that follows
+            candidates |= self._list_lost_blobs(removed)
+            self._index.apply_edits(edits, signature, self._measures)
         elif self._measures:
             self._index.add_measures(self._measures)
         if collects_all:
@@ -394,15 +398,20 @@ class Transaction:
 
     # Collection
 
-    def _list_lost_blobs(self) -> set[str]:
-        """Return the blobs of roots that this transaction removes, and of indexes that hold fewer manifests now."""
-        lost = json.dumps([*self._list_lost_roots(), *self._shrunk_indexes])
-        return {digest for (digest,) in self._index.connection.execute(_SELECT_LOST, (lost,))}
+    def _count_lost_blobs(self, removed: Sequence[Digest]) -> int:
+        """Return the number of `_list_lost_blobs`. It reads the same rows, so that errors come before the commit."""
+        count: int = self._select_lost(f"SELECT count(*) FROM ({_SELECT_LOST})", removed).fetchone()[0]
+        return count
 
-    def _list_lost_roots(self) -> set[Digest]:
-        """Return the roots that this transaction removes."""
-        document = self._document
-        return {root for root in document.changed_roots if document.was_root(root) and not document.entries_of(root)}
+    def _list_lost_blobs(self, removed: Sequence[Digest]) -> set[str]:
+        """Return the blobs of removed roots, and of indexes that hold fewer manifests now.
+
+        It is known from the index before it is updated.
+        """
+        return {digest for (digest,) in self._select_lost(_SELECT_LOST, removed)}
+
+    def _select_lost(self, select: str, removed: Sequence[Digest]) -> Cursor:
+        return self._index.connection.execute(select, (json.dumps([*removed, *self._shrunk_indexes]),))
 
     def _list_blobs(self) -> set[str]:
         with store_errors("list the blobs"):

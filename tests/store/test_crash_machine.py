@@ -310,7 +310,7 @@ def test_a_pull_that_is_killed_inside_a_blob_fetches_the_rest(outside: Outside, 
     machine = Machine(outside)
     machine.verify = verify
     before = outside.resumed
-    for part in (0.65, 0.25, 0.35, 0.45, 0.55, 0.65, 0.7):
+    for part in (0.65, 0.15, 0.2, 0.22, 0.25, 0.35, 0.45, 0.55, 0.65, 0.7):
         machine.step(f"pull {outside.pulls[-1]}", {outside.pulls[-1]: PULLED[-1].id}, part)
         machine.is_in_order()
     machine.teardown()
