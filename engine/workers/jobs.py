@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 
 from imq.engine.layer_index.contents import StoredContent, read_contents
 from imq.engine.layer_index.readers import find_reader
@@ -13,6 +14,7 @@ from imq.engine.oci.digest import Digest
 from imq.engine.query.searches import Search
 from imq.engine.registry.client import Client
 from imq.engine.sources.contents.indexer import check_diff_id, name_layer
+from imq.engine.sources.contents.protocol import RESULT_TOO_LARGE
 from imq.engine.sources.contents.reading import ContentFields
 from imq.grammar.errors import DigestMismatch, ImqError, Malformed, NotFound
 from imq.grammar.record import TYPE_CHECKING
@@ -20,10 +22,18 @@ from imq.grammar.record import TYPE_CHECKING
 from .locations import get_host, parse_descriptor, read_blob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, TypeVar
 
+    from imq.engine.layer_index.contents import ContentSink
     from imq.engine.registry.settings import Settings
+    from imq.engine.sources.contents.line_search import FoundLine, LinePatterns
+    from imq.engine.sources.contents.reading import RowSinks
+
+    S = TypeVar("S", bound=RowSinks)
+
+MAX_FOUND = 32 << 20
+"""The most characters of lines that a worker returns for one layer, and holds in memory."""
 
 
 class JobRunner:
@@ -46,7 +56,7 @@ class JobRunner:
                 code="worker-version",
                 hints=("install the same version of imq on all machines",),
             )
-        run = {"scan": self._scan, "read": self._read, "verify": self._verify}[task["kind"]]
+        run = {"scan": self._scan, "read": self._read, "search": self._search, "verify": self._verify}[task["kind"]]
         return run(task, frozenset(task["insecure"]))
 
     def get_rate_limits(self, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,24 +161,56 @@ class JobRunner:
         raise problem
 
     def _read(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
-        diff_id = Digest(task["diffId"])
-        contents = [(row, StoredContent(*place)) for row, *place in task["contents"]]
         checksums = {int(row): checksum for row, checksum in task["checksums"].items()}
         searches = frozenset(Search(*one) for one in task["searches"])
-        rows: list[Any] = []
+        fields, searched = frozenset(task["fields"]), frozenset(task["searched"])
+        values = self._read_contents(task, insecure, lambda: ContentFields(fields, checksums, searches, searched))
+        return {"rows": list(values.take_rows())}, b""
+
+    def _search(self, task: Mapping[str, Any], insecure: frozenset[str]) -> tuple[dict[str, Any], bytes]:
+        from imq.engine.sources.contents.line_search import LineQuery
+
+        patterns = LineQuery.parse(task["lines"]).prepare()
+        return {"lines": self._read_contents(task, insecure, lambda: FoundLines(patterns)).lines}, b""
+
+    def _read_contents(self, task: Mapping[str, Any], insecure: frozenset[str], make: Callable[[], S]) -> S:
+        """Read the contents of a task by the sinks of what `make` makes, which is returned."""
+        diff_id = Digest(task["diffId"])
+        contents = [(row, StoredContent(*place)) for row, *place in task["contents"]]
+        made: list[S] = []
 
         def read(chunks: Iterator[bytes | memoryview]) -> None:
-            values = ContentFields(frozenset(task["fields"]), checksums, searches, frozenset(task["searched"]))
-            sinks = [(content, sink) for row, content in contents for sink in values.open_sinks(row)]
+            made[:] = [make()]  # another location may have sent a part
+            sinks = [(content, sink) for row, content in contents for sink in made[0].open_sinks(row)]
             try:
                 actual = read_contents(chunks, sinks, algorithm=diff_id.algorithm)
             except Malformed as error:
                 raise name_layer(error, diff_id) from None
             check_diff_id(actual, diff_id)
-            rows[:] = values.take_rows()
 
         read_blob(parse_descriptor(task["descriptor"]), task["locations"], lambda: self._open_client(insecure), read)
-        return {"rows": rows}, b""
+        return made[0]
+
+
+class FoundLines:
+    """The lines that are found in the contents of a layer. Raises `ImqError` when they are too many to be sent."""
+
+    def __init__(self, patterns: LinePatterns) -> None:
+        self.lines: list[tuple[int, int | None, str, str, int]] = []
+        self._patterns = patterns
+        self._size = 0
+
+    def open_sinks(self, row: int) -> Iterator[ContentSink]:
+        """Yield the sink for the content of a row."""
+        from imq.engine.sources.contents.line_search import LineSink
+
+        yield LineSink(self._patterns, partial(self._take, row))
+
+    def _take(self, row: int, line: FoundLine) -> None:
+        self._size += len(line.text) + len(line.results)
+        if self._size > MAX_FOUND:
+            raise ImqError(f"the lines that were found have more than {MAX_FOUND} characters", code=RESULT_TOO_LARGE)
+        self.lines.append((row, line.number, line.text, line.results, line.occurrence))
 
 
 def _is_smaller(part: bytes, whole: bytes) -> bool:

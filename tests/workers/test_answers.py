@@ -27,6 +27,10 @@ STATEMENTS = [
     'files of ({images}) where path like "/srv/*" select image_name, path, modified, sha256',
     '{images} where contains file "/srv/*.py" select name',
     "{images} where contains package openssl select name",
+    'texts of ({images}) where text like "*e*" select image_name, kind, key, line, text, layer, occurrence',
+    'texts of ({images}) where kind = file and text matches "[0-9]+" and not text like "*a*" select key, line, text',
+    'texts of ({images}) where text like "*e*" and occurrence = 1 or text like "*SECRET*" select location, occurrence',
+    '{images} where contains text "SECRET" select name, found',
 ]
 
 

@@ -362,14 +362,16 @@ class FileScan(ContentScan):
             total += size
             whole = self.parts.get(diff_id, Digest(diff_id))
             of_layers[shared.numbers[contents[0][0]], whole] = contents
-        rows_read: Iterable[tuple[Any, ...]] = ()
+        rows_read: list[tuple[Any, ...]] = []
         if (workers := self.context.workers) is not None:
             from .remote_reading import RemoteReading
 
-            remote = RemoteReading(self.contents, self.images, values)
-            rows_read = remote.read(workers, self.context, of_layers)
+            remote = RemoteReading(self.contents, self.images, "read", values.describe)
+            planned = dict(of_layers)
+            for _, document in remote.read(workers, self.context, of_layers):
+                rows_read += map(tuple, document["rows"])
             for key, error in remote.errors.items():
-                self._leave_out(error, shared.list_rows(of_layers.pop(key)))
+                self._leave_out(error, shared.list_rows(planned[key]))
         with ReadProgress(self.context.progress, total) as progress:
             for (_, diff_id), contents in of_layers.items():
                 images = (self.images[number] for _, number in shared.list_rows(contents))

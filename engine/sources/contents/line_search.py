@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from operator import itemgetter
 
 from imq.engine.query.matching import compile_line_regex
+from imq.engine.query.searches import Search
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .content_search import make_matcher, split_glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from imq.engine.query.searches import Search
+    from typing import Any
 
     Test = Callable[[Mapping[str, int]], object]
     """Returns whether a line is needed."""
@@ -84,6 +85,57 @@ class LinePatterns:
                 self.longest = max(self.longest, len(literal))
         if self.required is None:
             self.finders = None
+
+
+class LineQuery(Record):
+    """The arguments of `LinePatterns` as data, which other processes get too.
+
+    `tests` are conditions as JSON: the key of a search, or `and`, `or` or `not` with conditions; None holds always.
+    """
+
+    searches: tuple[Search, ...]
+    required: tuple[Search, ...] | None
+    most: int
+    tests: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> LineQuery:
+        """Return the query that `describe` described."""
+        required = document["required"]
+        return cls(
+            tuple(Search(*one) for one in document["searches"]),
+            tuple(Search(*one) for one in required) if required is not None else None,
+            document["most"],
+            tuple(document["tests"]),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the query as JSON."""
+        return {
+            "searches": [[one.field, one.operator, one.pattern] for one in self.searches],
+            "required": self.required and [[one.field, one.operator, one.pattern] for one in self.required],
+            "most": self.most,
+            "tests": list(self.tests),
+        }
+
+    def prepare(self) -> LinePatterns:
+        """Return the searches, prepared for contents."""
+        return LinePatterns(self.searches, self.required, self.most, [partial(holds, test) for test in self.tests])
+
+
+def holds(test: Any, results: Mapping[str, int]) -> bool:
+    """Whether a test of a `LineQuery` holds, by the results of its searches."""
+    match test:
+        case None:
+            return True
+        case str():
+            return bool(results[test])
+        case ["and", *tests]:
+            return all(holds(one, results) for one in tests)
+        case ["or", *tests]:
+            return any(holds(one, results) for one in tests)
+        case _:
+            return not holds(test[1], results)
 
 
 def _make_finder(search: Search, literal: bytes | None) -> Find | None:

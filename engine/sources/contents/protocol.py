@@ -36,6 +36,8 @@ WORKER_CRASHED = "worker-crashed"
 """The code of the error of a layer that ended its workers."""
 OUT_OF_MEMORY = "out-of-memory"
 """The code of the error of a task that needs more memory than a scan process may use."""
+RESULT_TOO_LARGE = "result-too-large"
+"""The code of the error of a task whose result is too large: the process with the statement reads the layer itself."""
 REPOSITORY_SCHEME = "docker://"
 """The scheme of the URL of a repository, as in skopeo."""
 
@@ -125,7 +127,7 @@ class LayerRead(Record):
 class LayerTask(Record):
     """One layer for a worker to read.
 
-    `kind` is `scan`, `verify`, or `read` with what is needed of the contents in `body`.
+    `kind` is `scan`, `verify`, or `read` or `search` with what is needed of the contents in `body`.
     """
 
     kind: str

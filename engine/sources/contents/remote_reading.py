@@ -1,4 +1,4 @@
-"""Reads contents of files on workers: each layer once, whatever images have it. Only the values of rows come back."""
+"""Reads contents of files on workers: each layer once, whatever images have it. Only what is needed comes back."""
 
 from __future__ import annotations
 
@@ -7,35 +7,47 @@ import os
 from imq.grammar.errors import ImqError
 from imq.grammar.record import TYPE_CHECKING
 
-from .protocol import NO_LOCATION, LayerTask, iterate_places
+from .protocol import NO_LOCATION, RESULT_TOO_LARGE, LayerTask, iterate_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from imq.engine.layer_index.contents import StoredContent
     from imq.engine.oci.digest import Digest
     from imq.engine.sources.context import SourceContext
 
     from .protocol import ImageLayers, LayerContents, LayerWorkers
-    from .reading import ContentFields
 
     Unread = dict[tuple[int, Digest], list[tuple[int, str, StoredContent]]]
     """Contents by the number of the image and the layer: each has a row, a path and a place in the layer."""
 
 
 class RemoteReading:
-    """The contents of the rows of one scan. `errors` are those of layers that workers cannot read."""
+    """The contents of the rows of one scan, for tasks of one kind: `read` or `search`.
 
-    def __init__(self, contents: LayerContents, images: Sequence[ImageLayers], values: ContentFields) -> None:
+    `describe` returns what a task needs of the contents of rows. `errors` are those of layers that workers cannot read.
+    """
+
+    def __init__(
+        self,
+        contents: LayerContents,
+        images: Sequence[ImageLayers],
+        kind: str,
+        describe: Callable[[Iterable[int]], Mapping[str, Any]],
+    ) -> None:
         self._contents = contents
         self._images = images
-        self._values = values
+        self._kind = kind
+        self._describe = describe
         self.errors: dict[tuple[int, Digest], ImqError] = {}
 
-    def read(self, workers: LayerWorkers, context: SourceContext, unread: Unread) -> list[tuple[object, ...]]:
-        """Return the values of rows, as `ContentFields.take_rows`. What workers read is removed from `unread`.
+    def read(
+        self, workers: LayerWorkers, context: SourceContext, unread: Unread
+    ) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
+        """Yield each layer with the result of its task. Those that workers read are removed from `unread`.
 
-        Layers that they cannot reach stay in `unread`: this process may have them.
+        Layers that they cannot reach stay in `unread`, and so do those with results that are too large to be sent.
         """
         images = [self._images[number] for number in dict.fromkeys(number for number, _ in unread)]
         needed = {diff_id for number, diff_id in unread if diff_id in self._images[number].diff_ids}
@@ -52,10 +64,9 @@ class RemoteReading:
                     for key in keys
                     for row, _, content in unread[key]
                 ]
-                body = self._values.describe(row for key in keys for row, _, _ in unread[key])
-                yield LayerTask("read", diff_id, places[diff_id], body | {"contents": places_of_rows})
+                body = self._describe(row for key in keys for row, _, _ in unread[key])
+                yield LayerTask(self._kind, diff_id, places[diff_id], {**body, "contents": places_of_rows})
 
-        rows: list[tuple[object, ...]] = []
         total = sum(places[diff_id].descriptor.size for diff_id in by_layer)
         done = 0
         try:
@@ -64,12 +75,13 @@ class RemoteReading:
                 context.progress.report_bytes("read", done, max(total, done))
                 keys = by_layer[task.diff_id]
                 if isinstance(result, ImqError):
-                    if result.code != NO_LOCATION:
+                    if result.code not in (NO_LOCATION, RESULT_TOO_LARGE):
                         self.errors |= dict.fromkeys(keys, result)
+                        for key in keys:
+                            del unread[key]
                     continue
-                rows += map(tuple, result.document["rows"])
+                yield task.diff_id, result.document
                 for key in keys:
                     del unread[key]
         finally:
             context.progress.stop()
-        return rows

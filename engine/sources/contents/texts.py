@@ -5,8 +5,6 @@ A content is read once for each layer that has it, whatever images show it.
 
 from __future__ import annotations
 
-from functools import partial
-
 from imq.engine.layer_index.contents import StoredContent
 from imq.engine.layer_index.entry_types import FILE, HARD_LINK
 from imq.engine.layer_index.schema import SCHEMA
@@ -18,7 +16,7 @@ from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
-from .line_search import LinePatterns, LineSink
+from .line_search import FoundLine, LineQuery, LineSink
 from .reading import ReadProgress, read_shared_contents
 
 if TYPE_CHECKING:
@@ -28,8 +26,11 @@ if TYPE_CHECKING:
     from imq.engine.layer_index.contents import ContentSink
     from imq.engine.query.source import FetchRequest
 
-    from .line_search import FoundLine
-    from .protocol import ImageLayers
+    from .line_search import LinePatterns
+    from .protocol import ImageLayers, LayerWorkers
+
+    Holders = Mapping[tuple[str, StoredContent], Sequence[tuple[int, int]]]
+    """The rows of each content of a layer, with the numbers of their images."""
 
 FILTERED_FIELDS = frozenset({"kind", "key", "layer", "layer_index", "text", "occurrence"})
 _LISTED_FIELDS = FILTERED_FIELDS - {"text", "occurrence"}
@@ -126,12 +127,13 @@ class TextScan(ContentScan):
         condition = self.scan.condition
         part = weaken_condition(condition, _is_search) if condition is not None else None
         found = (_get_search(one) for one in ir.walk(() if part is None else (part,)))
-        patterns = LinePatterns(
+        query = LineQuery(
             (*request.searches, *(one for one in found if one is not None)),
             _find_required(part),
             _find_most(condition),
-            [partial(_holds, one) for one in _list_alternatives(part)],
+            tuple(map(_describe_test, _list_alternatives(part))),
         )
+        patterns = query.prepare()
         if patterns.required is None:
             self._check_size()
         self.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {self._found} (holder, {', '.join(_LINE_COLUMNS)})")
@@ -142,7 +144,7 @@ class TextScan(ContentScan):
             if "\n" not in text:
                 self.connection.execute(f"UPDATE temp.{self._found} SET line = NULL WHERE holder = ?", (row,))
             self._replace([row], row)
-        self._read_files(patterns)
+        self._read_files(query, patterns)
         self.connection.execute(
             f"DELETE FROM temp.{self.rows} WHERE _text IS NOT NULL AND _row IN (SELECT _row FROM temp.{self.selected})"
         )
@@ -160,7 +162,7 @@ class TextScan(ContentScan):
                 ),
             )
 
-    def _read_files(self, patterns: LinePatterns) -> None:
+    def _read_files(self, query: LineQuery, patterns: LinePatterns) -> None:
         """Search the selected files, in one pass over each layer that has some of them."""
         by_layer: dict[int, dict[tuple[str, StoredContent], list[tuple[int, int]]]] = {}
         columns = "t._row, t._number, t._layer, t._path, t._offset, t._stored, t._size, t._details"
@@ -173,31 +175,54 @@ class TextScan(ContentScan):
         layers = self.connection.execute(
             f"SELECT key, diff_id, tar_size FROM {SCHEMA}.layer WHERE key IN ({keys})"
         ).fetchall()
-        with ReadProgress(self.context.progress, sum(size for *_, size in layers)) as progress:
-            for key, diff_id, _ in layers:
-                self._read_layer(Digest(diff_id), by_layer[key], patterns, progress)
+        holders = {Digest(diff_id): by_layer[key] for key, diff_id, _ in layers}
+        if (workers := self.context.workers) is not None:
+            for diff_id in self._read_on_workers(workers, query, holders):
+                del holders[diff_id]
+        sizes = {diff_id: size for _, diff_id, size in layers}
+        with ReadProgress(self.context.progress, sum(sizes[diff_id] for diff_id in holders)) as progress:
+            for diff_id, contents in holders.items():
+                self._read_layer(diff_id, contents, patterns, progress)
 
-    def _read_layer(
-        self,
-        diff_id: Digest,
-        holders: Mapping[tuple[str, StoredContent], Sequence[tuple[int, int]]],
-        patterns: LinePatterns,
-        progress: ReadProgress,
-    ) -> None:
-        """Search files of one layer. Each is several rows, with the numbers of their images."""
-        contents = [(rows[0][0], path, content) for (path, content), rows in holders.items()]
-        numbers = list(dict.fromkeys(number for rows in holders.values() for _, number in rows))
-        images = [self.images[number] for number in numbers]
+    def _read_on_workers(
+        self, workers: LayerWorkers, query: LineQuery, holders: Mapping[Digest, Holders]
+    ) -> list[Digest]:
+        """Search files of layers on workers; return the layers that are done, also those that cannot be read."""
+        from .remote_reading import RemoteReading
+
+        unread = {(_list_numbers(own)[0], diff_id): _list_contents(own) for diff_id, own in holders.items()}
+        remote = RemoteReading(self.contents, self.images, "search", lambda _: {"lines": query.describe()})
+        for layer, document in remote.read(workers, self.context, unread):
+            for holder, *line in document["lines"]:
+                self.add_lines(holder, (FoundLine(*line),))
+            self._replace_contents(holders[layer])
+        for (_, layer), error in remote.errors.items():
+            self._leave_out(holders[layer], error)
+        return [layer for layer in holders if all(key[1] != layer for key in unread)]
+
+    def _read_layer(self, diff_id: Digest, holders: Holders, patterns: LinePatterns, progress: ReadProgress) -> None:
+        """Search files of one layer."""
+        images = [self.images[number] for number in _list_numbers(holders)]
+        sinks = _LineSinks(self, patterns)
         try:
-            read_shared_contents(self.contents, images, diff_id, contents, _LineSinks(self, patterns), progress)
+            read_shared_contents(self.contents, images, diff_id, _list_contents(holders), sinks, progress)
         except Interrupted:
             raise
         except ImqError as error:
-            for number in numbers:
-                self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
+            self._leave_out(holders, error)
         else:
-            for rows in holders.values():
-                self._replace([row for row, _ in rows], rows[0][0])
+            self._replace_contents(holders)
+
+    def _leave_out(self, holders: Holders, error: ImqError) -> None:
+        """Report the images with files of a layer that cannot be read."""
+        for number in _list_numbers(holders):
+            self.add_unread(self.images[number], error, is_only=len(self.images) == 1)
+        self.connection.execute(f"DELETE FROM temp.{self._found}")
+
+    def _replace_contents(self, holders: Holders) -> None:
+        """Replace the rows of the files of a layer by the lines that were found in them."""
+        for rows in holders.values():
+            self._replace([row for row, _ in rows], rows[0][0])
         self.connection.execute(f"DELETE FROM temp.{self._found}")
 
     def add_lines(self, holder: int, lines: Iterable[FoundLine]) -> None:
@@ -269,6 +294,16 @@ class _LineSinks:
         yield _TextSink(self._scan, row, self._patterns)
 
 
+def _list_contents(holders: Holders) -> list[tuple[int, str, StoredContent]]:
+    """Return the contents of a layer, each for the first of its rows, with its path."""
+    return [(rows[0][0], path, content) for (path, content), rows in holders.items()]
+
+
+def _list_numbers(holders: Holders) -> list[int]:
+    """Return the numbers of the images with contents of a layer."""
+    return list(dict.fromkeys(number for rows in holders.values() for _, number in rows))
+
+
 def list_settings(config: Mapping[str, Any], layer_count: int) -> Iterator[tuple[str, str | None, int | None, str]]:
     """Yield the texts of the config of an image: the kind, the key, the position of the layer, and the text."""
     runtime = config.get("config")
@@ -336,18 +371,18 @@ def _list_alternatives(condition: ir.Expr | None) -> tuple[ir.Expr, ...]:
     return condition.operands if isinstance(condition, ir.Or) else () if condition is None else (condition,)
 
 
-def _holds(condition: ir.Expr, results: Mapping[str, int]) -> bool:
-    """Whether a condition of searches alone holds, by their results."""
+def _describe_test(condition: ir.Expr) -> Any:
+    """Return a condition of searches alone as a test of a `LineQuery`."""
     match condition:
         case ir.And(operands):
-            return all(_holds(one, results) for one in operands)
+            return ["and", *map(_describe_test, operands)]
         case ir.Or(operands):
-            return any(_holds(one, results) for one in operands)
+            return ["or", *map(_describe_test, operands)]
         case ir.Not(operand):
-            return not _holds(operand, results)
+            return ["not", _describe_test(operand)]
         case _:
             search = _get_search(condition)
-            return search is None or bool(results[search.key])
+            return search.key if search is not None else None
 
 
 def _find_most(condition: ir.Expr | None) -> int:
