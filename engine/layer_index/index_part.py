@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Selection(Protocol):
-        """The entries that a statement needs, and the kinds of notes. `packages`: it needs the packages too."""
+        """The entries that a statement needs, and the kinds of notes. `packages`: a condition on packages; "": none."""
 
         @property
         def parameters(self) -> Mapping[str, Any]: ...  # noqa: D102 - see the class
         @property
-        def packages(self) -> bool: ...  # noqa: D102
+        def packages(self) -> str: ...  # noqa: D102
         @property
         def notes(self) -> Sequence[str]: ...  # noqa: D102
 
@@ -96,7 +96,8 @@ def _write_tables(connection: sqlite3.Connection, key: Digest, selection: Select
         "INSERT INTO part.note SELECT * FROM whole.note WHERE kind = ?", ((kind,) for kind in selection.notes)
     )
     if selection.packages:
-        connection.execute("INSERT INTO part.package SELECT * FROM whole.package")
+        packages = f"SELECT * FROM whole.package WHERE {selection.packages}"
+        connection.execute(f"INSERT INTO part.package {packages}", selection.parameters)
     connection.execute(
         "INSERT INTO part.scan SELECT ?, version, (SELECT count(*) FROM part.entry), tar_size, 0, 0 FROM whole.scan",
         (key,),

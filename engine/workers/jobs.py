@@ -231,7 +231,7 @@ def _pack_part(task: Mapping[str, Any], path: str) -> bytes | None:
     handle, target = tempfile.mkstemp(dir=os.path.dirname(path), prefix="imq-part-")
     os.close(handle)
     try:
-        selection = PartSelection(task["text"], task["parameters"], tuple(task["functions"]))
+        selection = PartSelection(task["table"], task["text"], task["parameters"], tuple(task["functions"]))
         executor = open_in_memory()
         with closing(executor.connection):
             register_functions(executor.connection)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import deque
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import imq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imq.engine.layer_index.index import FileIndex
 from imq.engine.layer_index.index_part import make_filter, may_contain
 from imq.engine.registry.settings import Settings
 from imq.engine.sources.contents import indexer, layer_parts
@@ -176,6 +178,85 @@ def test_too_many_paths_to_look_for(
     monkeypatch.setattr(layer_parts, "_CHECKS", 0)
     compare(remote, tmp_path, [[[member("a/b", b"11"), member("c", b"1")], [member("a/c", b"2")]]])
     assert any(remote.parts)
+
+
+PACKAGE_STATEMENTS = [
+    "packages of ({images}) where name = openssl select {fields}",
+    'packages of ({images}) where name like "*std*" and not type = deb select {fields}',
+    'packages of ({images}) where version >= "1.1" and architecture = amd64 select {fields}',
+    'packages of ({images}) where not name matches "^[a-l]" select {fields}',
+    'packages of ({images}) where path like "/var/*" and name != openssl select {fields}',
+    "packages of ({images}) where size > 1000 select {fields}",
+    "packages of ({images}) where name = openssl or source = openssl select {fields}",
+    "packages of ({images}) select {fields}",
+    "os_releases of ({images}) select image_name, id, version_id, pretty_name",
+    "{images} where contains package openssl select name",
+    "{images} where not contains package openssl select name",
+]
+PACKAGE_FIELDS = "image_name, name, version, type, path, layer, layer_index, licence, purl, distribution"
+
+
+def write_lists(*names: str) -> bytes:
+    """Return the list of packages of a Debian system."""
+    texts = (
+        f"Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.{len(name)}\n"
+        for name in names
+    )
+    return "\n".join(texts).encode()
+
+
+@pytest.fixture
+def package_images(tmp_path: pathlib.Path) -> str:
+    """A query of images with packages: those for all tests, and lists of packages that upper layers replace or hide."""
+    layout = Layout(tmp_path / "layout")
+    for image, names in make_inside_images().values():
+        layout.add(image, *names)
+    path = "var/lib/dpkg/status"
+    lower = [member(path, write_lists("openssl", "curl")), *(member(f"many/{number}", b"") for number in range(50))]
+    stacks = [
+        [lower, [member(path, write_lists("openssl", "bash"))]],
+        [lower, [member("var/lib/dpkg/.wh.status")]],
+        [lower, [member("var/lib/dpkg", b"a file in the place of a folder")]],
+        [lower, [symlink("var", "srv")]],
+        [lower, [member("opt/x", b"")], [member("var/lib/dpkg/status.d/openssl", write_lists("openssl"))]],
+    ]
+    for number, stack in enumerate(stacks):
+        layout.add(Image([make_layer(members) for members in stack], env=[f"N={number}"]), f"stack:{number}")
+    layout.close()
+    return f'images in "oci:{tmp_path}/layout"'
+
+
+@pytest.mark.parametrize("statement", PACKAGE_STATEMENTS)
+def test_conditions_on_packages(
+    remote: RemoteProcess, tmp_path: pathlib.Path, package_images: str, statement: str
+) -> None:
+    text = statement.format(images=package_images, fields=PACKAGE_FIELDS)
+    (expected,) = ask(tmp_path / "plain", [text])
+    assert expected
+    del remote.parts[:]
+    (found,) = ask(tmp_path / "parts", [text], tmp_path / "cache")
+    assert found == expected
+    assert any(remote.parts)
+
+
+def test_a_part_has_the_selected_packages(
+    remote: RemoteProcess, tmp_path: pathlib.Path, package_images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = set()
+    add = FileIndex.add
+
+    def note(self: FileIndex, path: str, now: int) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            names.update(name for (name,) in connection.execute("SELECT name FROM package"))
+        add(self, path, now)
+
+    monkeypatch.setattr(FileIndex, "add", note)
+    del remote.parts[:]
+    text = f"packages of ({package_images}) where name = openssl or name = curl and size is unknown select name"
+    ask(tmp_path / "parts", [text], tmp_path / "cache")
+    assert all(remote.parts)
+    assert "openssl" in names
+    assert names <= {"openssl", "curl"}
 
 
 def test_a_part_is_dropped_with_its_statement(remote: RemoteProcess, tmp_path: pathlib.Path) -> None:

@@ -108,7 +108,7 @@ class FileScan(ContentScan):
             return None
         from .layer_parts import PartSelection
 
-        return PartSelection(condition.text, condition.parameters, tuple(sorted(condition.functions)))
+        return PartSelection("entry", condition.text, condition.parameters, tuple(sorted(condition.functions)))
 
     def prepare_images(self, images: Sequence[ImageLayers]) -> None:
         """Index the layers of the images, or parts of them."""

@@ -30,24 +30,25 @@ _NOTES = (OS_NOTE, LICENCE_NOTE, PROBLEM_NOTE)
 
 
 class PartSelection(Record):
-    """What a statement needs of the indexes of layers: entries for which a condition holds, or all packages.
+    """What a statement needs of the indexes of layers: the rows of a `table`, `entry` or `package`, that it selects.
 
-    `text` is the SQL of the condition on the fields of a row `entry`, "" for the packages; `functions` are the names of
-    those it calls.
+    `text` is the SQL of the condition on a row, which has the name of the table. Entries have the fields of `FIELDS`,
+    and packages their columns in the index. `functions` are the names of those that the condition calls.
     """
 
-    text: str = ""
+    table: str
+    text: str
     parameters: Mapping[str, Any] = {}
     functions: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """Hash by the text: a mapping is unhashable."""
-        return hash(self.text)
+        return hash((self.table, self.text))
 
     @property
-    def packages(self) -> bool:
-        """Whether the packages are needed."""
-        return not self.text
+    def packages(self) -> str:
+        """The condition on the packages that are needed; "" when none is."""
+        return self.text if self.table == "package" else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,12 +57,18 @@ class PartSelection(Record):
 
     def describe(self) -> dict[str, Any]:
         """Return the selection as JSON: the arguments for one of another process."""
-        return {"text": self.text, "parameters": dict(self.parameters), "functions": list(self.functions)}
+        return {
+            "table": self.table,
+            "text": self.text,
+            "parameters": dict(self.parameters),
+            "functions": list(self.functions),
+        }
 
     def write(self, schema: str, layers: str = "") -> str:
         """Return the SQL of the `directory` and the `name` of the selected entries in the tables of a scan.
 
-        In those of the index of files, `layers` is the SQL of their `layer`, which the rows have too.
+        Those of packages are the lists that have them. In the tables of the index of files, `layers` is the SQL of
+        their `layer`, which the rows have too.
         """
         own, layer = (f"{layers} AS own CROSS JOIN ", "own.layer AS layer, ") if layers else ("", "")
 
@@ -71,6 +78,7 @@ class PartSelection(Record):
         if self.packages:
             kinds = ", ".join(f"'{kind}'" for kind in _NOTES)
             return f"""SELECT {layer}package.directory AS directory, package.file AS name FROM {join("package")}
+                WHERE {self.packages}
                 UNION SELECT {layer}note.directory, note.name FROM {join("note")} WHERE note.kind IN ({kinds})"""
         fields = ", ".join(f'{text} AS "{name}"' for name, text in FIELDS.items())
         inner, outer = ("own.layer AS _layer, ", "_layer AS layer, ") if layers else ("", "")

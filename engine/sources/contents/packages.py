@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imq.engine.layer_index.schema import LICENCE_NOTE, OS_NOTE, PROBLEM_NOTE, SCHEMA
+from imq.engine.query import ir
 from imq.grammar.errors import ImqError, Interrupted, Malformed
 from imq.grammar.record import TYPE_CHECKING
 
@@ -33,8 +34,15 @@ FIELDS = {
 }
 """The SQL of the fields that a list of packages in a layer has, whatever image the layer is in."""
 FILTERED_FIELDS = frozenset(FIELDS)
+_NAMING_FIELDS = frozenset({"type", "name", "version", "architecture"})
+"""The fields by which packages of several layers are the same; they are columns of the index."""
 _IMAGE_COLUMNS = ("_lookup", "_number", "image", "image_name", "place", "last_layer")
 _KEY_COLUMNS = ("_layer", "_package")
+
+
+def _reads_names_alone(condition: ir.Expr) -> bool:
+    values = ir.walk((condition,))
+    return all(value.field.name in _NAMING_FIELDS for value in values if isinstance(value, ir.Column | ir.MapItem))
 
 
 class PackageScan(ContentScan):
@@ -44,10 +52,14 @@ class PackageScan(ContentScan):
     fetched_columns = ("licence", "purl", "distribution", "image_digest", "image_created", "image_platform")
 
     def select_part(self) -> PartSelection:
-        """Return the packages."""
+        """Return the packages for which the condition holds, as far as it is about what names a package.
+
+        The layers below decide in which of them a package was first: by the same values.
+        """
         from .layer_parts import PartSelection
 
-        return PartSelection()
+        condition = self.write_filter("package", _reads_names_alone)
+        return PartSelection("package", condition.text, condition.parameters, tuple(sorted(condition.functions)))
 
     def insert_rows(self) -> None:
         """Insert the packages of the layers for which the condition of the scan holds, for each image."""
@@ -230,10 +242,10 @@ class OsReleaseScan(ContentScan):
     columns = ("_lookup", "image", "image_name", "place", "id", "version_id", "pretty_name", "codename")
 
     def select_part(self) -> PartSelection:
-        """Return the packages, which come with the notes on systems."""
+        """Return no package, but the notes on systems."""
         from .layer_parts import PartSelection
 
-        return PartSelection()
+        return PartSelection("package", "0")
 
     def insert_rows(self) -> None:
         """Insert one row for each image."""
