@@ -23,6 +23,8 @@ else:
 PARTS = os.path.join(os.path.dirname(sys.executable), "lib")
 """The folder of the first half."""
 HIDDEN = "_IMQ_ENV_"  # the prefix of the user's variables that launcher.c hid from the dynamic loader
+PIECE = 64 << 10
+"""Bytes of a file that are read at once to check it."""
 
 
 def extension_spec(name: str, path: str) -> ModuleSpec:
@@ -138,9 +140,15 @@ class PackedExtensions:
         """Whether a file of an earlier run exists and is unchanged."""
         from zlib import crc32
 
+        buffer = memoryview(bytearray(PIECE))  # a library of 5 MB at once takes longer to read than to check
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-                return os.fstat(file.fileno()).st_size == size and crc32(file.read()) == check
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != size:
+                    return False
+                found = 0
+                while count := file.readinto(buffer):
+                    found = crc32(buffer[:count], found)
+                return found == check
         except OSError:
             return False
 

@@ -57,18 +57,27 @@ def _find(console: Console, line: DirectLine) -> tuple[Containers, Container, Co
     """
     if not line.configuration.settings.keys() <= {RUNTIME}:
         return None
-    from imq.engine.containers.names import read_names
-
     options = _read_options(line.flags)
     containers = line.open_containers(console)
+    container = None
+    try:
+        container = _find_named(containers, line.flags.arguments[0])
+    finally:
+        if container is None:
+            containers.store.close()
+    return None if container is None else (containers, container, options)
+
+
+def _find_named(containers: Containers, name: str) -> Container | None:
+    from imq.engine.containers.names import read_names
+
     if not containers.store.layout.exists or not os.path.isdir(containers.path):
         return None
-    id_ = read_names(containers.path).get(line.flags.arguments[0].removeprefix("/"))
+    id_ = read_names(containers.path).get(name.removeprefix("/"))
     if id_ is None:
         return None
-    container = containers.read(id_)
     containers.read_state(id_)  # a damaged one is reported before anything is done
-    return containers, container, options
+    return containers.read(id_)
 
 
 def _read_options(parsed: ParsedFlags) -> CommitOptions:

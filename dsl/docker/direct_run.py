@@ -1,4 +1,4 @@
-"""`docker run` of an image of the store, without a session, which layers to unpack are left to."""
+"""`docker run` of an image of the store, without a session unless its layers have to be unpacked."""
 
 from __future__ import annotations
 
