@@ -48,7 +48,7 @@ def find_runtimes(setting: str, environment: Mapping[str, str]) -> tuple[str, ..
 
     Only `AUTO` has several. Raises `RuntimeFailed` (`no-runtime`) when none is found.
     """
-    names = (setting,) if setting != AUTO else _NAMES[::-1] if is_user_namespace() else _NAMES
+    names = _NAMES if setting == AUTO else (setting,)
     if found := tuple(path for name in names if (path := _find_program(name, environment))):
         return found
     reason = "neither crun nor runc is installed" if setting == AUTO else f"the runtime {setting} was not found"
