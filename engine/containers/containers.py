@@ -34,7 +34,7 @@ from .folder import (
 )
 from .reader import Container, ContainerReader, Program, needs_owner
 from .removal import forget_uses, remove_folder
-from .runtime import RuntimeFailed, may_make_cgroups
+from .runtime import TIMED_OUT, RuntimeFailed, may_make_cgroups, wait_until_frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -175,7 +175,7 @@ class Containers(ContainerReader):
             self.send_signal(container, "SIGKILL")
         ended = self.wait_until_stopped(container, _KILL_TIMEOUT)
         if ended is None:
-            raise RuntimeFailed(f"the container {container.name} still runs after SIGKILL", code="runtime-timeout")
+            raise RuntimeFailed(f"the container {container.name} still runs after SIGKILL", code=TIMED_OUT)
         self.clean_up(container)
         return ended
 
@@ -193,6 +193,11 @@ class Containers(ContainerReader):
                 write_file(folder, PAUSED, owner, durable=False)
             try:
                 self._call_runtime("pause", container.id)
+                if not wait_until_frozen(container.id):
+                    self._call_runtime("resume", container.id)
+                    raise RuntimeFailed(
+                        f"the processes of the container {container.name} do not freeze", code=TIMED_OUT
+                    )
             except BaseException:
                 with suppress(FileNotFoundError):
                     os.unlink(PAUSED, dir_fd=folder)

@@ -27,6 +27,8 @@ TIMEOUT = 60.0
 """The maximum seconds that a runtime may take for one step."""
 TIMED_OUT = "runtime-timeout"
 """The code of the error of a runtime that takes longer."""
+_FREEZE_TIMEOUT, _FREEZE_POLL = 10.0, 0.001
+"""The maximum seconds that processes take to freeze, and those between two looks at them."""
 _LONGEST_MESSAGE = 2000
 _CGROUPS = "/sys/fs/cgroup"
 _HYBRID_CONTROLLERS = f"{_CGROUPS}/unified/cgroup.controllers"
@@ -209,6 +211,31 @@ def _remove_cgroups(id_: str) -> None:
         path = parent + cgroup_of(id_)
         if os.path.isdir(path):
             os.rmdir(path)
+
+
+def wait_until_frozen(id_: str, timeout: float = _FREEZE_TIMEOUT) -> bool:
+    """Wait until the kernel has frozen the processes of a container; return whether it has. crun does not wait for it.
+
+    True too when the cgroup is in another place.
+    """
+    group = cgroup_of(id_)
+    places = (f"{_CGROUPS}/freezer{group}/freezer.state", "FROZEN"), (f"{_CGROUPS}{group}/cgroup.events", "frozen 1")
+    found = next(((path, line) for path, line in places if os.path.exists(path)), None)
+    if found is None:
+        return True
+    path, line = found
+    deadline = time.monotonic() + timeout
+    with suppress(OSError):  # the container has ended
+        while line not in _read_lines(path):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_FREEZE_POLL)
+    return True
+
+
+def _read_lines(path: str) -> list[str]:
+    with open(path, encoding="ascii") as file:
+        return file.read().splitlines()
 
 
 def spawn(argv: Sequence[str], stdio: Sequence[int] = (), environment: Mapping[str, str] | None = None) -> int:

@@ -7,10 +7,12 @@ import json
 import os
 import pathlib
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from imq.engine.containers import seccomp_filters
+from imq.engine.containers import containers as module
+from imq.engine.containers import runtime, seccomp_filters
 from support.servers import require_programs
 
 from .test_lifecycle import wait_for
@@ -152,6 +154,33 @@ def test_programs_that_cannot_be_executed_have_dockers_exit_codes(
     found, output, errors = shared_machine.line("run", "--rm", "box:1", program)
     assert (found, output, hint in " ".join(errors.split())) == (code, "", True), (each_runtime, errors)
     assert shared_machine.rows("containers") == []
+
+
+def test_a_pause_lasts_until_the_processes_are_frozen(
+    shared_machine: Machine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel says so in the cgroup: of version 1, of version 2, or in one that is elsewhere."""
+    monkeypatch.setattr(runtime, "_CGROUPS", str(tmp_path))
+    assert runtime.wait_until_frozen("none")
+    old, new = tmp_path / "freezer" / "imq" / "old", tmp_path / "imq" / "new"
+    for folder, file, states in (
+        (old, "freezer.state", ("FREEZING\n", "FROZEN\n")),
+        (new, "cgroup.events", ("populated 1\nfrozen 0\n", "populated 1\nfrozen 1\n")),
+    ):
+        folder.mkdir(parents=True)
+        (folder / file).write_text(states[0])
+        assert not runtime.wait_until_frozen(folder.name, 0.01)
+        timer = threading.Timer(0.05, (folder / file).write_text, (states[1],))
+        timer.start()
+        assert runtime.wait_until_frozen(folder.name)
+        timer.join()
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "wait_until_frozen", lambda _: False)
+    shared_machine.do(f"run box:1 {LONG} as web with detach = true")
+    assert shared_machine.failure_code("pause web") == "runtime-timeout"
+    assert shared_machine.container("web")["status"] == "running"
+    assert shared_machine.failure_code("commit web as made:1") == "runtime-timeout"
+    shared_machine.do_all("exec container web run true", "rm container web force")
 
 
 # Compiled filters
