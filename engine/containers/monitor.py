@@ -41,7 +41,7 @@ from .folder import (
     write_json,
 )
 from .log_file import STREAMS, LogWriter
-from .runtime import TIMED_OUT, Runtime, RuntimeFailed, cgroup_of, exit_code_of
+from .runtime import TIMED_OUT, Runtime, RuntimeFailed, cgroup_of, exit_code_of, find_exit_code
 from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
@@ -56,14 +56,6 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 60.0
 _LONG_RUN = 10.0
 """A run of more seconds has not failed at once: the next delay is the shortest."""
 _NOT_STARTED = 128
-_EXIT_CODES = {
-    "no such file or directory": 127,
-    "executable file not found": 127,
-    "permission denied": 126,
-    "is a directory": 126,
-    "open executable": 126,  # crun's words for a directory
-}
-"""The exit codes of programs that cannot be executed, by parts of the messages of runtimes in lower case."""
 
 
 class Channels(Record):
@@ -322,7 +314,7 @@ class _Monitor:
         """Report that the container was not started. Nothing stays: no mount, no process, no cgroup."""
         message = problem.message if isinstance(problem, ImqError) else f"{type(problem).__name__}: {problem}"
         code = problem.code if isinstance(problem, ImqError) else "runtime"
-        exit_code = next((number for text, number in _EXIT_CODES.items() if text in message.lower()), _NOT_STARTED)
+        exit_code = find_exit_code(message, _NOT_STARTED)
         self._unmount()
         self._state = State("exited", exit_code=exit_code, error=message, finished=time.time_ns())
         with suppress(OSError):

@@ -139,12 +139,8 @@ class Runtime:
         `log` is the path of the file for its messages. `stdio` are the descriptors of its standard streams, /dev/null
         without them. Raises `RuntimeFailed` when it fails, with its message, or does not exit in time.
         """
-        argv = self.argv
-        if log:
-            # what crun writes to the log, it writes to the standard error of a program that cannot be executed too
-            argv = [*argv, "--log", log, "--log-format", "text" if self.is_crun else "json"]
         try:
-            pid = spawn([*argv, *words], stdio)
+            pid = spawn([*self.argv, *(self.log_options(log) if log else ()), *words], stdio)
         except OSError as problem:
             raise RuntimeFailed(f"the runtime {self.path} cannot be executed: {problem.strerror}") from None
         meanwhile()
@@ -159,6 +155,11 @@ class Runtime:
             message = read_message(log) if log else ""
             raise RuntimeFailed(message or f"{self.path} {words[0]} exited with code {code}")
         return code
+
+    def log_options(self, path: str) -> tuple[str, ...]:
+        """Return the options by which messages go to a file, from which `read_message` reads them."""
+        # what crun writes to the log, it writes to the standard error of a program that cannot be executed too
+        return ("--log", path, "--log-format", "text" if self.is_crun else "json")
 
     def accept_cgroups(self) -> None:
         """Let this runtime accept the cgroups of the machine. The mount namespace is that of this process alone.
@@ -285,6 +286,14 @@ def exit_code_of(status: int) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+_EXIT_CODES = {
+    "no such file or directory": 127,
+    "executable file not found": 127,
+    "permission denied": 126,
+    "is a directory": 126,
+    "open executable": 126,  # crun's words for a directory
+}
+"""The exit codes of programs that cannot be executed, by parts of the messages of runtimes in lower case."""
 _NOT_IN_IMAGE = ("the program, or the interpreter in the first line of a script, is not in the image",)
 _HINTS = {
     "hybrid mode not supported": ("this user may not change that for crun; with runc it works: set runtime = runc",),
@@ -299,6 +308,11 @@ _HINTS = {
     "no such file or directory": _NOT_IN_IMAGE,
 }
 """Parts of messages of runtimes, in lower case, and what helps."""
+
+
+def find_exit_code(message: str, default: int) -> int:
+    """Return docker's exit code for a program that a runtime could not execute, by its message."""
+    return next((code for part, code in _EXIT_CODES.items() if part in message.lower()), default)
 
 
 def find_hints(message: str) -> tuple[str, ...]:

@@ -31,10 +31,13 @@ from .runtime import (
     TIMEOUT,
     RuntimeFailed,
     cgroup_of,
+    exit_code_of,
+    find_exit_code,
     find_hints,
     find_init,
     is_crun,
     may_make_cgroups,
+    read_message,
     spawn,
 )
 from .seccomp_filters import ANNOTATION, find_filter
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
     from .folder import State
     from .reader import Container, ContainerReader, Program
     from .users import User
+
+_NOT_EXECUTED = 255
+"""The exit code of a runtime that could not execute a program in a container."""
 
 
 class Starter:
@@ -281,20 +287,19 @@ class Starter:
             has_single_id=has_single_id(f"/proc/{state.pid}/uid_map"),
         )
         runtime = self._containers.runtime_of(container.id)
-        process = os.memfd_create("imq-process", 0)
+        process, log = os.memfd_create("imq-process", 0), os.memfd_create("imq-log", 0)
         try:
             os.write(process, json.dumps(make_process(options, privileged=program.privileged)).encode())
-            words = [
-                "exec",
-                "--process",
-                f"/proc/self/fd/{process}",
-                *(["--detach"] if program.detach else []),
-            ]
-            pid = spawn([*join(state), *runtime.argv, *words, container.id], stdio)
-            _, status = os.waitpid(pid, 0)
+            words = ["exec", "--process", f"/proc/self/fd/{process}", *(["--detach"] if program.detach else [])]
+            argv = [*runtime.argv, *runtime.log_options(f"/proc/self/fd/{log}"), *words, container.id]
+            pid = spawn([*join(state), *argv], stdio)
+            code = exit_code_of(os.waitpid(pid, 0)[1])
+            if code == _NOT_EXECUTED:  # or that of the program, and then there is no message
+                code = find_exit_code(read_message(f"/proc/self/fd/{log}"), code)
         finally:
             os.close(process)
-        return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            os.close(log)
+        return code
 
 
 def _read_health_check(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -156,6 +156,20 @@ def test_programs_that_cannot_be_executed_have_dockers_exit_codes(
     assert shared_machine.rows("containers") == []
 
 
+def test_a_program_that_cannot_be_executed_in_a_container_has_dockers_exit_code(
+    shared_machine: Machine, each_runtime: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine = shared_machine
+    machine.do(f"run box:1 {LONG} as web with detach = true")
+    for program, code in (("missing", 127), ("/missing", 127), ("/etc/passwd", 126), ("/etc", 126)):
+        assert machine.line("exec", "web", program)[0] == code, (each_runtime, program)
+        (line,) = capfd.readouterr().err.splitlines()  # of the runtime
+        assert program in line or "open executable" in line
+    assert machine.line("exec", "web", "sh", "-c", "exit 255")[0] == 255
+    assert capfd.readouterr() == ("", "")
+    machine.do("rm container web force")
+
+
 def test_a_pause_lasts_until_the_processes_are_frozen(
     shared_machine: Machine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
