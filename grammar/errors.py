@@ -12,6 +12,7 @@ from .record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
 
 class Span(Record):
@@ -43,6 +44,12 @@ class ImqError(Exception):
         self.span = span
         self.hints = tuple(hint for hint in hints if hint)
         self.text = text
+
+    def __copy__(self) -> Self:
+        """Return a shallow copy. That of tblib, which Dask registers for all exceptions, shares the attributes."""
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __str__(self) -> str:
         return format_error(self)

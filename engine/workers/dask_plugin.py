@@ -16,7 +16,7 @@ from .process import ProcessEnded, ScanProcess
 if TYPE_CHECKING:
     from typing import Any
 
-PLUGIN = "imq-layers-2"
+PLUGIN = "imq-layers-3"
 """The name of the plugin; its number is increased when the messages to it change."""
 _ENDED = frozenset({"cancelled", "released", "forgotten"})
 """The states of a task that nobody needs any more."""

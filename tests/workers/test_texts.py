@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import imq
@@ -13,6 +14,7 @@ from imq.engine.query.searches import Search
 from imq.engine.sources.contents import texts
 from imq.engine.sources.contents.line_search import LineQuery
 from imq.engine.workers import jobs
+from imq.grammar.errors import Malformed
 from support.images import Image, Layout, layer
 from workers.conftest import list_values
 
@@ -103,6 +105,17 @@ def test_a_damaged_layer_is_an_error_as_in_one_process(
     assert not [row for row in rows if row[1] == "/srv/log-0"]
     assert [row for row in rows if row[1] == "/srv/log-1"]
     assert not read_here
+
+
+def test_a_copy_of_an_error_is_its_own_beside_dask() -> None:
+    import distributed  # noqa: F401 - it registers how exceptions are copied
+
+    error = Malformed("the layer is damaged", code="truncated", hints=("copy it again",))
+    named = copy(error)
+    named.message = "app:0: the layer is damaged"
+    assert error.message == "the layer is damaged"
+    assert (type(named), named.code, named.hints) == (Malformed, "truncated", ("copy it again",))
+    assert named.args == error.args
 
 
 def test_a_query_of_lines_is_the_same_in_another_process() -> None:
