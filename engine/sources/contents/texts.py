@@ -16,7 +16,7 @@ from imq.grammar.errors import ImqError, Interrupted, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .content_scan import ContentScan
-from .line_search import FoundLine, LineQuery, LineSink
+from .line_search import LineQuery, LineSink
 from .reading import ReadProgress, read_shared_contents
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imq.engine.layer_index.contents import ContentSink
     from imq.engine.query.source import FetchRequest
 
-    from .line_search import LinePatterns
+    from .line_search import FoundLine, LinePatterns
     from .protocol import ImageLayers, LayerWorkers
 
     Holders = Mapping[tuple[str, StoredContent], Sequence[tuple[int, int]]]
@@ -193,12 +193,12 @@ class TextScan(ContentScan):
         unread = {(_list_numbers(own)[0], diff_id): _list_contents(own) for diff_id, own in holders.items()}
         remote = RemoteReading(self.contents, self.images, "search", lambda _: {"lines": query.describe()})
         for layer, document in remote.read(workers, self.context, unread):
-            for holder, *line in document["lines"]:
-                self.add_lines(holder, (FoundLine(*line),))
+            self._insert_lines(document["lines"])
             self._replace_contents(holders[layer])
         for (_, layer), error in remote.errors.items():
             self._leave_out(holders[layer], error)
-        return [layer for layer in holders if all(key[1] != layer for key in unread)]
+        left = {layer for _, layer in unread}
+        return [layer for layer in holders if layer not in left]
 
     def _read_layer(self, diff_id: Digest, holders: Holders, patterns: LinePatterns, progress: ReadProgress) -> None:
         """Search files of one layer."""
@@ -227,7 +227,10 @@ class TextScan(ContentScan):
 
     def add_lines(self, holder: int, lines: Iterable[FoundLine]) -> None:
         """Keep lines that were found in a text, until the layer that has it is verified."""
-        rows = [(holder, line.number, line.text, line.results, line.occurrence) for line in lines]
+        self._insert_lines([(holder, line.number, line.text, line.results, line.occurrence) for line in lines])
+
+    def _insert_lines(self, rows: Sequence[Sequence[object]]) -> None:
+        """Insert lines, each with the row of its text first."""
         self.connection.executemany(f"INSERT INTO temp.{self._found} VALUES (?, ?, ?, ?, ?)", rows)
 
     def drop_lines(self, holder: int) -> None:
