@@ -198,9 +198,8 @@ def _run_program(context: CommandContext, act: ast.ActionStatement, ended: str) 
     """Run an action on one program, and return its exit code. An error with the code `ended` has it."""
     _, errors = context.run_action(act)
     for error in errors:
-        if error.code != ended:
-            return context.report_error(error)
-        return int(getattr(error, "exit_status", 1))
+        code = 1 if error.code == ended else context.report_error(error)
+        return int(getattr(error, "exit_status", code))
     return 0
 
 

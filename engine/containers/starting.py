@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 _NOT_EXECUTED = 255
 """The exit code of a runtime that could not execute a program in a container."""
+_NO_PROGRAM = 126
+"""Docker's exit code when a program cannot be run in a container, for a reason other than its file."""
 
 
 class Starter:
@@ -277,25 +279,49 @@ class Starter:
             raise Conflict(f"the container {container.name} is {state.status}, not running", code="not-running")
         config = container.document["Config"]
         default = default_environment(config["Hostname"], terminal=program.terminal)
+        on_terminal = program.terminal and not program.detach  # a terminal that nobody has would hang up
         options = BundleOptions(
             program.arguments,
             make_environment(default, config["Env"], program.environment),
             program.workdir or config["WorkingDir"],
             self._find_user(container, program.user or config["User"]),
             container.document["HostConfig"],
-            terminal=program.terminal,
+            terminal=on_terminal,
             has_single_id=has_single_id(f"/proc/{state.pid}/uid_map"),
         )
         runtime = self._containers.runtime_of(container.id)
         process, log = os.memfd_create("imq-process", 0), os.memfd_create("imq-log", 0)
+        process_path, log_path = f"/proc/self/fd/{process}", f"/proc/self/fd/{log}"
+
+        document = make_process(options, privileged=program.privileged)
+
+        def call(stdio: Sequence[int], *flags: str) -> int:
+            os.write(process, json.dumps(document).encode())
+            argv = [*join(state), *runtime.argv, *runtime.log_options(log_path)]
+            pid = spawn([*argv, "exec", "--process", process_path, *flags, container.id], stdio)
+            return exit_code_of(os.waitpid(pid, 0)[1])
+
+        def call_for_terminal(*flags: str) -> None:
+            if code := call((), *flags):
+                message = read_message(log_path)
+                error = RuntimeFailed(message or f"{runtime.path} exec exited with code {code}")
+                error.exit_status = find_exit_code(message, _NO_PROGRAM)
+                error.hints = find_hints(message)
+                raise error
+
         try:
-            os.write(process, json.dumps(make_process(options, privileged=program.privileged)).encode())
-            words = ["exec", "--process", f"/proc/self/fd/{process}", *(["--detach"] if program.detach else [])]
-            argv = [*runtime.argv, *runtime.log_options(f"/proc/self/fd/{log}"), *words, container.id]
-            pid = spawn([*join(state), *argv], stdio)
-            code = exit_code_of(os.waitpid(pid, 0)[1])
+            if on_terminal:
+                from .attachment import read_terminal_size
+                from .program_terminal import run_on_terminal
+
+                if (size := read_terminal_size()) is not None:
+                    document["consoleSize"] = {"height": size[0], "width": size[1]}
+                with self._containers.open_folder(container.id) as folder:
+                    reads = os.isatty(stdio[0])
+                    return exit_code_of(run_on_terminal(folder, call_for_terminal, TIMEOUT, reads=reads))
+            code = call(stdio, *(["--detach"] if program.detach else []))
             if code == _NOT_EXECUTED:  # or that of the program, and then there is no message
-                code = find_exit_code(read_message(f"/proc/self/fd/{log}"), code)
+                code = find_exit_code(read_message(log_path), code)
         finally:
             os.close(process)
             os.close(log)

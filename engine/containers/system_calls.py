@@ -59,9 +59,12 @@ def unmount(target: str) -> None:
     _call("umount2", os.fsencode(target), _MNT_DETACH)
 
 
-def adopt_descendants() -> None:
-    """Become the parent of processes of this one whose own parent exits: then their exit codes arrive here."""
-    _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def adopt_descendants(*, adopt: bool = True) -> None:
+    """Become the parent of processes of this one whose own parent exits: then their exit codes arrive here.
+
+    Without `adopt`, they are again those of the machine's first process.
+    """
+    _call("prctl", _PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def set_process_name(name: str) -> None:

@@ -121,6 +121,33 @@ def test_exec_on_a_terminal(machine: Machine) -> None:
     terminal = Terminal(machine, "exec", "-it", "host", "sh", "-c", "busybox tty; exit 6")
     terminal.wait_for(b"/dev/pts/")
     assert terminal.wait() == 6
+    shell = Terminal(machine, "exec", "-it", "host", "sh")
+    shell.wait_for(b"# ")
+    shell.resize(31, 117)
+    shell.type(b"busybox stty size; exit 7\n")
+    shell.wait_for(b"31 117")
+    assert shell.wait() == 7
+
+
+@pytest.mark.usefixtures("each_runtime")
+def test_exec_with_a_terminal_of_its_own(machine: Machine) -> None:
+    machine.do("run box:1 sleep 100 as host with detach = true")
+    piped = machine.command("exec", "-t", "host", "sh", "-c", "busybox tty; exit 6", stdin=subprocess.DEVNULL)
+    assert (piped.returncode, piped.stdout, piped.stderr) == (6, "/dev/pts/0\n", "")
+    written = machine.command("exec", "-t", "host", "seq", "20000", stdin=subprocess.DEVNULL)
+    assert written.stdout.split() == [str(number) for number in range(1, 20_001)]
+    assert machine.command("exec", "-dt", "host", "sh", "-c", "busybox tty > /tty").returncode == 0
+    assert {name for name in os.listdir(machine.folder("host")) if name.startswith("program.")} == set()
+
+
+@pytest.mark.usefixtures("each_runtime")
+@pytest.mark.parametrize("flags", [(), ("-t",)])
+def test_exec_of_what_is_no_program(machine: Machine, flags: tuple[str, ...]) -> None:
+    machine.do("run box:1 sleep 100 as host with detach = true")
+    for word, code in (("nosuch", 127), ("/nosuch", 127), ("/etc", 126), ("/etc/passwd", 126)):
+        failed = machine.command("exec", *flags, "host", word, stdin=subprocess.DEVNULL)
+        assert (failed.returncode, failed.stdout) == (code, ""), failed.stderr
+        assert word in failed.stderr or "open executable" in failed.stderr
 
 
 def test_attach_without_a_terminal(machine: Machine) -> None:

@@ -35,12 +35,15 @@ class StoreLogs(ContainerRows):
 
 def _join(lines: Iterator[LogLine]) -> Iterator[LogLine]:
     """Yield whole lines: the parts of a long line are joined, each stream for itself."""
-    pending: dict[str, LogLine] = {}
+    pending: dict[str, list[LogLine]] = {}
     for line in lines:
-        part = pending.pop(line.stream, None)
-        whole = line if part is None else part.replace(text=part.text + line.text)
+        parts = pending.setdefault(line.stream, [])
+        parts.append(line)
         if line.text.endswith("\n"):
-            yield whole
-        else:
-            pending[line.stream] = whole
-    yield from pending.values()
+            yield _join_parts(pending.pop(line.stream))
+    for parts in pending.values():
+        yield _join_parts(parts)
+
+
+def _join_parts(parts: Sequence[LogLine]) -> LogLine:
+    return parts[0] if len(parts) == 1 else parts[0].replace(text="".join(part.text for part in parts))
