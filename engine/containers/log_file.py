@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from json.encoder import encode_basestring
 
 from imq.grammar.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 STREAMS = ("stdout", "stderr")
 _LONGEST_PART = 16 << 10
+_LAST_NANOSECOND = 10**9 - 1
 _READ_SIZE = 1 << 20
 _POLL = 0.05
 """Seconds between two looks at a log that is followed."""
@@ -42,26 +44,26 @@ class LogWriter:
         """Write the complete lines of a stream; the rest waits for its end."""
         *lines, rest = (self._pending[stream] + content).split(b"\n")
         parts = [line + b"\n" for line in lines]
-        self._pending[stream] = rest
-        entries: list[bytes] = []
-        for part in parts:
-            entries += self._encode(stream, part)
-        while len(self._pending[stream]) >= _LONGEST_PART:
-            whole = self._pending[stream]
-            entries += self._encode(stream, whole[:_LONGEST_PART])
-            self._pending[stream] = whole[_LONGEST_PART:]
-        self._append(b"".join(entries))
+        whole = len(rest) - len(rest) % _LONGEST_PART
+        self._pending[stream] = rest[whole:]
+        self._append(self._encode(stream, (*parts, rest[:whole])))
 
     def finish(self) -> None:
         """Write the ends of streams that have no end of line."""
-        self._append(b"".join(b"".join(self._encode(stream, rest)) for stream, rest in self._pending.items() if rest))
+        self._append(b"".join(self._encode(stream, (rest,)) for stream, rest in self._pending.items()))
         self._pending = dict.fromkeys(STREAMS, b"")
 
-    def _encode(self, stream: str, line: bytes) -> Iterator[bytes]:
-        now = format_log_time(self._clock())
-        for start in range(0, len(line), _LONGEST_PART):
-            text = line[start : start + _LONGEST_PART].decode("utf-8", "replace")
-            yield json.dumps({"log": text, "stream": stream, "time": now}, ensure_ascii=False).encode() + b"\n"
+    def _encode(self, stream: str, lines: Sequence[bytes]) -> bytes:
+        """Return entries. Lines written at once have successive nanoseconds, which keeps them apart."""
+        seconds, fraction = divmod(self._clock(), 10**9)
+        head, tail = ', "stream": ' + encode_basestring(stream) + ', "time": "' + _format_seconds(seconds), 'Z"}\n'
+        entries: list[str] = []
+        for line in lines:
+            for start in range(0, len(line), _LONGEST_PART):
+                text = encode_basestring(line[start : start + _LONGEST_PART].decode("utf-8", "replace"))
+                entries.append(f'{{"log": {text}{head}.{min(fraction, _LAST_NANOSECOND):09}{tail}')
+                fraction += 1
+        return "".join(entries).encode()
 
     def _append(self, content: bytes) -> None:
         view = memoryview(b"\n" + content if self._is_torn and content else content)
@@ -76,7 +78,11 @@ class LogWriter:
 def format_log_time(nanoseconds: int) -> str:
     """Return a time as docker writes it, in RFC 3339 with nanoseconds."""
     seconds, fraction = divmod(nanoseconds, 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09}Z"
+    return f"{_format_seconds(seconds)}.{fraction:09}Z"
+
+
+def _format_seconds(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def read_log(path: str, is_running: Callable[[], bool] | None = None, start: int = 0) -> Iterator[LogLine]:

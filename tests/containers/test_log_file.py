@@ -1,0 +1,52 @@
+"""The logs of containers: what is written is read again."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from imq.engine.containers.log_file import LogWriter, read_log
+from imq.engine.sources.store.logs import _join
+
+if TYPE_CHECKING:
+    import pathlib
+
+MOMENT = 1_700_000_000_999_999_998
+
+
+def test_lines_written_at_once(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    writer = LogWriter(descriptor, lambda: MOMENT)
+    writer.write("stdout", b'a "quoted" \\ \x01\n\xff\xe2\x82\xac\n\nre')
+    writer.write("stderr", b"other")
+    writer.write("stdout", b"st\n")
+    writer.finish()
+    os.close(descriptor)
+    lines = list(read_log(str(path)))
+    texts = ['a "quoted" \\ \x01\n', "\ufffd\u20ac\n", "\n", "rest\n", "other"]
+    assert [line.text for line in lines] == texts
+    assert [line.stream for line in lines] == ["stdout"] * 4 + ["stderr"]
+    assert [line.time - MOMENT for line in lines] == [0, 1, 1, 0, 0]  # a second has no further nanoseconds
+    entries = path.read_text().splitlines()
+    assert [json.dumps(json.loads(entry), ensure_ascii=False) for entry in entries] == entries
+    assert json.loads(entries[0])["time"] == "2023-11-14T22:13:20.999999998Z"
+
+
+def test_parts_of_a_long_line(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    writer = LogWriter(descriptor)
+    content = bytes(range(97, 123)) * 2000
+    for start in range(0, len(content), 1000):
+        writer.write("stdout", content[start : start + 1000])
+        writer.write("stderr", b"e\n")
+    writer.write("stdout", b"\nlast")
+    writer.finish()
+    os.close(descriptor)
+    parts = [line.text for line in read_log(str(path)) if line.stream == "stdout"]
+    assert [len(part) for part in parts] == [16384, 16384, 16384, 52000 - 3 * 16384 + 1, 4]
+    assert "".join(parts).encode() == content + b"\nlast"
+    whole = [line.text for line in _join(read_log(str(path))) if line.stream == "stdout"]
+    assert whole == [content.decode() + "\n", "last"]
