@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 
 from imq.grammar.errors import Conflict, ImqError, NotFound, StatementError
 from imq.grammar.record import TYPE_CHECKING
@@ -34,7 +34,7 @@ from .folder import (
 )
 from .reader import Container, ContainerReader, Program, needs_owner
 from .removal import forget_uses, remove_folder
-from .runtime import TIMED_OUT, RuntimeFailed, may_make_cgroups, wait_until_frozen
+from .runtime import TIMED_OUT, RuntimeFailed, may_make_cgroups, spawn, wait_until_frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _KILL_TIMEOUT = 20.0
 """The maximum seconds that a container exists after SIGKILL."""
 _POLL = 0.01
+_GUARD = 'read -r _ && exit; marker=$1; shift; "$@"; rm -f "$marker"'
+"""What a shell does at the end of its input: it runs a command, and removes a file."""
 
 
 class Containers(ContainerReader):
@@ -254,16 +256,39 @@ class Containers(ContainerReader):
             paused = pause and state.status == "running" and may_make_cgroups()  # by which processes are frozen
             lock = -1 if state.is_running else self.lock_stopped(folder, container)
             try:
-                if paused:
-                    self.pause(container, only_now=True)
-                with closing(self._pack_changes(container)) as pieces:
-                    yield pieces
+                with self._guard(container) if paused else nullcontext():
+                    try:
+                        if paused:
+                            self.pause(container, only_now=True)
+                        with closing(self._pack_changes(container)) as pieces:
+                            yield pieces
+                    finally:
+                        if paused:
+                            with suppress(Conflict):
+                                self.unpause(container)
             finally:
-                if paused:
-                    with suppress(Conflict):
-                        self.unpause(container)
                 if lock >= 0:
                     os.close(lock)
+
+    @contextmanager
+    def _guard(self, container: Container) -> Iterator[None]:
+        """Let a container go on at once when this process is killed during the block; `recover` is later."""
+        runtime, marker = self.runtime_of(container.id), os.path.join(self.path_of(container.id), PAUSED)
+        reader, writer = os.pipe()
+        try:
+            pid = spawn(["/bin/sh", "-c", _GUARD, "sh", marker, *runtime.argv, "resume", container.id], (reader,))
+        except BaseException:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+        try:
+            yield
+        finally:
+            with suppress(BrokenPipeError):
+                os.write(writer, b"\n")
+            os.close(writer)
+            os.waitpid(pid, 0)
 
     def _pack_changes(self, container: Container) -> Generator[bytes]:
         if has_layers(container.document):

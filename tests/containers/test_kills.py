@@ -138,6 +138,16 @@ def test_a_commit_that_was_killed_leaves_no_container_paused(machine: Machine) -
         with machine.containers.open_changes(container):
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
+    deadline = time.monotonic() + 20
+    while machine.containers.read_state(container.id).status != "running":  # without another command
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    machine.do("exec container web run true")
+    child = os.fork()
+    if not child:
+        machine.containers.pause(container, only_now=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
     assert machine.containers.read_state(container.id).status == "paused"
     machine.containers.recover()
     assert machine.containers.read_state(container.id).status == "running"
