@@ -218,12 +218,11 @@ class Containers(ContainerReader):
 
     def _call_runtime(self, word: str, id_: str) -> None:
         self._require_privileges()
-        log = os.path.join(self.path, f".{os.getpid()}.log")
+        log = os.memfd_create("imq-log", 0)  # a file would be left by a process that is killed
         try:
-            self.runtime_of(id_).call(word, id_, log=log)
+            self.runtime_of(id_).call(word, id_, log=f"/proc/self/fd/{log}")
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(log)
+            os.close(log)
 
     # Programs in a container
 
