@@ -273,10 +273,10 @@ def run_logs(context: CommandContext, parsed: ParsedFlags, statements: Statement
 
     def write(time: object, stream: object, text: object) -> None:
         target = context.stderr if stream == "stderr" else context.stdout
-        target.write(f"{format_log_time(int(str(time)))} {text}\n" if with_times else f"{text}\n")
+        target.write(f"{format_log_time(int(str(time)))} {text}" if with_times else str(text))
 
-    for row in rows:
-        write(*row)
+    for time, stream, text in rows:
+        write(time, stream, f"{text}\n")
     context.stdout.flush()
     if parsed.is_on("follow"):
         last = max((int(str(row[0] or 0)) for row in rows), default=0)
@@ -300,7 +300,7 @@ def _follow(context: CommandContext, name: str, after: int, write: Callable[[obj
 
     for line in read_log(containers.log_path(container), is_running):
         if line.time > after:
-            write(line.time, line.stream, line.text.removesuffix("\n"))
+            write(line.time, line.stream, line.text)  # a part of a long line has no end
             context.stdout.flush()
 
 

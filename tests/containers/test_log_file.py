@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 from imq.engine.containers.log_file import LogWriter, read_log
@@ -11,6 +12,8 @@ from imq.engine.sources.store.logs import _join
 
 if TYPE_CHECKING:
     import pathlib
+
+    from .conftest import Machine
 
 MOMENT = 1_700_000_000_999_999_998
 
@@ -50,3 +53,14 @@ def test_parts_of_a_long_line(tmp_path: pathlib.Path) -> None:
     assert "".join(parts).encode() == content + b"\nlast"
     whole = [line.text for line in _join(read_log(str(path))) if line.stream == "stdout"]
     assert whole == [content.decode() + "\n", "last"]
+
+
+def test_a_long_line_is_followed(machine: Machine) -> None:
+    program = "echo ready; while [ ! -e /go ]; do sleep 0.02; done; printf %040000d 1; echo; echo end"
+    machine.do(f'run box:1 sh -c "{program}" as web with detach = true')
+    with subprocess.Popen([*machine.prefix, "logs", "-f", "web"], stdout=subprocess.PIPE, text=True) as logs:
+        assert logs.stdout is not None
+        assert logs.stdout.readline() == "ready\n"
+        machine.do("exec container web run touch /go")
+        assert logs.stdout.read() == f"{1:040000}\nend\n"
+        assert logs.wait(30) == 0
