@@ -5,7 +5,7 @@ from __future__ import annotations
 from imq.engine.containers.attachment import parse_detach_keys
 from imq.engine.sources.action import Outcome
 from imq.engine.sources.container_values import read_flag, read_named_values
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import Conflict, StatementError
 from imq.grammar.record import TYPE_CHECKING
 
 from .container_operands import ContainerAction, find_container_planner, open_containers, plan_for_containers
@@ -32,10 +32,15 @@ class Start(ContainerAction):
 
     def apply(self, containers: Containers, container: Container, _context: ExecutionContext) -> Outcome:
         """Start it."""
-        if containers.read_state(container.id).is_running:
-            return Outcome("start", container.name, self.container.image, note="it runs already")
-        containers.start(container)
-        return Outcome("start", container.name, self.container.image)
+        is_running = containers.read_state(container.id).is_running
+        if not is_running:
+            try:
+                containers.start(container)
+            except Conflict as problem:
+                if problem.code != "container-running":
+                    raise
+                is_running = True  # another process was faster
+        return Outcome("start", container.name, self.container.image, note="it runs already" if is_running else None)
 
 
 class StartAttached(Start):

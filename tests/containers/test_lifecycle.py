@@ -270,6 +270,15 @@ def test_two_processes_start_a_container_once(machine: Machine) -> None:
     assert sorted(results) == ["container-running"] * 3 + ["started"]
 
 
+def test_command_lines_that_start_a_container_at_once_succeed(machine: Machine) -> None:
+    machine.do("create web from box:1 run sleep 100")
+    lines = [
+        subprocess.Popen([*machine.prefix, "start", "web"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [(*line.communicate(timeout=LIMIT), line.returncode) for line in lines] == [("web\n", "", 0)] * 4
+
+
 def test_two_processes_create_one_name_once(machine: Machine) -> None:
     machine.do("create taken from box:1")
     assert machine.failure_code("create taken from box:1") == "name-taken"
