@@ -13,6 +13,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.containers.containers import Containers
+from imq.engine.containers.folder import State
 from imq.grammar.errors import NotFound
 
 if TYPE_CHECKING:
@@ -270,13 +272,13 @@ def test_two_processes_start_a_container_once(machine: Machine) -> None:
     assert sorted(results) == ["container-running"] * 3 + ["started"]
 
 
-def test_command_lines_that_start_a_container_at_once_succeed(machine: Machine) -> None:
-    machine.do("create web from box:1 run sleep 100")
-    lines = [
-        subprocess.Popen([*machine.prefix, "start", "web"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    assert [(*line.communicate(timeout=LIMIT), line.returncode) for line in lines] == [("web\n", "", 0)] * 4
+def test_a_container_that_another_process_starts_meanwhile(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.do("run box:1 sleep 100 as web with detach = true")
+    pid = machine.state("web")["pid"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Containers, "read_state", lambda *_: State("created"))  # what was true a moment ago
+        machine.do("start web")
+    assert machine.state("web")["pid"] == pid
 
 
 def test_two_processes_create_one_name_once(machine: Machine) -> None:
