@@ -72,21 +72,27 @@ def _pass_on(terminal: int, pid: int, *, reads: bool) -> int:
     """Pass on what is typed and shown until the program ends; return its wait status."""
     process = os.pidfd_open(pid)
     poller = select.poll()
-    for descriptor in (terminal, process, *((0,) if reads else ())):
-        poller.register(descriptor, select.POLLIN)
+    poller.register(process, select.POLLIN)
+    os.set_blocking(terminal, False)  # a program that writes before it reads must not wait for this process
+    typed = b""
     try:
         while True:
-            ready = [descriptor for descriptor, _ in poller.poll()]
-            if terminal in ready:
+            poller.register(terminal, select.POLLIN | (select.POLLOUT if typed else 0))
+            if reads:
+                poller.register(0, 0 if typed else select.POLLIN)
+            ready = dict(poller.poll())
+            if ready.get(terminal, 0) & ~select.POLLOUT:
                 if not _show(terminal):
                     break
             elif process in ready:  # and all of its output is shown
                 break
-            if 0 in ready:
+            if typed and ready.get(terminal, 0) & select.POLLOUT:
+                typed = typed[os.write(terminal, typed) :]
+            elif 0 in ready:
                 typed = os.read(0, _READ_SIZE)
                 if not typed:
                     poller.unregister(0)
-                _write(terminal, typed)
+                    reads = False
     finally:
         os.close(process)
     return os.waitpid(pid, 0)[1]
