@@ -56,6 +56,8 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 60.0
 _LONG_RUN = 10.0
 """A run of more seconds has not failed at once: the next delay is the shortest."""
 _NOT_STARTED = 128
+_NO_TEXT = "%!w(<nil>)"
+"""What runc 1.1 writes in place of some errors, as that of a full disk."""
 
 
 class Channels(Record):
@@ -189,9 +191,10 @@ class _Monitor:
     def _try_runtimes(self, start: Callable[[], None]) -> None:
         """Start the container by the first runtime that can; it is the one for restarts too.
 
-        Raises the error of the last one.
+        Raises the error of the last one, whose messages are those of docker; the one before when that has no text.
         """
         *others, last = self._runtimes
+        refusal: RuntimeFailed | None = None
         for path in others:
             self._use_runtime(path)
             try:
@@ -199,11 +202,17 @@ class _Monitor:
             except RuntimeFailed as problem:
                 if problem.code == TIMED_OUT:  # the client does not wait for another one
                     raise
+                refusal = problem
             else:
                 self._runtimes = [path]
                 return
         self._use_runtime(last)
-        start()
+        try:
+            start()
+        except RuntimeFailed as problem:
+            if refusal is not None and _NO_TEXT in problem.message:
+                raise refusal from None
+            raise
 
     def _use_runtime(self, path: str) -> None:
         self._runtime = self._make_runtime(path)

@@ -55,6 +55,8 @@ _NOT_EXECUTED = 255
 """The exit code of a runtime that could not execute a program in a container."""
 _NO_PROGRAM = 126
 """Docker's exit code when a program cannot be run in a container, for a reason other than its file."""
+_OF_PROGRAM = (126, 127)
+"""Docker's exit codes of `run` when the program is missing, or cannot be executed."""
 
 
 class Starter:
@@ -344,5 +346,6 @@ def _start_error(container: Container, report: Mapping[str, Any]) -> RuntimeFail
         code=report["code"],
         hints=find_hints(report["error"]),
     )
-    error.exit_status = int(report.get("exit_code") or error.exit_status)
+    if report.get("exit_code") in _OF_PROGRAM:  # other codes are only those of the container, as in docker
+        error.exit_status = report["exit_code"]
     return error

@@ -130,6 +130,17 @@ def test_runc_starts_what_crun_cannot(
     assert [row["name"] for row in machine.rows("containers")] == ["web"]
 
 
+def test_the_reason_of_crun_stands_where_runc_has_none(
+    machine: Machine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = write_program(tmp_path / "first" / "crun", REFUSES)
+    text = '{"level": "error", "msg": "unable to store init state: %!w(<nil>)"}'
+    write_program(tmp_path / "first" / "runc", f"#!/bin/sh\n[ $7 = run ] && echo '{text}' >$4\nexit 1\n")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    code, _, errors = machine.line("run", "--rm", "box:1", "true")
+    assert (code, "hybrid mode" in errors, "nil" in errors) == (125, True, False), errors
+
+
 def test_a_refusal_of_crun_says_what_helps(machine: Machine, tmp_path: pathlib.Path) -> None:
     program = write_program(tmp_path / "first" / "crun", REFUSES)
     done = machine.command(f'set runtime = "{program}"; run box:1 true')
