@@ -50,17 +50,20 @@ def read_contents(
     algorithm: str = "sha256",
     limits: LayerLimits | None = None,
     report: Callable[[int], object] = lambda _size: None,
+    hashes_inline: bool = False,
 ) -> Digest:
     """Write each content of a layer, compressed or not, to its sinks; return the diff ID of the layer.
 
-    `report` is called with the sizes of the pieces of the decompressed archive.
+    `report` is called with the sizes of the pieces of the decompressed archive. `hashes_inline` is that of
+    `scan_layer`.
 
     Raises `Malformed` (codes: compression, truncated, bomb).
     """
     pending = sorted(contents, key=lambda one: one[0].offset, reverse=True)
     active: list[_Writer] = []
     position = 0
-    with LayerDecompressor(None, limits or LayerLimits(), diff_algorithm=algorithm) as layer:
+    limits = limits or LayerLimits()
+    with LayerDecompressor(None, limits, diff_algorithm=algorithm, hashes_inline=hashes_inline) as layer:
 
         def take(piece: bytes | memoryview) -> None:
             nonlocal position, active

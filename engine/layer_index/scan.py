@@ -393,15 +393,17 @@ def scan_layer(
     limits: LayerLimits | None = None,
     *,
     algorithm: str = "sha256",
+    hashes_inline: bool = False,
 ) -> Digest:
     """Scan a layer, compressed or not, into a new database at `path`; return its diff ID.
 
+    `hashes_inline`: hash in this thread, which takes less processor time, and longer while a processor is idle.
     Raises `Malformed` (codes: compression, truncated, archive, bomb, path-escape, path-depth, whiteout, entry-type).
     """
     limits = limits or LayerLimits()
     scanner = LayerScanner(path, find_reader, limits)
     try:
-        with LayerDecompressor(None, limits, diff_algorithm=algorithm) as layer:
+        with LayerDecompressor(None, limits, diff_algorithm=algorithm, hashes_inline=hashes_inline) as layer:
             for chunk in chunks:
                 for piece in layer.feed(chunk):
                     scanner.feed(piece)

@@ -1,4 +1,7 @@
-"""The tasks as a scan process executes them: it reads one layer, and keeps nothing of it."""
+"""The tasks as a scan process executes them: it reads one layer, and keeps nothing of it.
+
+It hashes in the thread that decompresses, so that a process takes one processor: the others have layers of their own.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,7 @@ class JobRunner:
         def read(chunks: Iterator[bytes | memoryview]) -> None:
             os.truncate(path, 0)  # another location may have sent a part
             try:
-                actual = scan_layer(chunks, path, find_reader, algorithm=diff_id.algorithm)
+                actual = scan_layer(chunks, path, find_reader, algorithm=diff_id.algorithm, hashes_inline=True)
             except Malformed as error:
                 raise name_layer(error, diff_id) from None
             check_diff_id(actual, diff_id)
@@ -139,7 +142,7 @@ class JobRunner:
 
         def read(chunks: Iterator[bytes | memoryview]) -> dict[str, Any]:
             size = 0
-            with LayerMeter(None, diff_algorithm=diff_id.algorithm) as meter:
+            with LayerMeter(None, diff_algorithm=diff_id.algorithm, hashes_inline=True) as meter:
                 for chunk in chunks:
                     size += len(chunk)
                     meter.feed(chunk)
@@ -183,7 +186,7 @@ class JobRunner:
             made[:] = [make()]  # another location may have sent a part
             sinks = [(content, sink) for row, content in contents for sink in made[0].open_sinks(row)]
             try:
-                actual = read_contents(chunks, sinks, algorithm=diff_id.algorithm)
+                actual = read_contents(chunks, sinks, algorithm=diff_id.algorithm, hashes_inline=True)
             except Malformed as error:
                 raise name_layer(error, diff_id) from None
             check_diff_id(actual, diff_id)
