@@ -8,6 +8,7 @@ import select
 import sys
 from contextlib import contextmanager, nullcontext, suppress
 
+from imq.engine.store.atomic_files import write_all
 from imq.grammar.errors import ImqError, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
@@ -169,7 +170,7 @@ class _Session:
             os.close(descriptor)
             del self._outputs[descriptor]
             return
-        _write_all(self._outputs[descriptor], content)
+        write_all(self._outputs[descriptor], content)
 
     def _pass_input(self) -> None:
         """Pass on what was typed, without the keys by which the user detaches."""
@@ -187,7 +188,7 @@ class _Session:
                 if not content:
                     return
         try:
-            _write_all(self._stdin, content)
+            write_all(self._stdin, content)
         except OSError:
             content = b""  # the container does not read any more
         if not content:
@@ -226,9 +227,3 @@ def send_control(control: int, document: dict[str, Any]) -> None:
     """Send a message to a monitor, if it still exists."""
     with suppress(OSError):
         os.write(control, json.dumps(document).encode() + b"\n")
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]

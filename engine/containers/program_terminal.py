@@ -11,6 +11,7 @@ import select
 import sys
 from contextlib import nullcontext, suppress
 
+from imq.engine.store.atomic_files import write_all
 from imq.grammar.record import TYPE_CHECKING
 
 from .attachment import raw_terminal, read_terminal_size
@@ -104,11 +105,5 @@ def _show(terminal: int) -> bool:
         content = os.read(terminal, _READ_SIZE)
     except OSError:  # no program has the terminal open any more
         return False
-    _write(1, content)
+    write_all(1, content)
     return bool(content)
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -176,12 +176,12 @@ class _Worker:
 
     def write_changes(self, received: Sequence[int], container: Container, pause: bool) -> tuple[None, tuple[int, ...]]:
         """Write the changes of a container to a pipe."""
+        from imq.engine.store.atomic_files import write_all
+
         (pipe,) = received
         with self._containers.open_changes(container, pause=pause) as pieces:
             for piece in pieces:
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(pipe, view) :]
+                write_all(pipe, piece)
         return None, ()
 
     def list_changes(self, _received: Sequence[int], container: Container) -> tuple[list[Change], tuple[int, ...]]:

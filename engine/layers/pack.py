@@ -17,6 +17,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from . import tar_writer
 from .rooted_fs import too_deep_error
+from .tar_header import BLOCK_SIZE
 from .tar_writer import TarHeader
 from .user_namespace import OWNER_ATTRIBUTE, decode_owner, has_single_id
 from .whiteout import OPAQUE_FILES, OPAQUE_NAME, WHITEOUT_DEVICE, is_opaque, whiteout_name
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _PIECE_SIZE = 256 * 1024
-_BLOCK_SIZE = 512
-_END = bytes(2 * _BLOCK_SIZE)
+_END = bytes(2 * BLOCK_SIZE)
 """What ends an archive."""
 _KINDS = {
     stat.S_IFREG: tar_writer.FILE,
@@ -164,7 +164,7 @@ class TreePacker:
                     yield piece
                 if os.fstat(descriptor).st_size != status.st_size:
                     raise _changed_error(path)
-                yield bytes(-status.st_size % _BLOCK_SIZE)
+                yield bytes(-status.st_size % BLOCK_SIZE)
             finally:
                 os.close(descriptor)
 

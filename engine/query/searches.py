@@ -24,6 +24,10 @@ class Search(Record):
     operator: str
     pattern: str
 
+    def describe(self) -> list[str]:
+        """Return the search as JSON: the arguments for one of another process."""
+        return [self.field, self.operator, self.pattern]
+
     @property
     def key(self) -> str:
         """The key of its results, which is valid in a path of SQLite's JSON functions."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import imq
 import pytest
+from imq.engine.layer_index.contents import end_content
 from imq.engine.query.searches import Search
 from imq.engine.sources.contents import texts
 from imq.engine.sources.contents.line_search import LineQuery
@@ -134,7 +135,7 @@ def test_a_worker_holds_a_bounded_part_of_the_lines(monkeypatch: pytest.MonkeyPa
     found = jobs.FoundLines(LineQuery((search,), (search,), 0, (search.key,)).prepare())
     (sink,) = found.open_sinks(7)
     sink.write(b"b\na\nab\n")
-    sink.end_content()  # type: ignore[attr-defined] # of a sink of lines
+    end_content(sink)
     assert [(row, number, text) for row, number, text, *_ in found.lines] == [(7, 2, "a"), (7, 3, "ab")]
     monkeypatch.setattr(jobs, "MAX_FOUND", 100)
     (sink,) = found.open_sinks(8)

@@ -112,8 +112,8 @@ class LineQuery(Record):
     def describe(self) -> dict[str, Any]:
         """Return the query as JSON."""
         return {
-            "searches": [[one.field, one.operator, one.pattern] for one in self.searches],
-            "required": self.required and [[one.field, one.operator, one.pattern] for one in self.required],
+            "searches": [one.describe() for one in self.searches],
+            "required": self.required and [one.describe() for one in self.required],
             "most": self.most,
             "tests": list(self.tests),
         }

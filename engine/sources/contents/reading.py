@@ -74,7 +74,7 @@ class ContentFields:
         return {
             "fields": sorted(self._names),
             "checksums": {str(row): self._checksums[row] for row in rows if row in self._checksums},
-            "searches": [[one.field, one.operator, one.pattern] for one in self._searches],
+            "searches": [one.describe() for one in self._searches],
             "searched": [row for row in rows if row in self._searched],
         }
 
