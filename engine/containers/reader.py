@@ -246,7 +246,7 @@ class ContainerReader:
         return Runtime(path, root, has_cgroups=may_make_cgroups())
 
     def lock_stopped(self, folder: int, container: Container) -> int:
-        """Lock a container that has no process. Raises `Conflict` when it runs."""
+        """Lock a container that has no process. Raises `Conflict` when it runs, and `NotFound` when it was removed."""
         deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
@@ -260,6 +260,8 @@ class ContainerReader:
                     ) from None
                 time.sleep(_POLL)
                 continue
+            except FileNotFoundError:  # no file can be made in a folder that was removed
+                raise no_such_container(container.name) from None
             try:
                 if not os.path.exists(self.path_of(container.id)):  # removed while this process waited
                     raise no_such_container(container.name)

@@ -331,3 +331,12 @@ def test_a_container_is_renamed(machine: Machine) -> None:
     assert seen.value.hints[0] == "a container has this name; to rename it: rename container front as back"
     machine.do("stop worker with timeout = 0")
     machine.do("rm container front, other, worker")
+
+
+def test_a_container_that_is_removed_while_it_is_opened_is_not_found(machine: Machine) -> None:
+    machine.do("create web from box:1")
+    container = machine.containers.find("web")
+    with machine.containers.open_folder(container.id) as folder:
+        machine.do("rm container web")
+        with pytest.raises(NotFound):
+            machine.containers.lock_stopped(folder, container)
