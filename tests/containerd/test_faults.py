@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import struct
 import threading
@@ -147,13 +146,8 @@ def test_a_stopped_containerd_is_an_error_and_a_restarted_one_is_found_again(own
 
 def test_a_containerd_that_hangs_is_given_up(own: Containerd) -> None:
     client = ContainerdClient(own.socket, timeout=0.2)
-    assert own.process is not None
-    own.process.send_signal(signal.SIGSTOP)
-    try:
-        with pytest.raises(EngineError) as caught:
-            client.list_namespaces()
-    finally:
-        own.process.send_signal(signal.SIGCONT)
+    with own.suspended(), pytest.raises(EngineError) as caught:
+        client.list_namespaces()
     assert caught.value.code == "engine-timeout"
     client.close()
 

@@ -6,7 +6,6 @@ import contextlib
 import grp
 import os
 import shutil
-import signal
 import socket
 import tempfile
 from typing import TYPE_CHECKING
@@ -139,13 +138,8 @@ def test_an_engine_without_a_common_version_is_refused(scripted: Callable[..., E
 
 
 def test_a_stopped_engine_is_not_waited_for(dockerd: Dockerd, connect: Callable[..., EngineClient]) -> None:
-    assert dockerd.process is not None
-    dockerd.process.send_signal(signal.SIGSTOP)
-    try:
-        with deadline():
-            error = failure(connect(dockerd.address, timeout=0.2))
-    finally:
-        dockerd.process.send_signal(signal.SIGCONT)
+    with dockerd.suspended(), deadline():
+        error = failure(connect(dockerd.address, timeout=0.2))
     assert error.code == "engine-timeout"
     assert "did not respond within 0.2 seconds" in error.message
 

@@ -17,6 +17,7 @@ import pytest
 
 from .debian_root import DebianRoot, find_debian_root
 from .servers import require_programs
+from .waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,6 +112,18 @@ class Engine:
             return False
         return subprocess.run([*self.client, "version"], capture_output=True, check=False).returncode == 0
 
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend the engine during the block. Its threads stop one after the other, and the block waits for all."""
+        process = self.process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: _is_suspended(process.pid))
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop the engine, and unmount what it mounted; its files stay."""
         process, self.process = self.process, None
@@ -123,6 +136,16 @@ class Engine:
                 process.wait()
         for mount in mounts_under(self.folder):
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+
+
+def _is_suspended(pid: int) -> bool:
+    """Whether each thread of a process is stopped by a signal."""
+    folder = f"/proc/{pid}/task"
+    for thread in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{folder}/{thread}/stat") as file:
+            if file.read().rpartition(")")[2].split()[0] != "T":
+                return False
+    return True
 
 
 class Dockerd(Engine):
