@@ -255,6 +255,35 @@ class _Parser:
             return _describe_expression(last)
         return _describe_terminals(expected)
 
+    def _unknown_format(self, token: Token) -> StatementError:
+        """Return the error of `as` before a word that is no output format: a typo, or a name for the rows."""
+        next_word = re.compile(_NEXT_WORD).match(self._text, token.span.end)
+        formats = sorted(self._vocabulary.formats)
+        if next_word is None:
+            expected = f"formats: {join_names(formats)}"
+            return UnknownName("expected an output format", code="unknown-form", span=token.span, hints=(expected,))
+        word, span = next_word[1], Span(next_word.start(1), next_word.end(1))
+        close = closest_hint(word, formats)
+        before, after = self._text[: token.span.start].split(), self._text[next_word.end(1) :].split()
+        is_before_clause = bool(after) and after[0].lower() in ("where", "and", "or", "join", "on", ",")
+        if is_before_clause or re.search(rf"(?<![\w.]){re.escape(word)}[.]\w", self._text):
+            return StatementError(
+                f'rows have no name here: "as {word}"',
+                code="alias",
+                span=span,
+                hints=(
+                    f'fields are named without "{word}.": images where any layers where size > 1MB',
+                    f"rows of a join are named: images join (QUERY) as {word} on …",
+                ),
+            )
+        is_after_rows = not close and bool(before) and before[-1].endswith(")")
+        hints = (
+            close,
+            f"formats: {join_names(formats)}",
+            "rows in parentheses have no name: fields are named alone" if is_after_rows else "",
+        )
+        return UnknownName(f'unknown output format "{word}"', code="unknown-form", span=span, hints=hints)
+
     def _unexpected_token(self, token: Token) -> StatementError:
         expected = self._expected_terminals()
         words: set[str] = {word for word, kind in WORDS.items() if kind in expected and word.isalpha()}
@@ -293,12 +322,7 @@ class _Parser:
             )
             return UnknownName(f'unknown table "{token_text}"', span=token.span, hints=hints)
         elif token_text.lower() == "as" and "OUTPUT_FORMAT" in expected:
-            next_word = re.compile(_NEXT_WORD).match(self._text, token.span.end)
-            formats = sorted(self._vocabulary.formats)
-            message = f'unknown output format "{next_word[1]}"' if next_word else "expected an output format"
-            hints = (closest_hint(next_word[1], formats) if next_word else "", f"formats: {join_names(formats)}")
-            span = Span(next_word.start(1), next_word.end(1)) if next_word else token.span
-            return UnknownName(message, code="unknown-form", span=span, hints=hints)
+            return self._unknown_format(token)
         else:
             shown = " ".join(token_text.split())
             shown = shown if len(shown) <= 60 else shown[:57] + "…"

@@ -107,6 +107,7 @@ class QueryRunner:
             lambda text: resources.store.find(text).key,
             self._fetch,
             resources.default_refs,
+            resources.chosen_refs,
             note=note,
         )
 

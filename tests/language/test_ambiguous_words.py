@@ -93,7 +93,9 @@ def test_the_error_shows_both_unambiguous_spellings(session: Session, line: str)
         ("images where any layers where media_type = name", "name", "a field of the outer row"),
         ("images where no history where created_by = label.env", "label.env", "a field of the outer row"),
         ("images where id in (layers where created_by = repository select digest)", "repository", "a field of"),
-        ("images where any layers where any history where comment = user", "user", "a field of the outer row"),
+        ("images where any containers where any mounts where target = user", "user", "a field of the outer row"),
+        ("images where no containers where image = images.name", "images.name", "a field of the outer row"),
+        ("images where no layers where created_by = image.user", "image.user", "a field of the outer row"),
     ],
 )
 def test_words_of_relations_conditions_and_outer_rows(session: Session, text: str, word: str, meaning: str) -> None:

@@ -151,7 +151,8 @@ REPOSITORIES = Table(
 
 PLATFORMS = Table(
     "platforms",
-    "One row for each entry of an index, including attestations; a single image is one row.",
+    "One row for each entry of an index, including attestations; a single image is one row. Without in, a name that the"
+    " store has is read there, and any other in its registry.",
     (
         Field("name", DataType.REFERENCE, "the name by which the index was requested"),
         _REGISTRY,

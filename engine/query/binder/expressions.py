@@ -315,8 +315,12 @@ class Expressions:
 
         if name in PREDICATES:
             return "a condition", f"for the condition: and {name}"
-        if any(table.find_field(split_path(node.text)[0]) is not None for table in self.scope.outer):
-            return "a field of the outer row", "a query inside a condition can only use its own fields"
+        first, *rest = split_path(node.text)
+        for table in self.scope.outer:
+            is_of_row = bool(rest) and casefold_name(first) in (table.name, table.name.removesuffix("s"))
+            if table.find_field(rest[0] if is_of_row else first) is not None:
+                hint = "a query inside a condition can only use its own fields"
+                return "a field of the outer row", f"{hint}; to compare rows: FIELD in (QUERY select FIELD)"
         return "", ""
 
     def is_field(self, node: ast.Literal) -> bool:
@@ -695,7 +699,7 @@ class Expressions:
     def bind_rows(self, rows: ast.RowSource) -> ir.Select:
         """Bind the rows of a relation of this table, or of another table, with a hint for a field of the outer row."""
         try:
-            return self._bind_related(rows, self.table, self._make_inner_scope())
+            select = self._bind_related(rows, self.table, self._make_inner_scope())
         except UnknownName as error:
             if (
                 isinstance(rows, ast.Query)
@@ -707,6 +711,11 @@ class Expressions:
                     f"where extends to the end; to end it earlier: (any {rows.table} where …) and …",
                 )
             raise
+        if self.table is not NOTHING:
+            from .open_conditions import check_related
+
+            check_related(rows, self.table, self.scope.outer)
+        return select
 
     def bind_call(self, node: ast.Call) -> ir.Expr:
         """Bind a function or an aggregate."""

@@ -3,17 +3,20 @@
 The condition of `no layers where A and B` extends to the end, so B is a condition on layers. Where B could also be a
 condition on images, a removal would take other rows than a reader expects. Example: `no referrers where artifact_type
 like "*sig*" and older than 30d` holds for each tag without an old signature, even for a new tag.
+
+A reader takes `blobs where no images` for the blobs without images. Without such a relation it would hold for all blobs
+or for none.
 """
 
 from __future__ import annotations
 
 from imq.grammar import ast
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
 from imq.grammar.unparser import unparse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from imq.engine.catalog.tables import Table
 
@@ -31,13 +34,7 @@ def check_exists(
     if not isinstance(node.rows, ast.Query) or node.rows.where is None:
         return
     where = node.rows.where
-    if not isinstance(where, ast.And | ast.Or):
-        return  # it has no part that could be meant for the outer row
-    for nested in (part for part in _walk_own(where) if isinstance(part, ast.Exists)):
-        name = _get_relation_name(nested)
-        if name and inner.find_relation(name) is None and outer.find_relation(name) is not None:
-            raise _make_error(node, nested, f"{name} is a relation of {outer.name}, not of {inner.name}")
-    if _is_open(node, where):
+    if isinstance(where, ast.And | ast.Or) and _is_open(node, where):
         for operand in where.operands[1:]:
             names = list(_list_names(operand))
             if names and all(_has_name(outer, name) for name in names):
@@ -45,7 +42,6 @@ def check_exists(
                     node,
                     operand,
                     f"{unparse(operand)} applies to {inner.name} here, but could be meant for {outer.name}",
-                    closed=True,
                 )
                 if is_removal:
                     raise error
@@ -53,13 +49,46 @@ def check_exists(
                 return
 
 
-def _make_error(node: ast.Exists, part: ast.Expr, message: str, *, closed: bool = False) -> StatementError:
-    """Return the error for a part of a condition; `closed`: it is also valid where it is, in parentheses."""
+def check_related(rows: ast.RowSource, table: Table, outer: Sequence[Table]) -> None:
+    """Raise `StatementError` for the rows of a table without a relation to the rows of `table`, the whole table.
+
+    `outer` are the tables of the enclosing queries, innermost first. A query that names its source is meant as it is,
+    and so is one of Python, unless it is a relation of an enclosing query.
+    """
+    if not isinstance(rows, ast.Query) or rows.targets or rows.sources or rows.base is not None:
+        return
+    if table.find_relation(rows.table) is not None:
+        return
+    name = rows.table
+    if (owner := next((one for one in outer if one.find_relation(name) is not None), None)) is not None:
+        raise StatementError(
+            f"{name} is a relation of {owner.name}, not of {table.name}",
+            code="ambiguous-condition",
+            span=rows.span,
+            hints=(f"to end the condition before it: (any {table.name} where …) and …, or (no {table.name} where …)",),
+        )
+    if rows.span is not None:
+        relations = [relation.name for relation in table.relations]
+        raise StatementError(
+            f"{table.name} have no relation {name}: this would be about all {name}, whichever row it is",
+            code="unrelated",
+            span=rows.span,
+            hints=(
+                f"relations: {join_names(relations)}" if relations else "",
+                f"to compare with other rows: FIELD in ({name} select FIELD)",
+                f"for any {name} at all: ({name} … count) > 0",
+            ),
+        )
+
+
+def _make_error(node: ast.Exists, part: ast.Expr, message: str) -> StatementError:
+    """Return the error for a part of a condition that is valid where it is."""
     assert isinstance(node.rows, ast.Query)
     start = f"{'no' if node.negated else 'any'} {node.rows.table} where"
-    hints = [f"to end the condition before it: ({start} …) and …"]
-    if closed:
-        hints.append(f"to keep it in the condition: {start} (… and …)")
+    hints = (
+        f"to end the condition before it: ({start} …) and …",
+        f"to keep it in the condition: {start} (… and …)",
+    )
     return StatementError(message, code="ambiguous-condition", span=part.span, hints=hints)
 
 

@@ -362,7 +362,7 @@ class _QueryBinder:
         name = column.name or (field.name if field else _name_column(column.value))
         title = field.column_title if field and not column.name else name.upper().replace("_", " ")
         if not column.name and self._table.name == "images" and value == _COUNT_ROWS:
-            title = "COUNT(NAMES)"  # a row is a name, and an image can have several
+            title = "NAMES"  # a row is a name, and an image can have several
         return ir.Projection(name, value, title, field)
 
     def _bind_shown(self, node: ast.Expr) -> ir.Expr:
