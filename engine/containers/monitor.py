@@ -41,7 +41,7 @@ from .folder import (
     write_json,
 )
 from .log_file import STREAMS, LogWriter
-from .runtime import TIMED_OUT, Runtime, RuntimeFailed, cgroup_of, exit_code_of, find_exit_code
+from .runtime import KILLED, TIMED_OUT, Runtime, RuntimeFailed, cgroup_of, exit_code_of, find_exit_code
 from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class _Monitor:
         self._rootfs = os.path.join(self._path, "rootfs")
         self._state = State()
         self._is_mounted = False
+        self._was_created = False
         self._is_over_time = False
         self._restart_count = 0
         self._delay = _FIRST_DELAY / 2
@@ -191,7 +192,8 @@ class _Monitor:
     def _try_runtimes(self, start: Callable[[], None]) -> None:
         """Start the container by the first runtime that can; it is the one for restarts too.
 
-        Raises the error of the last one, whose messages are those of docker; the one before when that has no text.
+        A runtime that may have started the program is the last: it does not run twice. Raises the error of the last
+        one, whose messages are those of docker; the one before when that has no text.
         """
         *others, last = self._runtimes
         refusal: RuntimeFailed | None = None
@@ -200,7 +202,7 @@ class _Monitor:
             try:
                 start()
             except RuntimeFailed as problem:
-                if problem.code == TIMED_OUT:  # the client does not wait for another one
+                if self._was_created or problem.code in (TIMED_OUT, KILLED):
                     raise
                 refusal = problem
             else:
@@ -258,11 +260,14 @@ class _Monitor:
         listener = open_listener(self._folder, name)
         try:
             self._call_runtime((), "--console-socket", f"/proc/{os.getpid()}/fd/{self._folder}/{name}")
-            control = accept(listener, self._job["timeout"])
-            _, (terminal, *_) = receive_descriptors(control)
-            os.close(control)
-        except ValueError:
-            raise RuntimeFailed("the runtime has sent no terminal") from None
+            try:
+                control = accept(listener, self._job["timeout"])
+                _, (terminal, *_) = receive_descriptors(control)
+                os.close(control)
+            except (OSError, ValueError):
+                with suppress(ImqError, OSError):
+                    self._runtime.delete(self._id)
+                raise RuntimeFailed("the runtime has sent no terminal") from None
         finally:
             os.close(listener)
             os.unlink(name, dir_fd=self._folder)
@@ -284,6 +289,7 @@ class _Monitor:
         started = time.time_ns()
         try:
             self._runtime.call(*words, log=log, stdio=stdio, meanwhile=_import_removal)
+            self._was_created = True
             pid = self._read_pid(pid_file)
             self._state = State(
                 "running",

@@ -8,6 +8,7 @@ import select
 import signal
 import time
 from contextlib import suppress
+from functools import cache
 
 from imq.engine.layers.user_namespace import is_user_namespace
 from imq.grammar.errors import ImqError
@@ -27,9 +28,14 @@ TIMEOUT = 60.0
 """The maximum seconds that a runtime may take for one step."""
 TIMED_OUT = "runtime-timeout"
 """The code of the error of a runtime that takes longer."""
+KILLED = "runtime-killed"
+"""The code of the error of a runtime that a signal ended: it may have started the container or not."""
+_VERSION_TIMEOUT = 5.0
 _FREEZE_TIMEOUT, _FREEZE_POLL = 10.0, 0.001
 """The maximum seconds that processes take to freeze, and those between two looks at them."""
 _LONGEST_MESSAGE = 2000
+_SIGNALLED = 128
+"""The exit code of a process that a signal has ended is this one and the number of the signal."""
 _CGROUPS = "/sys/fs/cgroup"
 _HYBRID_CONTROLLERS = f"{_CGROUPS}/unified/cgroup.controllers"
 """The controllers of version 2 on a machine with cgroups of both versions."""
@@ -73,9 +79,37 @@ def _find_program(name: str, environment: Mapping[str, str]) -> str:
     return ""
 
 
+@cache
 def is_crun(path: str) -> bool:
-    """Whether a runtime is crun, by the name of its program."""
-    return os.path.basename(path).startswith(_CRUN)
+    """Whether a runtime is crun: by the name of its program, or by its version when it has a name of its own.
+
+    Any other runtime is called as runc is, whose options those of most runtimes are.
+    """
+    name = os.path.basename(path)
+    if name.startswith(_NAMES):
+        return name.startswith(_CRUN)
+    return _read_version(path).startswith(f"{_CRUN} ")
+
+
+def _read_version(path: str) -> str:
+    """Return the beginning of what `--version` of a program prints; "" when it does not end in time."""
+    source, target = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        pid = spawn([path, "--version"], (null, target))
+        if wait_for(pid, _VERSION_TIMEOUT) is None:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return ""
+        os.close(target)
+        target = -1
+        return os.read(source, 100).decode(errors="replace")
+    except OSError:
+        return ""  # the call that starts the container says why it cannot be executed
+    finally:
+        for descriptor in (source, null, target):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def find_by_state(folder: str) -> str:
@@ -153,7 +187,10 @@ class Runtime:
             )
         if code and check:
             message = read_message(log) if log else ""
-            raise RuntimeFailed(message or f"{self.path} {words[0]} exited with code {code}")
+            raise RuntimeFailed(
+                message or f"{self.path} {words[0]} exited with code {code}",
+                code=KILLED if code > _SIGNALLED else RuntimeFailed.code,
+            )
         return code
 
     def log_options(self, path: str) -> tuple[str, ...]:
@@ -283,7 +320,7 @@ def wait_for(pid: int, timeout: float) -> int | None:
 
 def exit_code_of(status: int) -> int:
     """Return the exit code of a process that was waited for, 128 and the signal when one killed it."""
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    return _SIGNALLED + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 _EXIT_CODES = {

@@ -269,3 +269,81 @@ def test_a_compiled_filter_is_read_only_if_it_belongs_to_this_user(machine: Mach
         special = {**profile, name: ["x"]}
         seccomp_filters.keep_filter(folder, special, "/bin/sh", str(state))
         assert seccomp_filters.find_filter(folder, special, "/bin/sh") == ""
+
+
+WITHOUT_PID = """#!/bin/sh
+{crun} "$@"
+code=$?
+while test $# -gt 0; do test "$1" = --pid-file && rm -f "$2" && {then}; shift; done
+exit $code
+"""
+"""A crun whose file with the process ID is lost after a container was started."""
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [("true", "has started no process"), ("kill -9 $$", "exited with code 137")],
+    ids=["succeeds", "is-killed"],
+)
+def test_a_program_is_not_started_twice(
+    machine: Machine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, then: str, reason: str
+) -> None:
+    """The runtime has started the program, and what it then does is no reason to let another one start it again."""
+    (tmp_path / "shared").mkdir()
+    program = write_program(tmp_path / "first" / "crun", WITHOUT_PID.format(crun=shutil.which("crun"), then=then))
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    words = ("--name", "web", "-v", f"{tmp_path}/shared:/shared", "box:1", "sh", "-c", "echo x >> /shared/started")
+    code, _, errors = machine.line("run", *words)
+    assert (code, reason in errors) == (125, True), errors
+    started = tmp_path / "shared" / "started"
+    assert not started.exists() or started.read_text() == "x\n"
+    assert machine.rows("containers") == []
+    assert os.listdir(pathlib.Path(machine.root, "containers", "runtime")) == []
+
+
+def test_a_terminal_that_is_not_sent_ends_the_program(
+    machine: Machine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"""#!/bin/sh
+run=
+for word; do test "$word" = run && run=1; done
+test "$run" || exec {shutil.which("crun")} "$@"
+exit 0
+"""
+    write_program(tmp_path / "first" / "crun", text)
+    monkeypatch.setenv("PATH", f"{tmp_path}/first:{os.environ['PATH']}")
+    code, _, errors = machine.line("run", "-t", "--rm", "box:1", "true")
+    assert code == 125
+    assert "has started no process" in errors
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("echo crun version 1.8.1", True),
+        ("echo runc version 1.1.5", False),
+        ("echo youki version 0.3.3", False),
+        ("exit 1", False),
+        ("exec sleep 100", False),
+    ],
+)
+def test_a_runtime_with_a_name_of_its_own_is_asked_which_it_is(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, expected: bool
+) -> None:
+    monkeypatch.setattr(runtime, "_VERSION_TIMEOUT", 0.5)
+    path = write_program(tmp_path / "oci-runtime", f'#!/bin/sh\ntest "$*" = --version && {answer}\n')
+    assert runtime.is_crun(str(path)) is expected
+    assert runtime.is_crun(str(tmp_path / "absent")) is False
+
+
+@pytest.mark.parametrize("name", ["crun", "runc"])
+def test_a_copy_of_a_runtime_with_another_name_starts_containers(
+    machine: Machine, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / "oci-runtime"
+    path.symlink_to(str(shutil.which(name)))
+    use(machine, str(path))
+    machine.do("run box:1 echo ready with auto_remove = true")
+    assert capfd.readouterr().out == "ready\n"
+    machine.do(f"run box:1 {LONG} as web with detach = true")
+    machine.do_all("pause web", "unpause web", "rm container web force")
