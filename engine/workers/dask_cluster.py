@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from contextlib import suppress
@@ -9,13 +10,16 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from imq.grammar.errors import ImqError
-from imq.grammar.record import TYPE_CHECKING
+from imq.grammar.record import TYPE_CHECKING, Record
 
+from .batches import MAX_TASKS, Durations
 from .dispatcher import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
+
+    _Results = tuple[list[dict[str, Any]], list[bytes]]
 
 _REFRESH = 2.0
 """Seconds between two requests of the list of workers."""
@@ -29,8 +33,31 @@ _GATHERERS = 4
 """Threads that fetch results."""
 
 
+class _Task(Record):
+    """A task that waits to be sent. `is_alone`: nothing is sent together with it."""
+
+    document: Mapping[str, Any]
+    avoid: frozenset[str]
+    is_alone: bool = False
+
+
+class _Batch:
+    """Tasks that are one task of Dask. `left` is the number of those that have no event and were not cancelled."""
+
+    __slots__ = ("future", "is_cancelled", "left", "tasks")
+
+    def __init__(self, tasks: Mapping[int, _Task], future: Any) -> None:
+        self.tasks = tasks
+        self.future = future
+        self.left = len(tasks)
+        self.is_cancelled = False
+
+
 class DaskCluster:
-    """A Dask cluster, by a client of it. An `owned` client is closed at the end."""
+    """A Dask cluster, by a client of it. An `owned` client is closed at the end.
+
+    Several tasks are one task of Dask, as `batches.py` groups them.
+    """
 
     def __init__(self, client: Any, name: str, warn: Callable[[str], None], *, owned: bool) -> None:
         self._client = client
@@ -40,10 +67,12 @@ class DaskCluster:
         self._threads: dict[str, int] = {}
         self._refreshed = self._last_seen = 0.0
         self._has_warned = False
-        self._pending: list[tuple[int, dict[str, Any], frozenset[str]]] = []
-        self._futures: dict[int, Any] = {}
-        self._ended: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
-        self._events: SimpleQueue[Event | ImqError] = SimpleQueue()
+        self._durations = Durations()
+        self._waiting: dict[int, _Task] = {}
+        self._sent: dict[int, _Batch] = {}
+        self._batches: dict[str, _Batch] = {}
+        self._ended: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[tuple[_Batch, _Results | BaseException]] = SimpleQueue()
         self._token = f"{time.time_ns():x}"
         self._register()
         for _ in range(_GATHERERS):
@@ -74,39 +103,52 @@ class DaskCluster:
 
     @property
     def depth(self) -> int:
-        """Twice as many tasks as there are threads wait, half of them at the scheduler: see `wait`."""
-        return 2 * self.slots
+        """Three batches for each thread: one that runs, one that waits where it will, and one at the scheduler."""
+        return (3 * self._durations.tasks - 1) * self.slots
 
     def submit(self, number: int, document: Mapping[str, Any], avoid: frozenset[str]) -> None:
         """Queue a task; `wait` sends several at once."""
-        self._pending.append((number, dict(document), avoid))
+        self._waiting[number] = _Task(document, avoid)
 
     def _flush(self) -> None:
-        """Send the queued tasks to the scheduler."""
-        from .dask_plugin import run_task
+        """Send the queued tasks to the scheduler, as far as it has not three batches for each thread."""
+        slots = self.slots
+        joined: list[int] = []
+        for number, task in list(self._waiting.items()):
+            others = self._list_others(task.avoid)
+            if others or task.is_alone:
+                self._send([[number]], others)
+            else:
+                joined.append(number)
+        share = -(-len(joined) // slots)
+        groups: list[list[int]] = []
+        while joined and len(self._batches) + len(groups) < 3 * slots:
+            first = joined[: min(share, MAX_TASKS)]
+            count = self._durations.count_batch([self._waiting[number].document for number in first])
+            groups.append(joined[:count])
+            del joined[:count]
+        self._send(groups)
 
-        pending, self._pending = self._pending, []
-        plain = [(number, document) for number, document, avoid in pending if not self._list_others(avoid)]
-        groups: list[tuple[list[tuple[int, dict[str, Any]]], list[str] | None]] = [(plain, None)]
-        groups += [
-            ([(number, document)], others)
-            for number, document, avoid in pending
-            if (others := self._list_others(avoid))
-        ]
-        for tasks, workers in groups:
-            if not tasks:
-                continue
-            futures = self._client.map(
-                run_task,
-                [document for _, document in tasks],
-                key=[self._make_key(number, document) for number, document in tasks],
-                pure=False,
-                workers=workers,
-                allow_other_workers=bool(workers),
-            )
-            for (number, _), future in zip(tasks, futures, strict=True):
-                self._futures[number] = future
-                future.add_done_callback(lambda ended, number=number: self._ended.put((number, ended)))
+    def _send(self, groups: Sequence[Sequence[int]], workers: list[str] | None = None) -> None:
+        """Send batches of queued tasks: a message with several costs little more than one with a single batch."""
+        from .dask_plugin import run_tasks
+
+        batches = [{number: self._waiting.pop(number) for number in group} for group in groups]
+        if not batches:
+            return
+        futures = self._client.map(
+            run_tasks,
+            # bytes, which Dask does not search for keys of other tasks
+            [json.dumps([task.document for task in tasks.values()]).encode() for tasks in batches],
+            key=[self._make_key(tasks) for tasks in batches],
+            pure=False,
+            workers=workers,
+            allow_other_workers=bool(workers),
+        )
+        for tasks, future in zip(batches, futures, strict=True):
+            batch = self._batches[future.key] = _Batch(tasks, future)
+            self._sent.update(dict.fromkeys(tasks, batch))
+            future.add_done_callback(lambda _, batch=batch: self._ended.put(batch))
 
     def _list_others(self, avoid: frozenset[str]) -> list[str] | None:
         """Return the workers that are not in `avoid`; None when it has none of them, or all."""
@@ -114,33 +156,60 @@ class DaskCluster:
             return None
         return [address for address in self._threads if address not in avoid] or None
 
-    def _make_key(self, number: int, document: Mapping[str, Any]) -> str:
-        """Return the key that the dashboard shows: what is done, and of which layer."""
-        return f"imq-{document['kind']}-{document['diffId'].rpartition(':')[2][:12]}-{self._token}-{number}"
+    def _make_key(self, tasks: Mapping[int, _Task]) -> str:
+        """Return the key that the dashboard shows: what is done, of which layer, and the number of those with it."""
+        number, first = next(iter(tasks.items()))
+        document = first.document
+        layer = document["diffId"].rpartition(":")[2][:12]
+        more = f"+{len(tasks) - 1}" if len(tasks) > 1 else ""
+        return f"imq-{document['kind']}-{layer}{more}-{self._token}-{number}"
 
     def _gather(self) -> None:
-        """Fetch the results of ended tasks, each by itself: a worker that stands still must not hold back others."""
-        while (ended := self._ended.get()) is not None:
-            self._events.put(self._make_event(*ended))
+        """Fetch the results of ended batches, each by itself: a worker that stands still must not hold back others."""
+        while (batch := self._ended.get()) is not None:
+            try:
+                self._outcomes.put((batch, batch.future.result()))
+            except BaseException as error:  # noqa: BLE001 - what distributed raises has no common class
+                self._outcomes.put((batch, error))
 
-    def _make_event(self, number: int, future: Any) -> Event | ImqError:
-        """Return the event of a task that ended."""
+    def _take(self, batch: _Batch, outcome: _Results | BaseException) -> list[Event]:
+        """Return the events of a batch that ended. Raises `ImqError` when the scheduler is gone."""
+        if batch.is_cancelled:
+            return []
+        is_lost = batch.future.status == "cancelled" or self._client.status != "running"
+        del self._batches[batch.future.key]
+        batch.future.release()
+        wanted = {number for number in batch.tasks if self._sent.pop(number, None) is not None}
+        if isinstance(outcome, BaseException):
+            return self._take_error({number: batch.tasks[number] for number in wanted}, batch, outcome, is_lost=is_lost)
+        events = []
+        for (number, task), document, content in zip(batch.tasks.items(), *outcome, strict=True):
+            if (seconds := document.pop("seconds", None)) is not None:
+                self._durations.note(task.document, seconds)
+            if number in wanted:
+                events.append(Event(number, document, content, document.get("crash", ""), document.get("worker", "")))
+        return events
+
+    def _take_error(
+        self, tasks: Mapping[int, _Task], batch: _Batch, error: BaseException, *, is_lost: bool
+    ) -> list[Event]:
+        """Return the events of the `tasks` that are left of a batch that failed as a whole."""
         from distributed import KilledWorker
 
-        try:
-            return _read_result(number, future.result())
-        except KilledWorker as error:
-            address = getattr(error.last_worker, "address", "")
-            return Event(number, crash="Dask gave it up after several", worker=str(address), is_last=True)
-        except BaseException as error:  # noqa: BLE001 - what distributed raises has no common class
-            if number not in self._futures:
-                return Event(number)  # this process cancelled it
-            if future.status == "cancelled" or self._client.status != "running":
-                return self._make_lost_error()
-            from .outcomes import encode_error
+        if isinstance(error, KilledWorker):
+            if len(batch.tasks) > 1:  # one of them may have ended the workers
+                self._waiting |= {number: task.replace(is_alone=True) for number, task in tasks.items()}
+                return []
+            address = str(getattr(error.last_worker, "address", ""))
+            return [
+                Event(number, crash="Dask gave it up after several", worker=address, is_last=True) for number in tasks
+            ]
+        if is_lost:
+            raise self._make_lost_error()
+        from .outcomes import encode_error
 
-            problem = _make_task_error(self._name, error)
-            return Event(number, {"error": encode_error(problem)})
+        problem = encode_error(_make_task_error(self._name, error))
+        return [Event(number, {"error": problem}) for number in tasks]
 
     def _make_lost_error(self) -> ImqError:
         return ImqError(
@@ -155,60 +224,53 @@ class DaskCluster:
     def wait(self, timeout: float) -> list[Event]:
         """Return the tasks that ended. Raises `ImqError` (code `workers-lost`) when the scheduler is gone.
 
-        Queued tasks are sent when the scheduler has fewer than one for each thread beside those at work: a message with
-        several tasks costs little more than one with a single task.
+        Queued tasks are sent when the scheduler has no more than two batches for each thread: those sent together are
+        more than one, and a thread that ends its batch has the next one.
         """
-        if self._pending and len(self._futures) <= 2 * self.slots:
+        if self._waiting and len(self._batches) <= 2 * self.slots:
             self._flush()
         events: list[Event] = []
         with suppress(Empty):
-            event = self._events.get(timeout=timeout)
+            ended = self._outcomes.get(timeout=timeout)
             while True:
-                number = event.number if isinstance(event, Event) else None
-                if isinstance(event, ImqError):
-                    raise event
-                if number in self._futures:  # otherwise it was cancelled
-                    self._futures.pop(number).release()
-                    events.append(event)
-                event = self._events.get(block=False)
+                events += self._take(*ended)
+                ended = self._outcomes.get(block=False)
         if not events and self._client.status in ("closed", "closing"):
             raise self._make_lost_error()
         return events
 
     def find_workers(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return the workers at which tasks are."""
-        keys = {self._futures[number].key: number for number in numbers if number in self._futures}
+        keys = {number: self._sent[number].future.key for number in numbers if number in self._sent}
         with suppress(OSError, TimeoutError):
-            return {
-                keys[key]: address
-                for address, processing in self._client.processing().items()
-                for key in processing
-                if key in keys
-            }
+            at = {key: address for address, processing in self._client.processing().items() for key in processing}
+            return {number: at[key] for number, key in keys.items() if key in at}
         return {}
 
     def cancel(self, numbers: Iterable[int]) -> None:
-        """Cancel tasks: those that run are ended by the plugin."""
-        numbers = set(numbers)
-        self._pending = [one for one in self._pending if one[0] not in numbers]
-        futures = [self._futures.pop(number) for number in numbers if number in self._futures]
+        """Cancel tasks. Those of a batch run on while others of it are needed; else the plugin ends them."""
+        futures = []
+        for number in numbers:
+            self._waiting.pop(number, None)
+            batch = self._sent.pop(number, None)
+            if batch is not None:
+                batch.left -= 1
+                if not batch.left:
+                    batch.is_cancelled = True
+                    del self._batches[batch.future.key]
+                    futures.append(batch.future)
         if futures and self._client.status == "running":
             with suppress(OSError, TimeoutError):
                 self._client.cancel(futures, force=True)
 
     def close(self) -> None:
         """Cancel all tasks, and close an own client."""
-        self.cancel(list(self._futures))
+        self.cancel([*self._waiting, *self._sent])
         for _ in range(_GATHERERS):
             self._ended.put(None)
         if self._owned:
             with suppress(Exception):
                 self._client.close(timeout=_CLOSE_TIMEOUT)
-
-
-def _read_result(number: int, result: Any) -> Event:
-    document, content = result
-    return Event(number, document, content, document.get("crash", ""), document.get("worker", ""))
 
 
 def connect(address: str, name: str) -> Any:
