@@ -96,7 +96,7 @@ class CommitAsArchive(Record):
             first = next(pieces, None)
             if first is None:
                 return None
-            layer = ingest.import_layer(chain((first,), pieces), "", recompress="gzip")
+            layer = ingest.import_plain_layer(chain((first,), pieces))
             return layer.measure.diff_id
 
         self.contents.read_layers(container, container.diff_ids[-1:], read)

@@ -96,11 +96,9 @@ def _make_runtime(container: Container) -> dict[str, Any]:
     return runtime
 
 
-def _store_changes(ingest: Ingest, pieces: Iterator[bytes]) -> ImportedLayer | None:
+def _store_changes(ingest: Ingest, pieces: Iterator[bytes | memoryview]) -> ImportedLayer | None:
     """Store the changes of a container as a layer; None when there are none."""
     from itertools import chain
 
     first = next(pieces, None)
-    return (
-        None if first is None else ingest.import_layer(chain((first,), pieces), "", recompress="gzip", in_thread=True)
-    )
+    return None if first is None else ingest.import_plain_layer(chain((first,), pieces), in_thread=True)

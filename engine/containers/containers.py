@@ -243,8 +243,10 @@ class Containers(ContainerReader):
     # Changes
 
     @contextmanager
-    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[Iterator[bytes]]:
+    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[Iterator[bytes | memoryview]]:
         """Return what a container has changed, as a layer in pieces, of which there are none without changes.
+
+        The pieces share one buffer: each is valid until the next.
 
         With `pause` the container is frozen during the block, unless it has no cgroups. A stopped one is not started
         meanwhile.
@@ -289,7 +291,7 @@ class Containers(ContainerReader):
             os.close(writer)
             os.waitpid(pid, 0)
 
-    def _pack_changes(self, container: Container) -> Generator[bytes]:
+    def _pack_changes(self, container: Container) -> Generator[memoryview]:
         if has_layers(container.document):
             from imq.engine.layers.pack import pack_overlay_layer
 

@@ -96,7 +96,7 @@ class RootlessContainers(Containers):
         return Attachment(control, stdin_end, stdout_end, stderr_end, terminal)
 
     @contextmanager
-    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[Iterator[bytes]]:
+    def open_changes(self, container: Container, *, pause: bool = True) -> Iterator[Iterator[bytes | memoryview]]:
         """Return what a container has changed, as a layer in pieces. It is not paused: it has no cgroup."""
         reader, writer = os.pipe()
         try:

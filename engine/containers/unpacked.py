@@ -186,7 +186,7 @@ def unpack_root(
     from imq.engine.store.measure import find_corruption
 
     _make_base(folder)
-    content = b"".join(pack_tree(folder.path_of(BASE)))
+    content = b"".join(map(bytes, pack_tree(folder.path_of(BASE))))
     digest = Digest(f"sha256:{hashlib.sha256(content).hexdigest()}")
     base = StackedLayer(digest, digest, "", lambda: BytesIO(content))
     try:

@@ -98,6 +98,19 @@ def make_decompressor(kind: str) -> Decompressor:
     return make()
 
 
+def estimate_saving(chunk: bytes | memoryview) -> int:
+    """Return about how many bytes of a chunk gzip would save, by one sample of each 256 KiB."""
+    from isal import isal_zlib
+
+    saving = 0
+    for start in range(0, len(chunk), _GZIP_PIECE):
+        piece = chunk[start : start + _GZIP_PIECE]
+        middle = max(len(piece) - _SAMPLE, 0) // 2
+        sample = piece[middle : middle + _SAMPLE]
+        saving += max(len(sample) - len(isal_zlib.compress(sample, _GZIP_LEVEL)), 0) * len(piece) // len(sample)
+    return saving
+
+
 def make_compressor(kind: str) -> Compressor:
     """Return a compressor for "" (plain), gzip or zstd."""
     return _COMPRESSORS[kind]()

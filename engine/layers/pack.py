@@ -7,6 +7,7 @@ are sorted, owners are numeric only, and times are whole seconds, as in docker.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 from contextlib import suppress
@@ -24,8 +25,12 @@ from .whiteout import OPAQUE_FILES, OPAQUE_NAME, WHITEOUT_DEVICE, is_opaque, whi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
 
-_PIECE_SIZE = 256 * 1024
+    Part: TypeAlias = "bytes | FileContent"
+    """A part of an archive: a header, the content of a file, or padding."""
+
+_PIECE_SIZE = 1 << 20
 _END = bytes(2 * BLOCK_SIZE)
 """What ends an archive."""
 _KINDS = {
@@ -47,8 +52,8 @@ _MARKS = ("user.overlay.", "user.fuseoverlayfs.")
 """Attributes with which overlay file systems mark the files of their layers."""
 
 
-def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[bytes]:
-    """Yield a tar archive of all files below `root`, in pieces of about 256 KiB; the root itself is not an entry.
+def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[memoryview]:
+    """Yield a tar archive of all files below `root`, in the pieces of `join_parts`; the root itself is not an entry.
 
     Symbolic links stay, further names of a file become hard links, devices and FIFOs are entries. Sockets, which cannot
     be archived, are skipped.
@@ -61,7 +66,7 @@ def pack_tree(root: str, *, max_depth: int | None = None) -> Iterator[bytes]:
     yield from join_parts(chain(TreePacker(root, max_depth).iter_parts(), (b"",)))  # an archive even of no files
 
 
-def pack_overlay_layer(root: str) -> Iterator[bytes]:
+def pack_overlay_layer(root: str) -> Iterator[memoryview]:
     """Yield a tar archive of the writable layer of an overlay file system, as a layer of an image.
 
     Devices that hide files become whiteouts, folders that hide lower ones get an opaque whiteout, as in docker. The
@@ -70,22 +75,65 @@ def pack_overlay_layer(root: str) -> Iterator[bytes]:
     yield from join_parts(OverlayPacker(root, None).iter_parts())
 
 
-def join_parts(parts_of_tree: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield parts of an archive in pieces of 256 KiB, and the end of the archive; nothing without parts."""
-    pending: list[memoryview] = []
-    room = _PIECE_SIZE
-    is_empty = True
-    for part in parts_of_tree:
-        is_empty = False
-        rest = memoryview(part)
-        while len(rest) >= room:
-            yield b"".join((*pending, rest[:room]))
-            pending.clear()
-            rest, room = rest[room:], _PIECE_SIZE
-        pending.append(rest)
-        room -= len(rest)
-    if not is_empty:
-        yield b"".join((*pending, _END))
+def join_parts(parts: Iterable[Part]) -> Iterator[memoryview]:
+    """Yield parts of an archive in pieces of 1 MiB, and the end of the archive; nothing without parts.
+
+    The pieces share one buffer, so each is valid until the next. Files are read straight into it, and it begins at a
+    page, from which a full piece can be written without a copy.
+    """
+    remaining = iter(parts)
+    first = next(remaining, None)
+    if first is None:
+        return
+    buffer = memoryview(mmap.mmap(-1, _PIECE_SIZE))
+    size = 0
+    for part in chain((first,), remaining, (_END,)):
+        content = _Bytes(part) if isinstance(part, bytes) else part
+        while content.remaining:
+            size += content.readinto(buffer[size:])
+            if size == _PIECE_SIZE:
+                yield buffer
+                size = 0
+    if size:
+        yield buffer[:size]
+
+
+class _Bytes:
+    """Bytes of an archive that are in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    @property
+    def remaining(self) -> int:
+        """The number of bytes that have not been read."""
+        return len(self._content)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, or a part of it; return the number of bytes."""
+        count = min(len(buffer), len(self._content))
+        buffer[:count] = self._content[:count]
+        self._content = self._content[count:]
+        return count
+
+
+class FileContent:
+    """The content of an open file of a tree, as long as its status says."""
+
+    def __init__(self, path: str, descriptor: int, size: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self.remaining = size
+        """The number of bytes that have not been read."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, or a part of it; return the number of bytes. Raises the errors of `pack_tree`."""
+        with _ReadErrors(self._path):
+            count = os.readv(self._descriptor, [buffer[: self.remaining]])
+        if not count:
+            raise _changed_error(self._path)
+        self.remaining -= count
+        return count
 
 
 class TreePacker:
@@ -98,12 +146,12 @@ class TreePacker:
         self._without_xattrs: set[int] = set()  # devices with a file system without extended attributes
         self._has_single_id = has_single_id()
 
-    def iter_parts(self) -> Iterator[bytes]:
-        """Yield headers, contents and padding."""
+    def iter_parts(self) -> Iterator[Part]:
+        """Yield headers, contents and padding. A content must be read before the next part."""
         for path, name, status in self.iter_entries():
             yield from self.pack_entry(path, name, status)
 
-    def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+    def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[Part]:
         """Yield the header, the content and the padding of an entry."""
         first_name = self._find_first_name(status, name)
         if first_name is not None:
@@ -146,7 +194,7 @@ class TreePacker:
         first = self._first_names.setdefault((status.st_dev, status.st_ino), name)
         return None if first == name else first
 
-    def _pack_file(self, path: str, name: str, listed_status: os.stat_result) -> Iterator[bytes]:
+    def _pack_file(self, path: str, name: str, listed_status: os.stat_result) -> Iterator[Part]:
         with _ReadErrors(path):
             # it may have been replaced by a link, or by a FIFO without a writer
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -155,13 +203,7 @@ class TreePacker:
                 if not os.path.samestat(status, listed_status):
                     raise _changed_error(path)
                 yield self._make_header(path, name, status).encode()
-                remaining = status.st_size
-                while remaining:
-                    piece = os.read(descriptor, min(_PIECE_SIZE, remaining))
-                    if not piece:
-                        raise _changed_error(path)
-                    remaining -= len(piece)
-                    yield piece
+                yield FileContent(path, descriptor, status.st_size)
                 if os.fstat(descriptor).st_size != status.st_size:
                     raise _changed_error(path)
                 yield bytes(-status.st_size % BLOCK_SIZE)
@@ -223,7 +265,7 @@ class OverlayPacker(TreePacker):
             if entry[1].rpartition("/")[2] not in OPAQUE_FILES:
                 yield entry
 
-    def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+    def pack_entry(self, path: str, name: str, status: os.stat_result) -> Iterator[Part]:
         """Yield the entry, as a whiteout for a device that hides a file."""
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE:
             yield self._encode_whiteout(whiteout_name(name), status, _WHITEOUT_MODE)

@@ -20,6 +20,8 @@ from .whiteout import whiteout_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from .pack import Part
+
 _WHITEOUT_MODE = 0o600
 
 
@@ -32,7 +34,7 @@ def list_files(root: str) -> Iterator[bytes]:
         yield json.dumps((name, *_describe(status)), separators=(",", ":")).encode() + b"\n"
 
 
-def pack_changes(root: str, listing: Iterable[bytes]) -> Iterator[bytes]:
+def pack_changes(root: str, listing: Iterable[bytes]) -> Iterator[memoryview]:
     """Yield a layer with the changes of a tree since `list_files` listed it; no bytes at all without changes.
 
     Folders with changes in them are entries too, as with overlayfs. Raises the errors of `pack_tree`.
@@ -79,7 +81,7 @@ def _sort_key(name: str) -> list[bytes]:
 class _ChangePacker(TreePacker):
     """One pass over a tree and its listing."""
 
-    def iter_changed_parts(self, listing: Iterable[bytes]) -> Iterator[bytes]:
+    def iter_changed_parts(self, listing: Iterable[bytes]) -> Iterator[Part]:
         """Yield headers, contents and padding of what changed."""
         for name, _, status in self.iter_changes(listing):
             if status is None:

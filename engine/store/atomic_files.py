@@ -121,7 +121,7 @@ def sync_file_system(directory: Directory) -> None:
         raise OSError(get_errno(), os.strerror(get_errno()), directory.path)
 
 
-def write_all(handle: int, content: bytes) -> None:
+def write_all(handle: int, content: bytes | memoryview) -> None:
     """Write all bytes. A single write may be partial. Example: on a full disk."""
     remaining = memoryview(content)
     while remaining:

@@ -21,7 +21,7 @@ from imq.grammar.errors import DigestMismatch, Interrupted
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from imq.engine.layers.layer_meter import LayerMeter
     from imq.engine.oci.manifest import Descriptor
@@ -41,19 +41,23 @@ _WRITEBACK_SIZE = 8 << 20
 """Bytes after which the kernel is advised to start writing to disk, so that the final sync is short."""
 
 
-class _PipelineStage:
+class PipelineStage:
     """Processes chunks in a thread of its own, in order, and passes each buffer on."""
 
-    def __init__(self, work: Callable[[memoryview], None], pass_on: Callable[[tuple[mmap.mmap, int]], None]) -> None:
+    def __init__(
+        self,
+        work: Callable[[memoryview], None],
+        pass_on: Callable[[tuple[mmap.mmap | memoryview, int]], None],
+    ) -> None:
         self._work = work
         self._pass_on = pass_on
-        self._queue: SimpleQueue[tuple[mmap.mmap, int] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[mmap.mmap | memoryview, int] | None] = SimpleQueue()
         self._ended = allocate_lock()
         self._ended.acquire()
         self.problem: BaseException | None = None
         start_new_thread(self._run, ())
 
-    def put(self, item: tuple[mmap.mmap, int]) -> None:
+    def put(self, item: tuple[mmap.mmap | memoryview, int]) -> None:
         """Queue a buffer and the number of bytes in it."""
         self._queue.put(item)
 
@@ -80,7 +84,8 @@ class _PipelineStage:
 def read_ahead(chunks: Iterable[bytes | memoryview]) -> Generator[bytes | memoryview]:
     """Yield chunks that a thread of its own gets from an iterable, some chunks ahead. Its errors are raised here.
 
-    The thread ends with the generator, after the chunk that it is getting: so an iterable must not wait for long.
+    The iterable may reuse the memory of a chunk after the next one. The thread ends with the generator, after the chunk
+    that it is getting: so an iterable must not wait for long.
     """
     filled: SimpleQueue[tuple[bytes | memoryview | None, BaseException | None]] = SimpleQueue()
     goes_on: SimpleQueue[bool] = SimpleQueue()
@@ -95,7 +100,7 @@ def read_ahead(chunks: Iterable[bytes | memoryview]) -> Generator[bytes | memory
             for chunk in chunks:
                 if not goes_on.get():
                     break
-                filled.put((chunk, None))
+                filled.put((bytes(chunk), None))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
             problem = error
         filled.put((None, problem))
@@ -143,7 +148,7 @@ def write_blob(
     if is_small(descriptor):
         _write_small_blob(handle, descriptor, hasher.update, meter, readinto)
     else:
-        writer = _BlobWriter(handle, partial_size)
+        writer = BlobWriter(handle, partial_size)
         _write_large_blob(writer, descriptor, hasher.update, meter, readinto, is_cancelled, hashes_inline=hashes_inline)
     if hasher.hexdigest() != descriptor.digest.encoded:
         raise DigestMismatch(
@@ -172,7 +177,7 @@ def _write_small_blob(
 
 
 def _write_large_blob(
-    writer: _BlobWriter,
+    writer: BlobWriter,
     descriptor: Descriptor,
     update: Callable[[memoryview], None],
     meter: LayerMeter | None,
@@ -181,11 +186,11 @@ def _write_large_blob(
     *,
     hashes_inline: bool,
 ) -> None:
-    free_buffers: SimpleQueue[tuple[mmap.mmap, int]] = SimpleQueue()
-    unpacking = _PipelineStage(meter.feed, free_buffers.put) if meter is not None else None
+    free_buffers: SimpleQueue[tuple[mmap.mmap | memoryview, int]] = SimpleQueue()
+    unpacking = PipelineStage(meter.feed, free_buffers.put) if meter is not None else None
     hashing = None
     if not hashes_inline:
-        hashing = _PipelineStage(update, unpacking.put if unpacking is not None else free_buffers.put)
+        hashing = PipelineStage(update, unpacking.put if unpacking is not None else free_buffers.put)
     stages = [stage for stage in (hashing, unpacking) if stage is not None]
     for _ in range(BUFFER_COUNT if stages else 1):
         free_buffers.put((mmap.mmap(-1, CHUNK_SIZE), 0))  # at the start of a page, as O_DIRECT requires
@@ -221,7 +226,7 @@ def _write_large_blob(
     _check_size(descriptor, size, at_end=True)
 
 
-class _BlobWriter:
+class BlobWriter:
     """Appends chunks to a file whose first `present` bytes are there already.
 
     Full chunks at a multiple of their size bypass the page cache. All others, which a slow connection or a file system
@@ -271,35 +276,39 @@ class _BlobWriter:
         self._offset += written
         return written
 
+    def end(self) -> None:
+        """Leave the file as other readers and writers of the handle need it."""
+        self._set_direct(enabled=False)
+
     def _set_direct(self, *, enabled: bool) -> None:
         if enabled != self._is_direct:
             fcntl.fcntl(self.handle, fcntl.F_SETFL, self._flags | (os.O_DIRECT if enabled else 0))
             self._is_direct = enabled
 
 
-class StreamWriter:
-    """Writes pieces of any size to a new file, in chunks as a pull writes them."""
+def join_chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    """Yield pieces of any size as chunks that `BlobWriter` writes directly, and a shorter last one.
 
-    def __init__(self, handle: int) -> None:
-        self._writer = _BlobWriter(handle, 0)
-        self._buffer = mmap.mmap(-1, CHUNK_SIZE)
-        self._count = 0
-
-    def write(self, piece: bytes | memoryview) -> None:
-        """Write a piece; its last bytes are written with the next one, or by `finish`."""
+    A chunk is valid until the next. Pieces that are such chunks already are not copied.
+    """
+    buffer: memoryview | None = None
+    size = 0
+    for piece in pieces:
         rest = memoryview(piece)
+        if not size and len(rest) == CHUNK_SIZE and isinstance(rest.obj, mmap.mmap):
+            yield rest
+            continue
+        buffer = buffer or memoryview(mmap.mmap(-1, CHUNK_SIZE))
         while rest:
-            count = min(len(rest), CHUNK_SIZE - self._count)
-            self._buffer[self._count : self._count + count] = rest[:count]
-            self._count += count
+            count = min(len(rest), CHUNK_SIZE - size)
+            buffer[size : size + count] = rest[:count]
+            size += count
             rest = rest[count:]
-            if self._count == CHUNK_SIZE:
-                self.finish()
-
-    def finish(self) -> None:
-        """Write what is left."""
-        self._writer.write(memoryview(self._buffer)[: self._count])
-        self._count = 0
+            if size == CHUNK_SIZE:
+                yield buffer
+                size = 0
+    if buffer is not None and size:
+        yield buffer[:size]
 
 
 def write_slices(handle: int, chunk: memoryview) -> None:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 
-from imq.engine.layers.compression import make_compressor
 from imq.engine.layers.layer_meter import LayerMeter
 from imq.engine.oci import media_types
 from imq.engine.oci.digest import Digest
@@ -26,19 +25,19 @@ from imq.grammar.record import TYPE_CHECKING, Record
 
 from . import partial_blobs
 from .atomic_files import get_free_space, store_errors, sync_file_system, write_all
-from .blob_pipeline import StreamWriter, is_small, read_ahead, write_blob
+from .blob_pipeline import is_small, write_blob
 from .corruption import is_marked_corrupt, read_verified_document, unmark_corrupt
 from .layer_measure import LayerMeasure, finish_measure
+from .layer_writer import measure, write_layer, write_plain_layer
 from .layout import BLOBS, unknown_layer_type
 from .leases import LEASE_SUFFIX, end_dead_leases, end_lease, new_token
 from .partial_blobs import Partial
 from .quota import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from typing import BinaryIO, Self
 
-    from imq.engine.layers.codec import Compressor
     from imq.engine.layers.tar_entry import TarEntry
 
     from .layout import Layout
@@ -274,53 +273,63 @@ class Ingest:
         self,
         chunks: Iterable[bytes | memoryview],
         compression: str,
-        recompress: str | None = None,
+        on_entry: Callable[[TarEntry], None] | None = None,
+    ) -> ImportedLayer:
+        """Store a layer of unknown digest as it is: a tar archive with this `compression` (`""`: none).
+
+        `on_entry` is called with each entry and may raise to reject it.
+        """
+        with LayerMeter(compression, on_entry=on_entry) as meter, self._create_layer() as (name, file):
+            digest, size = write_layer(file.fileno(), measure(chunks, meter), self._quota.extend)
+            return self._finish_layer(name, file, meter, compression, size, digest)
+
+    def import_plain_layer(
+        self,
+        chunks: Iterable[bytes | memoryview],
         on_entry: Callable[[TarEntry], None] | None = None,
         *,
         in_thread: bool = False,
     ) -> ImportedLayer:
-        """Store a layer of unknown digest: a tar archive with this `compression` (`""`: none).
+        """Store a layer of unknown digest from a plain tar archive, with gzip unless that saves little.
 
-        `recompress` compresses a plain archive. `on_entry` is called with each entry and may raise to reject it.
-        `in_thread`: another thread gets the chunks and measures them, see `read_ahead`.
-        Returns the layer with its computed descriptor.
+        `on_entry` is that of `import_layer`. `in_thread`: another thread gets the chunks and measures them while others
+        are compressed, see `read_ahead`.
         """
-        from hashlib import sha256
+        files: list[tuple[str, FileIO]] = []
+        with LayerMeter("", on_entry=on_entry, hashes_inline=True) as meter, ExitStack() as stack:
 
-        encoder = make_compressor(recompress) if recompress is not None and recompress != compression else None
-        meter = LayerMeter("" if encoder else compression, on_entry=on_entry, hashes_inline=in_thread)
-        hasher, size = sha256(), 0
-        temporary = self._new_temporary_name()
+            def open_file() -> int:
+                files.append(stack.enter_context(self._create_layer()))
+                return files[-1][1].fileno()
+
+            written = write_plain_layer(chunks, meter, open_file, self._quota.extend, in_thread=in_thread)
+            layer = self._finish_layer(*files.pop(), meter, written.compression, written.size, written.digest)
+            for name, _ in files:
+                self._layout.ingest_directory.remove_file(name)
+            return layer
+
+    @contextmanager
+    def _create_layer(self) -> Iterator[tuple[str, FileIO]]:
+        """Return the name of a new file in ingest/ for a layer, and the open file; it is removed after an error."""
+        name = self._new_temporary_name()
         try:
-            with (
-                store_errors("store a layer", self._layout.root),
-                self._create_file(temporary) as target,
-                ExitStack() as stack,
-            ):
-                measured_chunks = _measure(chunks, meter)
-                if in_thread:
-                    measured_chunks = stack.enter_context(closing(read_ahead(measured_chunks)))
-                writer = StreamWriter(target.fileno())
-                for chunk in self._quota.limit(_compress(measured_chunks, encoder)):
-                    hasher.update(chunk)
-                    size += len(chunk)
-                    writer.write(chunk)
-                writer.finish()
-                kind = compression if encoder is None else recompress
-                descriptor = Descriptor(
-                    media_types.LAYER_TYPES[kind or ""], Digest(f"sha256:{hasher.hexdigest()}"), size
-                )
-                if not is_small(descriptor):
-                    os.fsync(target.fileno())
-                    self.reserve((descriptor,))
-            measured = meter.finish()
-            with store_errors("store a layer"):
-                self._finish_blob(temporary, descriptor)
+            with store_errors("store a layer", self._layout.root), self._create_file(name) as file:
+                yield name, file
         except BaseException:
-            meter.close()
-            self._layout.ingest_directory.remove_file(temporary)
+            self._layout.ingest_directory.remove_file(name)
             raise
-        measure = LayerMeasure(descriptor.digest, measured.diff_id, measured.size, measured.tar_size, measured.entries)
+
+    def _finish_layer(
+        self, name: str, file: FileIO, meter: LayerMeter, compression: str, size: int, digest: Digest | None = None
+    ) -> ImportedLayer:
+        """Publish a layer that is written; return it. The digest of a plain one may be missing: it is its diff ID."""
+        summary = meter.finish()
+        descriptor = Descriptor(media_types.LAYER_TYPES[compression], digest or summary.diff_id, size)
+        if not is_small(descriptor):
+            os.fsync(file.fileno())
+            self.reserve((descriptor,))
+        self._finish_blob(name, descriptor)
+        measure = LayerMeasure(descriptor.digest, summary.diff_id, summary.size, summary.tar_size, summary.entries)
         with self._mutex:
             self.measures.append(measure)
         return ImportedLayer(descriptor, measure)
@@ -399,21 +408,6 @@ class Ingest:
             for _, directory in blobs.iter_directories():
                 directory.sync()
             blobs.sync()
-
-
-def _measure(chunks: Iterable[bytes | memoryview], meter: LayerMeter) -> Generator[bytes | memoryview]:
-    """Yield the chunks, measured."""
-    for chunk in chunks:
-        meter.feed(chunk)
-        yield chunk
-
-
-def _compress(chunks: Iterable[bytes | memoryview], encoder: Compressor | None) -> Iterator[bytes | memoryview]:
-    """Yield the chunks, compressed if there is an encoder."""
-    for chunk in chunks:
-        yield encoder.feed(chunk) if encoder else chunk
-    if encoder:
-        yield encoder.finish()
 
 
 def _make_reader(content: bytes) -> Callable[[memoryview], int]:

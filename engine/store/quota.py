@@ -22,7 +22,7 @@ from .bounded_read import read_bounded
 from .leases import find_token, is_sweep_marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from .layout import Layout
 
@@ -77,23 +77,21 @@ class Quota:
         free, _ = get_free_space(self._layout.root)
         return self._max_bytes is None and (free is None or size < free)
 
-    def limit(self, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """Yield the chunks of a blob of unknown size; raises `StoreError` when they exceed the quota."""
+    def extend(self, size: int, added: int) -> None:
+        """Count `added` more bytes of a blob of unknown size, whose `size` they are part of; negative: that many less.
+
+        Raises `StoreError` when they exceed the quota.
+        """
         if self._max_bytes is None:
-            yield from chunks
             return
         if self._known_bytes is None:
             self._known_bytes = sum(self._list_sizes().values())
-        size = 0
-        for chunk in chunks:
-            size += len(chunk)
-            self._known_bytes += len(chunk)
-            if self._known_bytes > self._max_bytes:
-                with self._layout.lock():
-                    self._known_bytes -= self._drop_partials()
-            if self._known_bytes > self._max_bytes:
-                raise self._quota_exceeded(self._known_bytes - size, size, at_least=True)
-            yield chunk
+        self._known_bytes += added
+        if self._known_bytes > self._max_bytes:
+            with self._layout.lock():
+                self._known_bytes -= self._drop_partials()
+        if self._known_bytes > self._max_bytes:
+            raise self._quota_exceeded(self._known_bytes - size, size, at_least=True)
 
     def release(self) -> None:
         """Release the claims."""

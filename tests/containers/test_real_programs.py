@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -13,7 +14,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from support.engines import Dockerd
+from support.engines import Dockerd, PodmanService
 from support.servers import Registry, find_free_port, require_programs
 
 from .test_lifecycle import wait_for
@@ -66,6 +67,13 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
         yield engine
 
 
+@pytest.fixture
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanService]:
+    require_programs("podman")
+    with PodmanService(tmp_path_factory.mktemp("podman")) as engine:
+        yield engine
+
+
 def test_redis_is_run_committed_pushed_and_run_by_docker(
     machine: Machine, registry: Registry, dockerd: Dockerd, tmp_path: pathlib.Path
 ) -> None:
@@ -97,6 +105,22 @@ def test_redis_is_run_committed_pushed_and_run_by_docker(
     machine.do(f"run {name}2 run {options} with name = back, network_mode = host, detach = true")
     assert ask_redis(port, "GET", "greeting") == "$5\r\nhello\r\n"
     machine.do("rm container back force")
+
+
+def test_incompressible_changes_are_a_plain_layer_that_engines_run(
+    machine: Machine, registry: Registry, dockerd: Dockerd, podman: PodmanService
+) -> None:
+    name = f"127.0.0.1:{registry.port}/team/media:1"
+    machine.line("run", "--name", "media", "box:1", "sh", "-c", "head -c 3000000 /dev/urandom > /noise")
+    machine.line("commit", "media", name)
+    _, layer = machine.rows(f"layers of {name} select media_type")
+    assert layer["media_type"] == "application/vnd.oci.image.layer.v1.tar"
+    machine.do(f"push {name}")
+    digest = hashlib.sha256((machine.folder("media") / "upper" / "noise").read_bytes()).hexdigest()
+    podman.run("pull", "--tls-verify=false", name)
+    for engine, options in ((dockerd, ()), (podman, ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"))):
+        printed = engine.run("run", "--rm", "--network=none", *options, name, "busybox", "sha256sum", "/noise")
+        assert printed == f"{digest}  /noise"
 
 
 def test_nginx_answers_and_reloads(machine: Machine, tmp_path: pathlib.Path) -> None:

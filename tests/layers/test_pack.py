@@ -23,7 +23,7 @@ AS_ROOT = os.geteuid() == 0
 
 
 def packed(root: object, **options: object) -> bytes:
-    return b"".join(pack_tree(str(root), **options))
+    return b"".join(map(bytes, pack_tree(str(root), **options)))
 
 
 def entries_of(archive: bytes) -> dict[str, TarEntry]:
@@ -173,7 +173,7 @@ def test_a_file_that_changes_size_while_it_is_read(tmp_path, grow):
 
 
 def test_a_file_removed_while_the_tree_is_read_is_an_error(tmp_path):
-    (tmp_path / "a").write_bytes(b"x" * 1_000_000)
+    (tmp_path / "a").write_bytes(b"x" * 2_000_000)
     (tmp_path / "b").touch()
     pieces = pack_tree(str(tmp_path))
     next(pieces)

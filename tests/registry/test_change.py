@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +89,13 @@ def test_every_platform_of_an_index_is_changed(registry: Registry, store: StoreS
     assert store.rows(f"images where name = {host}/other/app:2 select label.env") == [{"label.env": "prod"}]
 
 
-def test_a_layer_is_appended_in_the_registry(registry: Registry, store: StoreSession, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("content", [b"hello\n", random.Random(1).randbytes(2_000_000)], ids=["text", "noise"])
+def test_a_layer_is_appended_in_the_registry(
+    registry: Registry, store: StoreSession, tmp_path: pathlib.Path, content: bytes
+) -> None:
     host = f"127.0.0.1:{registry.port}"
     (tmp_path / "tree" / "srv").mkdir(parents=True)
-    (tmp_path / "tree" / "srv" / "page").write_text("hello\n")
+    (tmp_path / "tree" / "srv" / "page").write_bytes(content)
     statement = f'append "{tmp_path}/tree" to {host}/app:1 as {host}/app:2 change "LABEL x=y"'
     store.do(f"{statement} from {host}")
     old, new = fetch(registry, "app/manifests/1"), fetch(registry, "app/manifests/2")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import lzma
 import os
+import random
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ from support.images import Image, Layout, docker_archive, layer, write_library
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+NOISE = random.Random(1).randbytes(2_000_000)
+"""Bytes that no compression makes smaller."""
 
 
 @pytest.fixture
@@ -39,6 +44,9 @@ def tree(tmp_path: Path) -> Path:
 def stored(store: StoreSession, tree: Path) -> StoreSession:
     """A store with images that were stored in every way except by pull."""
     store.do(f'import "{tree}" as team/base:1 change "LABEL env=prod", "CMD sh", "ENV A=1"')
+    (tree.with_name("media")).mkdir()
+    (tree.with_name("media") / "noise").write_bytes(NOISE)
+    store.do(f'import "{tree.with_name("media")}" as team/media:1 change "LABEL kind=media"')
     source = write_library(tree.with_name("source"))
     docker_archive(tree.with_name("docker.tar"), [(source["redis:7"], ["redis:7"])])
     store.do(f'load "{tree.with_name("docker.tar")}"')
@@ -47,7 +55,9 @@ def stored(store: StoreSession, tree: Path) -> StoreSession:
     return store
 
 
-@pytest.mark.parametrize("name", ["team/base:1", "redis:7", "team/app:1", "registry.local:5000/team/app:1"])
+@pytest.mark.parametrize(
+    "name", ["team/base:1", "team/media:1", "redis:7", "team/app:1", "registry.local:5000/team/app:1"]
+)
 def test_skopeo_reads_the_store(stored: StoreSession, root: Path, tmp_path: Path, name: str) -> None:
     shown = json.loads(run("skopeo", "inspect", f"oci:{root}:{name}"))
     (row,) = stored.rows(f"images where name = {name} select * as json")
@@ -70,6 +80,8 @@ def test_umoci_lists_and_unpacks(stored: StoreSession, root: Path, tree: Path, t
     assert (unpacked / "bin" / "tool").stat().st_ino == (unpacked / "bin" / "second").stat().st_ino
     assert (unpacked / "bin" / "tool").stat().st_mode & 0o7777 == 0o4755
     assert (unpacked / "empty").is_dir()
+    run("umoci", "unpack", "--rootless", "--image", f"{root}:team/media:1", tmp_path / "media-bundle")
+    assert (tmp_path / "media-bundle" / "rootfs" / "noise").read_bytes() == NOISE
 
 
 def test_umoci_collects_the_same_blobs_as_prune(stored: StoreSession, root: Path) -> None:

@@ -20,6 +20,7 @@ from .change import ChangeRemote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
 
     from imq.engine.registry.client import Client
     from imq.engine.sources.action import Action, PlanContext
@@ -43,21 +44,24 @@ class AppendRemote(ChangeRemote):
 
     def upload_layers(self, client: Client) -> Sequence[tuple[Descriptor, Digest]]:
         """Pack the layer to a temporary file, and upload it unless the repository has it."""
-        from hashlib import sha256
+        from contextlib import ExitStack
 
-        from imq.engine.layers.compression import make_compressor
+        from imq.engine.layers.layer_meter import LayerMeter
         from imq.engine.store.atomic_files import store_errors
+        from imq.engine.store.layer_writer import write_plain_layer
 
-        packed, plain, size = sha256(), sha256(), 0
-        with store_errors(f"pack {self.path}"), tempfile.TemporaryFile() as file:
-            compressor = make_compressor("gzip")
-            for piece in _pack(self.path):
-                plain.update(piece)
-                size += _write(file, packed, compressor.feed(piece))
-            size += _write(file, packed, compressor.finish())
-            file.flush()
-            digest = Digest(f"sha256:{packed.hexdigest()}")
-            layer = Descriptor(media_types.LAYER_TYPES["gzip"], digest, size)
+        with store_errors(f"pack {self.path}"), LayerMeter("", hashes_inline=True) as meter, ExitStack() as stack:
+            file: BinaryIO
+
+            def open_file() -> int:
+                nonlocal file
+                file = stack.enter_context(tempfile.TemporaryFile())
+                return file.fileno()
+
+            written = write_plain_layer(_pack(self.path), meter, open_file, lambda *_: None)
+            diff_id = meter.finish().diff_id
+            media_type = media_types.LAYER_TYPES[written.compression]
+            layer = Descriptor(media_type, written.digest or diff_id, written.size)
 
             def open_content() -> object:
                 copy = os.fdopen(os.dup(file.fileno()), "rb")
@@ -65,16 +69,10 @@ class AppendRemote(ChangeRemote):
                 return copy
 
             client.upload_blob(self.name, layer, open_content)  # type: ignore[arg-type] # a file is a content
-        return ((layer, Digest(f"sha256:{plain.hexdigest()}")),)
+        return ((layer, diff_id),)
 
 
-def _write(file: object, hasher: object, content: bytes | memoryview) -> int:
-    hasher.update(content)  # type: ignore[attr-defined]
-    file.write(content)  # type: ignore[attr-defined]
-    return len(content)
-
-
-def _pack(path: str) -> Iterator[bytes]:
+def _pack(path: str) -> Iterator[bytes | memoryview]:
     """Yield the archive of a folder, or the content of an archive. Raises `StatementError` for a compressed one."""
     from imq.engine.layers.compression import detect_compression
     from imq.engine.layers.pack import pack_tree
