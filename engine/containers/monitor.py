@@ -45,7 +45,7 @@ from .runtime import KILLED, TIMED_OUT, Runtime, RuntimeFailed, cgroup_of, exit_
 from .sockets import accept, open_listener, receive_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn
 
     from .health import HealthMonitor
@@ -56,6 +56,7 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 60.0
 _LONG_RUN = 10.0
 """A run of more seconds has not failed at once: the next delay is the shortest."""
 _NOT_STARTED = 128
+_PIPE_SIZE = 64 << 10
 _NO_TEXT = "%!w(<nil>)"
 """What runc 1.1 writes in place of some errors, as that of a full disk."""
 
@@ -189,11 +190,12 @@ class _Monitor:
         """Start the container; return where its output is read and its input is written, and its terminal."""
         return self._start_with_terminal() if self._job["terminal"] else self._start_with_pipes()
 
-    def _try_runtimes(self, start: Callable[[], None]) -> None:
+    def _try_runtimes(self, start: Callable[[], None], output: Iterable[int] = ()) -> None:
         """Start the container by the first runtime that can; it is the one for restarts too.
 
-        A runtime that may have started the program is the last: it does not run twice. Raises the error of the last
-        one, whose messages are those of docker; the one before when that has no text.
+        A runtime that may have started the program is the last: it does not run twice. What another one writes to the
+        pipes of the program, whose readable ends are `output`, is discarded. Raises the error of the last one, whose
+        messages are those of docker; the one before when that has no text.
         """
         *others, last = self._runtimes
         refusal: RuntimeFailed | None = None
@@ -205,6 +207,8 @@ class _Monitor:
                 if self._was_created or problem.code in (TIMED_OUT, KILLED):
                     raise
                 refusal = problem
+                for pipe in output:
+                    _discard_available(pipe)
             else:
                 self._runtimes = [path]
                 return
@@ -235,7 +239,10 @@ class _Monitor:
         elif stdin < 0:
             stdin = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            self._try_runtimes(lambda: self._call_runtime((stdin, *(pair[1] for pair in pipes.values()))))
+            self._try_runtimes(
+                lambda: self._call_runtime((stdin, *(pair[1] for pair in pipes.values()))),
+                [pair[0] for pair in pipes.values()],
+            )
         finally:
             for descriptor in (stdin, *(pair[1] for pair in pipes.values())):
                 os.close(descriptor)
@@ -536,3 +543,12 @@ def _fill_volume(rootfs: str, target: str, volume: str) -> None:
             raise RuntimeFailed(f"the volume {target} cannot be filled with the files of the image")
     finally:
         os.close(source)
+
+
+def _discard_available(pipe: int) -> None:
+    """Read what is in a pipe already."""
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while os.read(pipe, _PIPE_SIZE):
+            pass
+    os.set_blocking(pipe, True)

@@ -339,7 +339,11 @@ _HINTS = {
         "it needs the capability CAP_SYS_ADMIN; in a container of docker: --privileged, or --cap-add SYS_ADMIN",
     ),
     "exec format error": ("the program is for another machine, or a script without a first line #!INTERPRETER",),
+    "rlim_memlock": ("crun may not raise its own limit here; with runc it works: set runtime = runc",),
     "setrlimit": ("this user may not raise the limit: leave out ulimit, or lower it",),
+    "setting cgroup config": (
+        "the cgroups here may lack a controller that a limit needs: leave it out, or set cgroup.subtree_control",
+    ),
     "executable file `/": _NOT_IN_IMAGE,
     "not found in $path": ("the program is in no folder of the container's PATH",),
     "no such file or directory": _NOT_IN_IMAGE,
@@ -349,7 +353,10 @@ _HINTS = {
 
 def find_exit_code(message: str, default: int) -> int:
     """Return docker's exit code for a program that a runtime could not execute, by its message."""
-    return next((code for part, code in _EXIT_CODES.items() if part in message.lower()), default)
+    text = message.lower()
+    if "cgroup" in text:  # a file of a controller may be missing too
+        return default
+    return next((code for part, code in _EXIT_CODES.items() if part in text), default)
 
 
 def find_hints(message: str) -> tuple[str, ...]:
