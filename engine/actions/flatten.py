@@ -46,7 +46,7 @@ class Flatten(DerivedImage):
             StackedLayer(layer.digest, diff_id, None, partial(open_blob, layer.digest))
             for layer, diff_id in zip(base.manifest.layers, base.config.diff_ids, strict=True)
         ]
-        flat = ingest.import_plain_layer(FlatArchive(layers).iter_pieces())
+        flat = ingest.import_plain_layer(FlatArchive(layers).iter_pieces(), in_thread=True)
         step = Step(f"flatten {len(layers)} layers")
         return store_derived(ingest, base, base.config.runtime, (step,), (flat,), replaces_layers=True)
 

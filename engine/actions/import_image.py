@@ -117,14 +117,15 @@ def store_layer(ingest: Ingest, path: str, moved: Callable[[int], None]) -> Impo
     from imq.engine.layers.rooted_fs import MAX_DEPTH
 
     if os.path.isdir(path):
-        return ingest.import_plain_layer(_watch_pieces(pack_tree(path, max_depth=MAX_DEPTH), moved))
+        pieces = _watch_pieces(pack_tree(path, max_depth=MAX_DEPTH), moved)
+        return ingest.import_plain_layer(pieces, in_thread=True)
     with CountingReader(_open_input(path), moved) as source:
         head = source.read(_PIECE)
         compression = detect_compression(head)
         if compression in media_types.LAYER_TYPES and compression:
             return ingest.import_layer(_read_pieces(head, source), compression, on_entry=_check_limits)
         plain = decompress(compression, _read_pieces(head, source)) if compression else _read_pieces(head, source)
-        return ingest.import_plain_layer(plain, on_entry=_check_limits)
+        return ingest.import_plain_layer(plain, _check_limits, in_thread=path != "-")  # a pipe can wait for long
 
 
 def _check_limits(entry: TarEntry) -> None:

@@ -89,7 +89,7 @@ def import_unknown_layer(files: ImageFiles, source: BinaryIO, ingest: Ingest) ->
     if compression in media_types.LAYER_TYPES:
         return ingest.import_layer(chunks, compression)
     # bzip2 and xz have no media type
-    return ingest.import_plain_layer(decompress(compression, chunks))
+    return ingest.import_plain_layer(decompress(compression, chunks), in_thread=True)
 
 
 def _read_chunks(files: ImageFiles, source: BinaryIO) -> Iterator[bytes]:
