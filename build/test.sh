@@ -106,7 +106,7 @@ bin=$environment/bin
 install_programs
 making_root=
 if [ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null; then
-    bash build/make_engine_root.sh >/dev/null & # beside the checks that need one core
+    bash build/make_engine_root.sh >/dev/null & # during the checks that need one core
     making_root=$!
 fi
 export PATH=$bin:$PATH:/usr/sbin:/sbin

@@ -204,7 +204,7 @@ class Column(Record):
 
 
 class Join(Record):
-    """`KIND join (rows) as name on condition`: rows of another query beside those of this one, their fields `name.F`.
+    """`KIND join (rows) as name on condition`: rows of another query next to those of this one, their fields `name.F`.
 
     `kind` is `left`, `inner` or `full`.
     """

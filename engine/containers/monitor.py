@@ -1,4 +1,4 @@
-"""The monitor: a small process beside each running container, like conmon. It outlives the imq that started it.
+"""The monitor: a small process for each running container, like conmon. It outlives the imq that started it.
 
 It mounts the file system of the container in its own mount namespace, so that nothing stays mounted when it ends. The
 driver vfs needs no mount. The monitor lets the OCI runtime create and start the container, and writes what the

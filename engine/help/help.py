@@ -31,7 +31,7 @@ _MAX_WIDTH = 80
 _FILLED_WIDTH = 60
 """The shortest line of a filled paragraph, except its last one, in columns."""
 _EXAMPLE_WIDTH = 44
-"""Width of the column of statements beside their descriptions."""
+"""Width of the column of statements next to their descriptions."""
 _MIN_COLUMN_WIDTH = 16
 """Minimum width of the last column of a table."""
 
@@ -180,7 +180,7 @@ def _format_start() -> str:
 
 
 def _format_examples(examples: Examples) -> str:
-    """Return statements with their descriptions beside them, or below those that are too long."""
+    """Return statements with their descriptions next to them, or below those that are too long."""
     lines = []
     for statement, description in examples:
         if len(statement) < _EXAMPLE_WIDTH and len(description) <= _MAX_WIDTH - _EXAMPLE_WIDTH - 2:

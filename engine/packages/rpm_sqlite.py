@@ -19,7 +19,7 @@ def iter_headers(file: str) -> Iterator[bytes | str]:
     """Yield the header of each package of a database file, and a text for what is wrong with it.
 
     The file is a copy that nobody else writes. So it can be opened as immutable: SQLite then takes no locks, and needs
-    no log beside a database that was left in WAL mode. Its schema is not trusted: no view or trigger in it is used.
+    no log next to a database that was left in WAL mode. Its schema is not trusted: no view or trigger in it is used.
     """
     from urllib.parse import quote
 

@@ -320,7 +320,7 @@ class UntilSize(Record):
 
 
 class Join(Record):
-    """The rows of `select` beside those of a query, where `condition` holds. Its columns are those that are used.
+    """The rows of `select` next to those of a query, where `condition` holds. Its columns are those that are used.
 
     `kind` is `left` (rows without a partner stay, with unknown values), `inner`, or `full` (rows of both sides stay).
     """

@@ -1,7 +1,7 @@
 """The quota of a store (`set quota`) and the free space of its disk, checked before blobs are transferred.
 
 An ingest claims space for its blobs first, so that a transfer that does not fit is refused before it starts. Streams of
-unknown size are checked as they arrive. A claim is a file beside the lease and ends with it, so two processes cannot
+unknown size are checked as they arrive. A claim is a file next to the lease and ends with it, so two processes cannot
 claim the same space. The quota covers the blobs, each once, as `usage` sums them, and partial downloads. Unused partial
 downloads are removed when their space is needed.
 """

@@ -1,6 +1,6 @@
 """The cache of registry documents. The content behind a digest never changes, so it is requested only once.
 
-The file `remote.db` is in the folder of the store, beside the index. It is attached to the connection of the index as
+The file `remote.db` is in the folder of the store, next to the index. It is attached to the connection of the index as
 `cache`. It can be deleted at any time. Without write permission the cache is in memory. A file that came with a copied
 folder is replaced: its documents may be forged.
 """

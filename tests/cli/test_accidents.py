@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two files, beside a store."""
+    """A folder with two files, next to a store."""
     write_library(tmp_path / "store")
     folder = tmp_path / "folder"
     folder.mkdir()

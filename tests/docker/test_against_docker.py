@@ -490,7 +490,7 @@ def _hide_times(output: Output) -> Output:
 
 
 def _hide_ids(output: Output) -> Output:
-    """Return an output without the IDs that are made anew, and without an order of what was made in one second."""
+    """Return an output without the IDs that are new each time, and without an order of what was made in one second."""
     stdout, stderr = (re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "ID", text) for text in output[1:])
     return Output(output.code, "".join(sorted(stdout.splitlines(keepends=True))), stderr)
 

@@ -30,7 +30,7 @@ def half_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def list_taken(prepared: PreparedEngine, is_enough: Callable[[int, int], bool]) -> tuple[list[str], set[str]]:
     """Return the names that are taken, and their images, until the freed and the remaining bytes are enough.
 
-    An image goes with its last name, and a layer with the last image that has it. What an image has beside its layers
+    An image goes with its last name, and a layer with the last image that has it. What an image has besides its layers
     goes with it, and is no part of the total.
     """
     names = Counter(prepared.ask("images in E").column("id"))

@@ -341,7 +341,7 @@ def test_joins_pair_the_same_rows(
     condition: ast.Expr,
     where: ast.Expr | None,
 ) -> None:
-    """Each row stands beside each of its partners; what the kind of the join keeps stands alone."""
+    """Each row is joined to each of its partners; what the kind of the join keeps has none."""
     make_database(drawn).close()  # gives the rows their ids
     join = ast.Join(kind, ast.Query("images", where=right), "o", condition)
     order = (ast.Ordering(name("id")), ast.Ordering(name("o", "id")))

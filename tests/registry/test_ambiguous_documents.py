@@ -75,7 +75,7 @@ MANIFESTS = {
     "layers in another case": make_manifest(Layers=[]),
     "layers in another case first": b'{"LAYERS":[],' + GOOD.manifest[1:],
     "a digest in another case": make_manifest(layers=[{**LAYERS[0], "Digest": "sha256:" + "0" * 64}]),
-    "an index beside an image": make_manifest(Manifests=[]),
+    "an index next to an image": make_manifest(Manifests=[]),
 }
 CONFIGS = {
     "rootfs in another case": Image([LAYER], changes={"Rootfs": {"type": "layers", "diff_ids": []}}),

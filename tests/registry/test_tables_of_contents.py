@@ -296,7 +296,7 @@ class TestDisagreement:
 
 
 def test_a_table_never_stands_for_the_layer_of_another_image(pushed: Registry, tmp_path: Path) -> None:
-    """A manifest can state any diff ID beside a table: what it lists is known by the digest of the table alone."""
+    """A manifest can state any diff ID next to a table: what it lists is known by the digest of the table alone."""
     own = LAYERS["estargz"]
     forged = replace(own, diff_id=BASE.diff_id)
     push(pushed, tmp_path / "layout", "forged:1", Image([forged]))

@@ -70,7 +70,7 @@ def store(tmp_path: Path, images: dict[str, Image]) -> Path:
 
 
 class TestUnreadableImages:
-    """An image with a damaged layer, beside others."""
+    """An image with a damaged layer, among others."""
 
     def test_the_only_image_is_an_error(self, store: Path) -> None:
         with StoreSession(store) as session, pytest.raises(ImqError) as caught:

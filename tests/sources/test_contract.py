@@ -39,7 +39,7 @@ KEYS = {
 UNKNOWN = "unknown"
 """The source does not know the field of any row."""
 OTHER = "other"
-"""The source has another value for some rows, for the reason that the comment beside it gives."""
+"""The source has another value for some rows, for the reason that the comment next to it gives."""
 
 NO_CONTAINERS = {"images.in_use": UNKNOWN, "images.containers": UNKNOWN}
 NO_MANIFESTS = {

@@ -534,7 +534,7 @@ def test_an_index_outlives_the_process_and_a_move(store: StoreSession, root: Pat
     moved.rename(root)
 
 
-# Readers beside a removal
+# Readers during a removal
 
 
 def test_an_image_removed_while_it_is_read_is_not_reported_as_damaged(

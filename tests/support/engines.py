@@ -229,7 +229,7 @@ class PodmanService(Engine):
     def __init__(self, folder: str | os.PathLike[str], *, root: DebianRoot | None = None) -> None:
         super().__init__(folder, root=root)
         own = ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--tmpdir", f"{self.folder}/tmp"]
-        # crun, its default where it is installed, runs nothing beside the first version of cgroups
+        # crun, its default where it is installed, runs nothing with the first version of cgroups
         self._podman = ["podman", *own, "--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=runc"]
         if root is not None:
             self._podman = ["env", "PODMAN_IGNORE_CGROUPSV1_WARNING=1", *self._podman]

@@ -39,7 +39,7 @@ def _make_windows(version: str, base: str, *layers: bytes) -> Image:
 
 
 def make_recipe_images() -> dict[str, Image]:
-    """Return images by name, beside those of `write_library`."""
+    """Return images by name, besides those of `write_library`."""
     apk = [{"created": "2024-06-01T00:00:00Z", "created_by": "RUN /bin/sh -c apk add --no-cache curl"}]
     return {
         "scratch:deleteme-1": _make("deleteme"),

@@ -196,7 +196,7 @@ def test_the_layers_of_a_registry_are_limited_and_do_not_hold_others() -> None:
         for _ in dispatcher.run(make())
     ]
     assert max(at_once) <= 2
-    assert [at for at, layer in simulation.submitted if "layer" in layer][-1] < 3.0  # six beside the two
+    assert [at for at, layer in simulation.submitted if "layer" in layer][-1] < 3.0  # six besides the two
     assert len(at_once) == 24
 
 

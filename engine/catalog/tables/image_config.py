@@ -1,7 +1,7 @@
 """The fields of images that their config holds: each is declared here, and nowhere else.
 
 The columns of the store's index and of the cache of registry documents are derived from the declaration. So are the
-reader of the value, the SQL view and the fields of `tags`, beside all that is derived from a field of any table.
+reader of the value, the SQL view and the fields of `tags`, and all that is derived from a field of any table.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Expressions:
     for clauses after `select`. `allows_aggregates` and `allows_previous`: aggregates, and values of the row before, are
     allowed in this clause. `relation_fields` are the
     bound fields of relations, by path, so that a field in `group by` equals the same field in `select`. `joins` are the
-    rows beside the row, by their case-folded names. `query` is the query itself, None for a condition without a row.
+    rows joined to the row, by their case-folded names. `query` is the query itself, None for a condition without a row.
     """
 
     def __init__(self, table: Table, scope: Scope, related: BindRelated) -> None:

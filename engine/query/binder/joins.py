@@ -1,4 +1,4 @@
-"""Joins: rows of another query beside those of a query, and the fields `name.FIELD` of these rows."""
+"""Joins: rows of another query next to those of a query, and the fields `name.FIELD` of these rows."""
 
 from __future__ import annotations
 

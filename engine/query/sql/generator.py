@@ -137,9 +137,9 @@ class SqlGenerator:
                 if aggregate.name in self._dialect.registered:
                     self.functions.add(aggregate.name)
                 if aggregate.name == "list" and argument is not None:
-                    beside = [self.write_value(other) for other in node.aligned_with]
+                    aligned = [self.write_value(other) for other in node.aligned_with]
                     return self._dialect.write_list(
-                        self.write_value(argument), argument.kind, beside, distinct=distinct
+                        self.write_value(argument), argument.kind, aligned, distinct=distinct
                     )
                 return self._dialect.write_aggregate(
                     aggregate.name,

@@ -282,7 +282,7 @@ class DirectBody:
 
         if self._connection is not None:
             with suppress(OSError):  # the connection may be closed already
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # that of `ssl` is not safe beside a reader
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # that of `ssl` is not safe during a read
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end."""

@@ -48,7 +48,7 @@ _OLDER, _UNKNOWN = "over 5 years", "unknown"
 MAX_LAYERS = 1500
 """The layers that are drawn one by one, the largest ones. The others are one area for each repository."""
 _MAX_ROWS = 100
-"""The rows of a table beside a picture; the statement below it returns all of them."""
+"""The rows of a table next to a picture; the statement below it returns all of them."""
 _MAX_TEXT = 160
 """The characters of a build step on the page."""
 _UNNAMED = "images without a name"

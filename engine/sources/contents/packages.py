@@ -123,7 +123,7 @@ class PackageScan(ContentScan):
             self._describe_images()
 
     def _find_licences(self) -> None:
-        """Set the licences of the selected packages: their own, or those in files beside the lists of packages."""
+        """Set the licences of the selected packages: their own, or those in files next to the lists of packages."""
         licences = f"{self.scan.view}_licences"
         connection = self.connection
         connection.execute(

@@ -114,7 +114,7 @@ class LayerRead(Record):
     """One pass over some layers of a source: `size` bytes, 0 if unknown.
 
     `run` passes the bytes of some of the `layers` to `read`, as `LayerContents.read_layers` does. It may run in any
-    thread, beside other reads. `place` is where another process can read the only layer; None if it
+    thread, in parallel with other reads. `place` is where another process can read the only layer; None if it
     cannot.
     """
 

@@ -1,6 +1,6 @@
 """Makes containers of engines again from the image that their name has now: `recreate`.
 
-The new container is made beside the old one, takes its name, and is watched. The old one is removed only when the new
+The new container is made first, takes its name, and is watched. The old one is removed only when the new
 one works; otherwise it gets its name back and is started again.
 """
 

@@ -206,14 +206,14 @@ def _check_index(root: str) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         StoreSession(root) as held,
-        StoreSession(os.path.join(folder, "anew")) as anew,
+        StoreSession(os.path.join(folder, "rebuilt")) as rebuilt,
     ):
-        os.mkdir(anew.root)
+        os.mkdir(rebuilt.root)
         if os.path.isdir(os.path.join(root, "blobs")):
-            link_blobs(root, anew.root)
+            link_blobs(root, rebuilt.root)
         for name in {"index.json", "oci-layout"} & set(os.listdir(root)):
-            shutil.copy(os.path.join(root, name), anew.root)
-        assert held.dump_tables() == anew.dump_tables()
+            shutil.copy(os.path.join(root, name), rebuilt.root)
+        assert held.dump_tables() == rebuilt.dump_tables()
 
 
 def link_blobs(root: object, other: object) -> None:
