@@ -141,13 +141,13 @@ Differences in all commands:
 - The store needs no daemon and no root: it is a folder of the user (`--root`, `$IMQ_ROOT`).
   `imq copy a:1 from docker to store` copies an image of Docker to it, and `imq save a:1 | docker load` brings one back.
   With `--source docker` a command line is about Docker's own images: see [below](#with-an-engine).
-- A wrong command line exits with 2 and a failing registry with 3, where Docker uses 125 and 1. Errors that the daemon
-  reports exit with 1, as in Docker.
+- A failing registry or disk exits with 3, where Docker uses 1, and a command that imq does not have with 2. An invalid
+  flag exits with 125, and what the daemon refuses with 1, as in Docker.
 - A creation time that is missing, zero or the epoch is unknown: it prints as `N/A`, and no `until` filter matches it.
 - imq's options work in every line: `--dry-run` lists the actions, `--output FORMAT` selects an output format,
   `--explain` shows the plan, `--yes` skips the confirmation.
-- The store has no containers. Those of engines are the table `containers`: `imq containers in docker`. Networks and
-  volumes are not supported, and neither are `run`, `build` and similar commands.
+- `imq --source docker COMMAND` is about the containers of an engine, and without a source those of the store. Networks
+  are not supported, and neither are `build`, `cp` and similar commands; `extract files of container web` copies files.
 """
 ENGINE = """\
 ## With an engine

@@ -8,12 +8,14 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .context import Handler
 from .creation_flags import list_creation_values
-from .direct_run import NOT_RUN
+from .direct_run import NOT_EXECUTED, NOT_RUN
 from .filters import compare_moment, join_conditions, prune_conditions
 from .options import literals, make_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from imq.engine.containers.log_file import LogLine
 
     from .context import CommandContext, CompileContext, Outcome
     from .flags import ParsedFlags
@@ -119,11 +121,17 @@ def compile_exec(parsed: ParsedFlags, _compile_context: CompileContext) -> State
     return (ast.ActionStatement("exec", (ast.Literal(_WORD), *literals((container,))), options=options),)
 
 
-def run_exec(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:
-    """Run the program and return its exit code."""
+def run_exec(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
+    """Run the program and return its exit code; of one in the background, only whether it was started."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
-    return _run_program(context, act, "exec")
+    _, errors = context.run_action(act)
+    for error in errors:
+        code = 1 if error.code == "exec" else context.report_error(error)
+        if parsed.is_on("detach"):
+            return 1
+        return NOT_EXECUTED if error.code == "no-such-user" else int(getattr(error, "exit_status", code))
+    return 0
 
 
 def _make_compiler(
@@ -156,14 +164,20 @@ def _make_runner(line: Callable[[str, Outcome], str]) -> Callable[[CommandContex
         (act,) = statements
         assert isinstance(act, ast.ActionStatement)
         context.session.context = context.session.context.replace(confirm=None)  # docker does not prompt
-        outcomes, errors = context.run_action(act)
+        try:
+            outcomes, errors = context.run_action(act)
+        except NotFound as error:
+            outcomes, errors = [], (error,)
         done = [outcome for outcome in outcomes if not outcome.error]
         failed = {outcome.target for outcome in outcomes if outcome.error}
         names = [name for name in parsed.arguments if name not in failed]
         if len(names) != len(done):
             names = [outcome.target for outcome in done]
         context.write(f"{line(name, outcome)}\n" for name, outcome in zip(names, done, strict=True))
-        return context.report_errors(errors)
+        is_failure = context.report_errors(errors) != 0
+        if parsed.is_on("force") and all(isinstance(error, NotFound) for error in errors):
+            return 0  # docker reports a container that it does not find, and goes on
+        return int(is_failure)
 
     return run
 
@@ -191,15 +205,12 @@ def run_attached(context: CommandContext, _parsed: ParsedFlags, statements: Stat
     """Pass the streams of the container on; return its exit code."""
     (act,) = statements
     assert isinstance(act, ast.ActionStatement)
-    return _run_program(context, act, "container-failed")
-
-
-def _run_program(context: CommandContext, act: ast.ActionStatement, ended: str) -> int:
-    """Run an action on one program, and return its exit code. An error with the code `ended` has it."""
     _, errors = context.run_action(act)
     for error in errors:
-        code = 1 if error.code == ended else context.report_error(error)
-        return int(getattr(error, "exit_status", code))
+        if error.code != "container-failed":  # it was not started, and docker has no exit code of the program
+            context.report_error(error)
+            return 1
+        return int(getattr(error, "exit_status", 1))
     return 0
 
 
@@ -262,35 +273,94 @@ def compile_logs(parsed: ParsedFlags, compile_context: CompileContext) -> Statem
 
 def run_logs(context: CommandContext, parsed: ParsedFlags, statements: Statements) -> int:
     """Write the lines of standard output and standard error to these streams; with -f, those to come too."""
-    from imq.engine.containers.log_file import format_log_time
+    from imq.engine.containers.log_file import LogLine
 
+    printer = _LogPrinter(context, with_times=parsed.is_on("timestamps"))
+    if _is_of_store(context):
+        _write_log(context, parsed, printer)
+        return 0
     tail = parsed.get_last("tail")
     result = context.run_query(statements[0])
     rows = list(result.rows)
     if tail.isdecimal():
         rows = rows[len(rows) - min(int(tail), len(rows)) :]
-    with_times = parsed.is_on("timestamps")
-
-    def write(time: object, stream: object, text: object) -> None:
-        target = context.stderr if stream == "stderr" else context.stdout
-        target.write(f"{format_log_time(int(str(time)))} {text}" if with_times else str(text))
-
     for time, stream, text in rows:
-        write(time, stream, f"{text}\n")
-    context.stdout.flush()
-    if parsed.is_on("follow"):
-        last = max((int(str(row[0] or 0)) for row in rows), default=0)
-        _follow(context, parsed.arguments[0], last, write)
+        printer.write(LogLine(int(str(time or 0)), str(stream), f"{text}\n"))
+    printer.flush()
     return context.report_errors(result.errors)
 
 
-def _follow(context: CommandContext, name: str, after: int, write: Callable[[object, object, object], None]) -> None:
-    """Write the lines of a log after a time until the container ends."""
+def _is_of_store(context: CommandContext) -> bool:
+    """Whether the container is one of the store: its log is a file, with the bytes that the program wrote."""
+    from imq.engine.session.state import DEFAULT_SOURCE
+
+    return not context.session.is_of_engine and context.session.state.current_source == DEFAULT_SOURCE
+
+
+class _LogPrinter:
+    """Writes the lines of a log, or parts of them, to the streams of a command. A line without an end gets none."""
+
+    def __init__(self, context: CommandContext, *, with_times: bool) -> None:
+        self._streams = {"stdout": context.stdout, "stderr": context.stderr}
+        self._with_times = with_times
+        self._unfinished: set[str] = set()
+        self._last = context.stdout
+
+    def write(self, line: LogLine) -> None:
+        """Write a line, or the next part of one."""
+        from imq.engine.containers.log_file import format_log_time
+
+        target = self._streams[line.stream] if line.stream in self._streams else self._streams["stdout"]
+        if target is not self._last:
+            self.flush()  # both may be the same terminal
+            self._last = target
+        is_start = line.stream not in self._unfinished
+        target.write(f"{format_log_time(line.time)} {line.text}" if self._with_times and is_start else line.text)
+        if line.text.endswith("\n"):
+            self._unfinished.discard(line.stream)
+        else:
+            self._unfinished.add(line.stream)
+
+    def flush(self) -> None:
+        """Pass on what has been written."""
+        self._last.flush()
+
+
+def _write_log(context: CommandContext, parsed: ParsedFlags, printer: _LogPrinter) -> None:
+    """Write the log of a container of the store; with -f, also what is added until the container ends."""
+    from collections import deque
+    from itertools import islice
+
     from imq.engine.containers.factory import make_containers
     from imq.engine.containers.log_file import read_log
+    from imq.engine.units.time import parse_until
 
     containers = make_containers(context.session.store, "", {})
-    container = containers.find(name)
+    container = containers.find(parsed.arguments[0])
+    path, inputs = containers.log_path(container), context.compile_context
+    since, until = (
+        parse_until(text, inputs.now, inputs.zone) if (text := parsed.get_last(flag)) else None
+        for flag in ("since", "until")
+    )
+
+    def is_in_range(line: LogLine) -> bool:
+        return (since is None or line.time >= since) and (until is None or line.time < until)
+
+    count = 0
+
+    def read_counted() -> Iterator[LogLine]:
+        nonlocal count
+        for line in read_log(path):
+            count += 1
+            if is_in_range(line):
+                yield line
+
+    tail = parsed.get_last("tail")
+    for line in deque(read_counted(), int(tail)) if tail.isdecimal() else read_counted():
+        printer.write(line)
+    printer.flush()
+    if not parsed.is_on("follow"):
+        return
 
     def is_running() -> bool:
         try:
@@ -298,10 +368,10 @@ def _follow(context: CommandContext, name: str, after: int, write: Callable[[obj
         except ImqError:
             return False  # it was removed when it ended
 
-    for line in read_log(containers.log_path(container), is_running):
-        if line.time > after:
-            write(line.time, line.stream, line.text)  # a part of a long line has no end
-            context.stdout.flush()
+    for line in islice(read_log(path, is_running), count, None):
+        if is_in_range(line):
+            printer.write(line)
+            printer.flush()
 
 
 RUN = Handler(compile_run, run_run)

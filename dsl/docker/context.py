@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     Statements = tuple[ast.Statement, ...]
 
 
+INVALID_FLAG = 125
+"""Docker's exit code for a flag that a command does not have, or a value that the flag does not take."""
+
+
 class CompileContext(Record):
     """The inputs of compilation: the time in nanoseconds since the epoch, the time zone, and the tags of repositories.
 
@@ -191,11 +195,16 @@ def report_error(stream: TextIO, error: ImqError, columns: int | None) -> int:
 
 
 def exit_code(error: ImqError) -> int:
-    """Return 1 for an error that docker's daemon reports too, else imq's exit code: 2 for an invalid line, 3 else."""
+    """Return docker's exit code for an error that docker reports too, else imq's: 2 for what imq lacks, 3 else.
+
+    It is 125 for an invalid flag or value of a flag, and 1 for what docker's daemon refuses.
+    """
     if isinstance(error, EngineError):
         return 1 if error.reason else error.exit_code
+    if isinstance(error, StatementError) and error.code == "option":
+        return INVALID_FLAG
     refused = isinstance(error, NotFound | Conflict) or (
-        isinstance(error, StatementError) and error.code not in ("option", "unavailable")
+        isinstance(error, StatementError) and error.code != "unavailable"
     )
     return 1 if refused else error.exit_code
 

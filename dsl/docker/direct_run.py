@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LEFT_TO_SESSION = frozenset({"pull", "platform", "cidfile"})
 NOT_RUN = 125
 """Docker's exit code when a container could not be started for a reason other than its program."""
+NOT_EXECUTED = 126
+"""Docker's exit code for a program that could not be executed in a container that runs."""
 
 
 class _Plan(Record):

@@ -27,7 +27,7 @@ def compile_search(parsed: ParsedFlags, _compile_context: CompileContext) -> Sta
     term, registry = _split_registry(parsed.arguments[0])
     number = int(parsed.get_last("limit") or 0)
     if not 0 <= number <= _MAX_LIMIT:
-        raise StatementError(f"Limit {number} is outside the range of [1, {_MAX_LIMIT}]", code="option")
+        raise StatementError(f"Limit {number} is outside the range of [1, {_MAX_LIMIT}]", code="limit")
     query = ast.Query(
         "search",
         (ast.Literal(term),),

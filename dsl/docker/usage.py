@@ -66,7 +66,7 @@ def unknown_command(group: str, word: str) -> StatementError:
     way = _WAYS.get(f"{group} {word}") or dict(ABSENT).get(word, "")
     return StatementError(
         f"imq has no command {group} {word}" if way else f"unknown command: imq {group} {word}",
-        code="unavailable" if way else "option",
+        code="unavailable" if way else "unknown-command",
         hints=(way or closest_hint(word, inside), f"imq {group} --help lists its commands"),
     )
 
@@ -86,7 +86,7 @@ def invalid_line(command: Command, name: str, parsed: ParsedFlags) -> StatementE
         requirement = f"requires at least {_count_arguments(minimum)}"
     else:
         requirement = f"requires at most {_count_arguments(maximum or 0)}"
-    return StatementError(f"'imq {name}' {requirement}", code="option", hints=usage)
+    return StatementError(f"'imq {name}' {requirement}", code="arguments", hints=usage)
 
 
 def _names_in_group(command: Command, group: str) -> list[str]:

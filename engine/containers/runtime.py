@@ -324,6 +324,8 @@ def exit_code_of(status: int) -> int:
 
 
 _EXIT_CODES = {
+    "chdir to cwd (": 126,
+    "chdir `": 126,  # crun's words for a missing working directory
     "no such file or directory": 127,
     "executable file not found": 127,
     "permission denied": 126,

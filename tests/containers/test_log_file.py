@@ -7,11 +7,14 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
 from imq.engine.containers.log_file import LogWriter, read_log
 from imq.engine.sources.store.logs import _join
 
 if TYPE_CHECKING:
     import pathlib
+
+    from support.engines import Dockerd
 
     from .conftest import Machine
 
@@ -64,3 +67,34 @@ def test_a_long_line_is_followed(machine: Machine) -> None:
         machine.do("exec container web run touch /go")
         assert logs.stdout.read() == f"{1:040000}\nend\n"
         assert logs.wait(30) == 0
+
+
+ENDLESS = r'printf "x\r\ny"; printf "%020000d" 1; echo; printf end'
+"""A program whose output has a long line, an end of a line of a terminal, and no end of the last line."""
+
+
+@pytest.mark.parametrize(
+    "flags", ["", "--tail 1", "--tail 2", "--tail 0", "--tail all", "--since 1h", "--until 1h", "-f", "-f --tail 1"]
+)
+def test_logs_are_the_bytes_that_were_written(machine: Machine, dockerd: Dockerd, flags: str) -> None:
+    for command in (machine.prefix, dockerd.client):
+        words = ("run", "--network", "none", "--name", "web", "box:1", "sh", "-c", ENDLESS)
+        subprocess.run([*command, *words], capture_output=True, check=True)
+    texts = []
+    for command in (machine.prefix, dockerd.client):
+        done = subprocess.run([*command, "logs", *flags.split(), "web"], capture_output=True, check=True)
+        texts.append(done.stdout)
+    dockerd.run("rm", "web")
+    assert texts[0] == texts[1]
+    assert texts[0] == b"" or texts[0].endswith(b"end")
+
+
+def test_times_stand_before_lines_alone(machine: Machine) -> None:
+    """Not before the further parts of a long line."""
+    subprocess.run(
+        [*machine.prefix, "run", "--name", "web", "box:1", "sh", "-c", ENDLESS], capture_output=True, check=True
+    )
+    done = subprocess.run([*machine.prefix, "logs", "-t", "web"], capture_output=True, check=True)
+    lines = done.stdout.split(b"\n")
+    assert [line.partition(b" ")[2][:9] for line in lines] == [b"x\r", b"y00000000", b"end"]
+    assert lines[1].count(b"Z ") == 1
