@@ -147,7 +147,7 @@ def refuse_name(name: str, id_: Digest, uses: tuple[ImageUse, ...]) -> Conflict:
         f'unable to remove repository reference "{name}" (must force) - container {uses[0].id[:_SHORT]} is using its'
         f" referenced image {id_.short}",
         code="in-use",
-        hints=(_list_users(uses), "to remove them: rm containers where image_id = …, or add force"),
+        hints=(_list_users(uses), f"{_removal_of(id_)}, or add force"),
     )
 
 
@@ -160,8 +160,12 @@ def refuse_id(id_: Digest, uses: tuple[ImageUse, ...], *, force: bool) -> Confli
     return Conflict(
         f"unable to delete {id_.short} ({rule}) - image is being used by {kind} container {first.id[:_SHORT]}",
         code="in-use",
-        hints=(_list_users(uses),),
+        hints=(_list_users(uses), _removal_of(id_)),
     )
+
+
+def _removal_of(image: Digest) -> str:
+    return f"to remove them: rm containers where image_id = {image.short}"
 
 
 def _list_users(uses: tuple[ImageUse, ...]) -> str:

@@ -48,6 +48,10 @@ def test_the_last_name_of_a_used_image_stays(machine: Machine) -> None:
     with pytest.raises(Conflict, match="must force"):
         machine.do("rm images where tag = 1")
     assert image(machine)["in_use"] == 1
+    (hint,) = (hint for hint in caught.value.hints if hint.startswith("to remove them: "))
+    machine.do(hint.removeprefix("to remove them: ").removesuffix(", or add force"))
+    machine.do("rm box:1")
+    assert machine.rows("images") == []
 
 
 def test_a_used_image_frees_nothing(machine: Machine) -> None:
