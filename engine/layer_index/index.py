@@ -6,26 +6,26 @@ hides of the layers below, so images with common lower layers share these rows t
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import islice
 
 from imq.grammar.record import TYPE_CHECKING
 
-from .schema import ENTRY_COLUMNS, PACKAGE_COLUMNS, SCAN_VERSION, SCHEMA
+from .schema import SCHEMA
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Iterator
 
     from imq.engine.oci.digest import Digest
     from imq.grammar.errors import ImqError
 
+    from .scan_adder import ScanAdder
     from .stacks import StackKeys
 
-_COLUMNS = ", ".join(ENTRY_COLUMNS[1:])
 _DAY = 24 * 3600 * 1_000_000_000
 _STACKS = 1_000
 """The stacks that are described in one transaction: others wait for it."""
-_PACKAGE_COLUMNS = ", ".join(f"package.{name}" for name in PACKAGE_COLUMNS)
 
 
 class FileIndex:
@@ -39,88 +39,21 @@ class FileIndex:
         known = f"SELECT 1 FROM {SCHEMA}.layer WHERE diff_id = ? AND stack = 0"
         return [one for one in dict.fromkeys(diff_ids) if self.connection.execute(known, (one,)).fetchone() is None]
 
-    def add(self, path: str, now: int) -> None:
-        """Add a scanned layer, the database at `path`, unless the index has it. `now` is in nanoseconds.
+    @contextmanager
+    def adding(self) -> Iterator[ScanAdder]:
+        """Yield what adds scans to the index. It holds the last one that it added."""
+        from .scan_adder import ScanAdder
 
-        Raises `ValueError` for a scan of another version.
-        """
-        connection = self.connection
-        connection.execute("ATTACH ? AS scanned", (f"file:{_quote_path(path)}?mode=ro&immutable=1",))
+        adder = ScanAdder(self.connection)
         try:
-            (version,) = connection.execute("SELECT version FROM scanned.scan").fetchone()
-            if version != SCAN_VERSION:
-                raise ValueError(f"a scan of version {version}, expected {SCAN_VERSION}")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._add_scanned(now)
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            yield adder
         finally:
-            connection.execute("DROP TABLE IF EXISTS temp.scanned_directory")
-            connection.execute("DETACH scanned")
+            adder.close()
 
-    def _add_scanned(self, now: int) -> None:
-        connection = self.connection
-        connection.execute("CREATE TEMP TABLE scanned_directory (key INTEGER PRIMARY KEY, own INTEGER NOT NULL)")
-        key = connection.execute(
-            f"""INSERT OR IGNORE INTO {SCHEMA}.layer
-                (diff_id, stack, paths, tar_size, has_link_parents, has_lower_links, used_at)
-            SELECT diff_id, 0, paths, tar_size, has_link_parents, has_lower_links, ? FROM scanned.scan
-            RETURNING key""",
-            (now,),
-        ).fetchone()
-        if key is None:  # another process was faster
-            return
-        connection.execute(  # a new directory has the next key, and its parent a lower one
-            f"""INSERT INTO temp.scanned_directory (key, own)
-            SELECT coalesce(stored.key, last + row_number() OVER (PARTITION BY stored.key IS NULL ORDER BY own.key)),
-                own.key
-            FROM scanned.directory AS own LEFT JOIN {SCHEMA}.directory AS stored USING (path)
-                CROSS JOIN (SELECT coalesce(max(key), 0) AS last FROM {SCHEMA}.directory)
-            ORDER BY 1"""
-        )
-        connection.execute("CREATE UNIQUE INDEX temp.scanned_directory_own ON scanned_directory (own)")
-        connection.execute(
-            f"""INSERT INTO {SCHEMA}.directory (key, parent, name, path)
-            SELECT down.key, up.key, own.name, own.path FROM temp.scanned_directory AS down
-            CROSS JOIN scanned.directory AS own ON own.key = down.own
-            LEFT JOIN temp.scanned_directory AS up ON up.own = own.parent
-            WHERE down.key > (SELECT coalesce(max(key), 0) FROM {SCHEMA}.directory)"""
-        )
-        connection.execute(  # in the order of the rows, without sorting them
-            f"""INSERT INTO {SCHEMA}.entry (layer, directory, {_COLUMNS})
-            SELECT ?, scanned_directory.key, {_COLUMNS} FROM temp.scanned_directory
-            CROSS JOIN scanned.entry ON entry.directory = scanned_directory.own
-            ORDER BY scanned_directory.key, name""",
-            key,
-        )
-        connection.execute(
-            f"""INSERT INTO {SCHEMA}.replaced (layer, directory, {_COLUMNS})
-            SELECT ?, scanned_directory.key, {_COLUMNS} FROM scanned.replaced
-            JOIN scanned_directory ON scanned_directory.own = replaced.directory ORDER BY replaced.rowid""",
-            key,
-        )
-        connection.execute(
-            f"""INSERT INTO {SCHEMA}.note SELECT ?, scanned_directory.key, name, kind, document FROM scanned.note
-            JOIN scanned_directory ON scanned_directory.own = note.directory""",
-            key,
-        )
-        connection.execute(
-            f"""INSERT INTO {SCHEMA}.package SELECT ?, scanned_directory.key, file, {_PACKAGE_COLUMNS}
-            FROM scanned.package JOIN scanned_directory ON scanned_directory.own = package.directory""",
-            key,
-        )
-        self._add_words(*key)
-
-    def _add_words(self, layer: int) -> None:
-        from .words import pack_words
-
-        (names,) = self.connection.execute("SELECT group_concat(name, char(10)) FROM scanned.entry").fetchone()
-        (paths,) = self.connection.execute("SELECT group_concat(path, char(10)) FROM scanned.directory").fetchone()
-        packed = pack_words(f"{names or ''}\n{paths or ''}")
-        self.connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
+    def add(self, path: str, now: int) -> None:
+        """Add a scanned layer, the database at `path`: see `ScanAdder.add`."""
+        with self.adding() as adder:
+            adder.add(path, now)
 
     def describe_stacks(
         self, stacks: Iterable[tuple[Digest, ...]], now: int, parts: Container[Digest] = ()
@@ -225,9 +158,3 @@ class FileIndex:
         connection.execute(f"DELETE FROM {SCHEMA}.layer WHERE key IN (SELECT layer FROM dropped)")
         connection.execute("DROP TABLE dropped")
         connection.execute("DROP TABLE dropped_chain")
-
-
-def _quote_path(path: str) -> str:
-    for character in "%?#":
-        path = path.replace(character, f"%{ord(character):02x}")
-    return path

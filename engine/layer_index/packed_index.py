@@ -16,13 +16,15 @@ from imq.grammar.record import TYPE_CHECKING
 from .schema import SCAN_TABLES, SCAN_VERSION
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from imq.engine.oci.digest import Digest
 
 _LEVEL = 3
 _CHUNK = 1 << 20
 MAX_UNPACKED = 4 << 30
 """The most bytes of the database of one layer: about 40,000,000 paths."""
-_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+_TABLES = "SELECT type, name, tbl_name, sql FROM {schema}.sqlite_schema ORDER BY type, name"
 
 
 def pack_index(path: str) -> bytes:
@@ -40,6 +42,29 @@ def pack_index(path: str) -> bytes:
             parts.append(compressor.compress(piece))
     parts.append(compressor.flush())
     return b"".join(parts)
+
+
+def read_index(packed: bytes, diff_id: Digest, limit: int) -> bytes | None:
+    """Return the database of the index of a layer, which is not checked; None when it has more than `limit` bytes.
+
+    Raises `Malformed` (code `layer-index`) when it is damaged.
+    """
+    from imq.engine.layers.zstd import zstd
+
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        content: bytes = decompressor.decompress(packed, limit + 1)
+    except zstd.ZstdError as error:
+        raise _make_error(diff_id, str(error)) from None
+    if len(content) > limit:
+        return None
+    _check_end(decompressor, diff_id)
+    return content
+
+
+def _check_end(decompressor: Any, diff_id: Digest) -> None:
+    if not decompressor.eof or decompressor.unused_data:
+        raise _make_error(diff_id, "it is truncated" if not decompressor.eof else "more bytes follow it")
 
 
 def unpack_index(packed: bytes, path: str, diff_id: Digest) -> None:
@@ -64,21 +89,31 @@ def unpack_index(packed: bytes, path: str, diff_id: Digest) -> None:
                 piece = decompressor.decompress(b"", _CHUNK)
     except zstd.ZstdError as error:
         raise _make_error(diff_id, str(error)) from None
-    if not decompressor.eof or decompressor.unused_data:
-        raise _make_error(diff_id, "it is truncated" if not decompressor.eof else "more bytes follow it")
+    _check_end(decompressor, diff_id)
     _check_database(path, diff_id)
 
 
 def _check_database(path: str, diff_id: Digest) -> None:
-    """Check that a database has the tables of a scan and nothing else, for this layer and version."""
     from urllib.parse import quote
 
     try:
-        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
-            tables = connection.execute(_TABLES).fetchall()
-            if tables != _list_tables():
-                raise _make_error(diff_id, "it has other tables")
-            rows = connection.execute("SELECT diff_id, version FROM scan").fetchall()
+        connection = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)
+    except sqlite3.Error as error:
+        raise _make_error(diff_id, str(error)) from None
+    with closing(connection):
+        check_tables(connection, "main", diff_id)
+
+
+def check_tables(connection: sqlite3.Connection, schema: str, diff_id: Digest) -> None:
+    """Check that an attached database has the tables of a scan and nothing else, for this layer and version.
+
+    Raises `Malformed` (code `layer-index`).
+    """
+    try:
+        tables = connection.execute(_TABLES.format(schema=schema)).fetchall()
+        if tables != _list_tables():
+            raise _make_error(diff_id, "it has other tables")
+        rows = connection.execute(f"SELECT diff_id, version FROM {schema}.scan").fetchall()
     except sqlite3.Error as error:
         raise _make_error(diff_id, str(error)) from None
     if rows != [(str(diff_id), SCAN_VERSION)]:
@@ -90,7 +125,7 @@ def _check_database(path: str, diff_id: Digest) -> None:
 def _list_tables() -> list[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(SCAN_TABLES)
-        return connection.execute(_TABLES).fetchall()
+        return connection.execute(_TABLES.format(schema="main")).fetchall()
 
 
 def _make_error(diff_id: Digest, reason: str) -> Malformed:

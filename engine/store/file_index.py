@@ -37,8 +37,9 @@ def add_scans(store: Store, paths: Iterable[str], now: int) -> str | None:
 
     try:
         index = open_file_index(store)
-        for path in paths:
-            index.add(path, now)
+        with index.adding() as adder:
+            for path in paths:
+                adder.add(path, now)
     except SCAN_ERRORS as error:
         return getattr(error, "message", None) or str(error)
     return None

@@ -11,7 +11,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from imq.engine.layer_index.index import FileIndex
+from imq.engine.layer_index.scan_adder import ScanAdder
 from imq.grammar.errors import ImqError
 from store.support.stores import StoreSession, command, imq
 from support.images import Image, Layout, layer
@@ -232,9 +232,9 @@ class TestIndex:
     ) -> None:
         folder = write_layout(tmp_path / "store", images)
         added = []
-        add = FileIndex.add
+        add = ScanAdder.add
 
-        def add_some(self: FileIndex, path: str, now: int) -> None:
+        def add_some(self: ScanAdder, path: str, now: int) -> None:
             if len(added) == 2:
                 raise KeyboardInterrupt
             add(self, path, now)
@@ -244,11 +244,11 @@ class TestIndex:
         temporary = tmp_path / "temporary"
         temporary.mkdir()
         with monkeypatch.context() as patch:
-            patch.setattr(FileIndex, "add", add_some)
+            patch.setattr(ScanAdder, "add", add_some)
             with StoreSession(folder, environment={"TMPDIR": str(temporary)}) as session:
                 with pytest.raises(KeyboardInterrupt):
                     session.rows(statement)
-                patch.setattr(FileIndex, "add", add)
+                patch.setattr(ScanAdder, "add", add)
                 assert session.rows(statement) == [{"name": "app:secret"}], "the same session goes on"
         with StoreSession(folder) as session:
             assert session.rows(statement) == [{"name": "app:secret"}]
@@ -270,8 +270,8 @@ class TestIndex:
         packed = tmp_path / "images.tar"
         subprocess.run(["tar", "-C", folder, "-cf", packed, "."], check=True)
         added = []
-        add = FileIndex.add
-        monkeypatch.setattr(FileIndex, "add", lambda self, path, now: (added.append(path), add(self, path, now))[1])
+        add = ScanAdder.add
+        monkeypatch.setattr(ScanAdder, "add", lambda self, path, now: (added.append(path), add(self, path, now))[1])
         with StoreSession(tmp_path / "store") as session:
             first = session.rows(f'files of (images in "oci:{folder}") select image, path')
             assert len(added) == 4, "the layers of four images"

@@ -12,8 +12,9 @@ import imq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imq.engine.layer_index.index import FileIndex
 from imq.engine.layer_index.index_part import make_filter, may_contain
+from imq.engine.layer_index.packed_index import unpack_index
+from imq.engine.layer_index.scan_adder import ScanAdder
 from imq.engine.registry.settings import Settings
 from imq.engine.sources.contents import indexer, layer_parts
 from imq.engine.workers.dispatcher import Event
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterable, Iterator, Mapping
 
+    from imq.engine.oci.digest import Digest
     from workers.conftest import Cluster
 
 CONDITIONS = [
@@ -243,14 +245,15 @@ def test_a_part_has_the_selected_packages(
     remote: RemoteProcess, tmp_path: pathlib.Path, package_images: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: set[str] = set()
-    add = FileIndex.add
+    add = ScanAdder.add_packed
 
-    def note(self: FileIndex, path: str, now: int) -> None:
+    def note(self: ScanAdder, packed: bytes, key: Digest, path: str, now: int) -> None:
+        unpack_index(packed, path, key)
         with closing(sqlite3.connect(path)) as connection:
             names.update(name for (name,) in connection.execute("SELECT name FROM package"))
-        add(self, path, now)
+        add(self, packed, key, path, now)
 
-    monkeypatch.setattr(FileIndex, "add", note)
+    monkeypatch.setattr(ScanAdder, "add_packed", note)
     del remote.parts[:]
     text = f"packages of ({package_images}) where name = openssl or name = curl and size is unknown select name"
     ask(tmp_path / "parts", [text], tmp_path / "cache")

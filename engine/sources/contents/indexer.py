@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from imq.engine.layer_index.index import FileIndex
+    from imq.engine.layer_index.scan_adder import ScanAdder
     from imq.engine.sources.context import SourceContext
 
     from .protocol import Chunks, ImageLayers, LayerContents, LayerRead, LayerResult, LayerTable, LayerWorkers
@@ -65,28 +66,20 @@ class LayerIndexer:
         cache = self._context.index_cache
         if cache is None:
             return
-        from imq.engine.layer_index.packed_index import unpack_index
         from imq.engine.progress import make_item_counter
 
         diff_ids = sorted(missing)
         report = make_item_counter(self._context.progress, "index cache", len(diff_ids))
-        with _open_folder(self._context) as folder:
+        with self._open_scans() as scans:
             for diff_id, packed in cache.get_all(diff_ids):
-                path = os.path.join(folder, "cached")
                 try:
-                    unpack_index(packed, path, diff_id)
+                    scans.add_packed(packed, diff_id)
                 except Malformed as error:  # it is scanned instead
                     self._context.progress.warn(f"{error.message}; it is scanned again")
                 else:
-                    self._add(diff_id, path, missing)
+                    missing.discard(diff_id)
                 report(diff_id)
         self._context.progress.stop()
-
-    def _add(self, diff_id: Digest, path: str, missing: set[Digest]) -> None:
-        """Add the database of a layer to the index, and remove it from the disk."""
-        self.index.add(path, self._context.clock())
-        os.unlink(path)
-        missing.discard(diff_id)
 
     def list_by_tables(self, images: Sequence[ImageLayers]) -> list[ImageLayers]:
         """List layers that the index lacks by their tables of contents, where they have one.
@@ -142,9 +135,9 @@ class LayerIndexer:
 
         statement = os.urandom(16).hex()  # another one may drop its parts while this one reads its own
         names = {diff_id: make_part_key(diff_id, statement) for diff_id in missing}
-        with _open_folder(context) as folder:
+        with self._open_scans() as scans:
             self._errors |= self._scan_on_workers(
-                workers, contents, known, set(missing), folder, lambda one: {"part": {**selection, "key": names[one]}}
+                workers, contents, known, set(missing), scans, lambda one: {"part": {**selection, "key": names[one]}}
             )
         left = set(self.index.list_missing(names.values()))
         self.parts |= {name: diff_id for diff_id, name in names.items() if name not in left}
@@ -163,15 +156,14 @@ class LayerIndexer:
         from imq.engine.sources.side_by_side import iterate_side_by_side
 
         report = make_item_counter(self._context.progress, "list", len(tables))
-        with _open_folder(self._context) as folder:
-            for table, result in iterate_side_by_side(tables, partial(_scan_table, folder), self._context.jobs):
+        with self._open_scans() as scans:
+            for table, result in iterate_side_by_side(tables, partial(_scan_table, scans.folder), self._context.jobs):
                 if isinstance(result, ImqError):
                     errors[table.digest] = result
                 elif result is None:
                     report(table)
                 else:
-                    self.index.add(result, self._context.clock())
-                    os.unlink(result)
+                    scans.add(result)
                     missing.discard(table.digest)
         return errors
 
@@ -182,35 +174,41 @@ class LayerIndexer:
         errors: dict[Digest, ImqError] = {}
         if not missing:
             return errors
-        with _open_folder(self._context) as folder:
+        with self._open_scans() as scans:
             workers = self._context.workers
             if workers is not None:
-                errors = self._scan_on_workers(workers, contents, images, missing, folder)
+                errors = self._scan_on_workers(workers, contents, images, missing, scans)
             # a layer that a worker could not read for another reason has no better chance here
             left = missing - errors.keys()
             if left:
                 reads = list(contents.plan_reads(images, left))
                 with _ScanProgress(self._context, reads) as progress:
-                    errors |= self._scan_here(reads, left, missing, folder, progress)
+                    errors |= self._scan_here(reads, left, missing, scans, progress)
         return errors
 
     def _scan_here(
-        self, reads: Sequence[LayerRead], left: set[Digest], missing: set[Digest], folder: str, progress: _ScanProgress
+        self,
+        reads: Sequence[LayerRead],
+        left: set[Digest],
+        missing: set[Digest],
+        scans: _Scans,
+        progress: _ScanProgress,
     ) -> dict[Digest, ImqError]:
         """Scan the layers `left` in threads; return errors by layer."""
         from imq.engine.sources.side_by_side import iterate_side_by_side
 
         errors: dict[Digest, ImqError] = {}
         tried: set[tuple[int, Digest]] = set()
-        while scans := _choose_scans(reads, left, tried, folder, progress):
-            for scan, result in iterate_side_by_side(scans, _LayerScan.run, self._context.jobs):
+        while chosen := _choose_scans(reads, left, tried, scans.folder, progress):
+            for scan, result in iterate_side_by_side(chosen, _LayerScan.run, self._context.jobs):
                 if isinstance(result, ImqError):
                     for diff_id in scan.diff_ids:
                         errors.setdefault(diff_id, result)
                 elif result is not None:
                     diff_id, path = result
                     self._share(diff_id, path)
-                    self._add(diff_id, path, missing)
+                    scans.add(path)
+                    missing.discard(diff_id)
                     left.discard(diff_id)
         return errors
 
@@ -228,7 +226,7 @@ class LayerIndexer:
         contents: LayerContents,
         images: Sequence[ImageLayers],
         missing: set[Digest],
-        folder: str,
+        scans: _Scans,
         make_body: Callable[[Digest], Mapping[str, Any]] = lambda _: {},
     ) -> dict[Digest, ImqError]:
         """Scan the missing layers that workers can reach; return the errors of those that they cannot scan.
@@ -253,14 +251,15 @@ class LayerIndexer:
         report = make_byte_counter(self._context.progress, "scan", sum(sizes.values()))
         unreachable = 0
         try:
-            for task, result in workers.run(make_tasks(), folder):
+            for task, result in workers.run(make_tasks(), scans.folder):
                 report(task.place.descriptor.size)
                 if isinstance(result, ImqError) and result.code == NO_LOCATION:
                     unreachable += 1
                 elif isinstance(result, ImqError):
                     errors[task.diff_id] = result
                 else:
-                    self._add_result(task, result, folder, missing)
+                    self._add_result(task, result, scans)
+                    missing.discard(task.diff_id)
         finally:
             self._context.progress.stop()
         if unreachable:
@@ -270,27 +269,46 @@ class LayerIndexer:
             )
         return errors
 
-    def _add_result(self, task: LayerTask, result: LayerResult, folder: str, missing: set[Digest]) -> None:
+    @staticmethod
+    def _add_result(task: LayerTask, result: LayerResult, scans: _Scans) -> None:
         """Add the index of a layer that a worker has scanned, or its part."""
-        diff_id = task.diff_id
         path = result.document.get("path")
-        if path is None:
-            from imq.engine.layer_index.packed_index import unpack_index
-
-            path = os.path.join(folder, "received")
+        if path is not None:
+            scans.add(path)
+        else:
             is_part = result.document.get("isPart")
-            unpack_index(result.content, path, Digest(task.body["part"]["key"]) if is_part else diff_id)
-        self._add(diff_id, path, missing)
+            scans.add_packed(result.content, Digest(task.body["part"]["key"]) if is_part else task.diff_id)
+
+    @contextmanager
+    def _open_scans(self) -> Iterator[_Scans]:
+        """Yield a temporary folder for the databases of scans, and what adds them to the index."""
+        from imq.engine.store.atomic_files import store_errors
+        from imq.engine.store.layer_scans import open_scan_folder
+
+        with (
+            store_errors("make a folder for the index of files"),
+            open_scan_folder(self._context.environment) as folder,
+            self.index.adding() as adder,
+        ):
+            yield _Scans(folder, adder, self._context.clock)
 
 
-@contextmanager
-def _open_folder(context: SourceContext) -> Iterator[str]:
-    """Yield a temporary folder for the databases of scans."""
-    from imq.engine.store.atomic_files import store_errors
-    from imq.engine.store.layer_scans import open_scan_folder
+class _Scans:
+    """Scans on their way to the index."""
 
-    with store_errors("make a folder for the index of files"), open_scan_folder(context.environment) as folder:
-        yield folder
+    def __init__(self, folder: str, adder: ScanAdder, clock: Callable[[], int]) -> None:
+        self.folder = folder
+        self._adder = adder
+        self._clock = clock
+
+    def add(self, path: str) -> None:
+        """Add the database of a layer, and remove it from the disk."""
+        self._adder.add(path, self._clock())
+        os.unlink(path)
+
+    def add_packed(self, packed: bytes, key: Digest) -> None:
+        """Add the index of a layer, or a part with the name `key`. Raises `Malformed`."""
+        self._adder.add_packed(packed, key, os.path.join(self.folder, "received"), self._clock())
 
 
 def _scan_table(folder: str, table: LayerTable) -> Iterator[str]:
