@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 
 from imq.engine.layers.compression import decompress, detect_compression
 from imq.engine.layers.rewinding_file import RewindingFile
@@ -67,6 +68,7 @@ class Folder:
         self.on_progress: Callable[[int], None] = ignore_progress
         self.root = os.path.realpath(root)
         """The folder, links resolved."""
+        self._folders: dict[str, str] = {}
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a file; None when it does not exist."""
@@ -106,8 +108,21 @@ class Folder:
         """Return the path of a file; None when it does not exist, or is outside of the folder."""
         if "\0" in name:
             return None
-        path = os.path.realpath(os.path.join(self.root, name))
-        return path if path.startswith(self.root + os.sep) and os.path.isfile(path) else None
+        parent, base = os.path.split(name)
+        folder = self._folders.get(parent)
+        if folder is None:  # most files are in a few folders, and links are resolved one component at a time
+            folder = self._folders[parent] = os.path.realpath(os.path.join(self.root, parent))
+        path = os.path.join(folder, base)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            return None
+        if stat.S_ISLNK(mode):
+            path = os.path.realpath(path)
+            is_file = os.path.isfile(path)
+        else:
+            is_file = stat.S_ISREG(mode)
+        return path if is_file and path.startswith(self.root + os.sep) else None
 
 
 class Archive:
