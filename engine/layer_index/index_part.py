@@ -17,6 +17,7 @@ from imq.grammar.record import TYPE_CHECKING
 
 from .entry_types import DIRECTORY, HARD_LINK, IMPLIED, OPAQUE, SYMLINK, WHITEOUT
 from .schema import ENTRY_COLUMNS, SCAN_TABLES
+from .words import collect_words
 
 if TYPE_CHECKING:
     import sqlite3
@@ -99,8 +100,8 @@ def _write_tables(connection: sqlite3.Connection, key: Digest, selection: Select
         packages = f"SELECT * FROM whole.package WHERE {selection.packages}"
         connection.execute(f"INSERT INTO part.package {packages}", selection.parameters)
     connection.execute(
-        "INSERT INTO part.scan SELECT ?, version, (SELECT count(*) FROM part.entry), tar_size, 0, 0 FROM whole.scan",
-        (key,),
+        "INSERT INTO part.scan SELECT ?, version, (SELECT count(*) FROM part.entry), tar_size, 0, 0, ? FROM whole.scan",
+        (key, collect_words(connection, "part")),
     )
     connection.execute("DROP TABLE kept")
     connection.execute("COMMIT")

@@ -31,6 +31,7 @@ from .schema import (
     SCAN_VERSION,
     write_linked_values,
 )
+from .words import collect_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -218,8 +219,16 @@ class LayerScanner:
         ).fetchone()
         (paths,) = connection.execute("SELECT count(*) FROM entry").fetchone()
         connection.execute(
-            "INSERT INTO scan VALUES (?, ?, ?, ?, ?, ?)",
-            (diff_id, SCAN_VERSION, paths, self._size, has_link_parents, lower_links),
+            "INSERT INTO scan VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                diff_id,
+                SCAN_VERSION,
+                paths,
+                self._size,
+                has_link_parents,
+                lower_links,
+                collect_words(connection, "main"),
+            ),
         )
         connection.execute("COMMIT")
         self.close()

@@ -156,15 +156,7 @@ class ScanAdder:
             FROM scanned.package JOIN scanned_directory ON scanned_directory.own = package.directory""",
             key,
         )
-        self._add_words(*key)
-
-    def _add_words(self, layer: int) -> None:
-        from .words import pack_words
-
-        (names,) = self._connection.execute("SELECT group_concat(name, char(10)) FROM scanned.entry").fetchone()
-        (paths,) = self._connection.execute("SELECT group_concat(path, char(10)) FROM scanned.directory").fetchone()
-        packed = pack_words(f"{names or ''}\n{paths or ''}")
-        self._connection.execute(f"INSERT INTO {SCHEMA}.word VALUES (?, ?)", (layer, packed))
+        connection.execute(f"INSERT INTO {SCHEMA}.word SELECT ?, words FROM scanned.scan", key)
 
 
 def _quote_path(path: str) -> str:

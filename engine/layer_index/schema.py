@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .entry_types import FILE, HARD_LINK
 
-SCAN_VERSION = 7
+SCAN_VERSION = 8
 """Increased when the rows of a scan change: layers are scanned again."""
 
 _ENTRY_COLUMNS = """
@@ -68,7 +68,8 @@ CREATE TABLE note (directory INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT
 CREATE TABLE scan (
     diff_id TEXT NOT NULL, version INTEGER NOT NULL, paths INTEGER NOT NULL, tar_size INTEGER NOT NULL,
     has_link_parents INTEGER NOT NULL,  -- whether a path of the layer leads through a link of the layer
-    has_lower_links INTEGER NOT NULL    -- whether a hard link leads to a file of a lower layer
+    has_lower_links INTEGER NOT NULL,   -- whether a hard link leads to a file of a lower layer
+    words BLOB NOT NULL                 -- of the names of all entries and folders: see `words.py`
 );
 """
 

@@ -9,6 +9,7 @@ from imq.engine.layers.compression import pack_text, unpack_text
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
 
 _SEPARATORS = bytes(range(0x30)) + b":;<=>?@[\\]^_`{|}~\x7f"
@@ -20,6 +21,13 @@ _WILDCARDS = "*?["
 def pack_words(names: str) -> bytes:
     """Return the words of names, compressed."""
     return pack_text(b"\n".join(dict.fromkeys(_split_words(names))))
+
+
+def collect_words(connection: sqlite3.Connection, schema: str) -> bytes:
+    """Return the words of the names of the entries and of the folders of an attached scan, compressed."""
+    (names,) = connection.execute(f"SELECT group_concat(name, char(10)) FROM {schema}.entry").fetchone()
+    (paths,) = connection.execute(f"SELECT group_concat(path, char(10)) FROM {schema}.directory").fetchone()
+    return pack_words(f"{names or ''}\n{paths or ''}")
 
 
 def _split_words(text: str) -> list[bytes]:

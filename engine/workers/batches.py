@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-_SECONDS = 0.25
+_SECONDS = 0.5
 MAX_TASKS = 32
 """The most tasks of a batch."""
 _WEIGHT = 0.2

@@ -116,7 +116,7 @@ def test_a_damaged_index_is_refused(tmp_path: pathlib.Path, packed: bytes) -> No
         "CREATE TRIGGER extra AFTER INSERT ON entry BEGIN DELETE FROM scan; END",
         "ALTER TABLE package RENAME TO other",
         "UPDATE scan SET version = version - 1",
-        "INSERT INTO scan SELECT 'sha256:' || hex(zeroblob(32)), version, 0, 0, 0, 0 FROM scan",
+        "INSERT INTO scan SELECT 'sha256:' || hex(zeroblob(32)), version, 0, 0, 0, 0, words FROM scan",
     ],
 )
 def test_an_index_with_other_tables_is_refused(tmp_path: pathlib.Path, packed: bytes, statement: str) -> None:
