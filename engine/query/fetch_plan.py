@@ -381,8 +381,12 @@ class FetchPlanner:
             if inner is None or not inner.join or not self._needs_fetch(inner):
                 continue
             if all(inner is not one for *_, one in ranked):
-                highest = 0
-                for member in self.list_scans(self._scans.get(inner.table.sql_name)):
+                members = self.list_scans(self._scans.get(inner.table.sql_name))
+                own_sources = {scan.source for scan in scans}
+                # rows of another source take a request each: for them, all own fields decide first
+                is_elsewhere = bool(own_sources) and own_sources.isdisjoint(member.source for member in members)
+                highest = max(len(scan.provider.levels) for scan in scans) if is_elsewhere and members else 0
+                for member in members:
                     names = (*member.lookup_fields, *(outer for _, outer in parse_equal_fields(inner.join)))
                     found = (select.table.find_field(name) for name in names)
                     highest = max([highest, *(require(field) for field in found if field is not None)])

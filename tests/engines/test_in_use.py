@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.engine.result import Message
 from imq.grammar.errors import EngineError, Refused, RegistryError, StatementError
 from registry.support.query import execute, open_session
 
@@ -147,3 +148,13 @@ class TestRemovals:
         with pytest.raises(EngineError) as error:
             execute(both, text)
         assert error.value.code == "engine-unreachable"
+
+
+def test_the_use_by_containers_decides_before_a_registry_is_asked(both: Session) -> None:
+    """One request to the engine, instead of one to a registry for each image that no container uses."""
+    (message,) = both.run("explain images in docker where outdated and in use")
+    assert isinstance(message, Message)
+    stages = [line for line in message.text.splitlines() if line.startswith("stage:")]
+    (use,) = [at for at, stage in enumerate(stages) if "which containers use" in stage]
+    (remote,) = [at for at, stage in enumerate(stages) if "look up tags" in stage]
+    assert use < remote

@@ -10,6 +10,7 @@ or for none.
 
 from __future__ import annotations
 
+from imq.engine.catalog.tables import CONTAINERS
 from imq.grammar import ast
 from imq.grammar.errors import StatementError, join_names
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -67,6 +68,10 @@ def check_related(rows: ast.RowSource, table: Table, outer: Sequence[Table]) -> 
             span=rows.span,
             hints=(f"to end the condition before it: (any {table.name} where …) and …, or (no {table.name} where …)",),
         )
+    if name == CONTAINERS.name and table.is_staged and table.name in ("images", "tags"):
+        from imq.engine.query.unavailable_fields import make_unavailable_error
+
+        raise make_unavailable_error(CONTAINERS.fields[0].replace(about_containers=True), table, rows.span)
     if rows.span is not None:
         relations = [relation.name for relation in table.relations]
         raise StatementError(
