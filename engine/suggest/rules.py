@@ -13,6 +13,7 @@ from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
 from .phrases import translate_phrases
+from .wordings import translate_wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,7 @@ def translate(sentence: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
 
     `is_action`: only operators with exactly the same meaning are translated.
     """
+    sentence = translate_wording(sentence, vocabulary, is_action=is_action)
     words = translate_phrases(sentence, vocabulary).split()
     while words and words[0].lower() in ("sudo", "docker", "podman", "imq"):
         if words[0].lower() in ("docker", "podman") and words[1:] and words[1].lower() not in _IMAGE_COMMANDS:

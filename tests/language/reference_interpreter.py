@@ -97,8 +97,6 @@ class ReferenceInterpreter:
                 return not self.holds(operand, row)
             case ast.Exists(ast.Query("layers", where=where), negated):
                 return any(where is None or self.holds(where, layer) for layer in row["layers"]) != negated
-            case ast.Exists(rows, negated):
-                return bool(self.select(rows)) != negated
             case ast.In(operand, rows=ast.Query(select=select) as query):
                 value = self.evaluate(operand, row)
                 column = select[0].value if select else operand

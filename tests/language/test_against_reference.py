@@ -161,7 +161,6 @@ choices = st.builds(
 images_where = st.builds(lambda where: ast.Query("images", where=where), OF_TAG)
 of_queries = st.one_of(
     st.builds(ast.Exists, layers_where, st.booleans()),
-    st.builds(ast.Exists, images_where, st.booleans()),
     st.builds(ast.Comparison, operators, totals_of_layers, constants),
     st.builds(ast.Comparison, operators, numbers, st.builds(ast.Subquery, images_where.map(
         lambda query: query.replace(count=True)))),
