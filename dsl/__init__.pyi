@@ -1444,7 +1444,7 @@ waste: Table
 texts: Table
 """One row for each line of text in an image: in its files, the steps of its build, its variables and labels, its command and entry point. texts of app:1 where text like "*10.0.0.5*" is a grep -r of all of them. Files of any size are searched, binary files too, whose lines also end at zero bytes and have no number. Without a condition on text, only the lines of text files are rows, and files of more than 16 MB in total are an error."""
 volumes: Table
-"""One row for each named volume of the store. It stays when its containers are removed: volumes where not in_use."""
+"""One row for each volume of an engine, and each named volume of the store. It stays when its containers are removed: volumes where not in_use."""
 lines: Table
 """One row for each line of a file that is not empty, or of standard input: lines of stdin."""
 rows: Table

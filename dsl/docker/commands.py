@@ -610,13 +610,13 @@ COMMANDS = (
         "Remove unused volumes",
         "volumes.PRUNE",
         (
-            Flag("all", "a", "", "Remove all unused volumes, not just anonymous ones (imq always does)"),
+            Flag("all", "a", "", "Remove all unused volumes, not just anonymous ones"),
             Flag("force", "f", "", "Do not prompt for confirmation"),
         ),
         max_arguments=0,
         confirms=True,
         examples=("volume prune -f",),
-        differences="Volumes without a name are removed with their containers, so only named ones are pruned.",
+        differences="Volumes of the store without a name are removed with their containers, so named ones are pruned.",
     ),
     Command(
         ("logs", "container logs"),

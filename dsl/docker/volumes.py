@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _VOLUME = "volume"
 _FIELDS = ("name", "path")
+_NAMELESS = "^[0-9a-f]{64}$"
+"""The names that engines give to volumes without one."""
 
 
 def compile_ls(parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
@@ -69,9 +71,15 @@ def run_rm(context: CommandContext, parsed: ParsedFlags, statements: Statements)
     return context.report_errors(errors)
 
 
-def compile_prune(_parsed: ParsedFlags, _compile_context: CompileContext) -> Statements:
-    """Return the statement of `docker volume prune -a`: only named volumes outlive their containers."""
-    return (ast.ActionStatement("prune", query=ast.Query("volumes")),)
+def compile_prune(parsed: ParsedFlags, compile_context: CompileContext) -> Statements:
+    """Return the statement of `docker volume prune`.
+
+    In an engine it spares volumes that were given a name, unless -a is set. The store has no others.
+    """
+    where = None
+    if compile_context.in_engine and not parsed.is_on("all"):
+        where = ast.Comparison("matches", ast.Field(("name",)), ast.Literal(_NAMELESS, quoted=True))
+    return (ast.ActionStatement("prune", query=ast.Query("volumes", where=where)),)
 
 
 def run_prune(context: CommandContext, _parsed: ParsedFlags, statements: Statements) -> int:

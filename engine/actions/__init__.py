@@ -52,7 +52,8 @@ _ADVISORIES = (
     " compares it with a list of advisories"
 )
 _VOLUMES = (
-    "volumes lists those of the store; a container with mount = NAME:TARGET creates one, rm volume NAME removes it"
+    "volumes lists those of the store or an engine; a container with mount = NAME:TARGET creates one, rm volume NAME"
+    " removes it"
 )
 
 ABSENT: tuple[tuple[str, str], ...] = (

@@ -130,8 +130,6 @@ class DropPlatform(StoreAction):
 
 def _plan_rm(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
     if is_of_volumes(act):
-        if act.query is None and find_container_planner(act, context) is not None:
-            raise StatementError("only volumes of the store are removed, not those of engines", code="operand")
         return plan_volume_removal(act, context)
     if names_containers(act):
         planner = find_container_planner(act, context) or plan_container_removal

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
-from imq.engine.sources.action_options import bind_whole_rows
+from imq.engine.sources.action_options import bind_whole_rows, names_volumes
+from imq.engine.sources.store.source import NAME as STORE
 from imq.grammar import ast
 from imq.grammar.record import TYPE_CHECKING, Record
 
-from .container_operands import open_containers
+from .container_operands import find_container_planner, open_containers
+from .operands import plan_by_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imq.engine.sources.action import Action, ExecutionContext, PlanContext
-
-VOLUME = "volume"
-"""The word before names of volumes: `rm volume data`."""
 
 
 class RemoveVolume(Record):
@@ -35,12 +36,6 @@ class RemoveVolume(Record):
         yield self.describe().replace(size=freed)
 
 
-def names_volumes(act: ast.ActionStatement) -> bool:
-    """Whether the references of a statement begin with the word `volume`."""
-    first = act.references[0] if len(act.references) > 1 else None
-    return isinstance(first, ast.Literal) and not first.quoted and first.text.lower() == VOLUME
-
-
 def is_of_volumes(act: ast.ActionStatement) -> bool:
     """Whether the operands of a statement are volumes: rows of their table, or names after `volume`."""
     query: ast.RowSource | None = act.query
@@ -50,7 +45,18 @@ def is_of_volumes(act: ast.ActionStatement) -> bool:
 
 
 def plan_volume_removal(act: ast.ActionStatement, context: PlanContext, *, prunes: bool = False) -> list[Action]:
-    """Return the removal of each volume that a statement names or selects.
+    """Return the removal of each volume that a statement names or selects, in the store and in engines."""
+    own = partial(_plan_in_store, prunes=prunes)
+    if act.query is None:
+        planner = find_container_planner(act, context) or own
+        return planner(act, context)
+    if set(context.scope.fetch.list_sources(context.bind(act.query).table)) <= {STORE}:
+        return own(act, context)
+    return plan_by_source(act, own, context, needs_where=not prunes)
+
+
+def _plan_in_store(act: ast.ActionStatement, context: PlanContext, *, prunes: bool) -> list[Action]:
+    """Return the removal of each volume of the store that a statement names or selects.
 
     One that a container mounts is a failure; with `prunes` it is left out.
     """
@@ -59,7 +65,7 @@ def plan_volume_removal(act: ast.ActionStatement, context: PlanContext, *, prune
     names: list[str] = []
     if act.query is None:
         names = context.literals(act.references[1:])
-        query = ast.Query("volumes")
+        query = ast.Query("volumes", sources=(ast.Literal(STORE),))
     else:
         bind_whole_rows(act, context)
         if not prunes:

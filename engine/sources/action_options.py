@@ -95,5 +95,18 @@ def list_container_names(act: ast.ActionStatement) -> tuple[ast.Literal | ast.Va
 
 def names_containers(act: ast.ActionStatement) -> bool:
     """Whether the references of a statement begin with the word `container`."""
+    return _begins_with(act, CONTAINER)
+
+
+VOLUME = "volume"
+"""The word before names of volumes: `rm volume data`."""
+
+
+def names_volumes(act: ast.ActionStatement) -> bool:
+    """Whether the references of a statement begin with the word `volume`."""
+    return _begins_with(act, VOLUME)
+
+
+def _begins_with(act: ast.ActionStatement, word: str) -> bool:
     first = act.references[0] if len(act.references) > 1 else None
-    return isinstance(first, ast.Literal) and not first.quoted and first.text.lower() == CONTAINER
+    return isinstance(first, ast.Literal) and not first.quoted and first.text.lower() == word

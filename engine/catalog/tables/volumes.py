@@ -6,7 +6,8 @@ from imq.engine.catalog.schema import DataType, Field, Table
 
 VOLUMES = Table(
     "volumes",
-    "One row for each named volume of the store. It stays when its containers are removed: volumes where not in_use.",
+    "One row for each volume of an engine, and each named volume of the store. It stays when its containers are"
+    " removed: volumes where not in_use.",
     (
         Field("name", DataType.TEXT, "the name"),
         Field("path", DataType.TEXT, "the folder with its files"),

@@ -11,7 +11,7 @@ from contextlib import suppress
 from imq.engine.oci.digest import Digest
 from imq.engine.oci.reference import Reference, parse_name
 from imq.engine.sources.action import BatchedAction, Failed, Outcome
-from imq.engine.sources.action_options import get_option, list_source_refs, names_containers
+from imq.engine.sources.action_options import get_option, list_source_refs, names_containers, names_volumes
 from imq.grammar import ast
 from imq.grammar.errors import Conflict, ImqError, NotFound, SeveralNames, StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
@@ -25,6 +25,8 @@ from .remove_cache import TABLE as CACHE_TABLE
 from .remove_cache import plan_cache_removal
 from .remove_containers import plan_container_prune, plan_container_removal
 from .targets import EngineImage, EngineTarget, find_targets, read_images
+from .volumes import TABLE as VOLUMES_TABLE
+from .volumes import plan_volume_removal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -197,6 +199,8 @@ def plan_removal(act: ast.ActionStatement, context: PlanContext) -> list[Action]
         return plan_container_removal(act, context)
     if table == CACHE_TABLE:
         return plan_cache_removal(act, context)
+    if table == VOLUMES_TABLE or names_volumes(act):
+        return plan_volume_removal(act, context)
     force = get_option(act, "force") is not None
     if context.delegation is not None and act.query is None:
         keeps_parents, refs = context.delegation.keeps_parents, list_source_refs(act, context)
@@ -216,6 +220,8 @@ def plan_prune(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
         return plan_cache_removal(act, context, prunes=True)
     if table == "containers":
         return plan_container_prune(act, context)
+    if table == VOLUMES_TABLE:
+        return plan_volume_removal(act, context, prunes=True)
     unused = ast.And((ast.Field(("dangling",)), ast.Not(ast.Field(("in_use",)))))
     targets, failures = find_targets(act, context, unused)
     return _plan(targets, failures, context, verb=act.verb, force=False)

@@ -22,6 +22,7 @@ from .tables import (
     LAYER_USERS,
     LOG_LINES,
     USERS,
+    VOLUME_SIZES,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _LISTINGS = {
     "mounts": "containers/json?all=1",
     "layers": "images/ID/json, images/ID/history",
     "history": "images/ID/json, images/ID/history",
+    "volumes": "volumes, containers/json?all=1",
     "usage": "system/df",
     "build_cache": "system/df",
     "services": "services?status=true",
@@ -53,6 +55,7 @@ _LEVELS = {
     ("images", IMAGE_BASES.name): "images/json, images/ID/json",
     ("images", LAST_USE.name): "containers/ID/json",
     ("images", IMAGE_SIZES.name): "system/df?type=image",
+    ("volumes", VOLUME_SIZES.name): "system/df?type=volume",
     ("layers", LAYER_USERS.name): "images/json, images/ID/json",
     ("containers", CONTAINER_NAMES.name): "containers/ID/json",
     ("containers", CONTAINER_DIGESTS.name): "images/json",

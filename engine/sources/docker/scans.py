@@ -19,6 +19,7 @@ _SCANS = {
     "logs": ("logs", "Logs"),
     "changes": ("changes", "Changes"),
     "mounts": ("mounts", "Mounts"),
+    "volumes": ("volumes", "Volumes"),
     "usage": ("containers", "Usage"),
     "build_cache": ("containers", "BuildCache"),
     "services": ("services", "Services"),

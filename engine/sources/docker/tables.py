@@ -18,6 +18,7 @@ from imq.engine.catalog.tables.images import LINEAGE_RELATIONS
 from imq.engine.catalog.tables.layers import RECLAIM
 from imq.engine.catalog.tables.local import USAGE
 from imq.engine.catalog.tables.registry import PLATFORMS
+from imq.engine.catalog.tables.volumes import VOLUMES
 
 USERS = FetchLevel("containers", "which containers use them", "1 request for each engine")
 IMAGE_DETAILS = FetchLevel("inspected", "their configs", "1 request for each image that is new to this session")
@@ -50,6 +51,8 @@ LOG_LINES = FetchLevel("lines", "the lines of the logs", "1 request for each con
 LOG_LEVELS = (LOG_LINES,)
 
 CONTAINER_MOUNTS = FetchLevel("mounts", "what they mount", "1 request for each container")
+
+VOLUME_SIZES = FetchLevel("sizes", "the sizes of their files", "1 request for each engine, which measures them")
 
 CHANGED_PATHS = FetchLevel("changes", "the paths that they changed", "1 request for each container")
 CHANGE_DETAILS = FetchLevel("files", "what these paths are", "1 request for each path")
@@ -160,6 +163,7 @@ TABLES: dict[str, Table] = {
     "mounts": MOUNTS.replace(has_containers=True).with_levels(
         {CONTAINER_MOUNTS: "type source_path volume target read_only driver propagation"}
     ),
+    "volumes": VOLUMES.replace(has_containers=True).with_levels({VOLUME_SIZES: "size"}),
     "logs": LOGS.replace(has_containers=True).with_levels({LOG_LINES: "time stream text"}),
     "usage": USAGE.with_levels({}),
     "build_cache": BUILD_CACHE.with_levels({}),
@@ -174,12 +178,14 @@ LEVELS = {
     "logs": LOG_LEVELS,
     "changes": CHANGE_LEVELS,
     "mounts": (CONTAINER_MOUNTS,),
+    "volumes": (VOLUME_SIZES,),
 }
 ROWS_OF_CONTAINERS = ("logs", "changes", "mounts")
 """Tables of which containers are listed, and replaced by their rows."""
 TIME_FIELDS = {"logs": "time"}
 """The `time_field` of a table (see query/source.py)."""
 LISTING_COST = {
+    "volumes": "2 requests for each engine",
     "layers": "2 requests for each image",
     "history": "2 requests for each image",
     "reclaim": "2 requests for each engine, 1 for each image that is new to this session, and 1 for each that goes",
