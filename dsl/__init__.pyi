@@ -258,7 +258,7 @@ class _Containers(Path):
     pid_mode: Path
     """the PID namespace when it is not the container's own. Example: host"""
     user: Path
-    """the user that the container runs as; unknown means root"""
+    """the user that the container runs as; unknown, or = "", means root"""
     read_only: Path
     """the root file system is read-only"""
     driver: Path
@@ -432,7 +432,7 @@ class _Images(Path):
     env: _Map
     """the environment; env.NAME is one variable"""
     user: Path
-    """the user that containers run as; unknown means root"""
+    """the user that containers run as; unknown, or = "", means root"""
     entrypoint: Path
     """the words of the entry point"""
     cmd: Path
@@ -744,7 +744,7 @@ class _Tags(Path):
     env: _Map
     """the environment; env.NAME is one variable"""
     user: Path
-    """the user that containers run as; unknown means root"""
+    """the user that containers run as; unknown, or = "", means root"""
     entrypoint: Path
     """the words of the entry point"""
     cmd: Path
@@ -924,7 +924,7 @@ class _Image(Reference):
     unique_size: Path
     """the part of size in layers that no other image of the store has"""
     user: Path
-    """the user that containers run as; unknown means root"""
+    """the user that containers run as; unknown, or = "", means root"""
     variant: Path
     """the variant of the architecture. Example: v7, v8"""
     version: Path
@@ -1348,7 +1348,7 @@ class _Fields:
     use: Path
     """sources: how a query names it"""
     user: Path
-    """images: the user that containers run as; unknown means root; containers: the user that the container runs as; unknown means root; tags: the user that containers run as; unknown means root"""
+    """images: the user that containers run as; unknown, or = "", means root; containers: the user that the container runs as; unknown, or = "", means root; tags: the user that containers run as; unknown, or = "", means root"""
     variant: Path
     """images: the variant of the architecture. Example: v7, v8; tags: the variant of the architecture. Example: v7, v8; platforms: the variant of the architecture"""
     version: Path

@@ -92,6 +92,7 @@ class Field(Record):
     - `about_containers`: only container engines know the value.
     - `is_optional`: an object may lack the value, so that a query does not report the rows that it leaves out for it.
     - `is_unavailable`: the source of this table knows the value of no row.
+    - `empty_is_unknown`: an empty string in a document means that there is no value, so that `= ""` is `is unknown`.
     - `config` is where an image config holds the value.
     - `search_column`: the source searches the value for `like`, `matches` and `has` with a constant where it is, and
       the hidden column of this name has the results (see query/searches.py).
@@ -117,6 +118,7 @@ class Field(Record):
     about_containers: bool = False
     is_optional: bool = False
     is_unavailable: bool = False
+    empty_is_unknown: bool = False
     config: FromConfig | None = None
     on_request: bool = False
     shown_items: int = 0

@@ -139,7 +139,7 @@ containers, history. help images lists the relations of images.""",
             ("images where based on reproducible:1", "built on these layers"),
             ("images where any layers where size > 50kB", "at least one large layer"),
             ("images where no containers where status = running", "nothing runs from it"),
-            ("images where user in (root, 0, '') or user is unknown", "runs as root"),
+            ("images where user in (root, 0, '')", "runs as root"),
         ),
     ),
     Topic(

@@ -74,7 +74,12 @@ CONTAINERS = Table(
         Field("privileged", DataType.BOOLEAN, "the container runs with all privileges of the host"),
         Field("network_mode", DataType.TEXT, "the network mode. Example: bridge, host, none"),
         Field("pid_mode", DataType.TEXT, "the PID namespace when it is not the container's own. Example: host"),
-        Field("user", DataType.TEXT, "the user that the container runs as; unknown means root"),
+        Field(
+            "user",
+            DataType.TEXT,
+            'the user that the container runs as; unknown, or = "", means root',
+            empty_is_unknown=True,
+        ),
         Field("read_only", DataType.BOOLEAN, "the root file system is read-only"),
         Field("driver", DataType.TEXT, "what made the root file system of layers. Example: overlay2, vfs"),
         Field(

@@ -27,7 +27,8 @@ CONFIG_FIELDS = (
     Field(
         "user",
         DataType.TEXT,
-        "the user that containers run as; unknown means root",
+        'the user that containers run as; unknown, or = "", means root',
+        empty_is_unknown=True,
         config=FromConfig("User", "string"),
     ),
     Field("entrypoint", DataType.LIST, "the words of the entry point", config=FromConfig("Entrypoint", "list")),
@@ -43,6 +44,7 @@ CONFIG_FIELDS = (
         DataType.TEXT,
         "the working directory",
         aliases=("working_dir",),
+        empty_is_unknown=True,
         config=FromConfig("WorkingDir", "string"),
     ),
     Field(
@@ -64,12 +66,14 @@ CONFIG_FIELDS = (
         "stop_signal",
         DataType.TEXT,
         "the signal that stops a container",
+        empty_is_unknown=True,
         config=FromConfig("StopSignal", "string"),
     ),
     Field(
         "author",
         DataType.TEXT,
         "the author in the config",
+        empty_is_unknown=True,
         config=FromConfig("author", "property"),
     ),
 )

@@ -64,11 +64,19 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
     if operator in ("=", "!="):
         _check_value(operator, left, right, node)
         _refuse_glob(operator, left, right, node)
+        if _means_unknown(left, right):
+            return ir.IsKnown(left, operator == "!=")
     if operator in ORDER_OPERATORS and left.kind is DataType.BOOLEAN:
         raise TypeMismatch(f"{describe(left)} is {left.kind.value} and has no order", span=node.span)
     if operator in ("=", "!=") and left.kind is DataType.REFERENCE and isinstance(right, ir.Literal):
         return _compare_name(operator, left, right)
     return ir.Comparison(operator, left, right)
+
+
+def _means_unknown(left: ir.Expr, right: ir.Expr) -> bool:
+    """Whether the right side is an empty string that stands for no value: `user = ""` is an image without a user."""
+    is_empty = isinstance(right, ir.Literal) and right.value == ""
+    return is_empty and isinstance(left, ir.Column) and not left.join and left.field.empty_is_unknown
 
 
 def _compare_name(operator: str, left: ir.Expr, name: ir.Literal) -> ir.Expr:

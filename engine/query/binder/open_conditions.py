@@ -54,7 +54,7 @@ def check_related(rows: ast.RowSource, table: Table, outer: Sequence[Table]) -> 
     """Raise `StatementError` for the rows of a table without a relation to the rows of `table`, the whole table.
 
     `outer` are the tables of the enclosing queries, innermost first. A query that names its source is meant as it is,
-    and so is one of Python, unless it is a relation of an enclosing query.
+    and so are one of the same table and one of Python, unless it is a relation of an enclosing query.
     """
     if not isinstance(rows, ast.Query) or rows.targets or rows.sources or rows.base is not None:
         return
@@ -72,7 +72,7 @@ def check_related(rows: ast.RowSource, table: Table, outer: Sequence[Table]) -> 
         from imq.engine.query.unavailable_fields import make_unavailable_error
 
         raise make_unavailable_error(CONTAINERS.fields[0].replace(about_containers=True), table, rows.span)
-    if rows.span is not None:
+    if rows.span is not None and name not in (table.name, *(one.name for one in outer)):
         relations = [relation.name for relation in table.relations]
         raise StatementError(
             f"{table.name} have no relation {name}: this would be about all {name}, whichever row it is",
