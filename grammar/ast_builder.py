@@ -21,6 +21,14 @@ _CLAUSES = {"explicit_all": "all", "group": "group by", "order": "order by", "ke
 """The keywords of clauses whose field in `ast.Query` has another name."""
 
 
+CONDITION_WORDS = frozenset({
+    "older", "newer", "except", "keep", "dangling", "untagged", "unused", "if", "unless", "without", "with",
+    "which", "that", "whose", "but", "only",
+})  # fmt: skip
+"""Words that begin a condition in English or in the language: after a name, they are no further names.
+
+Otherwise `rm app:1 older than 30d` would remove app:1, whatever its age.
+"""
 _END_OPERATORS = {"total size": ("<", "<="), "disk use": ("<", "<="), "free": (">", ">=")}
 """The operators of each measure after `until`."""
 _START_OPERATORS = {"disk use": (">", ">="), "free": ("<", "<=")}
@@ -70,6 +78,24 @@ class Builder:
     def append(self, parts: list[Any], part: Any, _span: Span) -> list[Any]:
         parts.append(part)
         return parts
+
+    def append_reference(self, references: list[Any], reference: ast.Literal | ast.Variable, _span: Span) -> list[Any]:
+        if (
+            isinstance(reference, ast.Literal)
+            and not reference.quoted
+            and (word := reference.text.lower()) in CONDITION_WORDS
+            and references[-1] != ast.Literal("where")  # of `prune where`, whose error says more
+        ):
+            raise StatementError(
+                f'unexpected "{word}": names have no condition',
+                span=reference.span,
+                hints=(
+                    "a condition needs a table: rm images where name = app:1 and older than 30d",
+                    f'for a name that is this word: …, {word}; or "{word}"',
+                ),
+            )
+        references.append(reference)
+        return references
 
     def ignore_separator(self, parts: list[Any], _separator: Token, _span: Span) -> list[Any]:
         return parts

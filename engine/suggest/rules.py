@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from imq.grammar._lalr_tables import WORDS
+from imq.grammar.ast_builder import CONDITION_WORDS
 from imq.grammar.record import TYPE_CHECKING
 from imq.grammar.unparser import quote
 
@@ -208,7 +209,7 @@ def _translate_docker(words: Sequence[str], vocabulary: Vocabulary) -> str | Non
         name = " ".join(lower[:start])
         if len(words) >= start and name in _COMMANDS:
             parsed = _parse_options(words[start:])
-            reserved = {*vocabulary.tables, *vocabulary.formats, *WORDS}
+            reserved = {*vocabulary.tables, *vocabulary.formats, *WORDS, *CONDITION_WORDS}
             if parsed is None or not reserved.isdisjoint(map(str.lower, parsed[0])):
                 is_query = name in _REMOVE_COMMANDS and lower[start] in (*vocabulary.tables, "all")
                 return f"rm {' '.join(words[start:])}" if is_query else None  # a sentence, but for its first word

@@ -32,6 +32,9 @@ _KEYS = {"files": "path", "all_files": "path", "layers": "digest", "packages": "
 _ACTIONS = "rm|remove|delete|rmi"
 _FIELDS = {"labels": "label", "environment": "env", "command": "cmd", "size": "size", "id": "id", "digest": "digest"}
 """What is asked about an image, and its field where the names differ."""
+_HEALTH = ("healthy", "unhealthy")
+_STATUSES = {"stopped": "exited"}
+_STATUS = r"running|stopped|exited|paused|created|dead|restarting|healthy|unhealthy"
 _TIMES = {"pulled": "pulled_at", "used": "last_used"}
 """Words for the times of images, and their fields."""
 _DESCENDING = (
@@ -65,9 +68,33 @@ def _remove_dangling(match: re.Match[str]) -> str:
     return f"rm images where dangling{f' and {condition}' if condition else ''}"
 
 
+def _add_condition(match: re.Match[str]) -> str:
+    """Return an action on one image with a condition as one on a query."""
+    condition = match[3]
+    if re.search(r"\bor\b", condition, re.IGNORECASE):
+        condition = f"({condition})"
+    return f"{match[1]} images where name = {match[2]} and {condition}"
+
+
+def _select_status(match: re.Match[str]) -> str:
+    """Return the containers of a status, with a further condition or without."""
+    verb, word, rest = match[1] or "", match[2].lower(), re.sub(r"^where\s+", "", match[3].strip(), flags=re.IGNORECASE)
+    if re.search(r"\bor\b", rest, re.IGNORECASE):
+        rest = f"({rest})"
+    field = "health" if word in _HEALTH else "status"
+    return f"{verb}containers where {field} = {_STATUSES.get(word, word)}{f' and {rest}' if rest else ''}"
+
+
 def _remove_of_repository(match: re.Match[str]) -> str:
     excluded = f" and tag != {match[2]}" if match[2] else ""
     return f"rm images where repository = {match[1]}{excluded}"
+
+
+def _select_first(match: re.Match[str]) -> str:
+    word, repository = match[1].lower(), match[2]
+    condition = f" where repository = {repository}" if repository else ""
+    field = "size" if word in ("largest", "biggest", "smallest") else "created"
+    return f"images{condition} order by {field}{'' if word in ('smallest', 'oldest') else ' desc'} limit 1"
 
 
 def _pull_from(match: re.Match[str]) -> str:
@@ -96,6 +123,16 @@ _OF_FIRST = (
     rf"({'|'.join(_KEYS)})\s+of\s+({_ANY})\s+(?:(?:that\s+are\s+)?not|missing)\s+(?:in|from)\s+(?:\1\s+of\s+)?({_ANY})"
 )
 SENTENCES: tuple[tuple[str, Replacement], ...] = (
+    (rf"({_ACTIONS}|untag|push)\s+({_TAGGED})\s+(?:where|if|when)\s+(.+)", _add_condition),
+    (
+        rf"({_ACTIONS}|untag|push)\s+({_TAGGED})\s+((?:older|newer)\s+than\s+.+|(?:not\s+)?in\s+use|dangling)",
+        _add_condition,
+    ),
+    (
+        rf"((?:\w+\s+)?)(?:all\s+)?(?:the\s+)?({_STATUS})\s+containers((?:\s+(?:where|older|newer)\s.*)?)",
+        _select_status,
+    ),
+    (rf"((?:{_ACTIONS})\s+)containers\s+(?:(?:that|which)\s+are\s+)?({_STATUS})()", _select_status),
     (
         rf"(?:{_ACTIONS})\s+(?:all\s+)?(?:dangling|untagged)\s+images((?:\s+(?:where|older|newer)\s.*)?)",
         _remove_dangling,
@@ -107,6 +144,28 @@ SENTENCES: tuple[tuple[str, Replacement], ...] = (
     (
         r"((?:\w+\s+)?)tags\s+of\s+([\w.-]+(?::\d+)?)/((?:[\w.-]+/)*[\w.-]*\*)(\s.*|)",
         r'\1tags of (repositories in \2 where name like "\3")\4',
+    ),
+    (r"restore\s+(\S+[.]\w+)", r"load \1"),
+    (rf"(diff)\s+({_ANY}?)(?:\s+(?:vs[.]?|against)\s+|[.][.])({_ANY})", r"\1 \2 \3"),
+    (r"(.*\b(?:images|containers))\s+from\s+(docker|podman|containerd|store)(\s.*|)", r"\1 in \2\3"),
+    (rf"rename\s+({_TAGGED})\s+(?:to|as)\s+({_TAGGED})", r"tag \1 as \2"),
+    (r"(?:disk\s+usage|du|disk\s+space)", "usage"),
+    (rf"(?:who|what|which\s+containers?)\s+uses?\s+(?:the\s+)?(?:image\s+)?({_ANY})", r"containers of \1"),
+    (rf"(?:what(?:\s+is|'s)\s+(?:in|inside)|contents?\s+of)\s+({_ANY})", r"files of \1"),
+    (rf"find\s+(?:the\s+)?files?\s+(?:named|called)\s+({_ANY})\s+in\s+({_ANY})", r"files of \2 where name = \1"),
+    (rf"version\s+of\s+({_ANY})\s+in\s+({_ANY})", r"packages of \2 where name = \1 select name, version"),
+    (rf"licen[cs]es\s+(?:of|in)\s+({_ANY})", r"packages of \1 select name, license"),
+    (rf"when\s+was\s+({_TAGGED})\s+(?:created|built|made)", r"images where name = \1 select name, created"),
+    (rf"(?:describe|show)\s+({_TAGGED})", r"inspect \1"),
+    (r"(?:number\s+of|how\s+many)\s+(\w+)", r"\1 count"),
+    (r"how\s+many\s+(\w+)\s+(?:per|by|in\s+each|for\s+each)\s+([\w.]+)", r"\1 group by \2 select \2, count"),
+    (r"(?:(?:the\s+)?(?:first|top)\s+)?(\d+)\s+(\w+)", r"\2 limit \1"),
+    (r"(?:the\s+)?last\s+(\d+)\s+(images|tags|containers)(.*)", r"\2\3 order by created desc limit \1"),
+    (rf"(?:the\s+)?(newest|latest|oldest)\s+tag\s+of\s+({_ANY})",
+     lambda match: f"tags of {match[2]} order by created{'' if match[1].lower() == 'oldest' else ' desc'} limit 1"),
+    (
+        r"(?:the\s+)?(largest|biggest|smallest|newest|latest|oldest)\s+image(?:\s+of\s+([^\s,():]+))?",
+        _select_first,
     ),
     (rf"retag\s+({_ANY})\s+(?:as|to)\s+({_ANY})", r"tag \1 as \2"),
     (r"(?:mirror|sync|promote|replicate)\s+([^\s,()*]+\s+to\s+[^\s,()*]+)", r"copy \1"),
@@ -128,10 +187,29 @@ SENTENCES: tuple[tuple[str, Replacement], ...] = (
 )  # fmt: skip
 """Wordings of whole statements."""
 CLAUSES: tuple[tuple[str, Replacement], ...] = (
+    (rf"^containers\s+(?:(?:that|which)\s+are\s+|where\s+)?(not\s+)?({_STATUS})$",
+     lambda match: f"containers where status {'!=' if match[1] else '='} {_STATUSES.get(match[2].lower(), match[2])}"),
     (r"^(\w+)\s+(?:whose|(?:that|which)\s+(?:are|is))\s+", r"\1 where "),
     (rf"^({_INSIDE})\s+in\s+({_TAGGED})", r"\1 of \2"),
     (r"^(\w+)\s+of\s+((?:images|containers)\s.*)$", r"\1 of (\2)"),
-    (rf"^containers\s+(?:using|with|from|running|for)\s+(?:the\s+)?(?:image\s+)?({_ANY})", r"containers of \1"),
+    (rf"^containers\s+(?:using|with|from|for|that\s+use)\s+(?:the\s+)?(?:image\s+)?({_TAGGED})", r"containers of \1"),
+    (r"^containers\s+(?:on|with|publishing|listening\s+on)\s+port\s+(\d+\S*)$", r"containers where ports has \1"),
+    (rf"\bup(?:time)?\s*>\s*({_AGE})", r"started < \1 ago"),
+    (r"\bport\s*=\s*(?=\d)", "ports has "),
+    (rf"\bage\s*>=?\s*({_AGE})", r"older than \1"),
+    (rf"\bage\s*<=?\s*({_AGE})", r"newer than \1"),
+    (rf"^images\s+(newer|older)\s+than\s+({_TAGGED})$",
+     lambda match: f"images where created {'after' if match[1].lower() == 'newer' else 'before'} {match[2]}"),
+    (r"^images\s+(?:(?:that|which)\s+)?run(?:ning)?\s+as\s+root$", "images where user is unknown or user in (root, 0)"),
+    (r"^images\s+for\s+(?:platform\s+)?(\w+/\S+)", r"images where platform = \1"),
+    (r"^images\s+for\s+(?:architecture\s+)?(amd64|arm64|arm|386|s390x|ppc64le|riscv64)\b",
+     r"images where architecture = \1"),
+    (r"^images\s+(?:with\s+no|without(?:\s+an?y?)?)\s+(healthcheck|entrypoint|cmd|user|workdir|author)$",
+     r"images where \1 is unknown"),
+    (r"\bis\s+(?:empty|missing|not\s+set|unset|absent)\b", "is unknown"),
+    (r"\b(?:is\s+(?:set|present)|exists)\b", "is known"),
+    (r"^(\w+)\s+count(?:ed)?\s+(?:by|per)\s+([\w.]+)$", r"\1 group by \2 select \2, count"),
+    (r"^(logs\s+of\s+\S+)\s+(?:grep|containing|with|that\s+contain)\s+(\w+)$", r'\1 where text like "*\2*"'),
     (rf"^containers\s+where\s+image\.(\w+\s*(?:[=<>!]+|like|matches)\s*{_ANY})$", r"containers of (images where \1)"),
     (rf"^containers\s+(?:whose|where(?:\s+the)?)\s+image\s+(?:is\s+)?(older|newer)\s+than\s+({_AGE})$",
      r"containers of (images where \1 than \2)"),
@@ -153,6 +231,7 @@ CLAUSES: tuple[tuple[str, Replacement], ...] = (
     (r"^images\s+(?:that\s+are\s+)?not\s+shared(?:\s+with\s+others)?$", "images where shared_size = 0"),
     (rf"^(tags\s.*\b)platforms?\s+(?:includes?|contains?)\s+({_ANY})", r"\1any platforms where platform = \2"),
     (r"^(search\s+\S+)\s+(?=\w+\s*[<>=])", r"\1 where "),
+    (rf"\blabel\s+({_ANY})\s*(?:==?|\bis\b)\s*({_ANY})", r"label.\1 = \2"),
     (r"\bbase\s+is\s+", "based on "),
     (r"\b(?:built|derived|made)\s+(?:from|on(?:\s+top\s+of)?)\s+", "based on "),
     (r"\b(?:exposes?|exposing|expose)\s+(?:port\s+)?(?=\d)", "ports has "),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from imq.grammar.ast_builder import CONDITION_WORDS
 from imq.grammar.errors import StatementError
 
 if TYPE_CHECKING:
@@ -96,3 +97,20 @@ def test_names_from_a_registry_are_not_looked_up_in_the_store(session: Session, 
         list(session.run(text, dry_run=True))
     assert refused.value.code == "place"
     assert hint in "".join(refused.value.hints)
+
+
+@pytest.mark.parametrize("word", sorted(CONDITION_WORDS))
+@pytest.mark.parametrize("verb", ["rm", "untag", "push", "stop", "rm container"])
+def test_a_name_is_not_followed_by_a_condition(session: Session, verb: str, word: str) -> None:
+    """The action would be done on that name, whether the condition holds or not."""
+    with pytest.raises(StatementError) as caught:
+        session.parse(f"{verb} redis:7 {word} 30d")
+    assert caught.value.code == "syntax"
+    if word not in ("except", "with"):  # keywords, which are never names
+        assert caught.value.message == f'unexpected "{word}": names have no condition'
+        assert session.parse(f"{verb} redis:7, {word}")
+    assert session.parse(f'{verb} redis:7, "{word}"')
+
+
+def test_words_of_programs_are_any(session: Session) -> None:
+    assert session.parse("exec images where tag = 7 run echo only older if")

@@ -206,6 +206,52 @@ images where created this week -> images where created within 7d
 images order by created offset 10 limit 10 -> images order by created skip 10 limit 10
 images output csv -> images as csv
 images bigger than 100MB -> images where size > 100MB
+images where label.env exists -> images where label.env is known
+images where label env is prod -> images where label.env = prod
+images where entrypoint is empty -> images where entrypoint is unknown
+images without a healthcheck -> images where healthcheck is unknown
+images where age > 30d and dangling -> images where older than 30d and dangling
+images newer than redis:7 -> images where created after redis:7
+images running as root -> images where user is unknown or user in (root, 0)
+images for arm64 -> images where architecture = arm64
+images for platform linux/arm64 -> images where platform = linux/arm64
+first 5 images -> images limit 5
+last 5 tags of localhost:5000/app -> tags of localhost:5000/app order by created desc limit 5
+newest image of team/app -> images where repository = team/app order by created desc limit 1
+smallest image -> images order by size limit 1
+latest tag of localhost:5000/app -> tags of localhost:5000/app order by created desc limit 1
+how many images -> images count
+how many images per repository -> images group by repository select repository, count
+images count by repository -> images group by repository select repository, count
+disk usage -> usage
+what is in redis:7 -> files of redis:7
+find files named id_rsa in redis:7 -> files of redis:7 where name = id_rsa
+version of openssl in redis:7 -> packages of redis:7 where name = openssl select name, version
+licenses of redis:7 -> packages of redis:7 select name, license
+when was redis:7 created -> images where name = redis:7 select name, created
+describe redis:7 -> inspect redis:7
+who uses redis:7 -> containers of redis:7
+running containers -> containers where status = running
+containers that are not running -> containers where status != running
+list stopped containers older than 1d -> containers where status = exited and older than 1d
+unhealthy containers -> containers where health = unhealthy
+containers where uptime > 1d -> containers where started < 1d ago
+containers on port 80 -> containers where ports has 80
+rm exited containers older than 1d -> rm containers where status = exited and older than 1d
+rm containers that are exited -> rm containers where status = exited
+stop running containers where image = a or name = b -> \
+stop containers where status = running and (image = a or name = b)
+logs of web grep error -> logs of web where text like "*error*"
+logs of web last 100 lines -> logs of web order by time desc limit 100
+logs of web since 10m -> logs of web where time > 10m ago
+diff redis:7 vs redis:latest -> diff redis:7 redis:latest
+restore backup.tar -> load backup.tar
+rename redis:7 to redis:old -> tag redis:7 as redis:old
+copy all images from docker to store -> copy all images in docker to store
+rm redis:7 older than 30d -> rm images where name = redis:7 and older than 30d
+rm redis:7 not in use -> rm images where name = redis:7 and not in use
+rm redis:7 if dangling or older than 3d -> rm images where name = redis:7 and (dangling or older than 3d)
+rm redis:7 where dangling -> rm images where name = redis:7 and dangling
 """
 
 
@@ -260,7 +306,10 @@ def test_help_fits_a_terminal() -> None:
         "(((((((( images",
         "\ue0000\ue001 \ue002x\ue003",
         "show images",
-        "images where label.env exists",
+        "rm redis:7 unless in use",  # where that is unknown, `not` would hold
+        "rm redis:7 except newest 2",
+        "rm redis older than 30d",
+        "remove unused",
         "images where created 3 days ago",
         "images where created < 30d",  # both readings are shown
         "rm images where created < 30d",
