@@ -33,7 +33,7 @@ def test_images_that_run_as_root(session: Session) -> None:
     roots = select_ids(session, 'user in (root, 0, "")')
     assert roots == select_ids(session, "user = root or user = 0 or user is unknown")
     assert len(roots) > len(select_ids(session, "user in (root, 0)"))
-    failed = list(session.run('assert no images where user in (root, 0, "")'))[0]
+    failed = next(iter(session.run('assert no images where user in (root, 0, "")')))
     assert failed.exit_code == 1
 
 

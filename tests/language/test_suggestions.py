@@ -212,7 +212,7 @@ images where entrypoint is empty -> images where entrypoint is unknown
 images without a healthcheck -> images where healthcheck is unknown
 images where age > 30d and dangling -> images where older than 30d and dangling
 images newer than redis:7 -> images where created after redis:7
-images running as root -> images where user is unknown or user in (root, 0)
+images running as root -> images where user in (root, 0, "")
 images for arm64 -> images where architecture = arm64
 images for platform linux/arm64 -> images where platform = linux/arm64
 first 5 images -> images limit 5
