@@ -200,7 +200,7 @@ CLAUSES: tuple[tuple[str, Replacement], ...] = (
     (rf"\bage\s*<=?\s*({_AGE})", r"newer than \1"),
     (rf"^images\s+(newer|older)\s+than\s+({_TAGGED})$",
      lambda match: f"images where created {'after' if match[1].lower() == 'newer' else 'before'} {match[2]}"),
-    (r"^images\s+(?:(?:that|which)\s+)?run(?:ning)?\s+as\s+root$", "images where user is unknown or user in (root, 0)"),
+    (r"^images\s+(?:(?:that|which)\s+)?run(?:ning)?\s+as\s+root$", 'images where user in (root, 0, "")'),
     (r"^images\s+for\s+(?:platform\s+)?(\w+/\S+)", r"images where platform = \1"),
     (r"^images\s+for\s+(?:architecture\s+)?(amd64|arm64|arm|386|s390x|ppc64le|riscv64)\b",
      r"images where architecture = \1"),
