@@ -1192,7 +1192,7 @@ class _Fields:
     os_version: Path
     """images: the version of the operating system; Windows images have one; tags: the version of the operating system; Windows images have one; platforms: the version of the operating system"""
     outdated: Expression
-    """the tag has another digest in its registry"""
+    """the tag has another digest in its registry; of a container, that of its image"""
     owner: Path
     """files: the name of the owner in /etc/passwd of the image; unknown when it has none; all_files: the name of the owner in /etc/passwd of the image; unknown when it has none"""
     package: Path

@@ -80,6 +80,7 @@ _CLAUSE_WORDS = frozenset({"as", "count", "format", "group", "having", "limit", 
 """Keywords that begin a clause; where a condition is expected, the lexer reads them as names of fields."""
 
 
+_OPERATORS_OF_ITEMS = ("=", "!=", "like", "matches", "has")
 _NEXT_WORD = r"\s*([\w.:/-]{1,60})"
 
 
@@ -249,6 +250,17 @@ class _Parser:
         hints = (f"expected {_describe_expression(before)}",)
         return StatementError(f'unexpected "{last.value}"', span=last.span, hints=hints)
 
+    def _find_quantified_field(self, token: Token) -> StatementError | None:
+        """Return the error of `any env like "*"`, in which a field follows `any` or `no`; None for other errors."""
+        if len(self._last_tokens) < 2 or token.value.lower() not in _OPERATORS_OF_ITEMS:
+            return None
+        quantifier, name = self._last_tokens
+        if quantifier.kind not in ("ANY", "NO") or name.kind not in ("RELATION", "TABLE", "NAME"):
+            return None
+        negation = "not " if quantifier.kind == "NO" else ""
+        hints = (f"of a list or a map, any item counts: {negation}{name.value} {token.value} …",)
+        return StatementError(f'unexpected "{token.value}"', span=token.span, hints=hints)
+
     def _describe_expected(self, expected: Iterable[str]) -> str:
         """Return what can come next in words, likeliest first; an ellipsis stands for the rest."""
         if "OLDER" in expected and self._last_tokens and (last := self._last_tokens[-1]).kind in _BEFORE_EXPRESSIONS:
@@ -293,7 +305,7 @@ class _Parser:
         if "TABLE" in expected:
             words |= self._vocabulary.tables
         token_text = self._text[token.span.start : token.span.end]
-        if (clause := self._find_clause_before(token)) is not None:
+        if (clause := self._find_clause_before(token) or self._find_quantified_field(token)) is not None:
             return clause
         hints: tuple[str, ...]
         if token.kind == "$END":

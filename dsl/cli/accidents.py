@@ -93,6 +93,7 @@ def _find_option(error: StatementError, text: str) -> re.Match[str] | None:
     if error.span is None or error.code not in ("syntax", "unknown-field", "unknown-name", "type"):
         return None
     start, end = error.span.start, error.span.end
+    end += len(text[end:]) - len(text[end:].lstrip())  # `exited --dry-run` is read as a subtraction
     return next((one for one in _OPTION.finditer(text) if one.start() <= end and start <= _find_end(one, text)), None)
 
 

@@ -126,7 +126,7 @@ PREDICATES: dict[str, Predicate] = {
         Predicate(
             "outdated",
             "",
-            "the tag has another digest in its registry",
+            "the tag has another digest in its registry; of a container, that of its image",
             "outdated",
             lambda _: ast.Comparison("!=", _make_field("remote", "digest"), _make_field("digest")),
         ),

@@ -285,6 +285,8 @@ class Table(Record):
         if (relation := self.find_relation(name)) is not None:
             form = f"count({relation.name})" if relation.is_many else f"{relation.name}.FIELD"
             hint = f"{relation.name} is a relation: write {form}, or any {relation.name} where …"
+        elif (field := next((one for one in self.fields if name.lower() in one.values), None)) is not None:
+            hint = f"for the value: {field.name} = {name.lower()}"
         else:
             hint = closest_hint(name, [*names, *(a for f in self.fields for a in f.aliases)])
         problem = UnknownName(

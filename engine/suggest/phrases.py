@@ -22,6 +22,9 @@ _KEEP_HIGHEST = re.compile(
 _NAME = r"[\w.-]+(?::\d+)?(?:/[\w.-]+)*:[\w.-]+"
 """A name with a tag."""
 _EXCEPT_NAMES = re.compile(rf"\b(images)\s+except\s+({_NAME}(?:\s*,\s*{_NAME})*)\s*$", re.IGNORECASE)
+_BETWEEN = re.compile(
+    r"(differences|diff)\s+(?:between|of|from)\s+([^\s,]+)\s+(?:and|to|with)\s+([^\s,]+)(\s.*)?", re.IGNORECASE
+)
 _READ_FILE = re.compile(r"cat\s+(\S+)\s+(?:from|in|of)\s+(\S+)", re.IGNORECASE)
 _EXTRACT = re.compile(r"(?:extract|cp|copy)\s+(/\S+)\s+(?:from|of)\s+(\S+)(\s+to\s+\S+)", re.IGNORECASE)
 _RELATIVES = {"children": "base", "base": "children", "parent": "children", "parents": "children"}
@@ -51,6 +54,10 @@ def translate_phrases(sentence: str, vocabulary: Vocabulary) -> str:
         lambda match: f"except newest {match[1] or match[2]}{match[3] or ''} by version", sentence
     )
     sentence = _EXCEPT_NAMES.sub(_exclude_names, sentence)
+    if found := _BETWEEN.fullmatch(sentence):
+        return (
+            f"{found[1]} of {found[2]}, {found[3]}{found[4]}" if found[1] != "diff" else f"diff {found[2]} {found[3]}"
+        )
     if found := _EXTRACT.fullmatch(sentence):
         return f"extract files of {found[2]} where path = {found[1]}{found[3]}"
     if found := _READ_FILE.fullmatch(sentence):

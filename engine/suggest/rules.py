@@ -48,6 +48,7 @@ _HAS_CONTENT = re.compile(r"\bhas\s+(package|file|text)\s+(?=\S)", re.IGNORECASE
 _UNDER = re.compile(r"\bpath\s+(?:under|below|inside|in)\s+(/[\w./-]*?)/?(?=\s|\)|$)", re.IGNORECASE)
 _IN_YEAR = re.compile(r"\b(\w+)\s+(?:in|during)\s+((?:19|20)\d\d)(?![\w.:-])", re.IGNORECASE)
 _FIRST_ROWS = re.compile(r"(?<=\w)\s+(?:top|first|head)\s+(\d+)(?=\s|$)", re.IGNORECASE)
+_TOP_BY = re.compile(r"(?<=\S)\s+top\s+(\d+)\s+by\s+([\w.]+)(?=\s|$)", re.IGNORECASE)
 _OFFSET = re.compile(r"(?<=\d)\s+offset\s+(?=\d)", re.IGNORECASE)
 _COUNT = re.compile(r"count\s+(?:of\s+|all\s+)?(\w+)(.*)", re.IGNORECASE)
 _AGGREGATE = re.compile(r"((?:sum|avg|min|max)\s*\([\w.]+\))\s+(?:of|in|from)\s+(\w+)(.*)", re.IGNORECASE)
@@ -181,6 +182,7 @@ def _translate_operators(sentence: str, *, is_action: bool) -> str:
     sentence = _AGE.sub(replace_age, _AGE_AGO.sub(r"\1", sentence))
     if not is_action:
         sentence = _SORT.sub("order by", sentence)
+        sentence = _TOP_BY.sub(r" order by \2 desc limit \1", sentence)
         sentence = _OFFSET.sub(" skip ", _FIRST_ROWS.sub(r" limit \1", sentence))
         sentence = _REDIRECTION.sub(r" to \1", sentence)
         sentence = _PART.sub(lambda match: f" like {quote(_PART_GLOBS[match[1].lower()].format(match[2]))}", sentence)

@@ -58,6 +58,7 @@ def test_the_statement_is_shown_with_its_pattern(folder: Path) -> None:
         ("images where dangling --format json", "in a statement: STATEMENT as json, or STATEMENT format TEMPLATE"),
         ("images --filter dangling=true", "in a statement: STATEMENT where CONDITION"),
         ("rm images where dangling --dry-run", "in a statement: dry run STATEMENT"),
+        ("rm containers where status = exited --dry-run", "in a statement: dry run STATEMENT"),
     ],
 )
 def test_options_inside_the_quotes_are_explained(folder: Path, statement: str, hint: str) -> None:

@@ -158,3 +158,10 @@ def test_the_use_by_containers_decides_before_a_registry_is_asked(both: Session)
     (use,) = [at for at, stage in enumerate(stages) if "which containers use" in stage]
     (remote,) = [at for at, stage in enumerate(stages) if "look up tags" in stage]
     assert use < remote
+
+
+def test_outdated_containers_are_compared_by_the_digest_of_their_image(both: Session) -> None:
+    (message,) = both.run("explain containers in docker where outdated")
+    assert isinstance(message, Message)
+    assert "the digests of their images" in message.text
+    assert "look up tags by the image" in message.text

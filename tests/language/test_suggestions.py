@@ -148,6 +148,8 @@ largest 3 images -> images order by size desc limit 3
 images where dangling order by created desc limit 3 select name
 oldest tags of localhost:5000/redis -> tags of localhost:5000/redis order by created
 biggest files of redis:7 where path like "/etc/*" -> files of redis:7 where path like "/etc/*" order by size desc
+files of redis:7 top 3 by size -> files of redis:7 order by size desc limit 3
+differences between redis:7 and redis:latest where kind = file -> differences of redis:7, redis:latest where kind = file
 newest 2 files of redis:7 -> files of redis:7 order by mtime desc limit 2
 top 5 layers of redis:7 by size -> layers of redis:7 order by size desc limit 5
 cat /etc/passwd from redis:7 -> cat redis:7 /etc/passwd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from imq.engine.result import RowSet
-from imq.grammar.errors import StatementError
+from imq.grammar.errors import ImqError, StatementError
 
 if TYPE_CHECKING:
     from imq.engine.session.session import Session
@@ -74,3 +74,21 @@ def test_a_misspelled_format_is_no_name(session: Session) -> None:
     with pytest.raises(StatementError) as refused:
         count_rows(session, "images as jsno")
     assert refused.value.code == "unknown-form"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('images where any env like "*A*"', "of a list or a map, any item counts: env like …"),
+        ('images where no env like "*A*"', "of a list or a map, any item counts: not env like …"),
+        ("containers where exited", "for the value: status = exited"),
+        ("containers where running and user = root", "for the value: status = running"),
+        ('all files of images where name = "x"', "for the rows of the table: all files of (images where …)"),
+        ("files in redis:7 where size > 1kB", "for an image: files of redis:7"),
+        ("tags of registry.local:5000/team/* where tag = 1", "for a pattern: tags in registry.local:5000/team/*"),
+    ],
+)
+def test_first_guesses_get_the_condition_to_write(session: Session, text: str, hint: str) -> None:
+    with pytest.raises(ImqError) as refused:
+        count_rows(session, text)
+    assert hint in refused.value.hints

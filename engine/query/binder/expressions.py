@@ -414,8 +414,11 @@ class Expressions:
         if node.name == "contains text" and self.table.find_field("cmd") is None:
             return self._bind_contains_text(node)
         if predicate.expand is not None:
+            expanded = predicate.expand(node.arguments)
+            if node.name == "outdated" and self.table.name == "containers":
+                expanded = expanded.replace(right=ast.Field(("image_digest",)))  # of the image that it was made from
             try:
-                return self.bind_value(_set_span(predicate.expand(node.arguments), node))
+                return self.bind_value(_set_span(expanded, node))
             except ImqError as error:
                 error.span = error.span or node.span
                 raise

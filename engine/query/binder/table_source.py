@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from imq.engine.catalog.tables import Table, TargetKind
 from imq.engine.query import ir
 from imq.engine.query.source import NativeTable, SourceRef, StagedTable, TableUse
@@ -25,6 +27,10 @@ _EXAMPLES = {
     TargetKind.TERM: "redis",
     TargetKind.REPOSITORIES: "of registry.local:5000/team/app",
 }
+_TAG = re.compile(r":(?!\d+(?:/|$))[\w.-]+$|:\d{1,3}$")
+"""The tag of a name: a number after a host is a port, and those below 1000 are no ports of registries."""
+_TABLES_OF_OPERANDS = ("images", "containers", "tags", "repositories")
+"""Tables whose rows are operands of `of`."""
 _SHOWN_NAME = "image_name"
 """The field of rows that shows by which name of an image they were selected."""
 
@@ -291,7 +297,9 @@ class TableResolver:
             code="place",
             span=node.span,
             hints=(
-                f"example: {table.name} of {ref.text}/app:1 in {ref.text}"
+                f"for an image: {table.name} of {ref.text}"
+                if provider is not None and _TAG.search(ref.text)
+                else f"example: {table.name} of {ref.text}/app:1 in {ref.text}"
                 if provider is not None
                 else f"{source.title} serve{'' if source.title.endswith('s') else 's'}: {join_names(source.tables)}",
             ),
@@ -301,8 +309,14 @@ class TableResolver:
         """Bind an operand of `of`: a name, or a query of names."""
         if isinstance(target, ast.Literal):
             literal = self._expressions.require_literal(target)
+            self._refuse_table(literal)
             if table.target not in (TargetKind.TERM, TargetKind.CONTAINERS):
-                check_reference(literal)
+                try:
+                    check_reference(literal)
+                except InvalidReference as error:
+                    if "*" in literal.text and table.target is TargetKind.REPOSITORIES:
+                        error.hints = (f"for a pattern: {table.name} in {literal.text}", *error.hints)
+                    raise
             return literal.text
         return self._bind_names(target, table)
 
@@ -355,6 +369,23 @@ class TableResolver:
                 hints=("add to the query: select name",),
             )
         return select
+
+    def _refuse_table(self, literal: ast.Literal) -> None:
+        """Refuse `files of images where …`: the rows of a table are in parentheses, and `images` is a name here."""
+        name = literal.text.lower()
+        if literal.quoted or literal.span is None or name not in _TABLES_OF_OPERANDS:
+            return
+        query = self._query
+        rest = " where …" if query.where is not None else ""
+        raise StatementError(
+            f'"{literal.text}" is the name of an image here, and not a table',
+            code="target",
+            span=literal.span,
+            hints=(
+                f"for the rows of the table: {query.table.replace('_', ' ')} of ({name}{rest})",
+                f'for an image of this name: {query.table.replace("_", " ")} of "{literal.text}"',
+            ),
+        )
 
     def _read_paths(self, table: Table) -> tuple[str, ...]:
         paths = []
