@@ -80,12 +80,12 @@ def _measure_scans(bench: Bench) -> list[Figure]:
 
 
 def _measure_coordinator(dask: Contender) -> Figure:
-    """Return the processor time of the process with the statement, for each layer, its index included."""
+    """Return the processor time of the process with the statement, its start included, divided by the layers."""
     from measure import replace, run_once
 
     alone = replace(dask, server_cpu=lambda: 0.0, runs=[])
     value = run_once(alone).cpu / LAYERS * 1e3
-    return Figure("coordinator, with the index of each layer", "ms CPU a layer", (value,), value)
+    return Figure("coordinator, with the index of each layer", "ms CPU a layer", (value,), value, CPU_TARGET)
 
 
 def _write_layout(path: str) -> None:
