@@ -183,11 +183,14 @@ class DaskCluster:
         if isinstance(outcome, BaseException):
             return self._take_error({number: batch.tasks[number] for number in wanted}, batch, outcome, is_lost=is_lost)
         events = []
-        for (number, task), document, content in zip(batch.tasks.items(), *outcome, strict=True):
+        results = dict(zip(batch.tasks, zip(*outcome, strict=True), strict=False))
+        for number, (document, content) in results.items():
             if (seconds := document.pop("seconds", None)) is not None:
-                self._durations.note(task.document, seconds)
+                self._durations.note(batch.tasks[number].document, seconds)
             if number in wanted:
                 events.append(Event(number, document, content, document.get("crash", ""), document.get("worker", "")))
+        # Dask may take a batch from a worker and leave it there after all: it has ended early
+        self._waiting |= {number: batch.tasks[number] for number in wanted - results.keys()}
         return events
 
     def _take_error(
@@ -224,8 +227,8 @@ class DaskCluster:
     def wait(self, timeout: float) -> list[Event]:
         """Return the tasks that ended. Raises `ImqError` (code `workers-lost`) when the scheduler is gone.
 
-        Queued tasks are sent when the scheduler has no more than two batches for each thread: those sent together are
-        more than one, and a thread that ends its batch has the next one.
+        Queued tasks are sent when the scheduler has no more than two batches for each thread. So several are sent
+        together, and a thread that ends its batch has the next one.
         """
         if self._waiting and len(self._batches) <= 2 * self.slots:
             self._flush()

@@ -98,7 +98,7 @@ class ScanPlugin(WorkerPlugin):
         return [document for document, _ in results], [content for _, content in results]
 
     def _run_task(self, run: _Run, document: dict[str, Any]) -> tuple[dict[str, Any], bytes] | None:
-        """Execute a task; return None when its batch was cancelled before."""
+        """Execute a task; return None when its batch was cancelled."""
         begun = time.monotonic()
         process = run.process or self._take_idle()
         is_new = process is None
@@ -112,9 +112,10 @@ class ScanPlugin(WorkerPlugin):
             process.send({**document, "folder": self._worker.local_directory, "sharesFolder": False})
             result, content = process.receive()
         except ProcessEnded as ended:
-            run.take(None)
             if process is not None:
                 process.close()
+            if not run.take(None):
+                return None
             return {"crash": ended.reason, "worker": self._worker.address}, b""
         except ImqError as error:
             result, content = {"error": encode_error(error)}, b""

@@ -240,6 +240,18 @@ def test_each_task_of_a_batch_that_dask_gave_up_runs_alone(cluster: DaskCluster,
     assert "gave it up" in event.crash
 
 
+def test_the_rest_of_a_batch_that_ends_early_is_sent_again(cluster: DaskCluster, client: FakeClient) -> None:
+    submit(cluster, range(5))
+    early, other = client.sent
+    assert list_numbers([early]) == [[0, 1, 2]]
+    cluster.cancel([2])
+    early.complete(([{"worker": "w"}], [b"first"]))
+    other.complete()
+    assert sorted(collect(cluster, 3)) == [0, 3, 4]
+    cluster.wait(0)
+    assert list_numbers(client.sent[2:]) == [[1]]
+
+
 def test_each_task_of_a_batch_that_fails_has_the_error(cluster: DaskCluster, client: FakeClient) -> None:
     submit(cluster, range(2))
     for future in client.sent:
@@ -336,8 +348,9 @@ def test_a_batch_that_is_cancelled_begins_no_further_layer(make_plugin: Callable
         return {}
 
     plugin = make_plugin(work)
-    plugin.run("key", [make_document(number) for number in range(5)])
+    results, _ = plugin.run("key", [make_document(number) for number in range(5)])
     assert len(begun) == 2
+    assert len(results) == 1
     plugin.transition("key", "cancelled", "released")  # it has ended
 
 

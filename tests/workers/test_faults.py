@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import imq
 import pytest
+from imq.engine.workers.dask_cluster import DaskCluster
 from imq.grammar.errors import ImqError
 from support.images import Image, Layout, layer
 from workers.conftest import Cluster, list_values
 from workers.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 COUNT = 12
 WAIT_LIMIT = 60.0
@@ -108,6 +109,36 @@ def test_a_layer_that_ends_every_worker_is_given_up_after_two(
     assert "SIGKILL" in error.message
     assert faults.list_scans().count(poisoned) == 2
     assert len(faults.list_scans()) <= COUNT + 2
+
+
+def test_a_layer_that_ends_its_process_in_a_batch(
+    tmp_path: pathlib.Path, faults: Faults, shared_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [layer({f"opt/file-{number}": b"x"}, "gzip") for number in range(40)]
+    written = Layout(tmp_path / "layout")
+    for number, one in enumerate(layers):
+        written.add(Image([one]), f"app:{number}")
+    written.close()
+    batches: list[int] = []
+    send = DaskCluster._send
+
+    def note(self: DaskCluster, groups: Sequence[Sequence[int]], workers: list[str] | None = None) -> None:
+        batches.extend(map(len, groups))
+        send(self, groups, workers)
+
+    monkeypatch.setattr(DaskCluster, "_send", note)
+    monkeypatch.setattr("imq.engine.workers.batches._SECONDS", 60.0)  # on a slow machine too
+    faults.set("crash", layers[-2].diff_id)
+    with imq.connect(root=tmp_path / "store", workers=shared_cluster.url) as session:
+        result = session(make_text(str(tmp_path / "layout")))
+        assert len(list_values(result)) == len(layers) - 1
+    (error,) = result.errors
+    assert error.code == "worker-crashed"
+    assert max(batches) > 1
+    scans = Counter(faults.list_scans())
+    assert scans.pop(layers[-2].diff_id) == 2
+    assert set(scans.values()) == {1}
+    assert len(scans) == len(layers) - 1
 
 
 def test_a_process_that_is_stuck_holds_nothing_back(
