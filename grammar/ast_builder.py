@@ -23,7 +23,7 @@ _CLAUSES = {"explicit_all": "all", "group": "group by", "order": "order by", "ke
 
 CONDITION_WORDS = frozenset({
     "older", "newer", "except", "keep", "dangling", "untagged", "unused", "if", "unless", "without", "with",
-    "which", "that", "whose", "but", "only",
+    "which", "that", "whose", "but", "only", "of",
 })  # fmt: skip
 """Words that begin a condition in English or in the language: after a name, they are no further names.
 

@@ -69,7 +69,7 @@ def translate(sentence: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
 
     `is_action`: only operators with exactly the same meaning are translated.
     """
-    sentence = translate_wording(sentence, vocabulary, is_action=is_action)
+    sentence = translate_wording(sentence, is_action=is_action)
     words = translate_phrases(sentence, vocabulary).split()
     while words and words[0].lower() in ("sudo", "docker", "podman", "imq"):
         if words[0].lower() in ("docker", "podman") and words[1:] and words[1].lower() not in _IMAGE_COMMANDS:

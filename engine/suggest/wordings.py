@@ -1,105 +1,92 @@
 """Translates what people write in their own words: `images whose tag is latest`, `total size of images`.
 
-Each wording is a regular expression and its translation. `SENTENCES` match whole statements and mean exactly the same,
-so an action may be one of them. `CLAUSES` match parts of queries. Quoted strings are masked, as in `rules.py`.
+Each wording is a pattern and its translation. `SENTENCES` match whole statements; those that are actions mean exactly
+the same. `CLAUSES` match parts of queries. Quoted strings are masked, as in `rules.py`.
+
+In a pattern, a space stands for any white space, and a word in angle brackets for a group of `_GROUPS`.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from imq.grammar.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imq.grammar.lexer import Vocabulary
+    Translation = str | Callable[[re.Match[str]], str]
+    Wording = tuple[str, Translation]
 
-    Replacement = str | Callable[[re.Match[str]], str]
-
-_ANY = r"[^\s,()]+"
-_TAGGED = r"[\w.-]+(?::\d+)?(?:/[\w.-]+)*:[\w.-]+"
-"""A name with a tag."""
-_TAG = r"[\w.-]+"
-_AND = r"\s+(?:and|with|to)\s+"
-_CONTAINING = r"containing|including|with|(?:that|which)\s+(?:contain|include|have)"
-_AGE = r"\d[\d.]*\s*[a-z]+"
-_SIZE = r"\d[\d.]*\s*[kmgt]?i?b"
-_INSIDE = "files|all_files|layers|packages|history|texts|archive_files"
-"""Tables with rows of an image."""
-_KEYS = {"files": "path", "all_files": "path", "layers": "digest", "packages": "name, version", "images": "name"}
-"""The fields by which rows of two images, or of two sources, are the same."""
-_ACTIONS = "rm|remove|delete|rmi"
-_FIELDS = {"labels": "label", "environment": "env", "command": "cmd", "size": "size", "id": "id", "digest": "digest"}
+_KEYS = {"files": "path", "all_files": "path", "layers": "digest", "packages": "name, version"}
+"""The fields by which rows of two images are the same."""
+_FIELDS = {"labels": "label", "environment": "env", "command": "cmd"}
 """What is asked about an image, and its field where the names differ."""
-_HEALTH = ("healthy", "unhealthy")
-_STATUSES = {"stopped": "exited"}
-_STATUS = r"running|stopped|exited|paused|created|dead|restarting|healthy|unhealthy"
 _TIMES = {"pulled": "pulled_at", "used": "last_used"}
 """Words for the times of images, and their fields."""
-_DESCENDING = (
-    "size",
-    "created",
-    "pulled_at",
-    "last_used",
-    "download_size",
-    "layer_count",
-    "shared_size",
-    "unique_size",
-)
-"""Fields by which people want the largest or newest rows first."""
+_PERIODS = {"day": "1d", "week": "7d", "month": "30d", "year": "365d"}
+_STATUSES = {"stopped": "exited"}
+_HEALTH = ("healthy", "unhealthy")
+_CONDITIONS = {"dangling": "dangling", "untagged": "dangling", "unused": "not in use"}
 _AGGREGATES = {"total": "sum", "sum": "sum", "average": "avg", "avg": "avg", "largest": "max", "smallest": "min"}
+_DESCENDING = ("size", "created", "pulled_at", "last_used", "download_size", "layer_count", "shared_size")
+"""Fields by which people want the largest or newest rows first."""
+_GROUPS = {
+    "any": r"[^\s,()]+",
+    "name": r"[\w.-]+(?::\d+)?(?:/[\w.-]+)*:[\w.-]+",  # with a tag
+    "host": r"[\w-]+(?:[.:][\w.:-]+)",
+    "word": r"\w+",
+    "field": r"[\w.]+",
+    "number": r"\d+",
+    "age": r"\d[\d.]*\s*[a-z]+",
+    "period": "|".join(_PERIODS),
+    "size": r"\d[\d.]*\s*[kmgt]?i?b",
+    "inside": "|".join((*_KEYS, "history", "texts", "archive_files")),
+    "keyed": "|".join(_KEYS),
+    "status": r"running|stopped|exited|paused|created|dead|restarting|healthy|unhealthy",
+    "kind": "|".join(_CONDITIONS),
+    "fields": r"labels|environment|command|size|id|digest|entrypoint|cmd|user|env|workdir|architecture|created|ports",
+    "remove": r"rm|remove|delete|rmi",
+    "condition": r"(?:\s+(?:where|older|newer)\s.*)?",
+    "rest": r"(?:\s.*)?",
+}
+"""The groups of patterns. `<rest>` and `<condition>` begin with white space, or are empty."""
+
+
+def _join(condition: str, further: str) -> str:
+    """Return a condition and a further one, which may begin with `where` or be empty."""
+    further = re.sub(r"^where\s+", "", further.strip(), flags=re.IGNORECASE)
+    if re.search(r"\bor\b", further, re.IGNORECASE):
+        further = f"({further})"
+    return f"{condition} and {further}" if further else condition
+
+
+def _match_repository(name: str) -> str:
+    return f"name = {name}" if ":" in name.rpartition("/")[2] else f"repository = {name}"
+
+
+def _match_field(field: str, value: str) -> str:
+    return f"{field} like {value}" if "*" in value else f"{field} = {value}"
 
 
 def _select_field(match: re.Match[str]) -> str:
-    field, name = match[1].lower(), match[2]
-    condition = f"name = {name}" if ":" in name.rpartition("/")[2] else f"repository = {name}"
-    return f"images where {condition} select {_FIELDS.get(field, field)}"
-
-
-def _remove_dangling(match: re.Match[str]) -> str:
-    """Return the removal of images without a name, with a further condition or without.
-
-    `unused` has no such translation: `docker image prune` calls the dangling images so, and with --all more.
-    """
-    condition = re.sub(r"^where\s+", "", match[1].strip(), flags=re.IGNORECASE)
-    if re.search(r"\bor\b", condition, re.IGNORECASE):
-        condition = f"({condition})"
-    return f"rm images where dangling{f' and {condition}' if condition else ''}"
-
-
-def _add_condition(match: re.Match[str]) -> str:
-    """Return an action on one image with a condition as one on a query."""
-    condition = match[3]
-    if re.search(r"\bor\b", condition, re.IGNORECASE):
-        condition = f"({condition})"
-    return f"{match[1]} images where name = {match[2]} and {condition}"
+    field = match[1].lower()
+    return f"images where {_match_repository(match[2])} select {_FIELDS.get(field, field)}"
 
 
 def _select_status(match: re.Match[str]) -> str:
-    """Return the containers of a status, with a further condition or without."""
-    verb, word, rest = match[1] or "", match[2].lower(), re.sub(r"^where\s+", "", match[3].strip(), flags=re.IGNORECASE)
-    if re.search(r"\bor\b", rest, re.IGNORECASE):
-        rest = f"({rest})"
-    field = "health" if word in _HEALTH else "status"
-    return f"{verb}containers where {field} = {_STATUSES.get(word, word)}{f' and {rest}' if rest else ''}"
-
-
-def _remove_of_repository(match: re.Match[str]) -> str:
-    excluded = f" and tag != {match[2]}" if match[2] else ""
-    return f"rm images where repository = {match[1]}{excluded}"
+    """Return the containers of a status: after a verb or without one, and with a further condition or without."""
+    status = match[2].lower()
+    field = "health" if status in _HEALTH else "status"
+    return f"{match[1]}containers where {_join(f'{field} = {_STATUSES.get(status, status)}', match[3])}"
 
 
 def _select_first(match: re.Match[str]) -> str:
-    word, repository = match[1].lower(), match[2]
-    condition = f" where repository = {repository}" if repository else ""
-    field = "size" if word in ("largest", "biggest", "smallest") else "created"
-    return f"images{condition} order by {field}{'' if word in ('smallest', 'oldest') else ' desc'} limit 1"
-
-
-def _pull_from(match: re.Match[str]) -> str:
-    names = re.split(r"[\s,]+", match[1].strip())
-    return f"pull {', '.join(f'{match[2]}/{name}' for name in names)}"
+    field = "size" if match[1].lower() in ("largest", "biggest", "smallest") else "created"
+    order = "" if match[1].lower() in ("smallest", "oldest") else " desc"
+    condition = f" where repository = {match[2]}" if match[2] else ""
+    return f"images{condition} order by {field}{order} limit 1"
 
 
 def _order(match: re.Match[str]) -> str:
@@ -107,158 +94,226 @@ def _order(match: re.Match[str]) -> str:
     return f"{match[1]} order by {field}{' desc' if field in _DESCENDING else ''}"
 
 
-def _combine(match: re.Match[str], operator: str) -> str:
-    table, first, second = match[1].lower(), match[2], match[3]
-    return f"{table} of {first} {operator} {table} of {second} by {_KEYS[table]}"
+def _pull_from(match: re.Match[str]) -> str:
+    names, host = re.split(r"[\s,]+", match[1].strip()), match[4]
+    return f"pull {', '.join(f'{host}/{name}' for name in names)}"
 
 
-def _compare_time(match: re.Match[str], sign: str) -> str:
-    field = match[1].lower()
-    return f"{_TIMES.get(field, field)} {sign} {match[2]} ago"
+def _combine(operator: str) -> Callable[[re.Match[str]], str]:
+    """Return the translation to rows of two images."""
+
+    def translate(match: re.Match[str]) -> str:
+        table, first, second = match[1].lower(), match[2], match[3]
+        return f"{table} of {first} {operator} {table} of {second} by {_KEYS[table]}"
+
+    return translate
 
 
-_SHARED = rf"({'|'.join(_KEYS)})\s+(?:shared\s+by|common\s+to|in\s+both)\s+({_ANY}){_AND}({_ANY})"
-_OF_BOTH = rf"({'|'.join(_KEYS)})\s+of\s+({_ANY})\s+(?:also|that\s+are\s+also)\s+(?:in|of)\s+({_ANY})"
-_OF_FIRST = (
-    rf"({'|'.join(_KEYS)})\s+of\s+({_ANY})\s+(?:(?:that\s+are\s+)?not|missing)\s+(?:in|from)\s+(?:\1\s+of\s+)?({_ANY})"
-)
-SENTENCES: tuple[tuple[str, Replacement], ...] = (
-    (rf"({_ACTIONS}|untag|push)\s+({_TAGGED})\s+(?:where|if|when)\s+(.+)", _add_condition),
-    (
-        rf"({_ACTIONS}|untag|push)\s+({_TAGGED})\s+((?:older|newer)\s+than\s+.+|(?:not\s+)?in\s+use|dangling)",
-        _add_condition,
-    ),
-    (
-        rf"((?:\w+\s+)?)(?:all\s+)?(?:the\s+)?({_STATUS})\s+containers((?:\s+(?:where|older|newer)\s.*)?)",
-        _select_status,
-    ),
-    (rf"((?:{_ACTIONS})\s+)containers\s+(?:(?:that|which)\s+are\s+)?({_STATUS})()", _select_status),
-    (
-        rf"(?:{_ACTIONS})\s+(?:all\s+)?(?:dangling|untagged)\s+images((?:\s+(?:where|older|newer)\s.*)?)",
-        _remove_dangling,
-    ),
-    (
-        rf"(?:{_ACTIONS})\s+(?:all\s+)?images\s+of\s+(?:the\s+)?repository\s+({_ANY})(?:\s+except\s+({_TAG}))?",
-        _remove_of_repository,
-    ),
-    (
-        r"((?:\w+\s+)?)tags\s+of\s+([\w.-]+(?::\d+)?)/((?:[\w.-]+/)*[\w.-]*\*)(\s.*|)",
-        r'\1tags of (repositories in \2 where name like "\3")\4',
-    ),
-    (r"restore\s+(\S+[.]\w+)", r"load \1"),
-    (rf"(diff)\s+({_ANY}?)(?:\s+(?:vs[.]?|against)\s+|[.][.])({_ANY})", r"\1 \2 \3"),
-    (r"(.*\b(?:images|containers))\s+from\s+(docker|podman|containerd|store)(\s.*|)", r"\1 in \2\3"),
-    (rf"rename\s+({_TAGGED})\s+(?:to|as)\s+({_TAGGED})", r"tag \1 as \2"),
-    (r"(?:disk\s+usage|du|disk\s+space)", "usage"),
-    (rf"(?:who|what|which\s+containers?)\s+uses?\s+(?:the\s+)?(?:image\s+)?({_ANY})", r"containers of \1"),
-    (rf"(?:what(?:\s+is|'s)\s+(?:in|inside)|contents?\s+of)\s+({_ANY})", r"files of \1"),
-    (rf"find\s+(?:the\s+)?files?\s+(?:named|called)\s+({_ANY})\s+in\s+({_ANY})", r"files of \2 where name = \1"),
-    (rf"version\s+of\s+({_ANY})\s+in\s+({_ANY})", r"packages of \2 where name = \1 select name, version"),
-    (rf"licen[cs]es\s+(?:of|in)\s+({_ANY})", r"packages of \1 select name, license"),
-    (rf"when\s+was\s+({_TAGGED})\s+(?:created|built|made)", r"images where name = \1 select name, created"),
-    (rf"(?:describe|show)\s+({_TAGGED})", r"inspect \1"),
-    (r"(?:number\s+of|how\s+many)\s+(\w+)", r"\1 count"),
-    (r"how\s+many\s+(\w+)\s+(?:per|by|in\s+each|for\s+each)\s+([\w.]+)", r"\1 group by \2 select \2, count"),
-    (r"(?:(?:the\s+)?(?:first|top)\s+)?(\d+)\s+(\w+)", r"\2 limit \1"),
-    (r"(?:the\s+)?last\s+(\d+)\s+(images|tags|containers)(.*)", r"\2\3 order by created desc limit \1"),
-    (rf"(?:the\s+)?(newest|latest|oldest)\s+tag\s+of\s+({_ANY})",
-     lambda match: f"tags of {match[2]} order by created{'' if match[1].lower() == 'oldest' else ' desc'} limit 1"),
-    (
-        r"(?:the\s+)?(largest|biggest|smallest|newest|latest|oldest)\s+image(?:\s+of\s+([^\s,():]+))?",
-        _select_first,
-    ),
-    (rf"retag\s+({_ANY})\s+(?:as|to)\s+({_ANY})", r"tag \1 as \2"),
-    (r"(?:mirror|sync|promote|replicate)\s+([^\s,()*]+\s+to\s+[^\s,()*]+)", r"copy \1"),
-    (rf"pull\s+({_TAGGED}(?:\s*,?\s*{_TAGGED})*)\s+from\s+({_ANY})", _pull_from),
-    (rf"compare\s+({_ANY}){_AND}({_ANY})", r"diff \1 \2"),
-    (rf"(?:what(?:\s+has)?\s+changed|changes|differences?)\s+between\s+({_ANY}){_AND}({_ANY})", r"diff \1 \2"),
-    (r"(?:how\s+much|what)\s+(?:space\s+)?(?:would|does)\s+rm\s+(.*\S)\s+free", r"reclaim of (\1)"),
-    (rf"({'|'.join(_AGGREGATES)})(?:\s+of)?(?:\s+the)?\s+(\w+)\s+of\s+(?:all\s+)?(\w+)(.*)",
-     lambda match: f"{match[3]}{match[4]} select {_AGGREGATES[match[1].lower()]}({match[2]})"),
-    (r"(?:count|number\s+of)\s+(\w+)\s+(?:per|by|in\s+each|for\s+each)\s+([\w.]+)",
-     r"\1 group by \2 select \2, count"),
-    (_SHARED, lambda match: _combine(match, "intersect")),
-    (_OF_BOTH, lambda match: _combine(match, "intersect")),
-    (_OF_FIRST, lambda match: _combine(match, "except")),
-    (rf"images\s+in\s+({_ANY})\s+(?:but\s+)?(?:not|missing)\s+(?:in|from)\s+({_ANY})",
-     r"images in \1 except images in \2 by name"),
-    (rf"({'|'.join(_FIELDS)}|entrypoint|cmd|user|env|workdir|architecture|created|ports)\s+of\s+({_ANY})",
-     _select_field),
+def _compare_time(sign: str) -> Callable[[re.Match[str]], str]:
+    """Return the translation to a time of an image that is before or after an age."""
+
+    def translate(match: re.Match[str]) -> str:
+        field, age = match[1].lower(), match[2]
+        return f"{_TIMES.get(field, field)} {sign} {_PERIODS.get(age.lower(), age)} ago"
+
+    return translate
+
+
+SENTENCES: tuple[Wording, ...] = (
+    # actions: exactly the same rows. `unused` is none: docker calls dangling images so, and with --all more
+    ("<remove> (?:all )?(?:dangling|untagged) images<condition>",
+     lambda m: f"rm images where {_join('dangling', m[2])}"),
+    ("clean(?: ?up)? (?:all )?(?:dangling|untagged) images", "rm images where dangling"),
+    ("<remove> images older than <age> except <any>", r"rm images where older than \2 and tag != \3"),
+    ("<remove> (?:all )?images of (?:the )?repository <any>", r"rm images where repository = \2"),
+    ("<remove> (?:all )?images of (?:the )?repository <any> except newest <number>",
+     r"rm images where repository = \2 except newest \3"),
+    ("<remove> (?:all )?images of (?:the )?repository <any> except <any>",
+     r"rm images where repository = \2 and tag != \3"),
+    ("<remove> (?:all )?images (?:tagged|with (?:the )?tag) <any>",
+     lambda m: f"rm images where {_match_field('tag', m[2])}"),
+    ("(<remove>|untag|push) <name> (?:where|if|when) (.+)",
+     lambda m: f"{m[1]} images where {_join(f'name = {m[3]}', m[4])}"),
+    ("(<remove>|untag|push) <name> ((?:older|newer) than .+|(?:not )?in use|dangling)",
+     lambda m: f"{m[1]} images where {_join(f'name = {m[3]}', m[4])}"),
+    ("<remove> tag <name>", r"untag \2"),
+    ("<remove> tag <any> of <any>", r"rm tags of \3 where tag = \2"),
+    (r"((?:\w+ )?)(?:all )?(?:the )?<status> containers<condition>", _select_status),
+    ("((?:rm|remove|delete) )containers (?:(?:that|which) are )?<status>()", _select_status),
+    (r"((?:\w+ )?)tags of ([\w.-]+(?::\d+)?)/((?:[\w.-]+/)*[\w.-]*\*)<rest>",
+     r'\1tags of (repositories in \2 where name like "\3")\4'),
+    (r"(.*\b(?:images|containers)) from (docker|podman|containerd|store)<rest>", r"\1 in \2\3"),
+    ("(?:retag|rename) <name> (?:as|to) <name>", r"tag \1 as \2"),
+    (r"(?:mirror|sync|promote|replicate) ([^\s,()*]+ to [^\s,()*]+)", r"copy \1"),
+    ("(?:copy|push) <any> as <any>", r"copy \1 to \2"),
+    (r"copy <any> ([^\s,()]+[.:][^\s,()]*/[^\s,()]+)", r"copy \1 to \2"),
+    ("pull (<name>(?: ?,? ?<name>)*) from <host>", _pull_from),
+    (r"restore (\S+[.]\w+)", r"load \1"),
+    # images and their differences
+    ("compare <any> (?:and|with|to) <any>", r"diff \1 \2"),
+    (r"diff ([^\s,()]+?)(?: (?:vs[.]?|against|and) |[.][.])<any>", r"diff \1 \2"),
+    ("(?:what(?: has)? changed|changes|differences?) between <any> (?:and|with) <any>", r"diff \1 \2"),
+    ("<keyed> (?:shared by|common to|in both) <any> (?:and|with) <any>", _combine("intersect")),
+    ("<keyed> of <any> (?:also|that are also) (?:in|of) <any>", _combine("intersect")),
+    (r"<keyed> of <any> (?:(?:that are )?not|missing) (?:in|from) (?:\1 of )?<any>", _combine("except")),
+    ("images in <any> (?:but )?(?:not|missing) (?:in|from) <any>", r"images in \1 except images in \2 by name"),
+    ("(?:all )?<kind> images<condition>", lambda m: f"images where {_join(_CONDITIONS[m[1].lower()], m[2])}"),
+    # numbers
+    ("(?:how much|what) (?:space )?(?:would|does) rm (.+) free", r"reclaim of (\1)"),
+    (f"({'|'.join(_AGGREGATES)})(?: of)?(?: the)? <word> of (?:all )?<word><rest>",
+     lambda m: f"{m[3]}{m[4]} select {_AGGREGATES[m[1].lower()]}({m[2]})"),
+    ("(?:number of|how many) <word>", r"\1 count"),
+    ("(?:count|number of|how many) <word> (?:per|by|(?:in|for) each) <field>", r"\1 group by \2 select \2, count"),
+    ("(?:disk usage|disk space|total size|du)", "usage"),
+    # the first rows
+    ("(?:(?:the )?(?:first|top) )?<number> <word>", r"\2 limit \1"),
+    ("(?:the )?last <number> (images|tags|containers)<rest>", r"\2\3 order by created desc limit \1"),
+    (r"(?:the )?(largest|biggest|smallest|newest|latest|oldest) image(?: of ([^\s,():]+))?", _select_first),
+    ("(?:the )?(?:newest|latest) tag of <any>", r"tags of \1 order by created desc limit 1"),
+    ("(?:the )?oldest tag of <any>", r"tags of \1 order by created limit 1"),
+    ("(?:the )?(?:highest|latest|newest) version of <any>", r"tags of \1 order by version desc limit 1"),
+    ("(?:the )?(?:largest|biggest) layer (?:of|in) <any>", r"layers of \1 order by size desc limit 1"),
+    ("(?:the )?(?:largest|biggest|top)(?: <number>)? files in <name>",
+     lambda m: f"files of {m[2]} order by size desc limit {m[1] or 10}"),
+    # one image
+    ("<fields> of <any>", _select_field),
+    ("when was <name> (?:created|built|made)", r"images where name = \1 select name, created"),
+    ("(?:describe|show) <name>", r"inspect \1"),
+    ("(?:who|what|which containers?) uses? (?:the )?(?:image )?<any>", r"containers of \1"),
+    ("(?:what(?: is|'s) (?:in|inside)|contents? of) <any>", r"files of \1"),
+    ("find (?:the )?files? (?:named|called) <any> in <any>", r"files of \2 where name = \1"),
+    ("version of <any> in <any>", r"packages of \2 where name = \1 select name, version"),
+    ("licen[cs]es (?:of|in) <any>", r"packages of \1 select name, license"),
+    ("(?:the )?dockerfile (?:of|for) <any>", r"history of \1 select created_by"),
+    ("(?:os|distro|distribution) of <any>", r"os_releases of \1"),
+    (r"cat ([\w./-]+:[\w.-]+):(/\S+)", r"cat \1 \2"),
+    ("(?:repositories of|repos (?:of|in)|catalog(?: of)?) <any>", r"repositories in \1"),
 )  # fmt: skip
 """Wordings of whole statements."""
-CLAUSES: tuple[tuple[str, Replacement], ...] = (
-    (rf"^containers\s+(?:(?:that|which)\s+are\s+|where\s+)?(not\s+)?({_STATUS})$",
-     lambda match: f"containers where status {'!=' if match[1] else '='} {_STATUSES.get(match[2].lower(), match[2])}"),
-    (r"^(\w+)\s+(?:whose|(?:that|which)\s+(?:are|is))\s+", r"\1 where "),
-    (rf"^({_INSIDE})\s+in\s+({_TAGGED})", r"\1 of \2"),
-    (r"^(\w+)\s+of\s+((?:images|containers)\s.*)$", r"\1 of (\2)"),
-    (rf"^containers\s+(?:using|with|from|for|that\s+use)\s+(?:the\s+)?(?:image\s+)?({_TAGGED})", r"containers of \1"),
-    (r"^containers\s+(?:on|with|publishing|listening\s+on)\s+port\s+(\d+\S*)$", r"containers where ports has \1"),
-    (rf"\bup(?:time)?\s*>\s*({_AGE})", r"started < \1 ago"),
-    (r"\bport\s*=\s*(?=\d)", "ports has "),
-    (rf"\bage\s*>=?\s*({_AGE})", r"older than \1"),
-    (rf"\bage\s*<=?\s*({_AGE})", r"newer than \1"),
-    (rf"^images\s+(newer|older)\s+than\s+({_TAGGED})$",
-     lambda match: f"images where created {'after' if match[1].lower() == 'newer' else 'before'} {match[2]}"),
-    (r"^images\s+(?:(?:that|which)\s+)?run(?:ning)?\s+as\s+root$", 'images where user in (root, 0, "")'),
-    (r"^images\s+for\s+(?:platform\s+)?(\w+/\S+)", r"images where platform = \1"),
-    (r"^images\s+for\s+(?:architecture\s+)?(amd64|arm64|arm|386|s390x|ppc64le|riscv64)\b",
-     r"images where architecture = \1"),
-    (r"^images\s+(?:with\s+no|without(?:\s+an?y?)?)\s+(healthcheck|entrypoint|cmd|user|workdir|author)$",
+CLAUSES: tuple[Wording, ...] = (
+    # from relative clauses to conditions
+    ("^containers (?:(?:that|which) are |where )?(not )?<status>$",
+     lambda m: f"containers where status {'!=' if m[1] else '='} {_STATUSES.get(m[2].lower(), m[2])}"),
+    (r"^<word> (?:whose|(?:that|which) (?:are|is)) ", r"\1 where "),
+    ("^<inside> in <name>", r"\1 of \2"),
+    ("^<word> of ((?:images|containers) .*)$", r"\1 of (\2)"),
+    # images by what they have
+    ("^images (?:with no|without(?: an?)?) (?:tags?|names?)$", "images where dangling"),
+    ("^<word> (?:with no|without(?: any?)?) (containers|children|base|layers)$", r"\1 where no \2"),
+    ("^images (?:(?:that )?have|with) (?:any )?(containers|children)$", r"images where any \1"),
+    ("^images (?:with no|without(?: an?)?) (healthcheck|entrypoint|cmd|user|workdir|author)$",
      r"images where \1 is unknown"),
-    (r"\bis\s+(?:empty|missing|not\s+set|unset|absent)\b", "is unknown"),
-    (r"\b(?:is\s+(?:set|present)|exists)\b", "is known"),
-    (r"^(\w+)\s+count(?:ed)?\s+(?:by|per)\s+([\w.]+)$", r"\1 group by \2 select \2, count"),
-    (r"^(logs\s+of\s+\S+)\s+(?:grep|containing|with|that\s+contain)\s+(\w+)$", r'\1 where text like "*\2*"'),
-    (rf"^containers\s+where\s+image\.(\w+\s*(?:[=<>!]+|like|matches)\s*{_ANY})$", r"containers of (images where \1)"),
-    (rf"^containers\s+(?:whose|where(?:\s+the)?)\s+image\s+(?:is\s+)?(older|newer)\s+than\s+({_AGE})$",
-     r"containers of (images where \1 than \2)"),
-    (r"^containers\s+(?:whose|where(?:\s+the)?)\s+image\s+(?:is\s+)?(?:outdated|stale)$",
-     "containers join images as i on i.name = image where i.id != .image_id"),
-    (rf"^containers\s+(?:that\s+)?(?:mount(?:ing|s)?|with\s+mount)\s+({_ANY})",
-     r"containers where any mounts where source = \1"),
-    (r"^images\s+(?:with\s+no|without(?:\s+an?)?)\s+(?:tags?|names?)\b", "images where dangling"),
-    (r"^(\w+)\s+(?:with\s+no|without(?:\s+an?y?)?)\s+(containers|children|base|layers)\b", r"\1 where no \2"),
-    (rf"^images\s+(?:with|having|that\s+have)\s+(?:the\s+)?label\s+([\w./-]+)\s*==?\s*({_ANY})",
+    ("^images missing (?:the )?label ", "images where not has label "),
+    (r"^images (?:labell?ed|(?:with|having|that have) (?:the )?label) ([\w./-]+) ?==? ?<any>",
      r"images where label.\1 = \2"),
-    (r"^images\s+(?:with|having|that\s+have)\s+(?:the\s+)?label\s+([\w./-]+)", r"images where has label \1"),
-    (rf"^images\s+(?:{_CONTAINING})\s+(?:the\s+)?(file|package|text)\s+", r"images where contains \1 "),
-    (rf"^images\s+(?:that\s+)?(?:sharing|share)\s+layers\s+with\s+({_ANY})", r"images where shares layers with \1"),
-    (r"^(\w+)\s+(?:sorted\s+)?by\s+([\w.]+)$", _order),
-    (r"^(\w+)\s+per\s+([\w.]+)$", r"\1 group by \2 select \2, count"),
-    (r"^(logs\s+of\s+\S+)\s+(?:last|tail)\s+(\d+)(?:\s+lines)?$", r"\1 order by time desc limit \2"),
-    (rf"^(logs\s+of\s+\S+)\s+since\s+({_AGE})(?:\s+ago)?$", r"\1 where time > \2 ago"),
-    (r"^images\s+(?:that\s+are\s+)?not\s+shared(?:\s+with\s+others)?$", "images where shared_size = 0"),
-    (rf"^(tags\s.*\b)platforms?\s+(?:includes?|contains?)\s+({_ANY})", r"\1any platforms where platform = \2"),
-    (r"^(search\s+\S+)\s+(?=\w+\s*[<>=])", r"\1 where "),
-    (rf"\blabel\s+({_ANY})\s*(?:==?|\bis\b)\s*({_ANY})", r"label.\1 = \2"),
-    (r"\bbase\s+is\s+", "based on "),
-    (r"\b(?:built|derived|made)\s+(?:from|on(?:\s+top\s+of)?)\s+", "based on "),
-    (r"\b(?:exposes?|exposing|expose)\s+(?:port\s+)?(?=\d)", "ports has "),
-    (rf"\b(?:bigger|larger|greater|more)\s+than\s+(?={_SIZE})", "size > "),
-    (rf"\b(?:smaller|less)\s+than\s+(?={_SIZE})", "size < "),
-    (rf"\bnot\s+(\w+)\s+(?:in|within|for|during)\s+(?:the\s+)?(?:last\s+|past\s+)?({_AGE})\b",
-     lambda match: _compare_time(match, "<")),
-    (rf"\b(\w+)\s+(?:in|within|during)\s+(?:the\s+)?(?:last|past)\s+({_AGE})\b",
-     lambda match: _compare_time(match, ">")),
-    (rf"\b(\w+)\s+(?:more|longer|earlier)\s+than\s+({_AGE})\s+ago\b", lambda match: _compare_time(match, "<")),
-    (rf"\b(\w+)\s+(?:less|later)\s+than\s+({_AGE})\s+ago\b", lambda match: _compare_time(match, ">")),
-    (r"\b(\w+)\s+this\s+week\b", r"\1 within 7d"),
-    (r"\b(?!(?:and|between|than|after|before|since)\b)(\w+)\s+(?:since\s+)?today\b", r"\1 > today"),
-    (r"\b(?!(?:and|between|than|after|before|since)\b)(\w+)\s+yesterday\b", r"\1 between yesterday and today"),
-    (r"\boffset\s+(?=\d)", "skip "),
-    (r"\s(?:output|in)\s+(json|jsonl|csv|tsv|yaml|markdown)$", r" as \1"),
+    ("^images (?:with|having|that have) (?:the )?label <any>", r"images where has label \1"),
+    (r"\blabels? (?:contains?|includes?) <any>", r"has label \1"),
+    (r"\blabel <any> is (missing|empty|unknown|known|set)\b",
+     lambda m: f"label.{m[1]} is {'known' if m[2].lower() in ('known', 'set') else 'unknown'}"),
+    (r"\blabel <any> ?(?:==?|\bis\b) ?(?!known\b|unknown\b|not\b|missing\b|empty\b)<any>", r"label.\1 = \2"),
+    ("^images (?:where|with|(?:that|which) have) (?:the )?package <any> (?:older than|<) ?<any>$",
+     r"images where any packages where name = \1 and version < \2"),
+    ("^images (?:containing|including|with|(?:that|which) (?:contain|include|have)) (?:the )?(file|text|package) ",
+     r"images where contains \1 "),
+    ("^images (?:that )?shar(?:e|ing) layers with ", "images where shares layers with "),
+    ("^images (?:that are )?not shared(?: with others)?$", "images where shared_size = 0"),
+    ("^images (?:with|having) (?:more than|over) <number> layers", r"images where layer_count > \1"),
+    ("^images (?:with|having) at least <number> layers", r"images where layer_count >= \1"),
+    (r"\b(?:layer count|number of layers)\b", "layer_count"),
+    ("^images (?:(?:that|which) )?run(?:ning)? as root$", 'images where user in (root, 0, "")'),
+    (r"^images for (?:platform )?(\w+/\S+)", r"images where platform = \1"),
+    (r"^images for (?:architecture )?(amd64|arm64|arm|386|s390x|ppc64le|riscv64)\b", r"images where architecture = \1"),
+    ("^images (?:from|of|in) (?:the )?registry <any>", r"images where registry = \1"),
+    ("^images from <host>$", r"images where registry = \1"),
+    ("^images (?:from|of|in) (?:the )?repository <any>", r"images where repository = \1"),
+    ("^images of <any>$", lambda m: f"images where {_match_repository(m[1])}"),
+    ("^images (?:tagged(?: with)?|with (?:the )?tag) <any>", lambda m: f"images where {_match_field('tag', m[1])}"),
+    ("^images (?:named|called) <any>",
+     lambda m: f"images where {_match_field('name' if '*' in m[1] else 'repository', m[1])}"),
+    ("^images (?:matching|like) <any>", r"images where name like \1"),
+    (r"\bbase is ", "based on "),
+    (r"\b(?:built|derived|made) (?:from|on(?: top of)?) ", "based on "),
+    (r"\b(?:exposes?|exposing) (?:port )?(?=\d)", "ports has "),
+    # images by their use
+    ("^images (?:(?:that|which) are )?(?:in use|used(?: by (?:any )?containers?)?)$", "images where in use"),
+    ("^images not (?:in use|used)(?: by any containers?)?$", "images where not in use"),
+    ("^images used by (?:the )?container <any>$", r"images where any containers where name = \1"),
+    # containers
+    ("^containers (?:using|with|from|for|that use) (?:the )?(?:image )?<name>", r"containers of \1"),
+    (r"^containers where image\.(\w+ ?(?:[=<>!]+|like|matches) ?[^\s,()]+)$", r"containers of (images where \1)"),
+    ("^containers (?:whose|where(?: the)?) image (?:is )?(older|newer) than <age>$",
+     r"containers of (images where \1 than \2)"),
+    ("^containers (?:whose|where(?: the)?) image (?:is )?(?:outdated|stale)$",
+     "containers join images as i on i.name = image where i.id != .image_id"),
+    ("^containers (?:that )?(?:mount(?:ing|s)?|with mount) <any>", r"containers where any mounts where source = \1"),
+    (r"^containers (?:on|with|publishing|listening on) port (\d+\S*)$", r"containers where ports has \1"),
+    (r"\bport ?= ?(?=\d)", "ports has "),
+    (r"\bup(?:time)? ?> ?<age>", r"started < \1 ago"),
+    (r"^(logs of \S+) (?:last|tail) <number>(?: lines)?$", r"\1 order by time desc limit \2"),
+    (r"^(logs of \S+) since <age>(?: ago)?$", r"\1 where time > \2 ago"),
+    (r"^(logs of \S+) (?:grep|containing|with|that contain) <word>$", r'\1 where text like "*\2*"'),
+    # files, packages, tags
+    (r"^(files of \S+) (?:ending (?:with|in)|with extension) (\S+)$", r'\1 where path like "*\2"'),
+    (r"^(files of \S+) (?:under|below|in) (/\S*?)/?$", r'\1 where path like "\2/*"'),
+    (r"^((?:files|packages) of \S+) (?:named|called) <any>", r"\1 where name = \2"),
+    (r"^(files of \S+) with (setuid|setgid)", r"\1 where \2"),
+    (r"^(history of \S+) without empty layers$", r"\1 where not empty"),
+    (r"^(tags .*\b)platforms? (?:includes?|contains?) <any>", r"\1any platforms where platform = \2"),
+    (r"^(tags of \S+) (?:like|matching) <any>$", r"\1 where tag like \2"),
+    (r"^(search \S+) (?=\w+ ?[<>=])", r"\1 where "),
+    # order and groups
+    (r"^(\w+(?: of \S+)?) (?:sorted )?by <field>$", _order),
+    ("^<word> per <field>$", r"\1 group by \2 select \2, count"),
+    ("^<word> count(?:ed)? (?:by|per) <field>$", r"\1 group by \2 select \2, count"),
+    (r"\boffset (?=\d)", "skip "),
+    (" (?:output|in) (json|jsonl|csv|tsv|yaml|markdown)$", r" as \1"),
+    # sizes
+    (r"\b(?:size )?(?:is )?(?:bigger|larger|greater|more|higher) than (?=<size>)", "size > "),
+    (r"\b(?:size )?(?:is )?(?:smaller|less|lower) than (?=<size>)", "size < "),
+    (r"\b(?:size )(?:is )?(?:over|above) (?=<size>)", "size > "),
+    (r"\b(?:size )(?:is )?(?:under|below) (?=<size>)", "size < "),
+    (r"\bsize (?:is )?at least (?=<size>)", "size >= "),
+    (r"\bsize (?:is )?at most (?=<size>)", "size <= "),
+    # times
+    (r"\bage ?>=? ?<age>", r"older than \1"),
+    (r"\bage ?<=? ?<age>", r"newer than \1"),
+    ("^images newer than <name>$", r"images where created after \1"),
+    ("^images older than <name>$", r"images where created before \1"),
+    (r"\b((?:older|newer) than \d\S*(?: (?:hour|day|week|month|year)s?)?) ((?:not )?in use|dangling)$", r"\1 and \2"),
+    (r"\bbut not\b", "and not"),
+    (r"\bnot <word> (?:in|within|for|during) (?:the )?(?:last |past )?<age>\b", _compare_time("<")),
+    (r"\b<word> (?:in|within|during) (?:the )?(?:last|past) <age>\b", _compare_time(">")),
+    (r"\b<word> (?:in|within|during) (?:the )?(?:last|past) <period>\b", _compare_time(">")),
+    (r"\b<word> (?:more than|longer than|earlier than|over) <age> ago\b", _compare_time("<")),
+    (r"\b<word> (?:less than|later than|under) <age> ago\b", _compare_time(">")),
+    ("^images (?:where )?(pulled|used) (before|after|since) ",
+     lambda m: f"images where {_TIMES[m[1].lower()]} {m[2]} "),
+    (r"\b<word> this week\b", r"\1 within 7d"),
+    (r"\b(?!(?:and|between|than|after|before|since)\b)<word> (?:since )?today\b", r"\1 > today"),
+    (r"\b(?!(?:and|between|than|after|before|since)\b)<word> yesterday\b", r"\1 between yesterday and today"),
+    # values
+    (r"\bcontainers exist\b", "any containers"),
+    (r"\bequals(?: to)? ", "= "),
+    (r"\bis (?:empty|missing|not set|unset|absent)\b", "is unknown"),
+    (r"\b(?:is (?:set|present)|exists)\b", "is known"),
 )  # fmt: skip
 """Wordings of parts of queries."""
 
 
-def translate_wording(sentence: str, vocabulary: Vocabulary, *, is_action: bool) -> str:
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of a pattern."""
+    pattern = re.sub(r" (\??)", lambda space: r"\s*" if space[1] else r"\s+", pattern)
+    return re.compile(re.sub(r"<(\w+)>", lambda group: f"({_GROUPS[group[1]]})", pattern), re.IGNORECASE)
+
+
+def translate_wording(sentence: str, *, is_action: bool) -> str:
     """Return a sentence with such wordings translated; an action only as a whole."""
-    for pattern, replacement in SENTENCES:
-        if found := re.fullmatch(pattern, sentence, re.IGNORECASE):
-            return replacement(found) if callable(replacement) else found.expand(replacement)
-    if is_action or sentence.partition(" ")[0].lower() not in vocabulary.tables:
+    for pattern, translation in SENTENCES:
+        if found := _compile(pattern).fullmatch(sentence):
+            return translation(found) if callable(translation) else found.expand(translation)
+    if is_action:
         return sentence
-    for pattern, replacement in CLAUSES:
-        sentence = re.sub(pattern, replacement, sentence, flags=re.IGNORECASE)
+    for pattern, translation in CLAUSES:
+        sentence = _compile(pattern).sub(translation, sentence)
     return sentence

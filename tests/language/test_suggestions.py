@@ -254,6 +254,54 @@ rm redis:7 older than 30d -> rm images where name = redis:7 and older than 30d
 rm redis:7 not in use -> rm images where name = redis:7 and not in use
 rm redis:7 if dangling or older than 3d -> rm images where name = redis:7 and (dangling or older than 3d)
 rm redis:7 where dangling -> rm images where name = redis:7 and dangling
+rm images older than 30d except latest -> rm images where older than 30d and tag != latest
+rm images tagged pr-* -> rm images where tag like pr-*
+remove images of repository redis except newest 3 -> rm images where repository = redis except newest 3
+delete tag redis:7 -> untag redis:7
+rm tag old of localhost:5000/app -> rm tags of localhost:5000/app where tag = old
+clean up dangling images -> rm images where dangling
+copy redis:7 as localhost:5000/redis:7 -> copy redis:7 to localhost:5000/redis:7
+copy redis:7 localhost:5000/redis:7 -> copy redis:7 to localhost:5000/redis:7
+images where tag equals latest -> images where tag = latest
+images where size greater than 100MB -> images where size > 100MB
+images where size is at least 1GB -> images where size >= 1GB
+images with more than 10 layers -> images where layer_count > 10
+images where number of layers > 10 -> images where layer_count > 10
+images that have containers -> images where any containers
+images used by container web -> images where any containers where name = web
+images not used by any container -> images where not in use
+images in use -> images where in use
+unused images older than 30d or dangling -> images where not in use and (older than 30d or dangling)
+images pulled before 2024 -> images where pulled_at before 2024
+images pulled in the last week -> images where pulled_at > 7d ago
+images created over 90 days ago -> images where created < 90 days ago
+images older than 90 days not in use -> images where older than 90 days and not in use
+images where older than 90d but not in use -> images where older than 90d and not in use
+images missing label env -> images where not has label env
+images where label env is missing -> images where label.env is unknown
+images labelled env=prod -> images where label.env = prod
+images tagged latest -> images where tag = latest
+images named redis -> images where repository = redis
+images matching "redis*" -> images where name like "redis*"
+images from registry localhost:5000 -> images where registry = localhost:5000
+images from docker.io -> images where registry = docker.io
+images in repository redis -> images where repository = redis
+latest version of localhost:5000/redis -> tags of localhost:5000/redis order by version desc limit 1
+tags of localhost:5000/redis like 7.* -> tags of localhost:5000/redis where tag like 7.*
+repos in localhost:5000 -> repositories in localhost:5000
+dockerfile of redis:7 -> history of redis:7 select created_by
+history of redis:7 without empty layers -> history of redis:7 where not empty
+layers of redis:7 by size -> layers of redis:7 order by size desc
+biggest layer of redis:7 -> layers of redis:7 order by size desc limit 1
+top 5 files in redis:7 -> files of redis:7 order by size desc limit 5
+files of redis:7 with setuid -> files of redis:7 where setuid
+files of redis:7 ending with .py -> files of redis:7 where path like "*.py"
+files of redis:7 under /etc -> files of redis:7 where path like "/etc/*"
+cat redis:7:/etc/passwd -> cat redis:7 /etc/passwd
+distro of redis:7 -> os_releases of redis:7
+packages of redis:7 named openssl -> packages of redis:7 where name = openssl
+images with package openssl older than 3.0.14 -> \
+images where any packages where name = openssl and version < 3.0.14
 """
 
 
