@@ -140,8 +140,6 @@ SENTENCES: tuple[Wording, ...] = (
     ("<remove> tag <any> of <any>", r"rm tags of \3 where tag = \2"),
     (r"((?:\w+ )?)(?:all )?(?:the )?<status> containers<condition>", _select_status),
     ("((?:rm|remove|delete) )containers (?:(?:that|which) are )?<status>()", _select_status),
-    (r"((?:\w+ )?)tags of ([\w.-]+(?::\d+)?)/((?:[\w.-]+/)*[\w.-]*\*)<rest>",
-     r'\1tags of (repositories in \2 where name like "\3")\4'),
     (r"(.*\b(?:images|containers)) from (docker|podman|containerd|store)<rest>", r"\1 in \2\3"),
     ("(?:retag|rename) <name> (?:as|to) <name>", r"tag \1 as \2"),
     (r"(?:mirror|sync|promote|replicate) ([^\s,()*]+ to [^\s,()*]+)", r"copy \1"),
@@ -149,6 +147,9 @@ SENTENCES: tuple[Wording, ...] = (
     (r"copy <any> ([^\s,()]+[.:][^\s,()]*/[^\s,()]+)", r"copy \1 to \2"),
     ("pull (<name>(?: ?,? ?<name>)*) from <host>", _pull_from),
     (r"restore (\S+[.]\w+)", r"load \1"),
+    # no action: whether a pattern crosses slashes, only a condition says
+    (r"tags of ([\w.-]+(?::\d+)?)/((?:[\w.-]+/)*[\w.-]*\*)<rest>",
+     r'tags of (repositories in \1 where name like "\2")\3'),
     # images and their differences
     ("compare <any> (?:and|with|to) <any>", r"diff \1 \2"),
     (r"diff ([^\s,()]+?)(?: (?:vs[.]?|against|and) |[.][.])<any>", r"diff \1 \2"),

@@ -161,8 +161,8 @@ rm images of repository team/app -> rm images where repository = team/app
 retag redis:7 as redis:stable -> tag redis:7 as redis:stable
 mirror localhost:5000/team/app to localhost:5001 -> copy localhost:5000/team/app to localhost:5001
 pull redis:7, nginx:1 from localhost:5000 -> pull localhost:5000/redis:7, localhost:5000/nginx:1
-rm tags of localhost:5000/team/* where tag = x -> \
-rm tags of (repositories in localhost:5000 where name like "team/*") where tag = x
+tags of localhost:5000/team/* where tag = x -> \
+tags of (repositories in localhost:5000 where name like "team/*") where tag = x
 compare redis:7 and team/app:1 -> diff redis:7 team/app:1
 what changed between redis:7 and team/app:1 -> diff redis:7 team/app:1
 how much space would rm images where dangling free -> reclaim of (images where dangling)
@@ -356,6 +356,7 @@ def test_help_fits_a_terminal() -> None:
         "(((((((( images",
         "\ue0000\ue001 \ue002x\ue003",
         "show images",
+        "rm tags of localhost:5000/team/* where tag = x",
         "rm redis:7 unless in use",  # where that is unknown, `not` would hold
         "rm redis:7 except newest 2",
         "rm redis older than 30d",
