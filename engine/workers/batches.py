@@ -1,6 +1,6 @@
-"""Groups tasks that are sent together: a message costs as much as the scan of a small layer.
+"""Groups tasks that are sent together: a message takes as much processor time as the scan of a small layer.
 
-A batch takes about `_SECONDS`. So what a lost worker had of it is little, and a large layer has a batch of its own.
+A batch takes about `_SECONDS`. So a worker that is lost takes little with it, and a large layer has its own batch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SECONDS = 0.5
+"""The seconds that a batch takes, unless a single task takes longer."""
 MAX_TASKS = 32
 """The most tasks of a batch."""
 _WEIGHT = 0.2
@@ -21,7 +22,7 @@ _WEIGHT = 0.2
 
 
 class Durations:
-    """How long tasks take, by the registry and the size of their layer: each class is twice as large as the last."""
+    """How long tasks take, by the registry and the size of their layer, in classes of twice the size each."""
 
     def __init__(self) -> None:
         self._averages: dict[tuple[str, int], float] = {}
@@ -36,11 +37,11 @@ class Durations:
 
     @property
     def tasks(self) -> int:
-        """The number of tasks that a batch has, as far as it is known."""
+        """The number of tasks that a batch has on average."""
         return max(1, min(int(_SECONDS / max(self._average, 1e-6)), MAX_TASKS))
 
     def count_batch(self, documents: Sequence[Mapping[str, Any]]) -> int:
-        """Return how many of the first tasks a batch takes, at least one. Nothing is joined to a layer without peer."""
+        """Return how many of the first tasks a batch has, at least one. One of a class without an average is alone."""
         seconds = 0.0
         for number, document in enumerate(documents[:MAX_TASKS]):
             seconds += self._averages.get(_classify(document), _SECONDS)
