@@ -29,6 +29,11 @@ _PERIODS = {"day": "1d", "week": "7d", "month": "30d", "year": "365d"}
 _STATUSES = {"stopped": "exited"}
 _HEALTH = ("healthy", "unhealthy")
 _CONDITIONS = {"dangling": "dangling", "untagged": "dangling", "unused": "not in use"}
+_SPACED = (
+    "exit code", "oom killed", "restart count", "last used", "memory limit", "cpu limit", "log size", "network mode",
+    "stop signal", "download size", "shared size", "unique size", "os version", "image id", "created by", "media type",
+)  # fmt: skip
+"""Fields whose names people write with a space."""
 _AGGREGATES = {"total": "sum", "sum": "sum", "average": "avg", "avg": "avg", "largest": "max", "smallest": "min"}
 _DESCENDING = ("size", "created", "pulled_at", "last_used", "download_size", "layer_count", "shared_size")
 """Fields by which people want the largest or newest rows first."""
@@ -52,6 +57,9 @@ _GROUPS = {
     "rest": r"(?:\s.*)?",
 }
 """The groups of patterns. `<rest>` and `<condition>` begin with white space, or are empty."""
+
+
+_SEVERAL_NAMES = "images group by id having count > 1 select id, count, list(name)"
 
 
 def _join(condition: str, further: str) -> str:
@@ -166,6 +174,9 @@ SENTENCES: tuple[Wording, ...] = (
     ("(?:number of|how many) <word>", r"\1 count"),
     ("(?:count|number of|how many) <word> (?:per|by|(?:in|for) each) <field>", r"\1 group by \2 select \2, count"),
     ("(?:disk usage|disk space|total size|du)", "usage"),
+    ("duplicate images", _SEVERAL_NAMES),
+    ("(?:all |list )?(?:distinct|unique|different) repositor(?:y|ies)(?: of (?:all )?images)?",
+     "images group by repository select repository"),
     # the first rows
     ("(?:(?:the )?(?:first|top) )?<number> <word>", r"\2 limit \1"),
     ("(?:the )?last <number> (images|tags|containers)<rest>", r"\2\3 order by created desc limit \1"),
@@ -192,6 +203,12 @@ SENTENCES: tuple[Wording, ...] = (
 )  # fmt: skip
 """Wordings of whole statements."""
 CLAUSES: tuple[Wording, ...] = (
+    # names of fields
+    (rf"\b({'|'.join(_SPACED)})\b", lambda m: re.sub(r"\s+", "_", m[1].lower())),
+    (r"\bmemory (?=[<>=])", "memory_limit "),
+    (r"\bnetwork (?==)", "network_mode "),
+    (r"\bstate (?==)", "status "),
+    (r"\bcompose project ?= ?", 'label."com.docker.compose.project" = '),
     # from relative clauses to conditions
     ("^containers (?:(?:that|which) are |where )?(not )?<status>$",
      lambda m: f"containers where status {'!=' if m[1] else '='} {_STATUSES.get(m[2].lower(), m[2])}"),
@@ -232,6 +249,12 @@ CLAUSES: tuple[Wording, ...] = (
     ("^images (?:named|called) <any>",
      lambda m: f"images where {_match_field('name' if '*' in m[1] else 'repository', m[1])}"),
     ("^images (?:matching|like) <any>", r"images where name like \1"),
+    (r"\b(?:any|largest|biggest|layers?\.size|file) ?(layers?|files?)? ?> ?(?=<size>)",
+     lambda m: f"any {'files' if m[1] and m[1].lower().startswith('file') else 'layers'} where size > "),
+    (r"\bhistory (?:contains|like) <any>", r'any history where created_by like "*\1*"'),
+    (r"\bfile <any> exists\b", r"contains file \1"),
+    (r"\b(?:contains|files? contain) (?=/|id_)", "contains file "),
+    ("\\bhas package <any> (?:older than|<) ?<any>", r"any packages where name = \1 and version < \2"),
     (r"\bbase is ", "based on "),
     (r"\b(?:built|derived|made) (?:from|on(?: top of)?) ", "based on "),
     (r"\b(?:exposes?|exposing) (?:port )?(?=\d)", "ports has "),
@@ -239,7 +262,13 @@ CLAUSES: tuple[Wording, ...] = (
     ("^images (?:(?:that|which) are )?(?:in use|used(?: by (?:any )?containers?)?)$", "images where in use"),
     ("^images not (?:in use|used)(?: by any containers?)?$", "images where not in use"),
     ("^images used by (?:the )?container <any>$", r"images where any containers where name = \1"),
+    (r"\bin use = (?:no|false)\b", "not in use"),
+    (r"\bin use = (?:yes|true)\b", "in use"),
     # containers
+    (r"^containers where image is (dangling|in use)$", r"containers of (images where \1)"),
+    (r"^containers exited with (?:code )?<number>$", r"containers where exit_code = \1"),
+    (r"\bstatus (?=running\b|exited\b|paused\b|created\b|dead\b)", "status = "),
+    (r"\bmounts (?:contains?|includes?) <any>", r"any mounts where target = \1"),
     ("^containers (?:using|with|from|for|that use) (?:the )?(?:image )?<name>", r"containers of \1"),
     (r"^containers where image\.(\w+ ?(?:[=<>!]+|like|matches) ?[^\s,()]+)$", r"containers of (images where \1)"),
     ("^containers (?:whose|where(?: the)?) image (?:is )?(older|newer) than <age>$",
@@ -262,7 +291,16 @@ CLAUSES: tuple[Wording, ...] = (
     (r"^(tags .*\b)platforms? (?:includes?|contains?) <any>", r"\1any platforms where platform = \2"),
     (r"^(tags of \S+) (?:like|matching) <any>$", r"\1 where tag like \2"),
     (r"^(search \S+) (?=\w+ ?[<>=])", r"\1 where "),
-    # order and groups
+    # order, groups and further conditions
+    (r"^(images|containers) [|] grep <any>$", r'\1 where name like "*\2*"'),
+    (r"^(tags of \S+) [|] grep <any>$", r'\1 where tag like "*\2*"'),
+    ("^images (?:with|having) (?:several|multiple|many) (?:names|tags)$", _SEVERAL_NAMES),
+    ("^images with (?:the )?same id$", _SEVERAL_NAMES),
+    (r" and where ", " and "),
+    (r"(where [^,()]+?), (?=\w+ ?[<>=])", r"\1 and "),
+    (r"^(<word> group by \S+) where (count.*)$", r"\1 having \3"),
+    (r"^images (.*[<>=]) (avg|max|min)\(<word>\)$", r"images \1 (images select \2(\3))"),
+    (r" into (\S+[.]\w+)$", r" to \1"),
     (r"^(\w+(?: of \S+)?) (?:sorted )?by <field>$", _order),
     ("^<word> per <field>$", r"\1 group by \2 select \2, count"),
     ("^<word> count(?:ed)? (?:by|per) <field>$", r"\1 group by \2 select \2, count"),

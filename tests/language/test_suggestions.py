@@ -260,6 +260,34 @@ remove images of repository redis except newest 3 -> rm images where repository 
 delete tag redis:7 -> untag redis:7
 rm tag old of localhost:5000/app -> rm tags of localhost:5000/app where tag = old
 clean up dangling images -> rm images where dangling
+images where size > 1MB and where tag = latest -> images where size > 1MB and tag = latest
+images where tag = latest, size > 1MB -> images where tag = latest and size > 1MB
+images where in use = no -> images where not in use
+images where last used < 30d ago -> images where last_used < 30d ago
+images where size > avg(size) -> images where size > (images select avg(size))
+images group by repository where count > 3 -> images group by repository having count > 3
+images | grep redis -> images where name like "*redis*"
+images into out.csv -> images to out.csv
+duplicate images -> images group by id having count > 1 select id, count, list(name)
+images with multiple tags -> images group by id having count > 1 select id, count, list(name)
+unique repositories of images -> images group by repository select repository
+images where any layer > 100MB -> images where any layers where size > 100MB
+images where largest layer > 100MB -> images where any layers where size > 100MB
+images where biggest file > 100MB -> images where any files where size > 100MB
+images where history contains "curl" -> images where any history where created_by like "*curl*"
+images where file /etc/shadow exists -> images where contains file /etc/shadow
+images where contains /etc/shadow -> images where contains file /etc/shadow
+images where has package openssl < 3 -> images where any packages where name = openssl and version < 3
+containers where exit code != 0 -> containers where exit_code != 0
+containers where memory > 1GB -> containers where memory_limit > 1GB
+containers where state = exited -> containers where status = exited
+containers where status exited -> containers where status = exited
+containers where network = host -> containers where network_mode = host
+containers where compose project = shop -> containers where label."com.docker.compose.project" = shop
+containers where image is dangling -> containers of (images where dangling)
+containers exited with 137 -> containers where exit_code = 137
+containers where oom killed -> containers where oom_killed
+containers where mounts contain /data -> containers where any mounts where target = /data
 copy redis:7 as localhost:5000/redis:7 -> copy redis:7 to localhost:5000/redis:7
 copy redis:7 localhost:5000/redis:7 -> copy redis:7 to localhost:5000/redis:7
 images where tag equals latest -> images where tag = latest
