@@ -210,6 +210,7 @@ class Table(Record):
     - `default_columns` are the columns of a query without `select`.
     - `order` is the default order; `-` before a field: descending.
     - `has_ordered_index`: the store has an SQL index of its rows in that order.
+    - `range_field`: the field of which few rows of the store are above a bound, and which has an SQL index.
     - `key` are the fields that identify a row when the rows of two queries are compared.
     - `target` is the operand of `of`: images, a file (required then), or nothing.
     - `is_staged`: rows are listed first, and fields are fetched level by level.
@@ -236,6 +237,7 @@ class Table(Record):
     target_fields: tuple[str, ...] = ()
     tree_fields: tuple[str, ...] = ()
     has_ordered_index: bool = False
+    range_field: str = ""
 
     @property
     def sql_name(self) -> str:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from imq.engine.catalog.schema import Field, Raw
     from imq.engine.catalog.tables import Table
+    from imq.engine.query.certainty import LeftOutRows
     from imq.engine.query.ir import Expr, KeepNewest, Select
     from imq.engine.query.plan import Plan
     from imq.engine.query.source import Estimator, Source
@@ -525,6 +526,21 @@ class QueryRunner:
             return RowSet((column,), rows, output, None, single=True, errors=problems, exit_code=code, notes=notes)
         return RowSet(list_columns(select), rows, output, select.table, errors=problems, exit_code=code, notes=notes)
 
+    def _are_measured(self, left_out: LeftOutRows) -> bool:
+        """Whether no value that decides these rows can be unknown: the layers of the store are all measured.
+
+        A row of `images` may also be a document that could not be read.
+        """
+        table = left_out.table
+        if table.is_staged or table.name == "images":
+            return False
+        fields = [table.find_field(name) for name in left_out.values]
+        levels = frozenset(field.level for field in fields if field is not None and field.level is not None)
+        if len(levels) != 1 or any(field is None or field.level is None for field in fields):
+            return False
+        native = self._fetch.list_native_levels(frozenset((table.source, table.name, level) for level in levels))
+        return not any(provider.describe_pending(level) for provider, level in native)
+
     def _note_left_out(self, selects: Iterable[Select], now: int) -> tuple[str, ...]:
         """Report how many rows queries leave out because values are unknown, of which values, and what to write.
 
@@ -536,6 +552,8 @@ class QueryRunner:
 
         notes: dict[str, None] = {}
         for left_out in (one for select in selects for one in list_left_out_rows(select)):
+            if self._are_measured(left_out):
+                continue
             if total := self._count(left_out.rows, now):
                 is_only = len(left_out.values) == 1
                 counts = {name: total if is_only else self._count(one, now) for name, one in left_out.values.items()}

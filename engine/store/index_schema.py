@@ -93,7 +93,8 @@ CREATE TABLE entry (
     manifest TEXT NOT NULL,
     chain TEXT
 );
-CREATE INDEX entry_image ON entry (image, tag);
+-- With the size, so that a condition on it reads no row of the images that another index selects.
+CREATE INDEX entry_image ON entry (image, tag, size);
 CREATE INDEX entry_name ON entry (name);
 CREATE INDEX entry_root ON entry (root);
 CREATE INDEX entry_of_index ON entry (root) WHERE manifest <> root;
@@ -111,8 +112,10 @@ CREATE INDEX entry_created ON entry (
 CREATE INDEX entry_repository ON entry (
     repository, created DESC, tag IS NULL, tag, id IS NULL, id, size, shared_size, image
 );
-CREATE TRIGGER image_summed AFTER UPDATE OF size, shared_size ON image BEGIN
-    UPDATE entry SET size = new.size, shared_size = new.shared_size WHERE image = new.key; END;
+CREATE TRIGGER image_summed AFTER UPDATE OF size ON image BEGIN
+    UPDATE entry SET size = new.size WHERE image = new.key; END;
+CREATE TRIGGER image_shared AFTER UPDATE OF shared_size ON image BEGIN
+    UPDATE entry SET shared_size = new.shared_size WHERE image = new.key; END;
 
 -- A blob, as manifests describe it. A layer can be in thousands of images: its values are stored here once.
 CREATE TABLE descriptor (
@@ -284,7 +287,7 @@ FROM container;
 STATISTICS = {
     "image": {"image_id": "100000 1", "image_top": "100000 1"},
     "entry": {
-        "entry_created": "100000 1", "entry_repository": "100000 50 1", "entry_image": "100000 1 1",
+        "entry_created": "100000 1", "entry_repository": "100000 50 1", "entry_image": "100000 1 1 1",
         "entry_name": "100000 1", "entry_id": "100000 1", "entry_root": "100000 1", "entry_manifest": "100000 1",
         "entry_size": "100000 1",
     },

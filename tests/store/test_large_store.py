@@ -148,3 +148,42 @@ def test_errors_of_missing_layers_keep_no_buffers(folder: Path, tmp_path: Path) 
     assert len(problems) > 100
     assert {problem.code for problem in problems} == {"blob-missing"}
     assert not any(problem.__traceback__ or problem.__context__ or problem.__cause__ for problem in problems)
+
+
+def test_large_layers_are_found_by_the_index_of_sizes(plan_of: Callable[[str], str]) -> None:
+    """Few layers are large; with a limit the rows are read in the order of the images instead."""
+    plan = plan_of("layers where size > 120MB")
+    assert plan.splitlines()[0] == "SEARCH descriptor USING INDEX descriptor_unpacked_size (unpacked_size>?)"
+    assert "SCAN image" in plan_of("layers where size > 1kB limit 20")
+
+
+def test_a_condition_on_sizes_reads_no_row_of_labelled_images(many: StoreSession) -> None:
+    (columns,) = many.session.store.index.connection.execute(
+        "SELECT group_concat(name) FROM pragma_index_info('entry_image')"
+    ).fetchall()
+    assert columns == ("image,tag,size",)
+
+
+def test_no_layer_is_counted_as_left_out_when_all_are_measured(many: StoreSession) -> None:
+    connection = many.session.store.index.connection
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    many.rows("layers where size > 120MB")
+    connection.set_trace_callback(None)
+    assert [text for text in asked if "count(" in text.lower() and "FROM layers" in text] == []
+
+
+def test_the_sizes_of_entries_follow_those_of_images(many: StoreSession) -> None:
+    connection = many.session.store.index.connection
+    (key, size, shared) = connection.execute(
+        "SELECT image.key, image.size, image.shared_size FROM image JOIN entry ON entry.image = image.key LIMIT 1"
+    ).fetchone()
+    connection.execute("SAVEPOINT test")
+    try:
+        connection.execute("UPDATE image SET size = ? WHERE key = ?", (size + 1, key))
+        connection.execute("UPDATE image SET shared_size = ? WHERE key = ?", (shared + 2, key))
+        rows = connection.execute("SELECT size, shared_size FROM entry WHERE image = ?", (key,)).fetchall()
+        assert set(rows) == {(size + 1, shared + 2)}
+    finally:
+        connection.execute("ROLLBACK TO test")
+        connection.execute("RELEASE test")

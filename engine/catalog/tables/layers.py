@@ -29,6 +29,7 @@ LAYERS = Table(
     order=("image", "index"),
     key=("image", "index"),
     relations=(_IMAGE,),
+    range_field="size",
     target=TargetKind.IMAGES,
 )
 

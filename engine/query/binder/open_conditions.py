@@ -68,7 +68,7 @@ def check_related(rows: ast.RowSource, table: Table, outer: Sequence[Table]) -> 
             span=rows.span,
             hints=(f"to end the condition before it: (any {table.name} where …) and …, or (no {table.name} where …)",),
         )
-    if name == CONTAINERS.name and table.is_staged and table.name in ("images", "tags"):
+    if name == CONTAINERS.name and table.is_staged:
         from imq.engine.query.unavailable_fields import make_unavailable_error
 
         raise make_unavailable_error(CONTAINERS.fields[0].replace(about_containers=True), table, rows.span)

@@ -62,6 +62,10 @@ class Dialect:
         """Write arithmetic of numbers. A division by zero is NULL, and a quotient is a floating-point number."""
         return f"({left} * 1.0 / {right})" if operator == "/" else f"({left} {operator} {right})"
 
+    def write_unlikely(self, test: str) -> str:
+        """Write a test that holds for few rows, so that the index of its column is read first."""
+        return f"likelihood({test}, 0.01)"
+
     def write_rounded(self, number: str) -> str:
         """Write a number in parentheses, rounded to an integer: half away from zero."""
         return f"cast(round{number} AS INTEGER)"

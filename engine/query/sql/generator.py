@@ -43,6 +43,7 @@ class SqlGenerator:
         self._now = now
         self._alias = row
         self._table: Table | None = None
+        self._range_field = ""
         self._derived: dict[str, str] | None = None
         self._joins: dict[str, _JoinedRow] = {}
         self._alias_counts: dict[str, int] = {}
@@ -329,7 +330,11 @@ class SqlGenerator:
             left, right = self._dialect.write_function("compare_package_versions", [left, right], kinds, ""), "0"
         elif node.left.kind.is_version:
             left, right = self._dialect.write_version_key(left), self._dialect.write_version_key(right)
-        return f"{left} {_SQL_OPERATORS[node.operator]} {right}"
+        test = f"{left} {_SQL_OPERATORS[node.operator]} {right}"
+        is_above = node.operator in (">", ">=") and isinstance(node.right, ir.Literal)
+        if is_above and isinstance(node.left, ir.Column) and node.left.field.name == self._range_field:
+            return self._dialect.write_unlikely(test)
+        return test
 
     def _write_pattern_match(self, text: str, node: ir.Comparison) -> str:
         """Write a match of a string with a glob or a regular expression."""
@@ -392,11 +397,13 @@ class SqlGenerator:
         `ordered`: the caller needs the order of the rows. Without it, an order that limits no rows is omitted.
         """
         outer, derived, joins, table = self._alias, self._derived, self._joins, self._table
-        keys = self._group_keys
+        keys, range_field = self._group_keys, self._range_field
         row = self._make_alias(select.table)
         source = self._write_from(select.base, select.table, row)
         self._alias, self._derived, self._joins = row, _name_derived_columns(select.table), {}
         self._table = select.table
+        # rows in the default order are read until a limit; otherwise all are, and an index selects them faster
+        self._range_field = select.table.range_field if select.limit is None and not select.table.is_staged else ""
         self._group_keys = {}
         try:
             source = self._write_joins(select, row, source)
@@ -415,7 +422,7 @@ class SqlGenerator:
             return text
         finally:
             self._alias, self._derived, self._joins, self._table = outer, derived, joins, table
-            self._group_keys = keys
+            self._group_keys, self._range_field = keys, range_field
 
     def _name_group_keys(self, group: tuple[ir.Expr, ...]) -> str:
         """Write the keys of groups as columns of a lateral table, and let expressions refer to them."""

@@ -81,6 +81,10 @@ class PostgresqlDialect(Dialect):
         """Write a rounded number: only numeric values are rounded half away from zero."""
         return f"CAST(round(CAST({number} AS numeric)) AS bigint)"
 
+    def write_unlikely(self, test: str) -> str:
+        """Write the test alone: PostgreSQL has statistics of the values."""
+        return test
+
     def write_search_result(self, column: str, key: str) -> str:
         """Write the result of a search."""
         return f"((CAST({column} AS jsonb) ->> {key}) IN ('1', 'true'))"
