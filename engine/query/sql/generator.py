@@ -402,8 +402,10 @@ class SqlGenerator:
         source = self._write_from(select.base, select.table, row)
         self._alias, self._derived, self._joins = row, _name_derived_columns(select.table), {}
         self._table = select.table
-        # rows in the default order are read until a limit; otherwise all are, and an index selects them faster
-        self._range_field = select.table.range_field if select.limit is None and not select.table.is_staged else ""
+        # Rows in the default order are read until a limit, and those of a relation by their outer row; all others are
+        # selected faster by the index of the field.
+        is_whole = select.limit is None and not select.join and not select.table.is_staged
+        self._range_field = select.table.range_field if is_whole else ""
         self._group_keys = {}
         try:
             source = self._write_joins(select, row, source)
