@@ -4,7 +4,8 @@
 
 COMMAND is:
 
-  project FILE   adds the addresses to a copy of pyproject.toml, and so to the metadata of wheel and source archive
+  project FILE   adds the addresses to a copy of pyproject.toml, and so to the metadata of wheel and source archive, and
+                 makes the links of the README.md beside it absolute: those of a checkout lead nowhere on PyPI
   sbom FILE      adds them to a CycloneDX document
   control        prints the fields of a Debian package
   labels         prints LABEL instructions for an image
@@ -40,6 +41,10 @@ LABELS = {"Homepage": "url", "Documentation": "documentation", "Source": "source
 MAINTAINERS = "The maintainers of imq"
 FORBIDDEN = re.compile(r"""[\s"'\\$<>`]""")
 """Characters that TOML, a Dockerfile instruction or a control file would read as syntax. No address needs them."""
+
+
+RELATIVE_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^()\s]+)(?=\))")
+"""The target of a link of Markdown to a file of the checkout."""
 
 
 class Maintainer(NamedTuple):
@@ -111,6 +116,12 @@ def add_to_project(text: str, urls: Mapping[str, str], maintainer: Maintainer | 
     return text
 
 
+def make_links_absolute(text: str, source: str) -> str:
+    """Return a text of Markdown whose links to files lead to the repository at an address, on GitHub or GitLab."""
+    pages = f"{source}/-" if "gitlab" in (urlsplit(source).hostname or "") else source
+    return RELATIVE_LINK.sub(lambda link: f"{pages}/blob/HEAD/{link[1]}", text)
+
+
 def add_to_sbom(document: dict[str, Any], urls: Mapping[str, str], maintainer: Maintainer | None) -> None:
     """Add the addresses to the component that a CycloneDX document is about."""
     component = document["metadata"]["component"]
@@ -162,6 +173,9 @@ def main(arguments: Sequence[str]) -> None:
     match options.command:
         case "project":
             options.file.write_text(add_to_project(options.file.read_text("utf-8"), urls, maintainer), "utf-8")
+            readme = options.file.with_name("README.md")
+            if "Source" in urls and readme.exists():
+                readme.write_text(make_links_absolute(readme.read_text("utf-8"), urls["Source"]), "utf-8")
         case "sbom":
             document = json.loads(options.file.read_text("utf-8"))
             add_to_sbom(document, urls, maintainer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,23 @@ def test_the_addresses_are_in_the_metadata_of_the_wheel(project: pathlib.Path) -
     }
     assert metadata.maintainer_email == '"Zoë O\'Neil, for the team" <imq@example.org>'
     assert metadata.author == "The maintainers of imq"
+
+
+@pytest.mark.parametrize(
+    ("address", "pages"),
+    [
+        ("https://github.com/team/imq", "https://github.com/team/imq/blob/HEAD/"),
+        ("https://gitlab.example.org/team/imq", "https://gitlab.example.org/team/imq/-/blob/HEAD/"),
+    ],
+)
+def test_the_links_of_the_description_lead_to_the_repository(project: pathlib.Path, address: str, pages: str) -> None:
+    """On PyPI a link is relative to the page of the project, where the files of a checkout are not."""
+    assert lines("--url", address, "project", str(project / "pyproject.toml")) == []
+    targets = re.findall(r"\]\(([^)]*)\)", read_metadata(project).description or "")
+    own = [target.removeprefix(pages) for target in targets if target.startswith(pages)]
+    assert [target for target in targets if not target.startswith("https://")] == []
+    assert "dsl/docs/SOURCES.md" in own
+    assert [path for path in own if not (CHECKOUT / path).exists()] == []
 
 
 def test_without_options_nothing_is_changed(project: pathlib.Path) -> None:
