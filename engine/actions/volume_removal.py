@@ -6,9 +6,10 @@ from functools import partial
 
 from imq.engine.query.binder import require_where
 from imq.engine.sources.action import Failed, Outcome
-from imq.engine.sources.action_options import bind_whole_rows, names_volumes
+from imq.engine.sources.action_options import bind_whole_rows, list_source_refs, names_volumes
 from imq.engine.sources.store.source import NAME as STORE
 from imq.grammar import ast
+from imq.grammar.errors import StatementError
 from imq.grammar.record import TYPE_CHECKING, Record
 
 from .container_operands import find_container_planner, open_containers
@@ -48,6 +49,9 @@ def plan_volume_removal(act: ast.ActionStatement, context: PlanContext, *, prune
     """Return the removal of each volume that a statement names or selects, in the store and in engines."""
     own = partial(_plan_in_store, prunes=prunes)
     if act.query is None:
+        for ref in list_source_refs(act, context):
+            if "volumes" not in context.sources[ref.source].tables:  # its planner would take the names for images
+                raise StatementError(f"{ref.text} has no volumes", code="operand", span=act.span)
         planner = find_container_planner(act, context) or own
         return planner(act, context)
     if set(context.scope.fetch.list_sources(context.bind(act.query).table)) <= {STORE}:

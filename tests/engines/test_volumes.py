@@ -145,3 +145,13 @@ def test_command_lines_of_docker(spare: PreparedEngine, tmp_path: Path) -> None:
     assert (code, [name for name in SPARE if name in output]) == (0, list(SPARE))
     assert run_line(spare, tmp_path, "volume", "rm", "spare-one") == (0, "spare-one\n")
     assert list_volumes(spare) == before - {"spare-one"}
+
+
+@pytest.mark.parametrize("without_volumes", ["registry.local:5000", "containerd:k8s.io"])
+def test_names_of_volumes_are_no_names_of_images(tmp_path: Path, without_volumes: str) -> None:
+    """A source without volumes refuses the statement: `rm volume redis:7` removes no image redis:7."""
+    session = open_session(tmp_path / "store", confirm=lambda _: True)
+    for text in (f"rm volume redis:7 in {without_volumes}", f"rm volumes in {without_volumes} where name = x"):
+        with pytest.raises(StatementError, match=r"has no (volumes|table volumes)"):
+            execute(session, text)
+    session.close()
