@@ -113,6 +113,24 @@ def test_a_base_that_cannot_be_read_may_be_that_of_any_image(tmp_path: Path) -> 
     started.close()
 
 
+@pytest.mark.parametrize("condition", ['user = ""', 'user in (root, 0, "")', 'not user != ""', "not user = 1000"])
+def test_an_image_whose_user_could_not_be_read_may_have_one(tmp_path: Path, condition: str) -> None:
+    started = Script(
+        tmp_path / "engine",
+        {
+            "images/json": answer([image(A, "a:1"), image(B, "b:1")]),
+            "containers/json": answer([]),
+            f"images/{A}/json": answer(inspected(A, "a:1")),
+            f"images/{B}/json": UNREADABLE,
+        },
+    )
+    rows = started.ask(f"dry run rm images in docker where {condition} as json").rows
+    planned = {row["target"]: (row["action"], row["error"] is not None) for row in rows}
+    assert planned.pop("a:1") == ("remove", False)
+    assert {(action, failed) for action, failed in planned.values()} == {("rm", True)}
+    started.close()
+
+
 def test_a_dry_run_does_without_sizes_that_the_engine_does_not_report(tmp_path: Path) -> None:
     started = Script(
         tmp_path / "engine",
