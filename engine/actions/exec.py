@@ -132,15 +132,33 @@ def _plan_exec(act: ast.ActionStatement, context: PlanContext) -> list[Action]:
             "exec needs a program to run",
             code="operand",
             span=act.span,
-            hints=('example: exec images where in use run trivy image "{{.Name}}"',),
+            hints=(
+                'example: exec images where in use run trivy image "{{.Name}}"',
+                "in a container: exec container web run ls /",
+            ),
         )
     if names_containers(act):
         return _plan_in_containers(act, words, context)
     query = act.query if act.query is not None else build_names_query(act, context)
-    if context.bind(query).is_whole_rows:
+    select = context.bind(query)
+    if select.is_whole_rows:
         require_where(query, "exec")
+    if select.is_whole_rows and select.table.name == "containers" and not any(map(_is_template, words)):
+        raise StatementError(
+            "this program would run on this machine, once for each container, and not in them",
+            code="operand",
+            span=act.span,
+            hints=(
+                "to run it in containers, name them: exec container web, cache run ls /",
+                'to run it here, have a value of each row in an argument: "{{.Name}}"',
+            ),
+        )
     # arguments are rendered one by one and bypass the shell, so a value of a row cannot become shell syntax
     return [Exec(argv) for argv, _ in render_rows(query, words, context)]
+
+
+def _is_template(word: str) -> bool:
+    return "{{" in word or "<<" in word
 
 
 VERB = Verb(

@@ -119,7 +119,14 @@ def has_place_origin(act: ast.ActionStatement, context: PlanContext) -> bool:
             return True
         if option is not None and not names <= {*PLACE_SOURCES, "store"}:
             (text,) = context.literals(option.values)
-            raise StatementError(f"from takes the store or a place on disk, not {text}", code="place", span=option.span)
+            raise StatementError(
+                f"from takes the store or a place on disk, not {text}",
+                code="place",
+                span=option.span,
+                hints=(f"for tags of a registry: {act.verb} (tags of REPOSITORY where tag = …) to …",)
+                if "registry" in names
+                else (),
+            )
         return False
     table = context.bind(act.query).table
     names = set(context.scope.fetch.list_sources(table)) if table.is_staged else {table.source}

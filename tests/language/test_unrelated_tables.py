@@ -92,3 +92,10 @@ def test_first_guesses_get_the_condition_to_write(session: Session, text: str, h
     with pytest.raises(ImqError) as refused:
         count_rows(session, text)
     assert hint in refused.value.hints
+
+
+def test_a_program_for_containers_does_not_run_on_this_machine_unawares(session: Session) -> None:
+    with pytest.raises(StatementError, match="on this machine, once for each container") as refused:
+        list(session.run("dry run exec containers where status = running run rm -rf /data"))
+    assert "exec container web" in refused.value.hints[0]
+    list(session.run('dry run exec containers where status = running run echo "{{.Name}}"'))
