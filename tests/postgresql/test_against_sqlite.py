@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 from imq.engine.catalog.tables import TABLES
@@ -205,6 +205,10 @@ def test_groups(
     skip=st.none() | st.builds(ast.Limit, small, pers),
     newest=st.none() | st.builds(ast.KeepNewest, small, pers, st.none() | st.sampled_from([name("size"), name("tag")])),
 )
+@example(  # of several images that are equally new, which one is kept decides how many rows of its name are
+    where=ast.Comparison("=", name("dangling"), ast.Literal("false")),
+    order=[], limit=None, skip=None, newest=ast.KeepNewest(ast.Literal("1")),
+)  # fmt: skip
 @FEW
 def test_limits(
     databases: Databases,

@@ -445,8 +445,11 @@ class SqlGenerator:
         if not select.count:
             return self.write_select(select, lambda _: [(self.write_value(select.columns[0].value), "")])
         rows = select.replace(count=False)
-        if sum(cut is not None for cut in (select.keep_newest, select.skip, select.limit)) < 2 and select.until is None:
-            rows = rows.replace(order=())  # the number of rows after one limit does not depend on their order
+        newest = select.keep_newest
+        cuts = sum(cut is not None for cut in (newest, select.skip, select.limit))
+        if cuts < 2 and select.until is None and (newest is None or not newest.counts_names):
+            # the number of rows after one limit does not depend on their order, unless a name has several rows
+            rows = rows.replace(order=())
         if select.group is None and not select.is_limited:
             return self.write_select(rows, lambda _: [("count(*)", "")], ordered=False)
         return f"SELECT count(*) FROM ({self.write_select(rows, select_one, ordered=False)}) AS counted"
