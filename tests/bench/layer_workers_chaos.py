@@ -107,21 +107,21 @@ class Proof:
         (self.kept / "pushed").touch()
 
     def start(self, root: str, statement: str, *options: str) -> subprocess.Popen[str]:
-        """Start a statement with a store of its own."""
+        """Start a statement with a store of its own. Its output goes to files: nothing reads a pipe meanwhile."""
         command = [sys.executable, "-m", "imq", "--root", str(self.folder / root), "--output", "json", "--no-progress"]
-        return subprocess.Popen(
-            self.hosts.command("coordinator", [*command, *options, statement]),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment,
-        )
+        with open(self.folder / "output", "w") as output, open(self.folder / "errors", "w") as errors:
+            return subprocess.Popen(
+                self.hosts.command("coordinator", [*command, *options, statement]),
+                stdout=output,
+                stderr=errors,
+                text=True,
+                env=self.environment,
+            )
 
-    @staticmethod
-    def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-        """Return the output, the messages and the exit code of a statement."""
-        output, errors = process.communicate(timeout=_LIMIT)
-        return output, errors, process.returncode
+    def finish(self, process: subprocess.Popen[str]) -> tuple[str, str, int]:
+        """Return the output, the messages and the exit code of the statement that was started last."""
+        code = process.wait(_LIMIT)
+        return (self.folder / "output").read_text(), (self.folder / "errors").read_text(), code
 
     def list_options(self, run: str) -> list[str]:
         """Return the options of a statement on the cluster, with a cache of its own for a run."""
