@@ -82,10 +82,11 @@ def included_components() -> list[Component]:
 
 def library_component(library: Distribution) -> Component:
     """Return the component of an installed library."""
-    metadata = library.metadata
+    metadata: Any = library.metadata
     name = normalize_name(metadata["Name"])
     classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License" in line]
-    licence = metadata["License-Expression"] or (metadata["License"] or "").partition("\n")[0]
+    # the package importlib_metadata, which replaces these objects once it is imported, has no None for a missing key
+    licence = metadata.get("License-Expression") or (metadata.get("License") or "").partition("\n")[0]
     licence = LICENCE_NAMES.get(licence, licence)
     if not licence:
         licence = " AND ".join(CLASSIFIER_LICENCES.get(line, line) for line in classifiers)
