@@ -1420,7 +1420,7 @@ tags: Table
 repositories: Table
 """One row for each repository in the catalog of a registry."""
 platforms: Table
-"""One row for each entry of an index, including attestations; a single image is one row. Without in, a name that the store has is read there, and any other in its registry."""
+"""One row for each entry of an index, including attestations; a single image is one row. Without in, it is read in the registry of the name: the store keeps only what was pulled of an index."""
 manifests: Table
 """One row for each known manifest of a repository: those of its tags, the entries of their indexes, their referrers, and earlier ones that imq has seen and that still exist. Registries do not list manifests without a tag."""
 referrers: Table

@@ -108,7 +108,6 @@ class QueryRunner:
             lambda text: resources.store.find(text).key,
             self._fetch,
             resources.default_refs,
-            resources.chosen_refs,
             note=note,
         )
 

@@ -267,7 +267,7 @@ def test_a_symbolic_link_is_kept(home: Home, guarded: Registry) -> None:
 
 def test_login_flags_match_docker(home: Home, guarded: Registry) -> None:
     both = home.imq("login", "-u", USER, "-p", "x", "--password-stdin", guarded.host)
-    assert (both.returncode, both.stdout) == (2, "")
+    assert (both.returncode, both.stdout) == (125, "")
     assert "conflicting options: cannot specify both --password and --password-stdin" in both.stderr
     alone = home.imq("login", "--password-stdin", guarded.host, given=PASSWORD)
     assert "the --password-stdin option requires --username to be set" in alone.stderr

@@ -151,8 +151,8 @@ REPOSITORIES = Table(
 
 PLATFORMS = Table(
     "platforms",
-    "One row for each entry of an index, including attestations; a single image is one row. Without in, a name that the"
-    " store has is read there, and any other in its registry.",
+    "One row for each entry of an index, including attestations; a single image is one row. Without in, it is read"
+    " in the registry of the name: the store keeps only what was pulled of an index.",
     (
         Field("name", DataType.REFERENCE, "the name by which the index was requested"),
         _REGISTRY,

@@ -25,9 +25,9 @@ class Scope(Record):
     """The scope of a statement: its start time, the local time zone, the images of the store, and the sources.
 
     `find` returns the key of an image by name or ID, or raises `NotFound`. `fetch` resolves sources and binds their
-    tables. `default_refs` returns the sources of a query without `in`, of this table (default: images), and
-    `chosen_refs` those of them that the user chose. `outer` are the tables of the enclosing queries, innermost first.
-    `is_removal`: the rows are removed, so ambiguity is refused. `note` reports a remark on the statement.
+    tables. `default_refs` returns the sources of a query without `in`, of this table (default: images). `outer` are the
+    tables of the enclosing queries, innermost first. `is_removal`: the rows are removed, so ambiguity is refused.
+    `note` reports a remark on the statement.
     """
 
     now: int
@@ -35,7 +35,6 @@ class Scope(Record):
     find: Callable[[str], int]
     fetch: FetchExecutor
     default_refs: Callable[..., tuple[SourceRef, ...]]
-    chosen_refs: Callable[[], tuple[SourceRef, ...]] = tuple
     outer: tuple[Table, ...] = ()
     is_removal: bool = False
     note: Callable[[str], None] = lambda _text: None

@@ -178,7 +178,7 @@ class TableResolver:
     def _find_default_uses(self, table: Table) -> Sequence[TableUse]:
         """Return the uses in the default sources, when the targets are names and these sources have images by name."""
         if table.target is TargetKind.NAMES or any(not isinstance(target, ast.Literal) for target in self._targets):
-            return ()  # without a source, names that the store lacks are those of registries
+            return ()  # without a source, names are those of registries
         uses = self._group_uses(table, self._scope.default_refs(table.name))
         names = [target.text for target in self._targets if isinstance(target, ast.Literal)]
         if table.target is TargetKind.CONTAINERS:  # every source with the table has containers by name
@@ -233,21 +233,13 @@ class TableResolver:
         return [self._find_use_of_targets(table, uses)]
 
     def _find_first_holder(self, table: Table) -> TableUse | None:
-        """Return the use in the first source that has the first image after `of`. The sources after it stay closed.
-
-        Of names of manifests, the source is one that the user chose, if there is a choice.
-        """
+        """Return the use in the first source that has the first image after `of`. The sources after it stay closed."""
         target = self._targets[0]
-        if table.target not in (TargetKind.IMAGES, TargetKind.NAMES) or not isinstance(target, ast.Literal):
+        if table.target is not TargetKind.IMAGES or not isinstance(target, ast.Literal):
             return None
-        chosen = {ref.source for ref in self._scope.chosen_refs()} if table.target is TargetKind.NAMES else set()
         for use in self._fetch.sources.iterate_uses(table.name):
-            source = self._fetch.sources[use.source]
-            if source.has_target(target.text) and (not chosen or use.source in chosen):
-                if not isinstance(use.provider, StagedTable):
-                    return None
-                ref = source.resolve(use.source) if use.provider.lists_all else None
-                return use.replace(refs=(ref,)) if ref is not None else use
+            if self._fetch.sources[use.source].has_target(target.text):
+                return self._add_refs(use, target) if isinstance(use.provider, StagedTable) else None
         return None
 
     def _find_use_of_targets(self, table: Table, uses: Sequence[TableUse]) -> TableUse:
