@@ -5,7 +5,7 @@
 COMMAND is:
 
   project FILE   adds the addresses to a copy of pyproject.toml, and so to the metadata of wheel and source archive, and
-                 makes the links of the README.md beside it absolute: those of a checkout lead nowhere on PyPI
+                 makes the links of its README.md absolute: relative ones lead nowhere on PyPI
   sbom FILE      adds them to a CycloneDX document
   control        prints the fields of a Debian package
   labels         prints LABEL instructions for an image

@@ -3,7 +3,7 @@
 Each wording is a pattern and its translation. `SENTENCES` match whole statements; those that are actions mean exactly
 the same. `CLAUSES` match parts of queries. Quoted strings are masked, as in `rules.py`.
 
-In a pattern, a space stands for any white space, and a word in angle brackets for a group of `_GROUPS`.
+In a pattern, a space matches any white space, and `<name>` the regular expression `_GROUPS["name"]`.
 """
 
 from __future__ import annotations
@@ -83,11 +83,14 @@ def _select_field(match: re.Match[str]) -> str:
     return f"images where {_match_repository(match[2])} select {_FIELDS.get(field, field)}"
 
 
+def _match_status(word: str, operator: str) -> str:
+    status = word.lower()
+    return f"{'health' if status in _HEALTH else 'status'} {operator} {_STATUSES.get(status, status)}"
+
+
 def _select_status(match: re.Match[str]) -> str:
     """Return the containers of a status: after a verb or without one, and with a further condition or without."""
-    status = match[2].lower()
-    field = "health" if status in _HEALTH else "status"
-    return f"{match[1]}containers where {_join(f'{field} = {_STATUSES.get(status, status)}', match[3])}"
+    return f"{match[1]}containers where {_join(_match_status(match[2], '='), match[3])}"
 
 
 def _select_first(match: re.Match[str]) -> str:
@@ -211,7 +214,7 @@ CLAUSES: tuple[Wording, ...] = (
     (r"\bcompose project ?= ?", 'label."com.docker.compose.project" = '),
     # from relative clauses to conditions
     ("^containers (?:(?:that|which) are |where )?(not )?<status>$",
-     lambda m: f"containers where status {'!=' if m[1] else '='} {_STATUSES.get(m[2].lower(), m[2])}"),
+     lambda m: f"containers where {_match_status(m[2], '!=' if m[1] else '=')}"),
     (r"^<word> (?:whose|(?:that|which) (?:are|is)) ", r"\1 where "),
     ("^<inside> in <name>", r"\1 of \2"),
     ("^<word> of ((?:images|containers) .*)$", r"\1 of (\2)"),

@@ -179,18 +179,18 @@ class DaskCluster:
         is_lost = batch.future.status == "cancelled" or self._client.status != "running"
         del self._batches[batch.future.key]
         batch.future.release()
-        wanted = {number for number in batch.tasks if self._sent.pop(number, None) is not None}
+        needed = {number for number in batch.tasks if self._sent.pop(number, None) is not None}
         if isinstance(outcome, BaseException):
-            return self._take_error({number: batch.tasks[number] for number in wanted}, batch, outcome, is_lost=is_lost)
+            return self._take_error({number: batch.tasks[number] for number in needed}, batch, outcome, is_lost=is_lost)
         events = []
         results = dict(zip(batch.tasks, zip(*outcome, strict=True), strict=False))
         for number, (document, content) in results.items():
             if (seconds := document.pop("seconds", None)) is not None:
                 self._durations.note(batch.tasks[number].document, seconds)
-            if number in wanted:
+            if number in needed:
                 events.append(Event(number, document, content, document.get("crash", ""), document.get("worker", "")))
         # Dask may take a batch from a worker and leave it there after all: it has ended early
-        self._waiting |= {number: batch.tasks[number] for number in wanted - results.keys()}
+        self._waiting |= {number: batch.tasks[number] for number in needed - results.keys()}
         return events
 
     def _take_error(

@@ -94,8 +94,9 @@ def test_a_limit_needs_to_know_each_row(script: Script) -> None:
     assert {action for action, _ in planned.values()} == {"stay"}, "the newest of the certain ones is kept"
 
 
-def test_a_base_that_cannot_be_read_may_be_that_of_any_image(tmp_path: Path) -> None:
-    started = Script(
+def start_with_unreadable(tmp_path: Path) -> Script:
+    """Return an engine with the images a:1 and b:1, of which b:1 cannot be inspected."""
+    return Script(
         tmp_path / "engine",
         {
             "images/json": answer([image(A, "a:1"), image(B, "b:1")]),
@@ -104,6 +105,10 @@ def test_a_base_that_cannot_be_read_may_be_that_of_any_image(tmp_path: Path) -> 
             f"images/{B}/json": UNREADABLE,
         },
     )
+
+
+def test_a_base_that_cannot_be_read_may_be_that_of_any_image(tmp_path: Path) -> None:
+    started = start_with_unreadable(tmp_path)
     outcomes = started.ask("rm images in docker where base_chain_id is unknown").rows
     assert {row["action"] for row in outcomes} == {"rm"}, "each of them failed"
     for condition in ("base is unknown", "no children"):
@@ -115,15 +120,7 @@ def test_a_base_that_cannot_be_read_may_be_that_of_any_image(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("condition", ['user = ""', 'user in (root, 0, "")', 'not user != ""', "not user = 1000"])
 def test_an_image_whose_user_could_not_be_read_may_have_one(tmp_path: Path, condition: str) -> None:
-    started = Script(
-        tmp_path / "engine",
-        {
-            "images/json": answer([image(A, "a:1"), image(B, "b:1")]),
-            "containers/json": answer([]),
-            f"images/{A}/json": answer(inspected(A, "a:1")),
-            f"images/{B}/json": UNREADABLE,
-        },
-    )
+    started = start_with_unreadable(tmp_path)
     rows = started.ask(f"dry run rm images in docker where {condition} as json").rows
     planned = {row["target"]: (row["action"], row["error"] is not None) for row in rows}
     assert planned.pop("a:1") == ("remove", False)

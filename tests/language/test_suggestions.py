@@ -235,6 +235,7 @@ describe redis:7 -> inspect redis:7
 who uses redis:7 -> containers of redis:7
 running containers -> containers where status = running
 containers that are not running -> containers where status != running
+containers that are unhealthy -> containers where health = unhealthy
 list stopped containers older than 1d -> containers where status = exited and older than 1d
 unhealthy containers -> containers where health = unhealthy
 containers where uptime > 1d -> containers where started < 1d ago

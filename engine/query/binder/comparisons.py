@@ -74,7 +74,7 @@ def bind_comparison(node: ast.Expr, operator: str, left: ir.Expr, right: ir.Expr
 
 
 def _means_unknown(left: ir.Expr, right: ir.Expr) -> bool:
-    """Whether the right side is an empty string that stands for no value: `user = ""` is an image without a user."""
+    """Whether the comparison asks for an unknown value: `user = ""` selects images without a user."""
     is_empty = isinstance(right, ir.Literal) and right.value == ""
     return is_empty and isinstance(left, ir.Column) and not left.join and left.field.empty_is_unknown
 
